@@ -1,0 +1,64 @@
+"""One namespace of array functions over NumPy or PyTensor, so that a formula is written once.
+
+Predictors, gates and families state their mathematics against an :class:`Arrays`; the graph
+passes :func:`symbolic`, prediction passes :data:`NUMERIC`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """The array functions that formulas of this package may use."""
+
+    exp: Callable[..., Any]
+    log: Callable[..., Any]
+    log1p: Callable[..., Any]
+    gammaln: Callable[..., Any]
+    logsumexp: Callable[..., Any]
+    matmul: Callable[..., Any]
+    concatenate: Callable[..., Any]
+
+
+def _logsumexp(x: np.ndarray, axis: int, keepdims: bool = False) -> np.ndarray:
+    """Log of a sum of exponentials over one short axis; exact at -inf and beyond exp's range."""
+    top = np.max(x, axis=axis, keepdims=True)
+    shift = np.where(np.isfinite(top), top, 0.0)
+    with np.errstate(divide="ignore"):
+        total = np.log(np.sum(np.exp(x - shift), axis=axis, keepdims=True)) + shift
+    return total if keepdims else np.squeeze(total, axis=axis)
+
+
+NUMERIC = Arrays(
+    exp=np.exp,
+    log=np.log,
+    log1p=np.log1p,
+    gammaln=special.gammaln,
+    logsumexp=_logsumexp,
+    matmul=np.matmul,
+    concatenate=np.concatenate,
+)
+
+
+@cache
+def symbolic() -> Arrays:
+    """Return the PyTensor namespace; PyTensor is imported on the first call."""
+    import pytensor.tensor as pt
+
+    return Arrays(
+        exp=pt.exp,
+        log=pt.log,
+        log1p=pt.log1p,
+        gammaln=pt.gammaln,
+        logsumexp=pt.logsumexp,
+        matmul=pt.matmul,
+        concatenate=pt.concatenate,
+    )

@@ -1,0 +1,202 @@
+"""Reading a fit: the summary table, and a verdict in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayes_moe import names
+from bayes_moe.convergence import Convergence, check
+from bayes_moe.errors import SpecError, unknown
+from bayes_moe.fitting import Fit
+from bayes_moe.mixture import chunks
+from bayes_moe.results import samples
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+LEAST_USAGE = 0.02
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Diagnosis:
+    """What :func:`diagnose` found; printing it prints the verdict and the tables.
+
+    Attributes
+    ----------
+    ok : bool
+        Whether nothing was found wrong.
+    verdict : str
+        In words: what was found, and what to do.
+    problems : tuple of str
+        Each problem with its remedy; empty if there is none.
+    table : pandas.DataFrame
+        The figures behind the verdict.
+    usage : pandas.DataFrame
+        By expert: the share of the rows' responsibility, posterior mean, sd and 5 %, 95 %
+        quantiles.
+    """
+
+    ok: bool
+    verdict: str
+    problems: tuple[str, ...]
+    table: pd.DataFrame
+    usage: pd.DataFrame
+
+    def __repr__(self) -> str:
+        return (
+            f"{self.verdict}\n\n{self.table.to_string()}\n\n"
+            f"Share of responsibility by expert:\n{self.usage.to_string(float_format='%.3f')}"
+        )
+
+
+def diagnose(fit: Fit) -> Diagnosis:
+    """Say whether a fit can be trusted, and what each expert does.
+
+    Checks divergences, R-hat and effective sample sizes of the reported (relabelled) variables,
+    R-hat of quantities that labels cannot change, E-BFMI, tree depth, the certainty of labels
+    and the experts' usage.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit by sampling.
+
+    Returns
+    -------
+    Diagnosis
+        With ``ok``, ``verdict``, ``problems``, ``table`` and ``usage``.
+
+    References
+    ----------
+    Vehtari, A., Gelman, A., Simpson, D., Carpenter, B., & Bürkner, P.-C. (2021).
+    Rank-normalization, folding, and localization: an improved R-hat. Bayesian Analysis, 16(2).
+    """
+    figures = check(fit.idata, fit.spec, fit.design)
+    shares = usage(fit)
+    table = _usage_table(shares)
+    problems = [*figures.problems, *_idle(table)]
+    return Diagnosis(
+        ok=not problems,
+        verdict=_verdict(figures, table, problems, fit.design.n_dropped),
+        problems=tuple(problems),
+        table=_figure_table(figures),
+        usage=table,
+    )
+
+
+def usage(fit: Fit) -> xr.DataArray:
+    """Return each expert's share of the fitted rows' responsibility (chain, draw, expert)."""
+    import xarray as xr
+
+    posterior = fit.idata[names.POSTERIOR].to_dataset()
+    draws = samples(fit.spec, posterior)
+    total = np.zeros((len(next(iter(draws.values()))), fit.spec.n_experts))
+    for _, part, mixture in chunks(fit.spec, draws, fit.design.rows):
+        total += mixture.responsibilities(part.observed).sum(axis=-1)
+    coords = {
+        names.CHAIN: posterior[names.CHAIN].values,
+        names.DRAW: posterior[names.DRAW].values,
+        names.EXPERT: np.asarray(fit.spec.expert_labels),
+    }
+    shape = tuple(len(v) for v in coords.values())
+    return xr.DataArray(
+        (total / fit.design.rows.size).reshape(shape), dims=tuple(coords), coords=coords
+    )
+
+
+def summary(
+    fit: Fit,
+    var_names: str | Sequence[str] | None = None,
+    *,
+    ci_prob: float | None = None,
+    ci_kind: str | None = None,
+    round_to: Any = "auto",
+) -> pd.DataFrame:
+    """Return posterior summaries of the reported variables, with R-hat and ESS after relabelling.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit.
+    var_names : str or sequence of str, optional
+        Some of the reported variables; all by default.
+    ci_prob, ci_kind, round_to
+        As in :func:`arviz.summary`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for every named coefficient, e.g. ``mu_coef[0, stretchratio]``.
+
+    Raises
+    ------
+    SpecError
+        For a variable that the fit does not have.
+    """
+    import arviz_stats as azs
+
+    posterior = fit.idata[names.POSTERIOR].to_dataset()
+    wanted = [var_names] if isinstance(var_names, str) else list(var_names or fit.spec.variables)
+    for name in wanted:
+        if name not in posterior:
+            raise SpecError(unknown("variable", name, [str(v) for v in posterior.data_vars]))
+    table: pd.DataFrame = azs.summary(
+        posterior, var_names=wanted, ci_prob=ci_prob, ci_kind=ci_kind, round_to=round_to
+    )
+    return table
+
+
+def _figure_table(figures: Convergence) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = {
+        "chains": figures.chains,
+        "draws": figures.draws,
+        "divergences": figures.divergences,
+        "worst R-hat": round(figures.rhat, 4),
+        "worst R-hat, label-invariant": round(figures.rhat_invariant, 4),
+        "least bulk ESS": round(figures.ess_bulk),
+        "least tail ESS": round(figures.ess_tail),
+        "E-BFMI": round(figures.bfmi, 2),
+        "trajectories at largest depth": f"{figures.depth_share:.1%}",
+        "label certainty": round(figures.certainty, 3),
+    }
+    return pd.DataFrame({"value": pd.Series(rows, dtype=object)})
+
+
+def _usage_table(shares: xr.DataArray) -> pd.DataFrame:
+    import pandas as pd
+
+    flat = shares.values.reshape(-1, shares.shape[-1])
+    low, high = np.quantile(flat, [0.05, 0.95], axis=0)
+    return pd.DataFrame(
+        {"mean": flat.mean(axis=0), "sd": flat.std(axis=0), "q05": low, "q95": high},
+        index=pd.Index(shares[names.EXPERT].values, name=names.EXPERT),
+    )
+
+
+def _idle(table: pd.DataFrame) -> list[str]:
+    return [
+        f"Expert {label} takes {share:.1%} of the rows on average: fewer experts may do."
+        for label, share in table["mean"].items()
+        if share < LEAST_USAGE
+    ]
+
+
+def _verdict(figures: Convergence, table: pd.DataFrame, problems: list[str], n_dropped: int) -> str:
+    shares = ", ".join(f"expert {k} {share:.0%}" for k, share in table["mean"].items())
+    tail = f"Share of the rows: {shares}."
+    if n_dropped:
+        tail += f" {n_dropped} rows with missing values were left out."
+    if problems:
+        return "Not yet to be trusted:\n- " + "\n- ".join(problems) + f"\n{tail}"
+    return (
+        f"The draws can be trusted: R-hat at most {max(figures.rhat, figures.rhat_invariant):.3f}, "
+        f"effective sample size at least {min(figures.ess_bulk, figures.ess_tail):.0f}, "
+        f"no divergences. {tail}"
+    )

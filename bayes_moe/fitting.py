@@ -1,0 +1,223 @@
+"""fit: one pass down through the house, one record up; and the record's file."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayes_moe import convergence, names, registry, relabelling, results
+from bayes_moe.design import Design
+from bayes_moe.errors import ConvergenceWarning, DataError, FitFileError, SpecError
+from bayes_moe.graph import build
+from bayes_moe.spec import MixtureOfExperts
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Fit:
+    """The answer of an inference method: description, design and posterior.
+
+    Attributes
+    ----------
+    spec : MixtureOfExperts
+        The model.
+    design : Design
+        The data, seen through the model's formulas.
+    idata : xarray.DataTree
+        ``posterior``, ``sample_stats``, ``log_likelihood``, ``observed_data``,
+        ``constant_data`` and ``relabelling``; ArviZ works on it as it is. Variables ending in
+        ``_raw`` are the sampler's own (centred and scaled features); all others are on the
+        user's scale.
+    """
+
+    spec: MixtureOfExperts
+    design: Design
+    idata: xr.DataTree
+
+    @property
+    def complete(self) -> bool:
+        """Whether all the draws that were asked for are there."""
+        return bool(self.idata.attrs.get("complete", 1))
+
+    def __repr__(self) -> str:
+        sizes = self.idata[names.POSTERIOR].sizes
+        dropped = self.design.n_dropped
+        return (
+            f"Fit of {self.spec.response!r}: {self.spec.n_experts} experts "
+            f"({', '.join(dict.fromkeys(e.family for e in self.spec.experts))}), "
+            f"{self.design.rows.size} rows{f' ({dropped} dropped)' if dropped else ''}, "
+            f"{sizes[names.CHAIN]} chains x {sizes[names.DRAW]} draws"
+            f"{'' if self.complete else ', incomplete'}\n"
+            f"variables: {', '.join(self.spec.variables)}"
+        )
+
+
+def fit(
+    spec: MixtureOfExperts,
+    data: Any,
+    method: str = "nuts",
+    *,
+    random_seed: int | None = None,
+    missing: str = "raise",
+    relabel: str = "responsibilities",
+    log_likelihood: bool | None = None,
+    **settings: Any,
+) -> Fit:
+    """Fit a mixture of experts to data.
+
+    Parameters
+    ----------
+    spec : MixtureOfExperts
+        The model, for example from :func:`bayes_moe.mixture_of_experts`.
+    data : table
+        pandas, polars, another eager table that narwhals reads, or a dict of arrays.
+    method : {"nuts"}
+        Inference method.
+    random_seed : int, optional
+        The same seed gives the same draws.
+    missing : {"raise", "drop"}
+        What to do with rows that have missing values in a used column.
+    relabel : {"responsibilities", "parameters", "none"}
+        How expert labels are aligned over draws and chains; see :func:`bayes_moe.relabel`.
+    log_likelihood : bool, optional
+        Whether to store the pointwise log likelihood (for ``az.loo``). By default it is stored
+        up to 2e7 values (160 MB).
+    **settings
+        Settings of the method; for NUTS ``draws``, ``tune``, ``chains``, ``cores``,
+        ``target_accept``, ``nuts_sampler`` and ``progressbar``
+        (:class:`bayes_moe.inference.nuts.NUTS`).
+
+    Returns
+    -------
+    Fit
+        If sampling is interrupted (Ctrl-C), the draws made so far, with ``complete`` False.
+
+    Raises
+    ------
+    DataError, SpecError
+        For data and descriptions that cannot be used; the message says what to do.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the draws are not to be trusted yet.
+    """
+    if not isinstance(spec, MixtureOfExperts):
+        raise SpecError(
+            f"`spec` must be a MixtureOfExperts (see bm.mixture_of_experts), got {spec!r}."
+        )
+    chosen = registry.resolve("method", method).from_settings(settings)
+    design = spec.design(data, missing)
+    if relabel not in relabelling.METHODS:
+        relabelling.align(None, spec, design, relabel)  # type: ignore[arg-type]  # raises
+    seed = _seed(random_seed)
+    tree = chosen.run(build(spec, design), seed)
+    tree.attrs["random_seed"] = seed
+    tree.attrs["method"] = method
+    tree = results.standard_tree(tree, spec, design, log_likelihood=log_likelihood)
+    tree = relabelling.align(tree, spec, design, relabel)
+    fitted = Fit(spec, design, tree)
+    problems = convergence.check(tree, spec, design).problems
+    if problems:
+        warnings.warn("\n".join(problems), ConvergenceWarning, stacklevel=2)
+    return fitted
+
+
+def relabel(fit: Fit, method: str = "responsibilities") -> Fit:
+    """Align expert labels anew, or undo it.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit; it is not changed.
+    method : {"responsibilities", "parameters", "none"}
+        Align by the rows' allocation probabilities, by the experts' parameters, or go back to
+        the sampler's own labels.
+
+    Returns
+    -------
+    Fit
+        ``.idata["relabelling"]`` holds the permutations and each draw's certainty.
+    """
+    return replace(fit, idata=relabelling.align(fit.idata, fit.spec, fit.design, method))
+
+
+def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
+    """Save a fit to one netCDF file.
+
+    The file holds the draws, the used columns of the data, and the description and design as
+    JSON; no pickle. It is written whole or not at all.
+
+    Parameters
+    ----------
+    fit : Fit
+        What to save.
+    path : path
+        Where; an existing file is replaced.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+    """
+    description = {
+        "package_version": version("bayes_moe"),
+        "spec": fit.spec.to_dict(),
+        "design": {
+            "columns": results.describe_columns(fit.design.columns),
+            "terms": {stem: list(m.terms) for stem, m in fit.design.rows.matrices.items()},
+            "n_dropped": fit.design.n_dropped,
+        },
+    }
+    return results.write(fit.idata, path, description)
+
+
+def load(path: str | os.PathLike[str]) -> Fit:
+    """Load a fit that :func:`save` wrote.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FitFileError
+        If the file is damaged, is not a saved fit, or needs a newer version of the package.
+    """
+    tree, header = results.read(path)
+    try:
+        spec = MixtureOfExperts.from_dict(header["spec"])
+        described = header["design"]
+        observed = tree[names.OBSERVED_DATA].to_dataset()
+        design = Design.from_data(
+            spec.response,
+            spec.formulas,
+            results.restore_columns(tree, described["columns"]),
+            center=spec.center,
+            obs_id=observed[names.OBS].values,
+        )
+    except (KeyError, TypeError, SpecError, DataError) as error:
+        raise FitFileError(f"{str(path)!r} is a damaged fit ({error}).") from error
+    terms = {stem: list(m.terms) for stem, m in design.rows.matrices.items()}
+    same = np.allclose(design.response, observed[names.RESPONSE].values, rtol=1e-12, atol=0)
+    if terms != described["terms"] or not same:
+        raise FitFileError(
+            f"{str(path)!r}: the formulas give other columns here than where the fit was saved; "
+            "install the version of formulaic that it was saved with."
+        )
+    return Fit(spec, replace(design, n_dropped=described["n_dropped"]), tree)
+
+
+def _seed(random_seed: int | None) -> int:
+    """Return the seed to use; a drawn one is stored with the fit, so that it can be repeated."""
+    if random_seed is None:
+        return int(np.random.SeedSequence().generate_state(1)[0])
+    if not isinstance(random_seed, int | np.integer) or random_seed < 0:
+        raise SpecError(f"`random_seed` must be a whole number >= 0; it is {random_seed!r}.")
+    return int(random_seed)

@@ -1,0 +1,8 @@
+"""Gates: features of a row -> log weights over experts, one small class each."""
+
+from __future__ import annotations
+
+from bayes_moe.gates.base import Gate
+from bayes_moe.gates.softmax import Softmax
+
+__all__ = ["Gate", "Softmax"]

@@ -1,0 +1,145 @@
+"""The only ``pm.Model()`` of the package: description + design -> Graph."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from bayes_moe import names
+from bayes_moe.arrays import symbolic
+from bayes_moe.design import Design
+from bayes_moe.likelihood import log_components, observed_mixture
+from bayes_moe.priors import Prior
+from bayes_moe.spec import MixtureOfExperts
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A plain PyMC model with the mixture's parts at hand.
+
+    Attributes
+    ----------
+    spec, design
+        What it was built from.
+    priors : mapping of str to Prior
+        Prior of every reported variable, defaults filled in.
+    model : pymc.Model
+        The model; its response is the observed variable ``y``.
+    log_weights : TensorVariable
+        Symbolic gate log weights (expert, obs).
+    log_densities : TensorVariable
+        Symbolic log density of the observed response under each expert (expert, obs).
+    """
+
+    spec: MixtureOfExperts
+    design: Design
+    priors: Mapping[str, Prior]
+    model: Any
+    log_weights: Any
+    log_densities: Any
+
+    def __repr__(self) -> str:
+        return (
+            f"Graph({self.design.rows.size} rows, {self.spec.n_experts} experts)\n{self.spec!r}\n"
+            + "\n".join(f"{name} ~ {prior!r}" for name, prior in self.priors.items())
+        )
+
+    def free_values(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the model's free variables from reported ones (both on their natural scale)."""
+        matrices, response = self.design.rows.matrices, self.design.response
+        free: dict[str, np.ndarray] = {}
+        if self.spec.n_experts > 1:
+            for stem, predictor in self.spec.gate.predictors.items():
+                free |= predictor.to_raw(stem, names.GATE, matrices[stem], response, values)
+        for block in self.spec.blocks:
+            for c in block.components:
+                if c.formula is None:
+                    free[c.stem] = np.asarray(values[c.stem])
+                else:
+                    free |= c.predictor.to_raw(
+                        c.stem, c.parameter.role, matrices[c.stem], response, values
+                    )
+        return free
+
+    def unconstrained(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the point of the model's value variables at reported values.
+
+        The result is what ``model.compile_logp()`` takes.
+        """
+        free = self.free_values(values)
+        model = self.model
+        found = self._transform(*(free[rv.name] for rv in model.free_RVs))
+        return {
+            model.rvs_to_values[rv].name: np.asarray(x)
+            for rv, x in zip(model.free_RVs, found, strict=True)
+        }
+
+    @cached_property
+    def _transform(self) -> Any:
+        """Compiled map from free variables to their unconstrained values; compiles in no time."""
+        import pytensor
+        from pytensor.compile.mode import Mode
+
+        inputs, outputs = [], []
+        for rv in self.model.free_RVs:
+            value = rv.type()
+            transform = self.model.rvs_to_transforms[rv]
+            inputs.append(value)
+            outputs.append(
+                value if transform is None else transform.forward(value, *rv.owner.inputs)
+            )
+        mode = Mode(linker="py", optimizer="fast_compile")
+        return pytensor.function(inputs, outputs, mode=mode, on_unused_input="ignore")
+
+
+def build(spec: MixtureOfExperts, data: Any, *, missing: str = "raise") -> Graph:
+    """Build the generative model of a description on data.
+
+    Parameters
+    ----------
+    spec : MixtureOfExperts
+        The description.
+    data : table or Design
+        pandas, polars, a dict of arrays, or a design already made.
+    missing : {"raise", "drop"}
+        What to do with rows that have missing values.
+
+    Returns
+    -------
+    Graph
+        ``.model`` is a plain :class:`pymc.Model` with named dims and coords: sample it with
+        anything, draw prior and posterior predictives, plot it.
+
+    Raises
+    ------
+    DataError, SpecError
+        See :meth:`bayes_moe.MixtureOfExperts.design`.
+    """
+    import pymc as pm
+
+    design = data if isinstance(data, Design) else spec.design(data, missing)
+    priors = spec.resolve_priors(design)
+    matrices, response = design.rows.matrices, design.response
+    with pm.Model(coords=coords(spec, design)) as model:
+        log_weights = spec.gate.build(spec.n_experts, matrices, response, priors)
+        params = [block.build(matrices, response, priors) for block in spec.blocks]
+        observed = pm.Data(f"{names.RESPONSE}_data", response, dims=names.OBS)
+        observed_mixture(spec.blocks, log_weights, params, observed)
+    log_densities = log_components(observed, spec.blocks, params, symbolic())
+    return Graph(spec, design, priors, model, log_weights, log_densities)
+
+
+def coords(spec: MixtureOfExperts, design: Design) -> dict[str, Any]:
+    """Return the coordinates of every dimension of the model."""
+    labels = spec.expert_labels
+    named = {names.OBS: design.rows.obs_id, names.EXPERT: labels}
+    for block in spec.blocks:
+        named[block.dim] = [labels[k] for k in block.positions]
+    for stem, matrix in design.rows.matrices.items():
+        if stem not in spec.gate.predictors or spec.n_experts > 1:
+            named[names.term(stem)] = list(matrix.terms)
+    return named

@@ -1,0 +1,120 @@
+"""No-U-Turn sampling: nutpie by default, PyMC's own sampler by argument."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayes_moe import start
+from bayes_moe.errors import SpecError, unknown
+from bayes_moe.graph import Graph
+from bayes_moe.inference.base import Method
+from bayes_moe.results import rectangular
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+SAMPLERS = ("nutpie", "pymc")
+
+
+@dataclass(frozen=True)
+class NUTS(Method):
+    """Settings of the No-U-Turn sampler.
+
+    Parameters
+    ----------
+    draws, tune, chains : int
+        Draws kept and tuning draws of each chain, and the number of chains.
+    cores : int, optional
+        Chains run at the same time; by default as many as there are processors.
+    target_accept : float
+        Target acceptance statistic; nearer to 1 means smaller steps.
+    nuts_sampler : {"nutpie", "pymc"}
+        Which implementation samples.
+    progressbar : bool
+        Whether to show progress.
+
+    References
+    ----------
+    Hoffman, M. D., & Gelman, A. (2014). The No-U-Turn sampler. Journal of Machine Learning
+    Research, 15, 1593-1623.
+    """
+
+    draws: int = 1000
+    tune: int = 1000
+    chains: int = 4
+    cores: int | None = None
+    target_accept: float = 0.9
+    nuts_sampler: str = "nutpie"
+    progressbar: bool = True
+
+    def __post_init__(self) -> None:
+        if self.nuts_sampler not in SAMPLERS:
+            raise SpecError(unknown("nuts_sampler", self.nuts_sampler, SAMPLERS))
+        for name, least in (("draws", 1), ("tune", 0), ("chains", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int | np.integer) or value < least:
+                raise SpecError(f"`{name}` must be a whole number >= {least}; it is {value!r}.")
+        if not 0 < self.target_accept < 1:
+            raise SpecError(
+                f"`target_accept` must lie between 0 and 1; it is {self.target_accept!r}."
+            )
+
+    def run(self, graph: Graph, random_seed: int | None) -> xr.DataTree:
+        run = self._nutpie if self.nuts_sampler == "nutpie" else self._pymc
+        tree = run(graph, random_seed)
+        return rectangular(tree, self.draws, self.chains)
+
+    def _nutpie(self, graph: Graph, random_seed: int | None) -> xr.DataTree:
+        import nutpie
+
+        compiled = nutpie.compile_pymc_model(graph.model, backend="numba", freeze_model=False)
+
+        def initial_point(seed: int) -> np.ndarray:
+            rng = np.random.default_rng(seed)
+            values = graph.unconstrained(start.point(graph.spec, graph.design, rng))
+            return np.concatenate([v.ravel() for v in values.values()])
+
+        compiled = dataclasses.replace(compiled, initial_point_func=initial_point)
+        tree: xr.DataTree = nutpie.sample(
+            compiled,
+            draws=self.draws,
+            tune=self.tune,
+            chains=self.chains,
+            cores=self.cores,
+            seed=random_seed,
+            target_accept=self.target_accept,
+            save_warmup=False,
+            progress_bar=self.progressbar,
+        )
+        return tree
+
+    def _pymc(self, graph: Graph, random_seed: int | None) -> xr.DataTree:
+        import pymc as pm
+
+        seeds = np.random.SeedSequence(random_seed).spawn(self.chains)
+        initvals: list[Any] = [
+            graph.free_values(start.point(graph.spec, graph.design, np.random.default_rng(seed)))
+            for seed in seeds
+        ]
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*sampling.*interrupted.*")
+            tree: xr.DataTree = pm.sample(
+                draws=self.draws,
+                tune=self.tune,
+                chains=self.chains,
+                cores=self.cores,
+                random_seed=random_seed,
+                target_accept=self.target_accept,
+                nuts_sampler="pymc",
+                init="adapt_diag",
+                initvals=initvals,
+                progressbar=self.progressbar,
+                compute_convergence_checks=False,
+                model=graph.model,
+            )
+        return tree

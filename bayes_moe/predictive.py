@@ -1,0 +1,345 @@
+"""New rows -> the posterior predictive distribution, computed from the draws without sampling.
+
+The predictive of a row is the equal-weight mixture, over posterior draws, of the mixtures of
+experts of the draws: its mean, variance, density and cdf are averages, its quantiles roots of
+the averaged cdf. All is computed in chunks of rows, so memory does not grow with the table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from os import cpu_count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.optimize import elementwise
+
+from bayes_moe import names
+from bayes_moe.arrays import NUMERIC
+from bayes_moe.design import Rows
+from bayes_moe.errors import DataError
+from bayes_moe.fitting import Fit
+from bayes_moe.mixture import Mixture, chunks
+from bayes_moe.results import samples
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+QUANTILE = "quantile"
+CI_BOUND = "ci_bound"
+SAMPLE = "sample"
+PILOT_DRAWS = 100
+PROBABILITY_TOLERANCE = 1e-9
+
+Reader = Callable[[Mixture, Rows], np.ndarray]
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class Predictive:
+    """Posterior predictive distribution of the response for each of some rows.
+
+    Made by :func:`predict`. Results are DataArrays with the dimension ``obs_id``, the position
+    of a row in the given table. Methods with ``draws=True`` keep the posterior draws
+    (chain, draw, ...) instead of averaging over them.
+    """
+
+    fit: Fit
+    rows: Rows
+
+    def __repr__(self) -> str:
+        sizes = self.fit.idata[names.POSTERIOR].sizes
+        return (
+            f"Predictive of {self.fit.spec.response!r} for {self.rows.size} rows from "
+            f"{sizes[names.CHAIN]} x {sizes[names.DRAW]} draws"
+        )
+
+    def mean(self, *, draws: bool = False) -> xr.DataArray:
+        """Return ``E[y | x]`` (obs_id): the mean over draws of ``sum_k w_k(x) E_k[y | x]``.
+
+        With ``draws=True``, that sum for every draw (chain, draw, obs_id): the uncertainty of
+        the regression function.
+        """
+        return self._reduce(lambda m, _: m.means(), draws=draws)
+
+    def sd(self) -> xr.DataArray:
+        """Return the predictive standard deviation (obs_id).
+
+        It holds the spread within experts, between experts, and between draws. It is infinite
+        if a draw's variance is (Student t with ``nu <= 2``).
+        """
+
+        def sd(mixture: Mixture, _: Rows) -> np.ndarray:
+            means = mixture.expert_means()
+            overall = np.einsum("seo,seo->o", mixture.weights, means) / len(means)
+            second = mixture.expert_variances() + (means - overall) ** 2
+            return np.sqrt(np.einsum("seo,seo->o", mixture.weights, second) / len(means))
+
+        return self._array(self._over_rows(sd))
+
+    def interval(self, ci_prob: float | None = None) -> xr.DataArray:
+        """Return the equal-tailed predictive interval (obs_id, ci_bound).
+
+        Parameters
+        ----------
+        ci_prob : float, optional
+            Probability inside; by default ArviZ's ``rcParams["stats.ci_prob"]``.
+        """
+        if ci_prob is None:
+            from arviz_base import rcParams
+
+            ci_prob = float(rcParams["stats.ci_prob"])
+        _check_probability("ci_prob", ci_prob)
+        bounds = self.quantile([(1 - ci_prob) / 2, (1 + ci_prob) / 2])
+        renamed = bounds.rename({QUANTILE: CI_BOUND})
+        return renamed.assign_coords({CI_BOUND: ["lower", "upper"]})
+
+    def logpdf(self, y: Any, *, grid: bool = False) -> xr.DataArray:
+        """Return the log predictive density at ``y``.
+
+        Parameters
+        ----------
+        y : float or array
+            One value for all rows, or one value a row: the result is (obs_id). With
+            ``grid=True`` every row is evaluated at every value: (obs_id, y).
+        """
+
+        def log_mean(mixture: Mixture, y: np.ndarray) -> np.ndarray:
+            density = mixture.log_density(y)
+            return NUMERIC.logsumexp(density, axis=0) - np.log(len(density))
+
+        return self._at(log_mean, y, grid)
+
+    def pdf(self, y: Any, *, grid: bool = False) -> xr.DataArray:
+        """Return the predictive density at ``y``; see :meth:`logpdf`."""
+        log_density = self.logpdf(y, grid=grid)
+        return log_density.copy(data=np.exp(log_density.values))
+
+    def cdf(self, y: Any, *, grid: bool = False) -> xr.DataArray:
+        """Return the predictive probability of a response up to ``y``; see :meth:`logpdf`."""
+        return self._at(_cdf, y, grid)
+
+    def quantile(self, p: float | Sequence[float]) -> xr.DataArray:
+        """Return predictive quantiles: the root of ``cdf(q) = p``, to 1e-9 in probability.
+
+        Parameters
+        ----------
+        p : float or sequence of float
+            Probabilities strictly between 0 and 1. One gives (obs_id), several give
+            (obs_id, quantile).
+        """
+        levels = np.asarray(p, dtype=float)
+        for level in np.atleast_1d(levels):
+            _check_probability("p", level)
+        found = self._over_rows(lambda m, _: _quantiles(m, np.atleast_1d(levels)))
+        if levels.ndim == 0:
+            return self._array(found[..., 0])
+        return self._array(found, {QUANTILE: levels})
+
+    def sample(self, size: int | None = None, *, random_seed: int | None = None) -> xr.DataArray:
+        """Draw responses.
+
+        Parameters
+        ----------
+        size : int, optional
+            How many; each comes from one posterior draw taken at random, the same for all rows:
+            (sample, obs_id). Left out, one response for every posterior draw:
+            (chain, draw, obs_id).
+        random_seed : int, optional
+            The same seed gives the same responses.
+        """
+        draws = self._draws
+        n = len(next(iter(draws.values())))
+        rng = np.random.default_rng(random_seed)
+        if size is not None:
+            picked = rng.integers(n, size=size)
+            draws = {name: values[picked] for name, values in draws.items()}
+        found = np.empty((n if size is None else size, self.rows.size))
+        for where, _, mixture in chunks(self.fit.spec, draws, self.rows):
+            found[:, where] = mixture.random(rng)
+        if size is None:
+            return self._draw_array(found)
+        return self._array(found.T, {SAMPLE: np.arange(size)}).transpose(SAMPLE, names.OBS)
+
+    def weights(self, *, draws: bool = False) -> xr.DataArray:
+        """Return gate weights (obs_id, expert): the probability of each expert before ``y``."""
+        return self._reduce(lambda m, _: m.weights, draws=draws)
+
+    def expert_means(self, *, draws: bool = False) -> xr.DataArray:
+        """Return the mean response of each expert (obs_id, expert)."""
+        return self._reduce(lambda m, _: m.expert_means(), draws=draws)
+
+    @cached_property
+    def _draws(self) -> dict[str, np.ndarray]:
+        return samples(self.fit.spec, self.fit.idata[names.POSTERIOR].to_dataset())
+
+    def _over_rows(self, read: Reader) -> np.ndarray:
+        """Read every chunk of rows, on all processors; results have the rows first."""
+
+        def one(chunk: tuple[slice, Rows, Mixture]) -> np.ndarray:
+            _, part, mixture = chunk
+            return read(mixture, part)
+
+        workers = cpu_count() or 1
+        found = []
+        with ThreadPoolExecutor(workers) as pool:
+            waiting = []
+            for chunk in chunks(self.fit.spec, self._draws, self.rows):
+                waiting.append(pool.submit(one, chunk))
+                if len(waiting) > workers:
+                    found.append(waiting.pop(0).result())
+            found += [w.result() for w in waiting]
+        return np.concatenate(found)
+
+    def _at(
+        self, read: Callable[[Mixture, np.ndarray], np.ndarray], y: Any, grid: bool
+    ) -> xr.DataArray:
+        values = np.asarray(y, dtype=float)
+        if grid:
+            points = np.atleast_1d(values)
+
+            def each(mixture: Mixture, _: Rows) -> np.ndarray:
+                return np.stack([read(mixture, point) for point in points], axis=-1)
+
+            return self._array(self._over_rows(each), {names.RESPONSE: points})
+        if values.ndim and values.shape != (self.rows.size,):
+            raise DataError(
+                f"`y` has shape {values.shape}, but there are {self.rows.size} rows: give one "
+                "value, one a row, or grid=True to evaluate every row at every value."
+            )
+        full = np.broadcast_to(values, (self.rows.size,))
+        # Rows carry the values along as their response, so that chunks stay aligned.
+        placed = Predictive(
+            self.fit, Rows(self.rows.matrices, self.rows.obs_id, self.rows.columns, full)
+        )
+        return self._array(placed._over_rows(lambda m, part: read(m, part.observed)))
+
+    def _reduce(self, read: Reader, *, draws: bool) -> xr.DataArray:
+        """Average (sample, ..., obs) over samples, or keep them; experts come last."""
+        if draws:
+            parts = self._over_rows(lambda m, part: np.moveaxis(read(m, part), -1, 0))
+            return self._draw_array(np.moveaxis(parts, 0, 1))
+        found = self._over_rows(lambda m, part: np.moveaxis(read(m, part).mean(axis=0), -1, 0))
+        return self._array(found, self._experts(found.ndim - 1))
+
+    def _experts(self, extra: int) -> dict[str, Any]:
+        return {names.EXPERT: self.fit.spec.expert_labels} if extra else {}
+
+    def _array(self, values: np.ndarray, extra: dict[str, Any] | None = None) -> xr.DataArray:
+        import xarray as xr
+
+        coords = {names.OBS: self.rows.obs_id, **(extra or {})}
+        return xr.DataArray(values, dims=tuple(coords), coords=coords)
+
+    def _draw_array(self, values: np.ndarray) -> xr.DataArray:
+        """Label values (sample, obs, ...) with chain and draw."""
+        import xarray as xr
+
+        posterior = self.fit.idata[names.POSTERIOR].to_dataset()
+        coords = {d: posterior[d].values for d in (names.CHAIN, names.DRAW)}
+        shape = (*(len(v) for v in coords.values()), *values.shape[1:])
+        labels = {**coords, names.OBS: self.rows.obs_id, **self._experts(values.ndim - 2)}
+        return xr.DataArray(values.reshape(shape), dims=tuple(labels), coords=labels)
+
+
+def predict(fit: Fit, rows: Any = None) -> Predictive:
+    """Return the posterior predictive distribution of the response for new rows.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit.
+    rows : table, optional
+        Rows with the features (a response is not needed); None means the fitted rows.
+
+    Returns
+    -------
+    Predictive
+        With ``mean``, ``sd``, ``interval``, ``pdf``, ``logpdf``, ``cdf``, ``quantile``,
+        ``sample``, ``weights`` and ``expert_means``. Nothing is sampled or compiled.
+
+    Raises
+    ------
+    DataError
+        For missing columns or values, and categories that the fitted rows do not have.
+    """
+    return Predictive(fit, fit.design.transform(rows))
+
+
+def log_density(fit: Fit, rows: Any = None) -> xr.DataArray:
+    """Return the log density of given responses under every draw (chain, draw, obs_id).
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit.
+    rows : table, optional
+        Rows with features and response; None means the fitted rows.
+    """
+    seen = Predictive(fit, fit.design.transform(rows, with_response=True))
+    return seen._reduce(lambda m, part: m.log_density(part.observed), draws=True)
+
+
+def responsibilities(fit: Fit, rows: Any = None) -> xr.DataArray:
+    """Return each expert's probability of having made a row (chain, draw, obs_id, expert).
+
+    ``r_k = w_k(x) f_k(y | x) / sum_j w_j(x) f_j(y | x)``: gate weights updated by the response.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit.
+    rows : table, optional
+        Rows with features and response; None means the fitted rows.
+    """
+    seen = Predictive(fit, fit.design.transform(rows, with_response=True))
+    return seen._reduce(lambda m, part: m.responsibilities(part.observed), draws=True)
+
+
+def _cdf(mixture: Mixture, y: np.ndarray) -> np.ndarray:
+    """Predictive cdf (obs,), one pass over (sample, expert, obs)."""
+    cdf = np.einsum("seo,seo->o", mixture.weights, mixture.expert_cdf(y))
+    return cdf / len(mixture.log_weights)
+
+
+def _quantiles(mixture: Mixture, levels: np.ndarray) -> np.ndarray:
+    """Predictive quantiles (obs, level): a pilot root on few draws brackets that on all."""
+    samples, _, n_rows = mixture.log_weights.shape
+    location, width = mixture.expert_locations(), mixture.expert_scales()
+    low = (location - 4 * width).min(axis=(0, 1))
+    high = (location + 4 * width).max(axis=(0, 1))
+    scale = np.median(width, axis=(0, 1))
+    pilot = mixture
+    if samples > 4 * PILOT_DRAWS:
+        pilot = mixture.take_samples(np.linspace(0, samples - 1, PILOT_DRAWS).astype(int))
+    found = np.empty((n_rows, len(levels)))
+    for j, level in enumerate(levels):
+        rough = _root(pilot, level, low, high)
+        found[:, j] = (
+            rough
+            if pilot is mixture
+            else _root(mixture, level, rough - 0.1 * scale, rough + 0.1 * scale)
+        )
+    return found
+
+
+def _root(mixture: Mixture, level: float, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    every = np.arange(len(low))
+
+    def excess(y: np.ndarray, row: np.ndarray) -> np.ndarray:
+        index = row.astype(int)
+        part = mixture if len(index) == len(every) else mixture.take_rows(index)
+        return _cdf(part, y) - level
+
+    bracket = elementwise.bracket_root(excess, low, high, args=(every,), maxiter=100)
+    tolerances = {"xatol": 0.0, "xrtol": 1e-15, "fatol": PROBABILITY_TOLERANCE, "frtol": 0.0}
+    result = elementwise.find_root(excess, bracket.bracket, args=(every,), tolerances=tolerances)
+    root: np.ndarray = result.x
+    return root
+
+
+def _check_probability(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise ValueError(f"`{name}` must lie strictly between 0 and 1; it is {value!r}.")

@@ -1,0 +1,113 @@
+"""Linear predictor: ``eta = X beta``.
+
+The sampler moves ``raw`` coefficients (term, expert) of the standardised features ``Z``; the
+model reports ``beta`` on the user's scale. With centre ``c``, scale ``s``, and the units
+``offset`` and ``unit`` of :func:`bayes_moe.priors.standard`,
+
+``beta_j = unit raw_j / s_j`` and ``beta_0 = offset + unit raw_0 - sum_j beta_j c_j``,
+
+hence ``X beta = offset + unit Z raw``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bayes_moe import names
+from bayes_moe.arrays import NUMERIC, Arrays
+from bayes_moe.arrays import symbolic as symbolic_arrays
+from bayes_moe.design import Matrix
+from bayes_moe.predictors.base import Predictor, Values
+from bayes_moe.priors import Prior, Standard, standard
+
+
+def linear_eta(coef: Any, features: Any, xp: Arrays) -> Any:
+    """``coef`` (..., expert, term) and ``features`` (obs, term) -> eta (..., expert, obs)."""
+    return xp.matmul(coef, features.T)
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """The affine map between internal and reported coefficients, both (expert, term)."""
+
+    matrix: Matrix
+    units: Standard
+
+    @property
+    def offset(self) -> np.ndarray:
+        """Reported coefficients (term,) where the internal ones are zero."""
+        offset = np.zeros(len(self.matrix.terms))
+        if self.matrix.intercept is not None:
+            offset[self.matrix.intercept] = self.units.offset
+        return offset
+
+    @property
+    def linear(self) -> np.ndarray:
+        """Matrix (term, term) with ``beta = raw @ linear + offset``."""
+        return self.units.unit * self.matrix.to_user
+
+    def to_raw(self, beta: np.ndarray) -> np.ndarray:
+        """Return the internal coefficients of reported ones (..., term)."""
+        return np.linalg.solve(self.linear.T, (beta - self.offset)[..., None])[..., 0]
+
+    def raw_prior(self, prior: Prior) -> Prior:
+        """Return the prior of internal coefficients, from one in the user's units.
+
+        The user's intercept prior refers to the centre of the features.
+        """
+        return prior.rescaled(self.offset, self.units.unit / self.matrix.scale)
+
+
+@dataclass(frozen=True)
+class Linear(Predictor):
+    """A linear predictor; its features are the columns of a formula's design."""
+
+    def scaling(self, role: str, matrix: Matrix, response: np.ndarray) -> Scaling:
+        """Return the map between internal and reported coefficients."""
+        return Scaling(matrix, standard(role, response, matrix.intercept is not None))
+
+    def default_prior(self, stem: str, role: str, matrix: Matrix, response: np.ndarray) -> Prior:
+        units = standard(role, response, matrix.intercept is not None)
+        is_intercept = np.array([j == matrix.intercept for j in range(len(matrix.terms))])
+        sigma = np.where(is_intercept, units.intercept, units.slope) * units.unit / matrix.scale
+        if role == "gate":
+            return Prior("ZeroSumNormal", sigma=sigma)
+        return Prior("Normal", mu=np.where(is_intercept, units.offset, 0.0), sigma=sigma)
+
+    def build(
+        self,
+        stem: str,
+        role: str,
+        matrix: Matrix,
+        response: np.ndarray,
+        prior: Prior,
+        expert_dim: str,
+    ) -> Any:
+        import pymc as pm
+
+        scaling = self.scaling(role, matrix, response)
+        term_dim = names.term(stem)
+        spread = prior.over_terms(names.coef(stem), matrix.terms)
+        raw = scaling.raw_prior(spread).rv(names.raw(stem), (term_dim, expert_dim), column=True)
+        beta = raw.T @ scaling.linear + scaling.offset
+        pm.Deterministic(names.coef(stem), beta, dims=(expert_dim, term_dim))
+        features = pm.Data(names.features(stem), matrix.standardised, dims=(names.OBS, term_dim))
+        xp = symbolic_arrays()
+        return scaling.units.offset + scaling.units.unit * linear_eta(raw.T, features, xp)
+
+    def evaluate(self, stem: str, draws: Values, matrix: Matrix) -> np.ndarray:
+        coef = draws[names.coef(stem)]  # (sample, expert, term)
+        flat = linear_eta(coef.reshape(-1, coef.shape[-1]), matrix.values, NUMERIC)
+        return flat.reshape(*coef.shape[:-1], -1)
+
+    def to_raw(
+        self, stem: str, role: str, matrix: Matrix, response: np.ndarray, values: Values
+    ) -> Values:
+        raw = self.scaling(role, matrix, response).to_raw(values[names.coef(stem)])
+        return {names.raw(stem): np.swapaxes(raw, -1, -2)}
+
+    def variables(self, stem: str) -> tuple[str, ...]:
+        return (names.coef(stem),)

@@ -1,0 +1,230 @@
+"""Align expert labels over draws and chains, with a certainty for every draw.
+
+The posterior of exchangeable experts is the same for every labelling, so a sampler may change
+labels between chains and draws. Here each draw is relabelled by the assignment (Hungarian
+algorithm) that brings it nearest to the mean of all relabelled draws, and the mean is updated
+until no label changes. Two notions of near:
+
+``"responsibilities"`` (default)
+    The Kullback-Leibler divergence between allocation probabilities of the rows (Stephens 2000).
+``"parameters"``
+    The normal log density of the expert's parameters about their mean over draws.
+
+Only experts of the same kind trade labels. Finally experts are ordered by the posterior mean of
+their average location, so that the same posterior gets the same labels from every run.
+
+References
+----------
+Stephens, M. (2000). Dealing with label switching in mixture models. Journal of the Royal
+Statistical Society B, 62(4), 795-809.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.special import expit
+
+from bayes_moe import names
+from bayes_moe.design import Design
+from bayes_moe.errors import SpecError, unknown
+from bayes_moe.experts import Block
+from bayes_moe.mixture import chunks
+from bayes_moe.results import samples
+from bayes_moe.spec import MixtureOfExperts
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+METHODS = ("responsibilities", "parameters", "none")
+MOST_ROWS = 500
+MOST_ELEMENTS = 2 * 10**7
+MOST_ROUNDS = 50
+LEAST_PROBABILITY = 1e-10
+
+Cost = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def align(
+    tree: xr.DataTree, spec: MixtureOfExperts, design: Design, method: str = "responsibilities"
+) -> xr.DataTree:
+    """Return the tree with aligned labels and a group ``relabelling``.
+
+    The group holds ``permutation`` (chain, draw, expert), the sampler's label of the expert that
+    is now in each place, and ``certainty`` (chain, draw), the probability in (0.5, 1] with which
+    a draw prefers its labels to the best exchange of two of them (0.5: a coin toss).
+
+    Raises
+    ------
+    SpecError
+        For an unknown method.
+    """
+    if method not in METHODS:
+        raise SpecError(unknown("relabelling method", method, METHODS))
+    tree = undo(tree, spec)
+    if method == "none" or all(len(b.positions) == 1 for b in spec.blocks):
+        return tree
+    posterior = tree[names.POSTERIOR].to_dataset()
+    draws = samples(spec, posterior)
+    allocations, locations = _read_draws(spec, draws, design)
+    permutation = np.empty((len(locations), spec.n_experts), dtype=np.int64)
+    certainty = np.ones(len(locations))
+    for block in spec.blocks:
+        where = list(block.positions)
+        if method == "responsibilities":
+            features, cost = allocations[:, where], _kullback_leibler(design.rows.size)
+        else:
+            features, cost = _parameters(spec, block, draws), _normal
+        best, sure = _assign(features, cost)
+        level = np.take_along_axis(locations[:, where], best, axis=1).mean(axis=0)
+        permutation[:, where] = best[:, np.argsort(level, kind="stable")] + where[0]
+        certainty *= sure
+    return _record(tree, spec, permutation, certainty, method)
+
+
+def undo(tree: xr.DataTree, spec: MixtureOfExperts) -> xr.DataTree:
+    """Return the tree with the sampler's own labels, without a relabelling group."""
+    if names.RELABELLING not in tree.children:
+        return tree
+    stored = tree[names.RELABELLING][names.PERMUTATION]
+    inverse = np.argsort(stored.transpose(names.CHAIN, names.DRAW, ...).values, axis=-1)
+    restored = tree.copy()
+    restored[names.POSTERIOR] = _as_node(
+        _permute(tree[names.POSTERIOR].to_dataset(), spec, inverse)
+    )
+    del restored[names.RELABELLING]
+    return restored
+
+
+def _read_draws(
+    spec: MixtureOfExperts, draws: dict[str, np.ndarray], design: Design
+) -> tuple[np.ndarray, np.ndarray]:
+    """Allocations (sample, expert, obs) of some rows, and mean locations (sample, expert)."""
+    n_samples = len(next(iter(draws.values())))
+    most = min(MOST_ROWS, max(20, MOST_ELEMENTS // (n_samples * spec.n_experts)))
+    size = design.rows.size
+    rows = design.rows.pick(np.unique(np.linspace(0, size - 1, min(size, most)).astype(int)))
+    allocations = np.empty((n_samples, spec.n_experts, rows.size))
+    locations = np.zeros((n_samples, spec.n_experts))
+    for where, part, mixture in chunks(spec, draws, rows):
+        allocations[:, :, where] = mixture.responsibilities(part.observed)
+        locations += mixture.expert_locations().sum(axis=-1)
+    return allocations, locations / rows.size
+
+
+def _parameters(spec: MixtureOfExperts, block: Block, draws: dict[str, np.ndarray]) -> np.ndarray:
+    """Parameters of a block's experts side by side (sample, expert, parameter)."""
+    gate = [draws[n][:, list(block.positions)] for n in spec.gate_variables]
+    own = [draws[c.variable] for c in block.components if c.formula is not None]
+    constant = [np.log(draws[c.variable])[..., None] for c in block.components if c.formula is None]
+    return np.concatenate([*gate, *own, *constant], axis=-1)
+
+
+def _kullback_leibler(n_rows: int) -> Cost:
+    """Stephens' cost of giving a draw's expert j the label k, up to a constant in j."""
+
+    def cost(features: np.ndarray, aligned: np.ndarray) -> np.ndarray:
+        log_mean = np.log(np.maximum(aligned.mean(axis=0), LEAST_PROBABILITY))
+        each = -np.einsum("sjo,ko->skj", features, log_mean, optimize=True)
+        return each * (n_rows / features.shape[-1])
+
+    return cost
+
+
+def _normal(features: np.ndarray, aligned: np.ndarray) -> np.ndarray:
+    """Negative normal log density of expert j's parameters under label k."""
+    mean = aligned.mean(axis=0)
+    scale = aligned.std(axis=0) + 1e-8 * features.std(axis=(0, 1)) + 1e-300
+    z = (features[:, None] - mean[:, None]) / scale[:, None]  # (sample, label, expert, parameter)
+    return (0.5 * z**2 + np.log(scale)[:, None]).sum(axis=-1)
+
+
+def _assign(features: np.ndarray, cost: Cost) -> tuple[np.ndarray, np.ndarray]:
+    """Best permutations (sample, expert) and their certainties (sample,)."""
+    n_samples, k = features.shape[:2]
+    best = np.tile(np.arange(k), (n_samples, 1))
+    if k == 1:
+        return best, np.ones(n_samples)
+    best = _nearest(cost(features, features[:1] if cost is not _normal else features))
+    for _ in range(MOST_ROUNDS):
+        aligned = np.take_along_axis(features, best[..., None], axis=1)
+        costs = cost(features, aligned)
+        previous, best = best, _nearest(costs)
+        if np.array_equal(best, previous):
+            break
+    return best, _certainty(costs, best)
+
+
+def _nearest(costs: np.ndarray) -> np.ndarray:
+    """Assignment of least total cost for each draw: costs (sample, label, expert)."""
+    if costs.shape[1] == 2:
+        swap = costs[:, 0, 1] + costs[:, 1, 0] < costs[:, 0, 0] + costs[:, 1, 1]
+        return np.where(swap[:, None], [1, 0], [0, 1])
+    return np.array([linear_sum_assignment(c)[1] for c in costs])
+
+
+def _certainty(costs: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """Probability of the best labels against their best exchange of two."""
+    chosen = np.take_along_axis(costs, best[:, None, :], axis=2)  # (sample, label, label)
+    own = np.einsum("skk->sk", chosen)
+    rise = chosen + np.swapaxes(chosen, 1, 2) - own[:, :, None] - own[:, None, :]
+    upper = np.triu_indices(costs.shape[1], k=1)
+    probability: np.ndarray = expit(rise[:, upper[0], upper[1]].min(axis=-1))
+    return probability
+
+
+def _record(
+    tree: xr.DataTree,
+    spec: MixtureOfExperts,
+    permutation: np.ndarray,
+    certainty: np.ndarray,
+    method: str,
+) -> xr.DataTree:
+    import xarray as xr
+
+    posterior = tree[names.POSTERIOR].to_dataset()
+    sizes = (posterior.sizes[names.CHAIN], posterior.sizes[names.DRAW])
+    permutation = permutation.reshape(*sizes, -1)
+    coords = {
+        names.CHAIN: posterior[names.CHAIN],
+        names.DRAW: posterior[names.DRAW],
+        names.EXPERT: spec.expert_labels,
+    }
+    group = xr.Dataset(
+        {
+            names.PERMUTATION: ((names.CHAIN, names.DRAW, names.EXPERT), permutation),
+            names.CERTAINTY: ((names.CHAIN, names.DRAW), certainty.reshape(sizes)),
+        },
+        coords=coords,
+        attrs={"method": method},
+    )
+    result = tree.copy()
+    result[names.POSTERIOR] = _as_node(_permute(posterior, spec, permutation))
+    result[names.RELABELLING] = _as_node(group)
+    return result
+
+
+def _as_node(dataset: xr.Dataset) -> xr.DataTree:
+    import xarray as xr
+
+    return xr.DataTree(dataset)
+
+
+def _permute(posterior: xr.Dataset, spec: MixtureOfExperts, permutation: np.ndarray) -> xr.Dataset:
+    """Put expert ``permutation[chain, draw, k]`` in place ``k`` of every variable."""
+    places = {names.EXPERT: permutation}
+    for block in spec.blocks:
+        places[block.dim] = permutation[..., list(block.positions)] - block.positions[0]
+    result = posterior.copy()
+    for name, variable in posterior.data_vars.items():
+        for dim in variable.dims:
+            if dim in places:
+                order = variable.dims
+                moved = variable.transpose(names.CHAIN, names.DRAW, dim, ...)
+                index = places[str(dim)].reshape(*places[str(dim)].shape, *[1] * (moved.ndim - 3))
+                values = np.take_along_axis(moved.values, index, axis=2)
+                result[name] = moved.copy(data=values).transpose(*order)
+    return result

@@ -1,0 +1,115 @@
+"""Data from known parameters, or from the prior."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayes_moe import names
+from bayes_moe.design import Design, to_pandas
+from bayes_moe.errors import DataError, SpecError, unknown
+from bayes_moe.graph import build
+from bayes_moe.likelihood import random_expert
+from bayes_moe.mixture import evaluate
+from bayes_moe.spec import MixtureOfExperts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def simulate(
+    spec: MixtureOfExperts,
+    rows: Any,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    random_seed: int | None = None,
+    expert_column: str | None = None,
+) -> pd.DataFrame:
+    """Simulate responses from a mixture of experts.
+
+    Parameters
+    ----------
+    spec : MixtureOfExperts
+        The model; its response must be a plain column.
+    rows : table
+        Rows with the features.
+    parameters : mapping of str to array, optional
+        Every reported variable on the user's scale: ``gate_coef`` (expert, gate_term),
+        ``mu_coef`` (expert, mu_term), ``sigma`` (expert,), ... Left out, they are drawn from the
+        prior, whose defaults are scaled to the response in ``rows``.
+    random_seed : int, optional
+        The same seed gives the same responses.
+    expert_column : str, optional
+        Name of a column that says which expert made each row.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows with simulated responses; ``.attrs["parameters"]`` holds the parameters.
+
+    Raises
+    ------
+    SpecError
+        For unknown, missing or wrongly shaped parameters.
+    """
+    table = to_pandas(rows).reset_index(drop=True)
+    column = spec.response.strip("`")
+    if column not in table.columns and not column.isidentifier():
+        raise SpecError(f"The response {spec.response!r} is an expression; simulate a column.")
+    rng = np.random.default_rng(random_seed)
+    if parameters is None:
+        parameters = _from_prior(spec, table, rng)
+    design = Design.from_data(None, spec.formulas, table, center=spec.center)
+    values = _checked(spec, design, parameters)
+    mixture = evaluate(spec, {k: v[None] for k, v in values.items()}, design.rows)
+    chosen = random_expert(mixture.log_weights[0].T, rng)
+    response = mixture.expert_random(rng)[0, chosen, np.arange(design.rows.size)]
+    result = table.copy()
+    result[column] = response
+    if expert_column is not None:
+        result[expert_column] = np.asarray(spec.expert_labels)[chosen]
+    result.attrs["parameters"] = {k: v.tolist() for k, v in values.items()}
+    return result
+
+
+def _from_prior(
+    spec: MixtureOfExperts, table: pd.DataFrame, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    import pymc as pm
+
+    if spec.response.strip("`") not in table.columns:
+        raise DataError(
+            f"Default priors are scaled to the response: give rows with a column "
+            f"{spec.response!r}, or give `parameters`."
+        )
+    model = build(spec, table).model
+    seed = int(rng.integers(2**31))
+    wanted = [model[name] for name in spec.variables]
+    drawn = pm.draw(wanted, random_seed=seed)
+    return dict(zip(spec.variables, drawn, strict=True))
+
+
+def _checked(
+    spec: MixtureOfExperts, design: Design, parameters: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    shapes = {}
+    for stem in spec.gate.predictors if spec.n_experts > 1 else ():
+        shapes[names.coef(stem)] = (spec.n_experts, len(design.rows.matrices[stem].terms))
+    for block in spec.blocks:
+        for c in block.components:
+            k = len(block.positions)
+            terms = () if c.formula is None else (len(design.rows.matrices[c.stem].terms),)
+            shapes[c.variable] = (k, *terms)
+    for name in parameters:
+        if name not in shapes:
+            raise SpecError(unknown("parameter", name, shapes))
+    values = {}
+    for name, shape in shapes.items():
+        if name not in parameters:
+            raise SpecError(f"`parameters` lacks {name!r} with shape {shape}.")
+        values[name] = np.asarray(parameters[name], dtype=float)
+        if values[name].shape != shape:
+            raise SpecError(f"{name!r} must have shape {shape}; it has {values[name].shape}.")
+    return values

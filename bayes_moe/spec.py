@@ -1,0 +1,202 @@
+"""MixtureOfExperts: a frozen description that checks itself, prints itself, round-trips JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from bayes_moe import names, registry
+from bayes_moe.design import Design
+from bayes_moe.errors import DataError, SpecError, unknown
+from bayes_moe.experts import Block, Expert, blocks
+from bayes_moe.gates import Gate
+from bayes_moe.priors import Prior
+from bayes_moe.record import Record
+
+
+class MixtureOfExperts(Record):
+    r"""A gate over experts: ``p(y | x) = sum_k w_k(x) f_k(y | x)``.
+
+    Parameters
+    ----------
+    gate : Gate
+        For example ``bm.gates.Softmax("~ z")``.
+    experts : iterable of Expert
+        At least one. Experts of the same kind are exchangeable and are put next to each other;
+        all share one response.
+    priors : mapping of str to Prior, optional
+        By reported variable (``"gate_coef"``, ``"mu_coef"``, ``"sigma"``, ...), in the units of
+        the data. Variables left out get the data-scaled defaults of :mod:`bayes_moe.priors`.
+    center : bool
+        Whether intercept priors refer to the centre of the features (default) or to zero.
+
+    Raises
+    ------
+    SpecError
+        For experts with different responses, unknown prior names, or priors of the wrong
+        support.
+    """
+
+    __slots__ = ("center", "experts", "gate", "priors")
+
+    gate: Gate
+    experts: tuple[Expert, ...]
+    priors: dict[str, Prior]
+    center: bool
+
+    def __init__(
+        self,
+        gate: Gate,
+        experts: Iterable[Expert],
+        priors: Mapping[str, Prior] | None = None,
+        center: bool = True,
+    ) -> None:
+        listed = tuple(experts)
+        if not listed:
+            raise SpecError("A mixture of experts needs at least one expert.")
+        for what, kind in ((gate, Gate), *((e, Expert) for e in listed)):
+            if not isinstance(what, kind):
+                raise SpecError(f"Expected a {kind.__name__}, got {what!r}.")
+        responses = list(dict.fromkeys(e.response for e in listed))
+        if len(responses) > 1:
+            raise SpecError(f"Experts must share one response; got {', '.join(responses)}.")
+        ordered = tuple(listed[k] for block in blocks(listed) for k in block.positions)
+        self._set(gate=gate, experts=ordered, priors=dict(priors or {}), center=bool(center))
+        self._check_names()
+        self._check_priors()
+
+    def __repr__(self) -> str:
+        inner = ",\n  ".join(repr(e) for e in self.experts)
+        priors = f",\n priors={self.priors!r}" if self.priors else ""
+        center = "" if self.center else ",\n center=False"
+        return f"MixtureOfExperts(gate={self.gate!r},\n experts=[\n  {inner}]{priors}{center})"
+
+    @property
+    def n_experts(self) -> int:
+        """Number of experts."""
+        return len(self.experts)
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        """Groups of exchangeable experts, in the order of the experts."""
+        return blocks(self.experts)
+
+    @property
+    def response(self) -> str:
+        """Left-hand side of the experts' formulas."""
+        return self.experts[0].response
+
+    @property
+    def expert_labels(self) -> list[Any]:
+        """Labels along the expert dimension: the experts' names, or 0, 1, ..."""
+        given = [e.name for e in self.experts]
+        if len({*given}) == len(given) and None not in given:
+            return given
+        if all(name is None for name in given):
+            return list(range(len(given)))
+        return [f"{name or 'expert'}[{k}]" for k, name in enumerate(given)]
+
+    @property
+    def formulas(self) -> dict[str, str]:
+        """Right-hand sides by predictor stem; a gate without one uses the first expert's."""
+        fallback = self.experts[0].right_hand_side
+        formulas = {stem: f or fallback for stem, f in self.gate.formulas.items()}
+        for block in self.blocks:
+            formulas |= block.formulas
+        return formulas
+
+    @property
+    def variables(self) -> tuple[str, ...]:
+        """Names of the reported variables, all of them on the user's scale."""
+        own = (name for block in self.blocks for name in block.variables)
+        return (*self.gate_variables, *own)
+
+    @property
+    def gate_variables(self) -> tuple[str, ...]:
+        """Names of the gate's reported variables; one expert has no gate."""
+        if self.n_experts == 1:
+            return ()
+        return tuple(
+            name
+            for stem, predictor in self.gate.predictors.items()
+            for name in predictor.variables(stem)
+        )
+
+    def resolve_priors(self, design: Design) -> dict[str, Prior]:
+        """Return the prior of every reported variable: the user's, else the default."""
+        matrices, response = design.rows.matrices, design.response
+        priors: dict[str, Prior] = {}
+        if self.n_experts > 1:
+            for stem, predictor in self.gate.predictors.items():
+                priors[names.coef(stem)] = predictor.default_prior(
+                    stem, names.GATE, matrices[stem], response
+                )
+        for block in self.blocks:
+            priors |= block.default_priors(matrices, response)
+        return priors | self.priors
+
+    def design(self, data: Any, missing: str = "raise") -> Design:
+        """See a table through this model's formulas, and check that it can be fitted.
+
+        Raises
+        ------
+        DataError
+            See :meth:`bayes_moe.design.Design.from_data`; also for fewer rows than experts and
+            responses that a family cannot have.
+        """
+        design = Design.from_data(
+            self.response, self.formulas, data, missing=missing, center=self.center
+        )
+        if self.n_experts > design.rows.size:
+            raise DataError(
+                f"There are more experts ({self.n_experts}) than rows ({design.rows.size})."
+            )
+        for block in self.blocks:
+            block.family.check_response(design.response, self.response)
+        return design
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready description."""
+        return {
+            "gate": self.gate.to_dict(),
+            "experts": [e.to_dict() for e in self.experts],
+            "priors": {k: p.to_dict() for k, p in self.priors.items()},
+            "center": self.center,
+        }
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> MixtureOfExperts:
+        """Invert :meth:`to_dict`."""
+        gate = dict(record["gate"])
+        return cls(
+            registry.resolve("gate", gate.pop("kind"))(**gate),
+            [Expert(**e) for e in record["experts"]],
+            {k: Prior.from_dict(p) for k, p in record["priors"].items()},
+            record["center"],
+        )
+
+    def _check_names(self) -> None:
+        taken = [b.name for b in self.blocks if b.name is not None]
+        clash = [n for n in taken if n == names.GATE or taken.count(n) > 1]
+        if clash:
+            raise SpecError(
+                f"Experts of different kinds need different names, none of them 'gate'; "
+                f"{clash[0]!r} is taken."
+            )
+
+    def _check_priors(self) -> None:
+        positive = {c.variable for b in self.blocks for c in b.components if c.formula is None}
+        gate = {names.coef(stem) for stem in self.gate.predictors}
+        for name, prior in self.priors.items():
+            if name not in self.variables and not (self.n_experts == 1 and name in gate):
+                raise SpecError(unknown("prior", name, self.variables))
+            if not isinstance(prior, Prior):
+                raise SpecError(f"The prior of {name!r} must be a Prior; it is {prior!r}.")
+            supports = {"positive"} if name in positive else {"real"}
+            if name in gate:
+                supports = {"real", "zero-sum"}
+            if prior.kind.support not in supports:
+                raise SpecError(
+                    f"The prior of {name!r} must have {' or '.join(sorted(supports))} support; "
+                    f"{prior.distribution} has {prior.kind.support} support."
+                )
