@@ -125,7 +125,7 @@ def check(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Converge
         ess_bulk=bulk,
         ess_tail=tail,
         ess_variable=bulk_at if bulk <= tail else tail_at,
-        bfmi=bfmi(stats),
+        bfmi=float(azs.bfmi(tree)["energy"].min()) if "energy" in stats else float("nan"),
         depth_share=_depth_share(stats),
         certainty=certainty,
     )
@@ -152,18 +152,6 @@ def invariants(spec: MixtureOfExperts, posterior: xr.Dataset, design: Design) ->
     if spec.n_experts > 1:
         found["concentration"] = (mixture.weights**2).sum(axis=1)
     return xr.Dataset({k: (dims, v.reshape(*sizes, -1)) for k, v in found.items()})
-
-
-def bfmi(stats: xr.Dataset) -> float:
-    """Return the lowest energy Bayesian fraction of missing information over the chains."""
-    if "energy" not in stats:
-        return float("nan")
-    energy = stats["energy"].transpose(names.CHAIN, names.DRAW).values
-    if energy.shape[1] < 2:
-        return float("nan")
-    variance = energy.var(axis=1, ddof=1)
-    steps = np.square(np.diff(energy, axis=1)).mean(axis=1)
-    return float((steps / variance).min())
 
 
 def _depth_share(stats: xr.Dataset) -> float:

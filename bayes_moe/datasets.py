@@ -40,7 +40,7 @@ def load_dataset(name: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    if name not in SOURCES:
+    if not isinstance(name, str) or name not in SOURCES:
         raise DataError(unknown("data set", name, SOURCES))
     path = resources.files("bayes_moe") / "data" / f"{name}.csv"
     with path.open(encoding="utf-8") as handle:

@@ -28,10 +28,17 @@ class MissingRowsWarning(UserWarning):
     """Rows with missing values were left out on request; the message counts them."""
 
 
+def nearest(name: object, valid: Iterable[str]) -> str:
+    """Offer the valid name that is most like ``name``: ``" Did you mean ...?"``, or nothing."""
+    folded = {v.casefold(): v for v in valid}
+    given = str(name).casefold()
+    near = difflib.get_close_matches(given, folded, n=1, cutoff=0.5)
+    near = near or [v for v in folded if given and v.startswith(given)]
+    return f" Did you mean {folded[near[0]]!r}?" if near else ""
+
+
 def unknown(kind: str, name: object, valid: Iterable[str]) -> str:
     """Say that ``name`` is no ``kind``, offer the nearest valid name, and list the others."""
     names = sorted(str(v) for v in valid)
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
     listed = ", ".join(repr(n) for n in names[:20]) + (", ..." if len(names) > 20 else "")
-    return f"Unknown {kind} {name!r}.{hint} Valid: {listed or '(none)'}."
+    return f"Unknown {kind} {name!r}.{nearest(name, names)} Valid: {listed or '(none)'}."

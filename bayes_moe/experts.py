@@ -16,9 +16,10 @@ import numpy as np
 from bayes_moe import families, names
 from bayes_moe.arrays import NUMERIC
 from bayes_moe.arrays import symbolic as symbolic_arrays
-from bayes_moe.design import Matrix, parse_formula
+from bayes_moe.design import Matrix
 from bayes_moe.errors import SpecError, unknown
 from bayes_moe.families import Family, Parameter
+from bayes_moe.formulas import check_right_hand_side, split_formula
 from bayes_moe.predictors import Linear, Predictor
 from bayes_moe.priors import Prior, default_constant
 from bayes_moe.record import Record
@@ -55,13 +56,13 @@ class Expert(Record):
     def __init__(
         self, formula: str, family: str = "normal", name: str | None = None, **formulas: str
     ) -> None:
-        _split(formula)
+        split_formula(formula)
         params = [p.name for p in families.by_name(family).PARAMS]
         for parameter, text in formulas.items():
             if parameter not in params[1:]:
                 raise SpecError(unknown(f"parameter of family {family!r}", parameter, params[1:]))
-            _right_hand_side(parameter, text)
-        if name is not None and not name.isidentifier():
+            check_right_hand_side(f"The formula of {parameter!r}", text)
+        if name is not None and not (isinstance(name, str) and name.isidentifier()):
             raise SpecError(f"The name of an expert must be an identifier; it is {name!r}.")
         self._set(
             formula=formula, family=family, name=name, formulas=tuple(sorted(formulas.items()))
@@ -75,17 +76,18 @@ class Expert(Record):
     @property
     def response(self) -> str:
         """Left-hand side of the formula."""
-        return _split(self.formula)[0]
+        return split_formula(self.formula)[0]
 
     @property
     def right_hand_side(self) -> str:
         """Right-hand side of the formula, as ``"~ ..."``."""
-        return _split(self.formula)[1]
+        return split_formula(self.formula)[1]
 
     @property
     def kind(self) -> Expert:
         """The expert without its name: what makes it exchangeable with others."""
-        return Expert(self.formula, self.family, None, **dict(self.formulas))
+        formula = f"{self.response} {self.right_hand_side}"
+        return Expert(formula, self.family, None, **dict(self.formulas))
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""
@@ -213,21 +215,3 @@ def blocks(experts: tuple[Expert, ...]) -> tuple[Block, ...]:
         Block(kind, tuple(where), experts[where[0]].name or f"block{j}")
         for j, (kind, where) in enumerate(positions.items())
     )
-
-
-def _split(formula: str) -> tuple[str, str]:
-    """Split ``"y ~ x"`` into its response and ``"~ x"``."""
-    parsed = parse_formula(formula)
-    if not hasattr(parsed, "lhs") or len(list(parsed.lhs)) != 1:
-        raise SpecError(f"An expert's formula needs one response, as in 'y ~ x'; got {formula!r}.")
-    if not hasattr(parsed.rhs, "required_variables"):
-        raise SpecError(f"An expert's formula has one right-hand side; got {formula!r}.")
-    left, right = formula.split("~", 1)
-    return left.strip(), f"~ {right.strip()}"
-
-
-def _right_hand_side(parameter: str, text: Any) -> None:
-    if not isinstance(text, str):
-        raise SpecError(f"The formula of {parameter!r} must be a string; it is {text!r}.")
-    if hasattr(parse_formula(text), "lhs"):
-        raise SpecError(f"The formula of {parameter!r} has no left-hand side; got {text!r}.")

@@ -19,6 +19,7 @@ from scipy import special
 from bayes_moe import registry
 from bayes_moe.arrays import Arrays
 from bayes_moe.errors import DataError
+from bayes_moe.tables import ROUNDING, check_size
 
 Parameters = Mapping[str, Any]
 
@@ -97,10 +98,11 @@ class Family(ABC):
 
     def check_response(self, y: np.ndarray, name: str) -> None:
         """Raise :class:`DataError` if ``y`` cannot be a response of this family."""
-        if np.ptp(y) == 0:
+        check_size(y, f"response {name!r}")
+        if np.ptp(y) <= ROUNDING * np.abs(y).max():
             raise DataError(
-                f"The response {name!r} has zero variance: all {y.size} values are {y[0]!r}. "
-                "There is nothing to model."
+                f"The response {name!r} has zero variance up to rounding: all {y.size} values are "
+                f"{y[0]:g}. There is nothing to model."
             )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from bayes_moe import convergence, names, registry, relabelling, results
 from bayes_moe.design import Design
-from bayes_moe.errors import ConvergenceWarning, DataError, FitFileError, SpecError
+from bayes_moe.errors import ConvergenceWarning, FitFileError, SpecError
 from bayes_moe.graph import build
 from bayes_moe.spec import MixtureOfExperts
 
@@ -183,6 +183,9 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
 def load(path: str | os.PathLike[str]) -> Fit:
     """Load a fit that :func:`save` wrote.
 
+    The formulas are evaluated on the stored columns, and formulas can call NumPy and pandas:
+    load files from people you trust, as with any notebook.
+
     Raises
     ------
     FileNotFoundError
@@ -202,16 +205,23 @@ def load(path: str | os.PathLike[str]) -> Fit:
             center=spec.center,
             obs_id=observed[names.OBS].values,
         )
-    except (KeyError, TypeError, SpecError, DataError) as error:
-        raise FitFileError(f"{str(path)!r} is a damaged fit ({error}).") from error
-    terms = {stem: list(m.terms) for stem, m in design.rows.matrices.items()}
-    same = np.allclose(design.response, observed[names.RESPONSE].values, rtol=1e-12, atol=0)
-    if terms != described["terms"] or not same:
+        design = replace(design, n_dropped=int(described["n_dropped"]))
+        tree[names.POSTERIOR].to_dataset()[list(spec.variables)]  # raises if one is not there
+        terms = {stem: list(m.terms) for stem, m in design.rows.matrices.items()}
+        stored = observed[names.RESPONSE].values
+        same = terms == described["terms"] and np.allclose(
+            design.response, stored, rtol=1e-12, atol=0
+        )
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise FitFileError(
+            f"{str(path)!r} is a damaged fit ({type(error).__name__}: {error})."
+        ) from error
+    if not same:
         raise FitFileError(
             f"{str(path)!r}: the formulas give other columns here than where the fit was saved; "
             "install the version of formulaic that it was saved with."
         )
-    return Fit(spec, replace(design, n_dropped=described["n_dropped"]), tree)
+    return Fit(spec, design, tree)
 
 
 def _seed(random_seed: int | None) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,9 @@ from bayes_moe.design import Design
 from bayes_moe.likelihood import log_components, observed_mixture
 from bayes_moe.priors import Prior
 from bayes_moe.spec import MixtureOfExperts
+
+_ONE_AT_A_TIME = Lock()
+"""A compiled function's storage serves one call; chains ask for their starts from threads."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +72,12 @@ class Graph:
     def unconstrained(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the point of the model's value variables at reported values.
 
-        The result is what ``model.compile_logp()`` takes.
+        The result is what ``model.compile_logp()`` takes. Threads may call this at the same time.
         """
         free = self.free_values(values)
         model = self.model
-        found = self._transform(*(free[rv.name] for rv in model.free_RVs))
+        with _ONE_AT_A_TIME:
+            found = self._transform(*(free[rv.name] for rv in model.free_RVs))
         return {
             model.rvs_to_values[rv].name: np.asarray(x)
             for rv, x in zip(model.free_RVs, found, strict=True)

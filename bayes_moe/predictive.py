@@ -32,6 +32,7 @@ QUANTILE = "quantile"
 CI_BOUND = "ci_bound"
 SAMPLE = "sample"
 PILOT_DRAWS = 100
+SECANT_STEPS = 8
 PROBABILITY_TOLERANCE = 1e-9
 
 Reader = Callable[[Mixture, Rows], np.ndarray]
@@ -150,6 +151,8 @@ class Predictive:
         random_seed : int, optional
             The same seed gives the same responses.
         """
+        if size is not None and (not isinstance(size, int | np.integer) or size < 1):
+            raise ValueError(f"`size` must be a whole number of at least 1; it is {size!r}.")
         draws = self._draws
         n = len(next(iter(draws.values())))
         rng = np.random.default_rng(random_seed)
@@ -305,32 +308,48 @@ def _cdf(mixture: Mixture, y: np.ndarray) -> np.ndarray:
 
 
 def _quantiles(mixture: Mixture, levels: np.ndarray) -> np.ndarray:
-    """Predictive quantiles (obs, level): a pilot root on few draws brackets that on all."""
-    samples, _, n_rows = mixture.log_weights.shape
-    location, width = mixture.expert_locations(), mixture.expert_scales()
+    """Predictive quantiles (obs, level): a root on few draws, refined on all of them."""
+    samples = len(mixture.log_weights)
+    pilot = mixture.take_samples(np.linspace(0, samples - 1, PILOT_DRAWS).astype(int))
+    location, width = pilot.expert_locations(), pilot.expert_scales()
     low = (location - 4 * width).min(axis=(0, 1))
     high = (location + 4 * width).max(axis=(0, 1))
-    scale = np.median(width, axis=(0, 1))
-    pilot = mixture
-    if samples > 4 * PILOT_DRAWS:
-        pilot = mixture.take_samples(np.linspace(0, samples - 1, PILOT_DRAWS).astype(int))
-    found = np.empty((n_rows, len(levels)))
-    for j, level in enumerate(levels):
+    found = []
+    for level in levels:
         rough = _root(pilot, level, low, high)
-        found[:, j] = (
-            rough
-            if pilot is mixture
-            else _root(mixture, level, rough - 0.1 * scale, rough + 0.1 * scale)
-        )
-    return found
+        slope = np.exp(pilot.log_density(rough)).mean(axis=0)
+        y, converged = _secant(mixture, level, rough, slope)
+        if not converged.all():
+            left = np.flatnonzero(~converged)
+            y[left] = _root(mixture.take_rows(left), level, low[left], high[left])
+        found.append(y)
+    return np.stack(found, axis=-1)
+
+
+def _secant(
+    mixture: Mixture, level: float, y: np.ndarray, slope: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Solve ``cdf(y) = level`` from a near point; return the points and where they converged."""
+    excess = _cdf(mixture, y) - level
+    for _ in range(SECANT_STEPS):
+        converged = np.abs(excess) <= PROBABILITY_TOLERANCE
+        if converged.all():
+            break
+        with np.errstate(divide="ignore", invalid="ignore"):
+            moved = np.where(converged, y, y - excess / slope)
+            new = _cdf(mixture, moved) - level
+            slope = np.where(moved == y, slope, (new - excess) / (moved - y))
+        y, excess = moved, new
+    return y, np.abs(excess) <= PROBABILITY_TOLERANCE
 
 
 def _root(mixture: Mixture, level: float, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Solve ``cdf(y) = level`` from a bracket that need not hold the root."""
     every = np.arange(len(low))
 
     def excess(y: np.ndarray, row: np.ndarray) -> np.ndarray:
         index = row.astype(int)
-        part = mixture if len(index) == len(every) else mixture.take_rows(index)
+        part = mixture if np.array_equal(index, every) else mixture.take_rows(index)
         return _cdf(part, y) - level
 
     bracket = elementwise.bracket_root(excess, low, high, args=(every,), maxiter=100)

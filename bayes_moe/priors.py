@@ -22,7 +22,9 @@ of a mixture whose expert collapses onto a few rows is no mode of the posterior.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -88,10 +90,10 @@ class Prior(Record):
     __slots__ = ("arguments", "distribution")
 
     distribution: str
-    arguments: dict[str, float | tuple[float, ...]]
+    arguments: Mapping[str, float | tuple[float, ...]]
 
     def __init__(self, distribution: str, **arguments: Any) -> None:
-        if distribution not in DISTRIBUTIONS:
+        if not isinstance(distribution, str) or distribution not in DISTRIBUTIONS:
             raise SpecError(unknown("prior distribution", distribution, DISTRIBUTIONS))
         valid = DISTRIBUTIONS[distribution].arguments
         for name in arguments:
@@ -103,7 +105,9 @@ class Prior(Record):
             raise SpecError(f"Prior {distribution!r} needs {', '.join(missing)}.")
         self._set(
             distribution=distribution,
-            arguments={n: _number(distribution, n, arguments.get(n, 0.0)) for n in valid},
+            arguments=MappingProxyType(
+                {n: _number(distribution, n, arguments.get(n, 0.0)) for n in valid}
+            ),
         )
 
     def __repr__(self) -> str:
@@ -156,11 +160,12 @@ class Prior(Record):
 
 def _number(distribution: str, name: str, value: Any) -> float | tuple[float, ...]:
     try:
-        array = np.asarray(value, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise SpecError(
-            f"Argument {name!r} of prior {distribution!r} is no number: {value!r}."
-        ) from error
+        array = np.asarray(value)
+    except ValueError as error:  # lists of unequal length
+        raise SpecError(_no_number(distribution, name, value)) from error
+    if array.dtype.kind not in "iuf":
+        raise SpecError(_no_number(distribution, name, value))
+    array = array.astype(float)
     if array.ndim > 1 or array.size == 0 or not np.all(np.isfinite(array)):
         raise SpecError(
             f"Argument {name!r} of prior {distribution!r} must be a finite number, or one "
@@ -174,6 +179,10 @@ def _number(distribution: str, name: str, value: Any) -> float | tuple[float, ..
             f"Argument {name!r} of prior {distribution!r} must be positive; it is {value!r}."
         )
     return float(array) if array.ndim == 0 else tuple(array.tolist())
+
+
+def _no_number(distribution: str, name: str, value: Any) -> str:
+    return f"Argument {name!r} of prior {distribution!r} is no number: {value!r}."
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from bayes_moe import registry
 from bayes_moe.errors import SpecError
 from bayes_moe.experts import Expert
@@ -68,10 +70,10 @@ def mixture_of_experts(
     >>> spec.n_experts
     2
     """
-    if not isinstance(experts, int) or isinstance(experts, bool) or experts < 1:
+    if not isinstance(experts, int | np.integer) or isinstance(experts, bool) or experts < 1:
         raise SpecError(f"`experts` must be a whole number of at least 1; it is {experts!r}.")
     softmax: Any = registry.resolve("gate", "softmax")
     described = gate if isinstance(gate, Gate) else softmax(gate)
     return MixtureOfExperts(
-        described, [Expert(formula, family, **formulas)] * experts, priors, center
+        described, [Expert(formula, family, **formulas)] * int(experts), priors, center
     )

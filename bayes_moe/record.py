@@ -7,6 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Self
 
+from bayes_moe.errors import SpecError
+
 
 class Record(ABC):
     """A value that cannot be changed and is known by its dictionary of plain values.
@@ -32,14 +34,31 @@ class Record(ABC):
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Invert :meth:`to_json`."""
-        return cls.from_dict(json.loads(text))
+        """Invert :meth:`to_json`.
+
+        Raises
+        ------
+        SpecError
+            If the text does not describe such a record.
+        """
+        try:
+            return cls.from_dict(json.loads(text))
+        except SpecError:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise SpecError(
+                f"The text is no description of a {cls.__name__} "
+                f"({type(error).__name__}: {error}): {text!r:.100}"
+            ) from error
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
     def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__} is frozen; write a new one.")
+
+    def __delattr__(self, name: str) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen; write a new one.")
 
     def __eq__(self, other: object) -> bool:

@@ -38,7 +38,7 @@ def resolve(kind: str, name: str) -> Any:
         If no such name is registered; the message offers the nearest one.
     """
     entries = TABLE[kind]
-    if name not in entries:
+    if not isinstance(name, str) or name not in entries:
         raise SpecError(unknown(kind, name, entries))
     module, attribute = entries[name].split(":")
     return getattr(importlib.import_module(module), attribute)

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from scipy.special import expit
 
 from bayes_moe import names
 from bayes_moe.design import Design
@@ -54,8 +53,10 @@ def align(
     """Return the tree with aligned labels and a group ``relabelling``.
 
     The group holds ``permutation`` (chain, draw, expert), the sampler's label of the expert that
-    is now in each place, and ``certainty`` (chain, draw), the probability in (0.5, 1] with which
-    a draw prefers its labels to the best exchange of two of them (0.5: a coin toss).
+    is now in each place, and ``certainty`` (chain, draw). With ``d`` the squared distance of a
+    draw's allocation probabilities to the mean of the relabelled draws, certainty is
+    ``d_exchanged / (d_exchanged + d)`` for the two experts that are easiest to exchange: 1 means
+    that the labels could not be otherwise, 0.5 that they might as well be exchanged.
 
     Raises
     ------
@@ -74,14 +75,14 @@ def align(
     certainty = np.ones(len(locations))
     for block in spec.blocks:
         where = list(block.positions)
+        own = allocations[:, where]
         if method == "responsibilities":
-            features, cost = allocations[:, where], _kullback_leibler(design.rows.size)
+            best = _assign(own, _kullback_leibler)
         else:
-            features, cost = _parameters(spec, block, draws), _normal
-        best, sure = _assign(features, cost)
+            best = _assign(_parameters(spec, block, draws), _normal)
         level = np.take_along_axis(locations[:, where], best, axis=1).mean(axis=0)
         permutation[:, where] = best[:, np.argsort(level, kind="stable")] + where[0]
-        certainty *= sure
+        certainty = np.minimum(certainty, _certainty(own, best))
     return _record(tree, spec, permutation, certainty, method)
 
 
@@ -93,7 +94,7 @@ def undo(tree: xr.DataTree, spec: MixtureOfExperts) -> xr.DataTree:
     inverse = np.argsort(stored.transpose(names.CHAIN, names.DRAW, ...).values, axis=-1)
     restored = tree.copy()
     restored[names.POSTERIOR] = _as_node(
-        _permute(tree[names.POSTERIOR].to_dataset(), spec, inverse)
+        permuted(tree[names.POSTERIOR].to_dataset(), spec, inverse)
     )
     del restored[names.RELABELLING]
     return restored
@@ -116,46 +117,42 @@ def _read_draws(
 
 
 def _parameters(spec: MixtureOfExperts, block: Block, draws: dict[str, np.ndarray]) -> np.ndarray:
-    """Parameters of a block's experts side by side (sample, expert, parameter)."""
+    """Standardised parameters of a block's experts (sample, expert, parameter)."""
     gate = [draws[n][:, list(block.positions)] for n in spec.gate_variables]
     own = [draws[c.variable] for c in block.components if c.formula is not None]
     constant = [np.log(draws[c.variable])[..., None] for c in block.components if c.formula is None]
-    return np.concatenate([*gate, *own, *constant], axis=-1)
+    values = np.concatenate([*gate, *own, *constant], axis=-1)
+    return values / (values.std(axis=(0, 1)) + 1e-300)
 
 
-def _kullback_leibler(n_rows: int) -> Cost:
-    """Stephens' cost of giving a draw's expert j the label k, up to a constant in j."""
-
-    def cost(features: np.ndarray, aligned: np.ndarray) -> np.ndarray:
-        log_mean = np.log(np.maximum(aligned.mean(axis=0), LEAST_PROBABILITY))
-        each = -np.einsum("sjo,ko->skj", features, log_mean, optimize=True)
-        return each * (n_rows / features.shape[-1])
-
-    return cost
+def _kullback_leibler(features: np.ndarray, aligned: np.ndarray) -> np.ndarray:
+    """Stephens' cost (sample, label, expert) of allocations, up to a constant in the expert."""
+    log_mean = np.log(np.maximum(aligned.mean(axis=0), LEAST_PROBABILITY))
+    return -np.einsum("sjo,ko->skj", features, log_mean, optimize=True)
 
 
 def _normal(features: np.ndarray, aligned: np.ndarray) -> np.ndarray:
     """Negative normal log density of expert j's parameters under label k."""
     mean = aligned.mean(axis=0)
-    scale = aligned.std(axis=0) + 1e-8 * features.std(axis=(0, 1)) + 1e-300
+    scale = aligned.std(axis=0) + 1e-8
     z = (features[:, None] - mean[:, None]) / scale[:, None]  # (sample, label, expert, parameter)
     return (0.5 * z**2 + np.log(scale)[:, None]).sum(axis=-1)
 
 
-def _assign(features: np.ndarray, cost: Cost) -> tuple[np.ndarray, np.ndarray]:
-    """Best permutations (sample, expert) and their certainties (sample,)."""
-    n_samples, k = features.shape[:2]
-    best = np.tile(np.arange(k), (n_samples, 1))
-    if k == 1:
-        return best, np.ones(n_samples)
-    best = _nearest(cost(features, features[:1] if cost is not _normal else features))
+def _distance(features: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Squared distance (sample, label, expert) of each draw's experts to each label's mean."""
+    return np.stack([((features - m) ** 2).sum(axis=-1) for m in mean], axis=1)
+
+
+def _assign(features: np.ndarray, cost: Cost) -> np.ndarray:
+    """Best permutations (sample, expert) of features (sample, expert, ...)."""
+    best = _nearest(_distance(features, features[0]))
     for _ in range(MOST_ROUNDS):
         aligned = np.take_along_axis(features, best[..., None], axis=1)
-        costs = cost(features, aligned)
-        previous, best = best, _nearest(costs)
+        previous, best = best, _nearest(cost(features, aligned))
         if np.array_equal(best, previous):
             break
-    return best, _certainty(costs, best)
+    return best
 
 
 def _nearest(costs: np.ndarray) -> np.ndarray:
@@ -166,14 +163,18 @@ def _nearest(costs: np.ndarray) -> np.ndarray:
     return np.array([linear_sum_assignment(c)[1] for c in costs])
 
 
-def _certainty(costs: np.ndarray, best: np.ndarray) -> np.ndarray:
-    """Probability of the best labels against their best exchange of two."""
-    chosen = np.take_along_axis(costs, best[:, None, :], axis=2)  # (sample, label, label)
-    own = np.einsum("skk->sk", chosen)
-    rise = chosen + np.swapaxes(chosen, 1, 2) - own[:, :, None] - own[:, None, :]
-    upper = np.triu_indices(costs.shape[1], k=1)
-    probability: np.ndarray = expit(rise[:, upper[0], upper[1]].min(axis=-1))
-    return probability
+def _certainty(allocations: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """How much nearer each draw is to its labels than to the best exchange of two (sample,)."""
+    if best.shape[1] == 1:
+        return np.ones(len(best))
+    aligned = np.take_along_axis(allocations, best[..., None], axis=1)
+    distance = _distance(aligned, aligned.mean(axis=0))
+    own = np.einsum("skk->sk", distance)
+    a, b = np.triu_indices(best.shape[1], k=1)
+    kept = own[:, a] + own[:, b]
+    exchanged = distance[:, a, b] + distance[:, b, a]
+    share: np.ndarray = (exchanged / (kept + exchanged + 1e-300)).min(axis=-1)
+    return share
 
 
 def _record(
@@ -202,7 +203,7 @@ def _record(
         attrs={"method": method},
     )
     result = tree.copy()
-    result[names.POSTERIOR] = _as_node(_permute(posterior, spec, permutation))
+    result[names.POSTERIOR] = _as_node(permuted(posterior, spec, permutation))
     result[names.RELABELLING] = _as_node(group)
     return result
 
@@ -213,7 +214,7 @@ def _as_node(dataset: xr.Dataset) -> xr.DataTree:
     return xr.DataTree(dataset)
 
 
-def _permute(posterior: xr.Dataset, spec: MixtureOfExperts, permutation: np.ndarray) -> xr.Dataset:
+def permuted(posterior: xr.Dataset, spec: MixtureOfExperts, permutation: np.ndarray) -> xr.Dataset:
     """Put expert ``permutation[chain, draw, k]`` in place ``k`` of every variable."""
     places = {names.EXPERT: permutation}
     for block in spec.blocks:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,20 +133,35 @@ def _response(rows: Any) -> np.ndarray:
 def write(tree: xr.DataTree, path: str | os.PathLike[str], description: dict[str, Any]) -> Path:
     """Write a tree and a JSON description to one netCDF file, all of it or nothing."""
     target = Path(path)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {str(target.parent)!r} to save in.")
+    if target.is_dir():
+        raise IsADirectoryError(f"{str(target)!r} is a folder; name a file.")
     header = {"format": FORMAT, "version": FORMAT_VERSION, **description}
     copy = tree.copy()
     copy.attrs["bayes_moe"] = json.dumps(header)
-    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    os.close(handle)
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
-        copy.to_netcdf(temporary, engine="h5netcdf")
+        copy.to_netcdf(temporary, engine="h5netcdf", encoding=_checksums(copy))
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
         os.replace(temporary, target)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     return target
+
+
+def _checksums(tree: xr.DataTree) -> dict[str, Any]:
+    """Ask for a checksum of every array of numbers, so that damage to a file is found."""
+    return {
+        node.path: {
+            name: {"fletcher32": True}
+            for name, variable in node.data_vars.items()
+            if variable.size and variable.ndim and variable.dtype.kind in "biuf"
+        }
+        for node in tree.subtree
+    }
 
 
 def read(path: str | os.PathLike[str]) -> tuple[xr.DataTree, dict[str, Any]]:
@@ -175,12 +190,13 @@ def read(path: str | os.PathLike[str]) -> tuple[xr.DataTree, dict[str, Any]]:
     try:
         header = json.loads(tree.attrs.pop("bayes_moe"))
         if header["format"] != FORMAT:
-            raise KeyError(FORMAT)
+            raise ValueError(FORMAT)
+        newer = int(header["version"]) > FORMAT_VERSION
     except (KeyError, TypeError, ValueError) as error:
         raise FitFileError(
             f"{str(source)!r} is a netCDF file, but not a fit saved by bayes_moe."
         ) from error
-    if header["version"] > FORMAT_VERSION:
+    if newer:
         raise FitFileError(
             f"{str(source)!r} has format version {header['version']}; this bayes_moe reads up "
             f"to {FORMAT_VERSION}. Upgrade the package."
@@ -190,20 +206,21 @@ def read(path: str | os.PathLike[str]) -> tuple[xr.DataTree, dict[str, Any]]:
 
 def _columns_to_dataset(columns: pd.DataFrame, coords: Mapping[str, Any]) -> xr.Dataset:
     """Store a table's columns; text and categories as strings, the original name as attribute."""
-    import pandas as pd
     import xarray as xr
+    from pandas.api import types
 
+    taken = {*map(str, columns), *coords}
     variables = {}
-    for j, column in enumerate(columns):
+    for j, column in enumerate(map(str, columns)):
         series = columns[column]
-        plain = "/" not in str(column) and column not in coords
-        values = (
-            series.to_numpy()
-            if pd.api.types.is_numeric_dtype(series) or pd.api.types.is_bool_dtype(series)
-            else series.astype(str).to_numpy(dtype=str)
-        )
-        name = str(column) if plain else f"column_{j}"
-        variables[name] = (names.OBS, values, {"column": str(column)})
+        name = column
+        if column in coords or not column.strip(". ") or "/" in column:
+            name = f"column_{j}"
+            while name in taken:
+                name += "_"
+        is_number = types.is_numeric_dtype(series.dtype)  # of truth values also
+        values = series.to_numpy() if is_number else series.astype(str).to_numpy(dtype=str)
+        variables[name] = (names.OBS, values, {"column": column})
     return xr.Dataset(variables, coords=dict(coords))
 
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayes_moe import names
-from bayes_moe.design import Design, to_pandas
+from bayes_moe.design import Design
 from bayes_moe.errors import DataError, SpecError, unknown
+from bayes_moe.formulas import looked_up
 from bayes_moe.graph import build
 from bayes_moe.likelihood import random_expert
 from bayes_moe.mixture import evaluate
 from bayes_moe.spec import MixtureOfExperts
+from bayes_moe.tables import to_pandas
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,9 +58,16 @@ def simulate(
     """
     table = to_pandas(rows).reset_index(drop=True)
     column = spec.response.strip("`")
-    if column not in table.columns and not column.isidentifier():
+    if looked_up(spec.response) != [column]:
         raise SpecError(f"The response {spec.response!r} is an expression; simulate a column.")
-    rng = np.random.default_rng(random_seed)
+    if expert_column is not None and expert_column in (*table.columns, column):
+        raise SpecError(f"`expert_column` would overwrite the column {expert_column!r}.")
+    try:
+        rng = np.random.default_rng(random_seed)
+    except (TypeError, ValueError) as error:
+        raise SpecError(
+            f"`random_seed` must be a whole number >= 0; it is {random_seed!r}."
+        ) from error
     if parameters is None:
         parameters = _from_prior(spec, table, rng)
     design = Design.from_data(None, spec.formulas, table, center=spec.center)
@@ -94,7 +103,7 @@ def _from_prior(
 def _checked(
     spec: MixtureOfExperts, design: Design, parameters: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-    shapes = {}
+    shapes, positive = {}, set()
     for stem in spec.gate.predictors if spec.n_experts > 1 else ():
         shapes[names.coef(stem)] = (spec.n_experts, len(design.rows.matrices[stem].terms))
     for block in spec.blocks:
@@ -102,6 +111,9 @@ def _checked(
             k = len(block.positions)
             terms = () if c.formula is None else (len(design.rows.matrices[c.stem].terms),)
             shapes[c.variable] = (k, *terms)
+            positive |= {c.variable} if c.formula is None else set()
+    if not isinstance(parameters, Mapping):
+        raise SpecError(f"`parameters` must map names to arrays; it is {parameters!r}.")
     for name in parameters:
         if name not in shapes:
             raise SpecError(unknown("parameter", name, shapes))
@@ -109,7 +121,16 @@ def _checked(
     for name, shape in shapes.items():
         if name not in parameters:
             raise SpecError(f"`parameters` lacks {name!r} with shape {shape}.")
-        values[name] = np.asarray(parameters[name], dtype=float)
+        try:
+            values[name] = np.asarray(parameters[name], dtype=float)
+        except (TypeError, ValueError) as error:
+            raise SpecError(
+                f"{name!r} must be numbers of shape {shape}; it is {parameters[name]!r}."
+            ) from error
         if values[name].shape != shape:
             raise SpecError(f"{name!r} must have shape {shape}; it has {values[name].shape}.")
+        if not np.all(np.isfinite(values[name])):
+            raise SpecError(f"{name!r} must be finite; it is {parameters[name]!r}.")
+        if name in positive and np.any(values[name] <= 0):
+            raise SpecError(f"{name!r} must be positive; it is {parameters[name]!r}.")
     return values

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from bayes_moe import names, registry
 from bayes_moe.design import Design
 from bayes_moe.errors import DataError, SpecError, unknown
 from bayes_moe.experts import Block, Expert, blocks
+from bayes_moe.formulas import check_right_hand_side
 from bayes_moe.gates import Gate
 from bayes_moe.priors import Prior
 from bayes_moe.record import Record
@@ -41,7 +43,7 @@ class MixtureOfExperts(Record):
 
     gate: Gate
     experts: tuple[Expert, ...]
-    priors: dict[str, Prior]
+    priors: Mapping[str, Prior]
     center: bool
 
     def __init__(
@@ -51,23 +53,33 @@ class MixtureOfExperts(Record):
         priors: Mapping[str, Prior] | None = None,
         center: bool = True,
     ) -> None:
+        if isinstance(experts, Expert) or not isinstance(experts, Iterable):
+            raise SpecError(f"`experts` must be a list of Expert, got {experts!r}.")
         listed = tuple(experts)
         if not listed:
             raise SpecError("A mixture of experts needs at least one expert.")
         for what, kind in ((gate, Gate), *((e, Expert) for e in listed)):
             if not isinstance(what, kind):
-                raise SpecError(f"Expected a {kind.__name__}, got {what!r}.")
+                raise SpecError(f"Expected {kind.__name__}, got {what!r}.")
         responses = list(dict.fromkeys(e.response for e in listed))
         if len(responses) > 1:
             raise SpecError(f"Experts must share one response; got {', '.join(responses)}.")
+        if not isinstance(center, bool):
+            raise SpecError(f"`center` must be True or False; it is {center!r}.")
+        if priors is not None and not isinstance(priors, Mapping):
+            raise SpecError(f"`priors` must map names to Prior; it is {priors!r}.")
         ordered = tuple(listed[k] for block in blocks(listed) for k in block.positions)
-        self._set(gate=gate, experts=ordered, priors=dict(priors or {}), center=bool(center))
+        frozen = MappingProxyType(dict(priors or {}))
+        self._set(gate=gate, experts=ordered, priors=frozen, center=center)
+        for stem, formula in gate.formulas.items():
+            if formula is not None:
+                check_right_hand_side(f"The formula of {stem!r}", formula)
         self._check_names()
         self._check_priors()
 
     def __repr__(self) -> str:
         inner = ",\n  ".join(repr(e) for e in self.experts)
-        priors = f",\n priors={self.priors!r}" if self.priors else ""
+        priors = f",\n priors={dict(self.priors)!r}" if self.priors else ""
         center = "" if self.center else ",\n center=False"
         return f"MixtureOfExperts(gate={self.gate!r},\n experts=[\n  {inner}]{priors}{center})"
 
@@ -100,7 +112,7 @@ class MixtureOfExperts(Record):
     def formulas(self) -> dict[str, str]:
         """Right-hand sides by predictor stem; a gate without one uses the first expert's."""
         fallback = self.experts[0].right_hand_side
-        formulas = {stem: f or fallback for stem, f in self.gate.formulas.items()}
+        formulas = {stem: fallback if f is None else f for stem, f in self.gate.formulas.items()}
         for block in self.blocks:
             formulas |= block.formulas
         return formulas
@@ -133,7 +145,7 @@ class MixtureOfExperts(Record):
                 )
         for block in self.blocks:
             priors |= block.default_priors(matrices, response)
-        return priors | self.priors
+        return priors | dict(self.priors)
 
     def design(self, data: Any, missing: str = "raise") -> Design:
         """See a table through this model's formulas, and check that it can be fitted.
@@ -199,4 +211,10 @@ class MixtureOfExperts(Record):
                 raise SpecError(
                     f"The prior of {name!r} must have {' or '.join(sorted(supports))} support; "
                     f"{prior.distribution} has {prior.kind.support} support."
+                )
+            vectors = [a for a, value in prior.arguments.items() if isinstance(value, tuple)]
+            if name in positive and vectors:
+                raise SpecError(
+                    f"The prior of {name!r} is the same for all experts: its argument "
+                    f"{vectors[0]!r} must be one number; it is {prior.arguments[vectors[0]]!r}."
                 )

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from dataclasses import dataclass
+from os import cpu_count
+from sys import stderr
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,12 +73,16 @@ class NUTS(Method):
     def _nutpie(self, graph: Graph, random_seed: int | None) -> xr.DataTree:
         import nutpie
 
+        if self.progressbar:
+            print(
+                "Compiling the model; the first time this takes about half a minute.", file=stderr
+            )
         compiled = nutpie.compile_pymc_model(graph.model, backend="numba", freeze_model=False)
 
         def initial_point(seed: int) -> np.ndarray:
-            rng = np.random.default_rng(seed)
-            values = graph.unconstrained(start.point(graph.spec, graph.design, rng))
-            return np.concatenate([v.ravel() for v in values.values()])
+            values = start.point(graph.spec, graph.design, np.random.default_rng(seed))
+            point = graph.unconstrained(values)
+            return np.concatenate([v.ravel() for v in point.values()])
 
         compiled = dataclasses.replace(compiled, initial_point_func=initial_point)
         tree: xr.DataTree = nutpie.sample(
@@ -101,20 +106,44 @@ class NUTS(Method):
             graph.free_values(start.point(graph.spec, graph.design, np.random.default_rng(seed)))
             for seed in seeds
         ]
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*sampling.*interrupted.*")
+        cores = self.cores or min(self.chains, cpu_count() or 1)
+        try:
             tree: xr.DataTree = pm.sample(
                 draws=self.draws,
                 tune=self.tune,
                 chains=self.chains,
-                cores=self.cores,
+                cores=cores,
                 random_seed=random_seed,
                 target_accept=self.target_accept,
                 nuts_sampler="pymc",
                 init="adapt_diag",
                 initvals=initvals,
                 progressbar=self.progressbar,
+                quiet=not self.progressbar,
                 compute_convergence_checks=False,
+                callback=StopAllChains(self.tune + self.draws) if cores == 1 else None,
                 model=graph.model,
             )
+        except ValueError as error:
+            if "Not enough samples" not in str(error):
+                raise
+            raise KeyboardInterrupt(str(error)) from error
         return tree
+
+
+class StopAllChains:
+    """Callback for PyMC's sequential sampling, where Ctrl-C ends one chain and the next begins.
+
+    A chain that begins after one that was cut short is stopped at its first draw.
+    """
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.made: dict[int, int] = {}
+
+    def __call__(self, trace: Any, draw: Any) -> None:
+        begins = draw.chain not in self.made
+        self.made[draw.chain] = self.made.get(draw.chain, 0) + 1
+        earlier = (n for chain, n in self.made.items() if chain < draw.chain)
+        if begins and any(n < self.length for n in earlier):
+            raise KeyboardInterrupt

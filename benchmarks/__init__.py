@@ -1,0 +1,1 @@
+"""What the package costs its user, measured side by side: ``python -m benchmarks``."""

@@ -1,0 +1,86 @@
+"""Fits made by hand, so that tests of what reads a fit need no sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayes_moe import names
+from bayes_moe.fitting import Fit
+from bayes_moe.results import standard_tree
+from bayes_moe.spec import MixtureOfExperts
+
+
+def fake_fit(
+    spec: MixtureOfExperts,
+    table: Any,
+    parameters: Mapping[str, Any],
+    chains: int = 2,
+    draws: int = 50,
+    spread: float = 0.01,
+    seed: int = 0,
+) -> Fit:
+    """Make a fit whose draws lie about known parameters.
+
+    ``parameters`` holds every reported variable on the user's scale, as for ``bm.simulate``:
+    ``gate_coef`` (expert, gate_term), ``mu_coef`` (expert, mu_term), ``sigma`` (expert,), ...
+    Draws are independent normal with standard deviation ``spread``; positive variables vary by
+    that factor instead, and ``gate_coef`` sums to zero over experts as under the default prior.
+    """
+    design = spec.design(table)
+    missing = {*spec.variables} ^ {*parameters}
+    if missing:
+        raise ValueError(f"`parameters` must be {spec.variables}; wrong or missing: {missing}")
+    rng = np.random.default_rng(seed)
+    coords = {names.CHAIN: np.arange(chains), names.DRAW: np.arange(draws)}
+    dims = _dims(spec)
+    for stem, matrix in design.rows.matrices.items():
+        coords[names.term(stem)] = np.array(matrix.terms)
+    labels = np.array(spec.expert_labels)
+    for block in spec.blocks:
+        coords[block.dim] = labels[list(block.positions)]
+    posterior = {}
+    for name in spec.variables:
+        value = np.asarray(parameters[name], dtype=float)
+        noise = spread * rng.standard_normal((chains, draws, *value.shape))
+        positive = names.term("") not in "".join(dims[name])
+        drawn = value * np.exp(noise) if positive else value + noise
+        if name in spec.gate_variables:
+            drawn = drawn - drawn.mean(axis=2, keepdims=True)
+        posterior[name] = ((names.CHAIN, names.DRAW, *dims[name]), drawn)
+    used = {d for dim in dims.values() for d in dim} | {names.CHAIN, names.DRAW}
+    tree = xr.DataTree.from_dict(
+        {
+            names.POSTERIOR: xr.Dataset(posterior, {d: v for d, v in coords.items() if d in used}),
+            names.SAMPLE_STATS: _quiet_stats(rng, chains, draws),
+        }
+    )
+    tree.attrs.update({"complete": 1, "random_seed": seed, "method": "nuts"})
+    return Fit(spec, design, standard_tree(tree, spec, design, log_likelihood=None))
+
+
+def _dims(spec: MixtureOfExperts) -> dict[str, tuple[str, ...]]:
+    """Dimensions of every reported variable, after chain and draw."""
+    dims: dict[str, tuple[str, ...]] = {}
+    for stem in spec.gate.predictors if spec.n_experts > 1 else ():
+        dims[names.coef(stem)] = (names.EXPERT, names.term(stem))
+    for block in spec.blocks:
+        for c in block.components:
+            dims[c.variable] = (block.dim,) + (() if c.formula is None else (names.term(c.stem),))
+    return dims
+
+
+def _quiet_stats(rng: np.random.Generator, chains: int, draws: int) -> xr.Dataset:
+    """Sampler statistics without anything to complain about."""
+    sample = (names.CHAIN, names.DRAW)
+    return xr.Dataset(
+        {
+            "diverging": (sample, np.zeros((chains, draws), dtype=bool)),
+            "maxdepth_reached": (sample, np.zeros((chains, draws), dtype=bool)),
+            "energy": (sample, rng.standard_normal((chains, draws))),
+        },
+        {names.CHAIN: np.arange(chains), names.DRAW: np.arange(draws)},
+    )

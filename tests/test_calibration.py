@@ -1,0 +1,173 @@
+"""The whole chain is calibrated: true parameters and new rows fall where the posterior says.
+
+Simulation-based calibration (Talts et al. 2018; Modrák et al. 2023): parameters drawn from the
+prior, data drawn from them, the posterior by our model and sampler. Then the rank of any true
+quantity among posterior draws is uniform. Only quantities that no relabelling changes are ranked.
+The ECDF of the ranks must lie inside the 99 % simultaneous band (Säilynoja et al. 2022), which is
+simulated from uniform ranks.
+"""
+
+import dataclasses
+
+import arviz_stats as azs
+import numpy as np
+import nutpie
+import pandas as pd
+import pymc as pm
+import pytest
+from pytensor.compile.mode import Mode
+from scipy import stats
+
+import bayes_moe as bm
+from bayes_moe import convergence, relabelling, start
+from bayes_moe.mixture import evaluate
+from bayes_moe.results import samples, standard_tree
+
+pytestmark = pytest.mark.slow
+
+DRAWS_RANKED = 100
+FIXED = pd.DataFrame({"x": [-1.0, 1.5], "y": [1.0, -1.0]})
+WINDOWS = {0.5: (0.459, 0.541), 0.8: (0.767, 0.832), 0.95: (0.931, 0.967)}  # 99 %, 1000 rows
+
+NORMAL = bm.mixture_of_experts(
+    "y ~ x",
+    experts=2,
+    center=False,
+    priors={
+        "gate_coef": bm.Prior("ZeroSumNormal", sigma=1.5),
+        "mu_coef": bm.Prior("Normal", mu=0, sigma=2),
+        "sigma": bm.Prior("LogNormal", mu=-1, sigma=0.5),
+    },
+)
+STUDENT = bm.mixture_of_experts(
+    "y ~ x",
+    experts=3,
+    family="studentt",
+    sigma="~ x",
+    center=False,
+    priors={
+        "gate_coef": bm.Prior("ZeroSumNormal", sigma=[1.0, 2.0]),
+        "mu_coef": bm.Prior("Normal", mu=[1, 0], sigma=[3, 2]),
+        "sigma_coef": bm.Prior("Normal", mu=[-1, 0], sigma=[0.5, 0.3]),
+        "nu": bm.Prior("Gamma", alpha=5, beta=0.5),
+    },
+)
+
+
+def zero_sum(normal):
+    return normal - normal.mean(axis=0)
+
+
+def draw_normal(rng):
+    """Draw from NORMAL's priors, as NumPy understands them."""
+    return {
+        "gate_coef": zero_sum(rng.normal(0, 1.5, (2, 2))),
+        "mu_coef": rng.normal(0, 2, (2, 2)),
+        "sigma": rng.lognormal(-1, 0.5, 2),
+    }
+
+
+def draw_student(rng):
+    """Draw from STUDENT's priors, as NumPy understands them."""
+    return {
+        "gate_coef": zero_sum(rng.normal(0, [1.0, 2.0], (3, 2))),
+        "mu_coef": rng.normal([1, 0], [3, 2], (3, 2)),
+        "sigma_coef": rng.normal([-1, 0], [0.5, 0.3], (3, 2)),
+        "nu": rng.gamma(5, 1 / 0.5, 3),
+    }
+
+
+class Sampler:
+    """A model compiled once, sampled as ``bm.fit`` does on many responses of the same rows."""
+
+    def __init__(self, spec, table):
+        self.spec = spec
+        self.graph = bm.build(spec, table)
+        self.compiled = nutpie.compile_pymc_model(
+            self.graph.model, backend="numba", freeze_model=False
+        )
+
+    def __call__(self, table, seed, draws, tune):
+        """Return the design of the table and the draws of four chains."""
+        design = self.spec.design(table)
+
+        def initial_point(chain_seed):
+            values = start.point(self.spec, design, np.random.default_rng(chain_seed))
+            return np.concatenate([v.ravel() for v in self.graph.unconstrained(values).values()])
+
+        compiled = self.compiled.with_data(y_data=design.response)
+        tree = nutpie.sample(
+            dataclasses.replace(compiled, initial_point_func=initial_point),
+            draws=draws,
+            tune=tune,
+            chains=4,
+            seed=seed,
+            target_accept=0.9,
+            save_warmup=False,
+            progress_bar=False,
+        )
+        return design, tree
+
+
+def label_invariants(spec, draws, rows, fixed):
+    """Return quantities (sample,) that no relabelling of experts changes.
+
+    For Student t the standard deviation is made of scales: its own may be infinite.
+    """
+    data, there = evaluate(spec, draws, rows), evaluate(spec, draws, fixed)
+    location, scale = there.expert_locations(), there.expert_scales()
+    mean = (there.weights * location).sum(axis=1)
+    variance = (there.weights * (scale**2 + (location - mean[:, None]) ** 2)).sum(axis=1)
+    found = {
+        "joint log likelihood": data.log_density(rows.observed).sum(axis=-1),
+        "responsibility entropy": stats.entropy(data.responsibilities(rows.observed), axis=1).sum(
+            axis=-1
+        ),
+    }
+    for j, x in enumerate(FIXED["x"]):
+        found[f"log density at {x}"] = there.log_density(fixed.observed)[:, j]
+        found[f"mean at {x}"] = mean[:, j]
+        found[f"sd at {x}"] = np.sqrt(variance[:, j])
+        found[f"smallest sigma at {x}"] = np.broadcast_to(scale, there.weights.shape)[
+            ..., j
+        ].min(axis=1)
+        found[f"largest sigma at {x}"] = np.broadcast_to(scale, there.weights.shape)[..., j].max(
+            axis=1
+        )
+        found[f"sum of squared weights at {x}"] = (there.weights[..., j] ** 2).sum(axis=1)
+    return found
+
+
+def simulated_ranks(spec, draw_prior, n_rows, simulations, seed):
+    """Ranks, from 0 to DRAWS_RANKED, of true quantities: one row a simulation."""
+    rng = np.random.default_rng(seed)
+    rows = pd.DataFrame({"x": np.linspace(-2, 2, n_rows)})
+    sampler = Sampler(spec, bm.simulate(spec, rows, draw_prior(rng), random_seed=seed))
+    ranks = []
+    for simulation in range(seed, seed + simulations):
+        truth = draw_prior(rng)
+        table = bm.simulate(spec, rows, truth, random_seed=simulation)
+        design, tree = sampler(table, seed=simulation, draws=10 * DRAWS_RANKED // 4, tune=300)
+        drawn = samples(spec, tree["posterior"].to_dataset())
+        both = {k: np.concatenate([truth[k][None], v[::10]]) for k, v in drawn.items()}
+        fixed = design.transform(FIXED, with_response=True)
+        found = label_invariants(spec, both, design.rows, fixed)
+        ranks.append({name: int((v[1:] < v[0]).sum()) for name, v in found.items()})
+    return pd.DataFrame(ranks)
+
+
+def extremity(ranks):
+    """Least two-sided binomial tail probability along the ECDF of ranks (..., simulation)."""
+    size = ranks.shape[-1]
+    cut = np.arange(1, DRAWS_RANKED + 1)
+    below = np.stack([(ranks < c).sum(axis=-1) for c in cut], axis=-1)
+    binomial = stats.binom(size, cut / (DRAWS_RANKED + 1))
+    return 2 * np.minimum(binomial.cdf(below), binomial.sf(below - 1)).min(axis=-1)
+
+
+def outside_band(ranks, probability=0.99):
+    """Extremity of the quantities whose ECDF leaves the simultaneous band."""
+    uniform = np.random.default_rng(0).integers(DRAWS_RANKED + 1, size=(4000, len(ranks)))
+    threshold = np.quantile(extremity(uniform), 1 - probability)
+    found = {name: extremity(ranks[name].to_numpy()) for name in ranks}
+    return {name: value for name, value in found.items() if value < threshold}

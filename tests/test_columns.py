@@ -1,0 +1,324 @@
+"""Saved fits: every column comes back as it was, damage is told, and nothing is half written."""
+
+import json
+import os
+import stat
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import bayes_moe as bm
+from bayes_moe import names, results
+from bayes_moe.errors import FitFileError
+from tests.helpers import fake_fit
+
+COLUMNS = {
+    "floats": [0.1, 1e-300, -0.0, 1e300],
+    "ints": [1, 2**60, -3, 0],
+    "uint8": np.array([1, 2, 3, 255], "u1"),
+    "float32": np.array([1, 2, 3, 0.1], "f4"),
+    "bools": [True, False, True, True],
+    "strings": ["a", "", "é ß 日本", " x/y\n"],
+    "object strings": pd.Series(["a", "b", "", "1"], dtype=object),
+    "unordered": pd.Categorical(["b", "a", "b", "a"], categories=["b", "a", "unused"]),
+    "ordered": pd.Categorical(["b", "a", "b", "a"], categories=["b", "a", "c"], ordered=True),
+    "integer levels": pd.Categorical([3, 1, 3, 1], categories=[3, 1, 2]),
+    "float levels": pd.Categorical([0.1, 1e300, 0.1, 0.1]),
+    "bool levels": pd.Categorical([True, False, True, True]),
+    "Int64": pd.array([1, 2**60, 3, 4], dtype="Int64"),
+    "boolean": pd.array([True, False, True, True], dtype="boolean"),
+    "Float64": pd.array([1.5, 0.1, 3, 4], dtype="Float64"),
+    "string": pd.array(["a", "b", "", "ß"], dtype="string"),
+    "dates": pd.date_range("2020-01-01 00:00:00.123456", periods=4),
+    "nanoseconds": pd.to_datetime([1, 2, 3, 10**18 + 7]).astype("datetime64[ns]"),
+    "zoned": pd.date_range("2020-03-29", periods=4, freq="h", tz="Europe/Berlin"),
+    "durations": pd.to_timedelta([1, 2, 3, 10**12], unit="us"),
+}
+
+NAMES = [
+    "X",
+    "y",
+    "expert",
+    "obs_id",
+    "chain",
+    "draw",
+    "a/b",
+    "my col",
+    "größe",
+    "日本",
+    "column_0",
+]
+NAMES += ["", ".", "..", "/", " lead", "trail ", "2x", "units", "constant_data", "q\"'", "tab\t"]
+
+
+def round_trip(columns, path):
+    """Through a netCDF file and a JSON text, as a saved fit goes."""
+    described = json.loads(json.dumps(results.describe_columns(columns)))
+    stored = results._columns_to_dataset(columns, {names.OBS: np.arange(len(columns))})
+    tree = xr.DataTree.from_dict({names.CONSTANT_DATA: stored})
+    results.write(tree, path, {"columns": described})
+    back, header = results.read(path)
+    return results.restore_columns(back, header["columns"]), back[names.CONSTANT_DATA]
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_a_column_comes_back_as_it_was(kind, tmp_path):
+    columns = pd.DataFrame({"x": COLUMNS[kind], "z": np.arange(4.0)})
+    back, _ = round_trip(columns, tmp_path / "fit.nc")
+    pd.testing.assert_frame_equal(back, columns, check_exact=True)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_column_of_any_name_comes_back(name, tmp_path):
+    columns = pd.DataFrame({name: [0.5, 1.5], "other": ["a", "b"]})
+    back, stored = round_trip(columns, tmp_path / "fit.nc")
+    pd.testing.assert_frame_equal(back, columns)
+    assert [v.attrs["column"] for v in stored.data_vars.values()] == [name, "other"]
+
+
+def test_stand_in_names_do_not_collide(tmp_path):
+    columns = pd.DataFrame({"a/b": [1.0], "column_0": [2.0], "column_0_": [3.0], "c/d": [4.0]})
+    back, stored = round_trip(columns, tmp_path / "fit.nc")
+    pd.testing.assert_frame_equal(back, columns)
+    assert len(stored.data_vars) == 4
+
+
+def make_fit(response="y", draws=20):
+    rng = np.random.default_rng(0)
+    n = 30
+    data = pd.DataFrame(
+        {
+            "y": np.exp(rng.normal(size=n)),
+            "my col": rng.normal(size=n),
+            "größe": rng.permutation(["a", "b c", "d"] * 10),
+            "level": pd.Categorical(rng.permutation([30, 10, 20] * 10), ordered=True),
+            "flag": rng.permutation([True, False] * 15),
+            "when": pd.date_range("2020", periods=n, freq="17D"),
+            "expert": rng.normal(size=n),
+        }
+    )
+    formula = "`my col` + größe + level + flag + I(when.dt.year) + bs(expert, df=4)"
+    spec = bm.mixture_of_experts(
+        f"{response} ~ {formula}", "~ expert", priors={"sigma": bm.Prior("HalfNormal", sigma=2)}
+    )
+    terms = len(spec.design(data).rows.matrices["mu"].terms)
+    parameters = {
+        "gate_coef": rng.normal(size=(2, 2)),
+        "mu_coef": rng.normal(size=(2, terms)),
+        "sigma": [0.5, 1.5],
+    }
+    return fake_fit(spec, data, parameters, draws=draws), data
+
+
+def test_a_fit_comes_back_whole(tmp_path):
+    fit, data = make_fit("log(y)")
+    path = bm.save(fit, tmp_path / "größe 1.nc")
+    back = bm.load(str(path))
+    assert back.spec == fit.spec
+    assert repr(back) == repr(fit)
+    xr.testing.assert_identical(back.idata, fit.idata)
+    pd.testing.assert_frame_equal(back.design.columns, fit.design.columns)
+    new = data.iloc[[4, 2]]
+    for stem in ("gate", "mu"):
+        np.testing.assert_array_equal(
+            back.design.transform(new).matrices[stem].values,
+            fit.design.transform(new).matrices[stem].values,
+        )
+    # Twice through the file changes nothing.
+    again = bm.load(bm.save(back, tmp_path / "again.nc"))
+    xr.testing.assert_identical(again.idata, fit.idata)
+
+
+def test_dropped_rows_and_labels_come_back(tmp_path):
+    fit, data = make_fit()
+    gaps = data.copy()
+    gaps.loc[[0, 9], "my col"] = np.nan
+    with pytest.warns(bm.MissingRowsWarning):
+        design = fit.spec.design(gaps, missing="drop")
+    short = fit.idata.isel(obs_id=design.rows.obs_id)
+    back = bm.load(bm.save(bm.Fit(fit.spec, design, short), tmp_path / "fit.nc"))
+    assert back.design.n_dropped == 2
+    assert back.design.rows.obs_id.tolist() == design.rows.obs_id.tolist()
+
+
+def test_saving_does_not_touch_the_fit_and_loading_not_the_file(tmp_path):
+    fit, _ = make_fit()
+    before = fit.idata.copy(deep=True)
+    path = bm.save(fit, tmp_path / "fit.nc")
+    xr.testing.assert_identical(fit.idata, before)
+    content = path.read_bytes()
+    loaded = bm.load(path)
+    loaded.idata["posterior"]["sigma"].values[:] = 0
+    assert path.read_bytes() == content
+    assert bm.save(fit, path) == path  # nothing holds the file open
+    umask = os.umask(0)
+    os.umask(umask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~umask
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    return bm.save(make_fit(draws=2)[0], tmp_path_factory.mktemp("fit") / "fit.nc").read_bytes()
+
+
+def truncated(content, path, share):
+    path.write_bytes(content[: int(share * len(content))])
+
+
+def edited(content, path, change):
+    path.write_bytes(content)
+    with h5py.File(path, "r+") as file:
+        header = json.loads(file.attrs["bayes_moe"])
+        change(file, header)
+        if "bayes_moe" in file.attrs:
+            file.attrs["bayes_moe"] = json.dumps(header)
+
+
+@pytest.mark.parametrize("share", [0, 0.01, 0.2, 0.5, 0.9, 0.999])
+def test_a_truncated_file(saved, tmp_path, share):
+    truncated(saved, tmp_path / "fit.nc", share)
+    with pytest.raises(FitFileError, match=r"fit\.nc'.* cannot be read as a netCDF file"):
+        bm.load(tmp_path / "fit.nc")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("text", "cannot be read as a netCDF file"),
+        ("bytes", "cannot be read as a netCDF file"),
+        ("folder", "cannot be read as a netCDF file"),
+        ("foreign", "is a netCDF file, but not a fit saved by bayes_moe"),
+        ("foreign hdf5", "not a fit saved by bayes_moe|cannot be read"),
+        ("other package", "not a fit saved by bayes_moe"),
+    ],
+)
+def test_a_file_that_is_no_fit(tmp_path, content, message):
+    path = tmp_path / "fit.nc"
+    if content == "text":
+        path.write_text("stretchratio,tuned\n1.35,1.461\n")
+    elif content == "bytes":
+        path.write_bytes(np.random.default_rng(0).bytes(5000))
+    elif content == "folder":
+        path.mkdir()
+    elif content == "foreign hdf5":
+        with h5py.File(path, "w") as file:
+            file["posterior"] = np.arange(3)
+    else:
+        tree = xr.DataTree.from_dict({"posterior": xr.Dataset({"x": ("draw", [1.0])})})
+        if content == "other package":
+            tree.attrs["bayes_moe"] = json.dumps({"format": "other", "version": 1})
+        tree.to_netcdf(path, engine="h5netcdf")
+    with pytest.raises(FitFileError, match=message) as raised:
+        bm.load(path)
+    assert str(path) in str(raised.value)
+
+
+def delete(*path):
+    def change(file, header):
+        *parents, last = path
+        place = file if path[0] == names.POSTERIOR or path[0] in file else header
+        for parent in parents:
+            place = place[parent]
+        del place[last]
+
+    return change
+
+
+def put(value, *path):
+    def change(file, header):
+        *parents, last = path
+        place = header
+        for parent in parents:
+            place = place[parent]
+        place[last] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (put(2, "version"), "has format version 2; .*reads up to 1. Upgrade"),
+        (put("new", "version"), "not a fit saved by bayes_moe"),
+        (delete("version"), "not a fit saved by bayes_moe"),
+        (delete("format"), "not a fit saved by bayes_moe"),
+        (delete("spec"), "damaged fit .KeyError"),
+        (put("x", "spec"), "damaged fit"),
+        (put("softmaxx", "spec", "gate", "kind"), "damaged fit .*'softmaxx'"),
+        (put("y ~ open('x')", "spec", "experts", 0, "formula"), "damaged fit"),
+        (delete("design"), "damaged fit"),
+        (delete("design", "columns"), "damaged fit"),
+        (delete("design", "columns", 0), "damaged fit .*Unknown column"),
+        (put("nope", "design", "columns", 0, "dtype"), "damaged fit"),
+        (put(["other"], "design", "columns", 3, "categories"), "damaged fit .*'level'"),
+        (delete("design", "terms"), "damaged fit"),
+        (put({}, "design", "terms"), "the formulas give other columns here"),
+        (delete("design", "n_dropped"), "damaged fit"),
+        (delete(names.POSTERIOR), "damaged fit .*posterior"),
+        (delete(names.POSTERIOR, "sigma"), "damaged fit .*sigma"),
+        (delete(names.OBSERVED_DATA), "damaged fit"),
+        (delete(names.CONSTANT_DATA), "damaged fit"),
+        (delete(names.CONSTANT_DATA, "my col"), "damaged fit .*my col"),
+    ],
+)
+def test_a_fit_with_a_part_damaged(saved, tmp_path, change, message):
+    edited(saved, tmp_path / "fit.nc", change)
+    with pytest.raises(FitFileError, match=message) as raised:
+        bm.load(tmp_path / "fit.nc")
+    assert "fit.nc" in str(raised.value)
+
+
+def test_a_flipped_bit_in_the_draws_is_found(saved, tmp_path):
+    path = tmp_path / "fit.nc"
+    path.write_bytes(saved)
+    with h5py.File(path) as file:
+        chunk = file["posterior/mu_coef"].id.get_chunk_info(0)
+        damaged = bytearray(saved)
+        damaged[chunk.byte_offset + chunk.size // 2] ^= 1
+    path.write_bytes(damaged)
+    with pytest.raises(FitFileError, match="damaged"):
+        bm.load(path)
+
+
+def test_data_that_no_longer_fit_their_response(saved, tmp_path):
+    def change(file, header):
+        file["observed_data/y"][3] += 1e-6
+
+    edited(saved, tmp_path / "fit.nc", change)
+    with pytest.raises(FitFileError):
+        bm.load(tmp_path / "fit.nc")
+
+
+def test_files_that_are_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"There is no file '.*none\.nc'"):
+        bm.load(tmp_path / "none.nc")
+    fit, _ = make_fit(draws=2)
+    with pytest.raises(FileNotFoundError, match=r"There is no folder '.*nowhere' to save in"):
+        bm.save(fit, tmp_path / "nowhere" / "fit.nc")
+    with pytest.raises(IsADirectoryError, match="is a folder; name a file"):
+        bm.save(fit, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
+@pytest.mark.parametrize("where", ["to_netcdf", "fsync", "replace"])
+def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch, where, error):
+    fit, _ = make_fit(draws=2)
+    path = tmp_path / "fit.nc"
+    path.write_bytes(b"old")
+
+    def fail(*args, **kwargs):
+        raise error
+
+    if where == "to_netcdf":
+        real = xr.DataTree.to_netcdf
+        monkeypatch.setattr(xr.DataTree, where, lambda *a, **k: (real(*a, **k), fail()))
+    else:
+        monkeypatch.setattr(os, where, fail)
+    with pytest.raises(type(error)):
+        bm.save(fit, path)
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["fit.nc"]

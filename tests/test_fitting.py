@@ -1,0 +1,151 @@
+"""fit, save and load: one record, the same in a new process."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+import bayes_moe as bm
+from tests.helpers import fake_fit
+
+READ = """
+import sys
+import numpy as np
+import bayes_moe as bm
+fit = bm.load(sys.argv[1])
+assert "pymc" not in sys.modules
+predictive = bm.predict(fit, {"stretchratio": [1.4, 2.0, 2.9]})
+np.savez(
+    sys.argv[2], mean=predictive.mean(), sd=predictive.sd(), interval=predictive.interval(0.9),
+    pdf=predictive.pdf(2.0), weights=predictive.weights(draws=True),
+    sample=predictive.sample(9, random_seed=1),
+    log_density=bm.log_density(fit), responsibilities=bm.responsibilities(fit),
+)
+"""
+
+
+def test_the_fit_is_a_standard_tree(tone_fit, tone):
+    tree = tone_fit.idata
+    assert isinstance(tree, xr.DataTree)
+    assert {
+        "posterior",
+        "sample_stats",
+        "log_likelihood",
+        "observed_data",
+        "constant_data",
+        "relabelling",
+    } == set(tree.children)
+    posterior = tree["posterior"]
+    assert posterior["gate_coef"].dims == ("chain", "draw", "expert", "gate_term")
+    assert posterior["mu_coef"].dims == ("chain", "draw", "expert", "mu_term")
+    assert posterior["sigma"].dims == ("chain", "draw", "expert")
+    assert list(posterior["mu_term"].values) == ["Intercept", "stretchratio"]
+    np.testing.assert_array_equal(tree["constant_data"]["stretchratio"], tone["stretchratio"])
+    assert tone_fit.complete
+    table = bm.summary(tone_fit)
+    assert "mu_coef[1, stretchratio]" in table.index
+    assert bm.diagnose(tone_fit).ok
+    assert "2 experts (normal), 150 rows, 4 chains x 1000 draws" in repr(tone_fit)
+
+
+def test_predictions_are_the_same_in_a_new_process(tone_fit, tmp_path):
+    path = bm.save(tone_fit, tmp_path / "tone.nc")
+    subprocess.run([sys.executable, "-c", READ, path, tmp_path / "read.npz"], check=True)
+    read = np.load(tmp_path / "read.npz")
+    predictive = bm.predict(tone_fit, {"stretchratio": [1.4, 2.0, 2.9]})
+    expected = {
+        "mean": predictive.mean(),
+        "sd": predictive.sd(),
+        "interval": predictive.interval(0.9),
+        "pdf": predictive.pdf(2.0),
+        "weights": predictive.weights(draws=True),
+        "sample": predictive.sample(9, random_seed=1),
+        "log_density": bm.log_density(tone_fit),
+        "responsibilities": bm.responsibilities(tone_fit),
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(read[name], value, rtol=1e-12, atol=1e-12, err_msg=name)
+
+
+def test_everything_survives_the_file(tone_fit, tmp_path):
+    back = bm.load(bm.save(tone_fit, tmp_path / "tone.nc"))
+    assert back.spec == tone_fit.spec
+    pd.testing.assert_frame_equal(back.design.columns, tone_fit.design.columns)
+    for group in tone_fit.idata.children:
+        xr.testing.assert_equal(back.idata[group].to_dataset(), tone_fit.idata[group].to_dataset())
+    bm.save(back, tmp_path / "tone.nc")  # the file is closed: it can be replaced
+    assert bm.relabel(back, "none").spec == tone_fit.spec
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "y ~ x * g",
+        "y ~ bs(x, df=5) + g",
+        "y ~ poly(x, 3)",
+        "y ~ scale(x) + center(z)",
+        "log(w) ~ x + C(n)",
+    ],
+)
+def test_stateful_formulas_come_back(formula, tmp_path):
+    rng = np.random.default_rng(0)
+    n = 60
+    table = pd.DataFrame(
+        {
+            "x": rng.normal(size=n),
+            "z": rng.uniform(5, 9, n),
+            "g": pd.Categorical(rng.choice(["a", "b", "c"], n), categories=["c", "a", "b"]),
+            "n": rng.integers(3, size=n),
+            "w": rng.lognormal(size=n),
+            "y": rng.normal(size=n),
+        }
+    )
+    spec = bm.mixture_of_experts(formula, gate="~ x", experts=2)
+    terms = len(spec.design(table).rows.matrices["mu"].terms)
+    parameters = {
+        "gate_coef": [[0.0, 1.0], [0.0, -1.0]],
+        "mu_coef": rng.normal(size=(2, terms)),
+        "sigma": [0.5, 1.0],
+    }
+    fit = fake_fit(spec, table, parameters)
+    back = bm.load(bm.save(fit, tmp_path / "fit.nc"))
+    rows = table.drop(columns=["y", "w"]).iloc[[5, 3, 30]]
+    np.testing.assert_array_equal(bm.predict(back, rows).mean(), bm.predict(fit, rows).mean())
+    np.testing.assert_array_equal(bm.log_density(back), bm.log_density(fit))
+
+
+def test_dropped_rows_are_counted_and_remembered(tmp_path, tone):
+    spec = bm.mixture_of_experts("tuned ~ stretchratio", experts=2)
+    holed = tone.copy()
+    holed.loc[[3, 10], "tuned"] = np.nan
+    with pytest.warns(bm.MissingRowsWarning, match="left out 2 of 150 rows"):
+        design = spec.design(holed, missing="drop")
+    assert design.n_dropped == 2
+    assert set(range(150)) - set(design.rows.obs_id) == {3, 10}
+
+
+def test_log_likelihood_is_stored_on_request(tone_spec, tone):
+    parameters = {
+        "gate_coef": np.zeros((2, 2)),
+        "mu_coef": [[2.0, 0.0], [0.0, 1.0]],
+        "sigma": [0.1, 0.1],
+    }
+    fit = fake_fit(tone_spec, tone, parameters)
+    from bayes_moe.results import standard_tree
+
+    without = standard_tree(fit.idata, fit.spec, fit.design, log_likelihood=False)
+    assert "log_likelihood" not in without.children
+
+
+def test_unknown_methods_and_wrong_arguments(tone_spec, tone):
+    with pytest.raises(bm.SpecError, match="Did you mean 'nuts'"):
+        bm.fit(tone_spec, tone, method="nutz")
+    with pytest.raises(bm.SpecError, match="`random_seed` must be a whole number"):
+        bm.fit(tone_spec, tone, random_seed=-1)
+    with pytest.raises(bm.SpecError, match="relabelling method"):
+        bm.fit(tone_spec, tone, relabel="maybe")
+    with pytest.raises(bm.SpecError, match="must be a MixtureOfExperts"):
+        bm.fit("tuned ~ stretchratio", tone)

@@ -1,0 +1,266 @@
+"""Plots: their numbers are the predictions', their words the user's, and nothing is left open."""
+
+import subprocess
+import sys
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayes_moe as bm
+from bayes_moe import plots
+from bayes_moe.design import Design
+from bayes_moe.grid import walk
+from tests.helpers import fake_fit
+
+mpl.use("Agg")
+PLOTS = {"gate": bm.plot_gate, "experts": bm.plot_experts, "predictive": bm.plot_predictive}
+
+
+@pytest.fixture(autouse=True)
+def _closed_figures():
+    from matplotlib import pyplot
+
+    yield
+    pyplot.close("all")
+
+
+def lines_fit(k, n=60, **options):
+    """``k`` parallel lines, of which the gate prefers higher ones as x rises."""
+    spec = bm.mixture_of_experts("y ~ x", experts=k)
+    truth = {
+        "mu_coef": np.column_stack([4.0 * np.arange(k), np.ones(k)]),
+        "sigma": np.full(k, 0.5),
+    }
+    if k > 1:
+        truth["gate_coef"] = np.column_stack([np.zeros(k), np.linspace(-1, 1, k)])
+    rows = pd.DataFrame({"x": np.random.default_rng(0).uniform(-2, 3, n)})
+    return fake_fit(spec, bm.simulate(spec, rows, truth, random_seed=1), truth, **options)
+
+
+def awkward_fit():
+    """Names with spaces, accents, dollars and of xarray's own things; all kinds of columns."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {
+            "my y $a$": rng.normal(size=60),
+            "größe $b$": rng.uniform(1, 9, 60),
+            "expert": rng.choice(["u", "v"], 60, p=[0.3, 0.7]),
+            "obs_id": pd.Categorical(rng.choice(["lo", "hi"], 60), ["lo", "hi"]),
+            "X": rng.normal(size=60),
+            "y": rng.integers(1, 4, 60),
+            "value": rng.random(60) > 0.3,
+        }
+    )
+    spec = bm.mixture_of_experts(
+        "`my y $a$` ~ bs(`größe $b$`, df=4) + expert + C(y)", gate="~ X + obs_id + value", experts=2
+    )
+    terms = Design.from_data(None, spec.formulas, table).rows.matrices
+    truth = {
+        "mu_coef": rng.normal(size=(2, len(terms["mu"].terms))),
+        "gate_coef": rng.normal(size=(2, len(terms["gate"].terms))),
+        "sigma": [0.5, 1.0],
+    }
+    return fake_fit(spec, table, truth)
+
+
+def plot_of(pc):
+    return pc.viz["plot"].item()
+
+
+def words(pc):
+    (legend,) = pc.viz["figure"].item().legends
+    return [text.get_text() for text in legend.get_texts()], legend.get_title().get_text()
+
+
+def band_of(pc, j=0, **which):
+    """Lower and upper bounds of a band drawn without a backend."""
+    drawn = pc.viz["ci_band"]["value"].sel(**which).values[j]
+    return drawn["y_bottom"], drawn["y_top"]
+
+
+@pytest.mark.parametrize("k", [1, 2, 4])
+@pytest.mark.parametrize("name", PLOTS)
+@pytest.mark.parametrize("backend", ["matplotlib", "none"])
+def test_every_plot_is_made(k, name, backend):
+    if (k, name) == (1, "gate"):
+        with pytest.raises(bm.SpecError, match="one expert"):
+            bm.plot_gate(lines_fit(1))
+        return
+    pc = PLOTS[name](lines_fit(k), backend=backend)
+    assert pc.backend == backend
+    if backend == "matplotlib":
+        pc.viz["figure"].item().canvas.draw()
+        assert plot_of(pc).get_xlabel() == "x"
+        assert plot_of(pc).get_ylabel() == ("gate weight" if name == "gate" else "y")
+
+
+def test_gate_lines_are_mean_weights_inside_their_bands():
+    fit = lines_fit(4, spread=0.3)
+    pc = bm.plot_gate(fit, ci_prob=(0.5, 0.9), backend="none")
+    grid = walk(fit.design, "x")
+    assert grid.x[[0, -1]].tolist() == [
+        fit.design.columns["x"].min(),
+        fit.design.columns["x"].max(),
+    ]
+    weights = bm.predict(fit, grid.rows).weights()
+    for k in range(4):
+        drawn = pc.viz["pe_line"]["value"].sel(expert=k).item()
+        np.testing.assert_allclose(drawn["x"], grid.x)
+        np.testing.assert_allclose(drawn["y"], weights.sel(expert=k))
+        wide, narrow = (band_of(pc, j, expert=k) for j in (0, 1))
+        assert np.all((wide[0] < narrow[0]) & (narrow[0] < drawn["y"]))
+        assert np.all((wide[1] > narrow[1]) & (narrow[1] > drawn["y"]))
+
+
+def test_expert_lines_are_solid_where_the_gate_uses_them():
+    fit = lines_fit(4, spread=0.2)
+    pc = bm.plot_experts(fit, backend="none")
+    seen = bm.predict(fit, walk(fit.design, "x").rows)
+    for k in range(4):
+        used = (seen.weights().sel(expert=k) >= plots.LEAST_WEIGHT).values
+        mean = seen.expert_means().sel(expert=k).values
+        parts = {"pe_line": used, "pe_line_unused": ~used}
+        for part in [p for p, where in parts.items() if where.any()]:
+            drawn = pc.viz[part]["value"].sel(expert=k).item()["y"]
+            np.testing.assert_allclose(drawn, np.where(parts[part], mean, np.nan))
+        low, high = band_of(pc, expert=k)
+        assert np.all((low < mean)[used] & (mean < high)[used])
+        assert np.isnan(low[~used]).all()
+
+
+def test_predictive_bands_are_the_predictive_intervals():
+    fit = lines_fit(2)
+    pc = bm.plot_predictive(fit, backend="none")
+    seen = bm.predict(fit, walk(fit.design, "x").rows)
+    np.testing.assert_allclose(pc.viz["pe_line"]["value"].item()["y"], seen.mean())
+    for j, p in enumerate((0.89, 0.5)):
+        np.testing.assert_allclose(band_of(pc, j), seen.interval(p).T)
+
+
+@pytest.mark.parametrize("name", ["experts", "predictive"])
+def test_all_rows_are_drawn_where_they_are(name):
+    fit = lines_fit(2)
+    points = PLOTS[name](fit).viz["observed_scatter"]["value"].item().get_offsets()
+    np.testing.assert_allclose(
+        points, np.column_stack([fit.design.columns["x"], fit.design.response])
+    )
+
+
+def test_a_long_table_is_sampled_and_the_legend_says_so(monkeypatch):
+    monkeypatch.setattr(plots, "MOST_ROWS", 50)
+    monkeypatch.setattr(plots, "MOST_VALUES", 2000)
+    pc = bm.plot_experts(lines_fit(2))
+    assert len(pc.viz["observed_scatter"]["value"].item().get_offsets()) == 50
+    assert words(pc)[0][-1] == "undecided data\n(50 of 60 rows shown)"
+
+
+def test_points_have_their_experts_colour_and_grey_in_doubt():
+    share = np.array([[1.0, 0, 0], [0, 0.5, 0.5], [0, 0, 1.0]])
+    colours = plots._blend(["#ff0000", "#00ff00", "#0000ff"], share)
+    assert colours == ["#ff0000", plots.GREY, "#0000ff"]
+    assert plots._blend(["#ff0000"], np.ones((1, 1))) == ["#ff0000"]
+
+
+def test_legends():
+    fit = lines_fit(2)
+    assert words(bm.plot_gate(fit)) == (["expert 0", "expert 1", "89 % interval"], "")
+    entries, _ = words(bm.plot_experts(fit, ci_prob=(0.5, 0.9)))
+    bands = ["90 % interval", "50 % interval"]
+    assert entries == ["expert 0", "expert 1", *bands, "undecided data"]
+    assert words(bm.plot_predictive(fit, ci_prob=(0.5, 0.9)))[0] == ["mean", *bands, "data"]
+    assert words(bm.plot_experts(lines_fit(1)))[0] == ["expert 0", "89 % interval"]
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_awkward_names_and_every_kind_of_column(name):
+    fit = awkward_fit()
+    for feature in fit.design.columns.columns.drop("my y $a$"):
+        pc = PLOTS[name](fit, feature)
+        pc.viz["figure"].item().canvas.draw()
+        assert plot_of(pc).get_xlabel().replace("\\", "") == feature
+        if name != "gate":
+            assert plot_of(pc).get_ylabel() == r"my y \$a\$"
+
+
+def test_the_only_numeric_column_is_the_default():
+    assert plot_of(bm.plot_experts(awkward_fit())).get_xlabel() == r"größe \$b\$"
+    assert plot_of(bm.plot_gate(awkward_fit())).get_xlabel() == "X"
+
+
+@pytest.mark.parametrize(
+    ("feature", "labels"),
+    [("expert", ["u", "v"]), ("obs_id", ["lo", "hi"]), ("y", ["1", "2", "3"])],
+)
+def test_categories_are_named_on_the_axis(feature, labels):
+    pc = bm.plot_gate(awkward_fit(), feature)
+    assert [t.get_text() for t in plot_of(pc).get_xticklabels()] == labels
+    assert len(pc.viz["pe_line"]["value"].sel(expert=1).item().get_offsets()) == len(labels)
+
+
+def test_other_columns_are_held_and_the_legend_says_where():
+    fit = awkward_fit()
+    held = walk(fit.design, "X").held
+    assert held["größe $b$"] == fit.design.columns["größe $b$"].median()
+    assert (held["expert"], held["value"]) == ("v", True)
+    pc = bm.plot_gate(fit, "X", at={"obs_id": "hi", "value": False}, backend="none")
+    rows = walk(fit.design, "X").rows.assign(obs_id="hi", value=False)
+    drawn = pc.viz["pe_line"]["value"].sel(expert=0).item()["y"]
+    np.testing.assert_allclose(drawn, bm.predict(fit, rows).weights().sel(expert=0))
+    pc = bm.plot_gate(fit, "X", at={"obs_id": "hi"})
+    assert words(pc)[1] == "at obs_id = hi\nand value = True"
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error", "says"),
+    [
+        ("predictive", {}, bm.SpecError, "'größe .b.', 'expert', 'obs_id', 'X', 'y', 'value'"),
+        ("gate", {"feature": "Y"}, bm.DataError, "Did you mean 'y'"),
+        ("gate", {"at": {"X": 1}}, bm.SpecError, "'X': it is the feature"),
+        ("gate", {"at": {"x": 1}}, bm.DataError, "Did you mean 'X'"),
+        ("gate", {"at": {"obs_id": "high"}}, bm.DataError, "'obs_id' in `at` 'high'"),
+        ("gate", {"at": {"größe $b$": "big"}}, bm.DataError, "at a number; it is 'big'"),
+        ("gate", {"ci_prob": 89}, bm.SpecError, "strictly between 0 and 1; it is 89"),
+        ("gate", {"visuals": {"band": False}}, bm.SpecError, "Did you mean 'ci_band'"),
+    ],
+)
+def test_what_cannot_be_drawn_is_named(name, options, error, says):
+    with pytest.raises(error, match=says):
+        PLOTS[name](awkward_fit(), **options, backend="none")
+
+
+def test_the_user_has_the_last_word():
+    pc = bm.plot_gate(
+        lines_fit(2),
+        visuals={
+            "ci_band": False,
+            "legend": False,
+            "ylabel": {"text": "w"},
+            "pe_line": {"width": 5},
+        },
+        color=["black", "red"],
+        figure_kwargs={"figsize": (3, 2)},
+    )
+    assert {*pc.viz.children} == {"pe_line", "pe_line_unused", "xlabel", "ylabel"}
+    assert plot_of(pc).get_ylabel() == "w"
+    line = pc.viz["pe_line"]["value"].sel(expert=1).item()
+    assert (line.get_color(), line.get_linewidth()) == ("red", 5)
+    assert pc.viz["figure"].item().get_size_inches().tolist() == [3, 2]
+
+
+def test_two_fits_share_a_plot_collection():
+    pc = bm.plot_gate(lines_fit(2))
+    assert bm.plot_gate(lines_fit(2, seed=1), plot_collection=pc) is pc
+    assert len(plot_of(pc).lines) == 4
+    assert len(pc.viz["figure"].item().legends) == 1
+    with pytest.raises(bm.SpecError, match="map 'color'"):
+        bm.plot_gate(lines_fit(2), plot_collection=bm.plot_predictive(lines_fit(2)))
+
+
+def test_importing_the_module_is_cheap():
+    code = (
+        "import sys, bayes_moe.plots; print({'pymc', 'arviz_plots', 'matplotlib'} & {*sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
