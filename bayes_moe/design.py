@@ -17,7 +17,6 @@ import numpy as np
 from bayes_moe import names
 from bayes_moe.errors import DataError, MissingRowsWarning, SpecError, unknown
 from bayes_moe.formulas import INTERCEPT, FittedFormula, looked_up, used_columns
-from bayes_moe.formulas import parse_formula as parse_formula
 from bayes_moe.tables import (
     ROUNDING,
     check_known,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayes_moe import convergence, names, registry, relabelling, results
+from bayes_moe import convergence, names, registry, relabelling, results, seeds
 from bayes_moe.design import Design
 from bayes_moe.errors import ConvergenceWarning, FitFileError, SpecError
 from bayes_moe.graph import build
@@ -118,7 +118,7 @@ def fit(
     design = spec.design(data, missing)
     if relabel not in relabelling.METHODS:
         relabelling.align(None, spec, design, relabel)  # type: ignore[arg-type]  # raises
-    seed = _seed(random_seed)
+    seed = seeds.resolve(random_seed)
     tree = chosen.run(build(spec, design), seed)
     tree.attrs["random_seed"] = seed
     tree.attrs["method"] = method
@@ -222,12 +222,3 @@ def load(path: str | os.PathLike[str]) -> Fit:
             "install the version of formulaic that it was saved with."
         )
     return Fit(spec, design, tree)
-
-
-def _seed(random_seed: int | None) -> int:
-    """Return the seed to use; a drawn one is stored with the fit, so that it can be repeated."""
-    if random_seed is None:
-        return int(np.random.SeedSequence().generate_state(1)[0])
-    if not isinstance(random_seed, int | np.integer) or random_seed < 0:
-        raise SpecError(f"`random_seed` must be a whole number >= 0; it is {random_seed!r}.")
-    return int(random_seed)

@@ -142,7 +142,7 @@ def chunks(
     """Evaluate draws on rows, a bounded number of rows at a time."""
     samples = len(next(iter(draws.values())))
     step = max(1, CHUNK_ELEMENTS // (samples * spec.n_experts))
-    for start in range(0, rows.size, step):
+    for start in range(0, max(rows.size, 1), step):
         where = slice(start, min(start + step, rows.size))
         part = rows.pick(where)
         yield where, part, evaluate(spec, draws, part)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.optimize import elementwise
 
-from bayes_moe import names
+from bayes_moe import names, seeds
 from bayes_moe.arrays import NUMERIC
 from bayes_moe.design import Rows
 from bayes_moe.errors import DataError
@@ -155,7 +155,7 @@ class Predictive:
             raise ValueError(f"`size` must be a whole number of at least 1; it is {size!r}.")
         draws = self._draws
         n = len(next(iter(draws.values())))
-        rng = np.random.default_rng(random_seed)
+        rng = np.random.default_rng(seeds.resolve(random_seed))
         if size is not None:
             picked = rng.integers(n, size=size)
             draws = {name: values[picked] for name, values in draws.items()}
@@ -249,6 +249,9 @@ class Predictive:
 
 def predict(fit: Fit, rows: Any = None) -> Predictive:
     """Return the posterior predictive distribution of the response for new rows.
+
+    The response is the left-hand side of the formula: of ``log(y) ~ x``, predictions are of
+    ``log(y)``.
 
     Parameters
     ----------

@@ -15,8 +15,11 @@ shape (``nu``)                 ``Gamma(2, 0.1)``; with a formula, on the log lin
                                ``Normal(log 15, 1)``, slopes ``Normal(0, 0.5 / s_j)``
 =============================  =======================================================
 
-A log-normal density falls faster than any power of sigma at zero, so the unbounded likelihood
-of a mixture whose expert collapses onto a few rows is no mode of the posterior.
+Without an intercept, features are not centred, ``s_j`` is the root mean square of the feature, and
+``s_y`` in the prior of location coefficients that of the response.
+
+A log-normal density falls faster than any power of sigma at zero. So the posterior density falls to
+zero where an expert collapses onto a few rows, and the likelihood grows without bound.
 """
 
 from __future__ import annotations

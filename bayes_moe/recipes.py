@@ -33,7 +33,9 @@ def mixture_of_experts(
     ----------
     formula : str
         ``"response ~ features"`` of the experts, in formulaic's language: categoricals,
-        interactions, ``bs(x, df=5)``, ``poly(x, 2)``, ``log(x)``; names with spaces in backticks.
+        interactions, ``bs(x, df=5)``, ``poly(x, 2)``, ``log(x)``; names with spaces in backticks,
+        arithmetic inside ``I(...)``: ``I(x**2)``. The response is a column or a function of
+        columns.
     gate : str or Gate, optional
         Features of the gate, e.g. ``"~ z"``. Left out, the gate uses the experts' features;
         ``"~ 1"`` makes it constant.

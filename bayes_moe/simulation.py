@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayes_moe import names
+from bayes_moe import names, seeds
 from bayes_moe.design import Design
 from bayes_moe.errors import DataError, SpecError, unknown
 from bayes_moe.formulas import looked_up
@@ -62,12 +62,7 @@ def simulate(
         raise SpecError(f"The response {spec.response!r} is an expression; simulate a column.")
     if expert_column is not None and expert_column in (*table.columns, column):
         raise SpecError(f"`expert_column` would overwrite the column {expert_column!r}.")
-    try:
-        rng = np.random.default_rng(random_seed)
-    except (TypeError, ValueError) as error:
-        raise SpecError(
-            f"`random_seed` must be a whole number >= 0; it is {random_seed!r}."
-        ) from error
+    rng = np.random.default_rng(seeds.resolve(random_seed))
     if parameters is None:
         parameters = _from_prior(spec, table, rng)
     design = Design.from_data(None, spec.formulas, table, center=spec.center)

@@ -159,6 +159,7 @@ def test_bad_arguments_are_named(fit, rows):
         (lambda: predictive.interval(90), "`ci_prob` must lie strictly between"),
         (lambda: predictive.pdf([1.0, 2.0]), "give one value, one a row, or grid=True"),
         (lambda: predictive.sample(0), "`size` must be"),
+        (lambda: predictive.sample(random_seed=-1), "`random_seed` must be"),
     ):
         with pytest.raises(ValueError, match=message):
             call()
@@ -167,3 +168,11 @@ def test_bad_arguments_are_named(fit, rows):
 def test_fitted_rows_are_the_default(fit):
     assert bm.predict(fit).mean().sizes["obs_id"] == 80
     assert "80 rows" in repr(bm.predict(fit))
+
+
+def test_no_rows_give_empty_answers(fit):
+    predictive = bm.predict(fit, {"x": [], "z": []})
+    assert predictive.mean().shape == predictive.sd().shape == predictive.cdf(0.0).shape == (0,)
+    assert predictive.interval(0.9).shape == (0, 2)
+    assert predictive.weights().shape == (0, 3)
+    assert predictive.sample(5).shape == (5, 0)
