@@ -18,8 +18,8 @@ from bayes_moe.experts import Block
 from bayes_moe.likelihood import log_components, log_mixture, random_expert
 from bayes_moe.spec import MixtureOfExperts
 
-CHUNK_ELEMENTS = 2**20
-"""Elements of a (sample, expert, obs) array that a chunk of rows may hold: 8 MiB."""
+CHUNK_ELEMENTS = 2**18
+"""Elements of a (sample, expert, obs) array that a chunk of rows may hold: 2 MiB, which caches hold."""
 
 
 @dataclass(frozen=True)
