@@ -19,7 +19,7 @@ from bayes_moe.likelihood import log_components, log_mixture, random_expert
 from bayes_moe.spec import MixtureOfExperts
 
 CHUNK_ELEMENTS = 2**18
-"""Elements of a (sample, expert, obs) array that a chunk of rows may hold: 2 MiB, which caches hold."""
+"""Elements of a (sample, expert, obs) array that a chunk of rows may hold: 2 MiB, for caches."""
 
 
 @dataclass(frozen=True)

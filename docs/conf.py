@@ -27,6 +27,7 @@ templates_path = ["_templates"]
 
 # Notebooks are committed executed. BAYES_MOE_DOCS_EXECUTE=1 runs them again.
 nb_execution_mode = "force" if os.environ.get("BAYES_MOE_DOCS_EXECUTE") else "off"
+os.environ.pop("MPLBACKEND", None)  # the Makefile's Agg would leave notebooks without figures
 nb_execution_timeout = 600
 nb_execution_raise_on_error = True
 
@@ -34,6 +35,7 @@ myst_enable_extensions = ["amsmath", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
 autosummary_generate = True
+autosummary_filename_map = {"bayes_moe.Fit": "bayes_moe.Fit_record"}  # not only in case from `fit`
 autodoc_typehints = "none"  # the numpydoc sections say them
 numpydoc_show_class_members = False  # the class template lists them
 

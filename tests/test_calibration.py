@@ -21,10 +21,11 @@ from scipy import stats
 import bayes_moe as bm
 from bayes_moe import convergence, relabelling, start
 from bayes_moe.mixture import evaluate
-from bayes_moe.results import samples, standard_tree
+from bayes_moe.results import samples
 
 pytestmark = pytest.mark.slow
 
+QUICK = Mode(linker="py", optimizer="fast_compile")
 DRAWS_RANKED = 100
 FIXED = pd.DataFrame({"x": [-1.0, 1.5], "y": [1.0, -1.0]})
 WINDOWS = {0.5: (0.459, 0.541), 0.8: (0.767, 0.832), 0.95: (0.931, 0.967)}  # 99 %, 1000 rows
@@ -115,26 +116,25 @@ def label_invariants(spec, draws, rows, fixed):
     For Student t the standard deviation is made of scales: its own may be infinite.
     """
     data, there = evaluate(spec, draws, rows), evaluate(spec, draws, fixed)
-    location, scale = there.expert_locations(), there.expert_scales()
+    location = there.expert_locations()
+    scale = np.broadcast_to(there.expert_scales(), there.weights.shape)
     mean = (there.weights * location).sum(axis=1)
     variance = (there.weights * (scale**2 + (location - mean[:, None]) ** 2)).sum(axis=1)
+    shares = data.responsibilities(rows.observed)
     found = {
         "joint log likelihood": data.log_density(rows.observed).sum(axis=-1),
-        "responsibility entropy": stats.entropy(data.responsibilities(rows.observed), axis=1).sum(
-            axis=-1
-        ),
+        "responsibility entropy": stats.entropy(shares, axis=1).sum(axis=-1),
+        "smallest sigma": scale[..., 0].min(axis=1),
+        "largest sigma": scale[..., 0].max(axis=1),
     }
-    for j, x in enumerate(FIXED["x"]):
-        found[f"log density at {x}"] = there.log_density(fixed.observed)[:, j]
-        found[f"mean at {x}"] = mean[:, j]
-        found[f"sd at {x}"] = np.sqrt(variance[:, j])
-        found[f"smallest sigma at {x}"] = np.broadcast_to(scale, there.weights.shape)[
-            ..., j
-        ].min(axis=1)
-        found[f"largest sigma at {x}"] = np.broadcast_to(scale, there.weights.shape)[..., j].max(
-            axis=1
-        )
-        found[f"sum of squared weights at {x}"] = (there.weights[..., j] ** 2).sum(axis=1)
+    at_rows = {
+        "log density": there.log_density(fixed.observed),
+        "mean": mean,
+        "sd": np.sqrt(variance),
+        "sum of squared weights": (there.weights**2).sum(axis=1),
+    }
+    for name, values in at_rows.items():
+        found |= {f"{name} at {x}": values[:, j] for j, x in enumerate(FIXED["x"])}
     return found
 
 
@@ -171,3 +171,81 @@ def outside_band(ranks, probability=0.99):
     threshold = np.quantile(extremity(uniform), 1 - probability)
     found = {name: extremity(ranks[name].to_numpy()) for name in ranks}
     return {name: value for name, value in found.items() if value < threshold}
+
+
+MODELS = {"two-normal": (NORMAL, draw_normal, 60), "three-student": (STUDENT, draw_student, 80)}
+
+
+@pytest.mark.parametrize(("model", "simulations"), [("two-normal", 250), ("three-student", 150)])
+def test_ranks_of_true_quantities_are_uniform(model, simulations):
+    ranks = simulated_ranks(*MODELS[model], simulations, seed=1000)
+    assert outside_band(ranks) == {}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_given_priors_do_not_look_at_the_response(model):
+    """Built on another response, the model's log density differs by a constant: its units."""
+    spec, draw_prior, n_rows = MODELS[model]
+    rng = np.random.default_rng(4)
+    here, there = draw_prior(rng), draw_prior(rng)
+    rows = pd.DataFrame({"x": np.linspace(-1, 3, n_rows)})
+    table = bm.simulate(spec, rows, here, random_seed=4)
+    gains = []
+    for built_on in (table, table.assign(y=100 - 7 * table["y"])):
+        graph = bm.build(spec, built_on)
+        pm.set_data({"y_data": table["y"]}, model=graph.model)
+        logp = graph.model.compile_logp(mode=QUICK)
+        gains.append(logp(graph.unconstrained(here)) - logp(graph.unconstrained(there)))
+    assert gains[1] == pytest.approx(gains[0], rel=1e-9)
+
+
+def test_intervals_cover_new_rows_as_often_as_they_say():
+    """Three Student t experts with a gate of its own; two normal ones are in test_coverage."""
+    spec = bm.mixture_of_experts("y ~ x", gate="~ z", experts=3, family="studentt")
+    truth = {
+        "gate_coef": [[0.0, -2.0], [0.5, 0.0], [-0.5, 2.0]],
+        "mu_coef": [[-3.0, 1.0], [0.0, -1.0], [3.0, 0.5]],
+        "sigma": [0.4, 0.6, 0.3],
+        "nu": [8.0, 12.0, 8.0],
+    }
+    rng = np.random.default_rng(7)
+    tables = [pd.DataFrame(rng.uniform(-2, 2, (n, 2)), columns=["x", "z"]) for n in (600, 1000)]
+    train, test = (bm.simulate(spec, t, truth, random_seed=j) for j, t in enumerate(tables))
+    pred = bm.predict(bm.fit(spec, train, random_seed=5, draws=500, progressbar=False), test)
+    for level, (low, high) in WINDOWS.items():
+        bounds = pred.interval(level).values
+        inside = (bounds[:, 0] <= test["y"]) & (test["y"] <= bounds[:, 1])
+        assert low <= inside.mean() <= high, level
+    assert stats.kstest(pred.cdf(test["y"].to_numpy()).values, "uniform").pvalue > 0.01
+
+
+SEPARATED = {
+    "gate_coef": np.array([[0.0, -1.0], [0.3, 0.0], [-0.3, 1.0]]),
+    "mu_coef": np.array([[-4.0, -1.0], [0.0, 1.5], [4.0, 0.0]]),
+    "sigma": np.array([0.4, 0.3, 0.5]),
+}
+
+
+def identified(values):
+    """Free coefficients (..., 13) of SEPARATED: the gate's as contrasts with the first expert."""
+    gate = values["gate_coef"]
+    parts = [gate[..., 1:, :] - gate[..., :1, :], values["mu_coef"], values["sigma"]]
+    return np.concatenate([p.reshape(*gate.shape[:-2], -1) for p in parts], axis=-1)
+
+
+def test_separated_experts_are_recovered_from_every_start():
+    spec = bm.mixture_of_experts("y ~ x", experts=3)
+    rows = pd.DataFrame({"x": np.linspace(-2, 2, 500)})
+    tables = [bm.simulate(spec, rows, SEPARATED, random_seed=s) for s in range(10)]
+    sampler = Sampler(spec, tables[0])
+    truth, covered, rhats = identified(SEPARATED), [], []
+    for seed, table in enumerate(tables):
+        design, tree = sampler(table, seed=seed, draws=1000, tune=500)
+        invariant = azs.rhat(convergence.invariants(spec, tree["posterior"].to_dataset(), design))
+        rhats.append(max(float(v.max()) for v in invariant.data_vars.values()))
+        aligned = relabelling.align(tree, spec, design)["posterior"].to_dataset()
+        low, high = np.quantile(identified(samples(spec, aligned)), [0.05, 0.95], axis=0)
+        covered.append((low <= truth) & (truth <= high))
+    assert max(rhats) < 1.01
+    low, high = stats.binom.interval(0.99, np.size(covered), 0.9)
+    assert low <= np.sum(covered) <= high
