@@ -30,7 +30,7 @@ class Convergence:
 
     ``rhat``, ``ess_bulk`` and ``ess_tail`` are the worst over reported variables;
     ``rhat_invariant`` is the worst over quantities that no relabelling changes: the joint log
-    density and the predictive mean and log weights' entropy at a few rows.
+    density and location and the sum of squared gate weights at a few rows.
     """
 
     chains: int
@@ -73,7 +73,7 @@ class Convergence:
                 f"R-hat {self.rhat:.3f} at {self.rhat_variable} (at most {LARGEST_RHAT} is good): "
                 "sample longer, or use fewer experts if two of them cannot be told apart."
             )
-        if self.chains == 1:
+        if self.chains == 1 and self.complete:
             found.append("One chain only: R-hat cannot compare chains. Use chains=4.")
         if not min(self.ess_bulk, self.ess_tail) >= wanted:
             found.append(

@@ -115,7 +115,7 @@ def summary(
     *,
     ci_prob: float | None = None,
     ci_kind: str | None = None,
-    round_to: Any = "auto",
+    round_to: Any = None,
 ) -> pd.DataFrame:
     """Return posterior summaries of the reported variables, with R-hat and ESS after relabelling.
 
@@ -125,8 +125,11 @@ def summary(
         A fit.
     var_names : str or sequence of str, optional
         Some of the reported variables; all by default.
-    ci_prob, ci_kind, round_to
+    ci_prob, ci_kind
         As in :func:`arviz.summary`.
+    round_to : int or str, optional
+        As in :func:`arviz.summary`; ``"none"`` gives raw numbers. Left out, numbers have four
+        significant digits, R-hat three decimals, and effective sample sizes none.
 
     Returns
     -------
@@ -144,11 +147,22 @@ def summary(
     wanted = [var_names] if isinstance(var_names, str) else list(var_names or fit.spec.variables)
     for name in wanted:
         if name not in posterior:
-            raise SpecError(unknown("variable", name, [str(v) for v in posterior.data_vars]))
+            raise SpecError(unknown("variable", name, fit.spec.variables))
     table: pd.DataFrame = azs.summary(
-        posterior, var_names=wanted, ci_prob=ci_prob, ci_kind=ci_kind, round_to=round_to
+        posterior, var_names=wanted, ci_prob=ci_prob, ci_kind=ci_kind, round_to=round_to or "none"
     )
-    return table
+    return table if round_to is not None else _rounded(table)
+
+
+def _rounded(table: pd.DataFrame) -> pd.DataFrame:
+    """Round numbers to four significant digits, R-hat to three decimals, sample sizes to none."""
+    rounded = table.map(lambda v: float(f"{v:.4g}"))
+    for column in table:
+        if str(column).startswith("ess"):
+            rounded[column] = table[column].round().fillna(0).astype(int)
+        elif column == "r_hat":
+            rounded[column] = table[column].round(3)
+    return rounded
 
 
 def _figure_table(figures: Convergence) -> pd.DataFrame:

@@ -51,7 +51,7 @@ class Fit:
         sizes = self.idata[names.POSTERIOR].sizes
         dropped = self.design.n_dropped
         return (
-            f"Fit of {self.spec.response!r}: {self.spec.n_experts} experts "
+            f"Fit of {self.spec.response!r}: {self.spec.counted} "
             f"({', '.join(dict.fromkeys(e.family for e in self.spec.experts))}), "
             f"{self.design.rows.size} rows{f' ({dropped} dropped)' if dropped else ''}, "
             f"{sizes[names.CHAIN]} chains x {sizes[names.DRAW]} draws"
@@ -112,7 +112,8 @@ def fit(
     """
     if not isinstance(spec, MixtureOfExperts):
         raise SpecError(
-            f"`spec` must be a MixtureOfExperts (see bm.mixture_of_experts), got {spec!r}."
+            "`spec` must be a MixtureOfExperts (see bm.mixture_of_experts), got "
+            f"{type(spec).__name__}."
         )
     chosen = registry.resolve("method", method).from_settings(settings)
     design = spec.design(data, missing)
@@ -183,8 +184,8 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
 def load(path: str | os.PathLike[str]) -> Fit:
     """Load a fit that :func:`save` wrote.
 
-    The formulas are evaluated on the stored columns, and formulas can call NumPy and pandas:
-    load files from people you trust, as with any notebook.
+    The formulas are evaluated on the stored columns, and formulas can call NumPy and methods of
+    columns: load files from people you trust, as with any notebook.
 
     Raises
     ------

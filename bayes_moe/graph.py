@@ -48,7 +48,7 @@ class Graph:
 
     def __repr__(self) -> str:
         return (
-            f"Graph({self.design.rows.size} rows, {self.spec.n_experts} experts)\n{self.spec!r}\n"
+            f"Graph({self.design.rows.size} rows, {self.spec.counted})\n{self.spec!r}\n"
             + "\n".join(f"{name} ~ {prior!r}" for name, prior in self.priors.items())
         )
 

@@ -7,7 +7,6 @@ keep (draw, point, expert) within ``MOST_VALUES``.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -131,11 +130,12 @@ def plot_experts(
     visuals: Mapping[str, Mapping[str, Any] | bool] | None = None,
     **pc_kwargs: Any,
 ) -> PlotCollection:
-    """Plot each expert's mean ``E_k[y | x]`` against a feature, over the data.
+    """Plot each expert's location against a feature, over the data.
 
-    The line is the posterior mean, the band the equal-tailed credible interval over draws (those
-    in which ``E_k`` exists, for a Student t). Where an expert's gate weight is below 5 %, its line
-    is thin and dotted and has no band. The response axis covers the data and the lines in use.
+    The location is the expert's mean, or the centre of a Student t, which may have no mean. The
+    line is its posterior mean, the band its equal-tailed credible interval over draws. Where an
+    expert's gate weight is below 5 %, its line is thin and dotted and has no band. The response
+    axis covers the data and the lines in use.
 
     A row of the data has the colour of its most responsible expert, mixed with grey the more
     the smaller the lead ``r_1 - r_2`` of that expert's posterior mean responsibility over the
@@ -175,7 +175,7 @@ def plot_experts(
     grid = walk(fit.design, choose_feature(fit.design, feature, stems), at)
     probabilities = _probabilities(ci_prob)
     seen = _predict(fit, grid.rows)
-    mean, band = _over_draws(seen.expert_means(draws=True), probabilities)
+    mean, band = _over_draws(seen.expert_locations(draws=True), probabilities)
     used = seen.weights() >= LEAST_WEIGHT
     canvas = open_canvas(plot_collection, backend, visuals, mean, pc_kwargs)
     rows = _shown_rows(fit)
@@ -291,14 +291,12 @@ def _thinned(fit: Fit, n_rows: int) -> Fit:
 def _over_draws(
     values: xr.DataArray, probabilities: Sequence[float]
 ) -> tuple[xr.DataArray, xr.DataArray]:
-    """Posterior mean (...), and equal-tailed intervals (prob, ..., ci_bound); NaN is skipped."""
+    """Posterior mean (...), and equal-tailed intervals (prob, ..., ci_bound)."""
     import xarray as xr
 
     sample = (names.CHAIN, names.DRAW)
     tails = [((1 - p) / 2, (1 + p) / 2) for p in probabilities]
-    with warnings.catch_warnings():  # an expert that has a mean in no draw gets no line
-        warnings.filterwarnings("ignore", category=RuntimeWarning, message="All-NaN")
-        bands = [values.quantile(tail, sample).rename(quantile=BOUND) for tail in tails]
+    bands = [values.quantile(tail, sample).rename(quantile=BOUND) for tail in tails]
     named = [band.assign_coords({BOUND: ["lower", "upper"]}) for band in bands]
     return values.mean(sample), xr.concat(named, dim=PROB)
 

@@ -68,8 +68,8 @@ class Predictive:
     def sd(self) -> xr.DataArray:
         """Return the predictive standard deviation (obs_id).
 
-        It holds the spread within experts, between experts, and between draws. It is infinite
-        if a draw's variance is (Student t with ``nu <= 2``).
+        It holds the spread within experts, between experts, and between draws. For a
+        Student t it is infinite if a draw has ``nu <= 2``, and NaN if one has ``nu <= 1``.
         """
 
         def sd(mixture: Mixture, _: Rows) -> np.ndarray:
@@ -173,6 +173,13 @@ class Predictive:
     def expert_means(self, *, draws: bool = False) -> xr.DataArray:
         """Return the mean response of each expert (obs_id, expert)."""
         return self._reduce(lambda m, _: m.expert_means(), draws=draws)
+
+    def expert_locations(self, *, draws: bool = False) -> xr.DataArray:
+        """Return the location of each expert (obs_id, expert).
+
+        It is the mean where there is one, and the centre of a Student t that has none.
+        """
+        return self._reduce(lambda m, _: m.expert_locations(), draws=draws)
 
     @cached_property
     def _draws(self) -> dict[str, np.ndarray]:

@@ -39,17 +39,13 @@ def rectangular(tree: xr.DataTree, draws: int, chains: int) -> xr.DataTree:
         If the sampler was stopped before any draw was made.
     """
     posterior = tree[names.POSTERIOR].to_dataset()
-    finite = np.ones((posterior.sizes[names.CHAIN], posterior.sizes[names.DRAW]), dtype=bool)
-    for variable in posterior.data_vars.values():
-        values = variable.transpose(names.CHAIN, names.DRAW, ...).values
-        finite &= np.isfinite(values.reshape(*finite.shape, -1)).all(axis=-1)
-    made = np.where(finite.all(axis=1), finite.shape[1], finite.argmin(axis=1))
+    made = _draws_made(posterior)
+    if not made.any():
+        raise KeyboardInterrupt("Sampling was stopped before any draw was made.")
     longest_first = np.argsort(-made, kind="stable")
     kept = made[longest_first] * np.arange(1, made.size + 1)
-    n_chains = int(np.argmax(kept)) + 1 if made.size else 0
-    length = int(made[longest_first[n_chains - 1]]) if n_chains else 0
-    if length == 0:
-        raise KeyboardInterrupt("Sampling was stopped before any draw was made.")
+    n_chains = int(np.argmax(kept)) + 1
+    length = int(made[longest_first[n_chains - 1]])
     which = np.sort(longest_first[:n_chains])
     groups = {}
     for group in (names.POSTERIOR, names.SAMPLE_STATS):
@@ -64,6 +60,16 @@ def rectangular(tree: xr.DataTree, draws: int, chains: int) -> xr.DataTree:
     complete = length >= draws and n_chains >= chains
     whole.attrs.update({"complete": int(complete), "draws_asked": draws, "chains_asked": chains})
     return whole
+
+
+def _draws_made(posterior: xr.Dataset) -> np.ndarray:
+    """How many draws each chain has (chain,); short chains are filled up with NaN."""
+    sizes = posterior.sizes[names.CHAIN], posterior.sizes[names.DRAW]
+    finite = np.ones(sizes, dtype=bool)
+    for variable in posterior.data_vars.values():
+        values = variable.transpose(names.CHAIN, names.DRAW, ...).values
+        finite &= np.isfinite(values).all(axis=tuple(range(2, values.ndim)))
+    return finite.cumprod(axis=1).sum(axis=1)
 
 
 def standard_tree(
@@ -177,6 +183,8 @@ def read(path: str | os.PathLike[str]) -> tuple[xr.DataTree, dict[str, Any]]:
     import xarray as xr
 
     source = Path(path)
+    if source.is_dir():
+        raise FitFileError(f"{str(source)!r} is a folder, not a saved fit.")
     if not source.exists():
         raise FileNotFoundError(f"There is no file {str(source)!r}.")
     try:

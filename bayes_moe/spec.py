@@ -89,6 +89,11 @@ class MixtureOfExperts(Record):
         return len(self.experts)
 
     @property
+    def counted(self) -> str:
+        """The number of experts in words: ``"1 expert"``, ``"2 experts"``."""
+        return f"{self.n_experts} expert{'s' if self.n_experts > 1 else ''}"
+
+    @property
     def blocks(self) -> tuple[Block, ...]:
         """Groups of exchangeable experts, in the order of the experts."""
         return blocks(self.experts)
@@ -145,7 +150,7 @@ class MixtureOfExperts(Record):
                 )
         for block in self.blocks:
             priors |= block.default_priors(matrices, response)
-        return priors | dict(self.priors)
+        return priors | {k: p for k, p in self.priors.items() if k in priors}
 
     def design(self, data: Any, missing: str = "raise") -> Design:
         """See a table through this model's formulas, and check that it can be fitted.

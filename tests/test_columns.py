@@ -189,7 +189,7 @@ def test_a_truncated_file(saved, tmp_path, share):
     [
         ("text", "cannot be read as a netCDF file"),
         ("bytes", "cannot be read as a netCDF file"),
-        ("folder", "cannot be read as a netCDF file"),
+        ("folder", "is a folder, not a saved fit"),
         ("foreign", "is a netCDF file, but not a fit saved by bayes_moe"),
         ("foreign hdf5", "not a fit saved by bayes_moe|cannot be read"),
         ("other package", "not a fit saved by bayes_moe"),

@@ -15,6 +15,7 @@ from scipy import stats
 
 import bayes_moe as bm
 from bayes_moe.inference import nuts
+from bayes_moe.results import rectangular
 
 REFERENCE = Path(__file__).parent / "data" / "tone_posterior.json"
 
@@ -187,6 +188,11 @@ def test_interruption_keeps_the_draws_made_so_far(
         ({"nuts_sampler": "nutpy"}, "Did you mean 'nutpie'"),
         ({"drawz": 10}, "Did you mean 'draws'"),
         ({"draws": 0}, "`draws` must be a whole number >= 1"),
+        ({"draws": True}, "`draws` must be a whole number >= 1"),
+        ({"tune": 0}, "`tune` must be a whole number >= 10"),
+        ({"cores": 0}, "`cores` must be a whole number >= 1"),
+        ({"cores": "a"}, "`cores` must be a whole number >= 1"),
+        ({"target_accept": "a"}, "`target_accept` must lie between 0 and 1"),
         ({"chains": 1.5}, "`chains` must be a whole number"),
         ({"target_accept": 1.0}, "`target_accept` must lie between 0 and 1"),
     ],
@@ -194,3 +200,30 @@ def test_interruption_keeps_the_draws_made_so_far(
 def test_wrong_settings_are_named(tone_spec, tone, settings, message):
     with pytest.raises(bm.SpecError, match=message):
         bm.fit(tone_spec, tone, **settings)
+
+
+@pytest.mark.parametrize(
+    ("made", "chains", "length"),
+    [([5, 5, 5, 5], 4, 5), ([5, 5, 1, 0], 2, 5), ([5, 4, 4, 4], 4, 4), ([0, 3, 0, 0], 1, 3)],
+)
+def test_chains_that_were_cut_short_keep_the_most_draws(made, chains, length):
+    values = np.full((4, 5, 2), np.nan)
+    for chain, n in enumerate(made):
+        values[chain, :n] = chain
+    tree = tree_of(values)
+    kept = rectangular(tree, 5, 4)
+    assert kept["posterior"].sizes["chain"] == chains
+    assert kept["posterior"].sizes["draw"] == length
+    assert np.isfinite(kept["posterior"]["b"].values).all()
+    assert kept.attrs["complete"] == int(made == [5, 5, 5, 5])
+
+
+@pytest.mark.parametrize("draws", [0, 5])
+def test_interruption_before_the_first_draw_is_an_interruption(draws):
+    with pytest.raises(KeyboardInterrupt):
+        rectangular(tree_of(np.full((4, draws, 2), np.nan)), 5, 4)
+
+
+def tree_of(values):
+    group = xr.Dataset({"b": (("chain", "draw", "k"), values)})
+    return xr.DataTree.from_dict({"posterior": group, "sample_stats": group.isel(k=0)})

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 SAMPLERS = ("nutpie", "pymc")
+LEAST = {"draws": 1, "tune": 10, "chains": 1, "cores": 1}
+"""Least settings; without any tuning, no step size is known."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,16 @@ class NUTS(Method):
     def __post_init__(self) -> None:
         if self.nuts_sampler not in SAMPLERS:
             raise SpecError(unknown("nuts_sampler", self.nuts_sampler, SAMPLERS))
-        for name, least in (("draws", 1), ("tune", 0), ("chains", 1)):
+        for name, least in LEAST.items():
             value = getattr(self, name)
-            if not isinstance(value, int | np.integer) or value < least:
+            is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+            if name == "cores" and value is None:
+                continue
+            if not is_whole or value < least:
                 raise SpecError(f"`{name}` must be a whole number >= {least}; it is {value!r}.")
-        if not 0 < self.target_accept < 1:
-            raise SpecError(
-                f"`target_accept` must lie between 0 and 1; it is {self.target_accept!r}."
-            )
+        accept = self.target_accept
+        if not isinstance(accept, float | np.floating) or not 0 < accept < 1:
+            raise SpecError(f"`target_accept` must lie between 0 and 1; it is {accept!r}.")
 
     def run(self, graph: Graph, random_seed: int | None) -> xr.DataTree:
         run = self._nutpie if self.nuts_sampler == "nutpie" else self._pymc
