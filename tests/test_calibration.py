@@ -84,9 +84,8 @@ class Sampler:
     def __init__(self, spec, table):
         self.spec = spec
         self.graph = bm.build(spec, table)
-        self.compiled = nutpie.compile_pymc_model(
-            self.graph.model, backend="numba", freeze_model=False
-        )
+        model = self.graph.model
+        self.compiled = nutpie.compile_pymc_model(model, backend="numba", freeze_model=False)
 
     def __call__(self, table, seed, draws, tune):
         """Return the design of the table and the draws of four chains."""
@@ -97,17 +96,9 @@ class Sampler:
             return np.concatenate([v.ravel() for v in self.graph.unconstrained(values).values()])
 
         compiled = self.compiled.with_data(y_data=design.response)
-        tree = nutpie.sample(
-            dataclasses.replace(compiled, initial_point_func=initial_point),
-            draws=draws,
-            tune=tune,
-            chains=4,
-            seed=seed,
-            target_accept=0.9,
-            save_warmup=False,
-            progress_bar=False,
-        )
-        return design, tree
+        compiled = dataclasses.replace(compiled, initial_point_func=initial_point)
+        settings = {"draws": draws, "tune": tune, "chains": 4, "seed": seed, "target_accept": 0.9}
+        return design, nutpie.sample(compiled, **settings, save_warmup=False, progress_bar=False)
 
 
 def label_invariants(spec, draws, rows, fixed):
@@ -142,12 +133,12 @@ def simulated_ranks(spec, draw_prior, n_rows, simulations, seed):
     """Ranks, from 0 to DRAWS_RANKED, of true quantities: one row a simulation."""
     rng = np.random.default_rng(seed)
     rows = pd.DataFrame({"x": np.linspace(-2, 2, n_rows)})
-    sampler = Sampler(spec, bm.simulate(spec, rows, draw_prior(rng), random_seed=seed))
+    sampler = Sampler(spec, bm.simulate(spec, rows, draw_prior(rng), random_seed=1))
     ranks = []
-    for simulation in range(seed, seed + simulations):
+    for data_seed, sampler_seed in rng.integers(2**31, size=(simulations, 2)):
         truth = draw_prior(rng)
-        table = bm.simulate(spec, rows, truth, random_seed=simulation)
-        design, tree = sampler(table, seed=simulation, draws=10 * DRAWS_RANKED // 4, tune=300)
+        table = bm.simulate(spec, rows, truth, random_seed=data_seed)
+        design, tree = sampler(table, int(sampler_seed), draws=10 * DRAWS_RANKED // 4, tune=300)
         drawn = samples(spec, tree["posterior"].to_dataset())
         both = {k: np.concatenate([truth[k][None], v[::10]]) for k, v in drawn.items()}
         fixed = design.transform(FIXED, with_response=True)
@@ -167,7 +158,7 @@ def extremity(ranks):
 
 def outside_band(ranks, probability=0.99):
     """Extremity of the quantities whose ECDF leaves the simultaneous band."""
-    uniform = np.random.default_rng(0).integers(DRAWS_RANKED + 1, size=(4000, len(ranks)))
+    uniform = np.random.default_rng(0).integers(DRAWS_RANKED + 1, size=(20_000, len(ranks)))
     threshold = np.quantile(extremity(uniform), 1 - probability)
     found = {name: extremity(ranks[name].to_numpy()) for name in ranks}
     return {name: value for name, value in found.items() if value < threshold}
