@@ -117,8 +117,7 @@ def fit(
         )
     chosen = registry.resolve("method", method).from_settings(settings)
     design = spec.design(data, missing)
-    if relabel not in relabelling.METHODS:
-        relabelling.align(None, spec, design, relabel)  # type: ignore[arg-type]  # raises
+    relabelling.check_method(relabel)
     seed = seeds.resolve(random_seed)
     tree = chosen.run(build(spec, design), seed)
     tree.attrs["random_seed"] = seed

@@ -41,13 +41,3 @@ def term(stem: str) -> str:
 def features(stem: str) -> str:
     """Data variable with the internal features of a linear predictor."""
     return f"{stem}_features"
-
-
-def is_internal(variable: str) -> bool:
-    """Whether a posterior variable is internal to the sampler (not on the user's scale)."""
-    return variable.endswith(RAW_SUFFIX)
-
-
-def is_expert_dim(dim: str) -> bool:
-    """Whether a dimension runs over experts (all of them, or those of one block)."""
-    return dim == EXPERT or dim.endswith(f"_{EXPERT}")

@@ -271,7 +271,8 @@ def predict(fit: Fit, rows: Any = None) -> Predictive:
     -------
     Predictive
         With ``mean``, ``sd``, ``interval``, ``pdf``, ``logpdf``, ``cdf``, ``quantile``,
-        ``sample``, ``weights`` and ``expert_means``. Nothing is sampled or compiled.
+        ``sample``, ``weights``, ``expert_means`` and ``expert_locations``. Nothing is sampled or
+        compiled.
 
     Raises
     ------

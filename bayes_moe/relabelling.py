@@ -63,8 +63,7 @@ def align(
     SpecError
         For an unknown method.
     """
-    if method not in METHODS:
-        raise SpecError(unknown("relabelling method", method, METHODS))
+    check_method(method)
     tree = undo(tree, spec)
     if method == "none" or all(len(b.positions) == 1 for b in spec.blocks):
         return tree
@@ -84,6 +83,12 @@ def align(
         permutation[:, where] = best[:, np.argsort(level, kind="stable")] + where[0]
         certainty = np.minimum(certainty, _certainty(own, best))
     return _record(tree, spec, permutation, certainty, method)
+
+
+def check_method(method: str) -> None:
+    """Raise :class:`SpecError` for an unknown method, before anything is sampled for it."""
+    if method not in METHODS:
+        raise SpecError(unknown("relabelling method", method, METHODS))
 
 
 def undo(tree: xr.DataTree, spec: MixtureOfExperts) -> xr.DataTree:

@@ -131,11 +131,6 @@ def samples(spec: MixtureOfExperts, posterior: xr.Dataset) -> dict[str, np.ndarr
     return found
 
 
-def _response(rows: Any) -> np.ndarray:
-    response: np.ndarray = rows.response
-    return response
-
-
 def write(tree: xr.DataTree, path: str | os.PathLike[str], description: dict[str, Any]) -> Path:
     """Write a tree and a JSON description to one netCDF file, all of it or nothing."""
     target = Path(path)

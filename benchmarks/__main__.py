@@ -23,45 +23,37 @@ def seconds(call: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def in_turn(a: Callable[[], object], b: Callable[[], object], rounds: int) -> tuple[float, ...]:
-    """Median seconds of two calls taken in turn, and the median of their ratios."""
+def in_turn(
+    what: str, a: Callable[[], object], b: Callable[[], object], rounds: int
+) -> dict[str, object]:
+    """A row of the table: medians of two calls taken in turn, and the median of their ratios."""
     pairs = [(seconds(a), seconds(b)) for _ in range(rounds)]
-    return (
-        median(p[0] for p in pairs),
-        median(p[1] for p in pairs),
-        median(p[0] / p[1] for p in pairs),
-    )
+    return {
+        "what": what,
+        "s": median(p[0] for p in pairs),
+        "against": median(p[1] for p in pairs),
+        "ratio": median(p[0] / p[1] for p in pairs),
+    }
 
 
 def process(code: str) -> Callable[[], object]:
     return lambda: subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def importing(rounds: int) -> dict[str, object]:
-    """Whole processes: importing the package against importing nothing."""
-    a, b, ratio = in_turn(process("import bayes_moe"), process("pass"), rounds)
-    return {
-        "what": "import bayes_moe, against an empty process",
-        "s": a,
-        "against": b,
-        "ratio": ratio,
-    }
-
-
-def describing(rounds: int) -> dict[str, object]:
-    """Whole processes: load, describe and design, against the libraries' bare imports."""
-    code = (
+def importing(rounds: int) -> list[dict[str, object]]:
+    """Whole processes: the bare package, and a description with its design."""
+    design = (
         "import bayes_moe as bm; "
         "bm.mixture_of_experts('tuned ~ stretchratio').design(bm.load_dataset('tone'))"
     )
-    bare = "import pandas, formulaic, scipy.special"
-    a, b, ratio = in_turn(process(code), process(bare), rounds)
-    return {
-        "what": "describe and design, against bare imports",
-        "s": a,
-        "against": b,
-        "ratio": ratio,
+    pairs = {
+        "import bayes_moe, against an empty process": ("import bayes_moe", "pass"),
+        "describe and design, against bare imports": (
+            design,
+            "import pandas, formulaic, scipy.special",
+        ),
     }
+    return [in_turn(what, process(a), process(b), rounds) for what, (a, b) in pairs.items()]
 
 
 def gradient(rounds: int) -> dict[str, object]:
@@ -92,18 +84,11 @@ def gradient(rounds: int) -> dict[str, object]:
     for model in (ours, theirs):
         function = model.logp_dlogp_function(ravel_inputs=True, mode="NUMBA")
         function.set_extra_values({})
-        point = 0.1 * rng.normal(
-            size=function.size if hasattr(function, "size") else 4 * 11 + 3 * 11 + 4
-        )
+        point = 0.1 * rng.normal(size=sum(v.size for v in model.initial_point().values()))
         function(point)
         calls.append(lambda f=function, q=point: [f(q) for _ in range(20)])
-    a, b, ratio = in_turn(*calls, rounds)
-    return {
-        "what": "20 gradients, n = 1e4, p = 10, K = 4, against pm.NormalMixture",
-        "s": a,
-        "against": b,
-        "ratio": ratio,
-    }
+    what = "20 gradients, n = 1e4, p = 10, K = 4, against pm.NormalMixture"
+    return in_turn(what, *calls, rounds)
 
 
 def predicting(rounds: int) -> list[dict[str, object]]:
@@ -147,7 +132,7 @@ def main() -> None:
     chosen = parser.parse_args()
     rows: list[dict[str, object]] = []
     if chosen.only in (None, "import"):
-        rows += [importing(chosen.rounds), describing(chosen.rounds)]
+        rows += importing(chosen.rounds)
     if chosen.only in (None, "predict"):
         rows += predicting(max(1, chosen.rounds // 2))
     if chosen.only in (None, "gradient"):
