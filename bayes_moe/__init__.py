@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from bayes_moe.errors import FitFileError as FitFileError
     from bayes_moe.errors import MissingRowsWarning as MissingRowsWarning
     from bayes_moe.errors import SpecError as SpecError
+    from bayes_moe.estimates import information as information
+    from bayes_moe.estimates import modes as modes
     from bayes_moe.experts import Expert as Expert
     from bayes_moe.fitting import Fit as Fit
     from bayes_moe.fitting import fit as fit
@@ -52,6 +54,7 @@ FACE: dict[str, tuple[str, ...]] = {
     "fitting": ("Fit", "fit", "load", "relabel", "save"),
     "simulation": ("simulate",),
     "predictive": ("Predictive", "log_density", "predict", "responsibilities"),
+    "estimates": ("information", "modes"),
     "diagnosis": ("Diagnosis", "diagnose", "summary", "usage"),
     "plots": ("plot_experts", "plot_gate", "plot_predictive"),
     "errors": (

@@ -22,6 +22,9 @@ class Arrays:
     exp: Callable[..., Any]
     log: Callable[..., Any]
     log1p: Callable[..., Any]
+    softplus: Callable[..., Any]
+    floor: Callable[..., Any]
+    where: Callable[..., Any]
     gammaln: Callable[..., Any]
     logsumexp: Callable[..., Any]
     matmul: Callable[..., Any]
@@ -37,10 +40,24 @@ def _logsumexp(x: np.ndarray, axis: int, keepdims: bool = False) -> np.ndarray:
     return total if keepdims else np.squeeze(total, axis=axis)
 
 
+def _exp(x: np.ndarray) -> np.ndarray:
+    """Exponential; infinite beyond the range of doubles, silently."""
+    with np.errstate(over="ignore"):
+        return np.exp(x)
+
+
+def _softplus(x: np.ndarray) -> np.ndarray:
+    """``log(1 + exp(x))``, exact to rounding for every finite ``x``."""
+    return np.logaddexp(0.0, x)
+
+
 NUMERIC = Arrays(
-    exp=np.exp,
+    exp=_exp,
     log=np.log,
     log1p=np.log1p,
+    softplus=_softplus,
+    floor=np.floor,
+    where=np.where,
     gammaln=special.gammaln,
     logsumexp=_logsumexp,
     matmul=np.matmul,
@@ -57,6 +74,9 @@ def symbolic() -> Arrays:
         exp=pt.exp,
         log=pt.log,
         log1p=pt.log1p,
+        softplus=pt.softplus,
+        floor=pt.floor,
+        where=pt.where,
         gammaln=pt.gammaln,
         logsumexp=pt.logsumexp,
         matmul=pt.matmul,

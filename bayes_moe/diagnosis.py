@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayes_moe import names
-from bayes_moe.convergence import Convergence, check
+from bayes_moe.convergence import Figures, check
 from bayes_moe.errors import SpecError, unknown
 from bayes_moe.fitting import Fit
 from bayes_moe.mixture import chunks
@@ -57,14 +57,16 @@ class Diagnosis:
 def diagnose(fit: Fit) -> Diagnosis:
     """Say whether a fit can be trusted, and what each expert does.
 
-    Checks divergences, R-hat and effective sample sizes of the reported (relabelled) variables,
-    R-hat of quantities that labels cannot change, E-BFMI, tree depth, the certainty of labels
-    and the experts' usage.
+    Of draws by a sampler it checks divergences, R-hat and effective sample sizes of the reported
+    (relabelled) variables, R-hat of quantities that labels cannot change, E-BFMI, tree depth, the
+    certainty of labels and the experts' usage. Of a mode (``"em"``, ``"map"``, ``"laplace"``) it
+    checks the gradient, whether a maximum exists, how many starts found it, and the Pareto k of
+    draws about it.
 
     Parameters
     ----------
     fit : Fit
-        A fit by sampling.
+        A fit.
 
     Returns
     -------
@@ -117,7 +119,12 @@ def summary(
     ci_kind: str | None = None,
     round_to: Any = None,
 ) -> pd.DataFrame:
-    """Return posterior summaries of the reported variables, with R-hat and ESS after relabelling.
+    """Return a table of the reported variables.
+
+    Draws by a sampler are summarised as :func:`arviz.summary` does, with R-hat and effective
+    sample sizes after relabelling; draws of the Laplace approximation without these. A mode has
+    its estimates, standard errors and bounds: ``estimate -/+ z se``, for positive parameters on
+    the log scale.
 
     Parameters
     ----------
@@ -125,8 +132,10 @@ def summary(
         A fit.
     var_names : str or sequence of str, optional
         Some of the reported variables; all by default.
-    ci_prob, ci_kind
-        As in :func:`arviz.summary`.
+    ci_prob : float, optional
+        Probability inside the bounds; by default ArviZ's ``rcParams["stats.ci_prob"]``.
+    ci_kind : str, optional
+        As in :func:`arviz.summary`; a mode has no other bounds than those above.
     round_to : int or str, optional
         As in :func:`arviz.summary`; ``"none"`` gives raw numbers. Left out, numbers have four
         significant digits, R-hat three decimals, and effective sample sizes none.
@@ -141,17 +150,60 @@ def summary(
     SpecError
         For a variable that the fit does not have.
     """
-    import arviz_stats as azs
-
     posterior = fit.idata[names.POSTERIOR].to_dataset()
     wanted = [var_names] if isinstance(var_names, str) else list(var_names or fit.spec.variables)
     for name in wanted:
         if name not in posterior:
             raise SpecError(unknown("variable", name, fit.spec.variables))
-    table: pd.DataFrame = azs.summary(
-        posterior, var_names=wanted, ci_prob=ci_prob, ci_kind=ci_kind, round_to=round_to or "none"
-    )
-    return table if round_to is not None else _rounded(table)
+    if fit.is_point:
+        table = _mode_summary(fit, wanted, ci_prob)
+    else:
+        import arviz_stats as azs
+
+        table = azs.summary(
+            posterior,
+            var_names=wanted,
+            ci_prob=ci_prob,
+            ci_kind=ci_kind,
+            round_to="none" if round_to is None else round_to,
+            kind="stats" if names.FIT in fit.idata.children else "all",
+        )
+    if round_to is None:
+        return _rounded(table)
+    return table if round_to == "none" or not fit.is_point else table.round(round_to)
+
+
+def _mode_summary(fit: Fit, wanted: Sequence[str], ci_prob: float | None) -> pd.DataFrame:
+    """Estimates with standard errors and bounds."""
+    import pandas as pd
+    from scipy.special import ndtri
+
+    if ci_prob is None:
+        from arviz_base import rcParams
+
+        ci_prob = float(rcParams["stats.ci_prob"])
+    if not 0 < ci_prob < 1:
+        raise ValueError(f"`ci_prob` must lie strictly between 0 and 1; it is {ci_prob!r}.")
+    z = float(ndtri((1 + ci_prob) / 2))
+    posterior = fit.idata[names.POSTERIOR].to_dataset()
+    errors = fit.idata[names.STANDARD_ERROR].to_dataset()
+    positive = {c.variable for b in fit.spec.blocks for c in b.components if c.formula is None}
+    rows: dict[str, list[float]] = {}
+    for name in wanted:
+        estimate = posterior[name].isel({names.CHAIN: 0, names.DRAW: 0})
+        # Internal coefficients have no errors of their own.
+        error = errors[name] if name in errors else estimate * np.nan
+        for at in np.ndindex(estimate.shape):
+            labels = [str(estimate[d].values[i]) for d, i in zip(estimate.dims, at, strict=True)]
+            value, se = float(estimate.values[at]), float(error.values[at])
+            if name in positive:
+                bounds = [value * np.exp(-z * se / value), value * np.exp(z * se / value)]
+            else:
+                bounds = [value - z * se, value + z * se]
+            rows[f"{name}[{', '.join(labels)}]"] = [value, se, *bounds]
+    percent = f"{100 * ci_prob:g}"
+    columns = ["estimate", "se", f"ci{percent}_lb", f"ci{percent}_ub"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
 def _rounded(table: pd.DataFrame) -> pd.DataFrame:
@@ -165,22 +217,10 @@ def _rounded(table: pd.DataFrame) -> pd.DataFrame:
     return rounded
 
 
-def _figure_table(figures: Convergence) -> pd.DataFrame:
+def _figure_table(figures: Figures) -> pd.DataFrame:
     import pandas as pd
 
-    rows = {
-        "chains": figures.chains,
-        "draws": figures.draws,
-        "divergences": figures.divergences,
-        "worst R-hat": round(figures.rhat, 4),
-        "worst R-hat, label-invariant": round(figures.rhat_invariant, 4),
-        "least bulk ESS": round(figures.ess_bulk),
-        "least tail ESS": round(figures.ess_tail),
-        "E-BFMI": round(figures.bfmi, 2),
-        "trajectories at largest depth": f"{figures.depth_share:.1%}",
-        "label certainty": round(figures.certainty, 3),
-    }
-    return pd.DataFrame({"value": pd.Series(rows, dtype=object)})
+    return pd.DataFrame({"value": pd.Series(figures.table, dtype=object)})
 
 
 def _usage_table(shares: xr.DataArray) -> pd.DataFrame:
@@ -202,15 +242,11 @@ def _idle(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _verdict(figures: Convergence, table: pd.DataFrame, problems: list[str], n_dropped: int) -> str:
+def _verdict(figures: Figures, table: pd.DataFrame, problems: list[str], n_dropped: int) -> str:
     shares = ", ".join(f"expert {k} {share:.0%}" for k, share in table["mean"].items())
     tail = f"Share of the rows: {shares}."
     if n_dropped:
         tail += f" {n_dropped} rows with missing values were left out."
     if problems:
         return "Not yet to be trusted:\n- " + "\n- ".join(problems) + f"\n{tail}"
-    return (
-        f"The draws can be trusted: R-hat at most {max(figures.rhat, figures.rhat_invariant):.3f}, "
-        f"effective sample size at least {min(figures.ess_bulk, figures.ess_tail):.0f}, "
-        f"no divergences. {tail}"
-    )
+    return f"{figures.trust} {tail}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ import numpy as np
 from bayes_moe import families, names
 from bayes_moe.arrays import NUMERIC
 from bayes_moe.arrays import symbolic as symbolic_arrays
-from bayes_moe.design import Matrix
+from bayes_moe.design import Matrix, Rows
 from bayes_moe.errors import SpecError, unknown
 from bayes_moe.families import Family, Parameter
+from bayes_moe.families.known import Known, checked
 from bayes_moe.formulas import check_right_hand_side, split_formula
 from bayes_moe.predictors import Linear, Predictor
 from bayes_moe.priors import Prior, default_constant
@@ -31,45 +33,64 @@ class Expert(Record):
     Parameters
     ----------
     formula : str
-        ``"response ~ features"``: the predictor of the family's location ``mu``.
+        ``"response ~ features"``: the predictor of the family's location, ``mu`` or ``p``, on its
+        link scale.
     family : str
-        ``"normal"`` or ``"studentt"``.
+        ``"normal"``, ``"studentt"``, ``"poisson"``, ``"bernoulli"`` or ``"binomial"``.
     name : str, optional
         Label of the expert in results (an identifier). Experts of different kinds get the
         prefix ``name_`` on their variables.
-    **formulas : str
-        Formulas of other family parameters, e.g. ``sigma="~ x"`` (on the log link).
+    **own : str or int
+        Formulas of other family parameters, e.g. ``sigma="~ x"`` (on the log link), and what the
+        family must know of a row: ``trials="n"``, a column or an expression such as ``"I(a + b)"``,
+        or ``trials=4`` (binomial).
 
     Raises
     ------
     SpecError
-        For an unknown family or parameter, or a formula that cannot be read.
+        For an unknown family or parameter, a formula that cannot be read, or a binomial family
+        without trials.
     """
 
-    __slots__ = ("family", "formula", "formulas", "name")
+    __slots__ = ("family", "formula", "formulas", "known", "name")
 
     formula: str
     family: str
     name: str | None
     formulas: tuple[tuple[str, str], ...]
+    known: tuple[tuple[str, str | int], ...]
 
     def __init__(
-        self, formula: str, family: str = "normal", name: str | None = None, **formulas: str
+        self, formula: str, family: str = "normal", name: str | None = None, **own: str | int
     ) -> None:
         split_formula(formula)
-        params = [p.name for p in families.by_name(family).PARAMS]
+        described = families.by_name(family)
+        free = [p.name for p in described.PARAMS[1:]]
+        known = {k: checked(k, v) for k, v in own.items() if k in described.KNOWN}
+        formulas: dict[str, Any] = {k: v for k, v in own.items() if k not in known}
         for parameter, text in formulas.items():
-            if parameter not in params[1:]:
-                raise SpecError(unknown(f"parameter of family {family!r}", parameter, params[1:]))
+            if parameter not in free:
+                valid = [*free, *described.KNOWN]
+                raise SpecError(unknown(f"parameter of family {family!r}", parameter, valid))
             check_right_hand_side(f"The formula of {parameter!r}", text)
+        for needed in described.KNOWN:
+            if needed not in known:
+                raise SpecError(
+                    f"The family {family!r} needs the {needed} of each row: give {needed}='n', "
+                    f"where n is a column, or {needed}=4 if all rows have 4."
+                )
         if name is not None and not (isinstance(name, str) and name.isidentifier()):
             raise SpecError(f"The name of an expert must be an identifier; it is {name!r}.")
         self._set(
-            formula=formula, family=family, name=name, formulas=tuple(sorted(formulas.items()))
+            formula=formula,
+            family=family,
+            name=name,
+            formulas=tuple(sorted(formulas.items())),
+            known=tuple(sorted(known.items())),
         )
 
     def __repr__(self) -> str:
-        extra = "".join(f", {k}={v!r}" for k, v in self.formulas)
+        extra = "".join(f", {k}={v!r}" for k, v in (*self.formulas, *self.known))
         named = "" if self.name is None else f", name={self.name!r}"
         return f"Expert({self.formula!r}, family={self.family!r}{named}{extra})"
 
@@ -87,7 +108,7 @@ class Expert(Record):
     def kind(self) -> Expert:
         """The expert without its name: what makes it exchangeable with others."""
         formula = f"{self.response} {self.right_hand_side}"
-        return Expert(formula, self.family, None, **dict(self.formulas))
+        return Expert(formula, self.family, None, **dict((*self.formulas, *self.known)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""
@@ -95,7 +116,7 @@ class Expert(Record):
             "formula": self.formula,
             "family": self.family,
             "name": self.name,
-            **dict(self.formulas),
+            **dict((*self.formulas, *self.known)),
         }
 
 
@@ -145,15 +166,19 @@ class Block:
         formulas = dict(self.kind.formulas)
         location = self.family.PARAMS[0].name
         formulas[location] = self.kind.right_hand_side
-        prefix = "" if self.name is None else f"{self.name}_"
         return tuple(
-            Component(p, f"{prefix}{p.name}", formulas.get(p.name)) for p in self.family.PARAMS
+            Component(p, self._stem(p.name), formulas.get(p.name)) for p in self.family.PARAMS
         )
 
     @property
     def formulas(self) -> dict[str, str]:
         """Formulas by predictor stem."""
         return {c.stem: c.formula for c in self.components if c.formula is not None}
+
+    @property
+    def knowns(self) -> tuple[Known, ...]:
+        """What the family knows of each row."""
+        return tuple(Known(name, self._stem(name), given) for name, given in self.kind.known)
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -176,9 +201,12 @@ class Block:
     def build(
         self, matrices: Mapping[str, Matrix], response: np.ndarray, priors: Mapping[str, Prior]
     ) -> dict[str, Any]:
-        """Create the random variables; return each parameter as (expert, obs) or (expert, 1)."""
+        """Create the random variables; return each parameter as (expert, obs) or (expert, 1).
+
+        What is known of the rows is (1, obs) or (1, 1).
+        """
         xp = symbolic_arrays()
-        params = {}
+        params = {k.name: k.data(matrices) for k in self.knowns}
         for c in self.components:
             prior = priors[c.variable]
             if c.formula is None:
@@ -193,8 +221,11 @@ class Block:
     def evaluate(
         self, draws: Mapping[str, np.ndarray], matrices: Mapping[str, Matrix]
     ) -> dict[str, np.ndarray]:
-        """Return each parameter (sample, expert, obs), or (sample, expert, 1) if constant."""
-        params = {}
+        """Return each parameter (sample, expert, obs), or (sample, expert, 1) if constant.
+
+        What is known of the rows is (obs,) or (1,).
+        """
+        params: dict[str, np.ndarray] = self.known(matrices)
         for c in self.components:
             if c.formula is None:
                 params[c.parameter.name] = draws[c.stem][..., None]
@@ -203,7 +234,22 @@ class Block:
                 params[c.parameter.name] = c.parameter.link.inverse(eta, NUMERIC)
         return params
 
+    def known(
+        self, matrices: Mapping[str, Matrix], where: slice | np.ndarray = slice(None)
+    ) -> dict[str, np.ndarray]:
+        """Return what is known of some rows, each (obs,), or (1,) if it is the same for all."""
+        return {k.name: k.values(matrices, where) for k in self.knowns}
 
+    def check_known(self, rows: Rows) -> None:
+        """Raise :class:`DataError` if what is known of rows cannot be."""
+        for known in self.knowns:
+            known.check(rows)
+
+    def _stem(self, name: str) -> str:
+        return name if self.name is None else f"{self.name}_{name}"
+
+
+@lru_cache(maxsize=256)
 def blocks(experts: tuple[Expert, ...]) -> tuple[Block, ...]:
     """Group experts of the same kind, in order of first appearance."""
     positions: dict[Expert, list[int]] = {}

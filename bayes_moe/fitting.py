@@ -14,7 +14,6 @@ import numpy as np
 from bayes_moe import convergence, names, registry, relabelling, results, seeds
 from bayes_moe.design import Design
 from bayes_moe.errors import ConvergenceWarning, FitFileError, SpecError
-from bayes_moe.graph import build
 from bayes_moe.spec import MixtureOfExperts
 
 if TYPE_CHECKING:
@@ -47,15 +46,26 @@ class Fit:
         """Whether all the draws that were asked for are there."""
         return bool(self.idata.attrs.get("complete", 1))
 
+    @property
+    def is_point(self) -> bool:
+        """Whether the posterior is a single mode and not a set of draws."""
+        sizes = self.idata[names.POSTERIOR].sizes
+        return names.FIT in self.idata.children and sizes[names.CHAIN] * sizes[names.DRAW] == 1
+
     def __repr__(self) -> str:
         sizes = self.idata[names.POSTERIOR].sizes
+        size = f"{sizes[names.CHAIN]} chains x {sizes[names.DRAW]} draws"
+        if self.is_point:
+            figures = self.idata[names.FIT].to_dataset()
+            what = figures.attrs["objective"]
+            size = f"mode of the {what}, log {what} {float(figures['objective']):.4f}"
+            size += "" if figures["converged"] else " (not converged)"
         dropped = self.design.n_dropped
         return (
             f"Fit of {self.spec.response!r}: {self.spec.counted} "
             f"({', '.join(dict.fromkeys(e.family for e in self.spec.experts))}), "
             f"{self.design.rows.size} rows{f' ({dropped} dropped)' if dropped else ''}, "
-            f"{sizes[names.CHAIN]} chains x {sizes[names.DRAW]} draws"
-            f"{'' if self.complete else ', incomplete'}\n"
+            f"{size}{'' if self.complete else ', incomplete'}\n"
             f"variables: {', '.join(self.spec.variables)}"
         )
 
@@ -79,8 +89,10 @@ def fit(
         The model, for example from :func:`bayes_moe.mixture_of_experts`.
     data : table
         pandas, polars, another eager table that narwhals reads, or a dict of arrays.
-    method : {"nuts"}
-        Inference method.
+    method : {"nuts", "em", "map", "laplace"}
+        Inference method. ``"em"`` gives the mode of the posterior with standard errors, in
+        milliseconds and without PyMC; ``"map"`` the same through the graph's gradient, for any
+        model; ``"laplace"`` draws from the normal approximation at the mode; ``"nuts"`` samples.
     random_seed : int, optional
         The same seed gives the same draws.
     missing : {"raise", "drop"}
@@ -91,9 +103,11 @@ def fit(
         Whether to store the pointwise log likelihood (for ``az.loo``). By default it is stored
         up to 2e7 values (160 MB).
     **settings
-        Settings of the method; for NUTS ``draws``, ``tune``, ``chains``, ``cores``,
-        ``target_accept``, ``nuts_sampler`` and ``progressbar``
-        (:class:`bayes_moe.inference.nuts.NUTS`).
+        Settings of the method: see :class:`bayes_moe.inference.nuts.NUTS` (``draws``, ``tune``,
+        ``chains``, ``cores``, ``target_accept``, ``nuts_sampler``, ``progressbar``),
+        :class:`bayes_moe.inference.em.EM` (``objective``, ``restarts``, ``start``, ``max_iter``,
+        ``tol``, ``cores``, ``progressbar``), :class:`bayes_moe.inference.map.MAP` and
+        :class:`bayes_moe.inference.laplace.Laplace`.
 
     Returns
     -------
@@ -119,11 +133,12 @@ def fit(
     design = spec.design(data, missing)
     relabelling.check_method(relabel)
     seed = seeds.resolve(random_seed)
-    tree = chosen.run(build(spec, design), seed)
+    tree = chosen.run(spec, design, seed)
     tree.attrs["random_seed"] = seed
     tree.attrs["method"] = method
     tree = results.standard_tree(tree, spec, design, log_likelihood=log_likelihood)
-    tree = relabelling.align(tree, spec, design, relabel)
+    if names.FIT not in tree.children:  # what lies about one mode has its labels
+        tree = relabelling.align(tree, spec, design, relabel)
     fitted = Fit(spec, design, tree)
     problems = convergence.check(tree, spec, design).problems
     if problems:

@@ -144,7 +144,8 @@ def coords(spec: MixtureOfExperts, design: Design) -> dict[str, Any]:
     named = {names.OBS: design.rows.obs_id, names.EXPERT: labels}
     for block in spec.blocks:
         named[block.dim] = [labels[k] for k in block.positions]
+    hidden = {*spec.known_formulas, *(spec.gate.predictors if spec.n_experts == 1 else ())}
     for stem, matrix in design.rows.matrices.items():
-        if stem not in spec.gate.predictors or spec.n_experts > 1:
+        if stem not in hidden:
             named[names.term(stem)] = list(matrix.terms)
     return named

@@ -91,11 +91,17 @@ def choose_feature(design: Design, feature: str | None, stems: Iterable[str]) ->
     raise SpecError(f"Say which `feature` to plot against; the candidates are {listed}.")
 
 
-def walk(design: Design, feature: str, at: Mapping[str, Any] | None = None) -> Grid:
+def walk(
+    design: Design,
+    feature: str,
+    at: Mapping[str, Any] | None = None,
+    whole: Iterable[str] = (),
+) -> Grid:
     """Walk over the observed values of a column, the others held still.
 
     A numeric feature takes 200 even steps over its range, a categorical one every observed
     category. Numeric columns are held at their median, others at their most frequent category.
+    Columns of predictors in ``whole`` take whole numbers only.
 
     Parameters
     ----------
@@ -105,6 +111,8 @@ def walk(design: Design, feature: str, at: Mapping[str, Any] | None = None) -> G
         A column that the model uses.
     at : mapping of str to value, optional
         Other values to hold columns at, in the columns' own units.
+    whole : iterable of str
+        Stems of what must be whole, such as numbers of trials.
 
     Raises
     ------
@@ -123,13 +131,17 @@ def walk(design: Design, feature: str, at: Mapping[str, Any] | None = None) -> G
     for column in wanted:
         if column not in columns:
             raise DataError(unknown("column in `at`", column, columns))
-    observed = design.columns
+    observed, rounded = design.columns, columns_of(design, whole)
     levels = _levels(observed[feature]) if is_categorical(design, feature) else ()
     steps = levels or np.linspace(observed[feature].min(), observed[feature].max(), POINTS)
+    if feature in rounded:
+        steps = np.unique(np.rint(steps))
     rows, held = {}, {}
     for column in columns:
         if column != feature:
             held[column] = _hold(design, column, wanted)
+            if column in rounded and column not in wanted:
+                held[column] = float(np.rint(held[column]))
         values = steps if column == feature else [held[column]] * len(steps)
         kind = observed[column].dtype if is_categorical(design, column) else float
         rows[column] = pd.Series(values, dtype=kind)

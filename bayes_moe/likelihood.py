@@ -30,13 +30,27 @@ def log_mixture(log_weights: Any, log_densities: Any, xp: Arrays) -> Any:
     return xp.logsumexp(log_weights + log_densities, axis=-2)
 
 
+def allocate(joint: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Log density (..., obs) and responsibilities (..., expert, obs), in NumPy.
+
+    ``joint`` is ``log w_k + log f_k`` (..., expert, obs); the responsibilities are its softmax.
+    """
+    top = joint.max(axis=-2, keepdims=True)
+    top = np.where(np.isfinite(top), top, 0.0)
+    share = joint - top
+    np.exp(share, out=share)
+    total = share.sum(axis=-2, keepdims=True)
+    share /= total
+    return (np.log(total) + top)[..., 0, :], share
+
+
 def observed_mixture(
     blocks: Sequence[Block], log_weights: Any, params: Sequence[dict[str, Any]], observed: Any
 ) -> Any:
     """Create the response of the current model: an observed variable with dims (obs,).
 
     ``log_weights`` and every parameter are (expert, obs) or (expert, 1), with the experts in the
-    order of the blocks.
+    order of the blocks; what is known of the rows is (1, obs) or (1, 1).
     """
     import pymc as pm
     import pytensor.tensor as pt
@@ -65,7 +79,8 @@ def observed_mixture(
         densities = log_components(value, blocks, unpack([a.mT for a in arguments]), xp)
         return log_mixture(log_w.mT, densities, xp)
 
-    signature = ",".join(["(k)", *(f"(k{j})" for j, _ in keys)]) + "->()"
+    known = [f"(one{j})" if name in blocks[j].family.KNOWN else f"(k{j})" for j, name in keys]
+    signature = ",".join(["(k)", *known]) + "->()"
     return pm.CustomDist(
         names.RESPONSE,
         *inputs,

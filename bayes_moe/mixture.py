@@ -15,7 +15,7 @@ import numpy as np
 from bayes_moe.arrays import NUMERIC
 from bayes_moe.design import Rows
 from bayes_moe.experts import Block
-from bayes_moe.likelihood import log_components, log_mixture, random_expert
+from bayes_moe.likelihood import allocate, log_components, log_mixture, random_expert
 from bayes_moe.spec import MixtureOfExperts
 
 CHUNK_ELEMENTS = 2**18
@@ -27,12 +27,17 @@ class Mixture:
     """The mixture of every draw on every row of a chunk.
 
     ``log_weights`` is (sample, expert, obs); each parameter of a block is (sample, expert, obs)
-    or (sample, expert, 1).
+    or (sample, expert, 1), and what is known of the rows is (obs,) or (1,).
     """
 
     log_weights: np.ndarray
     blocks: tuple[Block, ...]
     params: tuple[dict[str, np.ndarray], ...]
+
+    @property
+    def discrete(self) -> bool:
+        """Whether the response is a whole number."""
+        return self.blocks[0].family.discrete
 
     @cached_property
     def weights(self) -> np.ndarray:
@@ -51,8 +56,7 @@ class Mixture:
 
     def responsibilities(self, y: np.ndarray) -> np.ndarray:
         """Probability that each expert made ``y`` (sample, expert, obs)."""
-        joint = self.log_weights + self.log_components(y)
-        return np.exp(joint - NUMERIC.logsumexp(joint, axis=-2, keepdims=True))
+        return allocate(self.log_weights + self.log_components(y))[1]
 
     def expert_means(self) -> np.ndarray:
         """Mean of each expert (sample, expert, obs)."""
@@ -63,10 +67,8 @@ class Mixture:
         return self._each("variance")
 
     def expert_locations(self) -> np.ndarray:
-        """Location parameter of each expert, which exists where a mean does not."""
-        return self._stack(
-            [p[b.family.PARAMS[0].name] for b, p in zip(self.blocks, self.params, strict=True)]
-        )
+        """Centre of each expert, which exists where a mean does not (sample, expert, obs)."""
+        return self._each("location")
 
     def expert_scales(self) -> np.ndarray:
         """Finite width of each expert (sample, expert, obs)."""
@@ -103,7 +105,9 @@ class Mixture:
 
     def take_samples(self, index: np.ndarray) -> Mixture:
         """Return the mixtures of some draws."""
-        params = tuple({n: v[index] for n, v in p.items()} for p in self.params)
+        params = tuple(
+            {n: v if v.ndim == 1 else v[index] for n, v in p.items()} for p in self.params
+        )
         return Mixture(self.log_weights[index], self.blocks, params)
 
     def take_rows(self, index: np.ndarray) -> Mixture:
@@ -128,7 +132,15 @@ class Mixture:
 
 
 def evaluate(spec: MixtureOfExperts, draws: Mapping[str, np.ndarray], rows: Rows) -> Mixture:
-    """Evaluate posterior draws (sample, ...) of the reported variables on rows."""
+    """Evaluate posterior draws (sample, ...) of the reported variables on rows.
+
+    Raises
+    ------
+    DataError
+        For rows of which something is known that cannot be, such as half a trial.
+    """
+    for block in spec.blocks:
+        block.check_known(rows)
     return Mixture(
         spec.gate.evaluate(spec.n_experts, draws, rows.matrices),
         spec.blocks,

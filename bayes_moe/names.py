@@ -16,6 +16,13 @@ LOG_LIKELIHOOD = "log_likelihood"
 OBSERVED_DATA = "observed_data"
 CONSTANT_DATA = "constant_data"
 RELABELLING = "relabelling"
+FIT = "fit"
+MODES = "modes"
+STANDARD_ERROR = "standard_error"
+
+MODE = "mode"
+START_MODE = "start_mode"
+END_MODE = "end_mode"
 
 PERMUTATION = "permutation"
 CERTAINTY = "certainty"

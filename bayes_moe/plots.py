@@ -106,7 +106,7 @@ def plot_gate(
     if fit.spec.n_experts == 1:
         raise SpecError("The fit has one expert, whose gate weight is 1: there is no gate to plot.")
     stems = list(fit.spec.gate.formulas)
-    grid = walk(fit.design, choose_feature(fit.design, feature, stems), at)
+    grid = _walk(fit, feature, stems, at)
     probabilities = _probabilities(ci_prob)
     mean, band = _over_draws(_predict(fit, grid.rows).weights(draws=True), probabilities)
     canvas = open_canvas(plot_collection, backend, visuals, mean, pc_kwargs)
@@ -172,7 +172,7 @@ def plot_experts(
     >>> pc = bm.plot_experts(fit, "x", at={"group": "b"})  # doctest: +SKIP
     """
     stems = [stem for block in fit.spec.blocks for stem in block.formulas]
-    grid = walk(fit.design, choose_feature(fit.design, feature, stems), at)
+    grid = _walk(fit, feature, stems, at)
     probabilities = _probabilities(ci_prob)
     seen = _predict(fit, grid.rows)
     mean, band = _over_draws(seen.expert_locations(draws=True), probabilities)
@@ -238,7 +238,8 @@ def plot_predictive(
     """
     import xarray as xr
 
-    grid = walk(fit.design, choose_feature(fit.design, feature, fit.design.formulas), at)
+    stems = [s for s in fit.design.formulas if s not in fit.spec.known_formulas]
+    grid = _walk(fit, feature, stems, at)
     probabilities = _probabilities(ci_prob, 0.5)
     seen = _predict(fit, grid.rows)
     centre, centre_name = seen.mean(), "mean"
@@ -259,6 +260,14 @@ def plot_predictive(
     entries |= point_entries(canvas, _counted("data", fit, rows), DARK_GREY)
     add_legend(canvas, entries, grid.held)
     return canvas.collection
+
+
+def _walk(
+    fit: Fit, feature: str | None, stems: Sequence[str], at: Mapping[str, Any] | None
+) -> Grid:
+    """Rows along a feature, by default one of some predictors."""
+    chosen = choose_feature(fit.design, feature, stems)
+    return walk(fit.design, chosen, at, fit.spec.known_formulas)
 
 
 def _probabilities(given: float | Sequence[float] | None, *inner: float) -> list[float]:

@@ -34,6 +34,9 @@ SAMPLE = "sample"
 PILOT_DRAWS = 100
 SECANT_STEPS = 8
 PROBABILITY_TOLERANCE = 1e-9
+ROUNDING = 1e-12
+LARGEST_WHOLE = 2.0**53
+"""From here on not every whole number is a double."""
 
 Reader = Callable[[Mixture, Rows], np.ndarray]
 
@@ -100,6 +103,8 @@ class Predictive:
     def logpdf(self, y: Any, *, grid: bool = False) -> xr.DataArray:
         """Return the log predictive density at ``y``.
 
+        Of a discrete family it is a log probability: minus infinity between the whole numbers.
+
         Parameters
         ----------
         y : float or array
@@ -125,6 +130,10 @@ class Predictive:
     def quantile(self, p: float | Sequence[float]) -> xr.DataArray:
         """Return predictive quantiles: the root of ``cdf(q) = p``, to 1e-9 in probability.
 
+        Of a discrete family the quantile is the least whole number ``q`` with ``cdf(q) >= p``, to
+        1e-12 in probability. An :meth:`interval` between two of them, both included, has at least
+        its probability.
+
         Parameters
         ----------
         p : float or sequence of float
@@ -140,7 +149,7 @@ class Predictive:
         return self._array(found, {QUANTILE: levels})
 
     def sample(self, size: int | None = None, *, random_seed: int | None = None) -> xr.DataArray:
-        """Draw responses.
+        """Draw responses: whole numbers from discrete families.
 
         Parameters
         ----------
@@ -159,7 +168,8 @@ class Predictive:
         if size is not None:
             picked = rng.integers(n, size=size)
             draws = {name: values[picked] for name, values in draws.items()}
-        found = np.empty((n if size is None else size, self.rows.size))
+        kind = np.int64 if self.fit.spec.discrete else float
+        found = np.empty((n if size is None else size, self.rows.size), dtype=kind)
         for where, _, mixture in chunks(self.fit.spec, draws, self.rows):
             found[:, where] = mixture.random(rng)
         if size is None:
@@ -319,9 +329,55 @@ def _cdf(mixture: Mixture, y: np.ndarray) -> np.ndarray:
 
 
 def _quantiles(mixture: Mixture, levels: np.ndarray) -> np.ndarray:
-    """Predictive quantiles (obs, level): a root on few draws, refined on all of them."""
+    """Predictive quantiles (obs, level): sought on few draws, then on all of them."""
     samples = len(mixture.log_weights)
     pilot = mixture.take_samples(np.linspace(0, samples - 1, PILOT_DRAWS).astype(int))
+    each = _whole_quantiles if mixture.discrete else _real_quantiles
+    return np.stack(each(mixture, pilot, levels), axis=-1)
+
+
+def _whole_quantiles(mixture: Mixture, pilot: Mixture, levels: np.ndarray) -> list[np.ndarray]:
+    """Least whole numbers whose cdf reaches each level."""
+    middle = np.floor(pilot.expert_locations().mean(axis=(0, 1)))
+    width = np.ceil(pilot.expert_scales().mean(axis=(0, 1)))
+    rough = (_least_whole(pilot, level, middle, width) for level in levels)
+    return [_least_whole(mixture, p, r, 1.0) for p, r in zip(levels, rough, strict=True)]
+
+
+def _least_whole(
+    mixture: Mixture, level: float, guess: np.ndarray, first_step: np.ndarray | float
+) -> np.ndarray:
+    """Least whole number (obs,) whose cdf reaches ``level``, from a guess.
+
+    The cdf is below the level at ``low`` and not at ``high``. Steps that double find the two, and
+    bisection brings them together.
+    """
+    low, high = np.full_like(guess, -1.0), np.full_like(guess, np.inf)
+    trial = np.clip(guess, 0.0, LARGEST_WHOLE)
+    step = np.clip(np.broadcast_to(first_step, guess.shape), 1.0, LARGEST_WHOLE)
+    left = np.arange(guess.size)
+    while left.size:
+        part = mixture if left.size == guess.size else mixture.take_rows(left)
+        here = trial[left]
+        reached = (_cdf(part, here) >= level - ROUNDING) | (here >= LARGEST_WHOLE)
+        high[left[reached]], low[left[~reached]] = here[reached], here[~reached]
+        left = left[high[left] - low[left] > 1]
+        below, above = low[left], high[left]
+        trial[left] = np.where(
+            np.isinf(above),
+            np.minimum(below + step[left], LARGEST_WHOLE),
+            np.where(
+                below < 0,
+                np.maximum(above - step[left], 0.0),
+                np.floor(0.5 * (below + above)),
+            ),
+        )
+        step[left] *= 2
+    return high
+
+
+def _real_quantiles(mixture: Mixture, pilot: Mixture, levels: np.ndarray) -> list[np.ndarray]:
+    """Roots of the cdf."""
     location, width = pilot.expert_locations(), pilot.expert_scales()
     low = (location - 4 * width).min(axis=(0, 1))
     high = (location + 4 * width).max(axis=(0, 1))
@@ -334,7 +390,7 @@ def _quantiles(mixture: Mixture, levels: np.ndarray) -> np.ndarray:
             left = np.flatnonzero(~converged)
             y[left] = _root(mixture.take_rows(left), level, low[left], high[left])
         found.append(y)
-    return np.stack(found, axis=-1)
+    return found
 
 
 def _secant(

@@ -6,6 +6,10 @@ deviation of feature ``j``; intercepts refer to the centre of the features):
 =============================  =======================================================
 location coefficients (``mu``) intercept ``Normal(m_y, 2.5 s_y)``, slopes
                                ``Normal(0, 2.5 s_y / s_j)``
+log rates (Poisson ``mu``)     intercept ``Normal(log m_y, 2.5)``, slopes
+                               ``Normal(0, 2.5 / s_j)``
+log odds (``p``)               intercept ``Normal(0, 2.5)``, slopes
+                               ``Normal(0, 2.5 / s_j)``
 gate coefficients              intercept ``ZeroSumNormal(1.5)``, slopes
                                ``ZeroSumNormal(2.5 / s_j)``
 scale (``sigma``)              ``LogNormal(log(s_y / 2), 1)``; with a formula, on the log
@@ -155,7 +159,7 @@ class Prior(Record):
         import pymc as pm
 
         arguments = {
-            k: np.asarray(v, dtype=float)[:, None] if column else v
+            k: np.asarray(v, dtype=float)[:, None] if column else np.asarray(v, dtype=float)
             for k, v in self.arguments.items()
         }
         return getattr(pm, self.distribution)(name, dims=dims, **arguments)
@@ -214,6 +218,11 @@ def standard(role: str, response: np.ndarray, has_intercept: bool) -> Standard:
         return Standard(0.0, 1.0, 1.5, 2.5)
     if role == "location":
         return Standard(float(np.mean(response)) if has_intercept else 0.0, spread, 2.5, 2.5)
+    if role == "rate":
+        level = math.log(float(np.mean(response)))
+        return Standard(level if has_intercept else 0.0, 1.0, 2.5, 2.5)
+    if role == "odds":
+        return Standard(0.0, 1.0, 2.5, 2.5)
     if role == "scale":
         level = math.log(float(np.std(response)) / 2)
         return Standard(level if has_intercept else 0.0, 1.0, 1.0, 1.0)

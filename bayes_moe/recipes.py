@@ -22,7 +22,7 @@ def mixture_of_experts(
     family: str = "normal",
     priors: Mapping[str, Prior] | None = None,
     center: bool = True,
-    **formulas: str,
+    **own: str | int,
 ) -> MixtureOfExperts:
     r"""Describe a softmax-gated mixture of experts of one kind.
 
@@ -41,14 +41,16 @@ def mixture_of_experts(
         ``"~ 1"`` makes it constant.
     experts : int
         Number of experts, at least 1. One expert is an ordinary regression.
-    family : {"normal", "studentt"}
+    family : {"normal", "studentt", "poisson", "bernoulli", "binomial"}
         Response distribution of each expert.
     priors : mapping of str to Prior, optional
-        By variable: ``"gate_coef"``, ``"mu_coef"``, ``"sigma"``, ``"sigma_coef"``, ``"nu"``, ...
+        By variable: ``"gate_coef"``, ``"mu_coef"``, ``"sigma"``, ``"sigma_coef"``, ``"nu"``,
+        ``"p_coef"`` (Bernoulli and binomial), ...
     center : bool
         Whether intercept priors refer to the centre of the features (default) or to zero.
-    **formulas : str
-        Formulas of other family parameters on their link scale, e.g. ``sigma="~ x"``.
+    **own : str or int
+        Formulas of other family parameters on their link scale, e.g. ``sigma="~ x"``. A binomial
+        family needs ``trials``: a column such as ``trials="n"``, or a number such as ``trials=4``.
 
     Returns
     -------
@@ -58,7 +60,8 @@ def mixture_of_experts(
     Raises
     ------
     SpecError
-        For unknown families, parameters or priors, and formulas that cannot be read.
+        For unknown families, parameters or priors, formulas that cannot be read, and a binomial
+        family without trials.
 
     References
     ----------
@@ -77,5 +80,5 @@ def mixture_of_experts(
     softmax: Any = registry.resolve("gate", "softmax")
     described = gate if isinstance(gate, Gate) else softmax(gate)
     return MixtureOfExperts(
-        described, [Expert(formula, family, **formulas)] * int(experts), priors, center
+        described, [Expert(formula, family, None, **own)] * int(experts), priors, center
     )

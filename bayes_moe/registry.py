@@ -14,8 +14,11 @@ from bayes_moe.errors import SpecError, unknown
 
 TABLE: dict[str, dict[str, str]] = {
     "family": {
-        "normal": "bayes_moe.families:Normal",
-        "studentt": "bayes_moe.families:StudentT",
+        "normal": "bayes_moe.families.continuous:Normal",
+        "studentt": "bayes_moe.families.continuous:StudentT",
+        "poisson": "bayes_moe.families.discrete:Poisson",
+        "bernoulli": "bayes_moe.families.discrete:Bernoulli",
+        "binomial": "bayes_moe.families.discrete:Binomial",
     },
     "predictor": {
         "linear": "bayes_moe.predictors.linear:Linear",
@@ -24,6 +27,9 @@ TABLE: dict[str, dict[str, str]] = {
         "softmax": "bayes_moe.gates.softmax:Softmax",
     },
     "method": {
+        "em": "bayes_moe.inference.em:EM",
+        "laplace": "bayes_moe.inference.laplace:Laplace",
+        "map": "bayes_moe.inference.map:MAP",
         "nuts": "bayes_moe.inference.nuts:NUTS",
     },
 }

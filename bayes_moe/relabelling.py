@@ -25,7 +25,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from bayes_moe import names
 from bayes_moe.design import Design
@@ -165,6 +164,8 @@ def _nearest(costs: np.ndarray) -> np.ndarray:
     if costs.shape[1] == 2:
         swap = costs[:, 0, 1] + costs[:, 1, 0] < costs[:, 0, 0] + costs[:, 1, 1]
         return np.where(swap[:, None], [1, 0], [0, 1])
+    from scipy.optimize import linear_sum_assignment
+
     return np.array([linear_sum_assignment(c)[1] for c in costs])
 
 

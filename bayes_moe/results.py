@@ -82,10 +82,8 @@ def standard_tree(
     import xarray as xr
 
     posterior = tree[names.POSTERIOR].to_dataset()
-    groups = {
-        names.POSTERIOR: posterior,
-        names.SAMPLE_STATS: tree[names.SAMPLE_STATS].to_dataset(),
-    }
+    kept = set(tree.children) - {names.LOG_LIKELIHOOD}
+    groups = {name: tree[name].to_dataset() for name in tree.children if name in kept}
     size = posterior.sizes[names.CHAIN] * posterior.sizes[names.DRAW] * design.rows.size
     if log_likelihood or (log_likelihood is None and size <= LARGEST_LOG_LIKELIHOOD):
         groups[names.LOG_LIKELIHOOD] = xr.Dataset(

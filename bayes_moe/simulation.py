@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayes_moe import names, seeds
+from bayes_moe import seeds
 from bayes_moe.design import Design
-from bayes_moe.errors import DataError, SpecError, unknown
+from bayes_moe.errors import DataError, SpecError
 from bayes_moe.formulas import looked_up
 from bayes_moe.graph import build
 from bayes_moe.likelihood import random_expert
 from bayes_moe.mixture import evaluate
+from bayes_moe.parameters import checked
 from bayes_moe.spec import MixtureOfExperts
 from bayes_moe.tables import to_pandas
 
@@ -36,7 +37,7 @@ def simulate(
     spec : MixtureOfExperts
         The model; its response must be a plain column.
     rows : table
-        Rows with the features.
+        Rows with the features, and the number of trials of a binomial family.
     parameters : mapping of str to array, optional
         Every reported variable on the user's scale: ``gate_coef`` (expert, gate_term),
         ``mu_coef`` (expert, mu_term), ``sigma`` (expert,), ... Left out, they are drawn from the
@@ -66,7 +67,7 @@ def simulate(
     if parameters is None:
         parameters = _from_prior(spec, table, rng)
     design = Design.from_data(None, spec.formulas, table, center=spec.center)
-    values = _checked(spec, design, parameters)
+    values = checked(spec, design, parameters)
     mixture = evaluate(spec, {k: v[None] for k, v in values.items()}, design.rows)
     chosen = random_expert(mixture.log_weights[0].T, rng)
     response = mixture.expert_random(rng)[0, chosen, np.arange(design.rows.size)]
@@ -93,39 +94,3 @@ def _from_prior(
     wanted = [model[name] for name in spec.variables]
     drawn = pm.draw(wanted, random_seed=seed)
     return dict(zip(spec.variables, drawn, strict=True))
-
-
-def _checked(
-    spec: MixtureOfExperts, design: Design, parameters: Mapping[str, Any]
-) -> dict[str, np.ndarray]:
-    shapes, positive = {}, set()
-    for stem in spec.gate.predictors if spec.n_experts > 1 else ():
-        shapes[names.coef(stem)] = (spec.n_experts, len(design.rows.matrices[stem].terms))
-    for block in spec.blocks:
-        for c in block.components:
-            k = len(block.positions)
-            terms = () if c.formula is None else (len(design.rows.matrices[c.stem].terms),)
-            shapes[c.variable] = (k, *terms)
-            positive |= {c.variable} if c.formula is None else set()
-    if not isinstance(parameters, Mapping):
-        raise SpecError(f"`parameters` must map names to arrays; it is {parameters!r}.")
-    for name in parameters:
-        if name not in shapes:
-            raise SpecError(unknown("parameter", name, shapes))
-    values = {}
-    for name, shape in shapes.items():
-        if name not in parameters:
-            raise SpecError(f"`parameters` lacks {name!r} with shape {shape}.")
-        try:
-            values[name] = np.asarray(parameters[name], dtype=float)
-        except (TypeError, ValueError) as error:
-            raise SpecError(
-                f"{name!r} must be numbers of shape {shape}; it is {parameters[name]!r}."
-            ) from error
-        if values[name].shape != shape:
-            raise SpecError(f"{name!r} must have shape {shape}; it has {values[name].shape}.")
-        if not np.all(np.isfinite(values[name])):
-            raise SpecError(f"{name!r} must be finite; it is {parameters[name]!r}.")
-        if name in positive and np.any(values[name] <= 0):
-            raise SpecError(f"{name!r} must be positive; it is {parameters[name]!r}.")
-    return values

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from bayes_moe import names, registry
+from bayes_moe import families, names, registry
 from bayes_moe.design import Design
 from bayes_moe.errors import DataError, SpecError, unknown
 from bayes_moe.experts import Block, Expert, blocks
@@ -35,8 +35,8 @@ class MixtureOfExperts(Record):
     Raises
     ------
     SpecError
-        For experts with different responses, unknown prior names, or priors of the wrong
-        support.
+        For experts with different responses, discrete and continuous experts in one model,
+        unknown prior names, or priors of the wrong support.
     """
 
     __slots__ = ("center", "experts", "gate", "priors")
@@ -64,6 +64,12 @@ class MixtureOfExperts(Record):
         responses = list(dict.fromkeys(e.response for e in listed))
         if len(responses) > 1:
             raise SpecError(f"Experts must share one response; got {', '.join(responses)}.")
+        by_kind = {families.by_name(e.family).discrete: e.family for e in listed}
+        if len(by_kind) > 1:
+            raise SpecError(
+                f"Experts must be all discrete or all continuous: the probabilities of "
+                f"{by_kind[True]!r} cannot be compared with the density of {by_kind[False]!r}."
+            )
         if not isinstance(center, bool):
             raise SpecError(f"`center` must be True or False; it is {center!r}.")
         if priors is not None and not isinstance(priors, Mapping):
@@ -115,18 +121,45 @@ class MixtureOfExperts(Record):
 
     @property
     def formulas(self) -> dict[str, str]:
-        """Right-hand sides by predictor stem; a gate without one uses the first expert's."""
+        """Right-hand sides by stem; a gate without one uses the first expert's."""
         fallback = self.experts[0].right_hand_side
         formulas = {stem: fallback if f is None else f for stem, f in self.gate.formulas.items()}
         for block in self.blocks:
             formulas |= block.formulas
-        return formulas
+        return formulas | self.known_formulas
+
+    @property
+    def known_formulas(self) -> dict[str, str]:
+        """Formulas of what families know of each row (a number of trials), by stem."""
+        knowns = (k for block in self.blocks for k in block.knowns)
+        return {k.stem: k.formula for k in knowns if k.formula is not None}
+
+    @property
+    def discrete(self) -> bool:
+        """Whether the response is a whole number."""
+        return self.blocks[0].family.discrete
 
     @property
     def variables(self) -> tuple[str, ...]:
         """Names of the reported variables, all of them on the user's scale."""
         own = (name for block in self.blocks for name in block.variables)
         return (*self.gate_variables, *own)
+
+    @property
+    def dims(self) -> dict[str, tuple[str, ...]]:
+        """Dimensions of the model's variables by name, internal coefficients included."""
+        found: dict[str, tuple[str, ...]] = {}
+        for stem in self.gate.predictors if self.n_experts > 1 else ():
+            found[names.coef(stem)] = (names.EXPERT, names.term(stem))
+            found[names.raw(stem)] = (names.term(stem), names.EXPERT)
+        for block in self.blocks:
+            for c in block.components:
+                if c.formula is None:
+                    found[c.variable] = (block.dim,)
+                else:
+                    found[c.variable] = (block.dim, names.term(c.stem))
+                    found[names.raw(c.stem)] = (names.term(c.stem), block.dim)
+        return found
 
     @property
     def gate_variables(self) -> tuple[str, ...]:
@@ -168,8 +201,11 @@ class MixtureOfExperts(Record):
             raise DataError(
                 f"There are more experts ({self.n_experts}) than rows ({design.rows.size})."
             )
+        rows = design.rows
         for block in self.blocks:
-            block.family.check_response(design.response, self.response)
+            block.check_known(rows)
+            known = block.known(rows.matrices)
+            block.family.check_response(design.response, self.response, known, rows.obs_id)
         return design
 
     def to_dict(self) -> dict[str, Any]:

@@ -1,122 +1,93 @@
-"""Starting points that break the symmetry between experts.
+"""Where chains start: at modes, in proportion to the posterior mass about them.
 
-A mixture's posterior has a saddle where all experts are equal; a sampler or optimiser started
-there sees no reason to leave it. Each point here comes from the data: rows are split into groups
-(k-means on features and response, or at random), each expert is fitted to its group, and a few
-sweeps of reassigning and refitting follow. Of several such splits the likeliest is taken.
+A mixture's posterior can have several modes that a chain does not leave. Chains started in the best
+one would hide the others; chains started at random end wherever they happen to. Here the modes are
+found by EM, the mass of each is estimated by Laplace's method, and every chain draws its mode by
+mass and its point from the normal approximation there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from scipy.cluster.vq import kmeans2
 
-from bayes_moe import names
-from bayes_moe.arrays import NUMERIC
-from bayes_moe.design import Design, Matrix
-from bayes_moe.mixture import evaluate
+from bayes_moe.coordinates import Coordinates, coordinates
+from bayes_moe.design import Design
+from bayes_moe.objective import Objective
+from bayes_moe.optima import Optima, covariance, nearest_mode, search
 from bayes_moe.spec import MixtureOfExperts
 
-SPLITS = 6
-SWEEPS = 8
-RIDGE = 1e-2
-LEAST_SIGMA = 0.05
-LARGEST_SAMPLE = 2000
-NU = 10.0
+RESTARTS = 30
+MAX_ITER = 500
+TRIES = 10
+JITTER = 0.01
+"""Standard deviation of the start about a mode that has no normal approximation."""
+FAR = 3.0
+"""A start lies at most this many nats a coordinate below its mode."""
 
-Point = dict[str, np.ndarray]
 
+@dataclass(frozen=True)
+class Starts:
+    """Modes of a posterior, and the mass about each.
 
-def point(spec: MixtureOfExperts, design: Design, rng: np.random.Generator) -> Point:
-    """Return reported variables (on the user's scale) at an asymmetric, data-driven point.
-
-    Parameters
-    ----------
-    spec, design
-        The model and its data. At most 2,000 rows, drawn by ``rng``, are looked at.
-    rng : numpy.random.Generator
-        Decides the splits; different generators give different points.
+    ``found`` are the modes of the density of the unconstrained values, ``mass`` (mode,) sums to 1.
     """
-    rows = design.rows
-    if rows.size > LARGEST_SAMPLE:
-        rows = rows.pick(np.sort(rng.choice(rows.size, LARGEST_SAMPLE, replace=False)))
-    y, matrices = rows.observed, rows.matrices
-    best: tuple[float, Point] | None = None
-    for attempt in range(SPLITS if spec.n_experts > 1 else 1):
-        weights = _split(spec, y, matrices, rng, by_distance=attempt % 2 == 0)
-        for _ in range(SWEEPS):
-            candidate = _fit(spec, y, matrices, weights, np.std(design.response))
-            mixture = evaluate(spec, {k: v[None] for k, v in candidate.items()}, rows)
-            weights = mixture.responsibilities(y)[0]
-        score = float(mixture.log_density(y).sum())
-        if best is None or score > best[0]:
-            best = score, candidate
-    assert best is not None
-    return best[1]
+
+    moving: Coordinates
+    found: Optima
+    spreads: tuple[np.ndarray | None, ...]
+    mass: np.ndarray
+
+    @cached_property
+    def objective(self) -> Objective:
+        """The density of the unconstrained values."""
+        return Objective(self.moving)
+
+    def draw(self, rng: np.random.Generator) -> tuple[int, dict[str, np.ndarray]]:
+        """Draw a mode, and the reported variables at a point near it."""
+        mode = int(rng.choice(len(self.mass), p=self.mass))
+        centre, spread = self.found.theta[mode], self.spreads[mode]
+        root = JITTER * np.eye(len(centre)) if spread is None else np.linalg.cholesky(spread)
+        least = self.found.value[mode] - FAR * len(centre)
+        point = centre
+        for _ in range(TRIES):
+            candidate = centre + root @ rng.standard_normal(len(centre))
+            if self.objective.value(candidate[None])[0] >= least:
+                point = candidate
+                break
+        values = self.moving.variables(point[None])
+        return mode, {name: v[0] for name, v in values.items()}
+
+    def mode_of(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the modes that are uphill of some points (point, ...); -1 for one not known."""
+        return nearest_mode(self.found, self.objective, self.moving.points(values), MAX_ITER)
 
 
-def _split(
-    spec: MixtureOfExperts,
-    y: np.ndarray,
-    matrices: Mapping[str, Matrix],
-    rng: np.random.Generator,
-    *,
-    by_distance: bool,
-) -> np.ndarray:
-    """Soft groups (expert, obs)."""
-    k, n = spec.n_experts, y.size
-    if by_distance and n > k:
-        location = matrices[spec.blocks[0].components[0].stem]
-        free = [j for j in range(len(location.terms)) if j != location.intercept]
-        cloud = np.column_stack([location.standardised[:, free], (y - y.mean()) / y.std()])
-        label = kmeans2(cloud, k, minit="++", rng=rng, iter=10)[1] if k > 1 else np.zeros(n, int)
-    else:
-        label = rng.integers(k, size=n)
-    hard = np.equal.outer(np.arange(k), label)
-    return 0.9 * hard + 0.1 / k
-
-
-def _fit(
-    spec: MixtureOfExperts,
-    y: np.ndarray,
-    matrices: Mapping[str, Matrix],
-    weights: np.ndarray,
-    spread: float,
-) -> Point:
-    """Fit each expert to its rows by weighted ridge regression, the gate to the weights."""
-    found: Point = {}
-    if spec.n_experts > 1:
-        for stem in spec.gate.predictors:
-            level = spec.n_experts**2 / (spec.n_experts - 1)  # slope of a logit at equal weights
-            target = level * (weights - 1 / spec.n_experts)
-            found[names.coef(stem)] = _ridge(matrices[stem], target, np.ones_like(weights))
-    for block in spec.blocks:
-        mine = weights[list(block.positions)]
-        location, *others = block.components
-        coef = _ridge(matrices[location.stem], np.broadcast_to(y, mine.shape), mine)
-        found[location.variable] = coef
-        residual = y - coef @ matrices[location.stem].values.T
-        variance = (mine * residual**2).sum(axis=1) / (mine.sum(axis=1) + 1e-12)
-        sigma = np.maximum(np.sqrt(variance), LEAST_SIGMA * spread)
-        for c in others:
-            value = sigma if c.parameter.role == "scale" else np.full(len(mine), NU)
-            if c.formula is None:
-                found[c.variable] = value
-            else:
-                eta = c.parameter.link(value, NUMERIC)[:, None]
-                found[c.variable] = _ridge(
-                    matrices[c.stem], np.broadcast_to(eta, mine.shape), np.ones_like(mine)
-                )
-    return found
-
-
-def _ridge(matrix: Matrix, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted ridge regression of each row of ``target`` (expert, obs): coefs (expert, term)."""
-    z = matrix.standardised
-    penalty = RIDGE * np.eye(z.shape[1])
-    gram = np.einsum("ko,oi,oj->kij", weights, z, z, optimize=True) + penalty
-    moment = np.einsum("ko,ko,oi->ki", weights, target, z, optimize=True)
-    raw = np.linalg.solve(gram, moment[..., None])[..., 0]
-    return raw @ matrix.to_user
+def starts(spec: MixtureOfExperts, design: Design, random_seed: int, cores: int = 1) -> Starts:
+    """Find the modes of a posterior and the mass about each."""
+    moving = coordinates(spec, design, jacobian=True)
+    found = search(
+        moving,
+        restarts=RESTARTS,
+        max_iter=MAX_ITER,
+        rng=np.random.default_rng([random_seed, 2]),
+        cores=cores,
+    )
+    objective = Objective(moving, cores=cores)
+    spreads = tuple(
+        None if bad else covariance(objective, t)
+        for t, bad in zip(found.theta, found.singular, strict=True)
+    )
+    log_mass = np.array(
+        [
+            -np.inf if s is None else v + 0.5 * np.linalg.slogdet(s)[1]
+            for v, s in zip(found.value, spreads, strict=True)
+        ]
+    )
+    if not np.isfinite(log_mass).any():
+        log_mass = np.where(np.arange(len(log_mass)) == found.best, 0.0, -np.inf)
+    mass = np.exp(log_mass - log_mass.max())
+    return Starts(moving, found, spreads, mass / mass.sum())

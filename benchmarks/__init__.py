@@ -1,1 +1,10 @@
-"""What the package costs its user, measured side by side: ``python -m benchmarks``."""
+"""What the package costs its user, measured side by side: ``python -m benchmarks``.
+
+Everything is measured on one thread: these are read when NumPy and numba are first imported, and
+child processes (R too) inherit them.
+"""
+
+import os
+
+for _name in ("OMP", "OPENBLAS", "MKL", "NUMBA"):
+    os.environ[f"{_name}_NUM_THREADS"] = "1"

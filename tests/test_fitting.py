@@ -37,6 +37,7 @@ def test_the_fit_is_a_standard_tree(tone_fit, tone):
         "observed_data",
         "constant_data",
         "relabelling",
+        "modes",
     } == set(tree.children)
     posterior = tree["posterior"]
     assert posterior["gate_coef"].dims == ("chain", "draw", "expert", "gate_term")

@@ -1,4 +1,4 @@
-"""Starting points break the symmetry and are near what the data say."""
+"""Chains start at modes, in proportion to their mass, and near them."""
 
 import numpy as np
 import pandas as pd
@@ -12,9 +12,12 @@ from bayes_moe import start
 @pytest.mark.parametrize("k", [1, 2, 4, 6])
 def test_points_are_finite_asymmetric_and_reproducible(tone, k, family):
     spec = bm.mixture_of_experts("tuned ~ stretchratio", experts=k, family=family, sigma="~ 1")
-    design = spec.design(tone)
-    first, again, other = (start.point(spec, design, np.random.default_rng(s)) for s in (0, 0, 1))
-    assert set(first) == set(spec.variables)
+    found = start.starts(spec, spec.design(tone), 1)
+    assert found.mass.sum() == pytest.approx(1)
+    (m, first), (again_m, again), (_, other) = (
+        found.draw(np.random.default_rng(s)) for s in (0, 0, 1)
+    )
+    assert m == again_m
     for name, value in first.items():
         assert np.isfinite(value).all()
         np.testing.assert_array_equal(value, again[name])
@@ -25,24 +28,33 @@ def test_points_are_finite_asymmetric_and_reproducible(tone, k, family):
 
 
 def test_tone_starts_near_its_two_lines(tone, tone_spec):
-    design = tone_spec.design(tone)
-    near = 0
+    found = start.starts(tone_spec, tone_spec.design(tone), 1)
     for seed in range(10):
-        slopes = start.point(tone_spec, design, np.random.default_rng(seed))["mu_coef"][:, 1]
-        near += bool(np.allclose(np.sort(slopes), [0.04, 1.0], atol=0.25))
-    assert near >= 8
+        mode, values = found.draw(np.random.default_rng(seed))
+        np.testing.assert_allclose(values["mu_coef"][:, 1], [0.04, 1.0], atol=0.3)
+        assert mode == 0
+        assert found.mode_of({k: v[None] for k, v in values.items()}) == [0]
+
+
+def test_points_of_other_modes_are_told_apart(tone):
+    spec = bm.mixture_of_experts("tuned ~ stretchratio", experts=4)
+    found = start.starts(spec, spec.design(tone), 1)
+    assert len(found.mass) > 2
+    values = {name: found.found.values[name] for name in spec.variables}
+    assert found.mode_of(values).tolist() == list(range(len(found.mass)))
+    swapped = {name: v[:, [2, 0, 3, 1]] for name, v in values.items()}
+    assert found.mode_of(swapped).tolist() == list(range(len(found.mass)))
 
 
 def test_few_rows_and_large_tables():
     tiny = pd.DataFrame({"x": [0.0, 1.0, 2.0], "y": [0.0, 3.0, 1.0]})
     spec = bm.mixture_of_experts("y ~ x", experts=3)
-    assert np.isfinite(
-        start.point(spec, spec.design(tiny), np.random.default_rng(0))["sigma"]
-    ).all()
+    values = start.starts(spec, spec.design(tiny), 1).draw(np.random.default_rng(0))[1]
+    assert np.isfinite(values["sigma"]).all()
     rng = np.random.default_rng(0)
     wide = pd.DataFrame({"x": rng.normal(size=50_000)})
     wide["y"] = np.where(rng.random(50_000) < 0.5, 1 + wide["x"], -1 - wide["x"])
     wide["y"] += rng.normal(0, 0.1, 50_000)
     spec = bm.mixture_of_experts("y ~ x", experts=2)
-    slopes = start.point(spec, spec.design(wide), rng)["mu_coef"][:, 1]
-    np.testing.assert_allclose(np.sort(slopes), [-1, 1], atol=0.1)
+    values = start.starts(spec, spec.design(wide), 1).draw(rng)[1]
+    np.testing.assert_allclose(np.sort(values["mu_coef"][:, 1]), [-1, 1], atol=0.01)

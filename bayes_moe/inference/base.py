@@ -6,8 +6,11 @@ from abc import ABC, abstractmethod
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
+from bayes_moe.design import Design
 from bayes_moe.errors import SpecError, unknown
-from bayes_moe.graph import Graph
+from bayes_moe.spec import MixtureOfExperts
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -26,5 +29,12 @@ class Method(ABC):
         return cls(**settings)
 
     @abstractmethod
-    def run(self, graph: Graph, random_seed: int | None) -> xr.DataTree:
-        """Return groups ``posterior`` and ``sample_stats``."""
+    def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
+        """Return groups ``posterior`` and ``sample_stats``, and others of the method's own."""
+
+
+def check_whole(name: str, value: Any, least: int) -> None:
+    """Raise :class:`SpecError` unless a setting is a whole number of at least ``least``."""
+    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not is_whole or value < least:
+        raise SpecError(f"`{name}` must be a whole number >= {least}; it is {value!r}.")

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayes_moe import start
+from bayes_moe import names, start
+from bayes_moe.design import Design
 from bayes_moe.errors import SpecError, unknown
-from bayes_moe.graph import Graph
-from bayes_moe.inference.base import Method
+from bayes_moe.graph import Graph, build
+from bayes_moe.inference.base import Method, check_whole
+from bayes_moe.modal import modes_dataset
 from bayes_moe.results import rectangular
+from bayes_moe.spec import MixtureOfExperts
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -59,22 +62,20 @@ class NUTS(Method):
         if self.nuts_sampler not in SAMPLERS:
             raise SpecError(unknown("nuts_sampler", self.nuts_sampler, SAMPLERS))
         for name, least in LEAST.items():
-            value = getattr(self, name)
-            is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-            if name == "cores" and value is None:
-                continue
-            if not is_whole or value < least:
-                raise SpecError(f"`{name}` must be a whole number >= {least}; it is {value!r}.")
+            if name != "cores" or self.cores is not None:
+                check_whole(name, getattr(self, name), least)
         accept = self.target_accept
         if not isinstance(accept, float | np.floating) or not 0 < accept < 1:
             raise SpecError(f"`target_accept` must lie between 0 and 1; it is {accept!r}.")
 
-    def run(self, graph: Graph, random_seed: int | None) -> xr.DataTree:
+    def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
+        graph = build(spec, design)
+        begun = start.starts(spec, design, random_seed, self.cores or cpu_count() or 1)
         run = self._nutpie if self.nuts_sampler == "nutpie" else self._pymc
-        tree = run(graph, random_seed)
-        return rectangular(tree, self.draws, self.chains)
+        tree = rectangular(run(graph, begun, random_seed), self.draws, self.chains)
+        return _with_modes(tree, begun)
 
-    def _nutpie(self, graph: Graph, random_seed: int | None) -> xr.DataTree:
+    def _nutpie(self, graph: Graph, begun: start.Starts, random_seed: int) -> xr.DataTree:
         import nutpie
 
         if self.progressbar:
@@ -83,10 +84,14 @@ class NUTS(Method):
             )
         compiled = nutpie.compile_pymc_model(graph.model, backend="numba", freeze_model=False)
 
+        drawn: list[tuple[int, np.ndarray]] = []
+
         def initial_point(seed: int) -> np.ndarray:
-            values = start.point(graph.spec, graph.design, np.random.default_rng(seed))
+            mode, values = begun.draw(np.random.default_rng(seed))
             point = graph.unconstrained(values)
-            return np.concatenate([v.ravel() for v in point.values()])
+            flat = np.concatenate([v.ravel() for v in point.values()])
+            drawn.append((mode, np.concatenate([values[n].ravel() for n in graph.spec.variables])))
+            return flat
 
         compiled = dataclasses.replace(compiled, initial_point_func=initial_point)
         tree: xr.DataTree = nutpie.sample(
@@ -97,19 +102,17 @@ class NUTS(Method):
             cores=self.cores,
             seed=random_seed,
             target_accept=self.target_accept,
-            save_warmup=False,
+            save_warmup=True,
             progress_bar=self.progressbar,
         )
-        return tree
+        return _begun_at(tree, _nearest(_first_draws(tree, graph.spec), drawn))
 
-    def _pymc(self, graph: Graph, random_seed: int | None) -> xr.DataTree:
+    def _pymc(self, graph: Graph, begun: start.Starts, random_seed: int) -> xr.DataTree:
         import pymc as pm
 
         seeds = np.random.SeedSequence(random_seed).spawn(self.chains)
-        initvals: list[Any] = [
-            graph.free_values(start.point(graph.spec, graph.design, np.random.default_rng(seed)))
-            for seed in seeds
-        ]
+        drawn = [begun.draw(np.random.default_rng(seed)) for seed in seeds]
+        initvals: list[Any] = [graph.free_values(values) for _, values in drawn]
         cores = self.cores or min(self.chains, cpu_count() or 1)
         try:
             tree: xr.DataTree = pm.sample(
@@ -132,7 +135,62 @@ class NUTS(Method):
             if "Not enough samples" not in str(error):
                 raise
             raise KeyboardInterrupt(str(error)) from error
-        return tree
+        return _begun_at(tree, np.array([mode for mode, _ in drawn]))
+
+
+def _first_draws(tree: xr.DataTree, spec: MixtureOfExperts) -> np.ndarray:
+    """Reported variables after the first tuning step (chain, value)."""
+    warmup = tree[f"warmup_{names.POSTERIOR}"].to_dataset()
+    if not warmup.sizes[names.DRAW]:
+        raise KeyboardInterrupt("Sampling was stopped before any draw was made.")
+    values = [
+        warmup[name].isel({names.DRAW: 0}).transpose(names.CHAIN, ...).values
+        for name in spec.variables
+    ]
+    return np.concatenate([v.reshape(len(v), -1) for v in values], axis=1)
+
+
+def _nearest(first: np.ndarray, drawn: list[tuple[int, np.ndarray]]) -> np.ndarray:
+    """Which start each chain took (chain,): the sampler asks for starts in no certain order.
+
+    A chain's first draw is nearest to its own start, or to one at the same mode.
+    """
+    points = np.array([point for _, point in drawn])
+    scale = points.std(axis=0) + 1e-12 * np.abs(points).max(axis=0) + 1e-300
+    distance = (((first[:, None] - points) / scale) ** 2).sum(axis=-1)
+    return np.array([drawn[j][0] for j in np.nan_to_num(distance, nan=np.inf).argmin(axis=1)])
+
+
+def _begun_at(tree: xr.DataTree, modes: np.ndarray) -> xr.DataTree:
+    """Record the mode at which each chain began."""
+    import xarray as xr
+
+    stats = tree[names.SAMPLE_STATS].to_dataset()
+    groups = {
+        names.POSTERIOR: tree[names.POSTERIOR].to_dataset(),
+        names.SAMPLE_STATS: stats.assign(
+            {names.START_MODE: (names.CHAIN, modes[: stats.sizes[names.CHAIN]])}
+        ),
+    }
+    return xr.DataTree.from_dict(groups)
+
+
+def _with_modes(tree: xr.DataTree, begun: start.Starts) -> xr.DataTree:
+    """Add the modes, and the mode uphill of each chain's last draw."""
+    import xarray as xr
+
+    posterior = tree[names.POSTERIOR].to_dataset().isel({names.DRAW: -1})
+    last = {
+        name: posterior[name].transpose(names.CHAIN, ...).values
+        for name in begun.moving.spec.variables
+    }
+    stats = tree[names.SAMPLE_STATS].to_dataset()
+    tree[names.SAMPLE_STATS] = xr.DataTree(
+        stats.assign({names.END_MODE: (names.CHAIN, begun.mode_of(last))})
+    )
+    table = modes_dataset(begun.found).assign(mass=(names.MODE, begun.mass))
+    tree[names.MODES] = xr.DataTree(table)
+    return tree
 
 
 class StopAllChains:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayes_moe.design import Matrix
 from bayes_moe.priors import Prior
+
+if TYPE_CHECKING:
+    from bayes_moe.predictors.linear import Scaling
 
 Values = Mapping[str, np.ndarray]
 
@@ -20,6 +23,16 @@ class Predictor(ABC):
     @abstractmethod
     def default_prior(self, stem: str, role: str, matrix: Matrix, response: np.ndarray) -> Prior:
         """Return the data-scaled default prior of the coefficients, in the user's units."""
+
+    @abstractmethod
+    def scaling(self, role: str, matrix: Matrix, response: np.ndarray) -> Scaling:
+        """Return the map between internal and reported coefficients.
+
+        Raises
+        ------
+        SpecError
+            If the predictor is not linear in its coefficients, so that EM cannot treat it.
+        """
 
     @abstractmethod
     def build(

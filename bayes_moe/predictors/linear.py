@@ -49,6 +49,10 @@ class Scaling:
         """Matrix (term, term) with ``beta = raw @ linear + offset``."""
         return self.units.unit * self.matrix.to_user
 
+    def to_user(self, raw: np.ndarray) -> np.ndarray:
+        """Return the reported coefficients of internal ones (..., term)."""
+        return raw @ self.linear + self.offset
+
     def to_raw(self, beta: np.ndarray) -> np.ndarray:
         """Return the internal coefficients of reported ones (..., term)."""
         return np.linalg.solve(self.linear.T, (beta - self.offset)[..., None])[..., 0]
@@ -66,7 +70,6 @@ class Linear(Predictor):
     """A linear predictor; its features are the columns of a formula's design."""
 
     def scaling(self, role: str, matrix: Matrix, response: np.ndarray) -> Scaling:
-        """Return the map between internal and reported coefficients."""
         return Scaling(matrix, standard(role, response, matrix.intercept is not None))
 
     def default_prior(self, stem: str, role: str, matrix: Matrix, response: np.ndarray) -> Prior:
@@ -92,7 +95,7 @@ class Linear(Predictor):
         term_dim = names.term(stem)
         spread = prior.over_terms(names.coef(stem), matrix.terms)
         raw = scaling.raw_prior(spread).rv(names.raw(stem), (term_dim, expert_dim), column=True)
-        beta = raw.T @ scaling.linear + scaling.offset
+        beta = scaling.to_user(raw.T)
         pm.Deterministic(names.coef(stem), beta, dims=(expert_dim, term_dim))
         features = pm.Data(names.features(stem), matrix.standardised, dims=(names.OBS, term_dim))
         xp = symbolic_arrays()

@@ -1,0 +1,366 @@
+"""Climbing to modes from many starting points at once: EM sweeps, then Newton's method.
+
+A sweep of EM solves every block of the complete-data information for its own gradient: weighted
+least squares for locations, one step of iteratively reweighted least squares for other links, one
+Newton step for the gate; the constant scale of a location-scale family then has its exact optimum
+given the new location. Newton's method on the exact observed information takes over where sweeps
+gain little. No step is taken that lowers the objective: steps are halved until it rises.
+
+References
+----------
+Jordan, M. I., & Jacobs, R. A. (1994). Hierarchical mixtures of experts and the EM algorithm. Neural
+Computation, 6(2), 181-214.
+
+Meng, X.-L., & Rubin, D. B. (1993). Maximum likelihood estimation via the ECM algorithm. Biometrika,
+80(2), 267-278.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayes_moe.coordinates import Slot
+from bayes_moe.densities import log_density_of_log
+from bayes_moe.objective import Curvature, Evaluation, Objective
+
+LEAST_SWEEPS = 5
+SMALL_GAIN = 0.1
+"""Rise of the objective in a sweep, in nats, below which Newton's method is tried."""
+MOST_SWEEPS = 100
+SWEEPS_BETWEEN = 5
+"""Sweeps after Newton's method was tried where the objective is not concave."""
+SLOW_GAIN = 0.02
+"""Rise in a sweep below which Newton's method goes on where the objective is not concave."""
+LARGEST_CHANGE = 3.0
+"""Largest root mean square change of a predictor on a log or logit scale in one step."""
+RUNNING = 0.05
+"""Change of a predictor in a Newton step, at a vanishing gradient, that tells a runaway."""
+GRADIENT = 1e-9
+ACCEPTED_GRADIENT = 1e-6
+HALVINGS = 25
+ROWS_AT_FLOOR = 0.5
+"""Rows whose scale parameter is at its floor that make a point singular."""
+PROMISE = 1e-12
+"""Gain that a Newton step promises, in units of ``1 + |f|``, below which rounding decides."""
+NULL = 1e-13
+FLAT = 1e-7
+"""Curvature, in nats a squared unit of the coordinates, that is as good as none."""
+
+Progress = Callable[[int, int], None]
+
+
+def silent(done: int, of: int) -> None:
+    """Tell nobody of the progress."""
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """Where the climbs ended.
+
+    Attributes
+    ----------
+    theta : array (point, coordinate)
+    value : array (point,)
+    gradient_norm : array (point,)
+    iterations : array (point,)
+        Sweeps and Newton steps.
+    converged : array (point,)
+        Whether the gradient vanishes at a maximum that is reached at finite coordinates.
+    running : array (point, slot)
+        Which predictors still run away where the gradient vanishes.
+    floored : array (point,)
+        Whether a scale parameter has fallen to its floor.
+    path : array (iteration, point)
+        The objective before every iteration and at the end; NaN after a climb's end.
+    """
+
+    theta: np.ndarray
+    value: np.ndarray
+    gradient_norm: np.ndarray
+    iterations: np.ndarray
+    converged: np.ndarray
+    running: np.ndarray
+    floored: np.ndarray
+    path: np.ndarray
+
+
+def first_points(objective: Objective, allocation: np.ndarray, sweeps: int = 2) -> np.ndarray:
+    """Return points (point, coordinate) from a split of the rows (point, expert, obs)."""
+    theta = neutral(objective, len(allocation))
+    for _ in range(sweeps):
+        found = objective.evaluate(theta, Curvature.COMPLETE, allocation)
+        theta = theta + sweep_step(objective, theta, found)
+    return theta
+
+
+def neutral(objective: Objective, points: int) -> np.ndarray:
+    """Return the point where all experts are alike: no features, half the response's spread."""
+    theta = np.zeros((points, objective.size))
+    levels = {"scale": np.log(np.std(objective.coordinates.design.response) / 2), "shape": 2.0}
+    for slot in objective.coordinates.slots:
+        if slot.scaling is None:
+            theta[:, slot.where] = levels.get(slot.role, 0.0)
+    return theta
+
+
+def ascend(
+    objective: Objective,
+    theta: np.ndarray,
+    *,
+    max_iter: int,
+    tol: float = GRADIENT,
+    newton_first: bool = False,
+    progress: Progress = silent,
+) -> Ascent:
+    """Climb from points (point, coordinate).
+
+    Parameters
+    ----------
+    objective : Objective
+        What to climb.
+    theta : array (point, coordinate)
+        Where from.
+    max_iter : int
+        Most iterations of each climb.
+    tol : float
+        A gradient norm below ``tol * (1 + |f|)`` ends a climb.
+    newton_first : bool
+        Begin with Newton's method: for points that are nearly modes already.
+    progress : callable
+        Told how many climbs have ended, and of how many.
+    """
+    climb = _Climb(objective, theta.copy(), tol, newton_first)
+    for _ in range(max_iter):
+        active = np.flatnonzero(climb.active)
+        if not active.size:
+            break
+        newton = climb.try_newton[active]
+        for which, step in ((active[~newton], climb.sweep), (active[newton], climb.newton)):
+            if which.size:
+                step(which)
+        climb.path.append(np.where(climb.counted, climb.value, np.nan))
+        climb.counted = climb.active.copy()
+        progress(int((~climb.active).sum()), len(theta))
+    return climb.end()
+
+
+class _Climb:
+    """The state of several climbs."""
+
+    def __init__(
+        self, objective: Objective, theta: np.ndarray, tol: float, newton_first: bool
+    ) -> None:
+        points = len(theta)
+        self.objective = objective
+        self.theta = theta
+        self.tol = tol
+        self.value = objective.value(theta)
+        self.gradient_norm = np.full(points, np.inf)
+        self.iterations = np.zeros(points, dtype=int)
+        self.sweeps = np.zeros(points, dtype=int)
+        self.next_try = np.full(points, 0 if newton_first else LEAST_SWEEPS)
+        self.try_newton = np.full(points, newton_first)
+        self.gain = np.full(points, np.inf)  # of the last sweep
+        self.stuck = np.zeros(points, dtype=bool)  # no Newton step was uphill
+        self.active = np.isfinite(self.value)
+        self.counted = self.active.copy()
+        self.converged = np.zeros(points, dtype=bool)
+        self.running = np.zeros((points, len(objective.coordinates.slots)), dtype=bool)
+        self.floored = np.zeros(points, dtype=bool)
+        self.path = [self.value.copy()]
+
+    def end(self) -> Ascent:
+        return Ascent(
+            self.theta,
+            self.value,
+            self.gradient_norm,
+            self.iterations,
+            self.converged,
+            self.running,
+            self.floored,
+            np.array(self.path),
+        )
+
+    def sweep(self, which: np.ndarray) -> None:
+        """One sweep of EM for some climbs."""
+        found = self.objective.evaluate(self.theta[which], Curvature.COMPLETE)
+        step = sweep_step(self.objective, self.theta[which], found)
+        slope = np.einsum("bi,bi->b", found.gradient, step)
+        self.gradient_norm[which] = np.linalg.norm(found.gradient, axis=1)
+        gained = self._move(which, step, slope)
+        self.sweeps[which] += 1
+        slow = (gained < SMALL_GAIN) | (self.sweeps[which] >= MOST_SWEEPS)
+        self.try_newton[which] = (slow & (self.sweeps[which] >= self.next_try[which])) | (
+            gained <= 0
+        )
+        self.gain[which] = gained
+        self.active[which[(gained <= 0) & self.stuck[which]]] = False
+        self.stuck[which] = False
+        self._stop_floored(which, found.at_floor)
+
+    def newton(self, which: np.ndarray) -> None:
+        """One step of Newton's method; a sweep of EM where the objective is not concave."""
+        found = self.objective.evaluate(self.theta[which], Curvature.OBSERVED)
+        step, concave, settled = newton_step(found)
+        norm = np.linalg.norm(found.gradient, axis=1)
+        self.gradient_norm[which] = norm
+        size = 1 + np.abs(self.value[which])
+        flat = norm <= self.tol * size
+        go = concave | flat | (self.gain[which] < SLOW_GAIN)
+        back = which[~go]
+        if back.size:
+            self.next_try[back] = self.sweeps[back] + SWEEPS_BETWEEN
+            self.try_newton[back] = False
+            self.sweep(back)
+        if not go.any():
+            return
+        which, step, norm, flat, concave, settled, size = (
+            x[go] for x in (which, step, norm, flat, concave, settled, size)
+        )
+        change = self.objective.eta_size(step)
+        step = capped(self.objective, self.theta[which], step)
+        gained = self._move(which, step, np.einsum("bi,bi->b", found.gradient[go], step))
+        still = gained <= 0
+        ended = (flat & concave) | (still & (settled | (norm <= ACCEPTED_GRADIENT * size)))
+        runs = change > RUNNING
+        self.running[which] = runs & ended[:, None]
+        self.converged[which] = ended & concave & ~runs.any(axis=1)
+        self.active[which[ended]] = False
+        self.stuck[which] = still & ~ended
+        back = which[~ended & (still | (~concave & (gained < self.gain[which])))]
+        self.try_newton[back] = False
+        self.next_try[back] = self.sweeps[back] + SWEEPS_BETWEEN
+        self._stop_floored(which, found.at_floor[go])
+
+    def _move(self, which: np.ndarray, step: np.ndarray, slope: np.ndarray) -> np.ndarray:
+        """Go along steps, halved until the objective does not fall; return what was gained."""
+        self.iterations[which] += 1
+        gained = np.zeros(len(which))
+        length = np.ones(len(which))
+        left = np.flatnonzero(np.isfinite(step).all(axis=1))
+        for _ in range(HALVINGS):
+            if not left.size:
+                break
+            at = which[left]
+            candidate = self.theta[at] + length[left, None] * step[left]
+            value = self.objective.value(candidate)
+            rounding = 1e-14 * (1 + np.abs(self.value[at]))
+            wanted = np.maximum(1e-4 * length[left] * slope[left], 0.0)
+            good = value - self.value[at] >= np.where(wanted < 10 * rounding, 0.0, wanted)
+            taken = at[good]
+            self.theta[taken] = candidate[good]
+            gained[left[good]] = value[good] - self.value[taken]
+            self.value[taken] = value[good]
+            length[left] /= 2
+            left = left[~good]
+        return gained
+
+    def _stop_floored(self, which: np.ndarray, rows: np.ndarray) -> None:
+        """End climbs where a scale parameter has fallen to its floor: no maximum is there.
+
+        ``rows`` (point,) is how many rows belonged to it before the step.
+        """
+        low = rows > ROWS_AT_FLOOR
+        for slot in self.objective.coordinates.slots:
+            if slot.floor > -np.inf and slot.scaling is None:
+                low |= (self.theta[which, slot.where] <= slot.floor).any(axis=1)
+        self.floored[which[low]] = True
+        self.converged[which[low]] = False
+        self.active[which[low]] = False
+
+
+def sweep_step(objective: Objective, theta: np.ndarray, found: Evaluation) -> np.ndarray:
+    """Return the step of one sweep of EM from the complete-data derivatives."""
+    diagonal = np.arange(objective.size)
+    matrix = found.curvature.copy()
+    matrix[:, diagonal, diagonal] += 1e-10 * (1 + np.abs(matrix[:, diagonal, diagonal]))
+    step = np.linalg.solve(matrix, found.gradient[..., None])[..., 0]
+    step = capped(objective, theta, step)
+    for slot, location in scale_slots(objective.coordinates.slots):
+        step[:, slot.where] = _scale_step(theta, found, step, slot, location)
+    return step
+
+
+def capped(objective: Objective, theta: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Shorten steps that would change a predictor on a log or logit scale beyond reason.
+
+    A predictor may change by ``LARGEST_CHANGE``, or by as much as it is.
+    """
+    free = np.array([s.role == "location" for s in objective.coordinates.slots])
+    allowed = LARGEST_CHANGE + objective.eta_size(theta)
+    beyond = np.where(free, 0.0, objective.eta_size(step) / allowed).max(axis=1)
+    return step / np.maximum(beyond, 1.0)[:, None]
+
+
+def newton_step(found: Evaluation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return Newton steps, uphill also where the objective is not concave.
+
+    Besides, where it is concave, and where, being so, it promises no gain beyond rounding: the
+    gradient's norm alone cannot tell, since a large curvature multiplies what rounding leaves.
+    """
+    scale = 1 / np.sqrt(np.maximum(np.abs(np.einsum("bii->bi", found.curvature)), 1e-300))
+    scale = np.where(np.isfinite(scale) & (scale < 1e100), scale, 1.0)
+    matrix = found.curvature * scale[:, :, None] * scale[:, None, :]
+    good = np.isfinite(matrix).all(axis=(1, 2))
+    values, vectors = np.linalg.eigh(np.where(good[:, None, None], matrix, 0.0))
+    largest = np.abs(values).max(axis=1, keepdims=True)
+    null = np.abs(values) <= NULL * len(values[0]) * largest
+    along = np.einsum("bij,bi->bj", vectors, found.gradient * scale)
+    inverse = np.where(null, 0.0, 1 / np.where(null, 1.0, np.abs(values)))
+    step = np.einsum("bij,bj->bi", vectors, along * inverse) * scale
+    # The curvature along an eigenvector, in units of the coordinates.
+    bend = values / np.maximum(((scale[:, :, None] * vectors) ** 2).sum(axis=1), 1e-300)
+    concave = ((values >= -1e-9 * largest) | (bend >= -FLAT)).all(axis=1) & good
+    size = 1 + np.abs(found.value)
+    settled = concave & ((along**2 * inverse).sum(axis=1) <= 2 * PROMISE * size)
+    settled &= np.abs(along * null).max(axis=1) <= ACCEPTED_GRADIENT * size
+    return np.where(good[:, None], step, np.nan), concave, settled
+
+
+def scale_slots(slots: tuple[Slot, ...]) -> list[tuple[Slot, Slot]]:
+    """Return the slots of constant scales with the location slots they belong to."""
+    locations = {s.block: s for s in slots if s.role == "location"}
+    return [
+        (s, locations[s.block])
+        for s in slots
+        if s.role == "scale" and s.scaling is None and s.block in locations
+    ]
+
+
+def _scale_step(
+    theta: np.ndarray, found: Evaluation, step: np.ndarray, slot: Slot, location: Slot
+) -> np.ndarray:
+    """Step of log sigma to its optimum, given the location's step.
+
+    With ``N`` the experts' rows and ``S`` the weighted sum of squares of the new residuals in units
+    of the old sigma, it maximises ``-N t - S exp(-2 t) / 2 + log prior`` over ``t``.
+    """
+    experts = len(slot.experts)
+    move = step[:, location.where]
+    own = found.own_curvature[:, location.where, location.where]
+    gained = 2 * move * found.own_gradient[:, location.where] - move * np.einsum(
+        "bij,bj->bi", own, move
+    )
+    gained = gained.reshape(len(theta), experts, -1).sum(axis=-1)
+    curvature = np.einsum("bii->bi", found.own_curvature)[:, slot.where]
+    rows = curvature / 2
+    square = np.maximum(rows + found.own_gradient[:, slot.where] - gained, 1e-12 * rows + 1e-300)
+    old = theta[:, slot.where]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.clip(0.5 * np.log(square / rows), -8.0, 8.0)
+    t = np.where(rows > 1e-8, t, 0.0)
+    if slot.prior is None:
+        return np.where(rows > 1e-8, np.maximum(t, slot.floor - old), 0.0)
+    for _ in range(12):
+        _, first, second = log_density_of_log(slot.prior, (old + t)[..., None])
+        shrunk = square * np.exp(-2 * t)
+        slope = shrunk - rows + first[..., 0]
+        bend = 2 * shrunk + np.maximum(-second[..., 0], 1e-6)
+        change = np.clip(slope / bend, -1.0, 1.0)
+        t = t + change
+        if np.abs(change).max() < 1e-10:
+            break
+    return t

@@ -1,0 +1,283 @@
+"""The free coordinates of a model: one vector of numbers for all that an optimiser may move.
+
+Every family parameter and the gate is a linear predictor on its link scale, ``eta = unit * Z raw +
+offset``; a parameter that is constant per expert is one with a single feature, 1. The coordinates
+are the internal coefficients ``raw`` of :mod:`bayes_moe.predictors.linear` and the logarithms of
+constants. A gate whose log weights only differences of experts decide (zero-sum prior, or no prior)
+moves in an orthonormal basis of the vectors that sum to zero over the experts.
+
+Points are arrays (point, coordinate): everything here works on many points at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate, pairwise
+
+import numpy as np
+from scipy.linalg import helmert
+
+from bayes_moe import names
+from bayes_moe.arrays import NUMERIC
+from bayes_moe.densities import kink, log_density, log_density_of_log
+from bayes_moe.design import Design
+from bayes_moe.families import Link
+from bayes_moe.predictors.linear import Scaling
+from bayes_moe.priors import Prior
+from bayes_moe.spec import MixtureOfExperts
+
+LIKELIHOOD_FLOOR = 1e-3
+"""Least scale parameter in units of the response's sd, where no prior keeps it from zero."""
+POSTERIOR_FLOOR = 1e-8
+"""The same under priors, which may let an expert that fits its rows exactly fall far."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One linear predictor of the model: the gate's, or that of a family parameter of a block.
+
+    Attributes
+    ----------
+    stem, variable : str
+        Of its design matrix and of the reported variable.
+    block : int or None
+        Which block it belongs to; None for the gate.
+    parameter : int
+        Position in the family's table.
+    role : str
+        What the parameter is: ``"gate"``, ``"location"``, ``"scale"``, ...
+    experts : tuple of int
+        Positions of its experts among all.
+    scaling : Scaling or None
+        From internal to reported coefficients; None for a constant.
+    link : Link
+        Of a constant.
+    prior : Prior or None
+        Of the coordinates (of the natural value, for a constant).
+    basis : array (coordinate, expert) or None
+        Rows are orthonormal; None means one coordinate an expert.
+    floor : float
+        Least value of eta.
+    where : slice
+        Its place in the vector of coordinates.
+    """
+
+    stem: str
+    variable: str
+    block: int | None
+    parameter: int
+    role: str
+    experts: tuple[int, ...]
+    scaling: Scaling | None
+    link: Link
+    prior: Prior | None
+    basis: np.ndarray | None
+    floor: float = -np.inf
+    where: slice = slice(0)
+
+    @property
+    def terms(self) -> int:
+        """Number of features."""
+        return 1 if self.scaling is None else len(self.scaling.matrix.terms)
+
+    @property
+    def directions(self) -> int:
+        """Number of free directions over the experts."""
+        return len(self.experts) if self.basis is None else len(self.basis)
+
+    @property
+    def unit(self) -> float:
+        """Factor from internal coefficients to eta."""
+        return 1.0 if self.scaling is None else self.scaling.units.unit
+
+    @property
+    def offset(self) -> float:
+        """The value of eta at coordinates zero."""
+        return 0.0 if self.scaling is None else self.scaling.units.offset
+
+    def raw(self, theta: np.ndarray) -> np.ndarray:
+        """Internal coefficients (point, expert, term) of points (point, coordinate)."""
+        free = theta[:, self.where].reshape(len(theta), self.directions, self.terms)
+        return free if self.basis is None else np.matmul(self.basis.T, free)
+
+    def free(self, raw: np.ndarray) -> np.ndarray:
+        """Coordinates (point, coordinate) of internal coefficients (point, expert, term)."""
+        free = raw if self.basis is None else np.matmul(self.basis, raw)
+        return free.reshape(len(raw), -1)
+
+
+@dataclass(frozen=True)
+class Coordinates:
+    """All slots of a model, the gate's first, and the log prior of the coordinates.
+
+    ``jacobian`` adds the log Jacobian of constants, so that the log prior is the density of the
+    coordinates themselves, as a sampler sees it, and not of the natural values.
+    """
+
+    spec: MixtureOfExperts
+    design: Design
+    slots: tuple[Slot, ...]
+    jacobian: bool
+
+    @property
+    def size(self) -> int:
+        """Number of coordinates."""
+        return self.slots[-1].where.stop
+
+    @property
+    def gated(self) -> bool:
+        """Whether the first slot is a gate."""
+        return self.slots[0].block is None
+
+    @cached_property
+    def kinks(self) -> np.ndarray:
+        """Where the log prior has a kink (coordinate,); NaN where it has none."""
+        found = np.full(self.size, np.nan)
+        for slot in self.slots:
+            at = None if slot.prior is None else kink(slot.prior)
+            if at is not None:
+                shape = (slot.directions, slot.terms)
+                found[slot.where] = np.broadcast_to(at, shape).ravel()
+        return found
+
+    def log_prior(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Log prior density (point,) and its first and second derivatives (point, coordinate)."""
+        value = np.zeros(len(theta))
+        first, second = np.zeros_like(theta), np.zeros_like(theta)
+        for slot in self.slots:
+            own = theta[:, slot.where]
+            shape = (len(theta), slot.directions, slot.terms)
+            if slot.prior is not None:
+                density = log_density_of_log if slot.scaling is None else log_density
+                terms = [np.reshape(x, own.shape) for x in density(slot.prior, own.reshape(shape))]
+                value += terms[0].sum(axis=1)
+                first[:, slot.where] = terms[1]
+                second[:, slot.where] = terms[2]
+            if self.jacobian and slot.scaling is None:
+                value += own.sum(axis=1)
+                first[:, slot.where] += 1.0
+        return value, first, second
+
+    def variables(self, theta: np.ndarray) -> dict[str, np.ndarray]:
+        """Variables of the model at points (point, ...): reported ones and internal ones."""
+        found: dict[str, np.ndarray] = {}
+        for slot in self.slots:
+            raw = slot.raw(theta)
+            if slot.scaling is None:
+                natural = slot.link.inverse(np.maximum(raw[..., 0], slot.floor), NUMERIC)
+                found[slot.variable] = natural
+            else:
+                found[slot.variable] = slot.scaling.to_user(raw)
+                found[names.raw(slot.stem)] = np.swapaxes(raw, -1, -2)
+        return found
+
+    def points(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Points (point, coordinate) of reported variables (point, ...)."""
+        parts = []
+        for slot in self.slots:
+            value = np.asarray(values[slot.variable], dtype=float)
+            if slot.scaling is None:
+                raw = slot.link(value, NUMERIC)[..., None]
+            else:
+                raw = slot.scaling.to_raw(value)
+            parts.append(slot.free(raw))
+        return np.concatenate(parts, axis=1)
+
+    def reported_sds(self, theta: np.ndarray, covariance: np.ndarray) -> dict[str, np.ndarray]:
+        """Standard errors of the reported variables at one point (coordinate,), by delta method.
+
+        Coefficients are linear in the coordinates; a constant ``g(u)`` has ``|g'(u)| sd(u)``.
+        """
+        found: dict[str, np.ndarray] = {}
+        for slot in self.slots:
+            own = covariance[slot.where, slot.where]
+            basis = np.eye(len(slot.experts)) if slot.basis is None else slot.basis
+            own = own.reshape(slot.directions, slot.terms, slot.directions, slot.terms)
+            by_expert = np.einsum("dk,dien,ek->kin", basis, own, basis, optimize=True)
+            if slot.scaling is None:
+                value = self.variables(theta[None])[slot.variable][0]
+                found[slot.variable] = value * np.sqrt(by_expert[:, 0, 0])
+            else:
+                linear = slot.scaling.linear
+                variance = np.einsum("kin,ij,nj->kj", by_expert, linear, linear, optimize=True)
+                found[slot.variable] = np.sqrt(np.maximum(variance, 0.0))
+        return found
+
+
+def coordinates(
+    spec: MixtureOfExperts, design: Design, *, likelihood: bool = False, jacobian: bool = False
+) -> Coordinates:
+    """Return the coordinates of a model whose predictors are linear in their coefficients.
+
+    Parameters
+    ----------
+    spec, design
+        The model and its data.
+    likelihood : bool
+        Leave the priors out, and keep scale parameters above ``LIKELIHOOD_FLOOR`` times the
+        response's sd: the plain likelihood is unbounded at zero.
+    jacobian : bool
+        See :class:`Coordinates`.
+    """
+    slots = [*_gate_slots(spec, design, likelihood), *_expert_slots(spec, design, likelihood)]
+    ends = accumulate((s.directions * s.terms for s in slots), initial=0)
+    placed = [replace(s, where=slice(*ab)) for s, ab in zip(slots, pairwise(ends), strict=True)]
+    return Coordinates(spec, design, tuple(placed), jacobian)
+
+
+def _gate_slots(spec: MixtureOfExperts, design: Design, likelihood: bool) -> Iterator[Slot]:
+    if spec.n_experts == 1:
+        return
+    priors = spec.resolve_priors(design)
+    for stem, predictor in spec.gate.predictors.items():
+        variable = names.coef(stem)
+        scaling = predictor.scaling(names.GATE, design.rows.matrices[stem], design.response)
+        zero_sum = likelihood or priors[variable].kind.support == "zero-sum"
+        yield Slot(
+            stem=stem,
+            variable=variable,
+            block=None,
+            parameter=-1,
+            role=names.GATE,
+            experts=tuple(range(spec.n_experts)),
+            scaling=scaling,
+            link=Link("identity"),
+            prior=None if likelihood else _of_raw(scaling, variable, priors[variable]),
+            basis=helmert(spec.n_experts) if zero_sum else None,
+        )
+
+
+def _expert_slots(spec: MixtureOfExperts, design: Design, likelihood: bool) -> Iterator[Slot]:
+    priors = spec.resolve_priors(design)
+    floor = LIKELIHOOD_FLOOR if likelihood else POSTERIOR_FLOOR
+    for b, block in enumerate(spec.blocks):
+        for p, c in enumerate(block.components):
+            role = c.parameter.role
+            scaling, prior = None, priors[c.variable]
+            if c.formula is not None:
+                matrix = design.rows.matrices[c.stem]
+                scaling = c.predictor.scaling(role, matrix, design.response)
+                prior = _of_raw(scaling, c.variable, prior)
+            yield Slot(
+                stem=c.stem,
+                variable=c.variable,
+                block=b,
+                parameter=p,
+                role=role,
+                experts=block.positions,
+                scaling=scaling,
+                link=c.parameter.link,
+                prior=None if likelihood else prior,
+                basis=None,
+                floor=math.log(floor * float(np.std(design.response)))
+                if role == "scale"
+                else -math.inf,
+            )
+
+
+def _of_raw(scaling: Scaling, variable: str, prior: Prior) -> Prior:
+    """Prior of internal coefficients from one in the user's units."""
+    return scaling.raw_prior(prior.over_terms(variable, scaling.matrix.terms))

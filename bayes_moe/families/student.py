@@ -1,0 +1,89 @@
+"""The degrees of freedom of Student's t: derivatives free of cancellation for every ``nu``.
+
+With ``gap(nu) = psi((nu + 1) / 2) - psi(nu / 2)`` the derivatives of a t density by ``log nu``
+hold ``nu gap - 1``, which is ``1 / (2 nu)`` for large ``nu`` and would be lost in the difference.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+LARGE_NU = 30.0
+"""From here on the asymptotic series holds to 1e-14."""
+
+SERIES = (1 / 2, -1 / 4, 1 / 2, -17 / 8, 31 / 2, -691 / 4, 5461 / 2)
+"""``nu gap - 1 ~ sum_j SERIES[j] nu^-(2 j + 1)``."""
+
+SMALL_TAIL = 1e-2
+TAIL_SERIES = tuple(1 / j for j in range(2, 10))
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """The part of the derivatives by ``log nu`` that no row decides.
+
+    Attributes
+    ----------
+    score : array
+        ``nu gap - 1``.
+    second : array
+        Its derivative by ``log nu``.
+    information : array
+        Fisher information of ``log nu``: ``7 / (2 nu^2)`` for large ``nu``, 1 for small.
+    """
+
+    score: np.ndarray
+    second: np.ndarray
+    information: np.ndarray
+
+    @classmethod
+    def at(cls, nu: np.ndarray) -> Normaliser:
+        """Evaluate at degrees of freedom of any shape."""
+        large = nu > LARGE_NU
+        if large.all():
+            return cls._series(nu)
+        if not large.any():
+            return cls._exact(nu)
+        near = cls._exact(np.minimum(nu, LARGE_NU))
+        far = cls._series(np.maximum(nu, LARGE_NU))
+        return cls(
+            np.where(large, far.score, near.score),
+            np.where(large, far.second, near.second),
+            np.where(large, far.information, near.information),
+        )
+
+    @classmethod
+    def _exact(cls, nu: np.ndarray) -> Normaliser:
+        # The pole of psi(nu / 2) at zero is taken out: gap = 2 / nu + rest.
+        high, low = 0.5 * (nu + 1), 0.5 * nu + 1
+        first = nu * (special.digamma(high) - special.digamma(low))
+        other = 0.5 * nu * nu * (special.zeta(2, high) - special.zeta(2, low))
+        score, second = 1 + first, first + other
+        return cls(score, second, 0.5 * (score - second + (3 - nu) / ((nu + 1) * (nu + 3))))
+
+    @classmethod
+    def _series(cls, nu: np.ndarray) -> Normaliser:
+        inverse = 1 / nu
+        square = inverse * inverse
+        powers = 2 * np.arange(len(SERIES)) + 1
+        score = inverse * np.polynomial.polynomial.polyval(square, SERIES)
+        second = -inverse * np.polynomial.polynomial.polyval(square, powers * SERIES)
+        # The leading 1 / nu of score - second cancels against the rational part.
+        rest = (powers + 1) * SERIES
+        rest = inverse * square * np.polynomial.polynomial.polyval(square, rest[1:])
+        return cls(score, second, 0.5 * ((7 + 3 * inverse) / ((nu + 1) * (nu + 3)) + rest))
+
+
+def log_excess(ratio: np.ndarray, tail: np.ndarray) -> np.ndarray:
+    """``log(1 + u) - u / (1 + u)`` of ``ratio`` ``u`` and ``tail`` ``u / (1 + u)``.
+
+    It is ``sum_{j >= 2} tail^j / j``, and used in that form where the difference would cancel.
+    """
+    excess = np.asarray(np.log1p(ratio) - tail)
+    small = tail < SMALL_TAIL
+    q = tail[small]
+    excess[small] = q * q * np.polynomial.polynomial.polyval(q, TAIL_SERIES)
+    return excess

@@ -1,0 +1,126 @@
+"""Expectation-maximisation with many starts: modes, and how sure they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import cpu_count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayes_moe.coordinates import Coordinates, coordinates
+from bayes_moe.design import Design
+from bayes_moe.errors import DataError, SpecError, unknown
+from bayes_moe.inference.base import Method, check_whole
+from bayes_moe.modal import point_tree
+from bayes_moe.objective import Objective
+from bayes_moe.optima import Optima, covariance, search
+from bayes_moe.parameters import checked
+from bayes_moe.progress import progress
+from bayes_moe.spec import MixtureOfExperts
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+OBJECTIVES = ("posterior", "likelihood")
+RESTARTS = 30
+
+
+@dataclass(frozen=True)
+class EM(Method):
+    """Settings of EM.
+
+    Parameters
+    ----------
+    objective : {"posterior", "likelihood"}
+        What to maximise: the log density of the PyMC model's natural variables (no Jacobian), or
+        the plain log likelihood, with scale parameters kept above 1e-3 times the response's
+        standard deviation.
+    restarts : int
+        Number of starts, from splits of the rows of several kinds (:mod:`bayes_moe.splits`).
+    start : array or mapping, optional
+        Where to start instead: responsibilities (obs, expert), or every reported variable on the
+        user's scale, as for :func:`bayes_moe.simulate`.
+    max_iter : int
+        Most iterations (EM sweeps and Newton steps) of a climb.
+    tol : float
+        A climb ends where the gradient's norm is below ``tol * (1 + |objective|)``.
+    cores : int, optional
+        Threads; by default as many as there are processors. The result does not depend on it.
+    progressbar : bool
+        Whether to show progress, if there is something to wait for.
+
+    References
+    ----------
+    Jordan, M. I., & Jacobs, R. A. (1994). Hierarchical mixtures of experts and the EM algorithm.
+    Neural Computation, 6(2), 181-214.
+    """
+
+    objective: str = "posterior"
+    restarts: int = RESTARTS
+    start: Any = None
+    max_iter: int = 1000
+    tol: float = 1e-9
+    cores: int | None = None
+    progressbar: bool = True
+
+    def __post_init__(self) -> None:
+        if self.objective not in OBJECTIVES:
+            raise SpecError(unknown("objective", self.objective, OBJECTIVES))
+        check_whole("restarts", self.restarts, 1)
+        check_whole("max_iter", self.max_iter, 1)
+        if self.cores is not None:
+            check_whole("cores", self.cores, 1)
+        tol = self.tol
+        if not isinstance(tol, float | np.floating) or not 0 < tol < 1:
+            raise SpecError(f"`tol` must lie between 0 and 1; it is {tol!r}.")
+
+    def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
+        moving = coordinates(spec, design, likelihood=self.objective == "likelihood")
+        found = self.climb(moving, random_seed)
+        best, errors = found.best, None
+        if not found.singular[best]:
+            spread = covariance(Objective(moving), found.theta[best])
+            errors = None if spread is None else moving.reported_sds(found.theta[best], spread)
+        return point_tree(found, self.objective, errors)
+
+    def climb(self, moving: Coordinates, random_seed: int) -> Optima:
+        """Find the modes."""
+        allocation, theta = _given(self.start, moving)
+        with progress("EM", shown=self.progressbar) as tell:
+            return search(
+                moving,
+                restarts=self.restarts,
+                max_iter=self.max_iter,
+                tol=self.tol,
+                rng=np.random.default_rng(random_seed),
+                allocation=allocation,
+                theta=theta,
+                cores=self.cores or cpu_count() or 1,
+                progress=tell,
+            )
+
+
+def _given(start: Any, moving: Coordinates) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return the user's start as responsibilities (1, expert, obs) or a point (1, coordinate)."""
+    if start is None:
+        return None, None
+    if isinstance(start, Mapping):
+        values = checked(moving.spec, moving.design, start)
+        return None, moving.points({k: v[None] for k, v in values.items()})
+    shares = np.asarray(start, dtype=float)
+    shape = (moving.design.rows.size, moving.spec.n_experts)
+    if shares.shape != shape:
+        raise DataError(
+            f"`start` must be responsibilities of shape (rows, experts) = {shape}, or a mapping of "
+            f"parameters; its shape is {shares.shape}."
+        )
+    if not (np.isfinite(shares).all() and (shares >= 0).all()):
+        raise DataError("Responsibilities in `start` must be finite and not negative.")
+    total = shares.sum(axis=1, keepdims=True)
+    if (total == 0).any():
+        raise DataError(
+            f"Row {int((total == 0).argmax())} of `start` has no responsibility at all."
+        )
+    return (shares / total).T[None], None

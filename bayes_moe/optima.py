@@ -1,0 +1,284 @@
+"""The modes of a model's objective: found from many starts, told apart, and judged.
+
+Two climbs ended in the same mode if the rows have the same log density there, whatever the labels
+of the experts. A mode is
+
+``singular``
+    where a scale parameter is at its floor: the likelihood grows without bound there;
+``separated``
+    where a predictor runs away while nothing is left to gain: no finite maximum is there;
+``empty``
+    where an expert has less than one row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bayes_moe import names
+from bayes_moe.ascent import GRADIENT, ROWS_AT_FLOOR, Ascent, Progress, ascend, first_points, silent
+from bayes_moe.coordinates import Coordinates
+from bayes_moe.design import Design, Rows
+from bayes_moe.mixture import chunks, evaluate
+from bayes_moe.objective import Curvature, Objective
+from bayes_moe.spec import MixtureOfExperts
+from bayes_moe.splits import allocations
+
+SUBSAMPLE = 5000
+"""Rows from which climbs on longer tables begin."""
+FINALISTS = 4
+"""Modes of the subsample that are followed on all rows."""
+SAME_VALUE = 2e-3
+SAME_ROWS = 2e-2
+ROWS_COMPARED = 300
+LEAST_ROWS = 1.0
+
+Values = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Optima:
+    """Modes, the highest first; the answer is ``best``.
+
+    All arrays have the modes first, ``path`` (iteration, mode) second. ``values`` are the model's
+    variables, ``theta`` the coordinates that moved, ``share`` (mode, expert) the experts' share of
+    the rows, ``log_allocation`` the sum over rows of the largest log responsibility.
+    """
+
+    spec: MixtureOfExperts
+    design: Design
+    values: Values
+    theta: np.ndarray
+    value: np.ndarray
+    log_prior: np.ndarray
+    gradient_norm: np.ndarray
+    iterations: np.ndarray
+    hits: np.ndarray
+    converged: np.ndarray
+    singular: np.ndarray
+    separated: np.ndarray
+    path: np.ndarray
+    share: np.ndarray
+    log_allocation: np.ndarray
+
+    @property
+    def best(self) -> int:
+        """The mode of largest objective that is not singular, if there is one."""
+        return int(np.argmin(self.singular))
+
+    @property
+    def empty(self) -> np.ndarray:
+        """Whether an expert has less than ``LEAST_ROWS`` rows (mode,)."""
+        return (self.share * self.design.rows.size < LEAST_ROWS).any(axis=1)
+
+
+def search(
+    moving: Coordinates,
+    *,
+    restarts: int,
+    max_iter: int,
+    rng: np.random.Generator,
+    tol: float = GRADIENT,
+    allocation: np.ndarray | None = None,
+    theta: np.ndarray | None = None,
+    cores: int = 1,
+    progress: Progress = silent,
+) -> Optima:
+    """Climb from many starts and tell the modes apart.
+
+    On a table of more than ``SUBSAMPLE`` rows, climbs begin on as many rows taken at random, and
+    the best few of the modes found there are followed on all rows. Iterations count both.
+
+    Parameters
+    ----------
+    moving : Coordinates
+        What moves.
+    restarts : int
+        Number of starts; ignored if ``allocation`` or ``theta`` says where to start.
+    max_iter : int
+        Most iterations of a climb.
+    rng : numpy.random.Generator
+        Decides the splits, and the subsample of long tables.
+    tol : float
+        See :func:`bayes_moe.ascent.ascend`.
+    allocation : array (start, expert, obs), optional
+        Responsibilities to start from.
+    theta : array (start, coordinate), optional
+        Points to start from.
+    cores : int
+        Threads.
+    progress : callable
+        Told how many climbs have ended, and of how many.
+    """
+    objective = Objective(moving, cores=cores)
+    rows = moving.design.rows
+    long = rows.size > SUBSAMPLE
+    if theta is None and allocation is not None:
+        theta = first_points(objective, allocation, sweeps=1 if long else 2)
+    if not long:
+        if theta is None:
+            theta = first_points(objective, allocations(moving.spec, rows, restarts, rng))
+        found = ascend(objective, theta, max_iter=max_iter, tol=tol, progress=progress)
+        return distinct(_ends(objective, found), rows)
+    picked = np.sort(rng.choice(rows.size, SUBSAMPLE, replace=False))
+    part = Objective(moving, rows.pick(picked), cores=cores)
+    begin = theta
+    if begin is None:
+        begin = first_points(part, allocations(moving.spec, part.rows, restarts, rng))
+    found = ascend(part, begin, max_iter=max_iter, tol=tol, progress=progress)
+    rough = distinct(_ends(part, found), part.rows)
+    follow = np.argsort(rough.singular, kind="stable")[:FINALISTS]
+    begin, hits, before = rough.theta[follow], rough.hits[follow], rough.iterations[follow]
+    if theta is not None and objective.value(theta).max() > objective.value(begin).max():
+        begin, hits, before = theta, *np.ones((2, len(theta)), dtype=int)  # never end below it
+    found = ascend(
+        objective, begin, max_iter=max_iter, tol=tol, newton_first=True, progress=progress
+    )
+    ends = _ends(objective, found)
+    return distinct(replace(ends, hits=hits, iterations=ends.iterations + before), rows)
+
+
+def _ends(objective: Objective, found: Ascent) -> Optima:
+    """Where climbs ended, each as a mode of its own."""
+    moving = objective.coordinates
+    orders = order(moving.spec, moving.design, moving.variables(found.theta))
+    theta = np.concatenate(
+        [
+            slot.free(np.take_along_axis(slot.raw(found.theta), _own(orders, slot.experts), axis=1))
+            for slot in moving.slots
+        ],
+        axis=1,
+    )
+    rows = objective.evaluate(theta, Curvature.COMPLETE).at_floor
+    return Optima(
+        moving.spec,
+        moving.design,
+        moving.variables(theta),
+        theta,
+        np.where(np.isfinite(found.value), found.value, -np.inf),
+        moving.log_prior(theta)[0],
+        found.gradient_norm,
+        found.iterations,
+        np.ones(len(theta), dtype=int),
+        found.converged,
+        found.floored | (rows > ROWS_AT_FLOOR),
+        found.running.any(axis=1),
+        found.path,
+        np.empty((len(theta), 0)),
+        np.empty(len(theta)),
+    )
+
+
+def _own(orders: np.ndarray, experts: tuple[int, ...]) -> np.ndarray:
+    """Order (point, expert, 1) among the experts of one slot."""
+    return (orders[:, list(experts)] - experts[0])[..., None]
+
+
+def order(spec: MixtureOfExperts, design: Design, values: Values) -> np.ndarray:
+    """Order (point, expert) of exchangeable experts by their average location."""
+    n = design.rows.size
+    picked = np.unique(np.linspace(0, n - 1, min(n, ROWS_COMPARED)).astype(int))
+    level = evaluate(spec, values, design.rows.pick(picked)).expert_locations().mean(axis=-1)
+    places = np.empty(level.shape, dtype=int)
+    for block in spec.blocks:
+        own = list(block.positions)
+        places[:, own] = own[0] + np.argsort(level[:, own], axis=1, kind="stable")
+    return places
+
+
+def permuted(spec: MixtureOfExperts, values: Values, orders: np.ndarray) -> Values:
+    """Put expert ``orders[point, k]`` in place ``k`` of every variable (point, ...)."""
+    places = {names.EXPERT: orders}
+    for block in spec.blocks:
+        places[block.dim] = orders[:, list(block.positions)] - block.positions[0]
+    found = {}
+    for name, value in values.items():
+        axis = 1 + next(j for j, dim in enumerate(spec.dims[name]) if dim in places)
+        index = places[spec.dims[name][axis - 1]]
+        shape = [len(index), *(index.shape[1] if j == axis else 1 for j in range(1, value.ndim))]
+        found[name] = np.take_along_axis(value, index.reshape(shape), axis=axis)
+    return found
+
+
+def nearest_mode(
+    found: Optima, objective: Objective, theta: np.ndarray, max_iter: int
+) -> np.ndarray:
+    """Return which of the modes lies uphill of each point (point,); -1 for one not among them."""
+    ends = _ends(objective, ascend(objective, theta, max_iter=max_iter))
+    rows = objective.rows
+    ours, known = _compared(found, rows), _compared(ends, rows)
+    near = np.abs(ends.value[:, None] - found.value) <= 10 * SAME_VALUE * (
+        1 + 1e-6 * np.abs(found.value)
+    )
+    same = near & (np.abs(known[:, None] - ours[None]).max(axis=-1) <= 5 * SAME_ROWS)
+    return np.where(same.any(axis=1), same.argmax(axis=1), -1)
+
+
+def _compared(found: Optima, rows: Rows) -> np.ndarray:
+    """Log density (point, obs) of rows spread over the table: the same for any labels."""
+    n = rows.size
+    some = rows.pick(np.unique(np.linspace(0, n - 1, min(n, ROWS_COMPARED)).astype(int)))
+    with np.errstate(all="ignore"):
+        density = evaluate(found.spec, found.values, some).log_density(some.observed)
+    return np.nan_to_num(density, neginf=-1e300, posinf=1e300)
+
+
+def distinct(found: Optima, rows: Rows) -> Optima:
+    """Sort ends of climbs, merge those in the same mode, and see how the experts share rows."""
+    n = rows.size
+    density = _compared(found, rows)
+    kept: list[int] = []
+    hits: list[int] = []
+    for j in np.argsort(-found.value, kind="stable"):
+        for m, k in enumerate(kept):
+            near = found.value[k] - found.value[j] <= SAME_VALUE + 1e-9 * abs(found.value[k])
+            if near and np.abs(density[k] - density[j]).max() <= SAME_ROWS:
+                hits[m] += int(found.hits[j])
+                break
+        else:
+            kept.append(int(j))
+            hits.append(int(found.hits[j]))
+    which = np.array(kept)
+    values = {name: v[which] for name, v in found.values.items()}
+    share = np.zeros((len(which), found.spec.n_experts))
+    log_allocation = np.zeros(len(which))
+    for _, part, mixture in chunks(found.spec, values, rows):
+        with np.errstate(all="ignore"):
+            r = mixture.responsibilities(part.observed)
+            share += r.sum(axis=-1) / n
+            log_allocation += np.log(r.max(axis=1)).sum(axis=-1)
+    return replace(
+        found,
+        values=values,
+        theta=found.theta[which],
+        value=found.value[which],
+        log_prior=found.log_prior[which],
+        gradient_norm=found.gradient_norm[which],
+        iterations=found.iterations[which],
+        hits=np.array(hits),
+        converged=found.converged[which],
+        singular=found.singular[which],
+        separated=found.separated[which],
+        path=found.path[:, which],
+        share=share,
+        log_allocation=log_allocation,
+    )
+
+
+def covariance(objective: Objective, theta: np.ndarray) -> np.ndarray | None:
+    """Inverse of the observed information at one point (coordinate,); None if it has none."""
+    return inverse(objective.evaluate(theta[None], Curvature.OBSERVED).curvature[0])
+
+
+def inverse(matrix: np.ndarray) -> np.ndarray | None:
+    """Inverse of a positive definite matrix; None if it is not so to working precision."""
+    if not np.isfinite(matrix).all():
+        return None
+    scale = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
+    values, vectors = np.linalg.eigh(matrix / np.multiply.outer(scale, scale))
+    if not values.min() > 1e-12 * values.max():
+        return None
+    found: np.ndarray = (vectors / values) @ vectors.T / np.multiply.outer(scale, scale)
+    return found

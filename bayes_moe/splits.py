@@ -1,0 +1,128 @@
+"""Splits of the rows into groups, from which experts begin to differ.
+
+A mixture's objective has a saddle where all experts are equal, so a climb begins from a split of
+the rows. No one way of splitting finds the best mode of every table; several are mixed:
+
+``"subsets"``
+    Each expert is fitted to a few rows taken at random; a row goes to the expert nearest to it.
+``"hyperplanes"``
+    Slabs across a random direction in the space of the features.
+``"residuals"``
+    Slabs across the residuals of one regression for all rows, or their absolute values, tilted by
+    a random direction.
+``"random"``
+    Every row at random.
+``"kmeans"``
+    Clusters of features and response (k-means++); not in the default mix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from bayes_moe.design import Rows
+from bayes_moe.spec import MixtureOfExperts
+
+MIX = ("random", "hyperplanes", "subsets", "residuals")
+"""The default: measured to find the best mode of the reference tables most often."""
+SOFTNESS = 0.1
+
+
+def allocations(
+    spec: MixtureOfExperts,
+    rows: Rows,
+    count: int,
+    rng: np.random.Generator,
+    mix: Sequence[str] = MIX,
+) -> np.ndarray:
+    """Return soft splits (split, expert, obs) of rows, the ways of the mix in turn."""
+    k, n = spec.n_experts, rows.size
+    if k == 1:
+        return np.ones((1, 1, n))
+    features, response = _cloud(spec, rows)
+    found = np.empty((count, k, n))
+    for j in range(count):
+        label = WAYS[mix[j % len(mix)]](features, response, k, rng)
+        found[j] = np.equal.outer(np.arange(k), label)
+    return (1 - SOFTNESS) * found + SOFTNESS / k
+
+
+def _cloud(spec: MixtureOfExperts, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Standardised features (obs, feature), and the predictor that each row suggests (obs,)."""
+    columns: dict[str, np.ndarray] = {}
+    stems = [c.stem for block in spec.blocks for c in block.components if c.formula is not None]
+    for stem in (*spec.gate.predictors, *stems):
+        matrix = rows.matrices[stem]
+        standardised = matrix.standardised
+        for j, term in enumerate(matrix.terms):
+            if j != matrix.intercept:
+                columns.setdefault(term, standardised[:, j])
+    features = np.column_stack([*columns.values()]) if columns else np.empty((rows.size, 0))
+    block = spec.blocks[0]
+    level = block.family.guess(rows.observed, block.known(rows.matrices))
+    return features, (level - level.mean()) / (level.std() + 1e-300)
+
+
+def _kmeans(x: np.ndarray, y: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    from scipy.cluster.vq import kmeans2
+
+    weight = np.exp(rng.uniform(-1.0, 1.0)) * np.sqrt(max(1, x.shape[1]))
+    cloud = np.column_stack([x, weight * y])
+    if len(np.unique(cloud, axis=0)) < k:
+        return _random(x, y, k, rng)
+    label: np.ndarray = kmeans2(cloud, k, minit="++", rng=rng, iter=10, missing="warn")[1]
+    return label
+
+
+def _subsets(x: np.ndarray, y: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    n, p = x.shape
+    design = np.column_stack([np.ones(n), x])
+    size = min(n, max(p + 3, n // (4 * k)))
+    distance = np.empty((k, n))
+    for j in range(k):
+        if x.shape[1] and rng.random() < 0.5:  # neighbours of a random row
+            centre = x[rng.integers(n)]
+            picked = np.argsort(((x - centre) ** 2).sum(axis=1), kind="stable")[:size]
+        else:
+            picked = rng.choice(n, size, replace=False)
+        coef = np.linalg.lstsq(design[picked], y[picked], rcond=1e-8)[0]
+        distance[j] = np.abs(y - design @ coef)
+    return distance.argmin(axis=0)
+
+
+def _hyperplanes(x: np.ndarray, y: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    return (
+        _slabs(x @ rng.standard_normal(x.shape[1]), k, rng)
+        if x.shape[1]
+        else (_random(x, y, k, rng))
+    )
+
+
+def _residuals(x: np.ndarray, y: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    design = np.column_stack([np.ones(len(x)), x])
+    residual = y - design @ np.linalg.lstsq(design, y, rcond=1e-8)[0]
+    if rng.random() < 0.3:
+        residual = np.abs(residual)
+    tilt = rng.standard_normal(x.shape[1]) * rng.exponential(0.5) * residual.std()
+    return _slabs(residual + x @ tilt, k, rng)
+
+
+def _random(x: np.ndarray, y: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(k, size=len(x))
+
+
+def _slabs(score: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    """Cut rows, ordered by score, into ``k`` slabs of random sizes."""
+    shares = np.cumsum(rng.dirichlet(np.full(k, 4.0)))[:-1]
+    return np.searchsorted(np.quantile(score, shares), score, side="right")
+
+
+WAYS: dict[str, Callable[..., np.ndarray]] = {
+    "kmeans": _kmeans,
+    "subsets": _subsets,
+    "hyperplanes": _hyperplanes,
+    "residuals": _residuals,
+    "random": _random,
+}

@@ -1,0 +1,151 @@
+"""EM against R's flexmix and mixtools, from the same start and from random ones."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
+from unittest.mock import patch
+
+import bayes_moe as bm
+from bayes_moe import optima
+from bayes_moe.inference.em import RESTARTS
+from benchmarks import cases, peers
+from benchmarks.cases import Case
+from benchmarks.page import Section
+from benchmarks.peers import Answer
+from benchmarks.timing import Row, alternate, seconds
+
+STARTS = 10  # random starts of a peer; ours are the package's default
+
+
+@dataclass(frozen=True)
+class Ours:
+    """What our EM reached, and the seconds of the whole ``bm.fit`` call."""
+
+    seconds: float
+    log_likelihood: float
+    iterations: int
+    converged: bool
+    narrowest: float  # smallest sigma over the response's standard deviation
+
+
+def ours(case: Case, **settings: Any) -> Ours:
+    fits: list[bm.Fit] = []
+    settings = {"cores": 1, "progressbar": False, "objective": "likelihood", **settings}
+    taken = seconds(lambda: fits.append(bm.fit(case.spec, case.table, method="em", **settings)))
+    found = bm.information(fits[0])
+    return Ours(
+        taken,
+        float(found["log_likelihood"]),
+        int(found["iterations"]),
+        bool(found["converged"]),
+        float(fits[0].idata["posterior"]["sigma"].min()) / case.spread
+        if case.family == "normal"
+        else math.nan,
+    )
+
+
+def from_start(case: Case) -> Ours:
+    """As shipped: a long table's climb begins on a random part of its rows."""
+    return ours(case, start=case.responsibilities, random_seed=1)
+
+
+def on_all_rows(case: Case) -> Ours:
+    """As a peer does it: from the whole start, every iteration on every row."""
+    with patch.object(optima, "SUBSAMPLE", len(case.table)):
+        return from_start(case)
+
+
+def from_defaults(case: Case) -> Ours:
+    return ours(case, random_seed=1)
+
+
+def compare(case: Case, fit: Callable[[Case], Ours], package: str, starts: int, rounds: int) -> Row:
+    """One row: the peer's runs and ours taken in turn, or ours alone if the peer is not here."""
+    if package not in peers.versions():
+        alone = [fit(case) for _ in range(rounds)]
+        what = {"what": case.what, "peer": package}
+        taken = {"ours s": median(a.seconds for a in alone), "peer s": "not installed"}
+        return what | taken | {"our log likelihood": alone[-1].log_likelihood}
+    with peers.waiting(case, package, starts) as peer:
+        pairs = alternate(lambda: fit(case), peer, rounds)
+    return row(case, package, pairs)
+
+
+def row(case: Case, package: str, pairs: list[tuple[Ours, Answer]]) -> Row:
+    a, b = pairs[-1]
+    return {
+        "what": case.what,
+        "peer": package,
+        "ours s": median(a.seconds for a, _ in pairs),
+        "peer s": median(b.seconds for _, b in pairs),
+        "ratio": median(b.seconds / a.seconds for a, b in pairs),
+        "our log likelihood": a.log_likelihood,
+        "peer log likelihood": b.log_likelihood,
+        "peer log likelihood, ML sigma": b.ml_log_likelihood,
+        "iterations": f"{a.iterations}{'' if a.converged else ' (not converged)'} / {b.iterations}",
+        "narrowest": " / ".join(
+            "–" if math.isnan(v) else f"{v:.2g}" for v in (a.narrowest, b.narrowest)
+        ),
+    }
+
+
+COLUMNS = (
+    "A ratio is the peer's seconds over ours; iterations and the narrowest expert (its sigma over "
+    "the response's standard deviation) are given as ours / peer. flexmix divides by residual "
+    "degrees of freedom for sigma; the last log likelihood is at the peer's coefficients with the "
+    "maximum-likelihood sigma, recomputed in NumPy."
+)
+
+
+SUBSAMPLE = (
+    f"As shipped, a climb on more than {optima.SUBSAMPLE} rows begins on that many rows taken at "
+    "random, with their part of the start, and is finished by Newton's method on all rows: the "
+    "iterations given are only those on all rows. 'All rows' switches that off, so every "
+    "iteration is on every row; it is the like-for-like figure for an EM on the whole table."
+)
+WAYS: dict[str, Callable[[Case], Ours]] = {"as shipped": from_start, "all rows": on_all_rows}
+
+
+def same_start(rounds: int) -> list[Section]:
+    """n = 1e4 and 1e5; flexmix needs more than a minute for each run of the latter."""
+    for fit in WAYS.values():
+        fit(cases.simulated(1_000))
+    rows = []
+    for n, taken in ((10_000, rounds), (100_000, max(1, rounds // 2))):
+        for way, fit in WAYS.items():
+            case = cases.simulated(n)
+            found = compare(replace(case, what=f"{case.what}, {way}"), fit, "flexmix", 1, taken)
+            rows.append(found)
+    text = (
+        "Normal experts, K = 4, p = 10 standard normal features in gate and experts (81 "
+        "parameters). Both are given the same labels to start from: the true one with probability "
+        "0.7, else uniform. Ours is the whole `bm.fit` call (formula, design, EM, standard errors, "
+        "result) in a warm process; the peer's is its own fitting call after a short first fit, "
+        "without reading the table. flexmix stops at a relative change of "
+        f"{peers.TOLERANCE:g}.\n\n{SUBSAMPLE}\n\n{COLUMNS}"
+    )
+    return [Section("EM from given labels, against flexmix", text, rows)]
+
+
+def packages(case: Case) -> list[str]:
+    """flexmix fits every case; mixtools has two experts and one feature."""
+    both = case.experts == 2 and case.what.startswith(("tone", "ethanol"))
+    return ["flexmix", "mixtools"] if both else ["flexmix"]
+
+
+def restarts(rounds: int) -> list[Section]:
+    found, skipped = cases.small()
+    rows = []
+    for case in found:
+        from_defaults(case)
+        rows += [compare(case, from_defaults, p, STARTS, rounds) for p in packages(case)]
+    text = (
+        f"Small tables: ours with its default {RESTARTS} restarts, the peers with the best of "
+        f"{STARTS} random starts (`flexmix::stepFlexmix`; `mixtools::hmeEM`, or `regmixEM` "
+        "where the gate is constant). A dash: no start gave a fit. Where a figure is higher "
+        "because an expert is very narrow, it is a spike on a few rows, not a better fit. "
+        f"{COLUMNS}"
+    )
+    return [Section("EM with restarts, against R", "\n\n".join([text, *skipped]), rows)]

@@ -1,0 +1,106 @@
+"""Problems that several programs fit: a table, formulas that Python and R both read, a start."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+import bayes_moe as bm
+from bayes_moe.registry import TABLE
+from benchmarks.timing import ROOT
+
+REFERENCE = ROOT.parent / "shared" / "reference" / "data"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A mixture of experts to fit; ``start`` holds a label in 0 .. experts - 1 for every row."""
+
+    what: str
+    table: pd.DataFrame
+    formula: str
+    gate: str
+    experts: int
+    family: str = "normal"
+    start: NDArray[np.int64] | None = None  # (obs,)
+
+    @property
+    def spec(self) -> bm.MixtureOfExperts:
+        return bm.mixture_of_experts(
+            self.formula, gate=self.gate, experts=self.experts, family=self.family
+        )
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation of the response."""
+        return float(self.table[self.formula.split("~")[0].strip()].std())
+
+    @property
+    def responsibilities(self) -> NDArray[np.float64] | None:
+        """The start as 0 and 1: (obs, expert)."""
+        return None if self.start is None else np.eye(self.experts)[self.start]
+
+
+def simulated(n: int, p: int = 10, k: int = 4, seed: int = 0) -> Case:
+    """Standard normal features in gate and experts; 70 % of the starting labels are the true ones.
+
+    The other labels are uniform over the experts. The coefficients depend on the seed alone.
+    """
+    rng = np.random.default_rng(seed)
+    gate, beta = rng.normal(size=(p + 1, k)), rng.normal(size=(p + 1, k))
+    sigma = rng.uniform(0.5, 1.5, k)
+    table = pd.DataFrame(rng.normal(size=(n, p)), columns=[f"x{j}" for j in range(p)])
+    features = np.column_stack([np.ones(n), table])
+    expert = (features @ gate + rng.gumbel(size=(n, k))).argmax(axis=1)
+    mean = (features @ beta)[np.arange(n), expert]
+    table["y"] = rng.normal(mean, sigma[expert])
+    start = np.where(rng.random(n) < 0.7, expert, rng.integers(k, size=n))
+    right = "~ " + " + ".join(f"x{j}" for j in range(p))
+    return Case(f"n = {n:,}", table, f"y {right}", right, k, start=start)
+
+
+# data, formula, gate, experts, family
+SMALL = [
+    ("tone", "tuned ~ stretchratio", "~ stretchratio", 2, "normal"),
+    ("tone", "tuned ~ stretchratio", "~ 1", 2, "normal"),
+    ("ethanol", "Equivalence ~ NO", "~ NO", 2, "normal"),
+    ("ethanol", "Equivalence ~ NO", "~ 1", 2, "normal"),
+    ("ethanol", "Equivalence ~ NO", "~ NO", 3, "normal"),
+    ("mcycle", "accel ~ times", "~ times", 2, "normal"),
+    ("NPreg", "yn ~ x", "~ x", 2, "normal"),
+    ("NPreg", "yn ~ x + I(x**2)", "~ 1", 2, "normal"),
+    ("NPreg", "yn ~ x + I(x**2)", "~ x", 2, "normal"),
+    ("NPreg", "yn ~ x + I(x**2)", "~ x", 3, "normal"),
+    ("NPreg", "yn ~ x + I(x**2)", "~ x + I(x**2)", 2, "normal"),
+    ("NPreg", "yp ~ x", "~ 1", 2, "poisson"),
+    ("patent", "Patents ~ lgRD", "~ 1", 3, "poisson"),
+    ("patent", "Patents ~ lgRD", "~ RDS", 3, "poisson"),
+]
+
+
+def tone() -> pd.DataFrame:
+    table: pd.DataFrame = bm.load_dataset("tone")
+    return table
+
+
+def reference(name: str) -> Callable[[], pd.DataFrame]:
+    return lambda: pd.read_csv(REFERENCE / f"{name}.csv").select_dtypes("number")
+
+
+def small() -> tuple[list[Case], list[str]]:
+    """The small cases that can be fitted here, and a line for each one that cannot."""
+    cases, skipped = [], []
+    for data, formula, gate, experts, family in SMALL:
+        what = f"{data}, K = {experts}, `{formula}`, gate `{gate}`"
+        if family != "normal":
+            what += f", {family}"
+        if data != "tone" and not REFERENCE.is_dir():
+            skipped.append(f"{what}: skipped, the reference tables are not here")
+        elif family not in TABLE["family"]:
+            skipped.append(f"{what}: skipped, no family {family!r}")
+        else:
+            table = (tone if data == "tone" else reference(data))()
+            cases.append(Case(what, table, formula, gate, experts, family))
+    return cases, skipped
