@@ -113,7 +113,9 @@ def plot_gate(
     curves(canvas, grid, mean, band)
     canvas.set("set_ylim", limits=(-0.02, 1.02))
     label_axes(canvas, grid, "gate weight")
-    entries = expert_entries(canvas) | band_entries(probabilities, grid, "B2")
+    entries = expert_entries(canvas)
+    if not fit.is_point:  # one mode has no band
+        entries |= band_entries(probabilities, grid, "B2")
     relevant = columns_of(fit.design, stems)
     add_legend(canvas, entries, {c: v for c, v in grid.held.items() if c in relevant})
     return canvas.collection
@@ -183,7 +185,9 @@ def plot_experts(
     curves(canvas, grid, mean, band, used)
     canvas.set("set_ylim", limits=_span(fit.design.response[rows], mean.where(used)))
     label_axes(canvas, grid, _plain_name(fit.spec.response))
-    entries = expert_entries(canvas) | band_entries(probabilities, grid, "B2")
+    entries = expert_entries(canvas)
+    if not fit.is_point:  # one mode has no band
+        entries |= band_entries(probabilities, grid, "B2")
     if fit.spec.n_experts > 1:
         entries |= point_entries(canvas, _counted("undecided data", fit, rows), GREY)
     add_legend(canvas, entries, grid.held)

@@ -47,7 +47,7 @@ def ours(case: Case, **settings: Any) -> Ours:
 
 
 def from_start(case: Case) -> Ours:
-    """As shipped: a long table's climb begins on a random part of its rows."""
+    """As shipped: after the first step, a long table's climb begins on a part of its rows."""
     return ours(case, start=case.responsibilities, random_seed=1)
 
 
@@ -100,10 +100,10 @@ COLUMNS = (
 
 
 SUBSAMPLE = (
-    f"As shipped, a climb on more than {optima.SUBSAMPLE} rows begins on that many rows taken at "
-    "random, with their part of the start, and is finished by Newton's method on all rows: the "
-    "iterations given are only those on all rows. 'All rows' switches that off, so every "
-    "iteration is on every row; it is the like-for-like figure for an EM on the whole table."
+    "The first step uses the whole start. As shipped, a climb on more than "
+    f"{optima.SUBSAMPLE} rows then goes on on that many rows taken at random, and is finished by "
+    "Newton's method on all rows. 'All rows' switches that off, so every iteration is on every "
+    "row; it is the like-for-like figure for an EM on the whole table."
 )
 WAYS: dict[str, Callable[[Case], Ours]] = {"as shipped": from_start, "all rows": on_all_rows}
 

@@ -120,4 +120,4 @@ def pareto_k(log_weight: np.ndarray) -> float:
     from arviz_stats.base import array_stats
 
     finite = np.where(np.isfinite(log_weight), log_weight, -1e10)
-    return float(array_stats.psislw(finite)[1])
+    return float(array_stats.psislw(-finite)[1])  # it takes the log of what weights divide by
