@@ -6,6 +6,9 @@ Newton step for the gate; the constant scale of a location-scale family then has
 given the new location. Newton's method on the exact observed information takes over where sweeps
 gain little. No step is taken that lowers the objective: steps are halved until it rises.
 
+A Laplace prior has a kink, where the mode may lie. Steps then are to the maximum of the quadratic
+model with the kinks (proximal Newton), so that coordinates come to rest exactly there.
+
 References
 ----------
 Jordan, M. I., & Jacobs, R. A. (1994). Hierarchical mixtures of experts and the EM algorithm. Neural
@@ -18,22 +21,22 @@ Meng, X.-L., & Rubin, D. B. (1993). Maximum likelihood estimation via the ECM al
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayes_moe.coordinates import Slot
+from bayes_moe.coordinates import Coordinates, Slot
 from bayes_moe.densities import log_density_of_log
 from bayes_moe.objective import Curvature, Evaluation, Objective
 
 LEAST_SWEEPS = 5
 SMALL_GAIN = 0.1
-"""Rise of the objective in a sweep, in nats, below which Newton's method is tried."""
+"""Rise of the objective in a sweep, in nats, below which Newton's method takes over.
+
+Where the objective is not concave, it goes on while it gains more than the last sweep did."""
 MOST_SWEEPS = 100
 SWEEPS_BETWEEN = 5
 """Sweeps after Newton's method was tried where the objective is not concave."""
-SLOW_GAIN = 0.02
-"""Rise in a sweep below which Newton's method goes on where the objective is not concave."""
 LARGEST_CHANGE = 3.0
 """Largest root mean square change of a predictor on a log or logit scale in one step."""
 RUNNING = 0.05
@@ -46,6 +49,9 @@ ROWS_AT_FLOOR = 0.5
 PROMISE = 1e-12
 """Gain that a Newton step promises, in units of ``1 + |f|``, below which rounding decides."""
 NULL = 1e-13
+NEUTRAL_SHAPE = 2.0
+"""Logarithm of a shape parameter to begin with."""
+DESCENTS = 50
 FLAT = 1e-7
 """Curvature, in nats a squared unit of the coordinates, that is as good as none."""
 
@@ -87,22 +93,33 @@ class Ascent:
     path: np.ndarray
 
 
-def first_points(objective: Objective, allocation: np.ndarray, sweeps: int = 2) -> np.ndarray:
-    """Return points (point, coordinate) from a split of the rows (point, expert, obs)."""
+def first_points(
+    objective: Objective, allocation: np.ndarray, sweeps: int | np.ndarray = 2
+) -> np.ndarray:
+    """Return points (point, coordinate) from a split of the rows (point, expert, obs).
+
+    ``sweeps``, one number or one a point, is how long the allocation is held.
+    """
     theta = neutral(objective, len(allocation))
-    for _ in range(sweeps):
-        found = objective.evaluate(theta, Curvature.COMPLETE, allocation)
-        theta = theta + sweep_step(objective, theta, found)
+    left = np.broadcast_to(sweeps, len(allocation))
+    for done in range(int(left.max())):
+        which = np.flatnonzero(left > done)
+        found = objective.evaluate(theta[which], Curvature.COMPLETE, allocation[which])
+        step = sweep_step(objective, theta[which], found)
+        for slot in objective.coordinates.slots:
+            if slot.role == "shape":  # nothing to learn from residuals of a bad fit
+                step[:, slot.where] = 0.0
+        theta[which] += step
     return theta
 
 
 def neutral(objective: Objective, points: int) -> np.ndarray:
     """Return the point where all experts are alike: no features, half the response's spread."""
     theta = np.zeros((points, objective.size))
-    levels = {"scale": np.log(np.std(objective.coordinates.design.response) / 2), "shape": 2.0}
+    spread = float(np.std(objective.coordinates.design.response)) / 2
     for slot in objective.coordinates.slots:
         if slot.scaling is None:
-            theta[:, slot.where] = levels.get(slot.role, 0.0)
+            theta[:, slot.where] = np.log(spread) if slot.role == "scale" else NEUTRAL_SHAPE
     return theta
 
 
@@ -155,6 +172,8 @@ class _Climb:
     ) -> None:
         points = len(theta)
         self.objective = objective
+        kinks = objective.coordinates.kinks
+        self.kinks = None if np.isnan(kinks).all() else kinks
         self.theta = theta
         self.tol = tol
         self.value = objective.value(theta)
@@ -186,10 +205,12 @@ class _Climb:
 
     def sweep(self, which: np.ndarray) -> None:
         """One sweep of EM for some climbs."""
-        found = self.objective.evaluate(self.theta[which], Curvature.COMPLETE)
-        step = sweep_step(self.objective, self.theta[which], found)
-        slope = np.einsum("bi,bi->b", found.gradient, step)
-        self.gradient_norm[which] = np.linalg.norm(found.gradient, axis=1)
+        theta = self.theta[which]
+        found = self.objective.evaluate(theta, Curvature.COMPLETE)
+        step = sweep_step(self.objective, theta, found)
+        slope = promised(self.objective.coordinates, theta, found, step)
+        settled = rested(self.objective.coordinates, theta, found)
+        self.gradient_norm[which] = np.linalg.norm(settled.gradient, axis=1)
         gained = self._move(which, step, slope)
         self.sweeps[which] += 1
         slow = (gained < SMALL_GAIN) | (self.sweeps[which] >= MOST_SWEEPS)
@@ -203,13 +224,17 @@ class _Climb:
 
     def newton(self, which: np.ndarray) -> None:
         """One step of Newton's method; a sweep of EM where the objective is not concave."""
-        found = self.objective.evaluate(self.theta[which], Curvature.OBSERVED)
-        step, concave, settled = newton_step(found)
-        norm = np.linalg.norm(found.gradient, axis=1)
+        coordinates, theta = self.objective.coordinates, self.theta[which]
+        found = self.objective.evaluate(theta, Curvature.OBSERVED)
+        rest = rested(coordinates, theta, found)
+        step, concave, settled = newton_step(rest)
+        if self.kinks is not None:
+            step = kinked(coordinates, theta, found, modulus(found.curvature))
+        norm = np.linalg.norm(rest.gradient, axis=1)
         self.gradient_norm[which] = norm
         size = 1 + np.abs(self.value[which])
         flat = norm <= self.tol * size
-        go = concave | flat | (self.gain[which] < SLOW_GAIN)
+        go = concave | flat | (self.gain[which] < SMALL_GAIN)
         back = which[~go]
         if back.size:
             self.next_try[back] = self.sweeps[back] + SWEEPS_BETWEEN
@@ -217,12 +242,13 @@ class _Climb:
             self.sweep(back)
         if not go.any():
             return
-        which, step, norm, flat, concave, settled, size = (
-            x[go] for x in (which, step, norm, flat, concave, settled, size)
+        change = self.objective.eta_size(step)[go]
+        step = capped(self.objective, theta, step)
+        slope = promised(coordinates, theta, found, step)
+        which, step, slope, norm, flat, concave, settled, size = (
+            x[go] for x in (which, step, slope, norm, flat, concave, settled, size)
         )
-        change = self.objective.eta_size(step)
-        step = capped(self.objective, self.theta[which], step)
-        gained = self._move(which, step, np.einsum("bi,bi->b", found.gradient[go], step))
+        gained = self._move(which, step, slope)
         still = gained <= 0
         ended = (flat & concave) | (still & (settled | (norm <= ACCEPTED_GRADIENT * size)))
         runs = change > RUNNING
@@ -246,6 +272,10 @@ class _Climb:
                 break
             at = which[left]
             candidate = self.theta[at] + length[left, None] * step[left]
+            if self.kinks is not None:
+                near = 1e-13 * (1 + np.abs(self.theta[at]) + np.abs(self.kinks))
+                there = np.abs(candidate - self.kinks) <= near
+                candidate = np.where(there, self.kinks, candidate)
             value = self.objective.value(candidate)
             rounding = 1e-14 * (1 + np.abs(self.value[at]))
             wanted = np.maximum(1e-4 * length[left] * slope[left], 0.0)
@@ -274,10 +304,20 @@ class _Climb:
 
 def sweep_step(objective: Objective, theta: np.ndarray, found: Evaluation) -> np.ndarray:
     """Return the step of one sweep of EM from the complete-data derivatives."""
+    bend = np.einsum("bii->bi", found.curvature)
+    ridge = 1e-10 * (1 + np.abs(bend))
+    scale = 1 / np.sqrt(np.maximum(bend + ridge, 1e-300))
+    matrix = found.curvature * scale[:, :, None] * scale[:, None, :]
     diagonal = np.arange(objective.size)
-    matrix = found.curvature.copy()
-    matrix[:, diagonal, diagonal] += 1e-10 * (1 + np.abs(matrix[:, diagonal, diagonal]))
-    step = np.linalg.solve(matrix, found.gradient[..., None])[..., 0]
+    matrix[:, diagonal, diagonal] += ridge * scale**2
+    good = np.isfinite(matrix).all(axis=(1, 2))
+    matrix[~good] = np.eye(objective.size)
+    if np.isnan(objective.coordinates.kinks).all():
+        step = np.linalg.solve(matrix, (found.gradient * scale)[..., None])[..., 0] * scale
+    else:
+        whole = matrix / scale[:, :, None] / scale[:, None, :]
+        step = kinked(objective.coordinates, theta, found, whole)
+    step = np.where(good[:, None], step, np.nan)
     step = capped(objective, theta, step)
     for slot, location in scale_slots(objective.coordinates.slots):
         step[:, slot.where] = _scale_step(theta, found, step, slot, location)
@@ -320,6 +360,91 @@ def newton_step(found: Evaluation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.where(good[:, None], step, np.nan), concave, settled
 
 
+# --- kinks of the prior ---------------------------------------------------------------------
+
+
+def at_rest(coordinates: Coordinates, theta: np.ndarray, found: Evaluation) -> np.ndarray:
+    """Which coordinates (point, coordinate) are at a kink from which no side leads up."""
+    # At a kink the gradient is that of all the rest.
+    return (theta == coordinates.kinks) & (np.abs(found.gradient) <= coordinates.kink_slopes)
+
+
+def rested(coordinates: Coordinates, theta: np.ndarray, found: Evaluation) -> Evaluation:
+    """Take the least of the gradients at kinks, and no curvature where coordinates rest."""
+    at = theta == coordinates.kinks
+    if not at.any():
+        return found
+    gradient, matrix = found.gradient.copy(), found.curvature.copy()
+    pull = gradient[at]
+    slopes = np.broadcast_to(coordinates.kink_slopes, theta.shape)[at]
+    gradient[at] = np.sign(pull) * np.maximum(np.abs(pull) - slopes, 0.0)
+    point, coordinate = np.nonzero(at_rest(coordinates, theta, found))
+    matrix[point, coordinate, :] = 0.0
+    matrix[point, :, coordinate] = 0.0
+    matrix[point, coordinate, coordinate] = 1.0
+    return replace(found, gradient=gradient, curvature=matrix)
+
+
+def promised(
+    coordinates: Coordinates, theta: np.ndarray, found: Evaluation, step: np.ndarray
+) -> np.ndarray:
+    """Rise (point,) along steps to first order, kinks as they are."""
+    rise: np.ndarray = np.einsum("bi,bi->b", found.gradient, step)
+    where = np.flatnonzero(np.isfinite(coordinates.kinks))
+    if not where.size:
+        return rise
+    slope, before = coordinates.kink_slopes[where], (theta - coordinates.kinks)[:, where]
+    move = step[:, where]
+    bent = np.abs(before + move) - np.abs(before) - np.sign(before) * move
+    return rise - (slope * bent).sum(axis=1)
+
+
+def kinked(
+    coordinates: Coordinates, theta: np.ndarray, found: Evaluation, matrix: np.ndarray
+) -> np.ndarray:
+    """Return steps to the maximum of the quadratic model with the kinks of the prior.
+
+    By coordinate descent, which finds out which coordinates rest and on which side the others
+    are, and then one solution for all of these. ``matrix`` is positive definite.
+    """
+    has = np.isfinite(coordinates.kinks)
+    away = np.where(has, theta - np.where(has, coordinates.kinks, 0.0), 0.0)
+    slope = np.where(has, coordinates.kink_slopes, 0.0)
+    gradient = found.gradient + np.sign(away) * slope
+    bend = np.maximum(np.einsum("bii->bi", matrix), 1e-300)
+    step, left = np.zeros_like(theta), gradient.copy()  # left: gradient of the model but kinks
+    for _ in range(DESCENTS):
+        before = step.copy()
+        for j in range(theta.shape[1]):
+            level = away[:, j] + step[:, j] + left[:, j] / bend[:, j]
+            level = np.sign(level) * np.maximum(np.abs(level) - slope[j] / bend[:, j], 0.0)
+            move = level - away[:, j] - step[:, j]
+            step[:, j] += move
+            left -= matrix[:, :, j] * move[:, None]
+        if np.abs(step - before).max() <= 1e-9 * np.abs(step).max():
+            break
+    end = away + step
+    rests = has & (end == 0)
+    side = np.sign(end) * slope
+    target = np.where(rests, -away, gradient - side)
+    system = np.where(rests[:, :, None], np.eye(theta.shape[1]), matrix)
+    exact = np.linalg.solve(system, target[..., None])[..., 0]
+    holds = (~has | rests | ((away + exact) * side > 0)).all(axis=1)
+    return np.where(holds[:, None] & np.isfinite(exact), exact, step)
+
+
+def modulus(matrix: np.ndarray) -> np.ndarray:
+    """Return matrices with the absolute values of their eigenvalues, none of them zero."""
+    good = np.isfinite(matrix).all(axis=(1, 2))
+    values, vectors = np.linalg.eigh(np.where(good[:, None, None], matrix, 0.0))
+    values = np.abs(values) + NULL * np.abs(values).max(axis=1, keepdims=True) + 1e-300
+    found: np.ndarray = np.einsum("bij,bj,bkj->bik", vectors, values, vectors)
+    return np.where(good[:, None, None], found, np.eye(matrix.shape[1]))
+
+
+# --- scales ---------------------------------------------------------------------------------
+
+
 def scale_slots(slots: tuple[Slot, ...]) -> list[tuple[Slot, Slot]]:
     """Return the slots of constant scales with the location slots they belong to."""
     locations = {s.block: s for s in slots if s.role == "location"}
@@ -345,8 +470,7 @@ def _scale_step(
         "bij,bj->bi", own, move
     )
     gained = gained.reshape(len(theta), experts, -1).sum(axis=-1)
-    curvature = np.einsum("bii->bi", found.own_curvature)[:, slot.where]
-    rows = curvature / 2
+    rows = found.rows[:, slot.experts]
     square = np.maximum(rows + found.own_gradient[:, slot.where] - gained, 1e-12 * rows + 1e-300)
     old = theta[:, slot.where]
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -34,6 +34,9 @@ LIKELIHOOD_FLOOR = 1e-3
 POSTERIOR_FLOOR = 1e-8
 """The same under priors, which may let an expert that fits its rows exactly fall far."""
 
+CEILING = 300.0
+"""Largest logarithm of a parameter: what is beyond has no density, and derivatives overflow."""
+
 
 @dataclass(frozen=True)
 class Slot:
@@ -94,6 +97,11 @@ class Slot:
         return 1.0 if self.scaling is None else self.scaling.units.unit
 
     @property
+    def ceiling(self) -> float:
+        """Largest value of eta."""
+        return CEILING if self.link.name == "log" else np.inf
+
+    @property
     def offset(self) -> float:
         """The value of eta at coordinates zero."""
         return 0.0 if self.scaling is None else self.scaling.units.offset
@@ -135,12 +143,20 @@ class Coordinates:
     @cached_property
     def kinks(self) -> np.ndarray:
         """Where the log prior has a kink (coordinate,); NaN where it has none."""
+        return self._laplace("mu")
+
+    @cached_property
+    def kink_slopes(self) -> np.ndarray:
+        """Slope of the log prior on either side of its kink (coordinate,), which points to it."""
+        return 1 / self._laplace("b")
+
+    def _laplace(self, argument: str) -> np.ndarray:
+        """An argument of the Laplace priors (coordinate,); NaN where there is none."""
         found = np.full(self.size, np.nan)
         for slot in self.slots:
-            at = None if slot.prior is None else kink(slot.prior)
-            if at is not None:
+            if slot.prior is not None and kink(slot.prior) is not None:
                 shape = (slot.directions, slot.terms)
-                found[slot.where] = np.broadcast_to(at, shape).ravel()
+                found[slot.where] = np.broadcast_to(slot.prior.arguments[argument], shape).ravel()
         return found
 
     def log_prior(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

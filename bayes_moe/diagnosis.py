@@ -38,7 +38,7 @@ class Diagnosis:
         The figures behind the verdict.
     usage : pandas.DataFrame
         By expert: the share of the rows' responsibility, posterior mean, sd and 5 %, 95 %
-        quantiles.
+        quantiles; of one mode only the share itself.
     """
 
     ok: bool
@@ -156,21 +156,20 @@ def summary(
         if name not in posterior:
             raise SpecError(unknown("variable", name, fit.spec.variables))
     if fit.is_point:
-        table = _mode_summary(fit, wanted, ci_prob)
-    else:
-        import arviz_stats as azs
+        if ci_kind not in (None, "eti", "hdi"):
+            raise SpecError(unknown("ci_kind", ci_kind, ("eti", "hdi")))
+        return _rounded(_mode_summary(fit, wanted, ci_prob), round_to)
+    import arviz_stats as azs
 
-        table = azs.summary(
-            posterior,
-            var_names=wanted,
-            ci_prob=ci_prob,
-            ci_kind=ci_kind,
-            round_to="none" if round_to is None else round_to,
-            kind="stats" if names.FIT in fit.idata.children else "all",
-        )
-    if round_to is None:
-        return _rounded(table)
-    return table if round_to == "none" or not fit.is_point else table.round(round_to)
+    table: pd.DataFrame = azs.summary(
+        posterior,
+        var_names=wanted,
+        ci_prob=ci_prob,
+        ci_kind=ci_kind,
+        round_to="none" if round_to is None else round_to,
+        kind="stats" if names.FIT in fit.idata.children else "all",
+    )
+    return _rounded(table) if round_to is None else table
 
 
 def _mode_summary(fit: Fit, wanted: Sequence[str], ci_prob: float | None) -> pd.DataFrame:
@@ -191,24 +190,38 @@ def _mode_summary(fit: Fit, wanted: Sequence[str], ci_prob: float | None) -> pd.
     rows: dict[str, list[float]] = {}
     for name in wanted:
         estimate = posterior[name].isel({names.CHAIN: 0, names.DRAW: 0})
-        # Internal coefficients have no errors of their own.
-        error = errors[name] if name in errors else estimate * np.nan
+        if name not in errors:
+            raise SpecError(
+                f"{name!r} is internal and has no standard error; summarise "
+                f"{', '.join(fit.spec.variables)}."
+            )
+        error = errors[name]
         for at in np.ndindex(estimate.shape):
             labels = [str(estimate[d].values[i]) for d, i in zip(estimate.dims, at, strict=True)]
             value, se = float(estimate.values[at]), float(error.values[at])
-            if name in positive:
-                bounds = [value * np.exp(-z * se / value), value * np.exp(z * se / value)]
-            else:
-                bounds = [value - z * se, value + z * se]
+            width = np.exp(z * se / value) if name in positive else z * se
+            bounds = (
+                [value / width, value * width]
+                if name in positive
+                else [value - width, value + width]
+            )
             rows[f"{name}[{', '.join(labels)}]"] = [value, se, *bounds]
     percent = f"{100 * ci_prob:g}"
     columns = ["estimate", "se", f"ci{percent}_lb", f"ci{percent}_ub"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
-def _rounded(table: pd.DataFrame) -> pd.DataFrame:
-    """Round numbers to four significant digits, R-hat to three decimals, sample sizes to none."""
-    rounded = table.map(lambda v: float(f"{v:.4g}"))
+def _rounded(table: pd.DataFrame, round_to: Any = None) -> pd.DataFrame:
+    """Round numbers to four significant digits, R-hat to three decimals, sample sizes to none.
+
+    ``round_to`` may be ``"none"``, a number of decimals, or of significant digits such as ``"2g"``.
+    """
+    if round_to == "none":
+        return table
+    if isinstance(round_to, int):
+        return table.round(round_to)
+    digits = "4g" if round_to in (None, "auto") else str(round_to)
+    rounded = table.map(lambda v: float(f"{v:.{digits}}"))
     for column in table:
         if str(column).startswith("ess"):
             rounded[column] = table[column].round().fillna(0).astype(int)
@@ -227,10 +240,13 @@ def _usage_table(shares: xr.DataArray) -> pd.DataFrame:
     import pandas as pd
 
     flat = shares.values.reshape(-1, shares.shape[-1])
+    index = pd.Index(shares[names.EXPERT].values, name=names.EXPERT)
+    if len(flat) == 1:
+        return pd.DataFrame({"mean": flat[0]}, index=index)
     low, high = np.quantile(flat, [0.05, 0.95], axis=0)
     return pd.DataFrame(
         {"mean": flat.mean(axis=0), "sd": flat.std(axis=0), "q05": low, "q95": high},
-        index=pd.Index(shares[names.EXPERT].values, name=names.EXPERT),
+        index=index,
     )
 
 

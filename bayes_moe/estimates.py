@@ -34,7 +34,8 @@ def information(fit: Fit) -> pd.Series:
     With ``l`` the log likelihood, ``q`` free parameters and ``n`` rows: ``AIC = -2 l + 2 q``,
     ``BIC = -2 l + q log n``, and ``ICL = BIC - 2 sum_i log max_k r_ik``, which adds the price of
     rows that no expert surely owns. Less is better. The criteria are meant for a maximum of the
-    likelihood; under a posterior mode ``l`` is a little less.
+    likelihood; under a posterior mode ``l`` is a little less. The objective of ``"laplace"`` is the
+    density of the unconstrained values (Jacobian included).
 
     Parameters
     ----------
@@ -125,6 +126,7 @@ def _group(fit: Fit, group: str, what: str) -> xr.Dataset:
     if group not in fit.idata.children:
         method = fit.idata.attrs.get("method", "draws")
         raise SpecError(
-            f"This fit by {method!r} has no {what}: fit with method='em' (or 'map', 'laplace')."
+            f"This fit by {method!r} has no {what}: fit with method='em' (or 'map', 'laplace'). "
+            "Draws by a sampler are compared by az.loo."
         )
     return fit.idata[group].to_dataset()

@@ -14,6 +14,7 @@ import numpy as np
 from bayes_moe import convergence, names, registry, relabelling, results, seeds
 from bayes_moe.design import Design
 from bayes_moe.errors import ConvergenceWarning, FitFileError, SpecError
+from bayes_moe.inference.base import Method
 from bayes_moe.spec import MixtureOfExperts
 
 if TYPE_CHECKING:
@@ -31,10 +32,11 @@ class Fit:
     design : Design
         The data, seen through the model's formulas.
     idata : xarray.DataTree
-        ``posterior``, ``sample_stats``, ``log_likelihood``, ``observed_data``,
-        ``constant_data`` and ``relabelling``; ArviZ works on it as it is. Variables ending in
-        ``_raw`` are the sampler's own (centred and scaled features); all others are on the
-        user's scale.
+        ``posterior``, ``sample_stats``, ``log_likelihood``, ``observed_data`` and
+        ``constant_data``; of draws by a sampler also ``relabelling`` and ``modes`` (where the
+        chains began); of the other methods ``fit``, ``modes`` and ``standard_error``. ArviZ works
+        on it as it is, where it is draws and not one mode. Variables ending in ``_raw`` are the
+        sampler's own (centred and scaled features); all others are on the user's scale.
     """
 
     spec: MixtureOfExperts
@@ -49,8 +51,7 @@ class Fit:
     @property
     def is_point(self) -> bool:
         """Whether the posterior is a single mode and not a set of draws."""
-        sizes = self.idata[names.POSTERIOR].sizes
-        return names.FIT in self.idata.children and sizes[names.CHAIN] * sizes[names.DRAW] == 1
+        return names.FIT in self.idata.children and self.idata[names.FIT].attrs["kind"] == "mode"
 
     def __repr__(self) -> str:
         sizes = self.idata[names.POSTERIOR].sizes
@@ -73,7 +74,7 @@ class Fit:
 def fit(
     spec: MixtureOfExperts,
     data: Any,
-    method: str = "nuts",
+    method: str | Method = "nuts",
     *,
     random_seed: int | None = None,
     missing: str = "raise",
@@ -89,7 +90,7 @@ def fit(
         The model, for example from :func:`bayes_moe.mixture_of_experts`.
     data : table
         pandas, polars, another eager table that narwhals reads, or a dict of arrays.
-    method : {"nuts", "em", "map", "laplace"}
+    method : {"nuts", "em", "map", "laplace"} or Method
         Inference method. ``"em"`` gives the mode of the posterior with standard errors, in
         milliseconds and without PyMC; ``"map"`` the same through the graph's gradient, for any
         model; ``"laplace"`` draws from the normal approximation at the mode; ``"nuts"`` samples.
@@ -98,10 +99,12 @@ def fit(
     missing : {"raise", "drop"}
         What to do with rows that have missing values in a used column.
     relabel : {"responsibilities", "parameters", "none"}
-        How expert labels are aligned over draws and chains; see :func:`bayes_moe.relabel`.
+        How expert labels are aligned over a sampler's draws and chains; see
+        :func:`bayes_moe.relabel`. Other methods stay about one mode, whose experts are ordered by
+        their average location.
     log_likelihood : bool, optional
         Whether to store the pointwise log likelihood (for ``az.loo``). By default it is stored
-        up to 2e7 values (160 MB).
+        up to 2e7 values (160 MB), and not for a single mode.
     **settings
         Settings of the method: see :class:`bayes_moe.inference.nuts.NUTS` (``draws``, ``tune``,
         ``chains``, ``cores``, ``target_accept``, ``nuts_sampler``, ``progressbar``),
@@ -129,7 +132,14 @@ def fit(
             "`spec` must be a MixtureOfExperts (see bm.mixture_of_experts), got "
             f"{type(spec).__name__}."
         )
-    chosen = registry.resolve("method", method).from_settings(settings)
+    if isinstance(method, Method):
+        if settings:
+            raise SpecError(
+                f"Give settings inside the method, not beside it: {', '.join(settings)}."
+            )
+        chosen, method = method, type(method).__name__.lower()
+    else:
+        chosen = registry.resolve("method", method).from_settings(settings)
     design = spec.design(data, missing)
     relabelling.check_method(relabel)
     seed = seeds.resolve(random_seed)
@@ -161,7 +171,17 @@ def relabel(fit: Fit, method: str = "responsibilities") -> Fit:
     -------
     Fit
         ``.idata["relabelling"]`` holds the permutations and each draw's certainty.
+
+    Raises
+    ------
+    SpecError
+        For a fit about one mode: its labels cannot be otherwise from draw to draw.
     """
+    if names.FIT in fit.idata.children:
+        raise SpecError(
+            f"A fit by {fit.idata.attrs['method']!r} lies about one mode: there is nothing to "
+            "relabel."
+        )
     return replace(fit, idata=relabelling.align(fit.idata, fit.spec, fit.design, method))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ def point_tree(
     best = found.best
     values = {name: v[best][None] for name, v in found.values.items()}
     stats = {"lp": found.value[best][None]}
-    return tree(found, objective, errors, values, stats, (1, 1))
+    return tree(found, objective, errors, values, stats, (1, 1), kind="mode")
 
 
 def tree(
@@ -36,10 +37,13 @@ def tree(
     draws: Mapping[str, np.ndarray],
     stats: Mapping[str, np.ndarray],
     shape: tuple[int, int],
+    *,
+    kind: str = "draws",
 ) -> xr.DataTree:
     """Return draws (sample, ...) as a posterior of a shape (chain, draw), and the groups of modes.
 
-    ``errors`` are the standard errors of the best mode; None if there are none.
+    ``errors`` are the standard errors of the best mode; None if there are none. ``kind`` says
+    whether the posterior is draws or one mode.
     """
     import xarray as xr
 
@@ -51,15 +55,16 @@ def tree(
     laid = {k: v.reshape(*shape, *v.shape[1:]) for k, v in draws.items()}
     posterior = dataset(spec, design, laid, (names.CHAIN, names.DRAW)).assign_coords(sample)
     best = found.best
-    if errors is None:
-        missing = {n: np.full(found.values[n].shape[1:], np.nan) for n in spec.variables}
+    known = {n: np.full(found.values[n].shape[1:], np.nan) for n in spec.variables}
+    running = {name for name, runs in found.running.items() if runs[best]}
+    known |= {n: error for n, error in (errors or {}).items() if n not in running}
     result = xr.DataTree.from_dict(
         {
             names.POSTERIOR: posterior,
             names.SAMPLE_STATS: described,
-            names.FIT: _fit(found, best, objective),
+            names.FIT: _fit(found, best, objective).assign_attrs(kind=kind),
             names.MODES: modes_dataset(found),
-            names.STANDARD_ERROR: dataset(spec, design, missing if errors is None else errors, ()),
+            names.STANDARD_ERROR: dataset(spec, design, known, ()),
         }
     )
     result.attrs["complete"] = 1
@@ -79,11 +84,15 @@ def _fit(found: Optima, best: int, objective: str) -> xr.Dataset:
             "gradient_norm": found.gradient_norm[best],
             "iterations": int(found.iterations[best]),
             "n_parameters": n_parameters(found.spec, found.values),
-            "restarts": int(found.hits.sum()),
+            "restarts": found.restarts,
+            "exhausted": bool(found.exhausted[best]),
             "path": ("iteration", path[np.isfinite(path)]),
             **{flag: bool(getattr(found, flag)[best]) for flag in FLAGS},
         },
-        attrs={"objective": objective},
+        attrs={
+            "objective": objective,
+            "running": json.dumps([n for n, runs in found.running.items() if runs[best]]),
+        },
     )
 
 

@@ -63,6 +63,7 @@ class Evaluation:
     curvature: np.ndarray
     own_gradient: np.ndarray
     own_curvature: np.ndarray
+    rows: np.ndarray
     at_floor: np.ndarray
 
 
@@ -156,7 +157,7 @@ class Objective:
         """
         prior, first, second = self.coordinates.log_prior(theta)
         plan = self._plans[curvature]
-        value, at_floor, slope, *sums = self._sum(theta, curvature, allocation)
+        value, owned, at_floor, slope, *sums = self._sum(theta, curvature, allocation)
         full = len(self._unit)
         matrix = np.zeros((len(theta), full * full))
         for group, total in zip(plan.groups, sums, strict=True):
@@ -176,6 +177,7 @@ class Objective:
             whole,
             own_gradient,
             own_curvature,
+            owned,
             at_floor,
         )
 
@@ -280,6 +282,8 @@ class Objective:
                 if not free.all():
                     above[-1] = free
                     eta = np.maximum(eta, slot.floor)
+            if slot.ceiling < np.inf:
+                eta = np.minimum(eta, slot.ceiling)
             name = self._blocks[slot.block].family.PARAMS[slot.parameter].name
             params[slot.block][name] = slot.link.inverse(eta, NUMERIC)
         joint = log_weights + log_components(self.y[where], self._blocks, params, NUMERIC)
@@ -289,7 +293,7 @@ class Objective:
     def _derivatives(
         self, chunk: _Chunk, curvature: Curvature, allocation: np.ndarray | None
     ) -> tuple[np.ndarray, ...]:
-        """Rows at a floor (point,), gradient (point, full) and sums of pairs over a chunk."""
+        """Rows of experts, rows at a floor, gradient and sums of pairs over a chunk."""
         r = chunk.r if allocation is None else allocation[..., chunk.where]
         w = np.exp(chunk.log_weights)
         each = [
@@ -320,7 +324,12 @@ class Objective:
         ]
         gradient = np.concatenate([s.reshape(len(r), -1) for s in slopes], axis=1)
         plan = self._plans[curvature]
-        return (at_floor, gradient, *(self._gram(weights, g, chunk.where) for g in plan.groups))
+        return (
+            r.sum(axis=-1),
+            at_floor,
+            gradient,
+            *(self._gram(weights, g, chunk.where) for g in plan.groups),
+        )
 
     def _observed(
         self,

@@ -14,25 +14,36 @@ of the experts. A mode is
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from bayes_moe import names
-from bayes_moe.ascent import GRADIENT, ROWS_AT_FLOOR, Ascent, Progress, ascend, first_points, silent
+from bayes_moe import labels
+from bayes_moe.ascent import (
+    GRADIENT,
+    ROWS_AT_FLOOR,
+    Ascent,
+    Progress,
+    ascend,
+    at_rest,
+    first_points,
+    silent,
+)
 from bayes_moe.coordinates import Coordinates
 from bayes_moe.design import Design, Rows
 from bayes_moe.mixture import chunks, evaluate
 from bayes_moe.objective import Curvature, Objective
 from bayes_moe.spec import MixtureOfExperts
-from bayes_moe.splits import allocations
+from bayes_moe.splits import allocations, sweeps
 
+RESTARTS = 30
+"""Starts, if none is given."""
 SUBSAMPLE = 5000
 """Rows from which climbs on longer tables begin."""
 FINALISTS = 4
 """Modes of the subsample that are followed on all rows."""
 SAME_VALUE = 2e-3
 SAME_ROWS = 2e-2
-ROWS_COMPARED = 300
 LEAST_ROWS = 1.0
 
 Values = dict[str, np.ndarray]
@@ -44,7 +55,9 @@ class Optima:
 
     All arrays have the modes first, ``path`` (iteration, mode) second. ``values`` are the model's
     variables, ``theta`` the coordinates that moved, ``share`` (mode, expert) the experts' share of
-    the rows, ``log_allocation`` the sum over rows of the largest log responsibility.
+    the rows, ``exhausted`` whether a climb used up its iterations, ``log_allocation`` the sum over
+    rows of the largest log responsibility. ``running`` (mode,) says by variable whether it runs
+    away; ``restarts`` is the number of climbs.
     """
 
     spec: MixtureOfExperts
@@ -58,15 +71,23 @@ class Optima:
     hits: np.ndarray
     converged: np.ndarray
     singular: np.ndarray
-    separated: np.ndarray
+    exhausted: np.ndarray
     path: np.ndarray
     share: np.ndarray
     log_allocation: np.ndarray
+    restarts: int
+    running: dict[str, np.ndarray]
 
     @property
     def best(self) -> int:
         """The mode of largest objective that is not singular, if there is one."""
         return int(np.argmin(self.singular))
+
+    @property
+    def separated(self) -> np.ndarray:
+        """Whether a variable runs away (mode,)."""
+        none = np.zeros(len(self.value), dtype=bool)
+        return np.logical_or.reduce([none, *self.running.values()])
 
     @property
     def empty(self) -> np.ndarray:
@@ -88,8 +109,9 @@ def search(
 ) -> Optima:
     """Climb from many starts and tell the modes apart.
 
-    On a table of more than ``SUBSAMPLE`` rows, climbs begin on as many rows taken at random, and
-    the best few of the modes found there are followed on all rows. Iterations count both.
+    On a table of more than ``SUBSAMPLE`` rows, climbs from splits begin on as many rows taken at
+    random, and the best few of the modes found there are followed on all rows; iterations count
+    both. A given start is climbed from on all rows.
 
     Parameters
     ----------
@@ -114,36 +136,39 @@ def search(
     """
     objective = Objective(moving, cores=cores)
     rows = moving.design.rows
-    long = rows.size > SUBSAMPLE
+    climb = partial(ascend, max_iter=max_iter, tol=tol, progress=progress)
     if theta is None and allocation is not None:
-        theta = first_points(objective, allocation, sweeps=1 if long else 2)
-    if not long:
-        if theta is None:
-            theta = first_points(objective, allocations(moving.spec, rows, restarts, rng))
-        found = ascend(objective, theta, max_iter=max_iter, tol=tol, progress=progress)
-        return distinct(_ends(objective, found), rows)
+        theta = first_points(objective, allocation)
+    if theta is None and rows.size <= SUBSAMPLE:
+        theta = _first(objective, restarts, rng)
+    if theta is not None:
+        return distinct(_ends(objective, climb(objective, theta), max_iter), rows)
     picked = np.sort(rng.choice(rows.size, SUBSAMPLE, replace=False))
     part = Objective(moving, rows.pick(picked), cores=cores)
-    begin = theta
-    if begin is None:
-        begin = first_points(part, allocations(moving.spec, part.rows, restarts, rng))
-    found = ascend(part, begin, max_iter=max_iter, tol=tol, progress=progress)
-    rough = distinct(_ends(part, found), part.rows)
+    found = climb(part, _first(part, restarts, rng))
+    rough = distinct(_ends(part, found, max_iter), part.rows)
     follow = np.argsort(rough.singular, kind="stable")[:FINALISTS]
-    begin, hits, before = rough.theta[follow], rough.hits[follow], rough.iterations[follow]
-    if theta is not None and objective.value(theta).max() > objective.value(begin).max():
-        begin, hits, before = theta, *np.ones((2, len(theta)), dtype=int)  # never end below it
-    found = ascend(
-        objective, begin, max_iter=max_iter, tol=tol, newton_first=True, progress=progress
+    found = climb(objective, rough.theta[follow], newton_first=True)
+    ends = replace(
+        _ends(objective, found, max_iter),
+        hits=rough.hits[follow],
+        iterations=found.iterations + rough.iterations[follow],
+        restarts=rough.restarts,
     )
-    ends = _ends(objective, found)
-    return distinct(replace(ends, hits=hits, iterations=ends.iterations + before), rows)
+    return distinct(ends, rows)
 
 
-def _ends(objective: Objective, found: Ascent) -> Optima:
+def _first(objective: Objective, restarts: int, rng: np.random.Generator) -> np.ndarray:
+    """Points from splits of the objective's rows."""
+    split = allocations(objective.coordinates.spec, objective.rows, restarts, rng)
+    return first_points(objective, split, sweeps(len(split)))
+
+
+def _ends(objective: Objective, found: Ascent, max_iter: int) -> Optima:
     """Where climbs ended, each as a mode of its own."""
     moving = objective.coordinates
-    orders = order(moving.spec, moving.design, moving.variables(found.theta))
+    values = moving.variables(found.theta)
+    orders = labels.order(moving.spec, labels.levels(moving.spec, values, moving.design.rows))
     theta = np.concatenate(
         [
             slot.free(np.take_along_axis(slot.raw(found.theta), _own(orders, slot.experts), axis=1))
@@ -164,10 +189,12 @@ def _ends(objective: Objective, found: Ascent) -> Optima:
         np.ones(len(theta), dtype=int),
         found.converged,
         found.floored | (rows > ROWS_AT_FLOOR),
-        found.running.any(axis=1),
+        found.iterations >= max_iter,
         found.path,
         np.empty((len(theta), 0)),
         np.empty(len(theta)),
+        len(theta),
+        {slot.variable: found.running[:, j] for j, slot in enumerate(moving.slots)},
     )
 
 
@@ -176,37 +203,11 @@ def _own(orders: np.ndarray, experts: tuple[int, ...]) -> np.ndarray:
     return (orders[:, list(experts)] - experts[0])[..., None]
 
 
-def order(spec: MixtureOfExperts, design: Design, values: Values) -> np.ndarray:
-    """Order (point, expert) of exchangeable experts by their average location."""
-    n = design.rows.size
-    picked = np.unique(np.linspace(0, n - 1, min(n, ROWS_COMPARED)).astype(int))
-    level = evaluate(spec, values, design.rows.pick(picked)).expert_locations().mean(axis=-1)
-    places = np.empty(level.shape, dtype=int)
-    for block in spec.blocks:
-        own = list(block.positions)
-        places[:, own] = own[0] + np.argsort(level[:, own], axis=1, kind="stable")
-    return places
-
-
-def permuted(spec: MixtureOfExperts, values: Values, orders: np.ndarray) -> Values:
-    """Put expert ``orders[point, k]`` in place ``k`` of every variable (point, ...)."""
-    places = {names.EXPERT: orders}
-    for block in spec.blocks:
-        places[block.dim] = orders[:, list(block.positions)] - block.positions[0]
-    found = {}
-    for name, value in values.items():
-        axis = 1 + next(j for j, dim in enumerate(spec.dims[name]) if dim in places)
-        index = places[spec.dims[name][axis - 1]]
-        shape = [len(index), *(index.shape[1] if j == axis else 1 for j in range(1, value.ndim))]
-        found[name] = np.take_along_axis(value, index.reshape(shape), axis=axis)
-    return found
-
-
 def nearest_mode(
     found: Optima, objective: Objective, theta: np.ndarray, max_iter: int
 ) -> np.ndarray:
     """Return which of the modes lies uphill of each point (point,); -1 for one not among them."""
-    ends = _ends(objective, ascend(objective, theta, max_iter=max_iter))
+    ends = _ends(objective, ascend(objective, theta, max_iter=max_iter), max_iter)
     rows = objective.rows
     ours, known = _compared(found, rows), _compared(ends, rows)
     near = np.abs(ends.value[:, None] - found.value) <= 10 * SAME_VALUE * (
@@ -218,8 +219,7 @@ def nearest_mode(
 
 def _compared(found: Optima, rows: Rows) -> np.ndarray:
     """Log density (point, obs) of rows spread over the table: the same for any labels."""
-    n = rows.size
-    some = rows.pick(np.unique(np.linspace(0, n - 1, min(n, ROWS_COMPARED)).astype(int)))
+    some = labels.some(rows)
     with np.errstate(all="ignore"):
         density = evaluate(found.spec, found.values, some).log_density(some.observed)
     return np.nan_to_num(density, neginf=-1e300, posinf=1e300)
@@ -260,16 +260,27 @@ def distinct(found: Optima, rows: Rows) -> Optima:
         hits=np.array(hits),
         converged=found.converged[which],
         singular=found.singular[which],
-        separated=found.separated[which],
+        exhausted=found.exhausted[which],
         path=found.path[:, which],
         share=share,
         log_allocation=log_allocation,
+        running={name: runs[which] for name, runs in found.running.items()},
     )
 
 
 def covariance(objective: Objective, theta: np.ndarray) -> np.ndarray | None:
-    """Inverse of the observed information at one point (coordinate,); None if it has none."""
-    return inverse(objective.evaluate(theta[None], Curvature.OBSERVED).curvature[0])
+    """Inverse of the observed information at one point (coordinate,); None if it has none.
+
+    Coordinates that rest at a kink of the prior are taken as known: their rows are zero.
+    """
+    found = objective.evaluate(theta[None], Curvature.OBSERVED)
+    free = ~at_rest(objective.coordinates, theta[None], found)[0]
+    spread = inverse(found.curvature[0][np.ix_(free, free)])
+    if spread is None:
+        return None
+    whole = np.zeros_like(found.curvature[0])
+    whole[np.ix_(free, free)] = spread
+    return whole
 
 
 def inverse(matrix: np.ndarray) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,8 @@ LEAST_HITS = 2
 class Optimum:
     """Figures of a mode, and of draws from the normal approximation there.
 
-    ``pareto_k`` is NaN without draws.
+    ``running`` names the variables that run away, ``exhausted`` says whether the climb used up its
+    iterations; ``pareto_k`` is NaN without draws.
     """
 
     objective: str
@@ -29,8 +31,10 @@ class Optimum:
     iterations: int
     converged: bool
     singular: bool
-    separated: bool
+    running: tuple[str, ...]
+    exhausted: bool
     empty: bool
+    experts: int
     hits: int
     restarts: int
     modes: int
@@ -41,23 +45,34 @@ class Optimum:
     def problems(self) -> list[str]:
         """What is wrong, each with what to do; empty if nothing is."""
         found = []
-        priors = (
-            "use objective='posterior'" if self.objective == "likelihood" else "give tighter priors"
-        )
-        if self.singular:
+        likelihood = self.objective == "likelihood"
+        priors = "use objective='posterior'" if likelihood else "give tighter priors"
+        fewer = f"Use fewer experts, or {priors}" if self.experts > 1 else priors.capitalize()
+        if self.singular and likelihood:
             found.append(
-                "Singular: a scale parameter fell to its floor, where the objective has no "
-                f"maximum. Use fewer experts, or {priors}."
+                "Singular: a scale parameter fell to its floor, where the likelihood grows without "
+                f"bound. {fewer}."
             )
-        elif self.separated:
+        elif self.singular:
             found.append(
-                "Separated: coefficients run away while the objective gains nothing (a gate that "
-                f"splits the rows perfectly has no finite maximum). To have one, {priors}."
+                "Singular: an expert fits its rows exactly, and its scale parameter fell below "
+                f"1e-8 of the response's. {fewer}."
             )
-        elif not self.converged:
+        elif self.running:
+            found.append(
+                f"Separated: {', '.join(self.running)} runs away while the {self.objective} gains "
+                f"nothing, so that there is no finite maximum. To have one, {priors}."
+            )
+        elif self.exhausted:
             found.append(
                 f"Not converged after {self.iterations} iterations (gradient norm "
                 f"{self.gradient_norm:.2g}): raise max_iter."
+            )
+        elif not self.converged:
+            found.append(
+                f"Stopped where no step gains, at a point that is no sure maximum (gradient norm "
+                f"{self.gradient_norm:.2g}), such as a saddle: use other starts (restarts, "
+                "random_seed)."
             )
         elif not self.has_errors:
             found.append(
@@ -87,7 +102,7 @@ class Optimum:
             "iterations": self.iterations,
             "converged": self.converged,
             "singular": self.singular,
-            "separated": self.separated,
+            "separated": ", ".join(self.running) or False,
             "empty expert": self.empty,
             "starts that found it": f"{self.hits} of {self.restarts}",
             "modes found": self.modes,
@@ -125,7 +140,9 @@ def optimum(tree: xr.DataTree) -> Optimum:
         iterations=int(fit["iterations"]),
         converged=bool(fit["converged"]),
         singular=bool(fit["singular"]),
-        separated=bool(fit["separated"]),
+        running=tuple(json.loads(fit.attrs["running"])),
+        exhausted=bool(fit["exhausted"]),
+        experts=modes.sizes[names.EXPERT],
         empty=bool(fit["empty"]),
         hits=int(modes["hits"][int(modes.attrs["best"])]),
         restarts=int(fit["restarts"]),

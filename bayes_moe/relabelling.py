@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayes_moe import names
+from bayes_moe import labels, names
 from bayes_moe.design import Design
 from bayes_moe.errors import SpecError, unknown
 from bayes_moe.experts import Block
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 METHODS = ("responsibilities", "parameters", "none")
-MOST_ROWS = 500
 MOST_ELEMENTS = 2 * 10**7
 MOST_ROUNDS = 50
 LEAST_PROBABILITY = 1e-10
@@ -69,7 +68,7 @@ def align(
     posterior = tree[names.POSTERIOR].to_dataset()
     draws = samples(spec, posterior)
     allocations, locations = _read_draws(spec, draws, design)
-    permutation = np.empty((len(locations), spec.n_experts), dtype=np.int64)
+    permutation = np.tile(np.arange(spec.n_experts), (len(locations), 1))
     certainty = np.ones(len(locations))
     for block in spec.blocks:
         where = list(block.positions)
@@ -78,9 +77,10 @@ def align(
             best = _assign(own, _kullback_leibler)
         else:
             best = _assign(_parameters(spec, block, draws), _normal)
-        level = np.take_along_axis(locations[:, where], best, axis=1).mean(axis=0)
-        permutation[:, where] = best[:, np.argsort(level, kind="stable")] + where[0]
+        permutation[:, where] = best + where[0]
         certainty = np.minimum(certainty, _certainty(own, best))
+    level = np.take_along_axis(locations, permutation, axis=1).mean(axis=0)
+    permutation = permutation[:, labels.order(spec, level)]
     return _record(tree, spec, permutation, certainty, method)
 
 
@@ -109,15 +109,12 @@ def _read_draws(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Allocations (sample, expert, obs) of some rows, and mean locations (sample, expert)."""
     n_samples = len(next(iter(draws.values())))
-    most = min(MOST_ROWS, max(20, MOST_ELEMENTS // (n_samples * spec.n_experts)))
-    size = design.rows.size
-    rows = design.rows.pick(np.unique(np.linspace(0, size - 1, min(size, most)).astype(int)))
+    most = min(labels.MOST_ROWS, max(20, MOST_ELEMENTS // (n_samples * spec.n_experts)))
+    rows = labels.some(design.rows, most)
     allocations = np.empty((n_samples, spec.n_experts, rows.size))
-    locations = np.zeros((n_samples, spec.n_experts))
     for where, part, mixture in chunks(spec, draws, rows):
         allocations[:, :, where] = mixture.responsibilities(part.observed)
-        locations += mixture.expert_locations().sum(axis=-1)
-    return allocations, locations / rows.size
+    return allocations, labels.levels(spec, draws, design.rows)
 
 
 def _parameters(spec: MixtureOfExperts, block: Block, draws: dict[str, np.ndarray]) -> np.ndarray:
@@ -222,16 +219,14 @@ def _as_node(dataset: xr.Dataset) -> xr.DataTree:
 
 def permuted(posterior: xr.Dataset, spec: MixtureOfExperts, permutation: np.ndarray) -> xr.Dataset:
     """Put expert ``permutation[chain, draw, k]`` in place ``k`` of every variable."""
-    places = {names.EXPERT: permutation}
-    for block in spec.blocks:
-        places[block.dim] = permutation[..., list(block.positions)] - block.positions[0]
     result = posterior.copy()
-    for name, variable in posterior.data_vars.items():
-        for dim in variable.dims:
-            if dim in places:
-                order = variable.dims
-                moved = variable.transpose(names.CHAIN, names.DRAW, dim, ...)
-                index = places[str(dim)].reshape(*places[str(dim)].shape, *[1] * (moved.ndim - 3))
-                values = np.take_along_axis(moved.values, index, axis=2)
-                result[name] = moved.copy(data=values).transpose(*order)
+    sizes = permutation.shape[:2]
+    for name in spec.dims:
+        if name not in posterior:
+            continue
+        laid = posterior[name].transpose(names.CHAIN, names.DRAW, *spec.dims[name])
+        flat = {name: laid.values.reshape(-1, *laid.shape[2:])}
+        moved = labels.permuted(spec, flat, permutation.reshape(-1, permutation.shape[-1]))
+        data = moved[name].reshape(*sizes, *laid.shape[2:])
+        result[name] = laid.copy(data=data).transpose(*posterior[name].dims)
     return result

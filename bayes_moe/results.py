@@ -77,7 +77,8 @@ def standard_tree(
 ) -> xr.DataTree:
     """Return a tree with the draws, the data they were made from, and the log likelihood.
 
-    ``log_likelihood=None`` stores the pointwise log likelihood unless it is very large.
+    ``log_likelihood=None`` stores the pointwise log likelihood of more than one draw, unless it is
+    very large.
     """
     import xarray as xr
 
@@ -85,7 +86,8 @@ def standard_tree(
     kept = set(tree.children) - {names.LOG_LIKELIHOOD}
     groups = {name: tree[name].to_dataset() for name in tree.children if name in kept}
     size = posterior.sizes[names.CHAIN] * posterior.sizes[names.DRAW] * design.rows.size
-    if log_likelihood or (log_likelihood is None and size <= LARGEST_LOG_LIKELIHOOD):
+    several = posterior.sizes[names.CHAIN] * posterior.sizes[names.DRAW] > 1
+    if log_likelihood or (log_likelihood is None and several and size <= LARGEST_LOG_LIKELIHOOD):
         groups[names.LOG_LIKELIHOOD] = xr.Dataset(
             {names.RESPONSE: pointwise(spec, posterior, design)}
         )

@@ -12,8 +12,11 @@ the rows. No one way of splitting finds the best mode of every table; several ar
     a random direction.
 ``"random"``
     Every row at random.
-``"kmeans"``
-    Clusters of features and response (k-means++); not in the default mix.
+``"regions"``
+    As ``"hyperplanes"``, but sharp, and with sweeps enough for the gate to become so: a gate that
+    separates the rows is not found from a soft one.
+``"clusters"``
+    Clusters of features and response (k-means++), as sharp.
 """
 
 from __future__ import annotations
@@ -25,9 +28,13 @@ import numpy as np
 from bayes_moe.design import Rows
 from bayes_moe.spec import MixtureOfExperts
 
-MIX = ("random", "hyperplanes", "subsets", "residuals")
-"""The default: measured to find the best mode of the reference tables most often."""
+MIX = ("random", "hyperplanes", "subsets", "residuals", "regions", "clusters")
+"""The default: on the reference tables none finds every best mode, and each is best on some."""
 SOFTNESS = 0.1
+SHARP = ("regions", "clusters")
+SHARP_SOFTNESS = 1e-3
+SWEEPS, SHARP_SWEEPS = 2, 10
+"""Sweeps with the allocation held fixed."""
 
 
 def allocations(
@@ -44,9 +51,17 @@ def allocations(
     features, response = _cloud(spec, rows)
     found = np.empty((count, k, n))
     for j in range(count):
-        label = WAYS[mix[j % len(mix)]](features, response, k, rng)
-        found[j] = np.equal.outer(np.arange(k), label)
-    return (1 - SOFTNESS) * found + SOFTNESS / k
+        way = mix[j % len(mix)]
+        label = WAYS[way](features, response, k, rng)
+        softness = SHARP_SOFTNESS if way in SHARP else SOFTNESS
+        found[j] = (1 - softness) * np.equal.outer(np.arange(k), label) + softness / k
+    return found
+
+
+def sweeps(count: int, mix: Sequence[str] = MIX) -> np.ndarray:
+    """Return how many sweeps each of so many splits (split,) is to be held."""
+    each = [SHARP_SWEEPS if way in SHARP else SWEEPS for way in mix]
+    return np.resize(each, count)
 
 
 def _cloud(spec: MixtureOfExperts, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
@@ -120,9 +135,10 @@ def _slabs(score: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
 
 
 WAYS: dict[str, Callable[..., np.ndarray]] = {
-    "kmeans": _kmeans,
-    "subsets": _subsets,
-    "hyperplanes": _hyperplanes,
-    "residuals": _residuals,
     "random": _random,
+    "hyperplanes": _hyperplanes,
+    "subsets": _subsets,
+    "residuals": _residuals,
+    "regions": _hyperplanes,
+    "clusters": _kmeans,
 }

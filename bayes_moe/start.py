@@ -17,10 +17,9 @@ import numpy as np
 from bayes_moe.coordinates import Coordinates, coordinates
 from bayes_moe.design import Design
 from bayes_moe.objective import Objective
-from bayes_moe.optima import Optima, covariance, nearest_mode, search
+from bayes_moe.optima import RESTARTS, Optima, covariance, nearest_mode, search
 from bayes_moe.spec import MixtureOfExperts
 
-RESTARTS = 30
 MAX_ITER = 500
 TRIES = 10
 JITTER = 0.01

@@ -30,6 +30,11 @@ def test_a_terminal_gets_a_bar(capfd, monkeypatch):
 
 def test_a_bar_goes_when_work_fails(monkeypatch):
     monkeypatch.setattr(progress, "PATIENCE", 0.0)
-    with pytest.raises(RuntimeError), progress.progress("work", shown=True) as tell:
-        tell(1, 2)
-        raise RuntimeError
+
+    def work():
+        with progress.progress("work", shown=True) as tell:
+            tell(1, 2)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        work()

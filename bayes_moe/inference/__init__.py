@@ -1,4 +1,4 @@
-"""Inference methods: a settings record with ``run(graph, seed) -> DataTree``, one file a method."""
+"""Inference: records of settings with ``run(spec, design, seed) -> DataTree``, one file each."""
 
 from __future__ import annotations
 

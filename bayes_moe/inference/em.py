@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayes_moe import names
 from bayes_moe.coordinates import Coordinates, coordinates
 from bayes_moe.design import Design
 from bayes_moe.errors import DataError, SpecError, unknown
 from bayes_moe.inference.base import Method, check_whole
 from bayes_moe.modal import point_tree
 from bayes_moe.objective import Objective
-from bayes_moe.optima import Optima, covariance, search
+from bayes_moe.optima import RESTARTS, Optima, covariance, search
 from bayes_moe.parameters import checked
 from bayes_moe.progress import progress
 from bayes_moe.spec import MixtureOfExperts
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     import xarray as xr
 
 OBJECTIVES = ("posterior", "likelihood")
-RESTARTS = 30
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,9 @@ class EM(Method):
     restarts : int
         Number of starts, from splits of the rows of several kinds (:mod:`bayes_moe.splits`).
     start : array or mapping, optional
-        Where to start instead: responsibilities (obs, expert), or every reported variable on the
-        user's scale, as for :func:`bayes_moe.simulate`.
+        Where to start instead, on all rows: responsibilities (obs, expert), such as
+        ``bm.responsibilities(fit)`` of a mode, or every reported variable on the user's scale, as
+        for :func:`bayes_moe.simulate`. Experts come back in the order of their average location.
     max_iter : int
         Most iterations (EM sweeps and Newton steps) of a climb.
     tol : float
@@ -107,9 +108,17 @@ def _given(start: Any, moving: Coordinates) -> tuple[np.ndarray | None, np.ndarr
     if start is None:
         return None, None
     if isinstance(start, Mapping):
-        values = checked(moving.spec, moving.design, start)
+        reported = {k: v for k, v in start.items() if not str(k).endswith(names.RAW_SUFFIX)}
+        values = checked(moving.spec, moving.design, reported)
         return None, moving.points({k: v[None] for k, v in values.items()})
-    shares = np.asarray(start, dtype=float)
+    try:
+        shares = np.asarray(start, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"`start` must be responsibilities or parameters; it is {start!r}."
+        ) from error
+    if shares.ndim == 4 and shares.shape[:2] == (1, 1):  # one chain with one draw
+        shares = shares[0, 0]
     shape = (moving.design.rows.size, moving.spec.n_experts)
     if shares.shape != shape:
         raise DataError(

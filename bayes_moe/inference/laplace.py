@@ -12,10 +12,10 @@ from bayes_moe.coordinates import coordinates
 from bayes_moe.design import Design
 from bayes_moe.errors import SpecError
 from bayes_moe.inference.base import Method, check_whole
-from bayes_moe.inference.em import EM, RESTARTS
+from bayes_moe.inference.em import EM
 from bayes_moe.modal import tree
 from bayes_moe.objective import Objective
-from bayes_moe.optima import covariance
+from bayes_moe.optima import RESTARTS, covariance
 from bayes_moe.spec import MixtureOfExperts
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 MOST_WEIGHED = 2 * 10**7
 """Draws x rows x experts up to which every draw gets an importance weight."""
 LEAST_WEIGHED = 200
+LEAST_FOR_TAIL = 25
+"""Draws below which their weights have no tail to look at."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,9 @@ class Laplace(Method):
     The posterior density of the unconstrained values (internal coefficients, logarithms of
     positive parameters; Jacobian included, as a sampler sees it) is replaced by the normal
     density with the same mode and the same second derivatives there. How good that is, the Pareto
-    k of the importance weights ``p / q`` says: ``bm.diagnose(fit)``.
+    k of the importance weights ``p / q`` says: ``bm.diagnose(fit)``. ``sample_stats`` has ``lp``
+    and ``log_weight`` of every draw; for long tables a part of the draws is weighed, and they are
+    left out.
 
     Parameters
     ----------
@@ -84,19 +88,18 @@ class Laplace(Method):
         z = rng.standard_normal((size, len(mode)))
         theta = mode + z @ np.linalg.cholesky(spread).T
         weighed = _weighed(size, design.rows.size * spec.n_experts)
-        log_weight = np.full(size, np.nan)
-        log_p = np.full(size, np.nan)
-        log_p[:weighed] = objective.value(theta[:weighed]) - found.value[found.best]
-        log_weight[:weighed] = log_p[:weighed] + 0.5 * (z[:weighed] ** 2).sum(axis=1)
+        log_p = objective.value(theta[:weighed])
+        log_weight = log_p - found.value[found.best] + 0.5 * (z[:weighed] ** 2).sum(axis=1)
+        stats = {"lp": log_p, "log_weight": log_weight} if weighed == size else {}
         result = tree(
             found,
-            "posterior",
+            "posterior of unconstrained values",
             moving.reported_sds(mode, spread),
             moving.variables(theta),
-            {"lp": log_p + found.value[found.best], "log_weight": log_weight},
+            stats,
             (self.chains, self.draws),
         )
-        figures = result[names.FIT].to_dataset().assign(pareto_k=pareto_k(log_weight[:weighed]))
+        figures = result[names.FIT].to_dataset().assign(pareto_k=pareto_k(log_weight))
         result[names.FIT] = xr.DataTree(figures)
         return result
 
@@ -116,8 +119,10 @@ def _weighed(size: int, elements: int) -> int:
 
 
 def pareto_k(log_weight: np.ndarray) -> float:
-    """Shape of the generalised Pareto distribution of the largest importance weights."""
+    """Shape of the generalised Pareto distribution of the largest weights; NaN for few draws."""
     from arviz_stats.base import array_stats
 
+    if len(log_weight) < LEAST_FOR_TAIL:
+        return float("nan")
     finite = np.where(np.isfinite(log_weight), log_weight, -1e10)
     return float(array_stats.psislw(-finite)[1])  # it takes the log of what weights divide by

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayes_moe import optima
-from bayes_moe.ascent import GRADIENT, RUNNING, first_points
+from bayes_moe import labels, optima
+from bayes_moe.ascent import GRADIENT, first_points
 from bayes_moe.coordinates import POSTERIOR_FLOOR, coordinates
 from bayes_moe.design import Design
 from bayes_moe.graph import Graph, build
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 NEWTON_STEPS = 5
+SETTLED = 1e-2
+"""Largest Newton step at a mode."""
 DIFFERENCE = 1e-5
 
 
@@ -168,7 +170,7 @@ class Climb:
     gradient_norm: float
     iterations: int
     converged: bool
-    separated: bool
+    exhausted: bool
     path: list[float]
 
 
@@ -211,8 +213,8 @@ def _climb(surface: Surface, start: np.ndarray, max_iter: int) -> Climb:
             break
     norm = float(np.linalg.norm(gradient))
     flat = norm <= 1e3 * GRADIENT * (1 + abs(value))
-    runs = flat and concave and size > 1e2 * RUNNING
-    return Climb(x, value, norm, iterations, flat and concave and not runs, runs, path)
+    converged = flat and concave and size < SETTLED
+    return Climb(x, value, norm, iterations, converged, int(found.nit) >= max_iter, path)
 
 
 def _ends(surface: Surface, climbs: list[Climb]) -> Optima:
@@ -220,8 +222,8 @@ def _ends(surface: Surface, climbs: list[Climb]) -> Optima:
     spec, design = surface.graph.spec, surface.graph.design
     points = [surface.variables(c.x) for c in climbs]
     values = {name: np.stack([p[name] for p in points]) for name in points[0]}
-    orders = optima.order(spec, design, values)
-    values = optima.permuted(spec, values, orders)
+    orders = labels.order(spec, labels.levels(spec, values, design.rows))
+    values = labels.permuted(spec, values, orders)
     theta = []
     for j in range(len(climbs)):
         point = surface.graph.unconstrained({name: v[j] for name, v in values.items()})
@@ -256,8 +258,10 @@ def _ends(surface: Surface, climbs: list[Climb]) -> Optima:
         np.ones(len(climbs), dtype=int),
         np.array([c.converged for c in climbs]),
         singular,
-        np.array([c.separated for c in climbs]),
+        np.array([c.exhausted for c in climbs]),
         path,
         np.empty((len(climbs), 0)),
         np.empty(len(climbs)),
+        len(climbs),
+        {},
     )

@@ -1,0 +1,60 @@
+"""Labels of exchangeable experts: their order, and putting draws into an order.
+
+Experts of one kind are numbered by the average of their location over rows, the lowest first, so
+that the same answer gets the same labels from every method and every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from bayes_moe import names
+from bayes_moe.design import Rows
+from bayes_moe.mixture import chunks
+from bayes_moe.spec import MixtureOfExperts
+
+MOST_ROWS = 500
+
+
+def some(rows: Rows, most: int = MOST_ROWS) -> Rows:
+    """Return at most so many rows, evenly spaced in the table."""
+    if rows.size <= most:
+        return rows
+    return rows.pick(np.unique(np.linspace(0, rows.size - 1, most).astype(int)))
+
+
+def levels(spec: MixtureOfExperts, draws: Mapping[str, np.ndarray], rows: Rows) -> np.ndarray:
+    """Average location (sample, expert) of each expert over some rows."""
+    picked = some(rows)
+    total = np.zeros((len(next(iter(draws.values()))), spec.n_experts))
+    for _, _, mixture in chunks(spec, draws, picked):
+        total += mixture.expert_locations().sum(axis=-1)
+    return total / picked.size
+
+
+def order(spec: MixtureOfExperts, level: np.ndarray) -> np.ndarray:
+    """Positions (..., expert) of experts by level (..., expert), each within its block."""
+    places = np.empty(level.shape, dtype=np.int64)
+    for block in spec.blocks:
+        own = list(block.positions)
+        places[..., own] = own[0] + np.argsort(level[..., own], axis=-1, kind="stable")
+    return places
+
+
+def permuted(
+    spec: MixtureOfExperts, values: Mapping[str, np.ndarray], orders: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Put expert ``orders[sample, k]`` in place ``k`` of every variable (sample, ...)."""
+    places = {names.EXPERT: orders}
+    for block in spec.blocks:
+        places[block.dim] = orders[:, list(block.positions)] - block.positions[0]
+    found = {}
+    for name, value in values.items():
+        dims = spec.dims[name]
+        axis = 1 + next(j for j, dim in enumerate(dims) if dim in places)
+        index = places[dims[axis - 1]]
+        shape = [len(index), *(index.shape[1] if j == axis else 1 for j in range(1, value.ndim))]
+        found[name] = np.take_along_axis(value, index.reshape(shape), axis=axis)
+    return found

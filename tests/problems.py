@@ -1,0 +1,116 @@
+"""Random problems for optimisers: easy and awful ones, each decided by its number."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+import bayes_moe as bm
+from bayes_moe import registry
+from bayes_moe.ascent import Ascent, ascend, first_points
+from bayes_moe.coordinates import coordinates
+from bayes_moe.objective import Curvature, Objective
+from bayes_moe.splits import allocations
+
+FAMILIES = list(registry.TABLE["family"])
+
+
+def problem(number: int) -> tuple[bm.MixtureOfExperts, pd.DataFrame]:
+    """Return a model and a table: clusters of any size, collinear columns, scales, outliers."""
+    rng = np.random.default_rng(number)
+    family = FAMILIES[number % len(FAMILIES)]
+    n = int(np.exp(rng.uniform(np.log(20), np.log(2000))))
+    k = int(rng.integers(1, min(6, n // 6) + 1))
+    p = int(rng.integers(0, 9))
+    x = rng.standard_normal((n, p))
+    if p > 2 and rng.random() < 0.3:
+        x[:, 0] = x[:, 1] + x[:, 2]  # exactly collinear
+    if p > 1 and rng.random() < 0.2:
+        x[:, 1] = x[:, 0] + 1e-4 * rng.standard_normal(n)
+    groups = int(rng.integers(1, k + 2))
+    label = rng.choice(groups, n, p=rng.dirichlet(np.full(groups, 0.5)))
+    if p and rng.random() < 0.3:
+        label = np.digitize(x[:, -1], np.linspace(-1, 1, groups - 1)) if groups > 1 else label
+    eta = rng.normal(0, 2, groups)[label] + np.einsum(
+        "ip,ip->i", x, rng.normal(0, 1, (groups, p))[label]
+    )
+    table = pd.DataFrame(x * 10 ** rng.uniform(-6, 6, p), columns=[f"x{j}" for j in range(p)])
+    table["n"] = rng.integers(1, 30, n)
+    table["y"] = response(family, eta, label, table["n"].to_numpy(), rng)
+    terms = [f"x{j}" for j in range(p)] or ["1"]
+    formula = " + ".join(terms)
+    gate = rng.choice(["~ 1", f"~ {formula}", f"~ {terms[0]}"])
+    own: dict[str, str] = {"trials": "n"} if family == "binomial" else {}
+    if family in ("normal", "studentt") and p and rng.random() < 0.25:
+        own["sigma"] = f"~ {terms[0]}"
+    if family == "studentt" and p and rng.random() < 0.1:
+        own["nu"] = f"~ {terms[0]}"
+    if p and rng.random() < 0.1:
+        formula = f"0 + {formula}"
+    spec = bm.mixture_of_experts(f"y ~ {formula}", gate=gate, experts=k, family=family, **own)
+    return spec, table
+
+
+def response(
+    family: str, eta: np.ndarray, label: np.ndarray, n: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Return responses of a family at predictors, some with outliers, ties or a wild scale."""
+    if family == "poisson":
+        return rng.poisson(np.exp(np.clip(eta, -5, 8))).astype(float)
+    if family in ("bernoulli", "binomial"):
+        trials = n if family == "binomial" else 1
+        y = rng.binomial(trials, special.expit(eta)).astype(float)
+        y[:2] = [0, 1]  # never all the same
+        return y
+    y = eta + 10 ** rng.uniform(-2, 1, label.max() + 1)[label] * rng.standard_normal(len(eta))
+    kind = rng.random()
+    if kind < 0.15:
+        y[rng.random(len(y)) < 0.05] *= 1e3
+    elif kind < 0.3:
+        y = np.round(y)  # ties: experts that fit exactly
+    return (y + 10 ** rng.uniform(-2, 3)) * 10 ** rng.uniform(-6, 6)
+
+
+def climbs(
+    number: int, likelihood: bool, restarts: int = 6, max_iter: int = 1000
+) -> tuple[Objective, np.ndarray, Ascent]:
+    """Climb a problem from several splits; return the objective, the starts and the ends."""
+    spec, table = problem(number)
+    design = spec.design(table)
+    objective = Objective(coordinates(spec, design, likelihood=likelihood))
+    split = allocations(spec, design.rows, restarts, np.random.default_rng(number))
+    start = first_points(objective, split)
+    return objective, start, ascend(objective, start, max_iter=max_iter)
+
+
+def faults(objective: Objective, start: np.ndarray, found: Ascent) -> list[str]:
+    """Say what is wrong with climbs; nothing should be."""
+    wrong = []
+    if not np.isfinite(found.theta).all() or not np.isfinite(found.value).all():
+        wrong.append("NaN")
+    falls = np.diff(found.path, axis=0) < -1e-9 * np.abs(found.path[:-1])
+    if falls.any():
+        wrong.append(f"falls {np.argwhere(falls)[0]}")
+    begin = objective.value(start)
+    if np.any(found.value < begin - 1e-9 * np.abs(begin)):
+        wrong.append("below its start")
+    if np.any(
+        np.abs(objective.value(found.theta) - found.value) > 1e-9 * (1 + np.abs(found.value))
+    ):
+        wrong.append("value is not that of the point")
+    at = objective.evaluate(found.theta, Curvature.OBSERVED)
+    for j in np.flatnonzero(found.converged):
+        size = 1 + abs(found.value[j])
+        gradient, matrix = at.gradient[j], at.curvature[j]
+        norm = np.linalg.norm(gradient)
+        # Where the curvature is huge, rounding leaves a gradient that promises nothing.
+        scale = np.sqrt(np.maximum(np.diag(matrix), 1e-300))
+        scaled = matrix / np.multiply.outer(scale, scale)
+        promise = np.linalg.lstsq(scaled, gradient / scale, rcond=1e-10)[0] @ (gradient / scale)
+        if norm > 1e-5 * size and promise > 1e-9 * size:
+            wrong.append(f"climb {j} converged at gradient {norm:.2g}, promise {promise:.2g}")
+        relative, absolute = np.linalg.eigvalsh(scaled), np.linalg.eigvalsh(matrix)
+        if relative[0] < -1e-6 and absolute[0] < -1e-6 - 1e-12 * absolute[-1]:
+            wrong.append(f"climb {j} converged at curvature {absolute[0]:.2g}")
+    return wrong
