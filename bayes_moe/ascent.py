@@ -31,7 +31,7 @@ from bayes_moe.objective import Curvature, Evaluation, Objective
 
 LEAST_SWEEPS = 5
 SMALL_GAIN = 0.1
-"""Rise of the objective in a sweep, in nats, below which Newton's method takes over.
+"""Rise of the objective in a sweep, in nats a thousand rows, below which Newton's takes over.
 
 Where the objective is not concave, it goes on while it gains more than the last sweep did."""
 MOST_SWEEPS = 100
@@ -176,6 +176,7 @@ class _Climb:
         self.kinks = None if np.isnan(kinks).all() else kinks
         self.theta = theta
         self.tol = tol
+        self.small_gain = SMALL_GAIN * max(1.0, objective.y.size / 1000)
         self.value = objective.value(theta)
         self.gradient_norm = np.full(points, np.inf)
         self.iterations = np.zeros(points, dtype=int)
@@ -213,7 +214,7 @@ class _Climb:
         self.gradient_norm[which] = np.linalg.norm(settled.gradient, axis=1)
         gained = self._move(which, step, slope)
         self.sweeps[which] += 1
-        slow = (gained < SMALL_GAIN) | (self.sweeps[which] >= MOST_SWEEPS)
+        slow = (gained < self.small_gain) | (self.sweeps[which] >= MOST_SWEEPS)
         self.try_newton[which] = (slow & (self.sweeps[which] >= self.next_try[which])) | (
             gained <= 0
         )
@@ -234,7 +235,7 @@ class _Climb:
         self.gradient_norm[which] = norm
         size = 1 + np.abs(self.value[which])
         flat = norm <= self.tol * size
-        go = concave | flat | (self.gain[which] < SMALL_GAIN)
+        go = concave | flat | (self.gain[which] < self.small_gain)
         back = which[~go]
         if back.size:
             self.next_try[back] = self.sweeps[back] + SWEEPS_BETWEEN
@@ -341,11 +342,8 @@ def newton_step(found: Evaluation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     Besides, where it is concave, and where, being so, it promises no gain beyond rounding: the
     gradient's norm alone cannot tell, since a large curvature multiplies what rounding leaves.
     """
-    scale = 1 / np.sqrt(np.maximum(np.abs(np.einsum("bii->bi", found.curvature)), 1e-300))
-    scale = np.where(np.isfinite(scale) & (scale < 1e100), scale, 1.0)
-    matrix = found.curvature * scale[:, :, None] * scale[:, None, :]
-    good = np.isfinite(matrix).all(axis=(1, 2))
-    values, vectors = np.linalg.eigh(np.where(good[:, None, None], matrix, 0.0))
+    scale, matrix, good = _scaled(found.curvature)
+    values, vectors = np.linalg.eigh(matrix)
     largest = np.abs(values).max(axis=1, keepdims=True)
     null = np.abs(values) <= NULL * len(values[0]) * largest
     along = np.einsum("bij,bi->bj", vectors, found.gradient * scale)
@@ -423,23 +421,44 @@ def kinked(
             left -= matrix[:, :, j] * move[:, None]
         if np.abs(step - before).max() <= 1e-9 * np.abs(step).max():
             break
-    end = away + step
-    rests = has & (end == 0)
-    side = np.sign(end) * slope
-    target = np.where(rests, -away, gradient - side)
-    system = np.where(rests[:, :, None], np.eye(theta.shape[1]), matrix)
-    exact = np.linalg.solve(system, target[..., None])[..., 0]
-    holds = (~has | rests | ((away + exact) * side > 0)).all(axis=1)
-    return np.where(holds[:, None] & np.isfinite(exact), exact, step)
+    rests = has & (away + step == 0)
+    side = np.sign(away + step)
+    for _ in range(int(has.sum()) + 1):
+        system = np.where(rests[:, :, None], np.eye(theta.shape[1]), matrix)
+        target = np.where(rests, -away, gradient - side * slope)
+        whole = np.linalg.solve(system, target[..., None])[..., 0] - step
+        # Go on until the first coordinate comes to its kink, which then rests.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            share = np.where(has & ~rests, -(away + step) / whole, np.inf)
+        share = np.where((share >= 0) & ((away + step + whole) * side < 0), share, np.inf)
+        first = share.min(axis=1, keepdims=True)
+        moved = np.minimum(first, 1.0) * whole
+        step = np.where(np.isfinite(moved).all(axis=1, keepdims=True), step + moved, step)
+        stops = (share == first) & (first < 1)
+        if not stops.any():
+            break
+        step = np.where(stops, -away, step)
+        rests = rests | stops
+    return step
 
 
 def modulus(matrix: np.ndarray) -> np.ndarray:
     """Return matrices with the absolute values of their eigenvalues, none of them zero."""
-    good = np.isfinite(matrix).all(axis=(1, 2))
-    values, vectors = np.linalg.eigh(np.where(good[:, None, None], matrix, 0.0))
+    scale, scaled, good = _scaled(matrix)
+    values, vectors = np.linalg.eigh(scaled)
     values = np.abs(values) + NULL * np.abs(values).max(axis=1, keepdims=True) + 1e-300
     found: np.ndarray = np.einsum("bij,bj,bkj->bik", vectors, values, vectors)
+    found = found / scale[:, :, None] / scale[:, None, :]
     return np.where(good[:, None, None], found, np.eye(matrix.shape[1]))
+
+
+def _scaled(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Scale matrices to a diagonal of ones (or minus ones); say which are finite, zero others."""
+    scale = 1 / np.sqrt(np.maximum(np.abs(np.einsum("bii->bi", matrix)), 1e-300))
+    scale = np.where(np.isfinite(scale) & (scale < 1e100), scale, 1.0)
+    scaled = matrix * scale[:, :, None] * scale[:, None, :]
+    good = np.isfinite(scaled).all(axis=(1, 2))
+    return scale, np.where(good[:, None, None], scaled, 0.0), good
 
 
 # --- scales ---------------------------------------------------------------------------------

@@ -29,16 +29,14 @@ import numpy as np
 
 from bayes_moe.arrays import NUMERIC
 from bayes_moe.coordinates import Coordinates, Slot
-from bayes_moe.design import Matrix, Rows
+from bayes_moe.design import Rows
 from bayes_moe.families import Derivatives
+from bayes_moe.features import Features, Plan
 from bayes_moe.gates.softmax import log_softmax
 from bayes_moe.likelihood import allocate, log_components
 
 CHUNK_ELEMENTS = 2**18
 """Elements of a chunk's largest array: 2 MiB, for caches."""
-
-LARGEST_CACHE = 2**23
-"""Elements of products of features that are kept between passes (64 MiB)."""
 
 
 class Curvature(Enum):
@@ -65,34 +63,6 @@ class Evaluation:
     own_curvature: np.ndarray
     rows: np.ndarray
     at_floor: np.ndarray
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Pairs of predictors whose features come from the same two tables."""
-
-    tables: tuple[int, int]
-    pairs: slice  # positions among the plan's pairs
-    places: np.ndarray  # (pair, feature, feature) in the flat matrix
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Which pairs of stacked predictors a curvature needs, and where their sums belong.
-
-    Pairs stand by groups. ``runs`` are pairs of one predictor with neighbours, at neighbouring
-    positions: (first, second, positions).
-    """
-
-    first: np.ndarray
-    second: np.ndarray
-    groups: tuple[_Group, ...]
-    runs: tuple[tuple[slice, slice, slice], ...]
-
-    def pair(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Positions of pairs (a, b), a <= b, among the plan's."""
-        order = {pair: k for k, pair in enumerate(zip(self.first, self.second, strict=True))}
-        return np.array([order[pair] for pair in zip(a, b, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -126,14 +96,14 @@ class Objective:
         self.y = self.rows.observed
         self.cores = cores
         self._blocks = coordinates.spec.blocks
-        self._tables, self._table_of = _feature_tables(coordinates, self.rows)
+        self._features = Features.of_slots(coordinates.slots, self.rows)
         heights = [len(s.experts) for s in coordinates.slots]
         tops = np.cumsum([0, *heights])
         self._stack = [np.arange(a, b) for a, b in pairwise(tops)]
         terms = np.repeat([s.terms for s in coordinates.slots], heights)
         self._starts = np.cumsum([0, *terms])
         self._unit = np.repeat(np.repeat([s.unit for s in coordinates.slots], heights), terms)
-        self._kept: dict[tuple[int, int], np.ndarray] = {}
+        self._tables = np.repeat(self._features.of, heights)
 
     # --- what callers ask ---------------------------------------------------------------------
 
@@ -193,8 +163,8 @@ class Objective:
     def predictors(self, theta: np.ndarray) -> Iterator[tuple[Slot, np.ndarray]]:
         """Iterate over slots with their linear predictors (point, expert, obs)."""
         slots = self.coordinates.slots
-        for slot, coef, table in zip(slots, self._coefs(theta), self._table_of, strict=True):
-            yield slot, np.matmul(coef, self._tables[table])
+        for slot, coef, table in zip(slots, self._coefs(theta), self._features.of, strict=True):
+            yield slot, np.matmul(coef, self._features.tables[table])
 
     def eta_size(self, theta: np.ndarray) -> np.ndarray:
         """Root mean square of the linear predictors, less their offsets (point, slot).
@@ -202,16 +172,11 @@ class Objective:
         The largest over the experts of a slot; a location's in internal units.
         """
         found = []
-        for slot, table in zip(self.coordinates.slots, self._table_of, strict=True):
+        for slot, table in zip(self.coordinates.slots, self._features.of, strict=True):
             raw = slot.raw(theta)
-            square = np.einsum("bki,ij,bkj->bk", raw, self._moments[table], raw)
+            square = np.einsum("bki,ij,bkj->bk", raw, self._features.moments[table], raw)
             found.append(np.sqrt(np.maximum(square, 0.0)).max(axis=1))
         return np.stack(found, axis=1)
-
-    @cached_property
-    def _moments(self) -> list[np.ndarray]:
-        """Mean products (term, term) of the features of every table."""
-        return [np.matmul(t, t.T) / t.shape[1] for t in self._tables]
 
     # --- sums over rows -----------------------------------------------------------------------
 
@@ -259,11 +224,6 @@ class Objective:
             found.append(coef)
         return found
 
-    def _features(self, table: int, where: slice) -> np.ndarray:
-        """Features (term, obs) of some rows, or (1, 1) for a constant."""
-        values = self._tables[table]
-        return values if values.shape[1] == 1 else values[:, where]
-
     def _chunk(self, coefs: list[np.ndarray], where: slice) -> _Chunk:
         slots = self.coordinates.slots
         params: tuple[dict[str, np.ndarray], ...] = tuple(
@@ -271,8 +231,8 @@ class Objective:
         )
         above: list[np.ndarray | None] = []
         log_weights = np.zeros((len(coefs[0]), self.coordinates.spec.n_experts, 1))
-        for slot, coef, table in zip(slots, coefs, self._table_of, strict=True):
-            eta = np.matmul(coef, self._features(table, where))
+        for slot, coef, table in zip(slots, coefs, self._features.of, strict=True):
+            eta = np.matmul(coef, self._features.take(table, where))
             above.append(None)
             if slot.block is None:
                 log_weights = log_softmax(eta, NUMERIC)
@@ -317,10 +277,8 @@ class Objective:
         if self.coordinates.gated:
             lead[:, self._stack[0]] -= w
         slopes = [
-            np.matmul(lead[:, rows], self._features(t, chunk.where).T)
-            if self._tables[t].shape[1] > 1
-            else lead[:, rows].sum(axis=-1, keepdims=True)
-            for rows, t in zip(self._stack, self._table_of, strict=True)
+            self._features.sums(lead[:, rows], t, chunk.where)
+            for rows, t in zip(self._stack, self._features.of, strict=True)
         ]
         gradient = np.concatenate([s.reshape(len(r), -1) for s in slopes], axis=1)
         plan = self._plans[curvature]
@@ -328,7 +286,10 @@ class Objective:
             r.sum(axis=-1),
             at_floor,
             gradient,
-            *(self._gram(weights, g, chunk.where) for g in plan.groups),
+            *(
+                self._features.products(weights[:, g.pairs], g.tables, chunk.where)
+                for g in plan.groups
+            ),
         )
 
     def _observed(
@@ -416,7 +377,7 @@ class Objective:
         return found
 
     @cached_property
-    def _plans(self) -> dict[Curvature, _Plan]:
+    def _plans(self) -> dict[Curvature, Plan]:
         height = len(self._starts) - 1
         first, second = [], []
         for slot, rows in zip(self.coordinates.slots, self._stack, strict=True):
@@ -428,59 +389,8 @@ class Objective:
             Curvature.OBSERVED: self._plan(*np.triu_indices(height)),
         }
 
-    def _plan(self, first: np.ndarray, second: np.ndarray) -> _Plan:
-        heights = [len(rows) for rows in self._stack]
-        table = np.repeat(self._table_of, heights)
-        full = len(self._unit)
-        key = table[first] * len(self._tables) + table[second]
-        order = np.argsort(key, kind="stable")
-        first, second, key = first[order], second[order], key[order]
-        groups = []
-        for start, stop in _stretches(key[1:] != key[:-1]):
-            tables = (int(table[first[start]]), int(table[second[start]]))
-            row = self._starts[first[start:stop], None] + np.arange(len(self._tables[tables[0]]))
-            column = self._starts[second[start:stop], None] + np.arange(
-                len(self._tables[tables[1]])
-            )
-            places = row[:, :, None] * full + column[:, None, :]
-            groups.append(_Group(tables, slice(start, stop), places))
-        breaks = (first[1:] != first[:-1]) | (second[1:] != second[:-1] + 1)
-        runs = tuple(
-            (slice(first[a], first[a] + 1), slice(second[a], second[b - 1] + 1), slice(a, b))
-            for a, b in _stretches(breaks)
-        )
-        return _Plan(first, second, tuple(groups), runs)
-
-    def _gram(self, weights: np.ndarray, group: _Group, where: slice) -> np.ndarray:
-        """Sums (point, pair, term, term) of weights times products of features."""
-        a, b = group.tables
-        own = weights[:, group.pairs]
-        shape = (*own.shape[:2], len(self._tables[a]), len(self._tables[b]))
-        if self._tables[a].shape[1] == 1 and self._tables[b].shape[1] == 1:
-            return own.sum(axis=-1).reshape(shape)
-        flat = own.reshape(-1, own.shape[-1])
-        if self._tables[a].shape[1] == 1 or self._tables[b].shape[1] == 1:
-            table = b if self._tables[a].shape[1] == 1 else a
-            return np.matmul(flat, self._features(table, where).T).reshape(shape)
-        sums = np.matmul(flat, self._products(a, b, where).T)
-        if a != b:
-            return sums.reshape(shape)
-        i, j = np.triu_indices(shape[2])
-        square = np.empty((len(flat), *shape[2:]))
-        square[:, i, j] = sums
-        square[:, j, i] = sums
-        return square.reshape(shape)
-
-    def _products(self, a: int, b: int, where: slice) -> np.ndarray:
-        """Products (product, obs) of features; of one table, each unordered pair once."""
-        if (a, b) in self._kept:
-            return self._kept[a, b][:, where]
-        one, other = self._tables[a], self._tables[b]
-        height = len(one) * (len(one) + 1) // 2 if a == b else len(one) * len(other)
-        if height * self.y.size <= LARGEST_CACHE:
-            self._kept[a, b] = _products(one, None if a == b else other)
-            return self._kept[a, b][:, where]
-        return _products(one[:, where], None if a == b else other[:, where])
+    def _plan(self, first: np.ndarray, second: np.ndarray) -> Plan:
+        return Plan.of_pairs(first, second, self._tables, self._starts)
 
     # --- coordinates --------------------------------------------------------------------------
 
@@ -493,55 +403,6 @@ class Objective:
         gate = full[:, :width].reshape(len(full), len(slot.experts), -1)
         free = np.matmul(slot.basis, gate).reshape(len(full), -1, *full.shape[2:])
         return np.concatenate([free, full[:, width:]], axis=1)
-
-
-def _feature_tables(coordinates: Coordinates, rows: Rows) -> tuple[list[np.ndarray], list[int]]:
-    """Distinct tables of features (term, obs), and which of them every slot uses."""
-    tables: list[np.ndarray] = []
-    index: list[int] = []
-    seen: list[tuple[object, int]] = []
-    for slot in coordinates.slots:
-        matrix = None if slot.scaling is None else rows.matrices[slot.stem]
-        same = [k for other, k in seen if _same_features(matrix, other)]
-        if not same:
-            table = (
-                np.ones((1, 1)) if matrix is None else (np.ascontiguousarray(matrix.standardised.T))
-            )
-            tables.append(table)
-            same = [len(tables) - 1]
-            seen.append((matrix, same[0]))
-        index.append(same[0])
-    return tables, index
-
-
-def _same_features(one: object, other: object) -> bool:
-    if not (isinstance(one, Matrix) and isinstance(other, Matrix)):
-        return one is other
-    return (
-        one.terms == other.terms
-        and np.array_equal(one.center, other.center)
-        and np.array_equal(one.scale, other.scale)
-        and np.array_equal(one.values, other.values)
-    )
-
-
-def _products(one: np.ndarray, other: np.ndarray | None) -> np.ndarray:
-    """Products (product, obs) of the rows of two tables, or of the unordered pairs of one."""
-    if other is not None:
-        return (one[:, None] * other[None]).reshape(-1, one.shape[1])
-    height, n = one.shape
-    found = np.empty((height * (height + 1) // 2, n))
-    at = 0
-    for j in range(height):
-        np.multiply(one[j], one[j:], out=found[at : at + height - j])
-        at += height - j
-    return found
-
-
-def _stretches(breaks: np.ndarray) -> list[tuple[int, int]]:
-    """Start and stop of stretches between breaks, which lie between neighbours."""
-    edges = [0, *(np.flatnonzero(breaks) + 1).tolist(), len(breaks) + 1]
-    return list(pairwise(edges))
 
 
 def _add(a: tuple[np.ndarray, ...], b: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:

@@ -50,9 +50,9 @@ def tone_ml(tone, tone_spec):
     "case", CASES, ids=lambda c: f"{c['data']}-{c['formula']}-{c['gate']}-{c['experts']}"
 )
 def test_default_restarts_reach_what_peers_found(case):
-    fit = bm.fit(
-        described(case), table_of(case["data"]), method="em", objective="likelihood", random_seed=1
-    )
+    settings = {"restarts": case["restarts"]} if "restarts" in case else {}
+    spec, table = described(case), table_of(case["data"])
+    fit = bm.fit(spec, table, method="em", objective="likelihood", random_seed=1, **settings)
     figures = bm.information(fit)
     assert figures["log_likelihood"] >= case["loglik"] - 1e-3
     assert figures["converged"] != case.get("no_maximum", False)
