@@ -230,7 +230,7 @@ class _Climb:
         rest = rested(coordinates, theta, found)
         step, concave, settled = newton_step(rest)
         if self.kinks is not None:
-            step = kinked(coordinates, theta, found, modulus(found.curvature))
+            step = kinked(coordinates, theta, found, modulus(rest.curvature))
         norm = np.linalg.norm(rest.gradient, axis=1)
         self.gradient_norm[which] = norm
         size = 1 + np.abs(self.value[which])

@@ -57,7 +57,7 @@ class Optima:
     variables, ``theta`` the coordinates that moved, ``share`` (mode, expert) the experts' share of
     the rows, ``exhausted`` whether a climb used up its iterations, ``log_allocation`` the sum over
     rows of the largest log responsibility. ``running`` (mode,) says by variable whether it runs
-    away; ``restarts`` is the number of climbs.
+    away; ``restarts`` is the number of climbs, ``objective`` what was climbed (None for a graph).
     """
 
     spec: MixtureOfExperts
@@ -77,6 +77,7 @@ class Optima:
     log_allocation: np.ndarray
     restarts: int
     running: dict[str, np.ndarray]
+    objective: Objective | None
 
     @property
     def best(self) -> int:
@@ -138,7 +139,7 @@ def search(
     rows = moving.design.rows
     climb = partial(ascend, max_iter=max_iter, tol=tol, progress=progress)
     if theta is None and allocation is not None:
-        theta = first_points(objective, allocation)
+        theta = first_points(objective, allocation, sweeps=1 if rows.size > SUBSAMPLE else 2)
     if theta is None and rows.size <= SUBSAMPLE:
         theta = _first(objective, restarts, rng)
     if theta is not None:
@@ -176,7 +177,6 @@ def _ends(objective: Objective, found: Ascent, max_iter: int) -> Optima:
         ],
         axis=1,
     )
-    rows = objective.evaluate(theta, Curvature.COMPLETE).at_floor
     return Optima(
         moving.spec,
         moving.design,
@@ -188,14 +188,25 @@ def _ends(objective: Objective, found: Ascent, max_iter: int) -> Optima:
         found.iterations,
         np.ones(len(theta), dtype=int),
         found.converged,
-        found.floored | (rows > ROWS_AT_FLOOR),
+        found.floored | _at_floor(objective, theta),
         found.iterations >= max_iter,
         found.path,
         np.empty((len(theta), 0)),
         np.empty(len(theta)),
         len(theta),
         {slot.variable: found.running[:, j] for j, slot in enumerate(moving.slots)},
+        objective,
     )
+
+
+def _at_floor(objective: Objective, theta: np.ndarray) -> np.ndarray:
+    """Whether the scale parameter of some rows is at its floor (point,)."""
+    scales = [s for s in objective.coordinates.slots if s.role == "scale"]
+    constant = all(s.scaling is None for s in scales)
+    if constant and not any((theta[:, s.where] <= s.floor).any() for s in scales):
+        return np.zeros(len(theta), dtype=bool)
+    low: np.ndarray = objective.evaluate(theta, Curvature.COMPLETE).at_floor > ROWS_AT_FLOOR
+    return low
 
 
 def _own(orders: np.ndarray, experts: tuple[int, ...]) -> np.ndarray:

@@ -15,7 +15,6 @@ from bayes_moe.design import Design
 from bayes_moe.errors import DataError, SpecError, unknown
 from bayes_moe.inference.base import Method, check_whole
 from bayes_moe.modal import point_tree
-from bayes_moe.objective import Objective
 from bayes_moe.optima import RESTARTS, Optima, covariance, search
 from bayes_moe.parameters import checked
 from bayes_moe.progress import progress
@@ -81,8 +80,8 @@ class EM(Method):
         moving = coordinates(spec, design, likelihood=self.objective == "likelihood")
         found = self.climb(moving, random_seed)
         best, errors = found.best, None
-        if not found.singular[best]:
-            spread = covariance(Objective(moving), found.theta[best])
+        if found.objective is not None and not found.singular[best]:
+            spread = covariance(found.objective, found.theta[best])
             errors = None if spread is None else moving.reported_sds(found.theta[best], spread)
         return point_tree(found, self.objective, errors)
 

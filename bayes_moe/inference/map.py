@@ -264,4 +264,5 @@ def _ends(surface: Surface, climbs: list[Climb]) -> Optima:
         np.empty(len(climbs)),
         len(climbs),
         {},
+        None,
     )
