@@ -52,7 +52,7 @@ NULL = 1e-13
 NEUTRAL_SHAPE = 2.0
 """Logarithm of a shape parameter to begin with."""
 DESCENTS = 50
-FLAT = 1e-7
+FLAT = 1e-6
 """Curvature, in nats a squared unit of the coordinates, that is as good as none."""
 
 Progress = Callable[[int, int], None]

@@ -34,9 +34,6 @@ LIKELIHOOD_FLOOR = 1e-3
 POSTERIOR_FLOOR = 1e-8
 """The same under priors, which may let an expert that fits its rows exactly fall far."""
 
-CEILING = 300.0
-"""Largest logarithm of a parameter: what is beyond has no density, and derivatives overflow."""
-
 
 @dataclass(frozen=True)
 class Slot:
@@ -95,11 +92,6 @@ class Slot:
     def unit(self) -> float:
         """Factor from internal coefficients to eta."""
         return 1.0 if self.scaling is None else self.scaling.units.unit
-
-    @property
-    def ceiling(self) -> float:
-        """Largest value of eta."""
-        return CEILING if self.link.name == "log" else np.inf
 
     @property
     def offset(self) -> float:

@@ -28,7 +28,7 @@ from itertools import pairwise
 import numpy as np
 
 from bayes_moe.arrays import NUMERIC
-from bayes_moe.coordinates import Coordinates, Slot
+from bayes_moe.coordinates import Coordinates
 from bayes_moe.design import Rows
 from bayes_moe.families import Derivatives
 from bayes_moe.features import Features, Plan
@@ -37,6 +37,9 @@ from bayes_moe.likelihood import allocate, log_components
 
 CHUNK_ELEMENTS = 2**18
 """Elements of a chunk's largest array: 2 MiB, for caches."""
+
+LARGEST_LOG = 300.0
+"""Largest logarithm of a parameter: beyond it nothing has a density, and derivatives overflow."""
 
 
 class Curvature(Enum):
@@ -151,21 +154,6 @@ class Objective:
             at_floor,
         )
 
-    def row_values(self, theta: np.ndarray) -> np.ndarray:
-        """Return the log density of every row (point, obs)."""
-        return np.concatenate([c.value for c in self._walk(theta)], axis=-1)
-
-    def walk(self, theta: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Iterate over chunks of rows: responsibilities and gate weights (point, expert, obs)."""
-        for chunk in self._walk(theta):
-            yield chunk.r, np.exp(chunk.log_weights)
-
-    def predictors(self, theta: np.ndarray) -> Iterator[tuple[Slot, np.ndarray]]:
-        """Iterate over slots with their linear predictors (point, expert, obs)."""
-        slots = self.coordinates.slots
-        for slot, coef, table in zip(slots, self._coefs(theta), self._features.of, strict=True):
-            yield slot, np.matmul(coef, self._features.tables[table])
-
     def eta_size(self, theta: np.ndarray) -> np.ndarray:
         """Root mean square of the linear predictors, less their offsets (point, slot).
 
@@ -200,12 +188,6 @@ class Objective:
             with ThreadPoolExecutor(self.cores) as pool:
                 return reduce(_add, pool.map(part, places))
         return reduce(_add, map(part, places))
-
-    def _walk(self, theta: np.ndarray) -> Iterator[_Chunk]:
-        coefs = self._coefs(theta)
-        for where in self._places(len(theta), 0):
-            with np.errstate(all="ignore"):
-                yield self._chunk(coefs, where)
 
     def _places(self, points: int, pairs: int) -> Iterator[slice]:
         """Chunks of rows, so that the largest array has about ``CHUNK_ELEMENTS``."""
@@ -242,8 +224,8 @@ class Objective:
                 if not free.all():
                     above[-1] = free
                     eta = np.maximum(eta, slot.floor)
-            if slot.ceiling < np.inf:
-                eta = np.minimum(eta, slot.ceiling)
+            if slot.link.name == "log":
+                eta = np.clip(eta, -LARGEST_LOG, LARGEST_LOG)
             name = self._blocks[slot.block].family.PARAMS[slot.parameter].name
             params[slot.block][name] = slot.link.inverse(eta, NUMERIC)
         joint = log_weights + log_components(self.y[where], self._blocks, params, NUMERIC)

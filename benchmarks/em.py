@@ -8,8 +8,9 @@ from statistics import median
 import numpy as np
 
 import bayes_moe as bm
+from bayes_moe import optima
 from benchmarks import cases
-from benchmarks.against import SUBSAMPLE, WAYS
+from benchmarks.against import WAYS
 from benchmarks.page import Section
 from benchmarks.timing import ROOT, Row, in_turn, process, seconds
 
@@ -79,7 +80,8 @@ def growth(rounds: int) -> Section:
         "The problem of the comparison with flexmix (K = 4, p = 10, 81 parameters): seconds of "
         "the whole `bm.fit` call after a warm-up on 1000 rows, and the peak of resident memory, "
         "each size in a process of its own. Time grows with the rows to the power: "
-        f"{powers}.\n\n{SUBSAMPLE}"
+        f"{powers}. Without a given start, a table of more than {optima.SUBSAMPLE} rows is first "
+        "climbed on that many rows at random."
     )
     return Section(
         "EM: growth with the rows", text, [row for rows in found.values() for row in rows]

@@ -111,6 +111,6 @@ def faults(objective: Objective, start: np.ndarray, found: Ascent) -> list[str]:
         if norm > 1e-5 * size and promise > 1e-9 * size:
             wrong.append(f"climb {j} converged at gradient {norm:.2g}, promise {promise:.2g}")
         relative, absolute = np.linalg.eigvalsh(scaled), np.linalg.eigvalsh(matrix)
-        if relative[0] < -1e-6 and absolute[0] < -1e-6 - 1e-12 * absolute[-1]:
+        if relative[0] < -1e-6 and absolute[0] < -2e-6 - 1e-12 * absolute[-1]:
             wrong.append(f"climb {j} converged at curvature {absolute[0]:.2g}")
     return wrong

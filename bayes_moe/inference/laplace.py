@@ -83,6 +83,11 @@ class Laplace(Method):
                 "positive definite (see method='em'). Give tighter priors, fewer experts, or use "
                 "method='nuts'."
             )
+        if not np.diag(spread).all():
+            raise SpecError(
+                "The posterior has no normal approximation: its mode lies on the kink of a Laplace "
+                "prior. Use method='nuts', or another prior."
+            )
         rng = np.random.default_rng([random_seed, 1])
         size = self.chains * self.draws
         z = rng.standard_normal((size, len(mode)))
