@@ -90,9 +90,10 @@ class Sampler:
     def __call__(self, table, seed, draws, tune):
         """Return the design of the table and the draws of four chains."""
         design = self.spec.design(table)
+        begun = start.starts(self.spec, design, seed)
 
         def initial_point(chain_seed):
-            values = start.point(self.spec, design, np.random.default_rng(chain_seed))
+            _, values = begun.draw(np.random.default_rng(chain_seed))
             return np.concatenate([v.ravel() for v in self.graph.unconstrained(values).values()])
 
         compiled = self.compiled.with_data(y_data=design.response)
