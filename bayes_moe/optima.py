@@ -25,12 +25,12 @@ from bayes_moe.ascent import (
     Ascent,
     Progress,
     ascend,
-    at_rest,
     first_points,
     silent,
 )
 from bayes_moe.coordinates import Coordinates
 from bayes_moe.design import Design, Rows
+from bayes_moe.kinks import at_rest
 from bayes_moe.mixture import chunks, evaluate
 from bayes_moe.objective import Curvature, Objective
 from bayes_moe.spec import MixtureOfExperts

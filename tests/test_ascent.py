@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 
 import bayes_moe as bm
-from bayes_moe.ascent import ascend, first_points, kinked, neutral, newton_step, promised
+from bayes_moe.ascent import ascend, first_points, neutral, newton_step
 from bayes_moe.coordinates import coordinates
+from bayes_moe.kinks import kinked, promised
 from bayes_moe.objective import Curvature, Evaluation, Objective
 from bayes_moe.optima import covariance
 from bayes_moe.splits import WAYS, allocations, sweeps
