@@ -133,13 +133,18 @@ class Surface:
         spread = optima.inverse(self.information(x))
         if spread is None:
             return None
-        errors = {}
-        for name in self.graph.spec.variables:
-            slope = _differences(lambda at, n=name: self.variables(at)[n].ravel(), x)  # type: ignore[misc]
-            variance = np.einsum("ij,jk,ik->i", slope.T, spread, slope.T)
-            shape = self.variables(x)[name].shape
-            errors[name] = np.sqrt(np.maximum(variance, 0.0)).reshape(shape)
-        return errors
+        names = self.graph.spec.variables
+
+        def reported(at: np.ndarray) -> np.ndarray:
+            found = self.variables(at)
+            return np.concatenate([found[name].ravel() for name in names])
+
+        slope = _differences(reported, x)  # (coordinate, value)
+        sds = np.sqrt(np.maximum(np.einsum("ji,jk,ki->i", slope, spread, slope), 0.0))
+        shapes = [self.variables(x)[name].shape for name in names]
+        ends = np.cumsum([int(np.prod(shape, dtype=int)) for shape in shapes])[:-1]
+        parts = zip(names, np.split(sds, ends), shapes, strict=True)
+        return {name: part.reshape(shape) for name, part, shape in parts}
 
     def _split(self, x: np.ndarray) -> list[np.ndarray]:
         parts = []
