@@ -13,6 +13,10 @@ Let the columns of ``Q`` (K, K - 1) be an orthonormal basis of the vectors that 
 ``x = Q c``. Then ``x'x = c'c``, so the density is that of ``K - 1`` independent
 ``Normal(0, sigma)`` coordinates ``c``. The table's row is the density of one such coordinate, not
 of an expert. PyMC's own unconstrained values are coordinates in such a basis.
+
+**Two readers.** The formulas are arithmetic in NumPy's functions alone, and take their normalising
+constants as an argument. So they run on arrays here, and :mod:`bayes_moe.kernels.priors` compiles
+the same functions for numbers.
 """
 
 from __future__ import annotations
@@ -43,8 +47,10 @@ def _normal(x: np.ndarray, mu: Any, sigma: Any) -> Parts:
     return log_p, -z / sigma, -1.0 / sigma / sigma
 
 
-def _student(x: np.ndarray, nu: Any, mu: Any, sigma: Any) -> Parts:
+def _student(x: np.ndarray, nu: Any, mu: Any, width: Any, constant: Any) -> Parts:
     r""":math:`c - \frac{\nu+1}{2} \log(1 + r^2)` with :math:`r = (x - \mu) / (\sigma\sqrt\nu)`.
+
+    ``width`` is :math:`\sigma\sqrt\nu`.
 
     .. math:: \log p' = -\frac{\nu+1}{\sigma\sqrt\nu} \frac{r}{1 + r^2}, \quad
               \log p'' = -\frac{\nu+1}{\sigma^2\nu} \frac{1 - r^2}{(1 + r^2)^2}.
@@ -52,17 +58,10 @@ def _student(x: np.ndarray, nu: Any, mu: Any, sigma: Any) -> Parts:
     All in :math:`q = \min(|r|, 1/|r|)`, whose square cannot overflow:
     :math:`r/(1 + r^2) = \pm q/(1 + q^2)`.
     """
-    width = sigma * np.sqrt(nu)
     r = (x - mu) / width
     large = np.maximum(np.abs(r), 1.0)
     q = np.minimum(np.abs(r), 1.0 / large)
-    log_p = (
-        special.gammaln((nu + 1) / 2)
-        - special.gammaln(nu / 2)
-        - 0.5 * LOG_PI
-        - np.log(width)
-        - (nu + 1) / 2 * (np.log1p(q * q) + 2 * np.log(large))
-    )
+    log_p = constant - (nu + 1) / 2 * (np.log1p(q * q) + 2 * np.log(large))
     slope = -(nu + 1) / width * np.sign(r) * q / (1 + q * q)
     bend = np.where(large > 1, -q * q, 1.0) * (1 - q) * (1 + q) / (1 + q * q) ** 2
     return log_p, slope, -(nu + 1) / width / width * bend
@@ -87,28 +86,22 @@ def _half_normal(x: np.ndarray, sigma: Any) -> Parts:
     return log_p + LOG_2, first, second
 
 
-def _half_student(x: np.ndarray, nu: Any, sigma: Any) -> Parts:
-    """Twice the density of ``StudentT(nu, 0, sigma)``."""
-    log_p, first, second = _student(x, nu, 0.0, sigma)
-    return log_p + LOG_2, first, second
-
-
 def _log_normal(x: np.ndarray, mu: Any, sigma: Any) -> Parts:
     r""":math:`-z^2/2 - \log(\sqrt{2\pi}\sigma) - \log x` with :math:`z=(\log x - \mu)/\sigma`."""
     log_p, first, second = _log_normal_of_log(np.log(x), mu, sigma)
     return log_p, first / x, (second - first) / x / x
 
 
-def _gamma(x: np.ndarray, a: Any, b: Any, s: Any) -> Parts:
+def _gamma(x: np.ndarray, a: Any, b: Any, log_s: Any, constant: Any) -> Parts:
     r"""Stacy's generalised gamma density, as in :func:`_gamma_of_log` with :math:`u = \log x`.
 
     .. math:: \log p' = (a - b w) / x, \quad \log p'' = -(a + b (b - 1) w) / x^2.
     """
     u = np.log(x)
-    w = np.exp(b * (u - np.log(s)))
-    curve = np.asarray(b * (b - 1))
+    w = np.exp(b * (u - log_s))
+    curve = b * (b - 1)
     bend = curve * np.where(curve == 0, 0.0, w)  # w may be infinite
-    return _gamma_of_log(u, a, b, s)[0], (a - b * w) / x, -(a + bend) / x / x
+    return _gamma_of_log(u, a, b, log_s, constant)[0], (a - b * w) / x, -(a + bend) / x / x
 
 
 # --- as functions of the logarithm of the value, without a Jacobian ------------------------------
@@ -120,18 +113,16 @@ def _half_normal_of_log(u: np.ndarray, sigma: Any) -> Parts:
     return 0.5 * (LOG_2 - LOG_PI) - np.log(sigma) - w / 2, -w, -2 * w
 
 
-def _half_student_of_log(u: np.ndarray, nu: Any, sigma: Any) -> Parts:
+def _half_student_of_log(u: np.ndarray, nu: Any, mu: Any, width: Any, constant: Any) -> Parts:
     r""":math:`c - \frac{\nu+1}{2} \log(1 + e^t)` with :math:`t = 2 (u - \log(\sigma\sqrt\nu))`.
 
     With the logistic function :math:`\ell`, the derivatives are :math:`-(\nu+1)\,\ell(t)` and
-    :math:`-2(\nu+1)\,\ell(t)\,\ell(-t)`.
+    :math:`-2(\nu+1)\,\ell(t)\,\ell(-t)`. ``mu`` is 0.
     """
-    log_width = np.log(sigma) + np.log(nu) / 2
-    t = 2 * (u - log_width)
-    constant = LOG_2 + special.gammaln((nu + 1) / 2) - special.gammaln(nu / 2) - 0.5 * LOG_PI
-    log_p = constant - log_width - (nu + 1) / 2 * np.logaddexp(0.0, t)
-    first = -(nu + 1) * special.expit(t)
-    return log_p, first, 2 * first * special.expit(-t)
+    t = 2 * (u - np.log(width))
+    log_p = constant - (nu + 1) / 2 * np.logaddexp(0.0, t)
+    first = -(nu + 1) / (1 + np.exp(-t))
+    return log_p, first, 2 * first / (1 + np.exp(t))
 
 
 def _log_normal_of_log(u: np.ndarray, mu: Any, sigma: Any) -> Parts:
@@ -140,7 +131,7 @@ def _log_normal_of_log(u: np.ndarray, mu: Any, sigma: Any) -> Parts:
     return log_p - u, first - 1.0, second
 
 
-def _gamma_of_log(u: np.ndarray, a: Any, b: Any, s: Any) -> Parts:
+def _gamma_of_log(u: np.ndarray, a: Any, b: Any, log_s: Any, constant: Any) -> Parts:
     r"""Stacy's generalised gamma density.
 
     .. math:: \log|b| - \log s - \log\Gamma((a + 1) / b) + a (u - \log s) - w, \quad
@@ -148,10 +139,23 @@ def _gamma_of_log(u: np.ndarray, a: Any, b: Any, s: Any) -> Parts:
 
     with derivatives :math:`a - b w` and :math:`-b^2 w`.
     """
-    t = u - np.log(s)
+    t = u - log_s
     w = np.exp(b * t)
-    constant = np.log(np.abs(b)) - np.log(s) - special.gammaln((a + 1) / b)
     return constant + a * t - w, a - b * w, -b * b * w
+
+
+# --- arguments of the formulas, normalising constants among them ---------------------------------
+
+
+def _of_student(nu: Any, mu: Any, sigma: Any, times: float = 1.0) -> tuple[Any, ...]:
+    width = sigma * np.sqrt(nu)
+    constant = special.gammaln((nu + 1) / 2) - special.gammaln(nu / 2) - 0.5 * LOG_PI
+    return nu, mu, width, constant - np.log(width) + math.log(times)
+
+
+def _of_gamma(a: Any, b: Any, s: Any) -> tuple[Any, ...]:
+    log_s = np.log(s)
+    return a, b, log_s, np.log(np.abs(b)) - log_s - special.gammaln((a + 1) / b)
 
 
 # --- the table ---------------------------------------------------------------------------------
@@ -174,19 +178,29 @@ class Density:
 
 DENSITIES: dict[str, Density] = {
     "Normal": Density(lambda mu, sigma: (mu, sigma), _normal),
-    "StudentT": Density(lambda nu, mu, sigma: (nu, mu, sigma), _student),
+    "StudentT": Density(_of_student, _student),
     "Laplace": Density(lambda mu, b: (mu, b), _laplace, kink="mu"),
-    "Cauchy": Density(lambda alpha, beta: (1.0, alpha, beta), _student),
+    "Cauchy": Density(lambda alpha, beta: _of_student(1.0, alpha, beta), _student),
     "Logistic": Density(lambda mu, s: (mu, s), _logistic),
     "ZeroSumNormal": Density(lambda sigma: (0.0, sigma), _normal),  # of an orthonormal coordinate
     "LogNormal": Density(lambda mu, sigma: (mu, sigma), _log_normal, _log_normal_of_log),
     "HalfNormal": Density(lambda sigma: (sigma,), _half_normal, _half_normal_of_log),
-    "HalfStudentT": Density(lambda nu, sigma: (nu, sigma), _half_student, _half_student_of_log),
-    "HalfCauchy": Density(lambda beta: (1.0, beta), _half_student, _half_student_of_log),
-    "Exponential": Density(lambda lam: (0.0, 1.0, 1 / lam), _gamma, _gamma_of_log),
-    "Gamma": Density(lambda alpha, beta: (alpha - 1, 1.0, 1 / beta), _gamma, _gamma_of_log),
-    "InverseGamma": Density(lambda alpha, beta: (-alpha - 1, -1.0, beta), _gamma, _gamma_of_log),
-    "Weibull": Density(lambda alpha, beta: (alpha - 1, alpha, beta), _gamma, _gamma_of_log),
+    "HalfStudentT": Density(
+        lambda nu, sigma: _of_student(nu, 0.0, sigma, 2.0), _student, _half_student_of_log
+    ),
+    "HalfCauchy": Density(
+        lambda beta: _of_student(1.0, 0.0, beta, 2.0), _student, _half_student_of_log
+    ),
+    "Exponential": Density(lambda lam: _of_gamma(0.0, 1.0, 1 / lam), _gamma, _gamma_of_log),
+    "Gamma": Density(
+        lambda alpha, beta: _of_gamma(alpha - 1, 1.0, 1 / beta), _gamma, _gamma_of_log
+    ),
+    "InverseGamma": Density(
+        lambda alpha, beta: _of_gamma(-alpha - 1, -1.0, beta), _gamma, _gamma_of_log
+    ),
+    "Weibull": Density(
+        lambda alpha, beta: _of_gamma(alpha - 1, alpha, beta), _gamma, _gamma_of_log
+    ),
 }
 
 
@@ -271,6 +285,12 @@ def log_density_of_log(prior: Prior, u: np.ndarray) -> tuple[np.ndarray, np.ndar
     return _evaluate(formula, prior, np.asarray(u, dtype=float))
 
 
+def formula_arguments(prior: Prior) -> tuple[Any, ...]:
+    """Return the arguments of a prior's formulas after the value; they broadcast as its own."""
+    given = {k: np.asarray(v, dtype=float) for k, v in prior.arguments.items()}
+    return DENSITIES[prior.distribution].arguments(**given)
+
+
 def kink(prior: Prior) -> np.ndarray | None:
     """Where the density has a kink: ``mu`` of a ``Laplace`` prior, of its shape; else ``None``."""
     argument = DENSITIES[prior.distribution].kink
@@ -280,11 +300,11 @@ def kink(prior: Prior) -> np.ndarray | None:
 def _evaluate(
     formula: Callable[..., Parts], prior: Prior, point: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    given = {k: np.asarray(v, dtype=float) for k, v in prior.arguments.items()}
-    if np.broadcast_shapes(point.shape, *(v.shape for v in given.values())) != point.shape:
+    given = formula_arguments(prior)
+    if np.broadcast_shapes(point.shape, *(np.shape(v) for v in given)) != point.shape:
         raise ValueError(f"Values of shape {point.shape} do not fit the arguments of {prior!r}.")
     with np.errstate(over="ignore", under="ignore"):
-        log_p, first, second = formula(point, *DENSITIES[prior.distribution].arguments(**given))
+        log_p, first, second = formula(point, *given)
     return _filled(log_p, point), _filled(first, point), _filled(second, point)
 
 

@@ -107,6 +107,13 @@ class Family(ABC):
         """Log density of ``y``; written once for NumPy and PyTensor."""
 
     @abstractmethod
+    def log_base(self, y: Any, params: Parameters, xp: Arrays) -> Any:
+        """Summand of the log density in which no parameter stands, only what is known of a row.
+
+        Minus infinity where ``y`` is impossible. It is computed once for all points of a sampler.
+        """
+
+    @abstractmethod
     def derivatives(self, y: Any, params: Parameters) -> Derivatives:
         """Derivatives of :meth:`log_density` by the linear predictors of the parameters."""
 

@@ -12,6 +12,8 @@ from bayes_moe.arrays import Arrays
 from bayes_moe.families.base import IDENTITY, LOG, Derivatives, Family, Parameter, Parameters
 from bayes_moe.families.student import Normaliser, log_excess
 
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
 
 class Normal(Family):
     """Normal distribution with mean ``mu`` and standard deviation ``sigma``."""
@@ -20,7 +22,10 @@ class Normal(Family):
 
     def log_density(self, y: Any, params: Parameters, xp: Arrays) -> Any:
         z = (y - params["mu"]) / params["sigma"]
-        return -0.5 * z * z - xp.log(params["sigma"]) - 0.5 * math.log(2 * math.pi)
+        return self.log_base(y, params, xp) - 0.5 * z * z - xp.log(params["sigma"])
+
+    def log_base(self, y: Any, params: Parameters, xp: Arrays) -> Any:
+        return -HALF_LOG_2PI
 
     def derivatives(self, y: Any, params: Parameters) -> Derivatives:
         inverse = 1 / np.asarray(params["sigma"])
@@ -75,10 +80,13 @@ class StudentT(Family):
         gap = xp.where(nu > 1e3, (1 / (6 * nu * nu) - 1) / (4 * nu), gap)
         return (
             gap
-            - 0.5 * math.log(2 * math.pi)
+            + self.log_base(y, params, xp)
             - xp.log(sigma)
             - 0.5 * (nu + 1) * xp.log1p(z * z / nu)
         )
+
+    def log_base(self, y: Any, params: Parameters, xp: Arrays) -> Any:
+        return -HALF_LOG_2PI
 
     def derivatives(self, y: Any, params: Parameters) -> Derivatives:
         nu = np.asarray(params["nu"])

@@ -49,12 +49,23 @@ class Discrete(Family):
         """Where ``y`` has a probability."""
 
     @abstractmethod
-    def log_mass(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        """Log probability of a possible ``y``."""
+    def tilt(self, y: Any, params: Parameters, xp: Arrays) -> Any:
+        """Summand of the log probability in which the predictor stands."""
+
+    @abstractmethod
+    def log_orders(self, y: Any, params: Parameters, xp: Arrays) -> Any:
+        """Summand of the log probability of a possible ``y`` in which no predictor stands."""
 
     def log_density(self, y: Any, params: Parameters, xp: Arrays) -> Any:
         possible = self.possible(y, params, xp)
-        return xp.where(possible, self.log_mass(xp.where(possible, y, 0.0), params, xp), -np.inf)
+        inside = xp.where(possible, y, 0.0)
+        mass = self.tilt(inside, params, xp) + self.log_orders(inside, params, xp)
+        return xp.where(possible, mass, -np.inf)
+
+    def log_base(self, y: Any, params: Parameters, xp: Arrays) -> Any:
+        possible = self.possible(y, params, xp)
+        inside = xp.where(possible, y, 0.0)
+        return xp.where(possible, self.log_orders(inside, params, xp), -np.inf)
 
     @abstractmethod
     def moments(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
@@ -112,9 +123,12 @@ class Poisson(Discrete):
     def possible(self, y: Any, params: Parameters, xp: Arrays) -> Any:
         return _whole(y, xp)
 
-    def log_mass(self, y: Any, params: Parameters, xp: Arrays) -> Any:
+    def tilt(self, y: Any, params: Parameters, xp: Arrays) -> Any:
         eta = params["mu"]
-        return y * eta - xp.exp(eta) - xp.gammaln(y + 1)
+        return y * eta - xp.exp(eta)
+
+    def log_orders(self, y: Any, params: Parameters, xp: Arrays) -> Any:
+        return -xp.gammaln(y + 1)
 
     def dist(self, params: Parameters) -> Any:
         import pymc as pm
@@ -149,17 +163,12 @@ class Successes(Discrete):
     def trials(self, params: Parameters) -> Any:
         """Return the number of trials."""
 
-    @abstractmethod
-    def log_choices(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        """Log number of orders in which the successes may come."""
-
     def possible(self, y: Any, params: Parameters, xp: Arrays) -> Any:
         return _whole(y, xp) & (y <= self.trials(params))
 
-    def log_mass(self, y: Any, params: Parameters, xp: Arrays) -> Any:
+    def tilt(self, y: Any, params: Parameters, xp: Arrays) -> Any:
         eta = params["p"]
-        odds = y * eta - self.trials(params) * xp.softplus(eta)
-        return odds + self.log_choices(y, params, xp)
+        return y * eta - self.trials(params) * xp.softplus(eta)
 
     def guess(self, y: np.ndarray, known: Parameters) -> np.ndarray:
         return np.log((y + HALF_UNIT) / (self.trials(known) - y + HALF_UNIT))
@@ -191,8 +200,8 @@ class Bernoulli(Successes):
     def trials(self, params: Parameters) -> Any:
         return 1.0
 
-    def log_choices(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        return 0.0
+    def log_orders(self, y: Any, params: Parameters, xp: Arrays) -> Any:
+        return 0.0 * y
 
     def dist(self, params: Parameters) -> Any:
         import pymc as pm
@@ -209,7 +218,7 @@ class Binomial(Successes):
     def trials(self, params: Parameters) -> Any:
         return params["trials"]
 
-    def log_choices(self, y: Any, params: Parameters, xp: Arrays) -> Any:
+    def log_orders(self, y: Any, params: Parameters, xp: Arrays) -> Any:
         trials = params["trials"]
         return xp.gammaln(trials + 1) - xp.gammaln(y + 1) - xp.gammaln(trials - y + 1)
 

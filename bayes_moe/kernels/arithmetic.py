@@ -1,0 +1,108 @@
+"""Elementary functions that compile into loops over several rows at once.
+
+The C library's exponential and logarithm take one number a call, and a loop that calls them is not
+vectorised. These are polynomials without branches, exact to 4 units in the last place.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, register_jitable
+
+FUSED = {"contract"}
+"""Products and sums may be fused; nothing else may be reordered."""
+
+LOG2_E = 1 / math.log(2)
+LN2_HIGH = 6.93147180369123816490e-01
+LN2_LOW = 1.90821492927058770002e-10
+ROUNDS = 1.5 * 2.0**52
+"""Added to a number of moderate size, it leaves the nearest whole number in the lowest bits."""
+ROUNDS_BITS = 0x4338000000000000
+SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
+MANTISSA = 0x000FFFFFFFFFFFFF
+SMALLEST, LARGEST = -708.0, 709.0
+"""Beyond these, exponentials are 0 and infinite."""
+
+E3, E4, E5, E6, E7, E8, E9, E10, E11, E12 = (1 / math.factorial(j) for j in range(3, 13))
+
+
+@intrinsic
+def bits(_: Any, x: Any) -> Any:
+    """Bits of a double, as a whole number."""
+
+    def codegen(_: Any, builder: Any, __: Any, given: Any) -> Any:
+        return builder.bitcast(given[0], ir.IntType(64))
+
+    return types.int64(types.float64), codegen
+
+
+@intrinsic
+def from_bits(_: Any, x: Any) -> Any:
+    """Return the double of some bits."""
+
+    def codegen(_: Any, builder: Any, __: Any, given: Any) -> Any:
+        return builder.bitcast(given[0], ir.DoubleType())
+
+    return types.float64(types.int64), codegen
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def exp(x: float) -> float:
+    """``2^k e^r`` with ``|r| < log(2) / 2`` and a Taylor polynomial for ``e^r``."""
+    inside = SMALLEST if x < SMALLEST else x
+    inside = LARGEST if inside > LARGEST else inside
+    shifted = inside * LOG2_E + ROUNDS
+    k = shifted - ROUNDS
+    r = inside - k * LN2_HIGH
+    r = r - k * LN2_LOW
+    r2 = r * r
+    r4 = r2 * r2
+    low = (1.0 + r) + r2 * (0.5 + r * E3)
+    high = (
+        (E4 + r * E5) + r2 * (E6 + r * E7) + r4 * ((E8 + r * E9) + r2 * (E10 + r * E11 + r2 * E12))
+    )
+    value = (low + r4 * high) * from_bits((bits(shifted) + 1023) << 52)
+    value = 0.0 if x < SMALLEST else value
+    return math.inf if x > LARGEST else value
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def log(x: float) -> float:
+    """``k log 2 + 2 artanh((m - 1) / (m + 1))`` with ``x = 2^k m``, ``1/2 < m^2 <= 2``.
+
+    For positive numbers that are not subnormal.
+    """
+    moved = bits(x) - SQRT_HALF_BITS
+    m = from_bits((moved & MANTISSA) + SQRT_HALF_BITS)
+    k = from_bits((moved >> 52) + ROUNDS_BITS) - ROUNDS
+    s = (m - 1.0) / (m + 1.0)
+    z = s * s
+    z2 = z * z
+    z4 = z2 * z2
+    low = (2 / 3 + z * (2 / 5)) + z2 * (2 / 7 + z * (2 / 9))
+    high = (2 / 11 + z * (2 / 13)) + z2 * (2 / 15 + z * (2 / 17)) + z4 * (2 / 19 + z * (2 / 21))
+    return k * LN2_HIGH + (s * (2.0 + z * (low + z4 * high)) + k * LN2_LOW)
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def log1p(x: float) -> float:
+    """``log(1 + x)`` for ``x >= 0``: the rounding of the sum is put right."""
+    whole = 1.0 + x
+    return log(whole) + (x - (whole - 1.0)) / whole
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def softplus(x: float) -> float:
+    """``log(1 + e^x)``."""
+    return (x if x > 0.0 else 0.0) + log1p(exp(-abs(x)))
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def logistic(x: float) -> float:
+    """``1 / (1 + e^-x)``; exact where it is small."""
+    tail = exp(-abs(x))
+    return (1.0 if x > 0.0 else tail) / (1.0 + tail)

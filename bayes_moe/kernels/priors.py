@@ -1,0 +1,50 @@
+"""Prior densities as C functions: the formulas of :mod:`bayes_moe.densities`, as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from numba import float64, int64
+from numba.extending import register_jitable
+
+from bayes_moe.kernels.compiling import VERSION, c_function, doubles
+
+LARGEST = 4
+"""Arguments that a formula may have."""
+
+
+@cache
+def address(formula: Callable[..., Any], arguments: int) -> int:
+    """Address of (values, arguments, count, slopes) -> log density; slopes are added to.
+
+    ``arguments`` holds those of the formula one after another, each (count,).
+    """
+    signature = float64(int64, int64, int64, int64)
+    return int(c_function(signature, _over_values(formula, arguments)).address)
+
+
+def _over_values(formula: Any, arguments: int) -> Callable[[int, int, int, int], float]:
+    version = VERSION
+    one = register_jitable(formula)
+
+    def over_values(values: int, given: int, count: int, slopes: int) -> float:
+        version  # noqa: B018
+        x = doubles(values, count)
+        a = doubles(given, arguments * count)
+        g = doubles(slopes, count)
+        total = 0.0
+        for j in range(count):
+            if arguments == 1:
+                value, slope, _ = one(x[j], a[j])
+            elif arguments == 2:
+                value, slope, _ = one(x[j], a[j], a[count + j])
+            else:
+                c = a[count + j], a[2 * count + j], a[3 * count + j]
+                value, slope, _ = one(x[j], a[j], *c)
+            total += value
+            g[j] += slope
+        return total
+
+    return over_values

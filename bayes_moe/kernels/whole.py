@@ -1,0 +1,43 @@
+"""Pieces of the likelihood of whole arrays (expert, obs), for code written a model at a time.
+
+:mod:`bayes_moe.fused` puts them together for the graph.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from numba.extending import register_jitable
+
+from bayes_moe.kernels.compiling import REORDERED
+from bayes_moe.kernels.mixture import mix
+from bayes_moe.kernels.rows import WIDTH, Kernel, over_rows
+
+__all__ = ["fetch", "mix", "row_function", "store"]
+
+
+@cache
+def row_function(kernel: Kernel) -> Any:
+    """Return the function (scratch, shared, packs) of a kernel, for use in another."""
+    return register_jitable(fastmath=REORDERED)(over_rows(kernel))
+
+
+@register_jitable(fastmath=REORDERED)
+def fetch(to: Any, of: Any, k: int, start: int, number: int, width: int) -> None:
+    """Copy row ``k`` of an array, which has one number a row or one for all, and fill it up."""
+    if of.shape[1] == 1:
+        to[:width] = of[k, 0]
+    else:
+        one = of[k, start : start + number]
+        for i in range(number):
+            to[i] = one[i]
+        to[number:width] = one[number - 1]
+
+
+@register_jitable(fastmath=REORDERED)
+def store(to: Any, k: int, start: int, number: int, of: Any, share: Any) -> None:
+    """Copy numbers, times the responsibilities of expert ``k``, into its row of an array."""
+    one, own = to[k, start : start + number], share[k * WIDTH : k * WIDTH + number]
+    for i in range(number):
+        one[i] = own[i] * of[i]

@@ -1,0 +1,285 @@
+"""The compiled density of a model is the objective's and PyMC's, with its gradient."""
+
+import ctypes
+import gc
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayes_moe as bm
+from bayes_moe import objective, registry
+from bayes_moe.coordinates import coordinates
+from bayes_moe.kernels import linear
+from bayes_moe.native import Native, kernel, supports
+from bayes_moe.objective import Curvature, Objective
+from bayes_moe.priors import DISTRIBUTIONS
+from tests.problems import problem
+from tests.test_objective import CASES as OBJECTIVE_CASES
+from tests.test_objective import plain, points, table
+
+P = bm.Prior
+CASES = OBJECTIVE_CASES | {
+    "one expert, own formulas": plain("studentt", experts=1, sigma="~ x", nu="~ z"),
+    "one parameter with a formula": plain("studentt", sigma="~ x"),
+    "the last with a formula": plain("studentt", nu="~ x"),
+    "a constant feature": plain("normal", experts=3, formula="normal ~ 0 + I(-3 + 0 * x)"),
+    "a constant gate of six": plain("normal", experts=6, gate="~ 1"),
+    "no feature at all": plain("normal", experts=3, gate="~ 1", formula="normal ~ 1"),
+    "a gate without intercept": plain("poisson", experts=3, gate="~ 0 + z"),
+    "one table for all": plain("studentt", experts=3, gate="~ x", sigma="~ x", nu="~ x"),
+    "many terms": plain("normal", experts=5, formula="normal ~ x * z + I(x**2) + I(z**3) + n"),
+    "trials by number": plain("binomial", experts=3, trials=40),
+    "trials by expression": plain("binomial", trials="I(n + 3)"),
+    "families side by side": bm.MixtureOfExperts(
+        bm.gates.Softmax("~ z"),
+        [
+            bm.Expert("binomial ~ x", "binomial", name="few", trials="n"),
+            bm.Expert("binomial ~ 1", "poisson", name="many"),
+            bm.Expert("binomial ~ x", "binomial", name="few", trials="n"),
+            bm.Expert("binomial ~ x + z", "binomial", name="most", trials=60),
+        ],
+    ),
+}
+
+
+def free(spec, design):
+    """Coordinates with the Jacobian and no floor: the density that a sampler sees."""
+    moving = coordinates(spec, design, jacobian=True)
+    return replace(moving, slots=tuple(replace(s, floor=-np.inf) for s in moving.slots))
+
+
+@pytest.fixture(autouse=True)
+def unclipped(monkeypatch):
+    """A sampler's density has no largest parameter; the objective of an optimiser has."""
+    monkeypatch.setattr(objective, "LARGEST_LOG", 1e4)
+
+
+def status(native, theta):
+    """What the C function returns at a point, its value and its gradient."""
+    prototype = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)
+    theta = np.ascontiguousarray(theta, dtype=float)
+    gradient, value = np.full(theta.size, np.nan), np.full(1, np.nan)
+    arrays = (a.ctypes.data for a in (theta, gradient, value, native.table))
+    code = prototype(linear.log_density().address)(theta.size, *arrays)
+    return code, value[0], gradient
+
+
+def same(moving, theta):
+    """Hold the compiled density to the objective at points (point, coordinate)."""
+    native = Native.of(moving)
+    assert native.size == moving.size == theta.shape[1]
+    with np.errstate(all="ignore"):
+        expected = Objective(moving).evaluate(theta, Curvature.COMPLETE)
+    for point, value, gradient in zip(theta, expected.value, expected.gradient, strict=True):
+        code, *found = status(native, point)
+        finite = np.isfinite(value) and np.isfinite(gradient).all()
+        assert code == (0 if finite else linear.INVALID)
+        np.testing.assert_array_equal(native(point)[0], found[0])
+        np.testing.assert_array_equal(native(point)[1], found[1])
+        if finite:
+            assert found[0] == pytest.approx(value, rel=1e-9, abs=1e-9)
+            np.testing.assert_allclose(found[1], gradient, rtol=1e-9, atol=1e-9)
+
+
+def scattered(size, seed=0, scales=(0.1, 1.0, 5.0, 30.0)):
+    draws = np.random.default_rng(seed).standard_normal((len(scales), size))
+    return draws * np.array(scales)[:, None]
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_it_is_the_objective(name):
+    moving = free(CASES[name], CASES[name].design(table()))
+    same(moving, points(moving))
+    same(moving, scattered(moving.size))
+
+
+@pytest.mark.parametrize("first", range(0, 100, 20))
+def test_it_is_the_objective_of_random_problems(first):
+    for number in range(first, first + 20):
+        spec, data = problem(number)
+        moving = free(spec, spec.design(data))
+        same(moving, scattered(moving.size, number))
+
+
+def long_table(rows):
+    rng = np.random.default_rng(rows)
+    x, z = rng.normal(2, 3, rows), rng.uniform(-1, 1, rows)
+    n = rng.integers(2, 30, rows)
+    return pd.DataFrame(
+        {
+            "x": x,
+            "z": z,
+            "n": n,
+            "normal": 3 + x + rng.normal(0, 2, rows),
+            "binomial": np.minimum(np.arange(rows) % 7, n),
+        }
+    )
+
+
+KINDS = [
+    bm.Expert("normal ~ x", name="line", sigma="~ z"),
+    bm.Expert("normal ~ z", "studentt", name="curve"),
+]
+LONG = {
+    "one": plain("normal", experts=1),
+    "three": plain("normal", experts=3, sigma="~ z"),
+    "trials": plain("binomial", trials="n"),
+    "two kinds": bm.MixtureOfExperts(bm.gates.Softmax("~ 1"), [*KINDS, KINDS[0]]),
+}
+
+
+@pytest.mark.parametrize("name", list(LONG))
+@pytest.mark.parametrize("rows", [3, 4, 15, 16, 17, 31, 33, 255, 256, 257, 511, 513, 1000])
+def test_it_is_the_objective_for_any_number_of_rows(name, rows):
+    moving = free(LONG[name], LONG[name].design(long_table(rows)))
+    same(moving, scattered(moving.size, rows))
+
+
+@pytest.mark.parametrize("rows", [17, 300])
+def test_rows_add_up(rows):
+    """A table twice over has twice the likelihood, wherever its chunks begin and end."""
+    spec, data = LONG["three"], long_table(rows)
+    once, twice = (free(spec, spec.design(pd.concat([data] * k))) for k in (1, 2))
+    theta = scattered(once.size, scales=(0.5,))
+    value, gradient = Native.of(once)(theta[0])
+    both, slope = Native.of(twice)(theta[0])
+    prior, first, _ = (part[0] for part in once.log_prior(theta))
+    # The response's sd, and with it every default prior, is the same for both.
+    assert both - prior == pytest.approx(2 * (value - prior), rel=1e-10)
+    np.testing.assert_allclose(slope - first, 2 * (gradient - first), rtol=1e-9, atol=1e-9)
+
+
+REAL = [n for n, kind in DISTRIBUTIONS.items() if kind.support == "real"]
+POSITIVE = [n for n, kind in DISTRIBUTIONS.items() if kind.support == "positive"]
+
+
+def prior(name, terms=None):
+    """A prior with arguments by number, or one a term."""
+    arguments = {k: 1.0 + 0.5 * j for j, k in enumerate(DISTRIBUTIONS[name].arguments)}
+    if terms is not None:
+        arguments = {k: [v * (1 + 0.3 * t) for t in range(terms)] for k, v in arguments.items()}
+    return P(name, **arguments)
+
+
+@pytest.mark.parametrize("name", [*REAL, "ZeroSumNormal"])
+def test_priors_of_coefficients(name):
+    priors = {"gate_coef": prior(name, 2)}
+    if name in REAL:
+        priors |= {"mu_coef": prior(name, 2), "sigma_coef": prior(name)}
+    spec = plain("normal", experts=3, sigma="~ z", priors=priors)
+    moving = free(spec, spec.design(table()))
+    same(moving, scattered(moving.size))
+
+
+@pytest.mark.parametrize("name", POSITIVE)
+def test_priors_of_constants(name):
+    spec = plain("studentt", experts=2, priors={"sigma": prior(name), "nu": prior(name)})
+    moving = free(spec, spec.design(table()))
+    same(moving, scattered(moving.size, scales=(0.1, 1.0, 5.0)))
+
+
+ON_GRAPH = [
+    "normal-1",
+    "studentt-2",
+    "poisson-4",
+    "binomial-2",
+    "bernoulli-2",
+    "all formulas",
+    "two kinds",
+    "heavy priors",
+    "normal gate prior",
+    "trials by number",
+]
+
+
+@pytest.mark.parametrize("name", ON_GRAPH)
+def test_it_is_pymc_s(name):
+    spec = CASES[name]
+    design = spec.design(table())
+    graph = bm.build(spec, design)
+    logp = graph.model.compile_logp(mode="FAST_COMPILE")
+    moving = coordinates(spec, design, jacobian=True)
+    native, theta = Native.of(moving), points(moving)
+    values = moving.variables(theta)
+    for j, point in enumerate(theta):
+        at = graph.unconstrained({n: v[j] for n, v in values.items()})
+        assert native(point)[0] == pytest.approx(float(logp(at)), rel=1e-8)
+
+
+@pytest.mark.parametrize("name", ["two kinds", "all formulas", "binomial-4"])
+def test_the_gradient_is_that_of_differences(name):
+    moving = free(CASES[name], CASES[name].design(table()))
+    native, theta = Native.of(moving), points(moving, 1)[0]
+    step, gradient = 1e-4, native(theta)[1]
+    for c, e in enumerate(np.eye(moving.size) * step):
+        near = native(theta + e)[0] - native(theta - e)[0]
+        far = native(theta + 2 * e)[0] - native(theta - 2 * e)[0]
+        slope = (8 * near - far) / (12 * step)
+        assert gradient[c] == pytest.approx(slope, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("family", list(registry.TABLE["family"]))
+def test_where_it_is_not_finite_it_says_so(family):
+    moving = free(*of(CASES[f"{family}-2"]))
+    native = Native.of(moving)
+    assert status(native, np.zeros(moving.size))[0] == 0
+    for bad in (np.nan, np.inf, -np.inf, 1e200, -1e200):
+        theta = np.zeros(moving.size)
+        theta[-1] = bad
+        assert status(native, theta)[0] == linear.INVALID
+        assert status(native, np.full(moving.size, bad))[0] == linear.INVALID
+    assert status(native, np.zeros(moving.size))[0] == 0  # nothing is left behind
+
+
+def of(spec):
+    return spec, spec.design(table())
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+def test_a_point_of_another_size_is_refused(more):
+    moving = free(*of(CASES["normal-2"]))
+    code, value, gradient = status(Native.of(moving), np.zeros(moving.size + more))
+    assert code == -1
+    assert np.isnan(value)
+    assert np.isnan(gradient).all()
+
+
+def test_points_of_any_layout_are_taken():
+    moving = free(*of(CASES["normal-2"]))
+    native = Native.of(moving)
+    wide = np.random.default_rng(0).standard_normal((moving.size, 3))
+    np.testing.assert_array_equal(native(wide[:, 1])[1], native(wide[:, 1].copy())[1])
+    assert native(np.zeros(moving.size, dtype=int))[0] == native(np.zeros(moving.size))[0]
+
+
+def test_the_data_live_as_long_as_the_density():
+    native = Native.of(free(*of(CASES["two kinds"])))
+    theta = scattered(native.size, scales=(0.5,))[0]
+    value, gradient = native(theta)
+    gc.collect()
+    filled = [np.full(k, np.nan) for k in range(8, 2000, 8)]
+    again, other = native(theta)
+    assert len(filled) > 0
+    assert again == value
+    np.testing.assert_array_equal(other, gradient)
+
+
+def test_threads_do_not_meet():
+    moving = free(*of(CASES["all formulas"]))
+    native, theta = Native.of(moving), scattered(moving.size, scales=[0.5] * 200)
+    alone = [native(point) for point in theta]
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(lambda _: [native(point) for point in theta], range(4)):
+            for (value, gradient), (its, other) in zip(alone, found, strict=True):
+                assert value == its
+                np.testing.assert_array_equal(gradient, other)
+
+
+def test_all_families_are_supported():
+    for name in registry.TABLE["family"]:
+        assert kernel(name) is not None
+    assert supports(CASES["families side by side"])
+    assert kernel("no such family") is None
