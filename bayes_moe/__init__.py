@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bayes_moe.fitting import Fit as Fit
     from bayes_moe.fitting import fit as fit
     from bayes_moe.fitting import load as load
+    from bayes_moe.fitting import refit as refit
     from bayes_moe.fitting import relabel as relabel
     from bayes_moe.fitting import save as save
     from bayes_moe.graph import Graph as Graph
@@ -51,7 +52,7 @@ FACE: dict[str, tuple[str, ...]] = {
     "experts": ("Expert",),
     "priors": ("Prior",),
     "graph": ("Graph", "build"),
-    "fitting": ("Fit", "fit", "load", "relabel", "save"),
+    "fitting": ("Fit", "fit", "load", "refit", "relabel", "save"),
     "simulation": ("simulate",),
     "predictive": ("Predictive", "log_density", "predict", "responsibilities"),
     "estimates": ("information", "modes"),

@@ -82,3 +82,35 @@ def symbolic() -> Arrays:
         matmul=pt.matmul,
         concatenate=pt.concatenate,
     )
+
+
+def along_rows(x: Any, y: Any) -> Any:
+    """Spread one symbolic number an expert (expert, 1) over the rows of ``y``: (expert, obs)."""
+    import pytensor.tensor as pt
+
+    return x + pt.zeros_like(y)[None, :] if x.type.shape[1] == 1 else x
+
+
+REPLACEABLE = "bayes_moe_replaceable"
+"""Attribute of a PyMC model whose numbers can be replaced after compiling."""
+
+
+def held(name: str, value: Any) -> Any:
+    """Numbers of the current PyMC model that depend on the data.
+
+    Compiled functions hold constants, and serve one data set. In a model that is to be compiled
+    once for many the numbers are shared variables, which can be replaced; elsewhere they are
+    constants, since PyMC takes shared variables for data that the user may have changed.
+    """
+    import pymc as pm
+    import pytensor
+
+    number = np.asarray(value, dtype=float)
+    if not getattr(pm.modelcontext(None), REPLACEABLE, False):
+        return number
+    return pytensor.shared(number, name=name, shape=number.shape)
+
+
+def log_softmax(logits: Any, xp: Arrays) -> Any:
+    """Log weights (..., expert, obs) of a gate's logits (..., expert, obs)."""
+    return logits - xp.logsumexp(logits, axis=-2, keepdims=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from importlib.util import find_spec
 
 __all__ = ["ConvergenceWarning", "DataError", "FitFileError", "MissingRowsWarning", "SpecError"]
 
@@ -42,3 +43,9 @@ def unknown(kind: str, name: object, valid: Iterable[str]) -> str:
     names = sorted(str(v) for v in valid)
     listed = ", ".join(repr(n) for n in names[:20]) + (", ..." if len(names) > 20 else "")
     return f"Unknown {kind} {name!r}.{nearest(name, names)} Valid: {listed or '(none)'}."
+
+
+def need(package: str, extra: str) -> None:
+    """Raise :class:`ImportError`, with the line that installs it, if a package is not here."""
+    if find_spec(package) is None:
+        raise ImportError(f"This needs {package}: pip install 'bayes_moe[{extra}]'.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from dataclasses import dataclass, replace
@@ -140,20 +141,84 @@ def fit(
         chosen, method = method, type(method).__name__.lower()
     else:
         chosen = registry.resolve("method", method).from_settings(settings)
-    design = spec.design(data, missing)
     relabelling.check_method(relabel)
+    return _fit(
+        spec, spec.design(data, missing), chosen, method, random_seed, relabel, log_likelihood
+    )
+
+
+def refit(
+    fit: Fit,
+    data: Any,
+    *,
+    random_seed: int | None = None,
+    missing: str = "raise",
+    **changes: Any,
+) -> Fit:
+    """Fit the same model to other data, by the same method with the same settings.
+
+    Nothing is compiled again: a model of the same structure is sampled at once.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit; it is not changed.
+    data : table
+        Other data with the same columns.
+    random_seed : int, optional
+        The same seed gives the same draws.
+    missing : {"raise", "drop"}
+        What to do with rows that have missing values in a used column.
+    **changes
+        Settings that shall be others than the fit's, such as ``draws=500``. A ``start`` that the
+        fit was given belongs to its data, and is not repeated.
+
+    Returns
+    -------
+    Fit
+        Default priors are scaled to the new data, and categories are those of the new data, as in
+        a first fit.
+
+    Raises
+    ------
+    DataError, SpecError
+        As :func:`fit` does.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the draws are not to be trusted yet.
+    """
+    name, stored = fit.idata.attrs["method"], fit.idata.attrs.get("settings", "{}")
+    chosen = registry.resolve("method", name).from_settings(json.loads(stored) | changes)
+    labels = fit.idata.children.get(names.RELABELLING)
+    relabel = "responsibilities" if labels is None else labels.attrs["method"]
+    kept = names.LOG_LIKELIHOOD in fit.idata.children
+    design = fit.spec.design(data, missing)
+    return _fit(fit.spec, design, chosen, name, random_seed, relabel, None if kept else False)
+
+
+def _fit(
+    spec: MixtureOfExperts,
+    design: Design,
+    method: Method,
+    name: str,
+    random_seed: int | None,
+    relabel: str,
+    log_likelihood: bool | None,
+) -> Fit:
     seed = seeds.resolve(random_seed)
-    tree = chosen.run(spec, design, seed)
+    tree = method.run(spec, design, seed)
     tree.attrs["random_seed"] = seed
-    tree.attrs["method"] = method
+    tree.attrs["method"] = name
+    tree.attrs["settings"] = json.dumps(method.settings)
     tree = results.standard_tree(tree, spec, design, log_likelihood=log_likelihood)
     if names.FIT not in tree.children:  # what lies about one mode has its labels
         tree = relabelling.align(tree, spec, design, relabel)
-    fitted = Fit(spec, design, tree)
     problems = convergence.check(tree, spec, design).problems
     if problems:
-        warnings.warn("\n".join(problems), ConvergenceWarning, stacklevel=2)
-    return fitted
+        warnings.warn("\n".join(problems), ConvergenceWarning, stacklevel=3)
+    return Fit(spec, design, tree)
 
 
 def relabel(fit: Fit, method: str = "responsibilities") -> Fit:

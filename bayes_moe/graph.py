@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from threading import Lock
@@ -11,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from bayes_moe import names
-from bayes_moe.arrays import symbolic
+from bayes_moe.arrays import REPLACEABLE, log_softmax, symbolic
 from bayes_moe.design import Design
-from bayes_moe.likelihood import log_components, observed_mixture
+from bayes_moe.errors import SpecError, unknown
+from bayes_moe.likelihood import log_components
 from bayes_moe.priors import Prior
+from bayes_moe.response import LIKELIHOODS, observed_mixture
 from bayes_moe.spec import MixtureOfExperts
 
 _ONE_AT_A_TIME = Lock()
@@ -83,6 +86,34 @@ class Graph:
             for rv, x in zip(model.free_RVs, found, strict=True)
         }
 
+    @property
+    def structure(self) -> str:
+        """What decides the compiled functions: everything but numbers.
+
+        Graphs of the same structure differ in :meth:`data` alone.
+        """
+        description = self.spec.to_dict()
+        description["priors"] = {name: prior.distribution for name, prior in self.priors.items()}
+        terms = {stem: len(m.terms) for stem, m in self.design.rows.matrices.items()}
+        return json.dumps([description, terms], sort_keys=True)
+
+    def data(self, wanted: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return the values of the shared variables with some names."""
+        from pytensor.compile.sharedvalue import SharedVariable
+        from pytensor.graph.traversal import ancestors
+
+        model = self.model
+        found = {
+            v.name: v
+            for v in ancestors([*model.basic_RVs, *model.deterministics, *model.data_vars])
+            if isinstance(v, SharedVariable)
+        }
+        return {name: found[name].get_value() for name in wanted}
+
+    def flat(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the point at reported values as one vector, in the order of the free variables."""
+        return np.concatenate([v.ravel() for v in self.unconstrained(values).values()])
+
     @cached_property
     def _transform(self) -> Any:
         """Compiled map from free variables to their unconstrained values; compiles in no time."""
@@ -101,7 +132,9 @@ class Graph:
         return pytensor.function(inputs, outputs, mode=mode, on_unused_input="ignore")
 
 
-def build(spec: MixtureOfExperts, data: Any, *, missing: str = "raise") -> Graph:
+def build(
+    spec: MixtureOfExperts, data: Any, *, missing: str = "raise", likelihood: str = "fused"
+) -> Graph:
     """Build the generative model of a description on data.
 
     Parameters
@@ -112,6 +145,9 @@ def build(spec: MixtureOfExperts, data: Any, *, missing: str = "raise") -> Graph
         pandas, polars, a dict of arrays, or a design already made.
     missing : {"raise", "drop"}
         What to do with rows that have missing values.
+    likelihood : {"fused", "symbolic"}
+        ``"fused"`` computes the response's log density and its derivatives in one compiled pass
+        over the rows, and has no second derivatives; ``"symbolic"`` states its formulas.
 
     Returns
     -------
@@ -124,18 +160,28 @@ def build(spec: MixtureOfExperts, data: Any, *, missing: str = "raise") -> Graph
     DataError, SpecError
         See :meth:`bayes_moe.MixtureOfExperts.design`.
     """
+    if likelihood not in LIKELIHOODS:
+        raise SpecError(unknown("likelihood", likelihood, LIKELIHOODS))
+    design = data if isinstance(data, Design) else spec.design(data, missing)
+    return build_design(spec, design, likelihood)
+
+
+def build_design(
+    spec: MixtureOfExperts, design: Design, likelihood: str, *, replaceable: bool = False
+) -> Graph:
+    """Build the model of a design; with ``replaceable``, all its numbers are shared variables."""
     import pymc as pm
 
-    design = data if isinstance(data, Design) else spec.design(data, missing)
     priors = spec.resolve_priors(design)
     matrices, response = design.rows.matrices, design.response
     with pm.Model(coords=coords(spec, design)) as model:
-        log_weights = spec.gate.build(spec.n_experts, matrices, response, priors)
+        setattr(model, REPLACEABLE, replaceable)
+        logits = spec.gate.build(spec.n_experts, matrices, response, priors)
         params = [block.build(matrices, response, priors) for block in spec.blocks]
         observed = pm.Data(f"{names.RESPONSE}_data", response, dims=names.OBS)
-        observed_mixture(spec.blocks, log_weights, params, observed)
+        observed_mixture(spec.blocks, logits, params, observed, likelihood)
     log_densities = log_components(observed, spec.blocks, params, symbolic())
-    return Graph(spec, design, priors, model, log_weights, log_densities)
+    return Graph(spec, design, priors, model, log_softmax(logits, symbolic()), log_densities)
 
 
 def coords(spec: MixtureOfExperts, design: Design) -> dict[str, Any]:

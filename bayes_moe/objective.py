@@ -27,12 +27,11 @@ from itertools import pairwise
 
 import numpy as np
 
-from bayes_moe.arrays import NUMERIC
+from bayes_moe.arrays import NUMERIC, log_softmax
 from bayes_moe.coordinates import Coordinates
 from bayes_moe.design import Rows
 from bayes_moe.families import Derivatives
 from bayes_moe.features import Features, Plan
-from bayes_moe.gates.softmax import log_softmax
 from bayes_moe.likelihood import allocate, log_components
 
 CHUNK_ELEMENTS = 2**18

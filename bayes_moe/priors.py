@@ -36,6 +36,7 @@ from typing import Any
 
 import numpy as np
 
+from bayes_moe.arrays import held
 from bayes_moe.errors import SpecError, unknown
 from bayes_moe.record import Record
 
@@ -159,7 +160,7 @@ class Prior(Record):
         import pymc as pm
 
         arguments = {
-            k: np.asarray(v, dtype=float)[:, None] if column else np.asarray(v, dtype=float)
+            k: held(f"{name}_{k}", np.asarray(v)[:, None] if column else v)
             for k, v in self.arguments.items()
         }
         return getattr(pm, self.distribution)(name, dims=dims, **arguments)

@@ -20,6 +20,13 @@ TABLE: dict[str, dict[str, str]] = {
         "bernoulli": "bayes_moe.families.discrete:Bernoulli",
         "binomial": "bayes_moe.families.discrete:Binomial",
     },
+    "kernel": {
+        "normal": "bayes_moe.kernels.continuous:normal",
+        "studentt": "bayes_moe.kernels.continuous:studentt",
+        "poisson": "bayes_moe.kernels.discrete:poisson",
+        "bernoulli": "bayes_moe.kernels.discrete:bernoulli",
+        "binomial": "bayes_moe.kernels.discrete:binomial",
+    },
     "predictor": {
         "linear": "bayes_moe.predictors.linear:Linear",
     },

@@ -14,7 +14,7 @@ import xarray as xr
 from scipy import stats
 
 import bayes_moe as bm
-from bayes_moe.inference import nuts
+from bayes_moe.engines import graphs
 from bayes_moe.results import rectangular
 
 REFERENCE = Path(__file__).parent / "data" / "tone_posterior.json"
@@ -144,14 +144,14 @@ def press_ctrl_c_in_nutpie(monkeypatch):
 
 
 def press_ctrl_c_in_pymc(monkeypatch):
-    watch = nuts.StopAllChains.__call__
+    watch = graphs.StopAllChains.__call__
 
     def watch_and_press(self, trace, draw):
         watch(self, trace, draw)
         if self.made == {0: 200}:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(nuts.StopAllChains, "__call__", watch_and_press)
+    monkeypatch.setattr(graphs.StopAllChains, "__call__", watch_and_press)
 
 
 @pytest.mark.parametrize(

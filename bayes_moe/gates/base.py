@@ -37,7 +37,10 @@ class Gate(ABC):
         response: np.ndarray,
         priors: Mapping[str, Prior],
     ) -> Any:
-        """Create the random variables in the current model; return log weights (expert, obs)."""
+        """Create the random variables in the current model; return logits (expert, obs).
+
+        Logits are log weights up to a summand of the row.
+        """
 
     @abstractmethod
     def evaluate(

@@ -13,17 +13,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bayes_moe import names
-from bayes_moe.arrays import NUMERIC, Arrays
-from bayes_moe.arrays import symbolic as symbolic_arrays
+from bayes_moe.arrays import NUMERIC, log_softmax
 from bayes_moe.design import Matrix
 from bayes_moe.gates.base import Gate
 from bayes_moe.predictors import Linear, Predictor
 from bayes_moe.priors import Prior
-
-
-def log_softmax(eta: Any, xp: Arrays) -> Any:
-    """Log weights (..., expert, obs) of gate predictors (..., expert, obs)."""
-    return eta - xp.logsumexp(eta, axis=-2, keepdims=True)
 
 
 @dataclass(frozen=True)
@@ -65,8 +59,8 @@ class Softmax(Gate):
         if experts == 1:
             import pytensor.tensor as pt
 
-            return pt.zeros((1, len(matrix.values)))
-        eta = self.predictors[names.GATE].build(
+            return pt.zeros((1, 1))
+        return self.predictors[names.GATE].build(
             names.GATE,
             names.GATE,
             matrix,
@@ -74,7 +68,6 @@ class Softmax(Gate):
             priors[names.coef(names.GATE)],
             names.EXPERT,
         )
-        return log_softmax(eta, symbolic_arrays())
 
     def evaluate(
         self, experts: int, draws: Mapping[str, np.ndarray], matrices: Mapping[str, Matrix]

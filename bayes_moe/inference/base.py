@@ -28,6 +28,12 @@ class Method(ABC):
                 raise SpecError(unknown(f"setting of {cls.__name__}", name, valid))
         return cls(**settings)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings by name, but a ``start``, which belongs to the data."""
+        mine = fields(self)  # type: ignore[arg-type]
+        return {f.name: getattr(self, f.name) for f in mine if f.name != "start"}
+
     @abstractmethod
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         """Return groups ``posterior`` and ``sample_stats``, and others of the method's own."""

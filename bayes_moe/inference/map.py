@@ -64,7 +64,7 @@ class MAP(Method):
         check_whole("max_iter", self.max_iter, 1)
 
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
-        graph = build(spec, design)
+        graph = build(spec, design, likelihood="symbolic")
         surface = Surface(graph)
         with progress("MAP", shown=self.progressbar) as tell:
             climbs = []

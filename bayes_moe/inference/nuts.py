@@ -1,28 +1,34 @@
-"""No-U-Turn sampling: nutpie by default, PyMC's own sampler by argument."""
+"""No-U-Turn sampling: nutpie by default, other samplers by argument."""
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from os import cpu_count
-from sys import stderr
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bayes_moe import names, start
 from bayes_moe.design import Design
-from bayes_moe.errors import SpecError, unknown
-from bayes_moe.graph import Graph, build
+from bayes_moe.engines.base import Engine, Task
+from bayes_moe.errors import SpecError, need, unknown
 from bayes_moe.inference.base import Method, check_whole
 from bayes_moe.modal import modes_dataset
+from bayes_moe.response import LIKELIHOODS
 from bayes_moe.results import rectangular
 from bayes_moe.spec import MixtureOfExperts
 
 if TYPE_CHECKING:
     import xarray as xr
 
-SAMPLERS = ("nutpie", "pymc")
+BACKENDS = {
+    "nutpie": ("numba", "jax"),
+    "pymc": ("numba",),
+    "numpyro": ("jax",),
+    "blackjax": ("jax",),
+}
+"""What may compile the log density for each sampler; the first is the default."""
+ADAPTATIONS = ("diag", "low_rank")
 LEAST = {"draws": 1, "tune": 10, "chains": 1, "cores": 1}
 """Least settings; without any tuning, no step size is known."""
 
@@ -39,10 +45,25 @@ class NUTS(Method):
         Chains run at the same time; by default as many as there are processors.
     target_accept : float
         Target acceptance statistic; nearer to 1 means smaller steps.
-    nuts_sampler : {"nutpie", "pymc"}
-        Which implementation samples.
+    adaptation : {"diag", "low_rank"}
+        Mass matrix that nutpie adapts: diagonal, or diagonal with a correction for the strongest
+        correlations. Other samplers adapt a diagonal one.
+    nuts_sampler : {"nutpie", "pymc", "numpyro", "blackjax"}
+        Which implementation samples. The last two need JAX: ``pip install bayes_moe[jax]``.
+    backend : {"numba", "jax"}, optional
+        What compiles the log density; the default is the sampler's own (numba for nutpie).
+        JAX runs on a GPU if it sees one.
+    likelihood : {"fused", "symbolic"}
+        ``"fused"`` computes the mixture and its derivatives in one compiled pass over the rows;
+        ``"symbolic"`` leaves them to PyTensor. The density is the same.
     progressbar : bool
         Whether to show progress.
+
+    Notes
+    -----
+    With nutpie, numba and the fused likelihood, a model whose families all have a kernel is
+    sampled without a PyMC graph, and nothing is compiled but the kernels, once a machine. Every
+    other choice builds the graph of :func:`bayes_moe.build` and compiles it.
 
     References
     ----------
@@ -55,12 +76,26 @@ class NUTS(Method):
     chains: int = 4
     cores: int | None = None
     target_accept: float = 0.9
+    adaptation: str = "diag"
     nuts_sampler: str = "nutpie"
+    backend: str | None = None
+    likelihood: str = "fused"
     progressbar: bool = True
 
     def __post_init__(self) -> None:
-        if self.nuts_sampler not in SAMPLERS:
-            raise SpecError(unknown("nuts_sampler", self.nuts_sampler, SAMPLERS))
+        if self.nuts_sampler not in BACKENDS:
+            raise SpecError(unknown("nuts_sampler", self.nuts_sampler, BACKENDS))
+        known = BACKENDS[self.nuts_sampler]
+        if self.backend is not None and self.backend not in known:
+            raise SpecError(
+                f"{self.nuts_sampler!r} samples with backend {' or '.join(map(repr, known))}; "
+                f"`backend` is {self.backend!r}."
+            )
+        for name, valid in (("adaptation", ADAPTATIONS), ("likelihood", LIKELIHOODS)):
+            if getattr(self, name) not in valid:
+                raise SpecError(unknown(name, getattr(self, name), valid))
+        if self.adaptation != "diag" and self.nuts_sampler != "nutpie":
+            raise SpecError(f"{self.nuts_sampler!r} adapts a diagonal mass matrix only.")
         for name, least in LEAST.items():
             if name != "cores" or self.cores is not None:
                 check_whole(name, getattr(self, name), least)
@@ -69,110 +104,41 @@ class NUTS(Method):
             raise SpecError(f"`target_accept` must lie between 0 and 1; it is {accept!r}.")
 
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
-        graph = build(spec, design)
+        engine = self._engine(spec)
         begun = start.starts(spec, design, random_seed, self.cores or cpu_count() or 1)
-        run = self._nutpie if self.nuts_sampler == "nutpie" else self._pymc
-        tree = rectangular(run(graph, begun, random_seed), self.draws, self.chains)
+        task = Task(
+            begun,
+            random_seed,
+            self.draws,
+            self.tune,
+            self.chains,
+            self.cores,
+            float(self.target_accept),
+            self.adaptation,
+            self.progressbar,
+        )
+        tree = rectangular(engine.run(task), self.draws, self.chains)
         return _with_modes(tree, begun)
 
-    def _nutpie(self, graph: Graph, begun: start.Starts, random_seed: int) -> xr.DataTree:
-        import nutpie
+    def _engine(self, spec: MixtureOfExperts) -> Engine:
+        backend = self.backend or BACKENDS[self.nuts_sampler][0]
+        if backend == "jax":
+            for package in ("jax", *({self.nuts_sampler} - {"nutpie"})):
+                need(package, "jax")
+        if (self.nuts_sampler, backend, self.likelihood) == ("nutpie", "numba", "fused"):
+            from bayes_moe.native import supports
 
-        if self.progressbar:
-            print(
-                "Compiling the model; the first time this takes about half a minute.", file=stderr
-            )
-        compiled = nutpie.compile_pymc_model(graph.model, backend="numba", freeze_model=False)
+            if supports(spec):
+                from bayes_moe.engines.direct import Direct
 
-        drawn: list[tuple[int, np.ndarray]] = []
+                return Direct()
+        from bayes_moe.engines import graphs
 
-        def initial_point(seed: int) -> np.ndarray:
-            mode, values = begun.draw(np.random.default_rng(seed))
-            point = graph.unconstrained(values)
-            flat = np.concatenate([v.ravel() for v in point.values()])
-            drawn.append((mode, np.concatenate([values[n].ravel() for n in graph.spec.variables])))
-            return flat
-
-        compiled = dataclasses.replace(compiled, initial_point_func=initial_point)
-        tree: xr.DataTree = nutpie.sample(
-            compiled,
-            draws=self.draws,
-            tune=self.tune,
-            chains=self.chains,
-            cores=self.cores,
-            seed=random_seed,
-            target_accept=self.target_accept,
-            save_warmup=True,
-            progress_bar=self.progressbar,
-        )
-        return _begun_at(tree, _nearest(_first_draws(tree, graph.spec), drawn))
-
-    def _pymc(self, graph: Graph, begun: start.Starts, random_seed: int) -> xr.DataTree:
-        import pymc as pm
-
-        seeds = np.random.SeedSequence(random_seed).spawn(self.chains)
-        drawn = [begun.draw(np.random.default_rng(seed)) for seed in seeds]
-        initvals: list[Any] = [graph.free_values(values) for _, values in drawn]
-        cores = self.cores or min(self.chains, cpu_count() or 1)
-        try:
-            tree: xr.DataTree = pm.sample(
-                draws=self.draws,
-                tune=self.tune,
-                chains=self.chains,
-                cores=cores,
-                random_seed=random_seed,
-                target_accept=self.target_accept,
-                nuts_sampler="pymc",
-                init="adapt_diag",
-                initvals=initvals,
-                progressbar=self.progressbar,
-                quiet=not self.progressbar,
-                compute_convergence_checks=False,
-                callback=StopAllChains(self.tune + self.draws) if cores == 1 else None,
-                model=graph.model,
-            )
-        except ValueError as error:
-            if "Not enough samples" not in str(error):
-                raise
-            raise KeyboardInterrupt(str(error)) from error
-        return _begun_at(tree, np.array([mode for mode, _ in drawn]))
-
-
-def _first_draws(tree: xr.DataTree, spec: MixtureOfExperts) -> np.ndarray:
-    """Reported variables after the first tuning step (chain, value)."""
-    warmup = tree[f"warmup_{names.POSTERIOR}"].to_dataset()
-    if not warmup.sizes[names.DRAW]:
-        raise KeyboardInterrupt("Sampling was stopped before any draw was made.")
-    values = [
-        warmup[name].isel({names.DRAW: 0}).transpose(names.CHAIN, ...).values
-        for name in spec.variables
-    ]
-    return np.concatenate([v.reshape(len(v), -1) for v in values], axis=1)
-
-
-def _nearest(first: np.ndarray, drawn: list[tuple[int, np.ndarray]]) -> np.ndarray:
-    """Which start each chain took (chain,): the sampler asks for starts in no certain order.
-
-    A chain's first draw is nearest to its own start, or to one at the same mode.
-    """
-    points = np.array([point for _, point in drawn])
-    scale = points.std(axis=0) + 1e-12 * np.abs(points).max(axis=0) + 1e-300
-    distance = (((first[:, None] - points) / scale) ** 2).sum(axis=-1)
-    return np.array([drawn[j][0] for j in np.nan_to_num(distance, nan=np.inf).argmin(axis=1)])
-
-
-def _begun_at(tree: xr.DataTree, modes: np.ndarray) -> xr.DataTree:
-    """Record the mode at which each chain began."""
-    import xarray as xr
-
-    stats = tree[names.SAMPLE_STATS].to_dataset()
-    groups = {
-        names.POSTERIOR: tree[names.POSTERIOR].to_dataset(),
-        names.SAMPLE_STATS: stats.assign(
-            {names.START_MODE: (names.CHAIN, modes[: stats.sizes[names.CHAIN]])}
-        ),
-    }
-    return xr.DataTree.from_dict(groups)
+        if self.nuts_sampler == "nutpie":
+            return graphs.Nutpie(self.likelihood, backend)
+        if self.nuts_sampler == "pymc":
+            return graphs.PyMC(self.likelihood)
+        return graphs.Jax(self.likelihood, self.nuts_sampler)
 
 
 def _with_modes(tree: xr.DataTree, begun: start.Starts) -> xr.DataTree:
@@ -191,21 +157,3 @@ def _with_modes(tree: xr.DataTree, begun: start.Starts) -> xr.DataTree:
     table = modes_dataset(begun.found).assign(mass=(names.MODE, begun.mass))
     tree[names.MODES] = xr.DataTree(table)
     return tree
-
-
-class StopAllChains:
-    """Callback for PyMC's sequential sampling, where Ctrl-C ends one chain and the next begins.
-
-    A chain that begins after one that was cut short is stopped at its first draw.
-    """
-
-    def __init__(self, length: int) -> None:
-        self.length = length
-        self.made: dict[int, int] = {}
-
-    def __call__(self, trace: Any, draw: Any) -> None:
-        begins = draw.chain not in self.made
-        self.made[draw.chain] = self.made.get(draw.chain, 0) + 1
-        earlier = (n for chain, n in self.made.items() if chain < draw.chain)
-        if begins and any(n < self.length for n in earlier):
-            raise KeyboardInterrupt

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bayes_moe import names
-from bayes_moe.arrays import NUMERIC, Arrays
+from bayes_moe.arrays import NUMERIC, Arrays, held
 from bayes_moe.arrays import symbolic as symbolic_arrays
 from bayes_moe.design import Matrix
 from bayes_moe.predictors.base import Predictor, Values
@@ -95,11 +95,18 @@ class Linear(Predictor):
         term_dim = names.term(stem)
         spread = prior.over_terms(names.coef(stem), matrix.terms)
         raw = scaling.raw_prior(spread).rv(names.raw(stem), (term_dim, expert_dim), column=True)
-        beta = scaling.to_user(raw.T)
+        linear, offset = (
+            held(f"{stem}_to_user", scaling.linear),
+            held(f"{stem}_zero", scaling.offset),
+        )
+        beta = raw.T @ linear + offset
         pm.Deterministic(names.coef(stem), beta, dims=(expert_dim, term_dim))
         features = pm.Data(names.features(stem), matrix.standardised, dims=(names.OBS, term_dim))
-        xp = symbolic_arrays()
-        return scaling.units.offset + scaling.units.unit * linear_eta(raw.T, features, xp)
+        level, unit = (
+            held(f"{stem}_level", scaling.units.offset),
+            held(f"{stem}_unit", scaling.units.unit),
+        )
+        return level + linear_eta(unit * raw.T, features, symbolic_arrays())
 
     def evaluate(self, stem: str, draws: Values, matrix: Matrix) -> np.ndarray:
         coef = draws[names.coef(stem)]  # (sample, expert, term)
