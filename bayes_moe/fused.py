@@ -167,6 +167,7 @@ def _numba(op: FusedMixture, node: Apply, **_: Any) -> tuple[Any, str]:
 
     known = {name: getattr(rows, name) for name in LAYOUT} | {"np": np}
     known |= {"fetch": whole.fetch, "store": whole.store, "mix": whole.mix}
+    known["copy"] = whole.copy
     for part in op.parts:
         kernel = registry.resolve("kernel", part.family)
         known[f"rows_{part.family}"] = whole.row_function(kernel)
@@ -200,11 +201,11 @@ def _text(op: FusedMixture, same: Sequence[bool]) -> str:
             f"    fetch(s[BASE:], x{at + part.width - 1}, 0, a, m, w)",
             f"    rows_{part.family}(s.ctypes.data, {int(shared)}, w // PACK)",
             f"    to = (k + {part.start}) * WIDTH",
-            "    joint[to : to + w] = s[VALUE : VALUE + w]",
+            "    copy(joint[to:], s[VALUE:], w)",
         ]
         for q, j in enumerate(etas):
             of = f"SCORE + {q} * WIDTH"
-            load += [f"    t{j}[k * WIDTH : k * WIDTH + w] = s[{of} : {of} + w]"]
+            load += [f"    copy(t{j}[k * WIDTH :], s[{of} :], w)"]
             keep += [
                 f"for k in range({part.stop - part.start}):",
                 f"    store(d{j}, k, a, m, t{j}[k * WIDTH :], joint[{part.start} * WIDTH :])",
@@ -227,9 +228,9 @@ def _text(op: FusedMixture, same: Sequence[bool]) -> str:
         "        fetch(gate[k * WIDTH :], logits, k, a, m, w)",
         *("    " + line for line in load),
         f"    mix(gate, joint, below, work, {experts}, m, w)",
-        "    value[a : a + m] = work[:m]",
+        "    copy(value[a:], work, m)",
         f"    for k in range({experts}):",
-        "        slopes[k, a : a + m] = below[k * WIDTH : k * WIDTH + m]",
+        "        copy(slopes[k, a:], below[k * WIDTH :], m)",
         *("    " + line for line in keep),
         f"return value, slopes, {', '.join(outputs)}",
     ]

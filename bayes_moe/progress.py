@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Timer
 from typing import Any
 
 from bayes_moe.ascent import Progress
 
 PATIENCE = 1.0
-"""Seconds before a bar is shown."""
+"""Seconds before anything is shown."""
 
 
 @contextmanager
@@ -39,3 +41,16 @@ def progress(what: str, *, shown: bool) -> Iterator[Progress]:
     finally:
         for bar in bars:
             bar.stop()
+
+
+@contextmanager
+def announced(what: str, *, shown: bool) -> Iterator[None]:
+    """Say on stderr what is going on, if it takes long."""
+    timer = Timer(PATIENCE, lambda: print(what, file=sys.stderr))
+    timer.daemon = True
+    if shown:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()

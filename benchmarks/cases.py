@@ -33,9 +33,19 @@ class Case:
         )
 
     @property
+    def response(self) -> NDArray[np.float64]:
+        return self.table[self.formula.split("~")[0].strip()].to_numpy(float)
+
+    @property
+    def features(self) -> NDArray[np.float64]:
+        """Columns of the experts' formula (obs, feature), where it is a plain sum of columns."""
+        names = [name.strip() for name in self.formula.split("~")[1].split("+")]
+        return self.table[names].to_numpy(float)
+
+    @property
     def spread(self) -> float:
         """Standard deviation of the response."""
-        return float(self.table[self.formula.split("~")[0].strip()].std())
+        return float(self.response.std(ddof=1))
 
     @property
     def responsibilities(self) -> NDArray[np.float64] | None:
@@ -43,10 +53,11 @@ class Case:
         return None if self.start is None else np.eye(self.experts)[self.start]
 
 
-def simulated(n: int, p: int = 10, k: int = 4, seed: int = 0) -> Case:
+def simulated(n: int, p: int = 10, k: int = 4, seed: int = 0, family: str = "normal") -> Case:
     """Standard normal features in gate and experts; 70 % of the starting labels are the true ones.
 
     The other labels are uniform over the experts. The coefficients depend on the seed alone.
+    Counts have the rate ``exp(mean / 4)``; any other response is normal.
     """
     rng = np.random.default_rng(seed)
     gate, beta = rng.normal(size=(p + 1, k)), rng.normal(size=(p + 1, k))
@@ -55,10 +66,11 @@ def simulated(n: int, p: int = 10, k: int = 4, seed: int = 0) -> Case:
     features = np.column_stack([np.ones(n), table])
     expert = (features @ gate + rng.gumbel(size=(n, k))).argmax(axis=1)
     mean = (features @ beta)[np.arange(n), expert]
-    table["y"] = rng.normal(mean, sigma[expert])
+    counts = family == "poisson"
+    table["y"] = rng.poisson(np.exp(mean / 4)) if counts else rng.normal(mean, sigma[expert])
     start = np.where(rng.random(n) < 0.7, expert, rng.integers(k, size=n))
     right = "~ " + " + ".join(f"x{j}" for j in range(p))
-    return Case(f"n = {n:,}", table, f"y {right}", right, k, start=start)
+    return Case(f"n = {n:,}", table, f"y {right}", right, k, family, start)
 
 
 # data, formula, gate, experts, family
@@ -83,6 +95,11 @@ SMALL = [
 def tone() -> pd.DataFrame:
     table: pd.DataFrame = bm.load_dataset("tone")
     return table
+
+
+def tone_case() -> Case:
+    right = "~ stretchratio"
+    return Case("tone", tone(), f"tuned {right}", right, 2)
 
 
 def reference(name: str) -> Callable[[], pd.DataFrame]:

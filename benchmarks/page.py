@@ -60,23 +60,29 @@ def terminal(section: Section) -> str:
     return "\n".join([f"== {section.title} ==", section.prose, *lines, ""])
 
 
-def markdown(section: Section) -> str:
+def markdown(section: Section, measured: str) -> str:
     cells = section.cells
     lines = ["| " + " | ".join(row) + " |" for row in cells]
     if cells:
         lines.insert(1, "|---" + "|---:" * (len(cells[0]) - 1) + "|")
-    return "\n".join([f"## {section.title}", "", section.prose, "", *lines]).rstrip() + "\n"
+    parts = [f"## {section.title}", "", section.prose, "", *lines, "", measured]
+    return "\n".join(parts).rstrip() + "\n"
 
 
-def write(sections: list[Section], rounds: int, load: float) -> None:
-    """Write docs/benchmarks.md: where and with what it was measured, then the tables."""
+def put(section: Section, rounds: int, load: float) -> None:
+    """Put a section into docs/benchmarks.md, in the place of the one with its title."""
     head = f"""# Benchmarks
 
-Written by `make bench` on {datetime.date.today()}. Seconds are medians over {rounds} rounds (fewer
-for what takes minutes). A ratio is the median of the ratios of runs taken in turn. Everything runs
-on one thread.
+Written by `make bench`, or a theme at a time by `python -m benchmarks --write --only nuts`. Seconds
+are medians over the rounds (fewer for what takes minutes). A ratio is the median of the ratios of
+runs taken in turn. Everything runs on one thread, unless it says otherwise.
 
-* Machine: {machine.words()}; load average {load:.1f} when the run began.
+* Machine: {machine.words()}.
 * Versions: {machine.versions()}.
 """
-    PAGE.write_text("\n".join([head, *map(markdown, sections)]), encoding="utf-8")
+    day = datetime.date.today()
+    measured = f"*Measured on {day}, {rounds} rounds, load average {load:.1f} at the beginning.*"
+    found = PAGE.read_text(encoding="utf-8").split("\n## ")[1:] if PAGE.exists() else []
+    sections = {text.split("\n", 1)[0]: f"## {text.rstrip()}\n" for text in found}
+    sections[section.title] = markdown(section, measured)
+    PAGE.write_text("\n".join([head, *sections.values()]), encoding="utf-8")

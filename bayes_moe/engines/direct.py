@@ -10,6 +10,7 @@ from bayes_moe import names
 from bayes_moe.engines.base import Engine, Launch, Task, begun, sample_nutpie
 from bayes_moe.modal import dataset
 from bayes_moe.native import Native
+from bayes_moe.progress import announced
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -35,7 +36,10 @@ class Direct(Engine):
     def run(self, task: Task) -> xr.DataTree:
         moving = task.starts.moving
         launch = Launch(task.starts, lambda v: moving.points({n: x[None] for n, x in v.items()})[0])
-        compiled = _compiled(Native.of(moving), launch)
+        import nutpie.compile_pymc  # noqa: F401  (takes its time, which is no compiling)
+
+        with announced("Compiling the sampler, once for this machine.", shown=task.progressbar):
+            compiled = _compiled(Native.of(moving), launch)
         trace = sample_nutpie(compiled, task, return_raw_trace=True)
         draws, stats = trace.get_arrow_trace()
         if not len(draws):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Hashable
 from dataclasses import dataclass
-from sys import stderr
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from bayes_moe import names
 from bayes_moe.engines.base import Engine, Launch, Task, begun, sample_nutpie
 from bayes_moe.graph import Graph, build_design
+from bayes_moe.progress import announced
 from bayes_moe.spec import MixtureOfExperts
 
 if TYPE_CHECKING:
@@ -57,17 +57,16 @@ class Nutpie(OnGraph):
         tree: xr.DataTree = sample_nutpie(compiled, task)
         return _groups(tree, launch.modes(_first_draws(tree, graph.spec)))
 
-    def _compiled(self, graph: Graph, announced: bool) -> Any:
+    def _compiled(self, graph: Graph, shown: bool) -> Any:
         """Compile the graph, or put its data into one of the same structure compiled before."""
         import nutpie
 
         key = (graph.structure, self.likelihood, self.backend)
         if key not in _COMPILED:
-            if announced:
-                print("Compiling the model: this can take half a minute.", file=stderr)
-            _COMPILED[key] = nutpie.compile_pymc_model(
-                graph.model, backend=self.backend, freeze_model=False
-            )
+            with announced("Compiling the model: this can take half a minute.", shown=shown):
+                _COMPILED[key] = nutpie.compile_pymc_model(
+                    graph.model, backend=self.backend, freeze_model=False
+                )
             while len(_COMPILED) > KEPT:
                 _COMPILED.pop(next(iter(_COMPILED)))
         return _COMPILED[key].with_data(**graph.data(_shared(_COMPILED[key])))

@@ -28,7 +28,13 @@ BACKENDS = {
     "blackjax": ("jax",),
 }
 """What may compile the log density for each sampler; the first is the default."""
-ADAPTATIONS = ("diag", "low_rank")
+ADAPTATIONS = {
+    "nutpie": ("low_rank", "diag"),
+    "pymc": ("diag",),
+    "numpyro": ("diag",),
+    "blackjax": ("diag",),
+}
+"""Mass matrices that each sampler adapts; the first is the default."""
 LEAST = {"draws": 1, "tune": 10, "chains": 1, "cores": 1}
 """Least settings; without any tuning, no step size is known."""
 
@@ -45,9 +51,9 @@ class NUTS(Method):
         Chains run at the same time; by default as many as there are processors.
     target_accept : float
         Target acceptance statistic; nearer to 1 means smaller steps.
-    adaptation : {"diag", "low_rank"}
-        Mass matrix that nutpie adapts: diagonal, or diagonal with a correction for the strongest
-        correlations. Other samplers adapt a diagonal one.
+    adaptation : {"low_rank", "diag"}, optional
+        Mass matrix that is adapted: diagonal with a correction for the strongest correlations (the
+        default, nutpie only), or diagonal (all that the other samplers have).
     nuts_sampler : {"nutpie", "pymc", "numpyro", "blackjax"}
         Which implementation samples. The last two need JAX: ``pip install bayes_moe[jax]``.
     backend : {"numba", "jax"}, optional
@@ -76,7 +82,7 @@ class NUTS(Method):
     chains: int = 4
     cores: int | None = None
     target_accept: float = 0.9
-    adaptation: str = "diag"
+    adaptation: str | None = None
     nuts_sampler: str = "nutpie"
     backend: str | None = None
     likelihood: str = "fused"
@@ -85,17 +91,15 @@ class NUTS(Method):
     def __post_init__(self) -> None:
         if self.nuts_sampler not in BACKENDS:
             raise SpecError(unknown("nuts_sampler", self.nuts_sampler, BACKENDS))
-        known = BACKENDS[self.nuts_sampler]
-        if self.backend is not None and self.backend not in known:
-            raise SpecError(
-                f"{self.nuts_sampler!r} samples with backend {' or '.join(map(repr, known))}; "
-                f"`backend` is {self.backend!r}."
-            )
-        for name, valid in (("adaptation", ADAPTATIONS), ("likelihood", LIKELIHOODS)):
-            if getattr(self, name) not in valid:
-                raise SpecError(unknown(name, getattr(self, name), valid))
-        if self.adaptation != "diag" and self.nuts_sampler != "nutpie":
-            raise SpecError(f"{self.nuts_sampler!r} adapts a diagonal mass matrix only.")
+        for name, table in (("backend", BACKENDS), ("adaptation", ADAPTATIONS)):
+            given, valid = getattr(self, name), table[self.nuts_sampler]
+            if given is not None and given not in valid:
+                raise SpecError(
+                    f"With nuts_sampler={self.nuts_sampler!r}, `{name}` must be "
+                    f"{' or '.join(map(repr, valid))}; it is {given!r}."
+                )
+        if self.likelihood not in LIKELIHOODS:
+            raise SpecError(unknown("likelihood", self.likelihood, LIKELIHOODS))
         for name, least in LEAST.items():
             if name != "cores" or self.cores is not None:
                 check_whole(name, getattr(self, name), least)
@@ -114,7 +118,7 @@ class NUTS(Method):
             self.chains,
             self.cores,
             float(self.target_accept),
-            self.adaptation,
+            self.adaptation or ADAPTATIONS[self.nuts_sampler][0],
             self.progressbar,
         )
         tree = rectangular(engine.run(task), self.draws, self.chains)

@@ -74,6 +74,12 @@ def _row(numbers: Any, row: int, width: int) -> Any:
 
 
 @register_jitable(fastmath=REORDERED)
+def _fill(numbers: Any, value: float) -> None:
+    for i in range(numbers.size):
+        numbers[i] = value
+
+
+@register_jitable(fastmath=REORDERED)
 def _sum(numbers: Any) -> float:
     total = 0.0
     for i in range(numbers.size):
@@ -296,7 +302,7 @@ def _log_density() -> Any:
             if p[s + SHARED]:
                 for k in range(p[s + OF]):
                     row = p[s + ROW] + k
-                    _row(eta, row, WIDTH)[:] = offsets[row] + coefs[p[s + COEF] + k]
+                    _fill(_row(eta, row, WIDTH), offsets[row] + coefs[p[s + COEF] + k])
         value = 0.0
         for start in range(0, rows, WIDTH):
             number = min(WIDTH, rows - start)
@@ -306,7 +312,7 @@ def _log_density() -> Any:
                 terms, first, many = p[t + TERMS], p[t + FIRST], p[t + LAST] - p[t + FIRST]
                 f = doubles(p[t + FEATURES], terms * long)[start:]
                 for row in range(first, first + many):
-                    _row(eta, row, width)[:] = offsets[row]
+                    _fill(_row(eta, row, width), offsets[row])
                 _predict(eta[first * WIDTH :], coefs[p[t + AT] :], terms, many, f, width, long)
             _experts(p, blocks, eta, score, joint, scratch, start, width)
             if experts > 1:
@@ -314,8 +320,9 @@ def _log_density() -> Any:
                 _weigh(p, blocks, score, joint, width)
             else:
                 value += _sum(joint[:number])
-            for row in range(predictors):
-                _row(score, row, width)[number:] = 0.0
+            if number < width:
+                for row in range(predictors):
+                    _fill(_row(score, row, width)[number:], 0.0)
             for j in range(p[TABLES]):
                 t = tables + j * TABLE
                 terms, first, many = p[t + TERMS], p[t + FIRST], p[t + LAST] - p[t + FIRST]

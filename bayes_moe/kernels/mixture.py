@@ -43,8 +43,9 @@ def mix(
             both = logit[i] + own[i]
             top[i] = logit[i] if logit[i] > top[i] else top[i]
             peak[i] = both if both > peak[i] else peak[i]
-    below[:] = 0.0
-    total[:] = 0.0
+    for i in range(width):
+        below[i] = 0.0
+        total[i] = 0.0
     for k in range(experts):
         logit, own = logits[k * WIDTH : k * WIDTH + width], joint[k * WIDTH : k * WIDTH + width]
         weight = slopes[k * WIDTH : k * WIDTH + width]

@@ -14,7 +14,7 @@ from bayes_moe.kernels.compiling import REORDERED
 from bayes_moe.kernels.mixture import mix
 from bayes_moe.kernels.rows import WIDTH, Kernel, over_rows
 
-__all__ = ["fetch", "mix", "row_function", "store"]
+__all__ = ["copy", "fetch", "mix", "row_function", "store"]
 
 
 @cache
@@ -24,15 +24,25 @@ def row_function(kernel: Kernel) -> Any:
 
 
 @register_jitable(fastmath=REORDERED)
+def copy(to: Any, of: Any, number: int) -> None:
+    """Copy so many numbers."""
+    for i in range(number):
+        to[i] = of[i]
+
+
+@register_jitable(fastmath=REORDERED)
 def fetch(to: Any, of: Any, k: int, start: int, number: int, width: int) -> None:
     """Copy row ``k`` of an array, which has one number a row or one for all, and fill it up."""
     if of.shape[1] == 1:
-        to[:width] = of[k, 0]
+        same = of[k, 0]
+        for i in range(width):
+            to[i] = same
     else:
         one = of[k, start : start + number]
-        for i in range(number):
-            to[i] = one[i]
-        to[number:width] = one[number - 1]
+        copy(to, one, number)
+        last = one[number - 1]
+        for i in range(number, width):
+            to[i] = last
 
 
 @register_jitable(fastmath=REORDERED)
