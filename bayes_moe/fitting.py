@@ -191,11 +191,10 @@ def refit(
     """
     name, stored = fit.idata.attrs["method"], fit.idata.attrs.get("settings", "{}")
     chosen = registry.resolve("method", name).from_settings(json.loads(stored) | changes)
-    labels = fit.idata.children.get(names.RELABELLING)
-    relabel = "responsibilities" if labels is None else labels.attrs["method"]
+    labels = fit.idata.attrs.get("relabel", "responsibilities")
     kept = names.LOG_LIKELIHOOD in fit.idata.children
     design = fit.spec.design(data, missing)
-    return _fit(fit.spec, design, chosen, name, random_seed, relabel, None if kept else False)
+    return _fit(fit.spec, design, chosen, name, random_seed, labels, kept)
 
 
 def _fit(
@@ -211,7 +210,8 @@ def _fit(
     tree = method.run(spec, design, seed)
     tree.attrs["random_seed"] = seed
     tree.attrs["method"] = name
-    tree.attrs["settings"] = json.dumps(method.settings)
+    tree.attrs["relabel"] = relabel
+    tree.attrs["settings"] = json.dumps(method.settings, default=lambda number: number.item())
     tree = results.standard_tree(tree, spec, design, log_likelihood=log_likelihood)
     if names.FIT not in tree.children:  # what lies about one mode has its labels
         tree = relabelling.align(tree, spec, design, relabel)

@@ -114,8 +114,10 @@ class FusedMixture(Op):
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Any]:
         slope, *others = cotangents
         if not all(isinstance(c.type, DisconnectedType) for c in others):
+            why = "use likelihood='symbolic' for second derivatives"
+            moving = {0, 1, *self.predictors}
             return [
-                grad_not_implemented(self, j, x, "use likelihood='symbolic' for second derivatives")
+                grad_not_implemented(self, j, x, why) if j in moving else disconnected_type()
                 for j, x in enumerate(inputs)
             ]
         found = [

@@ -7,11 +7,8 @@ The ECDF of the ranks must lie inside the 99 % simultaneous band (Säilynoja et 
 simulated from uniform ranks.
 """
 
-import dataclasses
-
 import arviz_stats as azs
 import numpy as np
-import nutpie
 import pandas as pd
 import pymc as pm
 import pytest
@@ -19,7 +16,8 @@ from pytensor.compile.mode import Mode
 from scipy import stats
 
 import bayes_moe as bm
-from bayes_moe import convergence, relabelling, start
+from bayes_moe import convergence, relabelling
+from bayes_moe.inference.nuts import NUTS
 from bayes_moe.mixture import evaluate
 from bayes_moe.results import samples
 
@@ -78,28 +76,10 @@ def draw_student(rng):
     }
 
 
-class Sampler:
-    """A model compiled once, sampled as ``bm.fit`` does on many responses of the same rows."""
-
-    def __init__(self, spec, table):
-        self.spec = spec
-        self.graph = bm.build(spec, table)
-        model = self.graph.model
-        self.compiled = nutpie.compile_pymc_model(model, backend="numba", freeze_model=False)
-
-    def __call__(self, table, seed, draws, tune):
-        """Return the design of the table and the draws of four chains."""
-        design = self.spec.design(table)
-        begun = start.starts(self.spec, design, seed)
-
-        def initial_point(chain_seed):
-            _, values = begun.draw(np.random.default_rng(chain_seed))
-            return np.concatenate([v.ravel() for v in self.graph.unconstrained(values).values()])
-
-        compiled = self.compiled.with_data(y_data=design.response)
-        compiled = dataclasses.replace(compiled, initial_point_func=initial_point)
-        settings = {"draws": draws, "tune": tune, "chains": 4, "seed": seed, "target_accept": 0.9}
-        return design, nutpie.sample(compiled, **settings, save_warmup=False, progress_bar=False)
+def sample(spec, table, seed, draws, tune):
+    """Return the design of the table and the draws of four chains, as ``bm.fit`` makes them."""
+    design = spec.design(table)
+    return design, NUTS(draws=draws, tune=tune, progressbar=False).run(spec, design, seed)
 
 
 def label_invariants(spec, draws, rows, fixed):
@@ -134,12 +114,12 @@ def simulated_ranks(spec, draw_prior, n_rows, simulations, seed):
     """Ranks, from 0 to DRAWS_RANKED, of true quantities: one row a simulation."""
     rng = np.random.default_rng(seed)
     rows = pd.DataFrame({"x": np.linspace(-2, 2, n_rows)})
-    sampler = Sampler(spec, bm.simulate(spec, rows, draw_prior(rng), random_seed=1))
     ranks = []
     for data_seed, sampler_seed in rng.integers(2**31, size=(simulations, 2)):
         truth = draw_prior(rng)
         table = bm.simulate(spec, rows, truth, random_seed=data_seed)
-        design, tree = sampler(table, int(sampler_seed), draws=10 * DRAWS_RANKED // 4, tune=300)
+        length = 10 * DRAWS_RANKED // 4
+        design, tree = sample(spec, table, int(sampler_seed), draws=length, tune=300)
         drawn = samples(spec, tree["posterior"].to_dataset())
         both = {k: np.concatenate([truth[k][None], v[::10]]) for k, v in drawn.items()}
         fixed = design.transform(FIXED, with_response=True)
@@ -229,10 +209,9 @@ def test_separated_experts_are_recovered_from_every_start():
     spec = bm.mixture_of_experts("y ~ x", experts=3)
     rows = pd.DataFrame({"x": np.linspace(-2, 2, 500)})
     tables = [bm.simulate(spec, rows, SEPARATED, random_seed=s) for s in range(10)]
-    sampler = Sampler(spec, tables[0])
     truth, covered, rhats = identified(SEPARATED), [], []
     for seed, table in enumerate(tables):
-        design, tree = sampler(table, seed=seed, draws=1000, tune=500)
+        design, tree = sample(spec, table, seed, draws=1000, tune=500)
         invariant = azs.rhat(convergence.invariants(spec, tree["posterior"].to_dataset(), design))
         rhats.append(max(float(v.max()) for v in invariant.data_vars.values()))
         aligned = relabelling.align(tree, spec, design)["posterior"].to_dataset()

@@ -150,3 +150,111 @@ def test_unknown_methods_and_wrong_arguments(tone_spec, tone):
         bm.fit(tone_spec, tone, relabel="maybe")
     with pytest.raises(bm.SpecError, match="must be a MixtureOfExperts"):
         bm.fit("tuned ~ stretchratio", tone)
+
+
+# --- refit ---------------------------------------------------------------------------------------
+
+few_draws = pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
+SETTINGS = {
+    "nuts": {"draws": 40, "tune": 60, "chains": 2, "progressbar": False, "target_accept": 0.8},
+    "em": {"objective": "likelihood", "restarts": 3, "progressbar": False},
+    "laplace": {"draws": 70, "restarts": 3, "progressbar": False},
+}
+
+
+def same_draws(own, its):
+    """Two fits hold the same posterior and say the same of how it was made."""
+    xr.testing.assert_equal(
+        own.idata["posterior"].to_dataset(), its.idata["posterior"].to_dataset()
+    )
+    assert own.idata.attrs == its.idata.attrs
+    assert {*own.idata.children} == {*its.idata.children}
+
+
+@few_draws
+@pytest.mark.parametrize("method", list(SETTINGS))
+def test_refit_is_a_fit_with_the_same_settings(tone_spec, tone, method):
+    first = bm.fit(tone_spec, tone, method, random_seed=1, **SETTINGS[method])
+    same_draws(bm.refit(first, tone, random_seed=1), first)
+    other = tone.iloc[:110].assign(tuned=lambda t: 3 * t["tuned"])
+    again = bm.refit(first, other, random_seed=5)
+    same_draws(again, bm.fit(tone_spec, other, method, random_seed=5, **SETTINGS[method]))
+    assert again.design.rows.size == 110
+    assert first.design.rows.size == 150
+
+
+@few_draws
+def test_refit_takes_other_settings(tone_spec, tone):
+    first = bm.fit(tone_spec, tone, "laplace", random_seed=1, **SETTINGS["laplace"])
+    again = bm.refit(first, tone, random_seed=1, draws=90)
+    assert again.idata["posterior"].sizes["draw"] == 90
+    kept = SETTINGS["laplace"] | {"draws": 90}
+    same_draws(again, bm.fit(tone_spec, tone, "laplace", random_seed=1, **kept))
+    with pytest.raises(bm.SpecError, match="Did you mean 'draws'"):
+        bm.refit(first, tone, drawz=90)
+    with pytest.raises(bm.SpecError, match="`draws` must be a whole number"):
+        bm.refit(first, tone, draws=0)
+    with pytest.raises(bm.SpecError, match="`random_seed` must be a whole number"):
+        bm.refit(first, tone, random_seed=-1)
+
+
+@few_draws
+@pytest.mark.parametrize("relabel", ["none", "parameters"])
+@pytest.mark.parametrize("log_likelihood", [False, True])
+def test_refit_relabels_and_stores_as_the_fit_did(tone_spec, tone, relabel, log_likelihood):
+    choice = {"relabel": relabel, "log_likelihood": log_likelihood}
+    first = bm.fit(tone_spec, tone, random_seed=1, **choice, **SETTINGS["nuts"])
+    again = bm.refit(first, tone, random_seed=1)
+    same_draws(again, first)
+    assert ("log_likelihood" in again.idata.children) is log_likelihood
+
+
+def test_refit_stores_the_log_likelihood_of_a_mode_as_the_fit_did(tone_spec, tone):
+    first = bm.fit(tone_spec, tone, "em", random_seed=1, log_likelihood=True, **SETTINGS["em"])
+    assert "log_likelihood" in first.idata.children
+    assert "log_likelihood" in bm.refit(first, tone, random_seed=1).idata.children
+
+
+def test_refit_does_not_repeat_a_start(tone_spec, tone):
+    found = bm.fit(tone_spec, tone, "em", random_seed=1, **SETTINGS["em"])
+    start = {n: found.idata["posterior"][n].values[0, 0] for n in tone_spec.variables}
+    begun = bm.fit(tone_spec, tone, "em", random_seed=1, **SETTINGS["em"], start=start)
+    same_draws(bm.refit(begun, tone, random_seed=1), found)
+
+
+def test_refit_of_a_method_given_as_a_record(tone_spec, tone):
+    from bayes_moe.inference.em import EM
+
+    first = bm.fit(tone_spec, tone, EM(**SETTINGS["em"]), random_seed=1)
+    same_draws(bm.refit(first, tone, random_seed=1), first)
+
+
+def test_refit_leaves_out_rows_on_request(tone_spec, tone):
+    first = bm.fit(tone_spec, tone, "em", random_seed=1, **SETTINGS["em"])
+    holed = tone.copy()
+    holed.loc[3, "tuned"] = np.nan
+    with pytest.raises(bm.DataError):
+        bm.refit(first, holed)
+    with pytest.warns(bm.MissingRowsWarning, match="left out 1 of 150 rows"):
+        assert bm.refit(first, holed, random_seed=1, missing="drop").design.n_dropped == 1
+
+
+def test_a_loaded_fit_is_fitted_again(tone_spec, tone, tmp_path):
+    first = bm.fit(tone_spec, tone, "em", random_seed=1, **SETTINGS["em"])
+    back = bm.load(bm.save(first, tmp_path / "fit.nc"))
+    same_draws(bm.refit(back, tone, random_seed=1), first)
+
+
+def test_a_fit_that_holds_no_settings_is_fitted_again_by_default_ones(tone_spec, tone, tmp_path):
+    first = bm.fit(tone_spec, tone, "em", random_seed=1, **SETTINGS["em"])
+    del first.idata.attrs["settings"]  # as in files of earlier versions
+    old = bm.load(bm.save(first, tmp_path / "fit.nc"))
+    again = bm.refit(old, tone, random_seed=1, progressbar=False)
+    same_draws(again, bm.fit(tone_spec, tone, "em", random_seed=1, progressbar=False))
+
+
+@few_draws
+def test_settings_may_be_numpy_s_numbers(tone_spec, tone):
+    settings = SETTINGS["laplace"] | {"draws": np.int64(70)}
+    first = bm.fit(tone_spec, tone, "laplace", random_seed=np.int64(1), **settings)
+    same_draws(bm.refit(first, tone, random_seed=1), first)

@@ -1,5 +1,7 @@
 """Progress is shown for long work on a terminal, and for nothing else."""
 
+import time
+
 import pytest
 
 from bayes_moe import progress
@@ -38,3 +40,13 @@ def test_a_bar_goes_when_work_fails(monkeypatch):
 
     with pytest.raises(RuntimeError):
         work()
+
+
+@pytest.mark.parametrize(
+    ("shown", "takes", "said"), [(True, 0.3, 1), (True, 0.0, 0), (False, 0.3, 0)]
+)
+def test_what_takes_long_is_announced(monkeypatch, capsys, shown, takes, said):
+    monkeypatch.setattr(progress, "PATIENCE", 0.1)
+    with progress.announced("Compiling.", shown=shown):
+        time.sleep(takes)
+    assert capsys.readouterr().err.count("Compiling.") == said

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
+from warnings import catch_warnings, filterwarnings
 
 import numpy as np
 
@@ -63,7 +64,10 @@ class Nutpie(OnGraph):
 
         key = (graph.structure, self.likelihood, self.backend)
         if key not in _COMPILED:
-            with announced("Compiling the model: this can take half a minute.", shown=shown):
+            what = "Compiling the model: this can take half a minute."
+            with announced(what, shown=shown), catch_warnings():
+                # Shapes that PyTensor would check, and JAX cannot, are those of one design.
+                filterwarnings("ignore", "Skipping Assert", UserWarning)
                 _COMPILED[key] = nutpie.compile_pymc_model(
                     graph.model, backend=self.backend, freeze_model=False
                 )
