@@ -298,6 +298,7 @@ def test_the_model_s_second_derivatives_need_the_formulas():
     model = bm.build(spec, table(), likelihood="symbolic").model
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
+        warnings.filterwarnings("ignore", "PyTensor could not link to a BLAS")
         d2logp = model.compile_d2logp(mode=QUICK)
     assert np.isfinite(d2logp(model.initial_point())).all()
 
