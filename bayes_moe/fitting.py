@@ -108,15 +108,17 @@ def fit(
         up to 2e7 values (160 MB), and not for a single mode.
     **settings
         Settings of the method: see :class:`bayes_moe.inference.nuts.NUTS` (``draws``, ``tune``,
-        ``chains``, ``cores``, ``target_accept``, ``nuts_sampler``, ``progressbar``),
-        :class:`bayes_moe.inference.em.EM` (``objective``, ``restarts``, ``start``, ``max_iter``,
-        ``tol``, ``cores``, ``progressbar``), :class:`bayes_moe.inference.map.MAP` and
-        :class:`bayes_moe.inference.laplace.Laplace`.
+        ``chains``, ``cores``, ``target_accept``, ``adaptation``, ``nuts_sampler``, ``backend``,
+        ``likelihood``, ``progressbar``), :class:`bayes_moe.inference.em.EM` (``objective``,
+        ``restarts``, ``start``, ``max_iter``, ``tol``, ``cores``, ``progressbar``),
+        :class:`bayes_moe.inference.map.MAP` and :class:`bayes_moe.inference.laplace.Laplace`
+        (``draws``, ``chains``, and those of EM but ``objective``).
 
     Returns
     -------
     Fit
-        If sampling is interrupted (Ctrl-C), the draws made so far, with ``complete`` False.
+        If sampling is interrupted (Ctrl-C), the draws made so far, with ``complete`` False; the
+        samplers on JAX keep none.
 
     Raises
     ------
@@ -157,7 +159,7 @@ def refit(
 ) -> Fit:
     """Fit the same model to other data, by the same method with the same settings.
 
-    Nothing is compiled again: a model of the same structure is sampled at once.
+    With nutpie nothing is compiled again; other samplers and ``"map"`` compile as in a first fit.
 
     Parameters
     ----------
@@ -189,12 +191,25 @@ def refit(
     ConvergenceWarning
         If the draws are not to be trusted yet.
     """
-    name, stored = fit.idata.attrs["method"], fit.idata.attrs.get("settings", "{}")
-    chosen = registry.resolve("method", name).from_settings(json.loads(stored) | changes)
-    labels = fit.idata.attrs.get("relabel", "responsibilities")
-    kept = names.LOG_LIKELIHOOD in fit.idata.children
-    design = fit.spec.design(data, missing)
-    return _fit(fit.spec, design, chosen, name, random_seed, labels, kept)
+    attributes = fit.idata.attrs
+    name = attributes["method"]
+    if name not in registry.TABLE["method"] or "settings" not in attributes:
+        raise SpecError(
+            "The fit does not say by which settings it was made (a method of your own, or a file "
+            "of an older version): use bm.fit(fit.spec, data, ...)."
+        )
+    settings = json.loads(attributes["settings"]) | changes
+    chosen = registry.resolve("method", name).from_settings(settings)
+    stored = attributes.get("log_likelihood")
+    return _fit(
+        fit.spec,
+        fit.spec.design(data, missing),
+        chosen,
+        name,
+        random_seed,
+        attributes["relabel"],
+        None if stored is None else bool(stored),
+    )
 
 
 def _fit(
@@ -206,12 +221,14 @@ def _fit(
     relabel: str,
     log_likelihood: bool | None,
 ) -> Fit:
-    seed = seeds.resolve(random_seed)
+    seed, settings = seeds.resolve(random_seed), method.described
     tree = method.run(spec, design, seed)
     tree.attrs["random_seed"] = seed
     tree.attrs["method"] = name
     tree.attrs["relabel"] = relabel
-    tree.attrs["settings"] = json.dumps(method.settings, default=lambda number: number.item())
+    tree.attrs["settings"] = settings
+    if log_likelihood is not None:
+        tree.attrs["log_likelihood"] = int(log_likelihood)
     tree = results.standard_tree(tree, spec, design, log_likelihood=log_likelihood)
     if names.FIT not in tree.children:  # what lies about one mode has its labels
         tree = relabelling.align(tree, spec, design, relabel)
@@ -247,7 +264,9 @@ def relabel(fit: Fit, method: str = "responsibilities") -> Fit:
             f"A fit by {fit.idata.attrs['method']!r} lies about one mode: there is nothing to "
             "relabel."
         )
-    return replace(fit, idata=relabelling.align(fit.idata, fit.spec, fit.design, method))
+    tree = relabelling.align(fit.idata, fit.spec, fit.design, method)
+    tree.attrs["relabel"] = method
+    return replace(fit, idata=tree)
 
 
 def save(fit: Fit, path: str | os.PathLike[str]) -> Path:

@@ -80,6 +80,11 @@ class FusedMixture(Op):
             at += part.width
         return found
 
+    @property
+    def moving(self) -> set[int]:
+        """Positions of the inputs on which the outputs depend smoothly."""
+        return {0, 1, *self.predictors}
+
     def make_node(self, *given: Any) -> Apply:
         inputs = [pt.as_tensor(x, dtype="float64") for x in given]
         outputs = [pt.vector(dtype="float64"), pt.matrix(dtype="float64")]
@@ -113,17 +118,13 @@ class FusedMixture(Op):
 
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Any]:
         slope, *others = cotangents
-        if not all(isinstance(c.type, DisconnectedType) for c in others):
-            why = "use likelihood='symbolic' for second derivatives"
-            moving = {0, 1, *self.predictors}
-            return [
-                grad_not_implemented(self, j, x, why) if j in moving else disconnected_type()
-                for j, x in enumerate(inputs)
-            ]
+        why = "use likelihood='symbolic' for second derivatives, and for those by the response"
         found = [
-            grad_not_implemented(self, j, x) if j == 0 else disconnected_type()
+            grad_not_implemented(self, j, x, why) if j in self.moving else disconnected_type()
             for j, x in enumerate(inputs)
         ]
+        if not all(isinstance(c.type, DisconnectedType) for c in others):
+            return found
         for j, derivative in zip([1, *self.predictors], outputs[1:], strict=True):
             product = slope[None, :] * derivative
             same = inputs[j].type.shape[1] == 1
@@ -131,8 +132,7 @@ class FusedMixture(Op):
         return found
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        moving = {0, 1, *self.predictors}
-        return [[j in moving] * len(node.outputs) for j in range(len(node.inputs))]
+        return [[j in self.moving] * len(node.outputs) for j in range(len(node.inputs))]
 
     @staticmethod
     def split(part: Part, inputs: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:

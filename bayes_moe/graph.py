@@ -88,13 +88,13 @@ class Graph:
 
     @property
     def structure(self) -> str:
-        """What decides the compiled functions: everything but numbers.
+        """What decides the compiled functions: everything but numbers, names of terms among it.
 
         Graphs of the same structure differ in :meth:`data` alone.
         """
         description = self.spec.to_dict()
         description["priors"] = {name: prior.distribution for name, prior in self.priors.items()}
-        terms = {stem: len(m.terms) for stem, m in self.design.rows.matrices.items()}
+        terms = {stem: list(m.terms) for stem, m in self.design.rows.matrices.items()}
         return json.dumps([description, terms], sort_keys=True)
 
     def data(self, wanted: Iterable[str]) -> dict[str, np.ndarray]:

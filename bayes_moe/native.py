@@ -21,17 +21,11 @@ from bayes_moe.arrays import NUMERIC
 from bayes_moe.coordinates import Coordinates, Slot
 from bayes_moe.densities import DENSITIES, formula_arguments
 from bayes_moe.features import Features
+from bayes_moe.gates import Softmax
 from bayes_moe.kernels import linear, priors
 from bayes_moe.kernels.rows import PACK, Kernel
+from bayes_moe.predictors import Linear
 from bayes_moe.spec import MixtureOfExperts
-
-
-def kernel(family: str) -> Kernel | None:
-    """Return the compiled likelihood of a family; None if it has none."""
-    if family not in registry.TABLE["kernel"]:
-        return None
-    found: Kernel = registry.resolve("kernel", family)
-    return found
 
 
 @dataclass(frozen=True)
@@ -52,7 +46,10 @@ class Native:
 
     @classmethod
     def of(cls, moving: Coordinates) -> Native:
-        """Lay out a model for the compiled function."""
+        """Lay out a model with priors, one that :func:`supports` admits, for the compiled function.
+
+        The density has no floor under scale parameters, unlike that of EM.
+        """
         return _Layout(moving).native()
 
     @property
@@ -146,7 +143,8 @@ class _Layout:
         )
 
     def slot(self, slot: Slot) -> list[int]:
-        assert slot.prior is not None
+        if slot.prior is None:
+            raise ValueError("A sampler needs priors: coordinates(..., likelihood=False).")
         shape = (slot.directions, slot.terms)
         density = DENSITIES[slot.prior.distribution]
         formula = density.of_value if slot.scaling is not None else density.of_log
@@ -173,8 +171,7 @@ class _Layout:
     def block(self, b: int) -> list[int]:
         block = self.moving.spec.blocks[b]
         own = [s for s in self.moving.slots if s.block == b]
-        compiled = kernel(block.kind.family)
-        assert compiled is not None
+        compiled: Kernel = registry.resolve("kernel", block.kind.family)
         known = block.known(self.rows.matrices)
         base = block.family.log_base(self.rows.observed, known, NUMERIC)
         counts = list(known.values())
@@ -210,5 +207,13 @@ def _long(values: np.ndarray) -> np.ndarray:
 
 
 def supports(spec: MixtureOfExperts) -> bool:
-    """Whether a model can be compiled so: every family has a kernel."""
-    return all(kernel(b.kind.family) is not None for b in spec.blocks)
+    """Whether a model is one of those: softmax gate, linear predictors, families with kernels."""
+    predictors = [
+        *spec.gate.predictors.values(),
+        *(c.predictor for b in spec.blocks for c in b.components if c.formula is not None),
+    ]
+    return (
+        type(spec.gate) is Softmax
+        and all(type(p) is Linear for p in predictors)
+        and all(registry.has("kernel", b.kind.family) for b in spec.blocks)
+    )

@@ -42,6 +42,11 @@ TABLE: dict[str, dict[str, str]] = {
 }
 
 
+def has(kind: str, name: str) -> bool:
+    """Whether something is registered as ``name`` under ``kind``."""
+    return name in TABLE[kind]
+
+
 def resolve(kind: str, name: str) -> Any:
     """Return the class registered as ``name`` under ``kind``.
 

@@ -80,7 +80,7 @@ def _fused(
     y: Any, blocks: Sequence[Block], logits: Any, params: Sequence[Mapping[str, Any]]
 ) -> Any:
     """One operation, where every family has a kernel."""
-    if not all(b.kind.family in registry.TABLE["kernel"] for b in blocks):
+    if not all(registry.has("kernel", b.kind.family) for b in blocks):
         return _symbolic(y, blocks, logits, params)
     from bayes_moe.fused import Part, fused_mixture
 

@@ -27,6 +27,11 @@ LARGEST_LOG_LIKELIHOOD = 2 * 10**7
 """Draws x rows up to which the pointwise log likelihood is stored with the fit (160 MB)."""
 
 
+def nothing_drawn() -> KeyboardInterrupt:
+    """Return what is raised where a sampler was stopped too early."""
+    return KeyboardInterrupt("Sampling was stopped before any draw was made.")
+
+
 def rectangular(tree: xr.DataTree, draws: int, chains: int) -> xr.DataTree:
     """Return whole chains of equal length, and say in ``attrs`` whether all draws are there.
 
@@ -41,7 +46,7 @@ def rectangular(tree: xr.DataTree, draws: int, chains: int) -> xr.DataTree:
     posterior = tree[names.POSTERIOR].to_dataset()
     made = _draws_made(posterior)
     if not made.any():
-        raise KeyboardInterrupt("Sampling was stopped before any draw was made.")
+        raise nothing_drawn()
     longest_first = np.argsort(-made, kind="stable")
     kept = made[longest_first] * np.arange(1, made.size + 1)
     n_chains = int(np.argmax(kept)) + 1

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -56,7 +57,7 @@ class Run:
             [call(v, chain_axis=0, draw_axis=1) for v in self.invariants.T.swapaxes(1, 2)]
         )
 
-    @property
+    @cached_property
     def least_ess(self) -> float:
         return float(self.of_each("ess").min())
 

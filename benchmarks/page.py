@@ -77,11 +77,13 @@ Written by `make bench`, or a theme at a time by `python -m benchmarks --write -
 are medians over the rounds (fewer for what takes minutes). A ratio is the median of the ratios of
 runs taken in turn. Everything runs on one thread, unless it says otherwise.
 
-* Machine: {machine.words()}.
-* Versions: {machine.versions()}.
+Machine: {machine.words()}.
 """
     day = datetime.date.today()
-    measured = f"*Measured on {day}, {rounds} rounds, load average {load:.1f} at the beginning.*"
+    measured = (
+        f"*Measured on {day}, {rounds} rounds, load average {load:.1f} at the beginning. "
+        f"{machine.versions()}.*"
+    )
     found = PAGE.read_text(encoding="utf-8").split("\n## ")[1:] if PAGE.exists() else []
     sections = {text.split("\n", 1)[0]: f"## {text.rstrip()}\n" for text in found}
     sections[section.title] = markdown(section, measured)

@@ -278,6 +278,13 @@ def test_another_structure_is_compiled_anew(tone_spec, tone, change):
     assert bm.build(other, tone).structure != bm.build(tone_spec, tone).structure
 
 
+def test_other_names_of_categories_are_another_structure(tone):
+    """A compiled model keeps the coordinates it was compiled with."""
+    spec = bm.mixture_of_experts("tuned ~ g", gate="~ 1", experts=2)
+    tables = [tone.assign(g=np.tile(list(names), 75)) for names in ("ab", "yz")]
+    assert len({bm.build(spec, table).structure for table in tables}) == 2
+
+
 def test_other_numbers_are_the_same_structure(tone):
     def structure(table, sigma):
         priors = {"sigma": bm.Prior("HalfNormal", sigma=sigma)}

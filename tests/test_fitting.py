@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 import xarray as xr
 
 import bayes_moe as bm
+from bayes_moe.inference.base import Method
 from tests.helpers import fake_fit
 
 READ = """
@@ -245,12 +247,31 @@ def test_a_loaded_fit_is_fitted_again(tone_spec, tone, tmp_path):
     same_draws(bm.refit(back, tone, random_seed=1), first)
 
 
-def test_a_fit_that_holds_no_settings_is_fitted_again_by_default_ones(tone_spec, tone, tmp_path):
+def test_a_fit_that_holds_no_settings_cannot_be_repeated(tone_spec, tone, tmp_path):
     first = bm.fit(tone_spec, tone, "em", random_seed=1, **SETTINGS["em"])
     del first.idata.attrs["settings"]  # as in files of earlier versions
     old = bm.load(bm.save(first, tmp_path / "fit.nc"))
-    again = bm.refit(old, tone, random_seed=1, progressbar=False)
-    same_draws(again, bm.fit(tone_spec, tone, "em", random_seed=1, progressbar=False))
+    with pytest.raises(bm.SpecError, match="does not say by which settings"):
+        bm.refit(old, tone)
+
+
+def test_settings_that_cannot_be_stored_are_refused_before_the_work(tone_spec, tone):
+    @dataclass(frozen=True)
+    class Own(Method):
+        rule: object = len
+
+        def run(self, spec, design, random_seed):
+            raise AssertionError("too late")
+
+    with pytest.raises(bm.SpecError, match="settings of Own must be plain values"):
+        bm.fit(tone_spec, tone, Own())
+
+
+@few_draws
+def test_labels_that_were_undone_are_not_aligned_by_refit(tone_spec, tone):
+    first = bm.fit(tone_spec, tone, random_seed=1, **SETTINGS["nuts"])
+    plain = bm.relabel(first, "none")
+    assert "relabelling" not in bm.refit(plain, tone, random_seed=1).idata.children
 
 
 @few_draws

@@ -12,8 +12,9 @@ import pytest
 import bayes_moe as bm
 from bayes_moe import objective, registry
 from bayes_moe.coordinates import coordinates
+from bayes_moe.gates import Softmax
 from bayes_moe.kernels import linear
-from bayes_moe.native import Native, kernel, supports
+from bayes_moe.native import Native, supports
 from bayes_moe.objective import Curvature, Objective
 from bayes_moe.priors import DISTRIBUTIONS
 from tests.problems import problem
@@ -278,8 +279,14 @@ def test_threads_do_not_meet():
                 np.testing.assert_array_equal(gradient, other)
 
 
-def test_all_families_are_supported():
-    for name in registry.TABLE["family"]:
-        assert kernel(name) is not None
+def test_models_of_softmax_gates_and_linear_predictors_are_supported(monkeypatch):
+    assert set(registry.TABLE["family"]) == set(registry.TABLE["kernel"])
     assert supports(CASES["families side by side"])
-    assert kernel("no such family") is None
+
+    class Other(Softmax):
+        """A gate that is no softmax gate, whatever it is made of."""
+
+    experts = CASES["families side by side"].experts
+    assert not supports(bm.MixtureOfExperts(Other("~ 1"), experts))
+    monkeypatch.delitem(registry.TABLE["kernel"], "normal")
+    assert not supports(bm.mixture_of_experts("y ~ x", experts=2))

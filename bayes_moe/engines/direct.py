@@ -11,6 +11,7 @@ from bayes_moe.engines.base import Engine, Launch, Task, begun, sample_nutpie
 from bayes_moe.modal import dataset
 from bayes_moe.native import Native
 from bayes_moe.progress import announced
+from bayes_moe.results import nothing_drawn
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,8 +43,8 @@ class Direct(Engine):
             compiled = _compiled(Native.of(moving), launch)
         trace = sample_nutpie(compiled, task, return_raw_trace=True)
         draws, stats = trace.get_arrow_trace()
-        if not len(draws):
-            raise KeyboardInterrupt("Sampling was stopped before any draw was made.")
+        if not len(draws) or not launch.drawn:
+            raise nothing_drawn()
         first = moving.variables(np.array([_first(batch, moving.size) for batch in draws]))
         kept = [~_column(batch, "tuning").astype(bool) for batch in stats]
         length = max(int(k.sum()) for k in kept)
@@ -100,7 +101,7 @@ def _stats(batches: list[Any], kept: list[np.ndarray], length: int) -> xr.Datase
     data = {}
     for name in KEPT:
         columns = [_column(batch, name) for batch in batches]
-        blank = np.zeros((len(batches), length), dtype=columns[0].dtype)
+        blank = np.zeros((len(batches), length), dtype=np.result_type(*columns))
         if blank.dtype.kind == "f":
             blank.fill(np.nan)
         for chain, (column, k) in enumerate(zip(columns, kept, strict=True)):

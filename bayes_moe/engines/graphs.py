@@ -14,6 +14,7 @@ from bayes_moe import names
 from bayes_moe.engines.base import Engine, Launch, Task, begun, sample_nutpie
 from bayes_moe.graph import Graph, build_design
 from bayes_moe.progress import announced
+from bayes_moe.results import nothing_drawn
 from bayes_moe.spec import MixtureOfExperts
 
 if TYPE_CHECKING:
@@ -77,8 +78,9 @@ class Nutpie(OnGraph):
 
 
 _COMPILED: dict[Hashable, Any] = {}
-"""Compiled graphs by structure, the oldest first."""
-KEPT = 16
+"""Compiled graphs by structure, the oldest first. Each keeps the data it was compiled with."""
+KEPT = 8
+"""How many are kept."""
 
 
 def _shared(compiled: Any) -> list[str]:
@@ -173,7 +175,7 @@ def _first_draws(tree: xr.DataTree, spec: MixtureOfExperts) -> dict[str, np.ndar
     """Reported variables after the first tuning step (chain, ...)."""
     warmup = tree[f"warmup_{names.POSTERIOR}"].to_dataset()
     if not warmup.sizes[names.DRAW]:
-        raise KeyboardInterrupt("Sampling was stopped before any draw was made.")
+        raise nothing_drawn()
     first = warmup.isel({names.DRAW: 0})
     return {name: first[name].transpose(names.CHAIN, ...).values for name in spec.variables}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Self
@@ -33,6 +34,17 @@ class Method(ABC):
         """Settings by name, but a ``start``, which belongs to the data."""
         mine = fields(self)  # type: ignore[arg-type]
         return {f.name: getattr(self, f.name) for f in mine if f.name != "start"}
+
+    @property
+    def described(self) -> str:
+        """Settings as JSON, so that a fit can be repeated."""
+        try:
+            return json.dumps(self.settings, default=lambda number: number.item())
+        except (AttributeError, TypeError, ValueError) as error:
+            raise SpecError(
+                f"The settings of {type(self).__name__} must be plain values of a dataclass, which "
+                f"are stored with the fit: {error}."
+            ) from error
 
     @abstractmethod
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:

@@ -48,7 +48,8 @@ class NUTS(Method):
     draws, tune, chains : int
         Draws kept and tuning draws of each chain, and the number of chains.
     cores : int, optional
-        Chains run at the same time; by default as many as there are processors.
+        Chains run at the same time; by default as many as there are processors. NumPyro and
+        BlackJAX run all at once.
     target_accept : float
         Target acceptance statistic; nearer to 1 means smaller steps.
     adaptation : {"low_rank", "diag"}, optional

@@ -2,7 +2,7 @@
 
 Numba tells whether a kept function is still good by the time stamp of the file that defines it, and
 does not see that a function which it calls has changed. So every compiled function closes over
-``VERSION``, a digest of all the sources here: a change of any of them makes another entry.
+``VERSION``, a digest of all the sources that are compiled: a change of any makes another entry.
 
 A home folder that cannot be written is no error: the functions are then compiled in each process.
 """
@@ -22,11 +22,16 @@ from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
 import bayes_moe.densities
+import bayes_moe.families.student
 
 REORDERED = {"contract", "reassoc", "nsz"}
 """Sums over rows may be taken in any order, so that they run in parallel."""
 
-_TEXTS = [*sorted(Path(__file__).parent.glob("*.py")), Path(bayes_moe.densities.__file__)]
+_TEXTS = [
+    *sorted(Path(__file__).parent.glob("*.py")),
+    Path(bayes_moe.densities.__file__),
+    Path(bayes_moe.families.student.__file__),
+]
 VERSION = sha256(b"".join(p.read_bytes() for p in _TEXTS if p.is_file())).hexdigest()
 
 

@@ -39,32 +39,61 @@ from bayes_moe.kernels.rows import (
 )
 
 # Positions in the table that describes a model to the compiled function. It begins with HEAD
-# whole numbers; records of tables, slots and blocks follow.
-(SIZE, ROWS, EXPERTS, PREDICTORS, COEFS, RESPONSE, GATE, TABLES, SLOTS, BLOCKS) = range(10)
+# whole numbers; then come records of tables of features, of slots, and of blocks of experts.
+# A row of predictors is one expert's predictor of one parameter; coefficients stand in their order.
+
+(
+    SIZE,  # coordinates
+    ROWS,  # of the data
+    EXPERTS,
+    PREDICTORS,  # rows of predictors
+    COEFS,  # coefficients
+    RESPONSE,  # address (obs,)
+    GATE,  # first row of the gate's predictors
+    TABLES,  # how many records follow of each kind
+    SLOTS,
+    BLOCKS,
+) = range(10)
 HEAD = 10
-(FEATURES, TERMS, FIRST, LAST, AT) = range(5)  # of a table
+(
+    FEATURES,  # address (term, obs)
+    TERMS,
+    FIRST,  # row of predictors that reads the table
+    LAST,  # one past the last such row
+    AT,  # first coefficient
+) = range(5)
 TABLE = 5
 (
-    WHERE,
-    DIRECTIONS,
-    OF,
-    WIDE,
-    ROW,
-    COEF,
-    NUMBERS,
-    BASIS,
-    PRIOR,
-    PRIOR_ARGUMENTS,
-    JACOBIAN,
-    SHARED,
+    WHERE,  # first coordinate
+    DIRECTIONS,  # free directions over the experts
+    OF,  # experts
+    WIDE,  # terms
+    ROW,  # first row of predictors
+    COEF,  # first coefficient
+    NUMBERS,  # address of unit and offset
+    BASIS,  # address (direction, expert), or 0
+    PRIOR,  # address of the compiled formula
+    PRIOR_ARGUMENTS,  # address (argument, coordinate)
+    JACOBIAN,  # whether a coordinate is a logarithm whose Jacobian is added
+    SHARED,  # whether predictors are the same for all rows
 ) = range(12)
 SLOT = 12
-(KERNEL, PARAMETERS, ALL_SHARED, START, STOP, LOG_BASE, COUNTS, ETAS) = range(8)
+(
+    KERNEL,  # address of the compiled rows
+    PARAMETERS,
+    ALL_SHARED,  # whether all predictors but the first are the same for all rows
+    START,  # first expert
+    STOP,  # one past the last
+    LOG_BASE,  # address (obs,)
+    COUNTS,  # address of known counts (obs,), or 0
+    ETAS,  # first row of predictors, of each parameter
+) = range(8)
 BLOCK = ETAS + LARGEST
 
 LARGEST_DOUBLE = sys.float_info.max
 INVALID = 3
-"""What the C function returns where the density or a derivative is not finite."""
+"""What the C function returns where the density or a derivative is not finite: nutpie takes a
+positive code for a divergence, and stops at a negative one."""
 
 
 @register_jitable(fastmath=REORDERED)
@@ -216,12 +245,8 @@ def _to_coordinates(p: Any, slots: int, slopes: Any, x: Any, grad: Any) -> float
                     for k in range(experts):
                         total += basis[d * experts + k] * slopes[at + k * terms + t]
                     grad[where + d * terms + t] = unit * total
-        if p[s + PRIOR] != 0:
-            shift = 8 * where
-            value += call_prior(
-                p[s + PRIOR], x.ctypes.data + shift, p[s + PRIOR_ARGUMENTS], count,
-                grad.ctypes.data + shift,
-            )  # fmt: skip
+        own, added = x.ctypes.data + 8 * where, grad.ctypes.data + 8 * where
+        value += call_prior(p[s + PRIOR], own, p[s + PRIOR_ARGUMENTS], count, added)
         if p[s + JACOBIAN]:
             for c in range(count):
                 value += x[where + c]

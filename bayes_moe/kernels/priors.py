@@ -12,7 +12,7 @@ from numba.extending import register_jitable
 from bayes_moe.kernels.compiling import VERSION, c_function, doubles
 
 LARGEST = 4
-"""Arguments that a formula may have."""
+"""Most arguments of a formula; it has 1, 2 or 4."""
 
 
 @cache
@@ -21,6 +21,10 @@ def address(formula: Callable[..., Any], arguments: int) -> int:
 
     ``arguments`` holds those of the formula one after another, each (count,).
     """
+    if arguments not in (1, 2, LARGEST):
+        raise ValueError(
+            f"A prior's formula has 1, 2 or {LARGEST} arguments; this has {arguments}."
+        )
     signature = float64(int64, int64, int64, int64)
     return int(c_function(signature, _over_values(formula, arguments)).address)
 

@@ -4,12 +4,13 @@ A kernel is one function of numbers,
 
 ``(y, base, known, eta_1, ..., eta_P) -> (log f, d log f / d eta_1, ..., d log f / d eta_P)``,
 
-with ``eta_p`` the linear predictors of the family's parameters, ``known`` what is known of the row
-(numbers of trials), and ``base`` the part of the log density in which there is no parameter,
-:meth:`bayes_moe.families.Family.log_base`. It must be free of branches (``a if c else b`` is
-none) and call only :mod:`bayes_moe.kernels.arithmetic`; then the loop over rows runs on
-several at a time. What depends on parameters alone is taken out of the loop by the compiler, if all
-but the first are the same for every row.
+with ``eta_p`` the linear predictors of the family's parameters, ``known`` what is known of the
+row (numbers of trials), and ``base`` the part of the log density in which there is no parameter,
+:meth:`bayes_moe.families.Family.log_base`. There are at most three predictors, and one known
+count. It must be free of branches (``a if c else b`` is none) and call only
+:mod:`bayes_moe.kernels.arithmetic`; then the loop over rows runs on several at a time. What
+depends on parameters alone is taken out of the loop by the compiler, if all but the first are the
+same for every row.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ class Kernel:
 
 def kernel(parameters: int) -> Callable[[Callable[..., tuple[float, ...]]], Kernel]:
     """Make a kernel of a function of one row, with so many linear predictors."""
+    if not 1 <= parameters <= LARGEST:
+        raise ValueError(f"A kernel has 1 to {LARGEST} linear predictors; this has {parameters}.")
 
     def make(row: Callable[..., tuple[float, ...]]) -> Kernel:
         return Kernel(register_jitable(fastmath=FUSED, forceinline=True)(row), parameters)
