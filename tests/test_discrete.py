@@ -306,7 +306,7 @@ def test_nuts_finds_the_planted_experts(rows):
     spec = describe("poisson")
     truth = {"gate_coef": GATE, "mu_coef": np.array([[0.3, 0.6], [3.0, -0.3]])}
     table = bm.simulate(spec, pd.concat([rows, -rows]), truth, random_seed=5)
-    fit = bm.fit(spec, table, random_seed=1, tune=500, draws=500, chains=2, progressbar=False)
+    fit = bm.fit(spec, table, random_seed=1, progressbar=False)
     posterior = fit.idata["posterior"]
     for name, true in truth.items():
         draws = posterior[name]
