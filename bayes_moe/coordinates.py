@@ -24,8 +24,10 @@ from bayes_moe import names
 from bayes_moe.arrays import NUMERIC
 from bayes_moe.densities import kink, log_density, log_density_of_log
 from bayes_moe.design import Design
+from bayes_moe.errors import SpecError
 from bayes_moe.families import Link
-from bayes_moe.predictors.linear import Scaling
+from bayes_moe.gates.branching import Branching
+from bayes_moe.predictors.linear import Scaling, unmixed
 from bayes_moe.priors import Prior
 from bayes_moe.spec import MixtureOfExperts
 
@@ -50,15 +52,22 @@ class Slot:
     role : str
         What the parameter is: ``"gate"``, ``"location"``, ``"scale"``, ...
     experts : tuple of int
-        Positions of its experts among all.
+        Positions of its experts among all; of the gate's rows among all of them.
+    dim : str
+        Dimension over them.
     scaling : Scaling or None
         From internal to reported coefficients; None for a constant.
     link : Link
         Of a constant.
     prior : Prior or None
         Of the coordinates (of the natural value, for a constant).
-    basis : array (coordinate, expert) or None
-        Rows are orthonormal; None means one coordinate an expert.
+    basis : array (direction, expert) or None
+        From coordinates to internal coefficients; its rows are orthogonal. None means one
+        coordinate an expert.
+    mixed : bool
+        Whether the model's internal coefficients are the coordinates, and not those of experts.
+    gain : float
+        Factor of the predictor before it becomes weights.
     floor : float
         Least value of eta.
     where : slice
@@ -71,10 +80,13 @@ class Slot:
     parameter: int
     role: str
     experts: tuple[int, ...]
+    dim: str
     scaling: Scaling | None
     link: Link
     prior: Prior | None
     basis: np.ndarray | None
+    mixed: bool = False
+    gain: float = 1.0
     floor: float = -np.inf
     where: slice = slice(0)
 
@@ -91,12 +103,12 @@ class Slot:
     @property
     def unit(self) -> float:
         """Factor from internal coefficients to eta."""
-        return 1.0 if self.scaling is None else self.scaling.units.unit
+        return 1.0 if self.scaling is None else self.gain * self.scaling.units.unit
 
     @property
     def offset(self) -> float:
         """The value of eta at coordinates zero."""
-        return 0.0 if self.scaling is None else self.scaling.units.offset
+        return 0.0 if self.scaling is None else self.gain * self.scaling.units.offset
 
     def raw(self, theta: np.ndarray) -> np.ndarray:
         """Internal coefficients (point, expert, term) of points (point, coordinate)."""
@@ -105,7 +117,7 @@ class Slot:
 
     def free(self, raw: np.ndarray) -> np.ndarray:
         """Coordinates (point, coordinate) of internal coefficients (point, expert, term)."""
-        free = raw if self.basis is None else np.matmul(self.basis, raw)
+        free = raw if self.basis is None else unmixed(self.basis, raw)
         return free.reshape(len(raw), -1)
 
 
@@ -129,8 +141,22 @@ class Coordinates:
 
     @property
     def gated(self) -> bool:
-        """Whether the first slot is a gate."""
+        """Whether the first slot is a gate's."""
         return self.slots[0].block is None
+
+    @cached_property
+    def branching(self) -> Branching | None:
+        """The gate's splits; None for one expert."""
+        return self.spec.gate.branching(self.spec.n_experts) if self.gated else None
+
+    def permuted(self, theta: np.ndarray, orders: np.ndarray) -> np.ndarray:
+        """Points where expert ``orders[point, k]`` has come into place ``k``."""
+        turned = self.spec.turned(orders)
+        parts = []
+        for slot in self.slots:
+            raw = slot.raw(theta)
+            parts.append(slot.free(np.take_along_axis(raw, turned[slot.dim][..., None], axis=1)))
+        return np.concatenate(parts, axis=1)
 
     @cached_property
     def kinks(self) -> np.ndarray:
@@ -179,7 +205,10 @@ class Coordinates:
                 found[slot.variable] = natural
             else:
                 found[slot.variable] = slot.scaling.to_user(raw)
-                found[names.raw(slot.stem)] = np.swapaxes(raw, -1, -2)
+                own = raw
+                if slot.mixed:
+                    own = theta[:, slot.where].reshape(len(theta), slot.directions, slot.terms)
+                found[names.raw(slot.stem)] = np.swapaxes(own, -1, -2)
         return found
 
     def points(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -237,24 +266,34 @@ def coordinates(
 
 
 def _gate_slots(spec: MixtureOfExperts, design: Design, likelihood: bool) -> Iterator[Slot]:
-    if spec.n_experts == 1:
-        return
+    heads = spec.gate.heads(spec.n_experts)
+    if heads and spec.gate.branching(spec.n_experts) is None:
+        raise SpecError(
+            f"The gate {spec.gate!r} is no product of softmaxes: method='em' and 'laplace' cannot "
+            "treat it; use 'map' or 'nuts'."
+        )
     priors = spec.resolve_priors(design)
-    for stem, predictor in spec.gate.predictors.items():
-        variable = names.coef(stem)
-        scaling = predictor.scaling(names.GATE, design.rows.matrices[stem], design.response)
-        zero_sum = likelihood or priors[variable].kind.support == "zero-sum"
+    for h in heads:
+        variable = names.coef(h.stem)
+        rows = h.places.stop - h.places.start
+        given = Prior("ZeroSumNormal", sigma=1.0) if likelihood and h.zero_sum else priors[variable]
+        scaling = h.predictor.scaling(names.GATE, design.rows.matrices[h.stem], design.response)
+        mixing, _, prior = h.mixing(given)
+        basis = helmert(rows) if mixing is None and given.kind.support == "zero-sum" else mixing
         yield Slot(
-            stem=stem,
+            stem=h.stem,
             variable=variable,
             block=None,
             parameter=-1,
             role=names.GATE,
-            experts=tuple(range(spec.n_experts)),
+            experts=tuple(range(h.places.start, h.places.stop)),
+            dim=h.dim,
             scaling=scaling,
             link=Link("identity"),
-            prior=None if likelihood else _of_raw(scaling, variable, priors[variable]),
-            basis=helmert(spec.n_experts) if zero_sum else None,
+            prior=None if likelihood else _of_raw(scaling, variable, prior),
+            basis=basis,
+            mixed=mixing is not None,
+            gain=spec.gate.gain,
         )
 
 
@@ -276,6 +315,7 @@ def _expert_slots(spec: MixtureOfExperts, design: Design, likelihood: bool) -> I
                 parameter=p,
                 role=role,
                 experts=block.positions,
+                dim=block.dim,
                 scaling=scaling,
                 link=c.parameter.link,
                 prior=None if likelihood else prior,

@@ -59,10 +59,9 @@ class Graph:
         """Return the model's free variables from reported ones (both on their natural scale)."""
         matrices, response = self.design.rows.matrices, self.design.response
         free: dict[str, np.ndarray] = {}
-        if self.spec.n_experts > 1:
-            for stem, predictor in self.spec.gate.predictors.items():
-                free |= predictor.to_raw(stem, names.GATE, matrices[stem], response, values)
-        for block in self.spec.blocks:
+        spec = self.spec
+        free |= spec.gate.to_raw(spec.n_experts, matrices, response, self.priors, values)
+        for block in spec.blocks:
             for c in block.components:
                 if c.formula is None:
                     free[c.stem] = np.asarray(values[c.stem])
@@ -190,7 +189,8 @@ def coords(spec: MixtureOfExperts, design: Design) -> dict[str, Any]:
     named = {names.OBS: design.rows.obs_id, names.EXPERT: labels}
     for block in spec.blocks:
         named[block.dim] = [labels[k] for k in block.positions]
-    hidden = {*spec.known_formulas, *(spec.gate.predictors if spec.n_experts == 1 else ())}
+    named |= spec.gate.coords(spec.n_experts)
+    hidden = {*spec.known_formulas, *(spec.gate.formulas if spec.n_experts == 1 else ())}
     for stem, matrix in design.rows.matrices.items():
         if stem not in hidden:
             named[names.term(stem)] = list(matrix.terms)

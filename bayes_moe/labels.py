@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bayes_moe import names
 from bayes_moe.design import Rows
 from bayes_moe.mixture import chunks
+from bayes_moe.predictors.linear import unmixed
 from bayes_moe.spec import MixtureOfExperts
 
 MOST_ROWS = 500
@@ -35,25 +35,28 @@ def levels(spec: MixtureOfExperts, draws: Mapping[str, np.ndarray], rows: Rows) 
 
 
 def order(spec: MixtureOfExperts, level: np.ndarray) -> np.ndarray:
-    """Positions (..., expert) of experts by level (..., expert), each within its block."""
-    places = np.empty(level.shape, dtype=np.int64)
-    for block in spec.blocks:
-        own = list(block.positions)
-        places[..., own] = own[0] + np.argsort(level[..., own], axis=-1, kind="stable")
-    return places
+    """Experts (..., place) by level (..., expert), as far as they may trade places."""
+    return spec.symmetry.order(level)
 
 
 def permuted(
     spec: MixtureOfExperts, values: Mapping[str, np.ndarray], orders: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Put expert ``orders[sample, k]`` in place ``k`` of every variable (sample, ...)."""
-    places = {names.EXPERT: orders}
-    for block in spec.blocks:
-        places[block.dim] = orders[:, list(block.positions)] - block.positions[0]
+    places, bases = spec.turned(orders), spec.bases
     found = {}
     for name, value in values.items():
         dims = spec.dims[name]
-        axis = 1 + next(j for j, dim in enumerate(dims) if dim in places)
+        if name in bases:  # coordinates in a basis (sample, term, direction)
+            dim, basis = bases[name]
+            rows = np.swapaxes(value @ basis, -1, -2)
+            moved = np.take_along_axis(rows, places[dim][..., None], axis=1)
+            found[name] = np.swapaxes(unmixed(basis, moved), -1, -2)
+            continue
+        axis = next((1 + j for j, dim in enumerate(dims) if dim in places), None)
+        if axis is None:
+            found[name] = value
+            continue
         index = places[dims[axis - 1]]
         shape = [len(index), *(index.shape[1] if j == axis else 1 for j in range(1, value.ndim))]
         found[name] = np.take_along_axis(value, index.reshape(shape), axis=axis)

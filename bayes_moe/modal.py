@@ -115,9 +115,11 @@ def modes_dataset(found: Optima) -> xr.Dataset:
 
 
 def n_parameters(spec: MixtureOfExperts, values: Mapping[str, np.ndarray]) -> int:
-    """Number of free parameters of the likelihood; of a gate only differences count."""
-    gate = sum(values[n][0, 0].size for n in spec.gate_variables)
-    return sum(values[n][0].size for n in spec.variables) - gate
+    """Number of free parameters of the likelihood; of a softmax only differences count."""
+    branching = spec.gate.branching(spec.n_experts) if spec.n_experts > 1 else None
+    splits = () if branching is None else branching.splits
+    idle = sum(values[names.coef(s.stem)].shape[-1] for s in splits if not s.pinned)
+    return sum(values[n][0].size for n in spec.variables) - idle
 
 
 def dataset(

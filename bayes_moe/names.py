@@ -4,6 +4,7 @@ from __future__ import annotations
 
 OBS = "obs_id"
 EXPERT = "expert"
+STICK = "stick"
 CHAIN = "chain"
 DRAW = "draw"
 
@@ -43,6 +44,11 @@ def raw(stem: str) -> str:
 def term(stem: str) -> str:
     """Dimension over the columns of a linear predictor's design, e.g. ``mu_term``."""
     return f"{stem}_term"
+
+
+def split(stem: str) -> str:
+    """Dimension over the free directions of a gate's splits, e.g. ``gate_split``."""
+    return f"{stem}_split"
 
 
 def features(stem: str) -> str:

@@ -21,7 +21,6 @@ from bayes_moe.arrays import NUMERIC
 from bayes_moe.coordinates import Coordinates, Slot
 from bayes_moe.densities import DENSITIES, formula_arguments
 from bayes_moe.features import Features
-from bayes_moe.gates import Softmax
 from bayes_moe.kernels import linear, priors
 from bayes_moe.kernels.rows import PACK, Kernel
 from bayes_moe.predictors import Linear
@@ -208,12 +207,14 @@ def _long(values: np.ndarray) -> np.ndarray:
 
 def supports(spec: MixtureOfExperts) -> bool:
     """Whether a model is one of those: softmax gate, linear predictors, families with kernels."""
+    branching = spec.gate.branching(spec.n_experts)
     predictors = [
-        *spec.gate.predictors.values(),
+        *(h.predictor for h in spec.gate.heads(spec.n_experts)),
         *(c.predictor for b in spec.blocks for c in b.components if c.formula is not None),
     ]
     return (
-        type(spec.gate) is Softmax
+        branching is not None
+        and branching.flat
         and all(type(p) is Linear for p in predictors)
         and all(registry.has("kernel", b.kind.family) for b in spec.blocks)
     )

@@ -1,15 +1,23 @@
 """The log posterior (or log likelihood) of many points at once, with its derivatives.
 
-With ``r`` a row's responsibilities, ``w`` its gate weights, and ``s_a``, ``h_ab`` the first and
-second derivatives of an expert's log density by its linear predictors, the derivatives of
-``log p(y | x) = logsumexp_k(log w_k + log f_k)`` are
+With ``r`` a row's responsibilities, ``g_vc`` the probability of branch ``c`` at split ``v`` of the
+gate, ``R_vc`` and ``H_v`` the responsibility of all experts below the branch and the split, and
+``s_a``, ``h_ab`` the first and second derivatives of an expert's log density by its linear
+predictors, the derivatives of ``log p(y | x) = logsumexp_k(log w_k + log f_k)`` are
 
-* gradient: ``r_k - w_k`` for the gate, ``r_k s_ka`` for parameter ``a`` of expert ``k``;
-* Hessian: ``delta_jk (r_k - w_k) + w_j w_k - r_j r_k`` for the gate, ``r_k s_ka (delta_jk - r_j)``
-  between gate and expert, ``delta_jk r_k (h_kab + s_ka s_kb) - r_j s_ja r_k s_kb`` between experts.
+* gradient: ``l_vc = R_vc - H_v g_vc`` for the gate, ``l_ka = r_k s_ka`` for parameter ``a`` of
+  expert ``k``;
+* Hessian, but for ``- l l'``: ``delta_cd l_c - l_c g_d - g_c l_d - H_v (delta_cd g_c - g_c g_d) +
+  delta_cd H_v g_c - H_v g_c g_d`` at one split, which is ``delta_cd l_c - l_c g_d - g_c l_d``;
+  ``l_vc (delta_de - g_ud)`` between a split ``v`` below branch ``e`` of ``u`` and ``u``;
+  ``l_ka (delta_ce - g_vc)`` between a split ``v`` and an expert below its branch ``e``; and
+  ``delta_jk r_k (h_kab + s_ka s_kb)`` between experts.
 
-The complete-data information, by which EM moves, is ``delta_jk w_k - w_j w_k`` for the gate and
-``r_k`` times the family's working curvature for an expert: block diagonal and never negative.
+At the root of the gate ``H = 1`` and all experts are below: with ``R`` in the place of ``l`` in the
+product, the terms in ``g`` cancel but for ``g_c g_d`` at the root itself. A flat softmax is that.
+
+The complete-data information, by which EM moves, is ``H_v (delta_cd g_c - g_c g_d)`` for the gate
+and ``r_k`` times the family's working curvature for an expert: block diagonal, never negative.
 
 The linear predictors of all experts are stacked: those of the gate, then those of each parameter.
 A sum over rows of products of features is a matrix product of weights (pair of predictors, obs)
@@ -20,18 +28,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 from functools import cached_property, reduce
 from itertools import pairwise
 
 import numpy as np
 
-from bayes_moe.arrays import NUMERIC, log_softmax
+from bayes_moe.arrays import NUMERIC
 from bayes_moe.coordinates import Coordinates
 from bayes_moe.design import Rows
 from bayes_moe.families import Derivatives
 from bayes_moe.features import Features, Plan
+from bayes_moe.gates.branching import Split
 from bayes_moe.likelihood import allocate, log_components
 
 CHUNK_ELEMENTS = 2**18
@@ -72,11 +81,28 @@ class _Chunk:
     """The mixture of some points on some rows, each array (point, expert, obs)."""
 
     where: slice
-    log_weights: np.ndarray
+    gate: tuple[np.ndarray, np.ndarray] | None  # probability of branches; of those with a row
     params: tuple[dict[str, np.ndarray], ...]
     above: tuple[np.ndarray | None, ...]  # by slot: where eta is not at its floor
     r: np.ndarray
     value: np.ndarray  # (point, obs)
+
+
+@dataclass(frozen=True)
+class _Links:
+    """Pairs of a row of the gate with another predictor: positions in the plan, and both.
+
+    ``root`` and ``split`` are pairs at one split, the root or another, ``..._own`` a row with
+    itself; in ``under`` the second lies below the first one's branch, in ``beside`` below its
+    split, which is not the root.
+    """
+
+    root: np.ndarray
+    root_own: np.ndarray
+    split: np.ndarray
+    split_own: np.ndarray
+    under: np.ndarray
+    beside: np.ndarray
 
 
 class Objective:
@@ -211,12 +237,16 @@ class Objective:
             b.known(self.rows.matrices, where) for b in self._blocks
         )
         above: list[np.ndarray | None] = []
+        rows: list[np.ndarray] = []
         log_weights = np.zeros((len(coefs[0]), self.coordinates.spec.n_experts, 1))
+        gate = None
         for slot, coef, table in zip(slots, coefs, self._features.of, strict=True):
             eta = np.matmul(coef, self._features.take(table, where))
             above.append(None)
             if slot.block is None:
-                log_weights = log_softmax(eta, NUMERIC)
+                rows.append(eta)
+                if sum(r.shape[1] for r in rows) == self._gate_rows:
+                    log_weights, gate = self._weigh(rows)
                 continue
             if slot.floor > -np.inf:
                 free = eta > slot.floor
@@ -229,34 +259,52 @@ class Objective:
             params[slot.block][name] = slot.link.inverse(eta, NUMERIC)
         joint = log_weights + log_components(self.y[where], self._blocks, params, NUMERIC)
         value, r = allocate(joint)
-        return _Chunk(where, log_weights, params, tuple(above), r, value)
+        return _Chunk(where, gate, params, tuple(above), r, value)
+
+    def _weigh(self, rows: list[np.ndarray]) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+        """Log weights, and probabilities of the gate's branches, from its predictors."""
+        branching = self.coordinates.branching
+        assert branching is not None
+        full = [np.broadcast_to(r, (*r.shape[:2], max(x.shape[2] for x in rows))) for r in rows]
+        eta = full[0] if len(full) == 1 else np.concatenate(full, axis=1)
+        parts = branching.log_branches(eta, NUMERIC)
+        if branching.flat:
+            branches = np.exp(parts[0])
+            return parts[0], (branches, branches)
+        whole = np.concatenate(parts, axis=1)
+        branches = np.exp(whole)
+        return np.matmul(branching.paths, whole), (branches, branches[:, self._with_row])
 
     def _derivatives(
         self, chunk: _Chunk, curvature: Curvature, allocation: np.ndarray | None
     ) -> tuple[np.ndarray, ...]:
         """Rows of experts, rows at a floor, gradient and sums of pairs over a chunk."""
         r = chunk.r if allocation is None else allocation[..., chunk.where]
-        w = np.exp(chunk.log_weights)
         each = [
             b.family.derivatives(self.y[chunk.where], p)
             for b, p in zip(self._blocks, chunk.params, strict=True)
         ]
         lead = np.empty((r.shape[0], len(self._starts) - 1, r.shape[2]))
         at_floor = np.zeros(len(r))
+        held = self._held(r)  # by the gate's rows: responsibility of the branch, and of the split
+        if chunk.gate is not None:
+            gate = slice(0, self._gate_rows)
+            lead[:, gate] = held[0]
+            if self._deep.size:
+                lead[:, self._deep] -= held[1][:, self._deep] * chunk.gate[1][:, self._deep]
         for slot, rows, above in zip(self.coordinates.slots, self._stack, chunk.above, strict=True):
             if slot.block is None:
-                lead[:, rows] = r
                 continue
             score = each[slot.block].score[slot.parameter]
             lead[:, rows] = r[:, slot.experts] * (score if above is None else score * above)
             if above is not None:
                 at_floor += np.where(above, 0.0, r[:, slot.experts]).sum(axis=(1, 2))
         if curvature is Curvature.OBSERVED:
-            weights = self._observed(chunk, each, r, w, lead)
+            weights = self._observed(chunk, each, r, lead)
         else:
-            weights = self._complete(chunk, each, r, w)
-        if self.coordinates.gated:
-            lead[:, self._stack[0]] -= w
+            weights = self._complete(chunk, each, r, held[1])
+        if chunk.gate is not None:
+            lead[:, self._root] -= chunk.gate[1][:, self._root]
         slopes = [
             self._features.sums(lead[:, rows], t, chunk.where)
             for rows, t in zip(self._stack, self._features.of, strict=True)
@@ -273,58 +321,172 @@ class Objective:
             ),
         )
 
+    def _held(self, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Responsibility (point, row, obs) of each gate row's branch, and of its split."""
+        branching = self.coordinates.branching
+        if branching is None or branching.flat:
+            return r, np.ones((1, 1, 1))
+        return np.matmul(self._branch_of.T, r), np.matmul(self._split_of.T, r)
+
     def _observed(
-        self,
-        chunk: _Chunk,
-        each: list[Derivatives],
-        r: np.ndarray,
-        w: np.ndarray,
-        lead: np.ndarray,
+        self, chunk: _Chunk, each: list[Derivatives], r: np.ndarray, lead: np.ndarray
     ) -> np.ndarray:
-        """Weights (point, pair, obs) of minus the second derivatives."""
+        """Weights (point, pair, obs) of minus the second derivatives.
+
+        ``lead`` holds ``R`` for rows of the gate's root, and ``l`` for all others.
+        """
         plan = self._plans[Curvature.OBSERVED]
         weights = np.empty((len(r), len(plan.first), r.shape[2]))
         for first, second, positions in plan.runs:
             np.multiply(lead[:, first], lead[:, second], out=weights[:, positions])
+        if chunk.gate is not None:
+            self._observed_gate(weights, chunk.gate[1], lead)
         for (a, b), pairs in self._diagonal_pairs.items():
             one, other = self.coordinates.slots[a], self.coordinates.slots[b]
-            if one.block is None and other.block is None:
-                gate = self._gate_pairs
-                weights[:, gate] -= w[:, plan.first[gate]] * w[:, plan.second[gate]]
-                weights[:, pairs] -= r - w
-            elif one.block is None:
-                weights[:, pairs] -= lead[:, self._stack[b]]
-            else:
-                assert one.block is not None
-                second = r[:, one.experts] * each[one.block].second[one.parameter][other.parameter]
-                for above in (chunk.above[a], chunk.above[b]):
-                    if above is not None:
-                        second = second * above
-                score = each[one.block].score[other.parameter]
-                weights[:, pairs] -= second + lead[:, self._stack[a]] * (
-                    score if chunk.above[b] is None else score * chunk.above[b]
-                )
+            assert one.block is not None
+            second = r[:, one.experts] * each[one.block].second[one.parameter][other.parameter]
+            for above in (chunk.above[a], chunk.above[b]):
+                if above is not None:
+                    second = second * above
+            score = each[one.block].score[other.parameter]
+            weights[:, pairs] -= second + lead[:, self._stack[a]] * (
+                score if chunk.above[b] is None else score * chunk.above[b]
+            )
         return weights
 
+    def _observed_gate(self, weights: np.ndarray, g: np.ndarray, lead: np.ndarray) -> None:
+        """Add what involves the gate; ``g`` (point, row, obs)."""
+        links = self._links
+        at, one, other = links.root
+        weights[:, at] -= g[:, one] * g[:, other]
+        at, row = links.root_own
+        weights[:, at] -= lead[:, row] - g[:, row]
+        at, one, other = links.split
+        if at.size:
+            weights[:, at] += lead[:, one] * g[:, other] + g[:, one] * lead[:, other]
+        at, row = links.split_own
+        if at.size:
+            weights[:, at] -= lead[:, row]
+        at, _, lower = links.under
+        weights[:, at] -= lead[:, lower]
+        at, upper, lower = links.beside
+        if at.size:
+            weights[:, at] += lead[:, lower] * g[:, upper]
+
     def _complete(
-        self, chunk: _Chunk, each: list[Derivatives], r: np.ndarray, w: np.ndarray
+        self, chunk: _Chunk, each: list[Derivatives], r: np.ndarray, held: np.ndarray
     ) -> np.ndarray:
-        """Weights (point, pair, obs) of the complete-data information."""
+        """Weights (point, pair, obs) of the complete-data information.
+
+        ``held`` is the responsibility of each gate row's split.
+        """
         plan = self._plans[Curvature.COMPLETE]
         weights = np.empty((len(r), len(plan.first), r.shape[2]))
-        if self.coordinates.gated:
+        if chunk.gate is not None:
+            g = chunk.gate[1]
+            full = held * g
             for first, second, positions in plan.runs:
-                if second.stop <= len(self._stack[0]):
-                    np.multiply(w[:, first], -w[:, second], out=weights[:, positions])
-        for slot, above, own in zip(
-            self.coordinates.slots, chunk.above, self._own_pairs, strict=True
+                if second.stop <= self._gate_rows:
+                    np.multiply(full[:, first], -g[:, second], out=weights[:, positions])
+        for slot, above, rows, own in zip(
+            self.coordinates.slots, chunk.above, self._stack, self._own_pairs, strict=True
         ):
             if slot.block is None:
-                weights[:, own] += w
+                weights[:, own] += full[:, rows]
                 continue
             working = r[:, slot.experts] * each[slot.block].working[slot.parameter]
             weights[:, own] = working if above is None else working * above
         return weights
+
+    # --- the gate's rows ----------------------------------------------------------------------
+
+    @cached_property
+    def _gate_rows(self) -> int:
+        """Number of rows of the gate, which are the first."""
+        return sum(len(s.experts) for s in self.coordinates.slots if s.block is None)
+
+    @cached_property
+    def _splits(self) -> tuple[Split, ...]:
+        branching = self.coordinates.branching
+        return () if branching is None else branching.splits
+
+    @cached_property
+    def _with_row(self) -> np.ndarray:
+        """Which of all branches have a row: not the last ones of pinned splits."""
+        branching = self.coordinates.branching
+        assert branching is not None
+        pairs = zip(branching.splits, branching.places, strict=True)
+        kept = [
+            np.arange(place.start, place.start + split.rows.stop - split.rows.start)
+            for split, place in pairs
+        ]
+        return np.concatenate(kept)
+
+    @cached_property
+    def _branch_of(self) -> np.ndarray:
+        """Whether an expert is below a row's branch (expert, row), as numbers."""
+        branching = self.coordinates.branching
+        assert branching is not None
+        return branching.paths[:, self._with_row]
+
+    @cached_property
+    def _split_of(self) -> np.ndarray:
+        """Whether an expert is below a row's split (expert, row), as numbers."""
+        found = np.zeros((self.coordinates.spec.n_experts, self._gate_rows))
+        for split in self._splits:
+            found[list(split.below), split.rows] = 1.0
+        return found
+
+    @cached_property
+    def _root(self) -> slice:
+        """Rows of the gate's root."""
+        return next(split.rows for split in self._splits if split.depth == 0)
+
+    @cached_property
+    def _deep(self) -> np.ndarray:
+        """Rows of all other splits."""
+        rows = np.arange(self._gate_rows)
+        return rows if not self._splits else np.delete(rows, np.r_[self._root])
+
+    @cached_property
+    def _links(self) -> _Links:
+        """Pairs of a gate's row with another, by how they stand."""
+        plan = self._plans[Curvature.OBSERVED]
+        split_of = {row: s for s in self._splits for row in range(s.rows.start, s.rows.stop)}
+        found: dict[str, list[tuple[int, ...]]] = {f.name: [] for f in fields(_Links)}
+        experts = {
+            int(row): k
+            for slot, rows in zip(self.coordinates.slots, self._stack, strict=True)
+            if slot.block is not None
+            for row, k in zip(rows, slot.experts, strict=True)
+        }
+        for at, (a, b) in enumerate(zip(plan.first.tolist(), plan.second.tolist(), strict=True)):
+            if a >= self._gate_rows:
+                continue
+            one, other = split_of[a], split_of.get(b)
+            if other is one:
+                own = "root" if one.depth == 0 else "split"
+                found[own].append((at, a, b))
+                if a == b:
+                    found[f"{own}_own"].append((at, a))
+                continue
+            upper, lower, below = a, b, (experts[b],) if other is None else other.below
+            if other is not None and other.depth < one.depth:
+                upper, lower, below = b, a, one.below
+            top = split_of[upper]
+            if not set(below) <= set(top.below):
+                continue
+            if set(below) <= set(top.leaves[upper - top.rows.start]):
+                found["under"].append((at, upper, lower))
+            if top.depth > 0:
+                found["beside"].append((at, upper, lower))
+        widths = {name: 2 if name.endswith("own") else 3 for name in found}
+        return _Links(
+            **{
+                name: np.array(rows, dtype=np.int64).reshape(-1, widths[name]).T
+                for name, rows in found.items()
+            }
+        )
 
     # --- pairs of predictors ------------------------------------------------------------------
 
@@ -335,36 +497,28 @@ class Objective:
         return [plan.pair(rows, rows) for rows in self._stack]
 
     @cached_property
-    def _gate_pairs(self) -> np.ndarray:
-        """Positions of pairs of gate predictors in the observed plan."""
-        plan = self._plans[Curvature.OBSERVED]
-        experts = len(self._stack[0])
-        return np.flatnonzero((plan.first < experts) & (plan.second < experts))
-
-    @cached_property
     def _diagonal_pairs(self) -> dict[tuple[int, int], np.ndarray]:
         """Pairs of predictors of the same expert, by pair of slots that share experts."""
         slots, plan = self.coordinates.slots, self._plans[Curvature.OBSERVED]
         found = {}
         for a, one in enumerate(slots):
             for b, other in enumerate(slots[a:], start=a):
-                if one.block is None or one.block == other.block:
-                    first = (
-                        self._stack[a][list(other.experts)]
-                        if one.block is None
-                        else (self._stack[a])
-                    )
-                    found[a, b] = plan.pair(first, self._stack[b])
+                if one.block is not None and one.block == other.block:
+                    found[a, b] = plan.pair(self._stack[a], self._stack[b])
         return found
 
     @cached_property
     def _plans(self) -> dict[Curvature, Plan]:
         height = len(self._starts) - 1
         first, second = [], []
+        for split in self._splits:
+            i, j = np.triu_indices(split.rows.stop - split.rows.start)
+            first.append(i + split.rows.start)
+            second.append(j + split.rows.start)
         for slot, rows in zip(self.coordinates.slots, self._stack, strict=True):
-            i, j = np.triu_indices(len(rows)) if slot.block is None else 2 * (np.arange(len(rows)),)
-            first.append(rows[i])
-            second.append(rows[j])
+            if slot.block is not None:
+                first.append(rows)
+                second.append(rows)
         return {
             Curvature.COMPLETE: self._plan(np.concatenate(first), np.concatenate(second)),
             Curvature.OBSERVED: self._plan(*np.triu_indices(height)),
@@ -377,13 +531,19 @@ class Objective:
 
     def _free(self, full: np.ndarray) -> np.ndarray:
         """Take derivatives (point, full, ...) by internal coefficients to those by coordinates."""
-        slot = self.coordinates.slots[0]
-        if slot.basis is None:
-            return full
-        width = len(slot.experts) * slot.terms
-        gate = full[:, :width].reshape(len(full), len(slot.experts), -1)
-        free = np.matmul(slot.basis, gate).reshape(len(full), -1, *full.shape[2:])
-        return np.concatenate([free, full[:, width:]], axis=1)
+        parts, at = [], 0
+        for slot in self.coordinates.slots:
+            width = len(slot.experts) * slot.terms
+            if slot.basis is not None:
+                own = full[:, at : at + width].reshape(len(full), len(slot.experts), -1)
+                free = np.matmul(slot.basis, own)
+                parts.append(free.reshape(len(full), -1, *full.shape[2:]))
+            elif parts and slot.block is not None:
+                break
+            else:
+                parts.append(full[:, at : at + width])
+            at += width
+        return np.concatenate([*parts, full[:, at:]], axis=1)
 
 
 def _add(a: tuple[np.ndarray, ...], b: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:

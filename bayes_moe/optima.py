@@ -170,13 +170,7 @@ def _ends(objective: Objective, found: Ascent, max_iter: int) -> Optima:
     moving = objective.coordinates
     values = moving.variables(found.theta)
     orders = labels.order(moving.spec, labels.levels(moving.spec, values, moving.design.rows))
-    theta = np.concatenate(
-        [
-            slot.free(np.take_along_axis(slot.raw(found.theta), _own(orders, slot.experts), axis=1))
-            for slot in moving.slots
-        ],
-        axis=1,
-    )
+    theta = moving.permuted(found.theta, orders)
     return Optima(
         moving.spec,
         moving.design,
@@ -207,11 +201,6 @@ def _at_floor(objective: Objective, theta: np.ndarray) -> np.ndarray:
         return np.zeros(len(theta), dtype=bool)
     low: np.ndarray = objective.evaluate(theta, Curvature.COMPLETE).at_floor > ROWS_AT_FLOOR
     return low
-
-
-def _own(orders: np.ndarray, experts: tuple[int, ...]) -> np.ndarray:
-    """Order (point, expert, 1) among the experts of one slot."""
-    return (orders[:, list(experts)] - experts[0])[..., None]
 
 
 def nearest_mode(

@@ -24,8 +24,9 @@ def checked(
         For unknown, missing, wrongly shaped or impossible parameters.
     """
     shapes, positive = {}, set()
-    for stem in spec.gate.predictors if spec.n_experts > 1 else ():
-        shapes[names.coef(stem)] = (spec.n_experts, len(design.rows.matrices[stem].terms))
+    for h in spec.gate.heads(spec.n_experts):
+        rows = h.places.stop - h.places.start
+        shapes[names.coef(h.stem)] = (rows, len(design.rows.matrices[h.stem].terms))
     for block in spec.blocks:
         for c in block.components:
             k = len(block.positions)

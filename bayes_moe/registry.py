@@ -32,6 +32,8 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "gate": {
         "softmax": "bayes_moe.gates.softmax:Softmax",
+        "tree": "bayes_moe.gates.tree:Tree",
+        "stickbreaking": "bayes_moe.gates.stick:StickBreaking",
     },
     "method": {
         "em": "bayes_moe.inference.em:EM",

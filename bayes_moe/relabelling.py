@@ -10,7 +10,8 @@ until no label changes. Two notions of near:
 ``"parameters"``
     The normal log density of the expert's parameters about their mean over draws.
 
-Only experts of the same kind trade labels. Finally experts are ordered by the posterior mean of
+Only experts of the same kind trade labels, and under a tree gate only whole branches of one split
+that are alike do. Finally experts are ordered by the posterior mean of
 their average location, so that the same posterior gets the same labels from every run.
 
 References
@@ -29,7 +30,7 @@ import numpy as np
 from bayes_moe import labels, names
 from bayes_moe.design import Design
 from bayes_moe.errors import SpecError, unknown
-from bayes_moe.experts import Block
+from bayes_moe.gates.symmetry import Symmetry
 from bayes_moe.mixture import chunks
 from bayes_moe.results import samples
 from bayes_moe.spec import MixtureOfExperts
@@ -63,24 +64,19 @@ def align(
     """
     check_method(method)
     tree = undo(tree, spec)
-    if method == "none" or all(len(b.positions) == 1 for b in spec.blocks):
+    symmetry = spec.symmetry
+    if method == "none" or symmetry.trivial:
         return tree
     posterior = tree[names.POSTERIOR].to_dataset()
     draws = samples(spec, posterior)
     allocations, locations = _read_draws(spec, draws, design)
-    permutation = np.tile(np.arange(spec.n_experts), (len(locations), 1))
-    certainty = np.ones(len(locations))
-    for block in spec.blocks:
-        where = list(block.positions)
-        own = allocations[:, where]
-        if method == "responsibilities":
-            best = _assign(own, _kullback_leibler)
-        else:
-            best = _assign(_parameters(spec, block, draws), _normal)
-        permutation[:, where] = best + where[0]
-        certainty = np.minimum(certainty, _certainty(own, best))
+    if method == "responsibilities":
+        permutation = _assign(symmetry, allocations, _kullback_leibler)
+    else:
+        permutation = _assign(symmetry, _parameters(spec, draws), _normal)
+    certainty = _certainty(symmetry, allocations, permutation)
     level = np.take_along_axis(locations, permutation, axis=1).mean(axis=0)
-    permutation = permutation[:, labels.order(spec, level)]
+    permutation = permutation[:, symmetry.order(level)]
     return _record(tree, spec, permutation, certainty, method)
 
 
@@ -117,12 +113,25 @@ def _read_draws(
     return allocations, labels.levels(spec, draws, design.rows)
 
 
-def _parameters(spec: MixtureOfExperts, block: Block, draws: dict[str, np.ndarray]) -> np.ndarray:
-    """Standardised parameters of a block's experts (sample, expert, parameter)."""
-    gate = [draws[n][:, list(block.positions)] for n in spec.gate_variables]
-    own = [draws[c.variable] for c in block.components if c.formula is not None]
-    constant = [np.log(draws[c.variable])[..., None] for c in block.components if c.formula is None]
-    values = np.concatenate([*gate, *own, *constant], axis=-1)
+def _parameters(spec: MixtureOfExperts, draws: dict[str, np.ndarray]) -> np.ndarray:
+    """Standardised parameters of every expert (sample, expert, parameter).
+
+    Parameters that an expert's kind does not have are zero, and cost nothing. Of a gate, only
+    variables of experts themselves are read.
+    """
+    first = next(iter(draws.values()))
+    own = [draws[n] for n in spec.gate_variables if spec.dims[n][0] == names.EXPERT]
+    values = [_scaled(v) for v in own]
+    for block in spec.blocks:
+        for c in block.components:
+            given = draws[c.variable] if c.formula else np.log(draws[c.variable])[..., None]
+            laid = np.zeros((len(first), spec.n_experts, given.shape[-1]))
+            laid[:, list(block.positions)] = _scaled(given)
+            values.append(laid)
+    return np.concatenate(values, axis=-1)
+
+
+def _scaled(values: np.ndarray) -> np.ndarray:
     return values / (values.std(axis=(0, 1)) + 1e-300)
 
 
@@ -145,39 +154,28 @@ def _distance(features: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return np.stack([((features - m) ** 2).sum(axis=-1) for m in mean], axis=1)
 
 
-def _assign(features: np.ndarray, cost: Cost) -> np.ndarray:
+def _assign(symmetry: Symmetry, features: np.ndarray, cost: Cost) -> np.ndarray:
     """Best permutations (sample, expert) of features (sample, expert, ...)."""
-    best = _nearest(_distance(features, features[0]))
+    best = symmetry.assign(_distance(features, features[0]))
     for _ in range(MOST_ROUNDS):
         aligned = np.take_along_axis(features, best[..., None], axis=1)
-        previous, best = best, _nearest(cost(features, aligned))
+        previous, best = best, symmetry.assign(cost(features, aligned))
         if np.array_equal(best, previous):
             break
     return best
 
 
-def _nearest(costs: np.ndarray) -> np.ndarray:
-    """Assignment of least total cost for each draw: costs (sample, label, expert)."""
-    if costs.shape[1] == 2:
-        swap = costs[:, 0, 1] + costs[:, 1, 0] < costs[:, 0, 0] + costs[:, 1, 1]
-        return np.where(swap[:, None], [1, 0], [0, 1])
-    from scipy.optimize import linear_sum_assignment
-
-    return np.array([linear_sum_assignment(c)[1] for c in costs])
-
-
-def _certainty(allocations: np.ndarray, best: np.ndarray) -> np.ndarray:
+def _certainty(symmetry: Symmetry, allocations: np.ndarray, best: np.ndarray) -> np.ndarray:
     """How much nearer each draw is to its labels than to the best exchange of two (sample,)."""
-    if best.shape[1] == 1:
-        return np.ones(len(best))
     aligned = np.take_along_axis(allocations, best[..., None], axis=1)
     distance = _distance(aligned, aligned.mean(axis=0))
     own = np.einsum("skk->sk", distance)
-    a, b = np.triu_indices(best.shape[1], k=1)
-    kept = own[:, a] + own[:, b]
-    exchanged = distance[:, a, b] + distance[:, b, a]
-    share: np.ndarray = (exchanged / (kept + exchanged + 1e-300)).min(axis=-1)
-    return share
+    certainty = np.ones(len(best))
+    for one, other in symmetry.exchanges():
+        kept = own[:, [*one.leaves, *other.leaves]].sum(axis=1)
+        exchanged = symmetry.cost(distance, one, other) + symmetry.cost(distance, other, one)
+        certainty = np.minimum(certainty, exchanged / (kept + exchanged + 1e-300))
+    return certainty
 
 
 def _record(

@@ -6,12 +6,16 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
 from bayes_moe import families, names, registry
 from bayes_moe.design import Design
 from bayes_moe.errors import DataError, SpecError, unknown
 from bayes_moe.experts import Block, Expert, blocks
 from bayes_moe.formulas import check_right_hand_side
 from bayes_moe.gates import Gate
+from bayes_moe.gates.base import Head
+from bayes_moe.gates.symmetry import Symmetry, symmetry
 from bayes_moe.priors import Prior
 from bayes_moe.record import Record
 
@@ -74,7 +78,11 @@ class MixtureOfExperts(Record):
             raise SpecError(f"`center` must be True or False; it is {center!r}.")
         if priors is not None and not isinstance(priors, Mapping):
             raise SpecError(f"`priors` must map names to Prior; it is {priors!r}.")
-        ordered = tuple(listed[k] for block in blocks(listed) for k in block.positions)
+        gate.check(len(listed))
+        order = tuple(k for block in blocks(listed) for k in block.positions)
+        ordered = tuple(listed[k] for k in order)
+        if order != tuple(range(len(order))):
+            gate = gate.reordered(order)
         frozen = MappingProxyType(dict(priors or {}))
         self._set(gate=gate, experts=ordered, priors=frozen, center=center)
         for stem, formula in gate.formulas.items():
@@ -148,10 +156,10 @@ class MixtureOfExperts(Record):
     @property
     def dims(self) -> dict[str, tuple[str, ...]]:
         """Dimensions of the model's variables by name, internal coefficients included."""
-        found: dict[str, tuple[str, ...]] = {}
-        for stem in self.gate.predictors if self.n_experts > 1 else ():
-            found[names.coef(stem)] = (names.EXPERT, names.term(stem))
-            found[names.raw(stem)] = (names.term(stem), names.EXPERT)
+        found = dict(self.gate.dims(self.n_experts))
+        for h in self.gate.heads(self.n_experts):
+            raw_dim = h.mixing(self._gate_prior(h))[1]
+            found[names.raw(h.stem)] = (names.term(h.stem), raw_dim)
         for block in self.blocks:
             for c in block.components:
                 if c.formula is None:
@@ -164,23 +172,45 @@ class MixtureOfExperts(Record):
     @property
     def gate_variables(self) -> tuple[str, ...]:
         """Names of the gate's reported variables; one expert has no gate."""
-        if self.n_experts == 1:
-            return ()
-        return tuple(
-            name
-            for stem, predictor in self.gate.predictors.items()
-            for name in predictor.variables(stem)
+        return tuple(self.gate.dims(self.n_experts))
+
+    @property
+    def symmetry(self) -> Symmetry:
+        """Which experts may trade places."""
+        kinds = {k: b for b, block in enumerate(self.blocks) for k in block.positions}
+        return symmetry(
+            self.gate.arrangement(self.n_experts), tuple(kinds[k] for k in sorted(kinds))
         )
+
+    def turned(self, orders: np.ndarray) -> dict[str, np.ndarray]:
+        """Index (sample, place) along every dimension of experts or branches.
+
+        Expert ``orders[sample, k]`` comes into place ``k``.
+        """
+        found = {names.EXPERT: orders, **self.gate.turned(self.n_experts, orders)}
+        for block in self.blocks:
+            found[block.dim] = orders[:, list(block.positions)] - block.positions[0]
+        return found
+
+    @property
+    def bases(self) -> dict[str, tuple[str, np.ndarray]]:
+        """Of internal variables in a basis: the dimension of its rows, and the basis."""
+        found = {}
+        for h in self.gate.heads(self.n_experts):
+            mixing, dim, _ = h.mixing(self._gate_prior(h))
+            if mixing is not None and dim != h.dim:
+                found[names.raw(h.stem)] = (h.dim, mixing)
+        return found
+
+    def _gate_prior(self, head: Head) -> Prior:
+        """The user's prior of a predictor of the gate, or one with the default's support."""
+        default = Prior("ZeroSumNormal", sigma=1.0)
+        return self.priors.get(names.coef(head.stem), default)
 
     def resolve_priors(self, design: Design) -> dict[str, Prior]:
         """Return the prior of every reported variable: the user's, else the default."""
         matrices, response = design.rows.matrices, design.response
-        priors: dict[str, Prior] = {}
-        if self.n_experts > 1:
-            for stem, predictor in self.gate.predictors.items():
-                priors[names.coef(stem)] = predictor.default_prior(
-                    stem, names.GATE, matrices[stem], response
-                )
+        priors = self.gate.default_priors(self.n_experts, matrices, response)
         for block in self.blocks:
             priors |= block.default_priors(matrices, response)
         return priors | {k: p for k, p in self.priors.items() if k in priors}
@@ -239,14 +269,15 @@ class MixtureOfExperts(Record):
 
     def _check_priors(self) -> None:
         positive = {c.variable for b in self.blocks for c in b.components if c.formula is None}
-        gate = {names.coef(stem) for stem in self.gate.predictors}
+        gate = {names.coef(stem) for stem in self.gate.formulas}
+        heads = {names.coef(h.stem): h for h in self.gate.heads(self.n_experts)}
         for name, prior in self.priors.items():
             if name not in self.variables and not (self.n_experts == 1 and name in gate):
                 raise SpecError(unknown("prior", name, self.variables))
             if not isinstance(prior, Prior):
                 raise SpecError(f"The prior of {name!r} must be a Prior; it is {prior!r}.")
             supports = {"positive"} if name in positive else {"real"}
-            if name in gate:
+            if name in gate and (name not in heads or heads[name].zero_sum):
                 supports = {"real", "zero-sum"}
             if prior.kind.support not in supports:
                 raise SpecError(

@@ -68,7 +68,7 @@ def _cloud(spec: MixtureOfExperts, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Standardised features (obs, feature), and the predictor that each row suggests (obs,)."""
     columns: dict[str, np.ndarray] = {}
     stems = [c.stem for block in spec.blocks for c in block.components if c.formula is not None]
-    for stem in (*spec.gate.predictors, *stems):
+    for stem in (*spec.gate.formulas, *stems):
         matrix = rows.matrices[stem]
         standardised = matrix.standardised
         for j, term in enumerate(matrix.terms):

@@ -65,7 +65,7 @@ def fake_fit(
 def _dims(spec: MixtureOfExperts) -> dict[str, tuple[str, ...]]:
     """Dimensions of every reported variable, after chain and draw."""
     dims: dict[str, tuple[str, ...]] = {}
-    for stem in spec.gate.predictors if spec.n_experts > 1 else ():
+    for stem in spec.gate.formulas if spec.n_experts > 1 else ():
         dims[names.coef(stem)] = (names.EXPERT, names.term(stem))
     for block in spec.blocks:
         for c in block.components:

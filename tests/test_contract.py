@@ -1,17 +1,15 @@
-"""What every family and gate of the registry must hold, so that a new one is tested at once."""
+"""What every family of the registry must hold, so that a new one is tested at once."""
 
 import numpy as np
 import pymc as pm
 import pytest
 from scipy import integrate
 
-from bayes_moe import names, registry
+from bayes_moe import registry
 from bayes_moe.arrays import NUMERIC, symbolic
 from bayes_moe.design import Matrix
 
 FAMILIES = list(registry.TABLE["family"])
-GATES = list(registry.TABLE["gate"])
-EXPERTS = 3
 
 
 def random_params(family, rng, shape):
@@ -156,20 +154,6 @@ def test_derivatives_broadcast(family):
     found = family.derivatives(y, params)
     for array in (*found.score, *found.working, *(x for row in found.second for x in row)):
         assert np.broadcast_shapes(np.shape(array), (4, 3, 20)) == (4, 3, 20)
-
-
-@pytest.mark.parametrize("kind", GATES)
-@pytest.mark.parametrize("size", [1.0, 700.0])
-def test_gate_weights_sum_to_one(kind, size):
-    gate = registry.resolve("gate", kind)("~ x")
-    rng = np.random.default_rng(4)
-    values = np.column_stack([np.ones(40), rng.uniform(-1, 1, 40)])
-    matrix = Matrix(("Intercept", "x"), values, np.zeros(2), np.ones(2))
-    draws = {names.coef(names.GATE): size * rng.normal(size=(6, EXPERTS, 2))}
-    log_weights = gate.evaluate(EXPERTS, draws, {names.GATE: matrix})
-    assert log_weights.shape == (6, EXPERTS, 40)
-    np.testing.assert_allclose(np.exp(log_weights).sum(axis=1), 1, atol=1e-12)
-    assert gate.to_dict()["kind"] == kind
 
 
 def test_two_experts_under_a_softmax_gate_are_a_logistic_regression():

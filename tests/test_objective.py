@@ -9,6 +9,7 @@ import bayes_moe as bm
 from bayes_moe import objective as module
 from bayes_moe import registry
 from bayes_moe.coordinates import coordinates
+from bayes_moe.gates import Softmax, StickBreaking, Tree
 from bayes_moe.mixture import evaluate
 from bayes_moe.objective import Curvature, Objective
 
@@ -78,6 +79,30 @@ CASES = {
             "nu": P("InverseGamma", alpha=2, beta=8),
         },
     ),
+    "binary tree": plain("normal", experts=4, gate=Tree(branching=(2, 2), formula="~ z")),
+    "deep tree of counts": plain("poisson", experts=6, gate=Tree([[0, [1, 2, 3]], [4, 5]])),
+    "tree with own formulas": plain(
+        "normal",
+        experts=4,
+        sigma="~ z",
+        gate=Tree([[0, 1], [2, 3]], formula="~ z", formulas={"1": "~ x + z", "root": "~ 1"}),
+    ),
+    "tree of two kinds": bm.MixtureOfExperts(
+        Tree([[0, 1], 2], formula="~ x"),
+        [
+            bm.Expert("normal ~ x", name="line", sigma="~ z"),
+            bm.Expert("normal ~ x + z", "studentt", name="curve"),
+            bm.Expert("normal ~ x", name="line", sigma="~ z"),
+        ],
+    ),
+    "tree with a normal prior": plain(
+        "normal",
+        experts=3,
+        gate=Tree([0, [1, 2]], formula="~ z", shrink=0.5),
+        priors={"gate_coef": P("Normal", mu=[0.5, 0.1], sigma=1.5)},
+    ),
+    "sticks": plain("normal", experts=5, gate=StickBreaking("~ z")),
+    "a warm gate": plain("normal", experts=3, gate=Softmax("~ z", temperature=2.5)),
     "a kinked prior": plain("poisson", priors={"mu_coef": P("Laplace", mu=[1, 0], b=[2, 0.3])}),
 }
 
@@ -100,6 +125,36 @@ def points(moving, count=3):
             level = np.log(np.std(moving.design.response)) if slot.role == "scale" else 1.5
             theta[:, slot.where] += level
     return theta
+
+
+def log_weights(spec, values, eta):
+    """Gate weights by recursion, from their definition."""
+    gate = spec.gate
+    if isinstance(gate, Softmax):
+        logits = np.array([eta(c, gate.formula) for c in values["gate_coef"]])
+        return special.log_softmax(logits / gate.temperature, axis=0)
+    if isinstance(gate, StickBreaking):
+        sticks = special.expit([eta(c, gate.formula) for c in values["gate_coef"]])
+        left = np.cumprod(np.vstack([np.ones_like(sticks[:1]), 1 - sticks]), axis=0)
+        return np.log(left * np.vstack([sticks, np.ones_like(sticks[:1])]))
+    rows = {}
+    for head in gate.heads(spec.n_experts):
+        formula = spec.formulas[head.stem]
+        for label, coef in zip(head.labels, values[f"{head.stem}_coef"], strict=True):
+            rows[label] = eta(coef, formula)
+    found = {}
+
+    def walk(node, name, weight):
+        if isinstance(node, int):
+            found[node] = np.log(weight)
+            return
+        paths = [str(c) if name is None else f"{name}.{c}" for c in range(len(node))]
+        shares = special.softmax([rows[path] for path in paths], axis=0)
+        for child, path, share in zip(node, paths, shares, strict=True):
+            walk(child, path, weight * share)
+
+    walk(gate.tree, None, 1.0)
+    return np.array([found[k] for k in range(spec.n_experts)])
 
 
 def log_likelihood(spec, data, values):
@@ -131,8 +186,7 @@ def log_likelihood(spec, data, values):
             found[k] = law(own)
             k += 1
     if spec.n_experts > 1:
-        gate = np.array([eta(c, spec.gate.formula) for c in values["gate_coef"]])
-        found += special.log_softmax(gate, axis=0)
+        found += log_weights(spec, values, eta)
     return special.logsumexp(found, axis=0).sum()
 
 

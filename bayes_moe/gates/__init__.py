@@ -4,5 +4,7 @@ from __future__ import annotations
 
 from bayes_moe.gates.base import Gate
 from bayes_moe.gates.softmax import Softmax
+from bayes_moe.gates.stick import StickBreaking
+from bayes_moe.gates.tree import Tree
 
-__all__ = ["Gate", "Softmax"]
+__all__ = ["Gate", "Softmax", "StickBreaking", "Tree"]

@@ -4,32 +4,138 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
+from bayes_moe import names
+from bayes_moe.arrays import NUMERIC, Arrays
+from bayes_moe.arrays import symbolic as symbolic_arrays
 from bayes_moe.design import Matrix
+from bayes_moe.gates.branching import Branching
 from bayes_moe.predictors import Predictor
 from bayes_moe.priors import Prior
+
+Values = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Head:
+    """One predictor of a gate, with several rows.
+
+    Attributes
+    ----------
+    stem : str
+        Its formula's name.
+    predictor : Predictor
+        Features -> rows.
+    dim : str
+        Dimension over the rows of its coefficients.
+    labels : tuple or None
+        Along that dimension; None for the dimension over experts.
+    places : slice
+        Its rows among those of all the gate's predictors.
+    basis : array (direction, row) or None
+        With a zero-sum prior, the rows are ``basis.T @ directions``; None where PyMC's own
+        zero-sum variable serves. Rows of the basis are orthogonal.
+    spread : array (row,) or None
+        With other priors, a factor of each row.
+    directions : tuple of str
+        Labels of the directions.
+    zero_sum : bool
+        Whether only differences between rows count, so that a prior may be zero-sum.
+    """
+
+    stem: str
+    predictor: Predictor
+    dim: str
+    labels: tuple[Any, ...] | None
+    places: slice
+    basis: np.ndarray | None = None
+    spread: np.ndarray | None = None
+    directions: tuple[str, ...] = ()
+    zero_sum: bool = True
+
+    def mixing(self, prior: Prior) -> tuple[np.ndarray | None, str, Prior]:
+        """Matrix from internal rows to rows, the internal rows' dimension, and their prior."""
+        if prior.kind.support == "zero-sum" and self.basis is not None:
+            return self.basis, names.split(self.stem), Prior("Normal", **prior.arguments)
+        spread = None if self.spread is None else np.diag(self.spread)
+        return spread, self.dim, prior
 
 
 class Gate(ABC):
     """Features of a row -> log weights (expert, obs) whose exponentials sum to one.
 
-    ``formulas`` names the designs that the gate reads, by predictor stem.
+    Rows of predictors come from the gate's :meth:`heads`; :meth:`log_weights` takes them to log
+    weights.
     """
+
+    kind: ClassVar[str]
 
     @property
     @abstractmethod
     def formulas(self) -> Mapping[str, str | None]:
         """Formulas by stem; None stands for the experts' right-hand side."""
 
-    @property
     @abstractmethod
-    def predictors(self) -> Mapping[str, Predictor]:
-        """Predictors by stem."""
+    def heads(self, experts: int) -> tuple[Head, ...]:
+        """Predictors in the order of their rows; none for one expert."""
 
     @abstractmethod
+    def log_weights(self, experts: int, eta: Any, xp: Arrays) -> Any:
+        """Log weights (..., expert, obs) from rows of predictors (..., row, obs)."""
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready description; its ``kind`` is the name in the registry."""
+
+    def branching(self, experts: int) -> Branching | None:
+        """The gate as splits of softmaxes, if it is one: what EM and the compiled density read."""
+        return None
+
+    @property
+    def gain(self) -> float:
+        """Factor of the rows of predictors, before they become weights."""
+        return 1.0
+
+    def check(self, experts: int) -> None:
+        """Raise :class:`SpecError` if the gate cannot serve so many experts."""
+
+    def reordered(self, order: tuple[int, ...]) -> Gate:
+        """Return the gate for experts that are put into an order: ``order[k]`` comes to ``k``."""
+        return self
+
+    def logits(self, experts: int, eta: Any, xp: Arrays) -> Any:
+        """Log weights up to a summand of the row."""
+        return self.log_weights(experts, eta, xp)
+
+    def default_priors(
+        self, experts: int, matrices: Mapping[str, Matrix], response: np.ndarray
+    ) -> dict[str, Prior]:
+        """Return the data-scaled default prior of every variable."""
+        return {
+            names.coef(h.stem): h.predictor.default_prior(
+                h.stem, names.GATE, matrices[h.stem], response
+            )
+            for h in self.heads(experts)
+        }
+
+    def dims(self, experts: int) -> dict[str, tuple[str, ...]]:
+        """Dimensions of reported variables."""
+        return {names.coef(h.stem): (h.dim, names.term(h.stem)) for h in self.heads(experts)}
+
+    def coords(self, experts: int) -> dict[str, list[Any]]:
+        """Labels along the gate's own dimensions."""
+        found = {}
+        for h in self.heads(experts):
+            if h.labels is not None:
+                found[h.dim] = list(h.labels)
+            if h.directions:
+                found[names.split(h.stem)] = list(h.directions)
+        return found
+
     def build(
         self,
         experts: int,
@@ -41,13 +147,68 @@ class Gate(ABC):
 
         Logits are log weights up to a summand of the row.
         """
+        xp = symbolic_arrays()
+        if experts == 1:
+            import pytensor.tensor as pt
 
-    @abstractmethod
-    def evaluate(
-        self, experts: int, draws: Mapping[str, np.ndarray], matrices: Mapping[str, Matrix]
-    ) -> np.ndarray:
+            return pt.zeros((1, 1))
+        etas = []
+        for h in self.heads(experts):
+            mixing, dim, prior = h.mixing(priors[names.coef(h.stem)])
+            eta = h.predictor.build(
+                h.stem, names.GATE, matrices[h.stem], response, prior, h.dim, mixing, dim
+            )
+            etas.append(eta)
+        rows = etas[0] if len(etas) == 1 else xp.concatenate(etas, axis=-2)
+        return self.logits(experts, self.gain * rows if self.gain != 1.0 else rows, xp)
+
+    def evaluate(self, experts: int, draws: Values, matrices: Mapping[str, Matrix]) -> np.ndarray:
         """Return log weights (sample, expert, obs) of posterior draws on rows."""
+        if experts == 1:
+            samples = len(next(iter(draws.values())))
+            rows = len(next(iter(matrices.values())).values)
+            return np.zeros((samples, 1, rows))
+        return self.log_weights(experts, self.eta(experts, draws, matrices), NUMERIC)
 
-    @abstractmethod
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready description; its ``kind`` is the name in the registry."""
+    def eta(self, experts: int, draws: Values, matrices: Mapping[str, Matrix]) -> np.ndarray:
+        """Rows of predictors (sample, row, obs) of posterior draws on rows of a table."""
+        etas = [h.predictor.evaluate(h.stem, draws, matrices[h.stem]) for h in self.heads(experts)]
+        rows = etas[0] if len(etas) == 1 else np.concatenate(etas, axis=-2)
+        return self.gain * rows if self.gain != 1.0 else rows
+
+    def to_raw(
+        self,
+        experts: int,
+        matrices: Mapping[str, Matrix],
+        response: np.ndarray,
+        priors: Mapping[str, Prior],
+        values: Values,
+    ) -> dict[str, np.ndarray]:
+        """Return the sampler's variables from the reported ones."""
+        found: dict[str, np.ndarray] = {}
+        for h in self.heads(experts):
+            mixing = h.mixing(priors[names.coef(h.stem)])[0]
+            found |= h.predictor.to_raw(
+                h.stem, names.GATE, matrices[h.stem], response, values, mixing
+            )
+        return found
+
+    def turned(self, experts: int, orders: np.ndarray) -> dict[str, np.ndarray]:
+        """Index (sample, row) of what comes into each place along the gate's own dimensions."""
+        branching = self.branching(experts) if experts > 1 else None
+        if branching is None:
+            return {}
+        rows = branching.turned(orders)
+        return {
+            h.dim: rows[:, h.places] - h.places.start
+            for h in self.heads(experts)
+            if h.labels is not None
+        }
+
+    def arrangement(self, experts: int) -> Any:
+        """Which experts may trade places: nested tuples of positions, ``(stem, children)``.
+
+        A number is an expert; a tuple a stem and children, those of which that are alike trade
+        places. None means that no two may.
+        """
+        return (names.GATE, tuple(range(experts)))

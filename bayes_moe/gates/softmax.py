@@ -1,4 +1,4 @@
-"""Softmax gate: ``log w_k(x) = eta_k(x) - log sum_j exp(eta_j(x))``, eta linear in the features.
+"""Softmax gate: ``log w_k(x) = eta_k(x) / T - log sum_j exp(eta_j(x) / T)``.
 
 The default prior is a zero-sum normal over the experts: it is the same for every labelling of
 the experts, unlike a gate whose reference expert is pinned to zero.
@@ -13,11 +13,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bayes_moe import names
-from bayes_moe.arrays import NUMERIC, log_softmax
-from bayes_moe.design import Matrix
-from bayes_moe.gates.base import Gate
-from bayes_moe.predictors import Linear, Predictor
-from bayes_moe.priors import Prior
+from bayes_moe.arrays import Arrays
+from bayes_moe.errors import SpecError
+from bayes_moe.gates.base import Gate, Head
+from bayes_moe.gates.branching import Branching, Split
+from bayes_moe.predictors import Linear
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,10 @@ class Softmax(Gate):
     formula : str, optional
         Features of the gate, e.g. ``"~ z"``; ``"~ 1"`` is a constant gate (an ordinary mixture).
         Left out, the gate uses the experts' right-hand side.
+    temperature : float
+        What the predictors are divided by before they become weights: below 1 the gate is sharper
+        than its coefficients say, above 1 softer. Priors and coefficients are those of the
+        predictors before.
 
     References
     ----------
@@ -37,47 +41,44 @@ class Softmax(Gate):
     """
 
     formula: str | None = None
+    temperature: float = 1.0
 
     kind: ClassVar[str] = "softmax"
+
+    def __post_init__(self) -> None:
+        check_temperature(self.temperature)
 
     @property
     def formulas(self) -> Mapping[str, str | None]:
         return {names.GATE: self.formula}
 
     @property
-    def predictors(self) -> Mapping[str, Predictor]:
-        return {names.GATE: Linear()}
+    def gain(self) -> float:
+        return 1.0 / self.temperature
 
-    def build(
-        self,
-        experts: int,
-        matrices: Mapping[str, Matrix],
-        response: np.ndarray,
-        priors: Mapping[str, Prior],
-    ) -> Any:
-        matrix = matrices[names.GATE]
+    def heads(self, experts: int) -> tuple[Head, ...]:
         if experts == 1:
-            import pytensor.tensor as pt
+            return ()
+        return (Head(names.GATE, Linear(), names.EXPERT, None, slice(0, experts)),)
 
-            return pt.zeros((1, 1))
-        return self.predictors[names.GATE].build(
-            names.GATE,
-            names.GATE,
-            matrix,
-            response,
-            priors[names.coef(names.GATE)],
-            names.EXPERT,
-        )
+    def branching(self, experts: int) -> Branching:
+        leaves = tuple((k,) for k in range(experts))
+        labels = tuple(map(str, range(experts)))
+        split = Split("root", names.GATE, slice(0, experts), leaves, labels, 0)
+        return Branching((split,), experts)
 
-    def evaluate(
-        self, experts: int, draws: Mapping[str, np.ndarray], matrices: Mapping[str, Matrix]
-    ) -> np.ndarray:
-        matrix = matrices[names.GATE]
-        if experts == 1:
-            samples = len(next(iter(draws.values())))
-            return np.zeros((samples, 1, len(matrix.values)))
-        eta = self.predictors[names.GATE].evaluate(names.GATE, draws, matrix)
-        return log_softmax(eta, NUMERIC)
+    def logits(self, experts: int, eta: Any, xp: Arrays) -> Any:
+        return eta
+
+    def log_weights(self, experts: int, eta: Any, xp: Arrays) -> Any:
+        return self.branching(experts).log_weights(eta, xp)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "formula": self.formula}
+        return {"kind": self.kind, "formula": self.formula, "temperature": self.temperature}
+
+
+def check_temperature(value: Any) -> None:
+    """Raise :class:`SpecError` unless a temperature is a positive number."""
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not number or not np.isfinite(value) or value <= 0:
+        raise SpecError(f"`temperature` must be a positive number; it is {value!r}.")

@@ -43,8 +43,14 @@ class Predictor(ABC):
         response: np.ndarray,
         prior: Prior,
         expert_dim: str,
+        mixing: np.ndarray | None = None,
+        raw_dim: str | None = None,
     ) -> Any:
-        """Create the random variables in the current model and return eta (expert, obs)."""
+        """Create the random variables in the current model and return eta (expert, obs).
+
+        With ``mixing`` (internal, expert), the random variables have the dimension ``raw_dim``
+        instead of the experts', and the experts' are ``mixing.T @ internal``.
+        """
 
     @abstractmethod
     def evaluate(self, stem: str, draws: Values, matrix: Matrix) -> np.ndarray:
@@ -52,9 +58,15 @@ class Predictor(ABC):
 
     @abstractmethod
     def to_raw(
-        self, stem: str, role: str, matrix: Matrix, response: np.ndarray, values: Values
+        self,
+        stem: str,
+        role: str,
+        matrix: Matrix,
+        response: np.ndarray,
+        values: Values,
+        mixing: np.ndarray | None = None,
     ) -> Values:
-        """Return the sampler's variables from the reported ones."""
+        """Return the sampler's variables from the reported ones; see :meth:`build`."""
 
     @abstractmethod
     def variables(self, stem: str) -> tuple[str, ...]:

@@ -29,6 +29,15 @@ def linear_eta(coef: Any, features: Any, xp: Arrays) -> Any:
     return xp.matmul(coef, features.T)
 
 
+def unmixed(mixing: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Internal rows (..., internal, term) of ``rows = mixing.T @ internal`` (..., row, term).
+
+    Rows of ``mixing`` are orthogonal.
+    """
+    found: np.ndarray = np.matmul(mixing / (mixing**2).sum(axis=1, keepdims=True), rows)
+    return found
+
+
 @dataclass(frozen=True)
 class Scaling:
     """The affine map between internal and reported coefficients, both (expert, term)."""
@@ -88,13 +97,17 @@ class Linear(Predictor):
         response: np.ndarray,
         prior: Prior,
         expert_dim: str,
+        mixing: np.ndarray | None = None,
+        raw_dim: str | None = None,
     ) -> Any:
         import pymc as pm
 
         scaling = self.scaling(role, matrix, response)
         term_dim = names.term(stem)
         spread = prior.over_terms(names.coef(stem), matrix.terms)
-        raw = scaling.raw_prior(spread).rv(names.raw(stem), (term_dim, expert_dim), column=True)
+        own = (term_dim, raw_dim or expert_dim)
+        raw = scaling.raw_prior(spread).rv(names.raw(stem), own, column=True)
+        raw = raw if mixing is None else raw @ mixing
         linear, offset = (
             held(f"{stem}_to_user", scaling.linear),
             held(f"{stem}_zero", scaling.offset),
@@ -114,10 +127,17 @@ class Linear(Predictor):
         return flat.reshape(*coef.shape[:-1], -1)
 
     def to_raw(
-        self, stem: str, role: str, matrix: Matrix, response: np.ndarray, values: Values
+        self,
+        stem: str,
+        role: str,
+        matrix: Matrix,
+        response: np.ndarray,
+        values: Values,
+        mixing: np.ndarray | None = None,
     ) -> Values:
         raw = self.scaling(role, matrix, response).to_raw(values[names.coef(stem)])
-        return {names.raw(stem): np.swapaxes(raw, -1, -2)}
+        free = raw if mixing is None else unmixed(mixing, raw)
+        return {names.raw(stem): np.swapaxes(free, -1, -2)}
 
     def variables(self, stem: str) -> tuple[str, ...]:
         return (names.coef(stem),)
