@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from bayes_moe.datasets import load_dataset as load_dataset
     from bayes_moe.diagnosis import Diagnosis as Diagnosis
     from bayes_moe.diagnosis import diagnose as diagnose
+    from bayes_moe.diagnosis import effective_experts as effective_experts
+    from bayes_moe.diagnosis import experts_in_use as experts_in_use
     from bayes_moe.diagnosis import summary as summary
     from bayes_moe.diagnosis import usage as usage
     from bayes_moe.errors import ConvergenceWarning as ConvergenceWarning
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from bayes_moe.fitting import save as save
     from bayes_moe.graph import Graph as Graph
     from bayes_moe.graph import build as build
+    from bayes_moe.nodes import node_probabilities as node_probabilities
+    from bayes_moe.nodes import node_responsibilities as node_responsibilities
+    from bayes_moe.outlines import tree_text as tree_text
     from bayes_moe.plots import plot_experts as plot_experts
     from bayes_moe.plots import plot_gate as plot_gate
     from bayes_moe.plots import plot_predictive as plot_predictive
@@ -39,15 +44,17 @@ if TYPE_CHECKING:
     from bayes_moe.predictive import predict as predict
     from bayes_moe.predictive import responsibilities as responsibilities
     from bayes_moe.priors import Prior as Prior
+    from bayes_moe.recipes import hierarchical_mixture as hierarchical_mixture
     from bayes_moe.recipes import mixture_of_experts as mixture_of_experts
     from bayes_moe.simulation import simulate as simulate
     from bayes_moe.spec import MixtureOfExperts as MixtureOfExperts
+    from bayes_moe.trees import plot_tree as plot_tree
 
 __version__ = "0.1.0"
 
 FACE: dict[str, tuple[str, ...]] = {
     "datasets": ("load_dataset",),
-    "recipes": ("mixture_of_experts",),
+    "recipes": ("hierarchical_mixture", "mixture_of_experts"),
     "spec": ("MixtureOfExperts",),
     "experts": ("Expert",),
     "priors": ("Prior",),
@@ -56,8 +63,18 @@ FACE: dict[str, tuple[str, ...]] = {
     "simulation": ("simulate",),
     "predictive": ("Predictive", "log_density", "predict", "responsibilities"),
     "estimates": ("information", "modes"),
-    "diagnosis": ("Diagnosis", "diagnose", "summary", "usage"),
+    "diagnosis": (
+        "Diagnosis",
+        "diagnose",
+        "effective_experts",
+        "experts_in_use",
+        "summary",
+        "usage",
+    ),
+    "nodes": ("node_probabilities", "node_responsibilities"),
+    "outlines": ("tree_text",),
     "plots": ("plot_experts", "plot_gate", "plot_predictive"),
+    "trees": ("plot_tree",),
     "errors": (
         "ConvergenceWarning",
         "DataError",

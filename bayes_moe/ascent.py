@@ -3,7 +3,8 @@
 A sweep of EM solves every block of the complete-data information for its own gradient: weighted
 least squares for locations, one step of iteratively reweighted least squares for other links, one
 Newton step for the gate; the constant scale of a location-scale family then has its exact optimum
-given the new location. Newton's method on the exact observed information takes over where sweeps
+given the new location, and a constant gate has its own. Newton's method on the exact observed
+information takes over where sweeps
 gain little. No step is taken that lowers the objective: steps are halved until it rises.
 
 A Laplace prior has a kink, where the mode may lie. Steps then are to the maximum of the quadratic
@@ -25,8 +26,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayes_moe.arrays import NUMERIC, log_softmax
 from bayes_moe.coordinates import Slot
-from bayes_moe.densities import log_density_of_log
+from bayes_moe.densities import log_density, log_density_of_log
+from bayes_moe.formulas import INTERCEPT
 from bayes_moe.kinks import kinked, promised, rested
 from bayes_moe.objective import Curvature, Evaluation, Objective
 
@@ -322,7 +325,50 @@ def sweep_step(objective: Objective, theta: np.ndarray, found: Evaluation) -> np
     step = capped(objective, theta, step)
     for slot, location in scale_slots(objective.coordinates.slots):
         step[:, slot.where] = _scale_step(theta, found, step, slot, location)
+    gate = objective.coordinates.slots[0]
+    if _is_constant_gate(objective):
+        step[:, gate.where] = _weight_step(theta, found, gate)
     return step
+
+
+# --- constant gates -----------------------------------------------------------------------------
+
+
+def _is_constant_gate(objective: Objective) -> bool:
+    """Whether the gate is one softmax of constants, whose optimum is the experts' share of rows."""
+    branching, gate = objective.coordinates.branching, objective.coordinates.slots[0]
+    if branching is None or not branching.flat or gate.scaling is None or gate.basis is None:
+        return False
+    return gate.scaling.matrix.terms == (INTERCEPT,)
+
+
+def _weight_step(theta: np.ndarray, found: Evaluation, gate: Slot) -> np.ndarray:
+    """Step of a constant gate to its optimum, given the experts' rows.
+
+    With ``N_k`` the rows, it maximises ``sum_k N_k log w_k + log prior``; without a prior,
+    ``w_k = N_k / n``.
+    """
+    assert gate.basis is not None
+    rows = np.maximum(found.rows, 1e-12)
+    total = rows.sum(axis=1, keepdims=True)
+    free = np.log(rows) @ gate.basis.T / gate.unit
+    if gate.prior is None:
+        return free - theta[:, gate.where]
+    free = theta[:, gate.where].copy()
+    for _ in range(12):
+        weights = np.exp(log_softmax((free @ gate.basis * gate.unit)[..., None], NUMERIC))[..., 0]
+        _, first, second = log_density(gate.prior, free[..., None])
+        slope = gate.unit * (rows - total * weights) @ gate.basis.T + first[..., 0]
+        spread = np.einsum("bk,kl->bkl", weights, np.eye(weights.shape[1]))
+        spread = (spread - weights[:, :, None] * weights[:, None, :]) * total[:, :, None]
+        bend = gate.unit**2 * gate.basis @ spread @ gate.basis.T
+        diagonal = np.arange(bend.shape[1])
+        bend[:, diagonal, diagonal] += np.maximum(-second[..., 0], 1e-9)
+        change = np.clip(np.linalg.solve(bend, slope[..., None])[..., 0], -3.0, 3.0)
+        free += change
+        if np.abs(change).max() < 1e-10:
+            break
+    return free - theta[:, gate.where]
 
 
 def capped(objective: Objective, theta: np.ndarray, step: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 
 from bayes_moe import names
 from bayes_moe.errors import SpecError, unknown
-from bayes_moe.grid import Grid
+from bayes_moe.grid import Grid, state
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -124,9 +124,7 @@ def open_canvas(
     from arviz_base import rcParams
     from arviz_plots import PlotCollection
 
-    for part in visuals or {}:
-        if part not in VISUALS:
-            raise SpecError(unknown("part in `visuals`", part, VISUALS))
+    check_visuals(visuals, VISUALS)
     experts = names.EXPERT in data.dims
     if given is None:
         options = dict(pc_kwargs)
@@ -144,6 +142,13 @@ def open_canvas(
     if experts and not ("color" in given.aes_set and names.EXPERT in given.aes["color"].dims):
         raise SpecError("The plot collection must map 'color' to the dimension 'expert'.")
     return Canvas(given, visuals or {})
+
+
+def check_visuals(visuals: Mapping[str, Any] | None, valid: Sequence[str]) -> None:
+    """Raise :class:`SpecError` for parts that a plot does not have."""
+    for part in visuals or {}:
+        if part not in valid:
+            raise SpecError(unknown("part in `visuals`", part, valid))
 
 
 def curves(
@@ -220,7 +225,7 @@ def label_axes(canvas: Canvas, grid: Grid, response: str) -> None:
 def add_legend(canvas: Canvas, entries: Mapping[str, Look], held: Mapping[str, Any]) -> None:
     """Put a legend beside the plot, headed by what other columns are held at."""
     collection = canvas.collection
-    stated = [f"{c} = {v:.4g}" if isinstance(v, float) else f"{c} = {v}" for c, v in held.items()]
+    stated = state(held)
     title = "at " + "\nand ".join(stated) if stated else None
     looks: Look = {"title": title and canvas.text(title), "update_visuals": False}
     if canvas.backend == "matplotlib":

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
 
@@ -27,6 +27,7 @@ from bayes_moe.design import Design
 from bayes_moe.errors import SpecError
 from bayes_moe.families import Link
 from bayes_moe.gates.branching import Branching
+from bayes_moe.predictors import Linear, Shrunk
 from bayes_moe.predictors.linear import Scaling, unmixed
 from bayes_moe.priors import Prior
 from bayes_moe.spec import MixtureOfExperts
@@ -46,7 +47,7 @@ class Slot:
     stem, variable : str
         Of its design matrix and of the reported variable.
     block : int or None
-        Which block it belongs to; None for the gate.
+        Which of the model's parts it belongs to; None for the gate.
     parameter : int
         Position in the family's table.
     role : str
@@ -68,6 +69,8 @@ class Slot:
         Whether the model's internal coefficients are the coordinates, and not those of experts.
     gain : float
         Factor of the predictor before it becomes weights.
+    stretch : array (term,) or None
+        What the model's internal coefficients are multiplied by to be these.
     floor : float
         Least value of eta.
     where : slice
@@ -87,6 +90,7 @@ class Slot:
     basis: np.ndarray | None
     mixed: bool = False
     gain: float = 1.0
+    stretch: np.ndarray | None = None
     floor: float = -np.inf
     where: slice = slice(0)
 
@@ -126,13 +130,15 @@ class Coordinates:
     """All slots of a model, the gate's first, and the log prior of the coordinates.
 
     ``jacobian`` adds the log Jacobian of constants, so that the log prior is the density of the
-    coordinates themselves, as a sampler sees it, and not of the natural values.
+    coordinates themselves, as a sampler sees it, and not of the natural values. ``own`` are
+    parameters of priors that are learned, by name; they do not move.
     """
 
     spec: MixtureOfExperts
     design: Design
     slots: tuple[Slot, ...]
     jacobian: bool
+    own: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -208,7 +214,10 @@ class Coordinates:
                 own = raw
                 if slot.mixed:
                     own = theta[:, slot.where].reshape(len(theta), slot.directions, slot.terms)
+                own = own if slot.stretch is None else own / slot.stretch
                 found[names.raw(slot.stem)] = np.swapaxes(own, -1, -2)
+        for name, value in self.own.items():
+            found[name] = np.broadcast_to(value, (len(theta), *value.shape)).copy()
         return found
 
     def points(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -241,11 +250,16 @@ class Coordinates:
                 linear = slot.scaling.linear
                 variance = np.einsum("kin,ij,nj->kj", by_expert, linear, linear, optimize=True)
                 found[slot.variable] = np.sqrt(np.maximum(variance, 0.0))
-        return found
+        return found | {name: np.full(value.shape, np.nan) for name, value in self.own.items()}
 
 
 def coordinates(
-    spec: MixtureOfExperts, design: Design, *, likelihood: bool = False, jacobian: bool = False
+    spec: MixtureOfExperts,
+    design: Design,
+    *,
+    likelihood: bool = False,
+    jacobian: bool = False,
+    own: Mapping[str, np.ndarray] | None = None,
 ) -> Coordinates:
     """Return the coordinates of a model whose predictors are linear in their coefficients.
 
@@ -258,14 +272,33 @@ def coordinates(
         response's sd: the plain likelihood is unbounded at zero.
     jacobian : bool
         See :class:`Coordinates`.
+    own : mapping of str to array, optional
+        Values of the parameters of learned priors; usual ones by default.
     """
-    slots = [*_gate_slots(spec, design, likelihood), *_expert_slots(spec, design, likelihood)]
+    own = _own(spec, design) if own is None else own
+    if own and likelihood:
+        raise SpecError(
+            "objective='likelihood' leaves priors out, and with them the shrinkage of the gate: "
+            "use a linear gate, or objective='posterior'."
+        )
+    slots = [*_gate_slots(spec, design, likelihood, own), *_expert_slots(spec, design, likelihood)]
     ends = accumulate((s.directions * s.terms for s in slots), initial=0)
     placed = [replace(s, where=slice(*ab)) for s, ab in zip(slots, pairwise(ends), strict=True)]
-    return Coordinates(spec, design, tuple(placed), jacobian)
+    return Coordinates(spec, design, tuple(placed), jacobian, own)
 
 
-def _gate_slots(spec: MixtureOfExperts, design: Design, likelihood: bool) -> Iterator[Slot]:
+def _own(spec: MixtureOfExperts, design: Design) -> dict[str, np.ndarray]:
+    """Usual values of the parameters of learned priors."""
+    found: dict[str, np.ndarray] = {}
+    for h in spec.gate.heads(spec.n_experts):
+        if isinstance(h.predictor, Shrunk):
+            found |= h.predictor.usual(h.stem, design.rows.matrices[h.stem])
+    return found
+
+
+def _gate_slots(
+    spec: MixtureOfExperts, design: Design, likelihood: bool, own: Mapping[str, np.ndarray]
+) -> Iterator[Slot]:
     heads = spec.gate.heads(spec.n_experts)
     if heads and spec.gate.branching(spec.n_experts) is None:
         raise SpecError(
@@ -277,6 +310,7 @@ def _gate_slots(spec: MixtureOfExperts, design: Design, likelihood: bool) -> Ite
         variable = names.coef(h.stem)
         rows = h.places.stop - h.places.start
         given = Prior("ZeroSumNormal", sigma=1.0) if likelihood and h.zero_sum else priors[variable]
+        assert isinstance(h.predictor, Linear)
         scaling = h.predictor.scaling(names.GATE, design.rows.matrices[h.stem], design.response)
         mixing, _, prior = h.mixing(given)
         basis = helmert(rows) if mixing is None and given.kind.support == "zero-sum" else mixing
@@ -290,23 +324,27 @@ def _gate_slots(spec: MixtureOfExperts, design: Design, likelihood: bool) -> Ite
             dim=h.dim,
             scaling=scaling,
             link=Link("identity"),
-            prior=None if likelihood else _of_raw(scaling, variable, prior),
+            prior=None
+            if likelihood
+            else h.predictor.internal_prior(h.stem, names.GATE, prior, scaling, own),
             basis=basis,
             mixed=mixing is not None,
             gain=spec.gate.gain,
+            stretch=h.predictor.stretch(h.stem, names.GATE, scaling.matrix, own),
         )
 
 
 def _expert_slots(spec: MixtureOfExperts, design: Design, likelihood: bool) -> Iterator[Slot]:
     priors = spec.resolve_priors(design)
     floor = LIKELIHOOD_FLOOR if likelihood else POSTERIOR_FLOOR
-    for b, block in enumerate(spec.blocks):
+    for b, part in enumerate(spec.parts):
+        block, response = part.block, part.response(design.rows)
         for p, c in enumerate(block.components):
             role = c.parameter.role
             scaling, prior = None, priors[c.variable]
             if c.formula is not None:
                 matrix = design.rows.matrices[c.stem]
-                scaling = c.predictor.scaling(role, matrix, design.response)
+                scaling = c.predictor.scaling(role, matrix, response)
                 prior = _of_raw(scaling, c.variable, prior)
             yield Slot(
                 stem=c.stem,
@@ -320,9 +358,7 @@ def _expert_slots(spec: MixtureOfExperts, design: Design, likelihood: bool) -> I
                 link=c.parameter.link,
                 prior=None if likelihood else prior,
                 basis=None,
-                floor=math.log(floor * float(np.std(design.response)))
-                if role == "scale"
-                else -math.inf,
+                floor=math.log(floor * float(np.std(response))) if role == "scale" else -math.inf,
             )
 
 

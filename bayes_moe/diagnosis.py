@@ -86,7 +86,7 @@ def diagnose(fit: Fit) -> Diagnosis:
         ok=not problems,
         verdict=_verdict(figures, table, problems, fit.design.n_dropped),
         problems=tuple(problems),
-        table=_figure_table(figures),
+        table=_figure_table(figures, float(_hill_number(shares).mean())),
         usage=table,
     )
 
@@ -109,6 +109,58 @@ def usage(fit: Fit) -> xr.DataArray:
     return xr.DataArray(
         (total / fit.design.rows.size).reshape(shape), dims=tuple(coords), coords=coords
     )
+
+
+def effective_experts(fit: Fit) -> xr.DataArray:
+    """Return the effective number of experts (chain, draw).
+
+    ``exp(- sum_k s_k log s_k)``, with ``s_k`` the experts' shares of the fitted rows'
+    responsibility (:func:`usage`): 1 if one expert takes all rows, K if all take as many. It is the
+    Hill number of order 1 of the shares.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit.
+
+    References
+    ----------
+    Hill, M. O. (1973). Diversity and evenness: a unifying notation and its consequences. Ecology,
+    54(2), 427-432.
+    """
+    return _hill_number(usage(fit))
+
+
+def experts_in_use(fit: Fit, *, least_rows: float = 1.0) -> xr.DataArray:
+    """Return how many experts are in use under each draw (chain, draw).
+
+    An expert is in use if its expected number of rows, the sum of its responsibilities for the
+    fitted rows, is at least ``least_rows``.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit.
+    least_rows : float
+        Expected number of rows from which an expert counts.
+
+    Raises
+    ------
+    SpecError
+        If ``least_rows`` is not a positive number.
+
+    Examples
+    --------
+    The posterior of the number of experts in use, as a table:
+
+    >>> used = bm.experts_in_use(fit)  # doctest: +SKIP
+    >>> used.to_series().value_counts(normalize=True)  # doctest: +SKIP
+    """
+    number = isinstance(least_rows, int | float | np.number) and not isinstance(least_rows, bool)
+    if not number or not np.isfinite(least_rows) or least_rows <= 0:
+        raise SpecError(f"`least_rows` must be a positive number of rows; it is {least_rows!r}.")
+    rows = usage(fit) * fit.design.rows.size
+    return (rows >= least_rows).sum(names.EXPERT).rename("experts_in_use")
 
 
 def summary(
@@ -230,10 +282,19 @@ def _rounded(table: pd.DataFrame, round_to: Any = None) -> pd.DataFrame:
     return rounded
 
 
-def _figure_table(figures: Figures) -> pd.DataFrame:
+def _figure_table(figures: Figures, effective: float) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.DataFrame({"value": pd.Series(figures.table, dtype=object)})
+    found = dict(figures.table) | {"effective experts": f"{effective:.2f}"}
+    return pd.DataFrame({"value": pd.Series(found, dtype=object)})
+
+
+def _hill_number(shares: xr.DataArray) -> xr.DataArray:
+    """Exponential of the entropy of shares (chain, draw, expert)."""
+    from scipy.special import entr
+
+    entropy = entr(shares.values).sum(axis=shares.get_axis_num(names.EXPERT))
+    return shares.isel({names.EXPERT: 0}, drop=True).copy(data=np.exp(entropy))
 
 
 def _usage_table(shares: xr.DataArray) -> pd.DataFrame:

@@ -143,12 +143,14 @@ class Component:
 class Block:
     """Experts of one description, by position among all experts of the model.
 
-    ``name`` is None if the model has only this block.
+    ``name`` is None if the model has only this block. ``over`` is the dimension over its experts, if
+    it is another than that of a block of its name.
     """
 
     kind: Expert
     positions: tuple[int, ...]
     name: str | None
+    over: str | None = None
 
     @property
     def family(self) -> Family:
@@ -158,7 +160,8 @@ class Block:
     @property
     def dim(self) -> str:
         """Dimension over the block's experts."""
-        return names.EXPERT if self.name is None else f"{self.name}_{names.EXPERT}"
+        own = names.EXPERT if self.name is None else f"{self.name}_{names.EXPERT}"
+        return self.over or own
 
     @property
     def components(self) -> tuple[Component, ...]:

@@ -61,8 +61,9 @@ class Graph:
         free: dict[str, np.ndarray] = {}
         spec = self.spec
         free |= spec.gate.to_raw(spec.n_experts, matrices, response, self.priors, values)
-        for block in spec.blocks:
-            for c in block.components:
+        for part in spec.parts:
+            response = part.response(self.design.rows)
+            for c in part.block.components:
                 if c.formula is None:
                     free[c.stem] = np.asarray(values[c.stem])
                 else:
@@ -176,11 +177,32 @@ def build_design(
     with pm.Model(coords=coords(spec, design)) as model:
         setattr(model, REPLACEABLE, replaceable)
         logits = spec.gate.build(spec.n_experts, matrices, response, priors)
+        logits = _with_features(spec, design, logits, priors)
         params = [block.build(matrices, response, priors) for block in spec.blocks]
         observed = pm.Data(f"{names.RESPONSE}_data", response, dims=names.OBS)
         observed_mixture(spec.blocks, logits, params, observed, likelihood)
     log_densities = log_components(observed, spec.blocks, params, symbolic())
     return Graph(spec, design, priors, model, log_softmax(logits, symbolic()), log_densities)
+
+
+def _with_features(
+    spec: MixtureOfExperts, design: Design, logits: Any, priors: Mapping[str, Prior]
+) -> Any:
+    """Add the log densities of features that the gate models; their total joins the model's."""
+    factors = [part for part in spec.parts if part.column is not None]
+    if not factors:
+        return logits
+    import pymc as pm
+
+    xp = symbolic()
+    joint = log_softmax(logits, xp)
+    for part in factors:
+        x = part.response(design.rows)
+        params = part.block.build(design.rows.matrices, x, priors)
+        data = pm.Data(f"{part.block.name}_data", x, dims=names.OBS)
+        joint = joint + part.block.family.log_density(data, params, xp)
+    pm.Potential(f"{names.GATE}_density", xp.logsumexp(joint, axis=-2), dims=names.OBS)
+    return joint
 
 
 def coords(spec: MixtureOfExperts, design: Design) -> dict[str, Any]:
@@ -189,7 +211,8 @@ def coords(spec: MixtureOfExperts, design: Design) -> dict[str, Any]:
     named = {names.OBS: design.rows.obs_id, names.EXPERT: labels}
     for block in spec.blocks:
         named[block.dim] = [labels[k] for k in block.positions]
-    named |= spec.gate.coords(spec.n_experts)
+    named |= spec.gate.coords(spec.n_experts, design.rows.matrices)
+    named |= spec.gate.derived_coords()
     hidden = {*spec.known_formulas, *(spec.gate.formulas if spec.n_experts == 1 else ())}
     for stem, matrix in design.rows.matrices.items():
         if stem not in hidden:

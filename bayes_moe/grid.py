@@ -148,6 +148,17 @@ def walk(
     return Grid(feature, pd.DataFrame(rows), levels, held)
 
 
+def state(held: Mapping[str, Any]) -> list[str]:
+    """Return values of columns in words, such as ``"x = 1.5"``."""
+    return [f"{c} = {v:.4g}" if isinstance(v, float) else f"{c} = {v}" for c, v in held.items()]
+
+
+def plain_name(term: str) -> str:
+    """Return a formula's term without the backticks around a column's name."""
+    inner = term[1:-1]
+    return inner if term == f"`{inner}`" and "`" not in inner else term
+
+
 def is_categorical(design: Design, column: str) -> bool:
     """Whether the model sees a column as categories: text, truth values, or inside ``C()``."""
     from pandas.api.types import is_bool_dtype, is_numeric_dtype

@@ -44,9 +44,10 @@ def permuted(
 ) -> dict[str, np.ndarray]:
     """Put expert ``orders[sample, k]`` in place ``k`` of every variable (sample, ...)."""
     places, bases = spec.turned(orders), spec.bases
+    every = spec.dims | spec.derived_dims
     found = {}
     for name, value in values.items():
-        dims = spec.dims[name]
+        dims = every[name]
         if name in bases:  # coordinates in a basis (sample, term, direction)
             dim, basis = bases[name]
             rows = np.swapaxes(value @ basis, -1, -2)

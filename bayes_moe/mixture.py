@@ -7,7 +7,7 @@ Everything that reads a fit (prediction, relabelling, diagnosis, starting points
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -27,12 +27,14 @@ class Mixture:
     """The mixture of every draw on every row of a chunk.
 
     ``log_weights`` is (sample, expert, obs); each parameter of a block is (sample, expert, obs)
-    or (sample, expert, 1), and what is known of the rows is (obs,) or (1,).
+    or (sample, expert, 1), and what is known of the rows is (obs,) or (1,). In a ``sparse``
+    mixture some log weights are minus infinity.
     """
 
     log_weights: np.ndarray
     blocks: tuple[Block, ...]
     params: tuple[dict[str, np.ndarray], ...]
+    sparse: bool = False
 
     @property
     def discrete(self) -> bool:
@@ -76,7 +78,7 @@ class Mixture:
 
     def means(self) -> np.ndarray:
         """Mean of the mixture of each draw (sample, obs)."""
-        return np.einsum("seo,seo->so", self.weights, self.expert_means())
+        return np.einsum("seo,seo->so", self.weights, self.counted(self.expert_means()))
 
     def cdf(self, y: np.ndarray) -> np.ndarray:
         """Cumulative probability of ``y`` (obs,) (sample, obs)."""
@@ -103,19 +105,40 @@ class Mixture:
         chosen = random_expert(np.swapaxes(self.log_weights, -1, -2), rng)
         return np.take_along_axis(self.expert_random(rng), chosen[:, None], axis=1)[:, 0]
 
+    def counted(self, moments: np.ndarray) -> np.ndarray:
+        """Moments (sample, expert, obs), zero for experts that a sparse mixture leaves out.
+
+        Theirs may be infinite or missing.
+        """
+        return np.where(self.weights > 0, moments, 0.0) if self.sparse else moments
+
+    def top(self, k: int) -> Mixture:
+        """Return the mixture of the ``k`` experts of largest weight of each draw and row.
+
+        Their weights are divided by their sum; of equal weights the first expert's counts as
+        larger.
+        """
+        if k >= self.log_weights.shape[1]:
+            return self
+        order = np.argsort(-self.log_weights, axis=1, kind="stable")
+        kept = self.log_weights.copy()
+        np.put_along_axis(kept, order[:, k:], -np.inf, axis=1)
+        kept -= NUMERIC.logsumexp(kept, axis=1, keepdims=True)
+        return replace(self, log_weights=kept, sparse=True)
+
     def take_samples(self, index: np.ndarray) -> Mixture:
         """Return the mixtures of some draws."""
         params = tuple(
             {n: v if v.ndim == 1 else v[index] for n, v in p.items()} for p in self.params
         )
-        return Mixture(self.log_weights[index], self.blocks, params)
+        return replace(self, log_weights=self.log_weights[index], params=params)
 
     def take_rows(self, index: np.ndarray) -> Mixture:
         """Return the mixtures of some rows."""
         params = tuple(
             {n: v if v.shape[-1] == 1 else v[..., index] for n, v in p.items()} for p in self.params
         )
-        return Mixture(self.log_weights[..., index], self.blocks, params)
+        return replace(self, log_weights=self.log_weights[..., index], params=params)
 
     def _each(self, moment: str) -> np.ndarray:
         return self._stack(

@@ -83,7 +83,7 @@ def _fit(found: Optima, best: int, objective: str) -> xr.Dataset:
             "log_allocation": found.log_allocation[best],
             "gradient_norm": found.gradient_norm[best],
             "iterations": int(found.iterations[best]),
-            "n_parameters": n_parameters(found.spec, found.values),
+            "n_parameters": n_parameters(found.spec, found.design, found.values),
             "restarts": found.restarts,
             "exhausted": bool(found.exhausted[best]),
             "path": ("iteration", path[np.isfinite(path)]),
@@ -114,12 +114,10 @@ def modes_dataset(found: Optima) -> xr.Dataset:
     return table
 
 
-def n_parameters(spec: MixtureOfExperts, values: Mapping[str, np.ndarray]) -> int:
+def n_parameters(spec: MixtureOfExperts, design: Design, values: Mapping[str, np.ndarray]) -> int:
     """Number of free parameters of the likelihood; of a softmax only differences count."""
-    branching = spec.gate.branching(spec.n_experts) if spec.n_experts > 1 else None
-    splits = () if branching is None else branching.splits
-    idle = sum(values[names.coef(s.stem)].shape[-1] for s in splits if not s.pinned)
-    return sum(values[n][0].size for n in spec.variables) - idle
+    own = sum(values[name][0].size for block in spec.blocks for name in block.variables)
+    return own + spec.gate.free(spec.n_experts, design.rows.matrices)
 
 
 def dataset(

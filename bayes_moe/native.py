@@ -11,6 +11,7 @@ coordinates of zero-sum priors), normalising constants and Jacobian and all.
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +21,10 @@ from bayes_moe import registry
 from bayes_moe.arrays import NUMERIC
 from bayes_moe.coordinates import Coordinates, Slot
 from bayes_moe.densities import DENSITIES, formula_arguments
+from bayes_moe.experts import Block
 from bayes_moe.features import Features
-from bayes_moe.kernels import linear, priors
+from bayes_moe.gates.branching import Split
+from bayes_moe.kernels import branches, linear, priors
 from bayes_moe.kernels.rows import PACK, Kernel
 from bayes_moe.predictors import Linear
 from bayes_moe.spec import MixtureOfExperts
@@ -94,17 +97,19 @@ class _Layout:
         self.predictors, self.coefs = row, coef
 
     def native(self) -> Native:
-        slots, blocks = self.moving.slots, self.moving.spec.blocks
+        slots, blocks = self.moving.slots, self.blocks()
+        splits, ways = self.gate()
         head = {
             linear.SIZE: self.moving.size,
             linear.ROWS: self.rows.size,
             linear.EXPERTS: self.moving.spec.n_experts,
             linear.PREDICTORS: self.predictors,
             linear.COEFS: self.coefs,
-            linear.RESPONSE: self.address(_long(self.rows.observed)),
             linear.GATE: self.first_row[slots[0].variable] if self.moving.gated else -1,
             linear.SLOTS: len(slots),
             linear.BLOCKS: len(blocks),
+            linear.SPLITS: len(splits),
+            linear.BRANCHES: len(ways),
         }
         tables = [self.table(j) for j, f in enumerate(self.features) if f.shape[1] > 1]
         head[linear.TABLES] = len(tables)
@@ -112,7 +117,9 @@ class _Layout:
             _record(linear.HEAD, head),
             *tables,
             *map(self.slot, slots),
-            *(self.block(b) for b in range(len(blocks))),
+            *blocks,
+            *splits,
+            *ways,
         ]
         table = np.array([number for record in records for number in record], dtype=np.int64)
         return Native(self.moving.size, table, tuple(self.arrays))
@@ -167,12 +174,35 @@ class _Layout:
             },
         )
 
-    def block(self, b: int) -> list[int]:
-        block = self.moving.spec.blocks[b]
-        own = [s for s in self.moving.slots if s.block == b]
+    def blocks(self) -> list[list[int]]:
+        """Records of the factors of the experts' densities."""
+        found = []
+        for b, part in enumerate(self.moving.spec.parts):
+            own = [s for s in self.moving.slots if s.block == b]
+            response = part.response(self.rows)
+            found.append(self.block(part.block, own, response, add=part.column is not None))
+        return found
+
+    def block(
+        self, block: Block, own: Sequence[Slot], response: np.ndarray, add: bool = False
+    ) -> list[int]:
+        """Record of a block of experts.
+
+        Parameters
+        ----------
+        block : Block
+            Its family, and positions of its experts.
+        own : sequence of Slot
+            Its predictors in the order of the family's parameters.
+        response : array (obs,)
+            What its density is of.
+        add : bool
+            Whether its log density is one more summand of those experts, which blocks before it
+            have given a log density.
+        """
         compiled: Kernel = registry.resolve("kernel", block.kind.family)
         known = block.known(self.rows.matrices)
-        base = block.family.log_base(self.rows.observed, known, NUMERIC)
+        base = block.family.log_base(response, known, NUMERIC)
         counts = list(known.values())
         record = {
             linear.KERNEL: compiled.address,
@@ -180,13 +210,43 @@ class _Layout:
             linear.ALL_SHARED: int(all(self.shared(s) for s in own[1:])),
             linear.START: block.positions[0],
             linear.STOP: block.positions[-1] + 1,
-            linear.LOG_BASE: self.address(_long(np.broadcast_to(base, (self.rows.size,)))),
-            linear.COUNTS: self.address(_long(np.broadcast_to(counts[0], (self.rows.size,))))
-            if counts
-            else 0,
+            linear.RESPONSE: self.address(_long(response)),
+            linear.ADD: int(add),
+            linear.LOG_BASE: self.of_rows(base),
+            linear.COUNTS: self.of_rows(counts[0]) if counts else 0,
         }
         record |= {linear.ETAS + j: self.first_row[s.variable] for j, s in enumerate(own)}
         return _record(linear.BLOCK, record)
+
+    def of_rows(self, values: np.ndarray) -> int:
+        """Where a number of every row, or one for all rows, lies."""
+        return self.address(_long(np.broadcast_to(values, (self.rows.size,))))
+
+    def gate(self) -> tuple[list[list[int]], list[list[int]]]:
+        """Records of the gate's splits, children before parents, and of their branches."""
+        branching = self.moving.branching
+        if branching is None or branching.flat:
+            return [], []
+        ordered = sorted(branching.splits, key=lambda s: -s.depth)
+        below = {frozenset(s.below): branching.experts + j for j, s in enumerate(ordered)}
+        below |= {frozenset([k]): k for k in range(branching.experts)}
+        splits: list[list[int]] = []
+        ways: list[list[int]] = []
+        for split in ordered:
+            record = {branches.FROM: len(ways), branches.WAYS: split.branches}
+            splits.append(_record(branches.SPLIT, record))
+            for row, leaves in zip(self.logits(split), split.leaves, strict=True):
+                record = {branches.LOGIT: row, branches.PLACE: below[frozenset(leaves)]}
+                ways.append(_record(branches.BRANCH, record))
+        return splits, ways
+
+    def logits(self, split: Split) -> list[int]:
+        """Rows of predictors of a split's branches."""
+        heads = (s for s in self.moving.slots if s.block is None)
+        own = next(s for s in heads if s.stem == split.stem)
+        first = self.first_row[own.variable] - own.experts[0]
+        rows = [first + j for j in range(split.rows.start, split.rows.stop)]
+        return [*rows, self.predictors] if split.pinned else rows
 
 
 def _record(size: int, entries: dict[int, int]) -> list[int]:
@@ -206,15 +266,14 @@ def _long(values: np.ndarray) -> np.ndarray:
 
 
 def supports(spec: MixtureOfExperts) -> bool:
-    """Whether a model is one of those: softmax gate, linear predictors, families with kernels."""
-    branching = spec.gate.branching(spec.n_experts)
+    """Whether a model is one of those: gate of softmaxes, linear predictors, known kernels."""
+    blocks = [part.block for part in spec.parts]
     predictors = [
         *(h.predictor for h in spec.gate.heads(spec.n_experts)),
-        *(c.predictor for b in spec.blocks for c in b.components if c.formula is not None),
+        *(c.predictor for b in blocks for c in b.components if c.formula is not None),
     ]
     return (
-        branching is not None
-        and branching.flat
+        spec.gate.branching(spec.n_experts) is not None
         and all(type(p) is Linear for p in predictors)
-        and all(registry.has("kernel", b.kind.family) for b in spec.blocks)
+        and all(registry.has("kernel", b.kind.family) for b in blocks)
     )

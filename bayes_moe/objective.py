@@ -7,9 +7,8 @@ predictors, the derivatives of ``log p(y | x) = logsumexp_k(log w_k + log f_k)``
 
 * gradient: ``l_vc = R_vc - H_v g_vc`` for the gate, ``l_ka = r_k s_ka`` for parameter ``a`` of
   expert ``k``;
-* Hessian, but for ``- l l'``: ``delta_cd l_c - l_c g_d - g_c l_d - H_v (delta_cd g_c - g_c g_d) +
-  delta_cd H_v g_c - H_v g_c g_d`` at one split, which is ``delta_cd l_c - l_c g_d - g_c l_d``;
-  ``l_vc (delta_de - g_ud)`` between a split ``v`` below branch ``e`` of ``u`` and ``u``;
+* Hessian, less ``- l l'``: ``delta_cd l_c - l_c g_d - g_c l_d`` between branches ``c`` and ``d`` of
+  one split; ``l_vc (delta_de - g_ud)`` between a split ``v`` below branch ``e`` of ``u`` and ``u``;
   ``l_ka (delta_ce - g_vc)`` between a split ``v`` and an expert below its branch ``e``; and
   ``delta_jk r_k (h_kab + s_ka s_kb)`` between experts.
 
@@ -36,7 +35,7 @@ from itertools import pairwise
 import numpy as np
 
 from bayes_moe.arrays import NUMERIC
-from bayes_moe.coordinates import Coordinates
+from bayes_moe.coordinates import Coordinates, Slot
 from bayes_moe.design import Rows
 from bayes_moe.families import Derivatives
 from bayes_moe.features import Features, Plan
@@ -45,6 +44,9 @@ from bayes_moe.likelihood import allocate, log_components
 
 CHUNK_ELEMENTS = 2**18
 """Elements of a chunk's largest array: 2 MiB, for caches."""
+
+LEAST_ROWS = 256
+"""Rows of a chunk for which points are taken few at a time."""
 
 LARGEST_LOG = 300.0
 """Largest logarithm of a parameter: beyond it nothing has a density, and derivatives overflow."""
@@ -123,7 +125,9 @@ class Objective:
         self.rows = coordinates.design.rows if rows is None else rows
         self.y = self.rows.observed
         self.cores = cores
-        self._blocks = coordinates.spec.blocks
+        self._parts = coordinates.spec.parts
+        self._blocks = [part.block for part in self._parts]
+        self._y = [part.response(self.rows) for part in self._parts]
         self._features = Features.of_slots(coordinates.slots, self.rows)
         heights = [len(s.experts) for s in coordinates.slots]
         tops = np.cumsum([0, *heights])
@@ -196,9 +200,29 @@ class Objective:
     def _sum(
         self, theta: np.ndarray, curvature: Curvature | None, allocation: np.ndarray | None
     ) -> tuple[np.ndarray, ...]:
-        """Sum over rows of the value (point,); with a curvature also of :meth:`_derivatives`."""
-        coefs = self._coefs(theta)
+        """Sum over rows of the value (point,); with a curvature also of :meth:`_derivatives`.
+
+        Few points at a time, so that chunks have rows enough for products of matrices.
+        """
         pairs = 0 if curvature is None else len(self._plans[curvature].first)
+        many = max(1, CHUNK_ELEMENTS // (min(LEAST_ROWS, self.y.size) * self._width(pairs)))
+        parts = []
+        for start in range(0, len(theta), many):
+            some = slice(start, start + many)
+            own = None if allocation is None else allocation[some]
+            parts.append(self._sum_of(theta[some], curvature, own, pairs))
+        if len(parts) == 1:
+            return parts[0]
+        return tuple(np.concatenate(figures) for figures in zip(*parts, strict=True))
+
+    def _sum_of(
+        self,
+        theta: np.ndarray,
+        curvature: Curvature | None,
+        allocation: np.ndarray | None,
+        pairs: int,
+    ) -> tuple[np.ndarray, ...]:
+        coefs = self._coefs(theta)
 
         def part(where: slice) -> tuple[np.ndarray, ...]:
             with np.errstate(all="ignore"):
@@ -216,9 +240,13 @@ class Objective:
 
     def _places(self, points: int, pairs: int) -> Iterator[slice]:
         """Chunks of rows, so that the largest array has about ``CHUNK_ELEMENTS``."""
-        step = max(16, CHUNK_ELEMENTS // (points * (pairs + 2 * len(self._starts))))
+        step = max(16, CHUNK_ELEMENTS // (points * self._width(pairs)))
         for start in range(0, self.y.size, step):
             yield slice(start, min(start + step, self.y.size))
+
+    def _width(self, pairs: int) -> int:
+        """Numbers of a row in a chunk's largest array."""
+        return pairs + 2 * len(self._starts)
 
     def _coefs(self, theta: np.ndarray) -> list[np.ndarray]:
         """Coefficients (point, expert, term) of every slot, in eta's own units."""
@@ -257,7 +285,12 @@ class Objective:
                 eta = np.clip(eta, -LARGEST_LOG, LARGEST_LOG)
             name = self._blocks[slot.block].family.PARAMS[slot.parameter].name
             params[slot.block][name] = slot.link.inverse(eta, NUMERIC)
-        joint = log_weights + log_components(self.y[where], self._blocks, params, NUMERIC)
+        own = [j for j, part in enumerate(self._parts) if part.column is None]
+        blocks, given = [self._blocks[j] for j in own], [params[j] for j in own]
+        joint = log_weights + log_components(self.y[where], blocks, given, NUMERIC)
+        for j, part in enumerate(self._parts):
+            if part.column is not None:
+                joint += part.block.family.log_density(self._y[j][where], params[j], NUMERIC)
         value, r = allocate(joint)
         return _Chunk(where, gate, params, tuple(above), r, value)
 
@@ -281,8 +314,8 @@ class Objective:
         """Rows of experts, rows at a floor, gradient and sums of pairs over a chunk."""
         r = chunk.r if allocation is None else allocation[..., chunk.where]
         each = [
-            b.family.derivatives(self.y[chunk.where], p)
-            for b, p in zip(self._blocks, chunk.params, strict=True)
+            b.family.derivatives(y[chunk.where], p)
+            for b, y, p in zip(self._blocks, self._y, chunk.params, strict=True)
         ]
         lead = np.empty((r.shape[0], len(self._starts) - 1, r.shape[2]))
         at_floor = np.zeros(len(r))
@@ -344,14 +377,20 @@ class Objective:
         for (a, b), pairs in self._diagonal_pairs.items():
             one, other = self.coordinates.slots[a], self.coordinates.slots[b]
             assert one.block is not None
+            assert other.block is not None
+            mine, theirs = self._common(one, other)
+            score = each[other.block].score[other.parameter]
+            if chunk.above[b] is not None:
+                score = score * chunk.above[b]
+            score = score[:, theirs] if score.shape[1] > len(theirs) else score
+            weights[:, pairs] -= lead[:, self._stack[a][mine]] * score
+            if one.block != other.block:
+                continue
             second = r[:, one.experts] * each[one.block].second[one.parameter][other.parameter]
             for above in (chunk.above[a], chunk.above[b]):
                 if above is not None:
                     second = second * above
-            score = each[one.block].score[other.parameter]
-            weights[:, pairs] -= second + lead[:, self._stack[a]] * (
-                score if chunk.above[b] is None else score * chunk.above[b]
-            )
+            weights[:, pairs] -= second
         return weights
 
     def _observed_gate(self, weights: np.ndarray, g: np.ndarray, lead: np.ndarray) -> None:
@@ -503,9 +542,20 @@ class Objective:
         found = {}
         for a, one in enumerate(slots):
             for b, other in enumerate(slots[a:], start=a):
-                if one.block is not None and one.block == other.block:
-                    found[a, b] = plan.pair(self._stack[a], self._stack[b])
+                if one.block is None:
+                    continue
+                mine, theirs = self._common(one, other)
+                if mine.size:
+                    found[a, b] = plan.pair(self._stack[a][mine], self._stack[b][theirs])
         return found
+
+    @staticmethod
+    def _common(one: Slot, other: Slot) -> tuple[np.ndarray, np.ndarray]:
+        """Places of the experts that two slots share, in each."""
+        places = {k: j for j, k in enumerate(other.experts)}
+        shared = [(j, places[k]) for j, k in enumerate(one.experts) if k in places]
+        found = np.array(shared, dtype=np.int64).reshape(-1, 2)
+        return found[:, 0], found[:, 1]
 
     @cached_property
     def _plans(self) -> dict[Curvature, Plan]:

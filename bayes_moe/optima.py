@@ -30,6 +30,7 @@ from bayes_moe.ascent import (
 )
 from bayes_moe.coordinates import Coordinates
 from bayes_moe.design import Design, Rows
+from bayes_moe.growing import can_grow, grown
 from bayes_moe.kinks import at_rest
 from bayes_moe.mixture import chunks, evaluate
 from bayes_moe.objective import Curvature, Objective
@@ -161,8 +162,10 @@ def search(
 
 def _first(objective: Objective, restarts: int, rng: np.random.Generator) -> np.ndarray:
     """Points from splits of the objective's rows."""
-    split = allocations(objective.coordinates.spec, objective.rows, restarts, rng)
-    return first_points(objective, split, sweeps(len(split)))
+    grow = restarts // 2 if can_grow(objective.coordinates.spec) else 0
+    split = allocations(objective.coordinates.spec, objective.rows, restarts - grow, rng)
+    found = first_points(objective, split, sweeps(len(split)))
+    return np.concatenate([grown(objective, grow, rng), found]) if grow else found
 
 
 def _ends(objective: Objective, found: Ascent, max_iter: int) -> Optima:

@@ -147,6 +147,7 @@ def optimum(tree: xr.DataTree) -> Optimum:
         hits=int(modes["hits"][int(modes.attrs["best"])]),
         restarts=int(fit["restarts"]),
         modes=modes.sizes[names.MODE],
-        has_errors=all(bool(np.isfinite(e.values).all()) for e in errors.data_vars.values()),
+        # learned spreads of priors have none
+        has_errors=any(bool(np.isfinite(e.values).all()) for e in errors.data_vars.values()),
         pareto_k=float(fit["pareto_k"]) if "pareto_k" in fit else float("nan"),
     )

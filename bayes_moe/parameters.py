@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from bayes_moe import names
 from bayes_moe.design import Design
 from bayes_moe.errors import SpecError, unknown
 from bayes_moe.spec import MixtureOfExperts
@@ -23,14 +22,14 @@ def checked(
     SpecError
         For unknown, missing, wrongly shaped or impossible parameters.
     """
-    shapes, positive = {}, set()
-    for h in spec.gate.heads(spec.n_experts):
-        rows = h.places.stop - h.places.start
-        shapes[names.coef(h.stem)] = (rows, len(design.rows.matrices[h.stem].terms))
-    for block in spec.blocks:
+    matrices = design.rows.matrices
+    shapes: dict[str, tuple[int, ...]] = spec.gate.shapes(spec.n_experts, matrices)
+    supports = spec.gate.supports(spec.n_experts)
+    positive = {name for name, allowed in supports.items() if allowed == {"positive"}}
+    for block in (part.block for part in spec.parts):
         for c in block.components:
             k = len(block.positions)
-            terms = () if c.formula is None else (len(design.rows.matrices[c.stem].terms),)
+            terms = () if c.formula is None else (len(matrices[c.stem].terms),)
             shapes[c.variable] = (k, *terms)
             positive |= {c.variable} if c.formula is None else set()
     if not isinstance(parameters, Mapping):

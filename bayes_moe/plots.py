@@ -8,7 +8,6 @@ keep (draw, point, expert) within ``MOST_VALUES``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,8 +30,8 @@ from bayes_moe.canvas import (
 )
 from bayes_moe.errors import SpecError
 from bayes_moe.fitting import Fit
-from bayes_moe.grid import Grid, choose_feature, columns_of, walk
-from bayes_moe.predictive import Predictive, predict, responsibilities
+from bayes_moe.grid import Grid, choose_feature, columns_of, plain_name, walk
+from bayes_moe.predictive import Predictive, predict, responsibilities, thinned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -107,8 +106,8 @@ def plot_gate(
         raise SpecError("The fit has one expert, whose gate weight is 1: there is no gate to plot.")
     stems = list(fit.spec.gate.formulas)
     grid = _walk(fit, feature, stems, at)
-    probabilities = _probabilities(ci_prob)
-    mean, band = _over_draws(_predict(fit, grid.rows).weights(draws=True), probabilities)
+    probabilities = band_probabilities(ci_prob)
+    mean, band = over_draws(_predict(fit, grid.rows).weights(draws=True), probabilities)
     canvas = open_canvas(plot_collection, backend, visuals, mean, pc_kwargs)
     curves(canvas, grid, mean, band)
     canvas.set("set_ylim", limits=(-0.02, 1.02))
@@ -175,21 +174,21 @@ def plot_experts(
     """
     stems = [stem for block in fit.spec.blocks for stem in block.formulas]
     grid = _walk(fit, feature, stems, at)
-    probabilities = _probabilities(ci_prob)
+    probabilities = band_probabilities(ci_prob)
     seen = _predict(fit, grid.rows)
-    mean, band = _over_draws(seen.expert_locations(draws=True), probabilities)
+    mean, band = over_draws(seen.expert_locations(draws=True), probabilities)
     used = seen.weights() >= LEAST_WEIGHT
     canvas = open_canvas(plot_collection, backend, visuals, mean, pc_kwargs)
-    rows = _shown_rows(fit)
+    rows = shown_rows(fit)
     _draw_responsible(canvas, fit, grid, rows)
     curves(canvas, grid, mean, band, used)
-    canvas.set("set_ylim", limits=_span(fit.design.response[rows], mean.where(used)))
-    label_axes(canvas, grid, _plain_name(fit.spec.response))
+    canvas.set("set_ylim", limits=span(fit.design.response[rows], mean.where(used)))
+    label_axes(canvas, grid, plain_name(fit.spec.response))
     entries = expert_entries(canvas)
     if not fit.is_point:  # one mode has no band
         entries |= band_entries(probabilities, grid, "B2")
     if fit.spec.n_experts > 1:
-        entries |= point_entries(canvas, _counted("undecided data", fit, rows), GREY)
+        entries |= point_entries(canvas, counted("undecided data", fit, rows), GREY)
     add_legend(canvas, entries, grid.held)
     return canvas.collection
 
@@ -244,24 +243,24 @@ def plot_predictive(
 
     stems = [s for s in fit.design.formulas if s not in fit.spec.known_formulas]
     grid = _walk(fit, feature, stems, at)
-    probabilities = _probabilities(ci_prob, 0.5)
+    probabilities = band_probabilities(ci_prob, 0.5)
     seen = _predict(fit, grid.rows)
     centre, centre_name = seen.mean(), "mean"
     if not np.isfinite(centre).all():
         centre, centre_name = seen.quantile(0.5), "median"
     band = xr.concat([seen.interval(p) for p in probabilities], dim=PROB)
     canvas = open_canvas(plot_collection, backend, visuals, centre, pc_kwargs)
-    rows = _shown_rows(fit)
+    rows = shown_rows(fit)
     x = grid.positions(fit.design.columns.iloc[rows])
     if grid.levels:
         x = x + jitter(len(x))
     points(canvas, x, fit.design.response[rows], DARK_GREY)
     curves(canvas, grid, centre, band, color="C0")
-    label_axes(canvas, grid, _plain_name(fit.spec.response))
+    label_axes(canvas, grid, plain_name(fit.spec.response))
     entries = point_entries(canvas, centre_name, "C0") if grid.levels else {}
     entries = entries or {centre_name: {"color": "C0", "width": 2}}
     entries |= band_entries(probabilities, grid, "C0")
-    entries |= point_entries(canvas, _counted("data", fit, rows), DARK_GREY)
+    entries |= point_entries(canvas, counted("data", fit, rows), DARK_GREY)
     add_legend(canvas, entries, grid.held)
     return canvas.collection
 
@@ -274,7 +273,7 @@ def _walk(
     return walk(fit.design, chosen, at, fit.spec.known_formulas)
 
 
-def _probabilities(given: float | Sequence[float] | None, *inner: float) -> list[float]:
+def band_probabilities(given: float | Sequence[float] | None, *inner: float) -> list[float]:
     """Probabilities of the bands, the widest first."""
     from arviz_base import rcParams
 
@@ -292,16 +291,10 @@ def _predict(fit: Fit, rows: pd.DataFrame) -> Predictive:
 
 def _thinned(fit: Fit, n_rows: int) -> Fit:
     """Keep evenly spaced draws: at most ``MOST_VALUES`` of (draw, point, expert)."""
-    import xarray as xr
-
-    posterior = fit.idata[names.POSTERIOR].to_dataset()
-    draws = posterior.sizes[names.CHAIN] * posterior.sizes[names.DRAW]
-    step = -(-draws * n_rows * fit.spec.n_experts // MOST_VALUES)
-    kept = posterior.isel({names.DRAW: slice(None, None, step)})
-    return replace(fit, idata=xr.DataTree.from_dict({names.POSTERIOR: kept}))
+    return thinned(fit, MOST_VALUES / (n_rows * fit.spec.n_experts))
 
 
-def _over_draws(
+def over_draws(
     values: xr.DataArray, probabilities: Sequence[float]
 ) -> tuple[xr.DataArray, xr.DataArray]:
     """Posterior mean (...), and equal-tailed intervals (prob, ..., ci_bound)."""
@@ -314,7 +307,7 @@ def _over_draws(
     return values.mean(sample), xr.concat(named, dim=PROB)
 
 
-def _span(*arrays: Any) -> tuple[float, float]:
+def span(*arrays: Any) -> tuple[float, float]:
     """Limits of an axis that shows all finite values, with a margin."""
     values = np.concatenate([np.ravel(a) for a in arrays])
     values = values[np.isfinite(values)]
@@ -323,7 +316,7 @@ def _span(*arrays: Any) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _shown_rows(fit: Fit) -> np.ndarray:
+def shown_rows(fit: Fit) -> np.ndarray:
     """Positions of the rows to draw: all, or a random ``MOST_ROWS`` (the same every time)."""
     n = fit.design.rows.size
     if n <= MOST_ROWS:
@@ -331,7 +324,8 @@ def _shown_rows(fit: Fit) -> np.ndarray:
     return np.sort(np.random.default_rng(0).choice(n, MOST_ROWS, replace=False))
 
 
-def _counted(label: str, fit: Fit, rows: np.ndarray) -> str:
+def counted(label: str, fit: Fit, rows: np.ndarray) -> str:
+    """Say in a label how many rows are shown, if not all."""
     n = fit.design.rows.size
     return label if len(rows) == n else f"{label}\n({len(rows)} of {n} rows shown)"
 
@@ -344,10 +338,10 @@ def _draw_responsible(canvas: Canvas, fit: Fit, grid: Grid, rows: np.ndarray) ->
     x, experts = grid.positions(table), fit.spec.n_experts
     if grid.levels:
         x = x + dodge(experts)[share.argmax(axis=1)] + jitter(len(x), experts)
-    points(canvas, x, fit.design.response[rows], _blend(list(canvas.colours.values()), share))
+    points(canvas, x, fit.design.response[rows], blend(list(canvas.colours.values()), share))
 
 
-def _blend(colours: Sequence[str], share: np.ndarray) -> list[str]:
+def blend(colours: Sequence[str], share: np.ndarray) -> list[str]:
     """Colour of each row: its first expert's, greyer the nearer the second one comes."""
     from matplotlib.colors import to_hex, to_rgb
 
@@ -355,9 +349,3 @@ def _blend(colours: Sequence[str], share: np.ndarray) -> list[str]:
     ranked = np.sort(np.pad(share, ((0, 0), (1, 0))), axis=1)
     lead = (ranked[:, -1] - ranked[:, -2])[:, None]
     return [to_hex(c) for c in grey + lead * (palette[share.argmax(axis=1)] - grey)]
-
-
-def _plain_name(term: str) -> str:
-    """Return a formula's term without the backticks around a column's name."""
-    inner = term[1:-1]
-    return inner if term == f"`{inner}`" and "`" not in inner else term

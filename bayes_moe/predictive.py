@@ -7,9 +7,9 @@ the averaged cdf. All is computed in chunks of rows, so memory does not grow wit
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from os import cpu_count
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ import numpy as np
 from bayes_moe import names, seeds
 from bayes_moe.arrays import NUMERIC
 from bayes_moe.design import Rows
-from bayes_moe.errors import DataError
+from bayes_moe.errors import DataError, SpecError
 from bayes_moe.fitting import Fit
 from bayes_moe.mixture import Mixture, chunks
 from bayes_moe.quantiles import cdf, quantiles
@@ -41,17 +41,20 @@ class Predictive:
 
     Made by :func:`predict`. Results are DataArrays with the dimension ``obs_id``, the position
     of a row in the given table. Methods with ``draws=True`` keep the posterior draws
-    (chain, draw, ...) instead of averaging over them.
+    (chain, draw, ...) instead of averaging over them. With ``top_k`` only so many experts count
+    for each row and draw.
     """
 
     fit: Fit
     rows: Rows
+    top_k: int | None = None
 
     def __repr__(self) -> str:
         sizes = self.fit.idata[names.POSTERIOR].sizes
+        sparse = "" if self.top_k is None else f", the {self.top_k} heaviest experts of each"
         return (
             f"Predictive of {self.fit.spec.response!r} for {self.rows.size} rows from "
-            f"{sizes[names.CHAIN]} x {sizes[names.DRAW]} draws"
+            f"{sizes[names.CHAIN]} x {sizes[names.DRAW]} draws{sparse}"
         )
 
     def mean(self, *, draws: bool = False) -> xr.DataArray:
@@ -70,9 +73,9 @@ class Predictive:
         """
 
         def sd(mixture: Mixture, _: Rows) -> np.ndarray:
-            means = mixture.expert_means()
+            means = mixture.counted(mixture.expert_means())
             overall = np.einsum("seo,seo->o", mixture.weights, means) / len(means)
-            second = mixture.expert_variances() + (means - overall) ** 2
+            second = mixture.counted(mixture.expert_variances() + (means - overall) ** 2)
             return np.sqrt(np.einsum("seo,seo->o", mixture.weights, second) / len(means))
 
         return self._array(self._over_rows(sd))
@@ -164,7 +167,7 @@ class Predictive:
             draws = {name: values[picked] for name, values in draws.items()}
         kind = np.int64 if self.fit.spec.discrete else float
         found = np.empty((n if size is None else size, self.rows.size), dtype=kind)
-        for where, _, mixture in chunks(self.fit.spec, draws, self.rows):
+        for where, _, mixture in self._chunks(draws):
             found[:, where] = mixture.random(rng)
         if size is None:
             return self._draw_array(found)
@@ -185,9 +188,50 @@ class Predictive:
         """
         return self._reduce(lambda m, _: m.expert_locations(), draws=draws)
 
+    def approximation_error(self) -> xr.Dataset:
+        r"""Return what ``top_k`` changes, by row.
+
+        Let ``d_s = sum of w_sk(x)`` over the experts ``k`` that draw ``s`` leaves out. Its full
+        mixture is ``p_s = (1 - d_s) q_s + d_s r_s``, with ``q_s`` the sparse mixture and ``r_s``
+        that of the experts left out. So ``p_s - q_s = d_s (r_s - q_s)``, and their total variation
+        distance is ``d_s TV(r_s, q_s) <= d_s``. The predictives are averages over draws, and the
+        distance of averages is at most the average distance: ``TV(p, q) <= mean_s d_s``. The bound
+        is reached where the experts left out and those kept do not overlap.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``dropped_weight`` (obs_id), posterior mean of the gate weight that is left out: no
+            predictive probability is off by more than that. ``mean_shift`` (obs_id), the sparse
+            predictive mean less the full one. Both are zero without ``top_k``.
+        """
+        import xarray as xr
+
+        k = self.fit.spec.n_experts if self.top_k is None else self.top_k
+
+        def errors(full: Mixture, _: Rows) -> np.ndarray:
+            kept = full.top(k)
+            out = np.where(np.isneginf(kept.log_weights), full.weights, 0.0)
+            with np.errstate(invalid="ignore"):
+                shift = kept.means() - full.means()
+            return np.stack([out.sum(axis=1).mean(axis=0), shift.mean(axis=0)], axis=-1)
+
+        found = replace(self, top_k=None)._over_rows(errors)
+        return xr.Dataset(
+            {
+                "dropped_weight": self._array(found[:, 0]),
+                "mean_shift": self._array(found[:, 1]),
+            }
+        )
+
     @cached_property
     def _draws(self) -> dict[str, np.ndarray]:
         return samples(self.fit.spec, self.fit.idata[names.POSTERIOR].to_dataset())
+
+    def _chunks(self, draws: Mapping[str, np.ndarray]) -> Iterator[tuple[slice, Rows, Mixture]]:
+        """Evaluate draws on the rows, chunk by chunk; only the experts that count."""
+        for where, part, mixture in chunks(self.fit.spec, draws, self.rows):
+            yield where, part, mixture if self.top_k is None else mixture.top(self.top_k)
 
     def _over_rows(self, read: Reader) -> np.ndarray:
         """Read every chunk of rows, on all processors; results have the rows first."""
@@ -200,7 +244,7 @@ class Predictive:
         found = []
         with ThreadPoolExecutor(workers) as pool:
             waiting = []
-            for chunk in chunks(self.fit.spec, self._draws, self.rows):
+            for chunk in self._chunks(self._draws):
                 waiting.append(pool.submit(one, chunk))
                 if len(waiting) > workers:
                     found.append(waiting.pop(0).result())
@@ -225,21 +269,27 @@ class Predictive:
             )
         full = np.broadcast_to(values, (self.rows.size,))
         # Rows carry the values along as their response, so that chunks stay aligned.
-        placed = Predictive(
-            self.fit, Rows(self.rows.matrices, self.rows.obs_id, self.rows.columns, full)
-        )
+        rows = Rows(self.rows.matrices, self.rows.obs_id, self.rows.columns, full)
+        placed = replace(self, rows=rows)
         return self._array(placed._over_rows(lambda m, part: read(m, part.observed)))
 
-    def _reduce(self, read: Reader, *, draws: bool) -> xr.DataArray:
-        """Average (sample, ..., obs) over samples, or keep them; experts come last."""
+    def _reduce(
+        self, read: Reader, *, draws: bool, along: Mapping[str, Any] | None = None
+    ) -> xr.DataArray:
+        """Average (sample, ..., obs) over samples, or keep them.
+
+        What stands between, by default the experts, comes last.
+        """
         if draws:
             parts = self._over_rows(lambda m, part: np.moveaxis(read(m, part), -1, 0))
-            return self._draw_array(np.moveaxis(parts, 0, 1))
+            return self._draw_array(np.moveaxis(parts, 0, 1), along)
         found = self._over_rows(lambda m, part: np.moveaxis(read(m, part).mean(axis=0), -1, 0))
-        return self._array(found, self._experts(found.ndim - 1))
+        return self._array(found, self._extra(found.ndim - 1, along))
 
-    def _experts(self, extra: int) -> dict[str, Any]:
-        return {names.EXPERT: self.fit.spec.expert_labels} if extra else {}
+    def _extra(self, extra: int, along: Mapping[str, Any] | None) -> dict[str, Any]:
+        if not extra:
+            return {}
+        return {names.EXPERT: self.fit.spec.expert_labels} if along is None else dict(along)
 
     def _array(self, values: np.ndarray, extra: dict[str, Any] | None = None) -> xr.DataArray:
         import xarray as xr
@@ -247,18 +297,20 @@ class Predictive:
         coords = {names.OBS: self.rows.obs_id, **(extra or {})}
         return xr.DataArray(values, dims=tuple(coords), coords=coords)
 
-    def _draw_array(self, values: np.ndarray) -> xr.DataArray:
+    def _draw_array(
+        self, values: np.ndarray, along: Mapping[str, Any] | None = None
+    ) -> xr.DataArray:
         """Label values (sample, obs, ...) with chain and draw."""
         import xarray as xr
 
         posterior = self.fit.idata[names.POSTERIOR].to_dataset()
         coords = {d: posterior[d].values for d in (names.CHAIN, names.DRAW)}
         shape = (*(len(v) for v in coords.values()), *values.shape[1:])
-        labels = {**coords, names.OBS: self.rows.obs_id, **self._experts(values.ndim - 2)}
+        labels = {**coords, names.OBS: self.rows.obs_id, **self._extra(values.ndim - 2, along)}
         return xr.DataArray(values.reshape(shape), dims=tuple(labels), coords=labels)
 
 
-def predict(fit: Fit, rows: Any = None) -> Predictive:
+def predict(fit: Fit, rows: Any = None, *, top_k: int | None = None) -> Predictive:
     """Return the posterior predictive distribution of the response for new rows.
 
     The response is the left-hand side of the formula: of ``log(y) ~ x``, predictions are of
@@ -270,20 +322,69 @@ def predict(fit: Fit, rows: Any = None) -> Predictive:
         A fit.
     rows : table, optional
         Rows with the features (a response is not needed); None means the fitted rows.
+    top_k : int, optional
+        Keep only so many experts, those of largest gate weight for each row and draw, with
+        weights divided by their sum. What that changes is bounded by
+        :meth:`Predictive.approximation_error`.
 
     Returns
     -------
     Predictive
         With ``mean``, ``sd``, ``interval``, ``pdf``, ``logpdf``, ``cdf``, ``quantile``,
-        ``sample``, ``weights``, ``expert_means`` and ``expert_locations``. Nothing is sampled or
-        compiled.
+        ``sample``, ``weights``, ``expert_means``, ``expert_locations`` and
+        ``approximation_error``. Nothing is sampled or compiled.
 
     Raises
     ------
     DataError
         For missing columns or values, and categories that the fitted rows do not have.
+    SpecError
+        If ``top_k`` is not a whole number between 1 and the number of experts.
     """
-    return Predictive(fit, fit.design.transform(rows))
+    if top_k is not None:
+        whole = isinstance(top_k, int | np.integer) and not isinstance(top_k, bool)
+        if not whole or not 1 <= top_k <= fit.spec.n_experts:
+            raise SpecError(
+                f"`top_k` must be a whole number between 1 and the number of experts, "
+                f"{fit.spec.n_experts}; it is {top_k!r}."
+            )
+        top_k = int(top_k)
+    return Predictive(fit, fit.design.transform(rows), top_k)
+
+
+def reduced(
+    seen: Predictive, read: Reader, along: Mapping[str, Any], *, draws: bool = False
+) -> xr.DataArray:
+    """Read mixtures as (sample, ..., obs), and average over samples or keep them.
+
+    Parameters
+    ----------
+    seen : Predictive
+        Of the rows.
+    read : callable
+        Reads the mixture of a chunk of rows.
+    along : mapping of str to sequence
+        The dimension between, which comes last, and its labels.
+    draws : bool
+        Whether to keep the posterior draws.
+    """
+    return seen._reduce(read, draws=draws, along=along)
+
+
+def thinned(fit: Fit, most: float) -> Fit:
+    """Keep evenly spaced draws of a fit, at most so many; of every chain at least one."""
+    import xarray as xr
+
+    posterior = fit.idata[names.POSTERIOR].to_dataset()
+    draws = posterior.sizes[names.CHAIN] * posterior.sizes[names.DRAW]
+    step = max(1, int(np.ceil(draws / most)))
+    kept = posterior.isel({names.DRAW: slice(None, None, step)})
+    return replace(fit, idata=xr.DataTree.from_dict({names.POSTERIOR: kept}))
+
+
+def with_response(fit: Fit, rows: Any = None) -> Predictive:
+    """Return the predictive of rows that have a response; None means the fitted rows."""
+    return Predictive(fit, fit.design.transform(rows, with_response=True))
 
 
 def log_density(fit: Fit, rows: Any = None) -> xr.DataArray:
@@ -296,7 +397,7 @@ def log_density(fit: Fit, rows: Any = None) -> xr.DataArray:
     rows : table, optional
         Rows with features and response; None means the fitted rows.
     """
-    seen = Predictive(fit, fit.design.transform(rows, with_response=True))
+    seen = with_response(fit, rows)
     return seen._reduce(lambda m, part: m.log_density(part.observed), draws=True)
 
 
@@ -312,7 +413,7 @@ def responsibilities(fit: Fit, rows: Any = None) -> xr.DataArray:
     rows : table, optional
         Rows with features and response; None means the fitted rows.
     """
-    seen = Predictive(fit, fit.design.transform(rows, with_response=True))
+    seen = with_response(fit, rows)
     return seen._reduce(lambda m, part: m.responsibilities(part.observed), draws=True)
 
 

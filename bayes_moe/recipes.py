@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,8 @@ import numpy as np
 from bayes_moe import registry
 from bayes_moe.errors import SpecError
 from bayes_moe.experts import Expert
-from bayes_moe.gates import Gate
+from bayes_moe.gates import Gate, Tree
+from bayes_moe.gates.tree import SHRINK, leaf_labels
 from bayes_moe.priors import Prior
 from bayes_moe.spec import MixtureOfExperts
 
@@ -82,3 +83,83 @@ def mixture_of_experts(
     return MixtureOfExperts(
         described, [Expert(formula, family, None, **own)] * int(experts), priors, center
     )
+
+
+def hierarchical_mixture(
+    formula: str,
+    gate: str | Mapping[str, str] | None = None,
+    branching: Sequence[int] | None = None,
+    tree: Any = None,
+    family: str = "normal",
+    shrink: float = SHRINK,
+    priors: Mapping[str, Prior] | None = None,
+    center: bool = True,
+    **own: str | int,
+) -> MixtureOfExperts:
+    r"""Describe a hierarchical mixture of experts: a softmax at every split of a tree.
+
+    ``p(y | x) = sum_k prod_v g_vc(x) f(y | x' beta_k, phi_k)``, the product over the splits ``v``
+    on the path to leaf ``k`` and its branches ``c`` there, ``g_v = softmax(z' alpha_v)``.
+
+    Parameters
+    ----------
+    formula : str
+        ``"response ~ features"`` of the experts at the leaves.
+    gate : str or mapping of str to str, optional
+        Features of every split, e.g. ``"~ z"``, or of splits by name: ``{"root": "~ x", "0.1":
+        "~ z"}``. A split is named by the branches that lead to it; those left out use the experts'
+        features.
+    branching : sequence of int, optional
+        Branches at each level of a balanced tree; ``(2, 2)`` if there is no ``tree``.
+    tree : nested sequence, optional
+        The tree instead, such as ``[["a", "b"], "c"]``: a sequence is a split, a name or a position
+        an expert.
+    family : {"normal", "studentt", "poisson", "bernoulli", "binomial"}
+        Response distribution of each expert.
+    shrink : float
+        Standard deviation of a split's prior over that of the split above it, at most 1.
+    priors, center, **own
+        As in :func:`mixture_of_experts`.
+
+    Returns
+    -------
+    MixtureOfExperts
+        The description. The posterior has ``gate_coef (gate_branch, gate_term)``, where a split's
+        rows sum to zero, and the experts' variables by leaf.
+
+    Raises
+    ------
+    SpecError
+        As :func:`mixture_of_experts`, and for trees that cannot be.
+
+    References
+    ----------
+    Jordan, M. I., & Jacobs, R. A. (1994). Hierarchical mixtures of experts and the EM algorithm.
+    Neural Computation, 6(2), 181-214.
+
+    Examples
+    --------
+    >>> import bayes_moe as bm
+    >>> spec = bm.hierarchical_mixture("accel ~ times", tree=[["rest", "fall"], "rise"])
+    >>> spec.expert_labels
+    ['rest', 'fall', 'rise']
+    """
+    if tree is None and branching is None:
+        branching = (2, 2)
+    by_split = gate if isinstance(gate, Mapping) else None
+    described = Tree(
+        tree,
+        branching=branching,
+        formula=gate if isinstance(gate, str) else None,
+        formulas=by_split,
+        shrink=shrink,
+    )
+    if gate is not None and not isinstance(gate, str | Mapping):
+        raise SpecError(
+            f"`gate` must be a formula, or formulas by split; it is {gate!r}. For another gate use "
+            "bm.mixture_of_experts(gate=...)."
+        )
+    leaves = [] if tree is None else leaf_labels(tree)
+    named = leaves if leaves and isinstance(leaves[0], str) else [None] * described.n_leaves
+    experts = [Expert(formula, family, name, **own) for name in named]
+    return MixtureOfExperts(described, experts, priors, center)

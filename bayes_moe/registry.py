@@ -29,9 +29,17 @@ TABLE: dict[str, dict[str, str]] = {
     },
     "predictor": {
         "linear": "bayes_moe.predictors.linear:Linear",
+        "spline": "bayes_moe.predictors.spline:Spline",
+        "hsgp": "bayes_moe.predictors.hsgp:HSGP",
+        "mlp": "bayes_moe.predictors.neural:MLP",
+        "horseshoe": "bayes_moe.predictors.shrunk:Horseshoe",
+        "normalgamma": "bayes_moe.predictors.shrunk:NormalGamma",
+        "r2d2": "bayes_moe.predictors.shrunk:R2D2",
     },
     "gate": {
         "softmax": "bayes_moe.gates.softmax:Softmax",
+        "gaussian": "bayes_moe.gates.gaussian:Gaussian",
+        "attention": "bayes_moe.gates.attention:Attention",
         "tree": "bayes_moe.gates.tree:Tree",
         "stickbreaking": "bayes_moe.gates.stick:StickBreaking",
     },

@@ -219,10 +219,10 @@ def permuted(posterior: xr.Dataset, spec: MixtureOfExperts, permutation: np.ndar
     """Put expert ``permutation[chain, draw, k]`` in place ``k`` of every variable."""
     result = posterior.copy()
     sizes = permutation.shape[:2]
-    for name in spec.dims:
+    for name, dims in (spec.dims | spec.derived_dims).items():
         if name not in posterior:
             continue
-        laid = posterior[name].transpose(names.CHAIN, names.DRAW, *spec.dims[name])
+        laid = posterior[name].transpose(names.CHAIN, names.DRAW, *dims)
         flat = {name: laid.values.reshape(-1, *laid.shape[2:])}
         moved = labels.permuted(spec, flat, permutation.reshape(-1, permutation.shape[-1]))
         data = moved[name].reshape(*sizes, *laid.shape[2:])

@@ -87,9 +87,10 @@ def standard_tree(
     """
     import xarray as xr
 
-    posterior = tree[names.POSTERIOR].to_dataset()
-    kept = set(tree.children) - {names.LOG_LIKELIHOOD}
-    groups = {name: tree[name].to_dataset() for name in tree.children if name in kept}
+    posterior = with_derived(tree[names.POSTERIOR].to_dataset(), spec)
+    kept = set(tree.children) - {names.LOG_LIKELIHOOD, names.POSTERIOR}
+    groups = {names.POSTERIOR: posterior}
+    groups |= {name: tree[name].to_dataset() for name in tree.children if name in kept}
     size = posterior.sizes[names.CHAIN] * posterior.sizes[names.DRAW] * design.rows.size
     several = posterior.sizes[names.CHAIN] * posterior.sizes[names.DRAW] > 1
     if log_likelihood or (log_likelihood is None and several and size <= LARGEST_LOG_LIKELIHOOD):
@@ -104,6 +105,22 @@ def standard_tree(
     result = xr.DataTree.from_dict(groups)
     result.attrs.update(tree.attrs)
     return result
+
+
+def with_derived(posterior: xr.Dataset, spec: MixtureOfExperts) -> xr.Dataset:
+    """Add what the gate derives from its variables."""
+    if not spec.derived_dims:
+        return posterior
+    sizes = [posterior.sizes[d] for d in (names.CHAIN, names.DRAW)]
+    found = spec.gate.derived(spec.n_experts, samples(spec, posterior))
+    variables = {
+        name: (
+            (names.CHAIN, names.DRAW, *dims),
+            found[name].reshape(*sizes, *found[name].shape[1:]),
+        )
+        for name, dims in spec.derived_dims.items()
+    }
+    return posterior.assign(variables).assign_coords(spec.gate.derived_coords())
 
 
 def pointwise(spec: MixtureOfExperts, posterior: xr.Dataset, design: Design) -> xr.DataArray:

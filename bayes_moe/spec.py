@@ -3,21 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from bayes_moe import families, names, registry
-from bayes_moe.design import Design
+from bayes_moe.design import Design, Rows
 from bayes_moe.errors import DataError, SpecError, unknown
 from bayes_moe.experts import Block, Expert, blocks
 from bayes_moe.formulas import check_right_hand_side
 from bayes_moe.gates import Gate
-from bayes_moe.gates.base import Head
+from bayes_moe.gates.base import Head, Modelled
 from bayes_moe.gates.symmetry import Symmetry, symmetry
 from bayes_moe.priors import Prior
 from bayes_moe.record import Record
+
+
+@dataclass(frozen=True)
+class Part:
+    """A factor of the density of some experts.
+
+    ``column`` is the matrix and the column of its response, None for the model's own.
+    """
+
+    block: Block
+    column: tuple[str, int] | None = None
+
+    def response(self, rows: Rows) -> np.ndarray:
+        """What the factor is a density of (obs,)."""
+        if self.column is None:
+            return rows.observed
+        stem, j = self.column
+        return rows.matrices[stem].values[:, j]
 
 
 class MixtureOfExperts(Record):
@@ -113,6 +133,14 @@ class MixtureOfExperts(Record):
         return blocks(self.experts)
 
     @property
+    def parts(self) -> tuple[Part, ...]:
+        """Factors of the experts' densities: their own, then those of the gate's features."""
+        own = (Part(block) for block in self.blocks)
+        if self.n_experts == 1:
+            return tuple(own)
+        return (*own, *_features(self.gate.modelled, self.n_experts))
+
+    @property
     def response(self) -> str:
         """Left-hand side of the experts' formulas."""
         return self.experts[0].response
@@ -150,7 +178,7 @@ class MixtureOfExperts(Record):
     @property
     def variables(self) -> tuple[str, ...]:
         """Names of the reported variables, all of them on the user's scale."""
-        own = (name for block in self.blocks for name in block.variables)
+        own = (name for part in self.parts for name in part.block.variables)
         return (*self.gate_variables, *own)
 
     @property
@@ -159,8 +187,8 @@ class MixtureOfExperts(Record):
         found = dict(self.gate.dims(self.n_experts))
         for h in self.gate.heads(self.n_experts):
             raw_dim = h.mixing(self._gate_prior(h))[1]
-            found[names.raw(h.stem)] = (names.term(h.stem), raw_dim)
-        for block in self.blocks:
+            found |= h.predictor.internal_dims(h.stem, raw_dim)
+        for block in (part.block for part in self.parts):
             for c in block.components:
                 if c.formula is None:
                     found[c.variable] = (block.dim,)
@@ -168,6 +196,11 @@ class MixtureOfExperts(Record):
                     found[c.variable] = (block.dim, names.term(c.stem))
                     found[names.raw(c.stem)] = (names.term(c.stem), block.dim)
         return found
+
+    @property
+    def derived_dims(self) -> dict[str, tuple[str, ...]]:
+        """Dimensions of what the gate derives from its variables."""
+        return self.gate.derived_dims(self.n_experts)
 
     @property
     def gate_variables(self) -> tuple[str, ...]:
@@ -211,8 +244,8 @@ class MixtureOfExperts(Record):
         """Return the prior of every reported variable: the user's, else the default."""
         matrices, response = design.rows.matrices, design.response
         priors = self.gate.default_priors(self.n_experts, matrices, response)
-        for block in self.blocks:
-            priors |= block.default_priors(matrices, response)
+        for part in self.parts:
+            priors |= part.block.default_priors(matrices, part.response(design.rows))
         return priors | {k: p for k, p in self.priors.items() if k in priors}
 
     def design(self, data: Any, missing: str = "raise") -> Design:
@@ -232,6 +265,7 @@ class MixtureOfExperts(Record):
                 f"There are more experts ({self.n_experts}) than rows ({design.rows.size})."
             )
         rows = design.rows
+        _check_modelled(self.gate, rows)
         for block in self.blocks:
             block.check_known(rows)
             known = block.known(rows.matrices)
@@ -268,17 +302,18 @@ class MixtureOfExperts(Record):
             )
 
     def _check_priors(self) -> None:
-        positive = {c.variable for b in self.blocks for c in b.components if c.formula is None}
+        components = [c for part in self.parts for c in part.block.components]
+        positive = {c.variable for c in components if c.formula is None}
         gate = {names.coef(stem) for stem in self.gate.formulas}
-        heads = {names.coef(h.stem): h for h in self.gate.heads(self.n_experts)}
+        of_gate = self.gate.supports(self.n_experts)
         for name, prior in self.priors.items():
             if name not in self.variables and not (self.n_experts == 1 and name in gate):
                 raise SpecError(unknown("prior", name, self.variables))
             if not isinstance(prior, Prior):
                 raise SpecError(f"The prior of {name!r} must be a Prior; it is {prior!r}.")
             supports = {"positive"} if name in positive else {"real"}
-            if name in gate and (name not in heads or heads[name].zero_sum):
-                supports = {"real", "zero-sum"}
+            if name in gate or name in of_gate:
+                supports = of_gate.get(name, {"real", "zero-sum"})
             if prior.kind.support not in supports:
                 raise SpecError(
                     f"The prior of {name!r} must have {' or '.join(sorted(supports))} support; "
@@ -290,3 +325,31 @@ class MixtureOfExperts(Record):
                     f"The prior of {name!r} is the same for all experts: its argument "
                     f"{vectors[0]!r} must be one number; it is {prior.arguments[vectors[0]]!r}."
                 )
+
+
+@lru_cache(maxsize=256)
+def _features(modelled: tuple[Modelled, ...], experts: int) -> tuple[Part, ...]:
+    """Normal densities of features, one for each expert."""
+    everyone = tuple(range(experts))
+    return tuple(
+        Part(
+            Block(Expert(f"{m.term} {m.formula}", "normal"), everyone, m.name, names.EXPERT),
+            (m.stem, m.column),
+        )
+        for m in modelled
+    )
+
+
+def _check_modelled(gate: Gate, rows: Rows) -> None:
+    """Raise :class:`DataError` for features that have no density."""
+    for m in gate.modelled:
+        matrix = rows.matrices[m.stem]
+        if len(matrix.terms) != len(gate.modelled):
+            raise DataError(
+                f"A Gaussian gate models columns of numbers; its features make the columns "
+                f"{', '.join(matrix.terms)}. Leave categories out, or use a softmax gate."
+            )
+        if np.ptp(matrix.values[:, m.column]) == 0:
+            raise DataError(
+                f"The feature {m.term!r} of the Gaussian gate is the same in every row."
+            )

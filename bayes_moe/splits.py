@@ -58,6 +58,28 @@ def allocations(
     return found
 
 
+LEAST_TO_DIVIDE = 10
+
+
+def divided(
+    spec: MixtureOfExperts, rows: Rows, share: np.ndarray, parts: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Return a soft split (part, obs) of the rows that belong to an expert with a share (obs,).
+
+    Rows that hardly belong to it are shared equally.
+    """
+    found = np.full((parts, rows.size), 1 / parts)
+    own = np.flatnonzero(share > 0.5)
+    if parts == 1 or own.size < LEAST_TO_DIVIDE * parts:
+        return found
+    features, response = _cloud(spec, rows.pick(own))
+    way = MIX[rng.integers(1, len(MIX))]  # not at random
+    label = WAYS[way](features, response, parts, rng)
+    softness = SHARP_SOFTNESS if way in SHARP else SOFTNESS
+    found[:, own] = (1 - softness) * np.equal.outer(np.arange(parts), label) + softness / parts
+    return found
+
+
 def sweeps(count: int, mix: Sequence[str] = MIX) -> np.ndarray:
     """Return how many sweeps each of so many splits (split,) is to be held."""
     each = [SHARP_SWEEPS if way in SHARP else SWEEPS for way in mix]

@@ -28,7 +28,8 @@ def fake_fit(
     ``parameters`` holds every reported variable on the user's scale, as for ``bm.simulate``:
     ``gate_coef`` (expert, gate_term), ``mu_coef`` (expert, mu_term), ``sigma`` (expert,), ...
     Draws are independent normal with standard deviation ``spread``; positive variables vary by
-    that factor instead, and ``gate_coef`` sums to zero over experts as under the default prior.
+    that factor instead, and ``gate_coef`` sums to zero over the branches of a split as under the
+    default prior.
     """
     design = spec.design(table)
     missing = {*spec.variables} ^ {*parameters}
@@ -42,6 +43,8 @@ def fake_fit(
     labels = np.array(spec.expert_labels)
     for block in spec.blocks:
         coords[block.dim] = labels[list(block.positions)]
+    if spec.n_experts > 1:
+        coords |= {d: np.array(v) for d, v in spec.gate.coords(spec.n_experts).items()}
     posterior = {}
     for name in spec.variables:
         value = np.asarray(parameters[name], dtype=float)
@@ -49,7 +52,7 @@ def fake_fit(
         positive = names.term("") not in "".join(dims[name])
         drawn = value * np.exp(noise) if positive else value + noise
         if name in spec.gate_variables:
-            drawn = drawn - drawn.mean(axis=2, keepdims=True)
+            drawn = _centred(spec, name, drawn)
         posterior[name] = ((names.CHAIN, names.DRAW, *dims[name]), drawn)
     used = {d for dim in dims.values() for d in dim} | {names.CHAIN, names.DRAW}
     tree = xr.DataTree.from_dict(
@@ -62,11 +65,21 @@ def fake_fit(
     return Fit(spec, design, standard_tree(tree, spec, design, log_likelihood=None))
 
 
+def _centred(spec: MixtureOfExperts, name: str, drawn: np.ndarray) -> np.ndarray:
+    """Let coefficients (chain, draw, row, term) sum to zero over the branches of each split."""
+    splits = [s for s in spec.gate.branching(spec.n_experts).splits if names.coef(s.stem) == name]
+    first = min(s.rows.start for s in splits)
+    drawn = drawn.copy()
+    for split in splits:
+        if not split.pinned:
+            rows = slice(split.rows.start - first, split.rows.stop - first)
+            drawn[:, :, rows] -= drawn[:, :, rows].mean(axis=2, keepdims=True)
+    return drawn
+
+
 def _dims(spec: MixtureOfExperts) -> dict[str, tuple[str, ...]]:
     """Dimensions of every reported variable, after chain and draw."""
-    dims: dict[str, tuple[str, ...]] = {}
-    for stem in spec.gate.formulas if spec.n_experts > 1 else ():
-        dims[names.coef(stem)] = (names.EXPERT, names.term(stem))
+    dims = dict(spec.gate.dims(spec.n_experts))
     for block in spec.blocks:
         for c in block.components:
             dims[c.variable] = (block.dim,) + (() if c.formula is None else (names.term(c.stem),))

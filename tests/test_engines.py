@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_all_start_methods, get_context
 
@@ -59,6 +60,12 @@ SPECS = {
         bm.gates.Softmax("~ 1"),
         [bm.Expert("y ~ x", sigma="~ z"), bm.Expert("y ~ 1", "studentt"), bm.Expert("y ~ x")],
     ),
+    "tree": bm.mixture_of_experts(
+        "y ~ x",
+        experts=3,
+        gate=bm.gates.Tree([[0, 1], 2], formula="~ z", formulas={"0": "~ x"}),
+    ),
+    "sticks": bm.mixture_of_experts("y ~ x", experts=3, gate=bm.gates.StickBreaking("~ z")),
 }
 
 
@@ -95,6 +102,11 @@ def test_settings_choose_the_engine(monkeypatch, tone_spec, settings, engine):
 def test_a_family_without_a_kernel_is_sampled_on_the_graph(monkeypatch, tone_spec):
     monkeypatch.setitem(registry.TABLE, "kernel", {})
     assert NUTS()._engine(tone_spec) == graphs.Nutpie("fused", "numba")
+
+
+@pytest.mark.parametrize("name", list(SPECS))
+def test_models_with_linear_predictors_need_no_graph(name):
+    assert type(NUTS()._engine(SPECS[name])) is Direct
 
 
 @pytest.mark.parametrize(
@@ -323,16 +335,29 @@ def test_the_store_of_compiled_graphs_is_bounded(monkeypatch, tone_spec, tone):
 # --- the direct engine ---------------------------------------------------------------------------
 
 
-def test_reported_draws_are_the_graph_s(tone_fit):
+@pytest.fixture(scope="module", params=["tone", "tree", "sticks"])
+def direct_fit(request):
+    """A fit by the direct engine."""
+    if request.param == "tone":
+        return request.getfixturevalue("tone_fit")
+    short = {"draws": 50, "tune": 50, "chains": 2, "cores": 1, "progressbar": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bm.ConvergenceWarning)
+        noise = np.random.default_rng(5).normal(size=80)  # no expert fits rows exactly
+        data = table(80, 1.0).assign(y=lambda t: np.abs(t["x"] - 2) + noise)
+        return bm.fit(SPECS[request.param], data, random_seed=1, **short)
+
+
+def test_reported_draws_are_the_graph_s(direct_fit):
     """The model's deterministics of the raw draws are the reported draws."""
-    posterior = tone_fit.idata["posterior"].to_dataset()
-    graph = bm.build(tone_fit.spec, tone_fit.design)
+    posterior = direct_fit.idata["posterior"].to_dataset()
+    graph = bm.build(direct_fit.spec, direct_fit.design)
     free = [v.name for v in graph.model.free_RVs]
-    reported = list(tone_fit.spec.variables)
+    reported = list(direct_fit.spec.variables)
     outputs = graph.model.replace_rvs_by_values([graph.model[name] for name in reported])
     evaluate = graph.model.compile_fn(outputs, mode=QUICK, on_unused_input="ignore")
-    for draw in (0, 500, 999):
-        one = posterior.isel(chain=draw % 4, draw=draw)
+    for draw in (0, 29, 49):
+        one = posterior.isel(chain=draw % 2, draw=draw)
         values = {n: one[n].transpose(*graph.model.named_vars_to_dims[n]).values for n in reported}
         expected = graph.free_values(values)
         for name in free:
@@ -343,13 +368,13 @@ def test_reported_draws_are_the_graph_s(tone_fit):
             np.testing.assert_allclose(value, values[name], rtol=1e-9, atol=1e-9, err_msg=name)
 
 
-def test_the_log_density_of_draws_is_the_graph_s(tone_fit):
+def test_the_log_density_of_draws_is_the_graph_s(direct_fit):
     """Nutpie reports it up to nothing: priors, normalising constants, Jacobians and all."""
-    raw = bm.relabel(tone_fit, "none")
+    raw = bm.relabel(direct_fit, "none")
     posterior = raw.idata["posterior"].to_dataset()
     graph = bm.build(raw.spec, raw.design)
     logp = graph.model.compile_logp(mode=QUICK)
-    for draw in (0, 500, 999):
+    for draw in (0, 29, 49):
         one = posterior.isel(chain=1, draw=draw)
         values = {
             n: one[n].transpose(*graph.model.named_vars_to_dims[n]).values
@@ -389,8 +414,6 @@ def run(**environment):
 
 def tiny_fit(spec, table):
     """Fit a few draws; return one number of them."""
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", bm.ConvergenceWarning)
         fit = bm.fit(spec, table, random_seed=1, **TINY)

@@ -9,8 +9,10 @@ from scipy import special
 
 import bayes_moe as bm
 from bayes_moe import labels, names, registry
-from bayes_moe.gates import Softmax, StickBreaking, Tree
+from bayes_moe.gates import Attention, Softmax, StickBreaking, Tree
 from bayes_moe.mixture import evaluate
+from bayes_moe.predictors import HSGP, MLP, Spline
+from bayes_moe.predictors.bilinear import Bilinear
 
 EXPERTS = 4
 EXAMPLES = {
@@ -19,7 +21,15 @@ EXAMPLES = {
     "tree": Tree([[0, 1], [2, 3]], formula="~ x + z", formulas={"1": "~ x"}),
     "deep tree": Tree([0, [1, [2, 3]]], formula="~ x"),
     "stickbreaking": StickBreaking("~ x + z"),
+    "attention": Attention("~ x + z"),
+    "two heads": Attention("~ x", heads=2, size=1),
+    "identity": Attention("~ x", query="identity"),
+    "spline": Softmax("~ x", predictor=Spline(df=6)),
+    "hsgp": Softmax("~ x", predictor=HSGP(m=4)),
+    "mlp": Softmax("~ x + z", predictor=MLP(hidden=(3,))),
 }
+COMPILED = {"hsgp", "two heads"}
+"""Gates that are sampled although their graphs take long to compile."""
 
 
 def table(n=60, seed=0):
@@ -54,7 +64,8 @@ def values_of(spec, design, samples=6, size=1.0, seed=4):
     graph = bm.build(spec, design)
     import pymc as pm
 
-    drawn = pm.draw([graph.model[n] for n in spec.variables], samples, random_seed=seed)
+    wanted = [graph.model[n] for n in spec.variables]
+    drawn = pm.draw(wanted, samples, random_seed=seed, mode="FAST_COMPILE")
     lead = (samples,)
     found = {
         n: np.reshape(v, (*lead, *np.shape(v)[-len(spec.dims[n]) :]))
@@ -86,7 +97,7 @@ def test_graph_and_prediction_are_one(spec, design, graph):
 
     names_ = list(spec.variables)
     wanted = [graph.model[n] for n in names_] + [graph.log_weights]
-    *drawn, log_weights = pm.draw(wanted, 1, random_seed=3)
+    *drawn, log_weights = pm.draw(wanted, 1, random_seed=3, mode="FAST_COMPILE")
     values = {n: np.asarray(v)[None] for n, v in zip(names_, drawn, strict=True)}
     found = spec.gate.evaluate(EXPERTS, values, design.rows.matrices)[0]
     np.testing.assert_allclose(found, log_weights, atol=1e-8)
@@ -127,7 +138,7 @@ def test_exchangeable_experts_may_trade_places(spec, design, graph):
         want[0, np.arange(EXPERTS), order] = 0
         if tuple(spec.symmetry.assign(want)[0]) == order:
             allowed.add(order)
-    count = {"softmax": 24, "tree": 4, "stickbreaking": 1}[spec.gate.kind]
+    count = {"softmax": 24, "attention": 24, "tree": 4, "stickbreaking": 1}[spec.gate.kind]
     if spec.gate.kind == "tree":
         count = 4 if len(spec.gate.formulas) == 2 else 2
     assert len(allowed) == count
@@ -178,7 +189,12 @@ def test_a_fit_is_saved_and_predicts_new_rows(mode, tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
-def test_nuts_runs(spec):
+def test_nuts_runs(spec, request):
+    if (
+        spec.gate.branching(EXPERTS) is None
+        and request.node.callspec.params["spec"] not in COMPILED
+    ):
+        pytest.skip("its graph takes long to compile")
     fit = bm.fit(
         spec, table(), random_seed=1, draws=20, tune=30, chains=2, cores=1, progressbar=False
     )
@@ -247,3 +263,124 @@ def test_a_stick_is_the_product_of_what_was_left():
     np.testing.assert_allclose(
         found, [first, (1 - first) * second, (1 - first) * (1 - second)], rtol=1e-12
     )
+
+
+# --- attention ------------------------------------------------------------------------------------
+
+
+def test_attention_to_the_features_themselves_is_a_softmax():
+    flat = bm.mixture_of_experts("y ~ x", gate=Softmax("~ x + z"), experts=3)
+    same = bm.mixture_of_experts("y ~ x", gate=Attention("~ x + z", query="identity"), experts=3)
+    graphs = [bm.build(spec, table()) for spec in (flat, same)]
+    logps = [g.model.compile_logp(mode="FAST_COMPILE") for g in graphs]
+    for seed in range(3):
+        values = {n: v[0] for n, v in values_of(flat, graphs[0].design, 1, seed=seed).items()}
+        values["gate_coef"] -= values["gate_coef"].mean(axis=0)
+        one, other = (f(g.unconstrained(values)) for f, g in zip(logps, graphs, strict=True))
+        assert one == pytest.approx(other, abs=1e-10)
+
+
+@pytest.mark.parametrize("size", [None, 3, 5])
+def test_attention_of_enough_size_reaches_every_softmax(size):
+    spec = bm.mixture_of_experts("y ~ x", gate=Attention("~ x + z", size=size), experts=EXPERTS)
+    design = spec.design(table())
+    graph = bm.build(spec, design)
+    coef = np.random.default_rng(0).normal(0, 2, (EXPERTS, 3))
+    coef -= coef.mean(axis=0)
+    own = {"mu_coef": np.ones((EXPERTS, 2)), "sigma": np.ones(EXPERTS)}
+    point = graph.unconstrained({"gate_coef": coef, **own})
+    model = graph.model
+    found = model.compile_fn(
+        model.replace_rvs_by_values([model["gate_coef"]]),
+        inputs=model.value_vars,
+        mode="FAST_COMPILE",
+        on_unused_input="ignore",
+    )(point)[0]
+    np.testing.assert_allclose(found, coef, atol=1e-10)
+
+
+def test_effective_coefficients_have_the_spread_of_a_softmax_gate():
+    specs = [
+        bm.mixture_of_experts("y ~ x", gate=gate, experts=EXPERTS)
+        for gate in (Softmax("~ x + z"), Attention("~ x + z"), Attention("~ x + z", size=6))
+    ]
+    design = specs[0].design(table())
+    drawn = [values_of(spec, design, 4000, None)["gate_coef"] for spec in specs]
+    matrix = design.rows.matrices["gate"]
+    centred = [c @ np.linalg.inv(matrix.to_user) for c in drawn]
+    usual = np.array([1.5, 2.5, 2.5]) * np.sqrt(1 - 1 / EXPERTS)
+    for c in centred:
+        np.testing.assert_allclose(c.std(axis=(0, 1)), usual, rtol=0.06)
+
+
+def test_free_parameters_of_attention_are_those_of_its_rank():
+    matrix = bm.mixture_of_experts("y ~ x + z", experts=5).design(table()).rows.matrices["gate"]
+    assert Bilinear(5).free("gate", 5, matrix, True) == 4 * 3
+    assert Bilinear(5, 1).free("gate", 5, matrix, True) == 4 + 3 - 1
+    assert Bilinear(5, 2, heads=2).free("gate", 10, matrix, True) == 2 * 2 * (4 + 3 - 2)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"size": 0}, "size"),
+        ({"heads": 1.5}, "heads"),
+        ({"query": "none"}, "query"),
+        ({"query": "identity", "heads": 2}, "one head"),
+        ({"query": "identity", "size": 2}, "leave out"),
+    ],
+)
+def test_bad_settings_of_attention(settings, message):
+    with pytest.raises(bm.SpecError, match=message):
+        Attention("~ x", **settings)
+
+
+# --- softmax with other predictors ---------------------------------------------------------------
+
+
+def test_predictors_are_given_by_name_or_description():
+    assert Softmax("~ x", predictor="hsgp").predictor == HSGP()
+    assert Softmax("~ x", predictor={"kind": "mlp", "hidden": [4]}).predictor == MLP(hidden=(4,))
+    assert Softmax("~ x", predictor="linear") == Softmax("~ x")
+    with pytest.raises(bm.SpecError, match="Did you mean 'hsgp'"):
+        Softmax("~ x", predictor="hspg")
+    with pytest.raises(bm.SpecError, match="must be a Predictor"):
+        Softmax("~ x", predictor=3)
+
+
+@pytest.mark.parametrize("method", ["em", "laplace"])
+@pytest.mark.parametrize("example", ["hsgp", "attention"])
+def test_other_predictors_are_for_map_and_nuts(example, method):
+    spec = bm.mixture_of_experts("y ~ x", gate=EXAMPLES[example], experts=2)
+    with pytest.raises(bm.SpecError, match="use 'map' or 'nuts'"):
+        bm.fit(spec, table(), method, progressbar=False)
+
+
+def test_priors_of_a_predictor_s_own():
+    def spec(**priors):
+        gate = Softmax("~ x", predictor=HSGP(m=4))
+        return bm.mixture_of_experts("y ~ x", gate=gate, experts=2, priors=priors)
+
+    given = bm.Prior("HalfNormal", sigma=2.0)
+    graph = bm.build(spec(gate_amplitude=given), table())
+    assert graph.priors["gate_amplitude"] == given
+    with pytest.raises(bm.SpecError, match="positive support"):
+        spec(gate_lengthscale=bm.Prior("Normal", sigma=1))
+    with pytest.raises(bm.SpecError, match="Did you mean 'gate_amplitude'"):
+        spec(gate_amplitud=given)
+
+
+@pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
+def test_a_curved_gate_finds_what_a_linear_one_cannot():
+    """Experts that meet twice: one in the middle, the other on both sides."""
+    rng = np.random.default_rng(3)
+    x = rng.uniform(-3, 3, 200)
+    y = np.where(np.abs(x) < 1, 2.0, -2.0) + 0.3 * rng.standard_normal(200)
+    rows = pd.DataFrame({"x": x, "y": y})
+    for predictor in (Spline(df=8), HSGP(m=8), MLP(hidden=(4,))):
+        gate = Softmax("~ x", predictor=predictor)
+        spec = bm.mixture_of_experts("y ~ 1", gate=gate, experts=2)
+        fit = bm.fit(spec, rows, "map", random_seed=1, restarts=2, progressbar=False)
+        assert bool(fit.idata["fit"]["converged"])
+        weights = bm.predict(fit, pd.DataFrame({"x": [-2.5, 0.0, 2.5]})).weights().values
+        np.testing.assert_allclose(weights[:, 1], [0, 1, 0], atol=0.1)

@@ -4,6 +4,7 @@ import ctypes
 import gc
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -11,11 +12,13 @@ import pytest
 
 import bayes_moe as bm
 from bayes_moe import objective, registry
-from bayes_moe.coordinates import coordinates
-from bayes_moe.gates import Softmax
+from bayes_moe.coordinates import Coordinates, coordinates
+from bayes_moe.gates import Softmax, StickBreaking, Tree
+from bayes_moe.gates.branching import Branching
 from bayes_moe.kernels import linear
-from bayes_moe.native import Native, supports
+from bayes_moe.native import Native, _Layout, supports
 from bayes_moe.objective import Curvature, Objective
+from bayes_moe.predictors import Linear
 from bayes_moe.priors import DISTRIBUTIONS
 from tests.problems import problem
 from tests.test_objective import CASES as OBJECTIVE_CASES
@@ -32,6 +35,23 @@ CASES = OBJECTIVE_CASES | {
     "a gate without intercept": plain("poisson", experts=3, gate="~ 0 + z"),
     "one table for all": plain("studentt", experts=3, gate="~ x", sigma="~ x", nu="~ x"),
     "many terms": plain("normal", experts=5, formula="normal ~ x * z + I(x**2) + I(z**3) + n"),
+    "eight leaves": plain("normal", experts=8, gate=Tree(branching=(2, 2, 2), formula="~ z")),
+    "wide": plain("poisson", experts=10, gate=Tree([[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]])),
+    "unbalanced, leaves in no order": plain(
+        "bernoulli", experts=6, gate=Tree([3, [[5, 0, 2], 1], 4], formula="~ x * z")
+    ),
+    "children before parents": plain(
+        "normal",
+        experts=5,
+        gate=Tree(
+            [[0, [1, 2]], [3, 4]],
+            formula="~ x",
+            formulas={"0": "~ z", "root": "~ z", "1": "~ 1", "0.1": "~ 0 + x"},
+        ),
+    ),
+    "a constant tree": plain("normal", experts=6, gate=Tree(branching=(3, 2), formula="~ 1")),
+    "two sticks": plain("normal", experts=2, gate=StickBreaking("~ z")),
+    "constant sticks": plain("studentt", experts=4, gate=StickBreaking("~ 1")),
     "trials by number": plain("binomial", experts=3, trials=40),
     "trials by expression": plain("binomial", trials="I(n + 3)"),
     "families side by side": bm.MixtureOfExperts(
@@ -97,6 +117,18 @@ def test_it_is_the_objective(name):
     same(moving, scattered(moving.size))
 
 
+@pytest.mark.parametrize("name", ["eight leaves", "wide", "children before parents", "sticks"])
+def test_it_is_the_objective_far_out(name):
+    """Weights of a gate that is 0 or 1 to the last bit, and points without a density."""
+    moving = free(CASES[name], CASES[name].design(table()))
+    gate = slice(0, max(s.where.stop for s in moving.slots if s.block is None))
+    for scale in (1e2, 1e4, 1e6):
+        theta = points(moving)
+        theta[:, gate] *= scale
+        same(moving, theta)
+    same(moving, scattered(moving.size, scales=(300.0, 1e4, 1e8, 1e200)))
+
+
 @pytest.mark.parametrize("first", range(0, 100, 20))
 def test_it_is_the_objective_of_random_problems(first):
     for number in range(first, first + 20):
@@ -129,6 +161,11 @@ LONG = {
     "three": plain("normal", experts=3, sigma="~ z"),
     "trials": plain("binomial", trials="n"),
     "two kinds": bm.MixtureOfExperts(bm.gates.Softmax("~ 1"), [*KINDS, KINDS[0]]),
+    "sticks": plain("normal", experts=3, gate=StickBreaking("~ x")),
+    "tree": bm.MixtureOfExperts(
+        Tree([0, [1, 2]], formula="~ z", formulas={"1": "~ x"}),
+        [*KINDS, KINDS[0]],
+    ),
 }
 
 
@@ -140,9 +177,10 @@ def test_it_is_the_objective_for_any_number_of_rows(name, rows):
 
 
 @pytest.mark.parametrize("rows", [17, 300])
-def test_rows_add_up(rows):
+@pytest.mark.parametrize("name", ["three", "tree"])
+def test_rows_add_up(name, rows):
     """A table twice over has twice the likelihood, wherever its chunks begin and end."""
-    spec, data = LONG["three"], long_table(rows)
+    spec, data = LONG[name], long_table(rows)
     once, twice = (free(spec, spec.design(pd.concat([data] * k))) for k in (1, 2))
     theta = scattered(once.size, scales=(0.5,))
     value, gradient = Native.of(once)(theta[0])
@@ -193,6 +231,10 @@ ON_GRAPH = [
     "heavy priors",
     "normal gate prior",
     "trials by number",
+    "binary tree",
+    "tree with own formulas",
+    "tree with a normal prior",
+    "sticks",
 ]
 
 
@@ -210,7 +252,7 @@ def test_it_is_pymc_s(name):
         assert native(point)[0] == pytest.approx(float(logp(at)), rel=1e-8)
 
 
-@pytest.mark.parametrize("name", ["two kinds", "all formulas", "binomial-4"])
+@pytest.mark.parametrize("name", ["two kinds", "all formulas", "binomial-4", "wide", "sticks"])
 def test_the_gradient_is_that_of_differences(name):
     moving = free(CASES[name], CASES[name].design(table()))
     native, theta = Native.of(moving), points(moving, 1)[0]
@@ -279,14 +321,103 @@ def test_threads_do_not_meet():
                 np.testing.assert_array_equal(gradient, other)
 
 
-def test_models_of_softmax_gates_and_linear_predictors_are_supported(monkeypatch):
+def products(experts):
+    """Two models of the same features, and one whose experts have the product of both densities."""
+    given = {"gate": "~ 1", "experts": experts}
+    one = free(*of(bm.mixture_of_experts("normal ~ z", sigma="~ x", **given)))
+    other = free(*of(bm.mixture_of_experts("x ~ z", family="studentt", **given)))
+    theirs = [s for s in other.slots if s.block is not None]
+    shift = one.size - theirs[0].where.start
+    added = [
+        replace(
+            s,
+            block=1,
+            variable=f"other_{s.variable}",
+            where=slice(s.where.start + shift, s.where.stop + shift),
+        )
+        for s in theirs
+    ]
+    blocks = (*one.spec.blocks, *other.spec.blocks)
+    spec = SimpleNamespace(n_experts=experts, blocks=blocks, gate=one.spec.gate)
+    return one, other, Coordinates(spec, one.design, (*one.slots, *added), True)
+
+
+class Product(_Layout):
+    """A layout whose second block adds to the first, with a response of its own."""
+
+    def __init__(self, moving, response):
+        super().__init__(moving)
+        self.response = response
+
+    def blocks(self):
+        first, second = self.moving.spec.blocks
+        own, its = ([s for s in self.moving.slots if s.block == b] for b in (0, 1))
+        return [
+            self.block(first, own, self.rows.observed),
+            self.block(second, its, self.response, add=True),
+        ]
+
+
+def test_a_block_adds_to_the_log_density_of_experts():
+    one, other, both = products(1)
+    native = Product(both, other.design.rows.observed).native()
+    for theta in scattered(native.size, scales=(0.1, 1.0, 3.0)):
+        value, gradient = native(theta)
+        parts = [Native.of(one)(theta[: one.size]), Native.of(other)(theta[one.size :])]
+        assert value == pytest.approx(sum(v for v, _ in parts), rel=1e-12)
+        np.testing.assert_allclose(gradient, np.concatenate([g for _, g in parts]), rtol=1e-12)
+
+
+def test_a_block_that_adds_has_derivatives():
+    _, other, both = products(3)
+    native = Product(both, other.design.rows.observed).native()
+    theta, step = points(both, 1)[0], 1e-5
+    gradient = native(theta)[1]
+    for c, e in enumerate(np.eye(native.size) * step):
+        slope = (native(theta + e)[0] - native(theta - e)[0]) / (2 * step)
+        assert gradient[c] == pytest.approx(slope, rel=1e-5, abs=1e-5)
+
+
+def test_one_softmax_as_a_split_is_the_same(monkeypatch):
+    """The way of trees and that of one softmax agree."""
+    for name in ("normal-2", "normal-4", "a constant gate of six"):
+        moving = free(*of(CASES[name]))
+        flat = Native.of(moving)
+        monkeypatch.setattr(Branching, "flat", False)
+        split = Native.of(moving)
+        monkeypatch.undo()
+        assert flat.table[linear.SPLITS] == 0
+        assert split.table[linear.SPLITS] == 1
+        for theta in scattered(moving.size):
+            value, gradient = split(theta)
+            assert value == pytest.approx(flat(theta)[0], rel=1e-12)
+            np.testing.assert_allclose(gradient, flat(theta)[1], rtol=1e-9, atol=1e-9)
+
+
+def test_models_of_gates_of_softmaxes_and_linear_predictors_are_supported(monkeypatch):
     assert set(registry.TABLE["family"]) == set(registry.TABLE["kernel"])
     assert supports(CASES["families side by side"])
 
+    assert supports(CASES["eight leaves"])
+    assert supports(CASES["sticks"])
+
     class Other(Softmax):
-        """A gate that is no softmax gate, whatever it is made of."""
+        """A gate that is no product of softmaxes, whatever it is made of."""
+
+        def branching(self, experts):
+            return None
+
+    class Curved(Linear):
+        """A predictor that is not linear, whatever it is made of."""
+
+    class Bent(Softmax):
+        """A softmax of such predictors."""
+
+        def heads(self, experts):
+            return tuple(replace(h, predictor=Curved()) for h in super().heads(experts))
 
     experts = CASES["families side by side"].experts
     assert not supports(bm.MixtureOfExperts(Other("~ 1"), experts))
+    assert not supports(bm.MixtureOfExperts(Bent("~ 1"), experts))
     monkeypatch.delitem(registry.TABLE["kernel"], "normal")
     assert not supports(bm.mixture_of_experts("y ~ x", experts=2))

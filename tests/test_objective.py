@@ -9,7 +9,7 @@ import bayes_moe as bm
 from bayes_moe import objective as module
 from bayes_moe import registry
 from bayes_moe.coordinates import coordinates
-from bayes_moe.gates import Softmax, StickBreaking, Tree
+from bayes_moe.gates import Gaussian, Softmax, StickBreaking, Tree
 from bayes_moe.mixture import evaluate
 from bayes_moe.objective import Curvature, Objective
 
@@ -102,6 +102,16 @@ CASES = {
         priors={"gate_coef": P("Normal", mu=[0.5, 0.1], sigma=1.5)},
     ),
     "sticks": plain("normal", experts=5, gate=StickBreaking("~ z")),
+    "gaussian gate": plain("normal", experts=3, gate=Gaussian("~ x + z"), sigma="~ z"),
+    "gaussian gate, two kinds": bm.MixtureOfExperts(
+        Gaussian("~ z + x", covariance="diag"),
+        [
+            bm.Expert("normal ~ x", name="line", sigma="~ z"),
+            bm.Expert("normal ~ x + z", "studentt", name="curve"),
+            bm.Expert("normal ~ x", name="line", sigma="~ z"),
+        ],
+    ),
+    "gaussian gate of counts": plain("poisson", experts=2, gate=Gaussian("~ log(x + 9)")),
     "a warm gate": plain("normal", experts=3, gate=Softmax("~ z", temperature=2.5)),
     "a kinked prior": plain("poisson", priors={"mu_coef": P("Laplace", mu=[1, 0], b=[2, 0.3])}),
 }
@@ -127,12 +137,14 @@ def points(moving, count=3):
     return theta
 
 
-def log_weights(spec, values, eta):
+def log_weights(spec, values, eta, data):
     """Gate weights by recursion, from their definition."""
     gate = spec.gate
     if isinstance(gate, Softmax):
         logits = np.array([eta(c, gate.formula) for c in values["gate_coef"]])
         return special.log_softmax(logits / gate.temperature, axis=0)
+    if isinstance(gate, Gaussian):
+        return log_joint(gate, values, data)
     if isinstance(gate, StickBreaking):
         sticks = special.expit([eta(c, gate.formula) for c in values["gate_coef"]])
         left = np.cumprod(np.vstack([np.ones_like(sticks[:1]), 1 - sticks]), axis=0)
@@ -155,6 +167,21 @@ def log_weights(spec, values, eta):
 
     walk(gate.tree, None, 1.0)
     return np.array([found[k] for k in range(spec.n_experts)])
+
+
+def log_joint(gate, values, data):
+    """Log weight of every expert and density of its features, from mean and covariance."""
+    columns = {"x": data["x"], "z": data["z"], "log(x + 9)": np.log(data["x"] + 9)}
+    features = np.column_stack([columns[t] for t in gate.terms])
+    derived = gate.derived(3, {n: v[None] for n, v in values.items()})
+    return np.array(
+        [
+            np.log(weight) + stats.multivariate_normal(mean, cov).logpdf(features)
+            for weight, mean, cov in zip(
+                *(derived[f"gate_{n}"][0] for n in ("weight", "mean", "cov")), strict=True
+            )
+        ]
+    )
 
 
 def log_likelihood(spec, data, values):
@@ -186,7 +213,7 @@ def log_likelihood(spec, data, values):
             found[k] = law(own)
             k += 1
     if spec.n_experts > 1:
-        found += log_weights(spec, values, eta)
+        found += log_weights(spec, values, eta, data)
     return special.logsumexp(found, axis=0).sum()
 
 

@@ -158,9 +158,9 @@ def test_a_long_table_is_sampled_and_the_legend_says_so(monkeypatch):
 
 def test_points_have_their_experts_colour_and_grey_in_doubt():
     share = np.array([[1.0, 0, 0], [0, 0.5, 0.5], [0, 0, 1.0]])
-    colours = plots._blend(["#ff0000", "#00ff00", "#0000ff"], share)
+    colours = plots.blend(["#ff0000", "#00ff00", "#0000ff"], share)
     assert colours == ["#ff0000", plots.GREY, "#0000ff"]
-    assert plots._blend(["#ff0000"], np.ones((1, 1))) == ["#ff0000"]
+    assert plots.blend(["#ff0000"], np.ones((1, 1))) == ["#ff0000"]
 
 
 def test_legends():
@@ -264,3 +264,144 @@ def test_importing_the_module_is_cheap():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def tree_fit(gate, k, **options):
+    """Parallel lines under a gate whose splits all go by ``x``."""
+    spec = bm.mixture_of_experts("y ~ x", gate=gate, experts=k)
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"x": rng.uniform(-2, 3, 60), "z": rng.normal(3, 1, 60)})
+    truth = {
+        "mu_coef": np.column_stack([2.0 * np.arange(k), np.ones(k)]),
+        "sigma": np.full(k, 0.5),
+    }
+    for h in gate.heads(k):
+        rows_of = h.places.stop - h.places.start
+        terms = len(spec.design(rows.assign(y=0.0 + np.arange(60))).rows.matrices[h.stem].terms)
+        truth[f"{h.stem}_coef"] = np.resize([1.0, -1.0], (terms, rows_of)).T + np.zeros(terms)
+    return fake_fit(spec, bm.simulate(spec, rows, truth, random_seed=1), truth, **options)
+
+
+TREES = {
+    "balanced": (bm.gates.Tree(branching=(2, 2), formula="~ x"), 4),
+    "unbalanced": (bm.gates.Tree([[0, 1], 2], formula="~ x", formulas={"0": "~ 1"}), 3),
+    "eight": (bm.gates.Tree(branching=(2, 2, 2), formula="~ x"), 8),
+    "sticks": (bm.gates.StickBreaking("~ x + z"), 4),
+    "flat": (bm.gates.Softmax("~ x"), 3),
+}
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_a_tree_has_a_panel_for_every_node_and_a_ribbon_for_every_branch(name):
+    gate, k = TREES[name]
+    fit = tree_fit(gate, k)
+    pc = bm.plot_tree(fit, ci_prob=(0.5, 0.9))
+    pc.viz["figure"].item().canvas.draw()
+    splits = gate.branching(k).splits
+    branches = [label for split in splits for label in split.labels]
+    panels = pc.viz["plot"]
+    assert set(panels["node"].values) == {s.name for s in splits} | {
+        f"expert {j}" for j in range(k)
+    }
+    for part in ("edge", "share", "branch_line", "branch_band", "branch_band_1"):
+        assert set(pc.viz[part]["gate_branch"].values) == set(branches)
+    for part in ("pe_line", "ci_band", "observed_scatter"):
+        assert pc.viz[part]["expert"].values.tolist() == list(range(k))
+    texts = [t.get_text() for t in pc.viz["share"]["value"].values]
+    usage = bm.usage(fit).mean(("chain", "draw"))
+    below = [usage.isel(expert=list(b)).sum() for s in splits for b in s.leaves]
+    by_label = dict(zip(branches, below, strict=True))
+    for label, text in zip(pc.viz["share"]["gate_branch"].values, texts, strict=True):
+        assert text == f"{100 * float(by_label[str(label)]):.0f} %"
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_nothing_of_a_tree_overlaps_or_leaves_the_figure(name):
+    gate, k = TREES[name]
+    figure = bm.plot_tree(tree_fit(gate, k)).viz["figure"].item()
+    figure.canvas.draw()
+    boxes = [axes.get_tightbbox() for axes in figure.axes]
+    boxes += [legend.get_window_extent() for legend in figure.legends]
+    boxes += [text.get_window_extent() for text in figure.texts]
+    for j, box in enumerate(boxes):
+        assert box.x0 >= 0
+        assert box.y0 >= 0
+        assert box.x1 <= figure.bbox.width
+        assert box.y1 <= figure.bbox.height
+        for other in boxes[j + 1 :]:
+            assert not (box.overlaps(other) and box.shrunk(0.98, 0.98).overlaps(other))
+
+
+def test_branch_lines_are_node_probabilities():
+    fit = tree_fit(*TREES["balanced"])
+    pc = bm.plot_tree(fit, "x")
+    rows = walk(fit.design, "x").rows
+    expected = bm.node_probabilities(fit, rows)
+    for label in expected["gate_branch"].values:
+        line = pc.viz["branch_line"]["value"].sel(gate_branch=label).item()
+        np.testing.assert_allclose(line.get_ydata(), expected.sel(gate_branch=label))
+    centre = bm.predict(fit, rows).expert_locations().sel(expert=2)
+    solid = pc.viz["pe_line"]["value"].sel(expert=2).item().get_ydata()
+    assert np.isfinite(solid).any()
+    np.testing.assert_allclose(solid, np.where(np.isfinite(solid), centre, np.nan))
+
+
+def test_a_tree_of_a_mode_has_no_bands():
+    spec = bm.hierarchical_mixture("y ~ x", gate="~ x", tree=[["a", "b"], "c"])
+    pc = bm.plot_tree(tree_mode(spec))
+    assert not {"branch_band", "ci_band"} & {*pc.viz.children}
+    assert [t.get_text() for t in pc.viz["figure"].item().legends[0].get_texts()] == [
+        "outside the expert's data",
+        "data of other experts",
+    ]
+    assert set(pc.viz["observed_scatter"]["expert"].values) == {"a", "b", "c"}
+
+
+def tree_mode(spec):
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-2, 3, 90)
+    y = np.select([x < -0.5, x < 1], [x, 4 - x], 6 * x) + 0.2 * rng.standard_normal(90)
+    return bm.fit(spec, {"x": x, "y": y}, "em", random_seed=0, progressbar=False)
+
+
+def test_trees_take_awkward_names_and_every_kind_of_column():
+    fit = awkward_fit()
+    for feature in [None, *fit.design.columns.columns.drop("my y $a$")]:
+        pc = bm.plot_tree(fit, feature)
+        pc.viz["figure"].item().canvas.draw()
+        if feature:
+            assert pc.viz["plot"].sel(node="root").item().get_xlabel().replace("\\", "") == feature
+    assert "größe $b$" in bm.tree_text(fit)
+
+
+def test_the_user_has_the_last_word_on_trees():
+    pc = bm.plot_tree(
+        tree_fit(*TREES["flat"]),
+        visuals={"legend": False, "share": False, "edge": {"alpha": 1.0}, "pe_line": {"width": 4}},
+        color=["black", "red", "blue"],
+        figure_kwargs={"figsize": (5, 4)},
+    )
+    assert not {"legend", "share"} & {*pc.viz.children}
+    figure = pc.viz["figure"].item()
+    assert not figure.legends
+    assert figure.get_size_inches().tolist() == [5, 4]
+    line = pc.viz["pe_line"]["value"].sel(expert=1).item()
+    assert (line.get_color(), line.get_linewidth()) == ("red", 4)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "says"),
+    [
+        ({"backend": "none"}, bm.SpecError, "matplotlib only; the backend is 'none'"),
+        ({"visuals": {"edges": False}}, bm.SpecError, "Did you mean 'edge'"),
+        ({"aes": {}}, bm.SpecError, "Unknown argument of plot_tree 'aes'"),
+        ({"feature": "q"}, bm.DataError, "Unknown feature 'q'"),
+        ({"at": {"q": 1.0}}, bm.DataError, "column in `at`"),
+        ({"ci_prob": 2}, bm.SpecError, "strictly between 0 and 1"),
+    ],
+)
+def test_trees_that_cannot_be_drawn_are_named(options, error, says):
+    with pytest.raises(error, match=says):
+        bm.plot_tree(tree_fit(*TREES["flat"]), **options)
+    with pytest.raises(bm.SpecError, match="one expert"):
+        bm.plot_tree(lines_fit(1))

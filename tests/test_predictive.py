@@ -176,3 +176,96 @@ def test_no_rows_give_empty_answers(fit):
     assert predictive.interval(0.9).shape == (0, 2)
     assert predictive.weights().shape == (0, 3)
     assert predictive.sample(5).shape == (5, 0)
+
+
+def sparse_brute_force(fit, rows, k):
+    """As :func:`brute_force`, with the ``k`` largest weights of each draw; and what is lost."""
+    for w, law in brute_force(fit, rows):
+        least = np.sort(w, axis=1)[:, [-k]]
+        kept = np.where(w >= least, w, 0.0)
+        yield kept / kept.sum(axis=1, keepdims=True), 1 - kept.sum(axis=1), w, law
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_sparse_predictives_are_brute_forces(fit, rows, k):
+    sparse = bm.predict(fit, rows, top_k=k)
+    error = sparse.approximation_error()
+    y = np.array([-0.5, 1.0, 2.0, 3.5])
+    for i, (w, lost, full, law) in enumerate(sparse_brute_force(fit, rows, k)):
+        mean = (w * law.mean()).sum(axis=1)
+        variance = (w * (law.var() + law.mean() ** 2)).sum(axis=1).mean() - mean.mean() ** 2
+        assert sparse.mean().values[i] == pytest.approx(mean.mean(), rel=1e-12)
+        assert sparse.sd().values[i] == pytest.approx(np.sqrt(variance), rel=1e-10)
+        assert sparse.pdf(y).values[i] == pytest.approx((w * law.pdf(y[i])).sum(axis=1).mean())
+        assert sparse.cdf(y).values[i] == pytest.approx((w * law.cdf(y[i])).sum(axis=1).mean())
+        np.testing.assert_allclose(sparse.weights(draws=True)[:, :, i].values.reshape(-1, 3), w)
+        assert error["dropped_weight"].values[i] == pytest.approx(lost.mean(), rel=1e-9)
+        shift = mean.mean() - (full * law.mean()).sum(axis=1).mean()
+        assert error["mean_shift"].values[i] == pytest.approx(shift, rel=1e-9)
+    np.testing.assert_allclose(
+        sparse.cdf(sparse.quantile(0.2).values), 0.2, atol=1e-8, err_msg="quantile inverts cdf"
+    )
+    assert f"the {k} heaviest" in repr(sparse)
+
+
+def test_all_experts_are_the_full_predictive(fit, rows):
+    full, every = bm.predict(fit, rows), bm.predict(fit, rows, top_k=3)
+    np.testing.assert_array_equal(every.mean(), full.mean())
+    np.testing.assert_array_equal(every.quantile(0.3), full.quantile(0.3))
+    assert every.sample(9, random_seed=1).equals(full.sample(9, random_seed=1))
+    for seen in (full, every):
+        assert not seen.approximation_error().to_array().any()
+
+
+def test_dropped_weight_bounds_every_probability(fit, rows):
+    full, sparse = bm.predict(fit, rows), bm.predict(fit, rows, top_k=1)
+    bound = sparse.approximation_error()["dropped_weight"]
+    y = np.linspace(-6, 8, 2001)
+    apart = np.abs(full.pdf(y, grid=True) - sparse.pdf(y, grid=True)).integrate("y") / 2
+    assert (apart <= bound + 1e-6).all()
+    assert (apart >= 0.5 * bound - 1e-6).all()
+
+
+def test_sparse_samples_come_from_the_kept_experts(fit, rows):
+    sparse = bm.predict(fit, rows, top_k=1)
+    drawn = sparse.sample(20_000, random_seed=2)
+    error = drawn.std("sample") / np.sqrt(20_000)
+    assert (np.abs(drawn.mean("sample") - sparse.mean()) < 4 * error).all()
+    levels = sparse.weights(draws=True)
+    np.testing.assert_allclose(levels.max("expert"), 1, atol=1e-12)
+
+
+def test_experts_left_out_need_no_moments():
+    spec = bm.mixture_of_experts("y ~ 1", gate="~ 1", experts=2, family="studentt")
+    truth = {
+        "gate_coef": [[1.0], [-1.0]],
+        "mu_coef": [[0.0], [5.0]],
+        "sigma": [1.0, 1.0],
+        "nu": [9.0, 0.5],
+    }
+    fit = fake_fit(spec, {"y": np.linspace(-2, 6, 30)}, truth)
+    rows = pd.DataFrame(index=range(2))
+    sparse = bm.predict(fit, rows.assign(y=0.0), top_k=1)
+    full = bm.predict(fit, rows.assign(y=0.0))
+    assert np.isnan(full.mean()).all()
+    assert np.isfinite(sparse.mean()).all()
+    assert np.isfinite(sparse.sd()).all()
+    assert np.isfinite(sparse.interval(0.9)).all()
+    assert np.isfinite(sparse.logpdf(3.0)).all()
+    assert np.isnan(sparse.approximation_error()["mean_shift"]).all()
+
+
+def test_sparse_predictives_of_counts():
+    spec = bm.mixture_of_experts("y ~ 1", gate="~ 1", experts=3, family="poisson")
+    truth = {"gate_coef": [[0.5], [0.0], [-0.5]], "mu_coef": [[0.0], [1.0], [3.0]]}
+    fit = fake_fit(spec, {"y": np.arange(30)}, truth)
+    sparse = bm.predict(fit, top_k=1)
+    assert sparse.quantile([0.1, 0.5, 0.99]).values[0].tolist() == [0.0, 1.0, 4.0]
+    assert sparse.logpdf(0.5).values[0] == -np.inf
+    assert sparse.sample(50, random_seed=0).dtype.kind == "i"
+
+
+@pytest.mark.parametrize("bad", [0, 4, -1, 1.5, "2", True])
+def test_bad_numbers_of_experts_are_named(fit, rows, bad):
+    with pytest.raises(bm.SpecError, match=r"`top_k` must be a whole number between 1 and .* 3"):
+        bm.predict(fit, rows, top_k=bad)

@@ -13,6 +13,7 @@ from bayes_moe import names
 from bayes_moe.arrays import NUMERIC, Arrays
 from bayes_moe.arrays import symbolic as symbolic_arrays
 from bayes_moe.design import Matrix
+from bayes_moe.errors import SpecError
 from bayes_moe.gates.branching import Branching
 from bayes_moe.predictors import Predictor
 from bayes_moe.priors import Prior
@@ -65,6 +66,21 @@ class Head:
         return spread, self.dim, prior
 
 
+@dataclass(frozen=True)
+class Modelled:
+    """A feature whose normal density is a factor of every expert's.
+
+    ``name`` is the prefix of its variables, ``term`` the feature, which is the column ``column`` of
+    the matrix ``stem``; ``formula`` are the features that its mean depends on.
+    """
+
+    name: str
+    term: str
+    stem: str
+    column: int
+    formula: str
+
+
 class Gate(ABC):
     """Features of a row -> log weights (expert, obs) whose exponentials sum to one.
 
@@ -100,8 +116,37 @@ class Gate(ABC):
         """Factor of the rows of predictors, before they become weights."""
         return 1.0
 
+    @property
+    def modelled(self) -> tuple[Modelled, ...]:
+        """Features that the gate models, if it is a part of their joint density with the response.
+
+        The gate's own weights are then those before the features are seen.
+        """
+        return ()
+
+    def derived(self, experts: int, draws: Values) -> dict[str, np.ndarray]:
+        """Quantities (sample, ...) that a reader wants, from reported variables."""
+        return {}
+
+    def derived_dims(self, experts: int) -> dict[str, tuple[str, ...]]:
+        """Dimensions of :meth:`derived`."""
+        return {}
+
+    def derived_coords(self) -> dict[str, list[Any]]:
+        """Labels along the dimensions of :meth:`derived` that no variable has."""
+        return {}
+
     def check(self, experts: int) -> None:
         """Raise :class:`SpecError` if the gate cannot serve so many experts."""
+        if experts < 1:
+            raise SpecError(f"A gate serves at least one expert; there are {experts}.")
+
+    def shallower(self, experts: int) -> list[tuple[Gate, tuple[tuple[int, ...], ...]]]:
+        """Gates from which this one grows, the smallest first.
+
+        Besides, this gate's experts that come out of each of theirs.
+        """
+        return []
 
     def reordered(self, order: tuple[int, ...]) -> Gate:
         """Return the gate for experts that are put into an order: ``order[k]`` comes to ``k``."""
@@ -115,21 +160,44 @@ class Gate(ABC):
         self, experts: int, matrices: Mapping[str, Matrix], response: np.ndarray
     ) -> dict[str, Prior]:
         """Return the data-scaled default prior of every variable."""
-        return {
-            names.coef(h.stem): h.predictor.default_prior(
-                h.stem, names.GATE, matrices[h.stem], response
-            )
-            for h in self.heads(experts)
-        }
+        found = {}
+        for h in self.heads(experts):
+            given = (h.stem, names.GATE, matrices[h.stem], response)
+            found[names.coef(h.stem)] = h.predictor.default_prior(*given)
+            found |= h.predictor.own_priors(*given)
+        return found
 
     def dims(self, experts: int) -> dict[str, tuple[str, ...]]:
         """Dimensions of reported variables."""
-        return {names.coef(h.stem): (h.dim, names.term(h.stem)) for h in self.heads(experts)}
+        heads = self.heads(experts)
+        return {n: d for h in heads for n, d in h.predictor.dims(h.stem, h.dim).items()}
 
-    def coords(self, experts: int) -> dict[str, list[Any]]:
-        """Labels along the gate's own dimensions."""
+    def shapes(self, experts: int, matrices: Mapping[str, Matrix]) -> dict[str, tuple[int, ...]]:
+        """Shapes of the reported variables."""
+        found: dict[str, tuple[int, ...]] = {}
+        for h in self.heads(experts):
+            rows = h.places.stop - h.places.start
+            found |= h.predictor.shapes(h.stem, rows, matrices[h.stem])
+        return found
+
+    def supports(self, experts: int) -> dict[str, set[str]]:
+        """Supports that a prior of each reported variable may have."""
         found = {}
         for h in self.heads(experts):
+            positive = h.predictor.positive(h.stem)
+            for name in h.predictor.variables(h.stem):
+                found[name] = {"positive"} if name in positive else {"real"}
+            found[names.coef(h.stem)] |= {"zero-sum"} if h.zero_sum else set()
+        return found
+
+    def coords(
+        self, experts: int, matrices: Mapping[str, Matrix] | None = None
+    ) -> dict[str, list[Any]]:
+        """Labels along the gate's own dimensions; those of its predictors too, given matrices."""
+        found: dict[str, list[Any]] = {}
+        for h in self.heads(experts):
+            if matrices is not None:
+                found |= h.predictor.coords(h.stem, matrices[h.stem])
             if h.labels is not None:
                 found[h.dim] = list(h.labels)
             if h.directions:
@@ -156,7 +224,7 @@ class Gate(ABC):
         for h in self.heads(experts):
             mixing, dim, prior = h.mixing(priors[names.coef(h.stem)])
             eta = h.predictor.build(
-                h.stem, names.GATE, matrices[h.stem], response, prior, h.dim, mixing, dim
+                h.stem, names.GATE, matrices[h.stem], response, prior, h.dim, mixing, dim, priors
             )
             etas.append(eta)
         rows = etas[0] if len(etas) == 1 else xp.concatenate(etas, axis=-2)
@@ -192,6 +260,46 @@ class Gate(ABC):
                 h.stem, names.GATE, matrices[h.stem], response, values, mixing
             )
         return found
+
+    def linear(self) -> Gate:
+        """Return a gate with linear predictors on the same features, from which climbs begin."""
+        return self
+
+    def from_rows(
+        self,
+        experts: int,
+        logits: np.ndarray,
+        matrices: Mapping[str, Matrix],
+        response: np.ndarray,
+        rng: np.random.Generator,
+        ridge: float,
+    ) -> dict[str, np.ndarray]:
+        """Return reported variables whose logits come near given ones (expert, obs).
+
+        For gates whose rows of predictors are the experts' logits; see :meth:`Predictor.project`.
+        """
+        found: dict[str, np.ndarray] = {}
+        for h in self.heads(experts):
+            given = (h.stem, names.GATE, matrices[h.stem], response)
+            found |= h.predictor.project(*given, logits / self.gain, rng, ridge)
+        return found
+
+    def flat(self, experts: int, matrices: Mapping[str, Matrix]) -> int:
+        """Most directions of the sampler's variables along which the density does not change."""
+        return 0
+
+    def free(self, experts: int, matrices: Mapping[str, Matrix]) -> int:
+        """Number of parameters of the likelihood; of a softmax only differences count."""
+        branching = self.branching(experts) if experts > 1 else None
+        if branching is not None:
+            idle = (len(matrices[s.stem].terms) for s in branching.splits if not s.pinned)
+            numbers = (int(np.prod(s)) for s in self.shapes(experts, matrices).values())
+            return sum(numbers) - sum(idle)
+        total = 0
+        for h in self.heads(experts):
+            rows = h.places.stop - h.places.start
+            total += h.predictor.free(h.stem, rows, matrices[h.stem], h.zero_sum)
+        return total
 
     def turned(self, experts: int, orders: np.ndarray) -> dict[str, np.ndarray]:
         """Index (sample, row) of what comes into each place along the gate's own dimensions."""

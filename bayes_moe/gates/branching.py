@@ -82,7 +82,12 @@ class Branching:
     @property
     def flat(self) -> bool:
         """Whether there is one split, with an expert under each of its branches in order."""
-        return len(self.splits) == 1 and not self.splits[0].pinned
+        in_order = tuple((k,) for k in range(self.experts))
+        return (
+            len(self.splits) == 1
+            and self.splits[0].leaves == in_order
+            and not (self.splits[0].pinned)
+        )
 
     @cached_property
     def paths(self) -> np.ndarray:
@@ -100,7 +105,7 @@ class Branching:
         return tuple(slice(int(a), int(b)) for a, b in itertools.pairwise(ends))
 
     def log_branches(self, eta: Any, xp: Arrays) -> list[Any]:
-        """Log probability of every split's branches (..., branch, obs) from rows (..., row, obs)."""
+        """Log probabilities (..., branch, obs) by split, from rows (..., row, obs)."""
         found = []
         for split in self.splits:
             own = eta[..., split.rows, :]

@@ -7,17 +7,17 @@ the experts, unlike a gate whose reference expert is pinned to zero.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
-from bayes_moe import names
-from bayes_moe.arrays import Arrays
+from bayes_moe import names, predictors
+from bayes_moe.arrays import Arrays, log_softmax
 from bayes_moe.errors import SpecError
 from bayes_moe.gates.base import Gate, Head
 from bayes_moe.gates.branching import Branching, Split
-from bayes_moe.predictors import Linear
+from bayes_moe.predictors import Linear, Predictor
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,10 @@ class Softmax(Gate):
         What the predictors are divided by before they become weights: below 1 the gate is sharper
         than its coefficients say, above 1 softer. Priors and coefficients are those of the
         predictors before.
+    predictor : Predictor or str, optional
+        What makes predictors of features: ``"linear"`` (the default), ``"spline"``, ``"hsgp"``,
+        ``"mlp"``, or one with settings, such as ``bm.predictors.HSGP(m=20)``. Other than linear
+        ones are fitted by ``method="map"`` or ``"nuts"``.
 
     References
     ----------
@@ -42,11 +46,14 @@ class Softmax(Gate):
 
     formula: str | None = None
     temperature: float = 1.0
+    predictor: Predictor | str | None = None
 
     kind: ClassVar[str] = "softmax"
 
     def __post_init__(self) -> None:
         check_temperature(self.temperature)
+        made = predictors.made(self.predictor)
+        object.__setattr__(self, "predictor", None if made == Linear() else made)
 
     @property
     def formulas(self) -> Mapping[str, str | None]:
@@ -59,9 +66,12 @@ class Softmax(Gate):
     def heads(self, experts: int) -> tuple[Head, ...]:
         if experts == 1:
             return ()
-        return (Head(names.GATE, Linear(), names.EXPERT, None, slice(0, experts)),)
+        chosen = predictors.made(self.predictor)
+        return (Head(names.GATE, chosen, names.EXPERT, None, slice(0, experts)),)
 
-    def branching(self, experts: int) -> Branching:
+    def branching(self, experts: int) -> Branching | None:
+        if not isinstance(predictors.made(self.predictor), Linear):
+            return None
         leaves = tuple((k,) for k in range(experts))
         labels = tuple(map(str, range(experts)))
         split = Split("root", names.GATE, slice(0, experts), leaves, labels, 0)
@@ -71,10 +81,17 @@ class Softmax(Gate):
         return eta
 
     def log_weights(self, experts: int, eta: Any, xp: Arrays) -> Any:
-        return self.branching(experts).log_weights(eta, xp)
+        branching = self.branching(experts)
+        return log_softmax(eta, xp) if branching is None else branching.log_weights(eta, xp)
+
+    def linear(self) -> Gate:
+        return replace(self, predictor=None)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "formula": self.formula, "temperature": self.temperature}
+        found = {"kind": self.kind, "formula": self.formula, "temperature": self.temperature}
+        if self.predictor is None:
+            return found
+        return found | {"predictor": predictors.made(self.predictor).to_dict()}
 
 
 def check_temperature(value: Any) -> None:

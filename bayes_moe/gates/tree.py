@@ -175,6 +175,9 @@ class Tree(Gate, Record):
         own = {name: f for name, f in self.own.items() if name in kept}
         return Tree(shape, formula=self.formula, formulas=own, shrink=self.shrink), tuple(groups)
 
+    def shallower(self, experts: int) -> list[tuple[Gate, tuple[tuple[int, ...], ...]]]:
+        return [self.cut(depth) for depth in range(1, self.depth)]
+
     @property
     def depth(self) -> int:
         """Number of splits on the longest path."""
@@ -193,7 +196,8 @@ class Tree(Gate, Record):
         """Stem of a split: splits with the same formula of their own share one."""
         if name not in self.own or self.own[name] == self.formula:
             return names.GATE
-        first = next(n for n, _, _ in _walk(self.tree) if self.own.get(n) == self.own[name])
+        same = [(d, n) for n, _, d in _walk(self.tree) if self.own.get(n) == self.own[name]]
+        first = min(same, key=lambda at: at[0])[1]  # a tree cut at any depth has the same stems
         return f"{names.GATE}_{first.replace('.', '_')}"
 
 

@@ -15,9 +15,10 @@ from bayes_moe.design import Design
 from bayes_moe.errors import DataError, SpecError, unknown
 from bayes_moe.inference.base import Method, check_whole
 from bayes_moe.modal import point_tree
-from bayes_moe.optima import RESTARTS, Optima, covariance, search
+from bayes_moe.optima import RESTARTS, Optima, covariance
 from bayes_moe.parameters import checked
 from bayes_moe.progress import progress
+from bayes_moe.settling import search_settled
 from bayes_moe.spec import MixtureOfExperts
 
 if TYPE_CHECKING:
@@ -82,14 +83,15 @@ class EM(Method):
         best, errors = found.best, None
         if found.objective is not None and not found.singular[best]:
             spread = covariance(found.objective, found.theta[best])
-            errors = None if spread is None else moving.reported_sds(found.theta[best], spread)
+            reported = found.objective.coordinates.reported_sds
+            errors = None if spread is None else reported(found.theta[best], spread)
         return point_tree(found, self.objective, errors)
 
     def climb(self, moving: Coordinates, random_seed: int) -> Optima:
         """Find the modes."""
         allocation, theta = _given(self.start, moving)
         with progress("EM", shown=self.progressbar) as tell:
-            return search(
+            return search_settled(
                 moving,
                 restarts=self.restarts,
                 max_iter=self.max_iter,

@@ -75,6 +75,8 @@ class Laplace(Method):
         moving = coordinates(spec, design, jacobian=True)
         found = self._em().climb(moving, random_seed)
         mode = found.theta[found.best]
+        assert found.objective is not None
+        moving = found.objective.coordinates
         objective = Objective(moving)
         spread = None if found.singular[found.best] else covariance(objective, mode)
         if spread is None:

@@ -16,6 +16,7 @@ from numba import carray, float64, int64, uint64
 from numba.extending import register_jitable
 from numba.types import CPointer, voidptr
 
+from bayes_moe.kernels.branches import BRANCH, SPLIT, branch_out
 from bayes_moe.kernels.compiling import (
     REORDERED,
     VERSION,
@@ -24,7 +25,7 @@ from bayes_moe.kernels.compiling import (
     call_rows,
     doubles,
 )
-from bayes_moe.kernels.mixture import mix
+from bayes_moe.kernels.mixture import mix, row_of
 from bayes_moe.kernels.rows import (
     BASE,
     ETA,
@@ -39,7 +40,8 @@ from bayes_moe.kernels.rows import (
 )
 
 # Positions in the table that describes a model to the compiled function. It begins with HEAD
-# whole numbers; then come records of tables of features, of slots, and of blocks of experts.
+# whole numbers; then come records of tables of features, of slots, of blocks of experts, and of the
+# gate's splits and their branches (see `kernels.branches`) unless it is one softmax of all experts.
 # A row of predictors is one expert's predictor of one parameter; coefficients stand in their order.
 
 (
@@ -48,13 +50,14 @@ from bayes_moe.kernels.rows import (
     EXPERTS,
     PREDICTORS,  # rows of predictors
     COEFS,  # coefficients
-    RESPONSE,  # address (obs,)
-    GATE,  # first row of the gate's predictors
+    GATE,  # first row of the predictors of a gate without splits
     TABLES,  # how many records follow of each kind
     SLOTS,
     BLOCKS,
-) = range(10)
-HEAD = 10
+    SPLITS,
+    BRANCHES,
+) = range(11)
+HEAD = 11
 (
     FEATURES,  # address (term, obs)
     TERMS,
@@ -84,22 +87,18 @@ SLOT = 12
     ALL_SHARED,  # whether all predictors but the first are the same for all rows
     START,  # first expert
     STOP,  # one past the last
+    RESPONSE,  # address (obs,)
+    ADD,  # whether the log density is added to that of the blocks before
     LOG_BASE,  # address (obs,)
     COUNTS,  # address of known counts (obs,), or 0
     ETAS,  # first row of predictors, of each parameter
-) = range(8)
+) = range(10)
 BLOCK = ETAS + LARGEST
 
 LARGEST_DOUBLE = sys.float_info.max
 INVALID = 3
 """What the C function returns where the density or a derivative is not finite: nutpie takes a
 positive code for a divergence, and stops at a negative one."""
-
-
-@register_jitable(fastmath=REORDERED)
-def _row(numbers: Any, row: int, width: int) -> Any:
-    """The first numbers of a row of ``WIDTH``."""
-    return numbers[row * WIDTH : row * WIDTH + width]
 
 
 @register_jitable(fastmath=REORDERED)
@@ -128,10 +127,10 @@ def _predict(
     row = 0
     while row < rows:
         pair = row + 1 < rows
-        e0, c0 = _row(eta, row, width), coefs[row * terms : (row + 1) * terms]
+        e0, c0 = row_of(eta, row, width), coefs[row * terms : (row + 1) * terms]
         e1, c1 = e0, c0
         if pair:
-            e1, c1 = _row(eta, row + 1, width), coefs[(row + 1) * terms : (row + 2) * terms]
+            e1, c1 = row_of(eta, row + 1, width), coefs[(row + 1) * terms : (row + 2) * terms]
         t = 0
         while t < terms:
             f0 = features[t * long : t * long + width]
@@ -163,8 +162,8 @@ def _gather(
     while row < rows:
         pair = row + 1 < rows
         g = row * terms
-        s0 = _row(score, row, width)
-        s1 = _row(score, row + 1, width) if pair else s0
+        s0 = row_of(score, row, width)
+        s1 = row_of(score, row + 1, width) if pair else s0
         t = 0
         while t < terms:
             f0 = features[t * long : t * long + width]
@@ -259,11 +258,11 @@ def _experts(
     p: Any, blocks: int, eta: Any, score: Any, joint: Any, scratch: Any, start: int, width: int
 ) -> None:
     """Log density of every expert into ``joint``, its derivatives into ``score``."""
-    y = doubles(p[RESPONSE] + 8 * start, width)
-    for i in range(width):
-        scratch[Y + i] = y[i]
     for j in range(p[BLOCKS]):
         b = blocks + j * BLOCK
+        y = doubles(p[b + RESPONSE] + 8 * start, width)
+        for i in range(width):
+            scratch[Y + i] = y[i]
         base = doubles(p[b + LOG_BASE] + 8 * start, width)
         for i in range(width):
             scratch[BASE + i] = base[i]
@@ -273,16 +272,20 @@ def _experts(
                 scratch[KNOWN + i] = counts[i]
         for k in range(p[b + START], p[b + STOP]):
             for q in range(p[b + PARAMETERS]):
-                of = _row(eta, p[b + ETAS + q] + k - p[b + START], width)
+                of = row_of(eta, p[b + ETAS + q] + k - p[b + START], width)
                 to = scratch[ETA + q * WIDTH : ETA + (q + 1) * WIDTH]
                 for i in range(width):
                     to[i] = of[i]
             call_rows(p[b + KERNEL], scratch.ctypes.data, p[b + ALL_SHARED], width // PACK)
-            to = _row(joint, k, width)
-            for i in range(width):
-                to[i] = scratch[VALUE + i]
+            to = row_of(joint, k, width)
+            if p[b + ADD]:
+                for i in range(width):
+                    to[i] += scratch[VALUE + i]
+            else:
+                for i in range(width):
+                    to[i] = scratch[VALUE + i]
             for q in range(p[b + PARAMETERS]):
-                to = _row(score, p[b + ETAS + q] + k - p[b + START], width)
+                to = row_of(score, p[b + ETAS + q] + k - p[b + START], width)
                 of = scratch[SCORE + q * WIDTH : SCORE + (q + 1) * WIDTH]
                 for i in range(width):
                     to[i] = of[i]
@@ -294,9 +297,9 @@ def _weigh(p: Any, blocks: int, score: Any, shares: Any, width: int) -> None:
     for j in range(p[BLOCKS]):
         b = blocks + j * BLOCK
         for k in range(p[b + START], p[b + STOP]):
-            share = _row(shares, k, width)
+            share = row_of(shares, k, width)
             for q in range(p[b + PARAMETERS]):
-                own = _row(score, p[b + ETAS + q] + k - p[b + START], width)
+                own = row_of(score, p[b + ETAS + q] + k - p[b + START], width)
                 for i in range(width):
                     own[i] *= share[i]
 
@@ -312,22 +315,26 @@ def _log_density() -> Any:
         tables = HEAD
         slots = tables + TABLE * p[TABLES]
         blocks = slots + SLOT * p[SLOTS]
-        p = carray(model, blocks + BLOCK * p[BLOCKS], int64)
+        splits = blocks + BLOCK * p[BLOCKS]
+        p = carray(model, splits + SPLIT * p[SPLITS] + BRANCH * p[BRANCHES], int64)
         x, grad = carray(x_, dim), carray(grad_, dim)
         rows, experts, predictors = p[ROWS], p[EXPERTS], p[PREDICTORS]
         long = (rows + PACK - 1) // PACK * PACK
         coefs, offsets = np.empty(p[COEFS]), np.empty(predictors)
         slopes = np.zeros(p[COEFS])
-        eta, score = np.empty(predictors * WIDTH), np.empty(predictors * WIDTH)
-        joint, scratch = np.empty(experts * WIDTH), np.empty(SCRATCH)
+        high = predictors + 1 if p[SPLITS] else predictors
+        eta, score = np.empty(high * WIDTH), np.empty(high * WIDTH)
+        joint, scratch = np.empty((experts + p[SPLITS]) * WIDTH), np.empty(SCRATCH)
         work, gate = np.empty(4 * WIDTH), max(p[GATE], 0) * WIDTH
+        room = np.empty(3 * experts * WIDTH if p[SPLITS] else 0)
+        _fill(eta[predictors * WIDTH :], 0.0)
         _coefficients(p, slots, x, coefs, offsets)
         for j in range(p[SLOTS]):
             s = slots + j * SLOT
             if p[s + SHARED]:
                 for k in range(p[s + OF]):
                     row = p[s + ROW] + k
-                    _fill(_row(eta, row, WIDTH), offsets[row] + coefs[p[s + COEF] + k])
+                    _fill(row_of(eta, row, WIDTH), offsets[row] + coefs[p[s + COEF] + k])
         value = 0.0
         for start in range(0, rows, WIDTH):
             number = min(WIDTH, rows - start)
@@ -337,17 +344,23 @@ def _log_density() -> Any:
                 terms, first, many = p[t + TERMS], p[t + FIRST], p[t + LAST] - p[t + FIRST]
                 f = doubles(p[t + FEATURES], terms * long)[start:]
                 for row in range(first, first + many):
-                    _fill(_row(eta, row, width), offsets[row])
+                    _fill(row_of(eta, row, width), offsets[row])
                 _predict(eta[first * WIDTH :], coefs[p[t + AT] :], terms, many, f, width, long)
             _experts(p, blocks, eta, score, joint, scratch, start, width)
-            if experts > 1:
+            if p[SPLITS]:
+                numbers = p[splits:]
+                value += branch_out(
+                    numbers, p[SPLITS], eta, joint, score, work, room, experts, number, width
+                )
+                _weigh(p, blocks, score, joint, width)
+            elif experts > 1:
                 value += mix(eta[gate:], joint, score[gate:], work, experts, number, width)
                 _weigh(p, blocks, score, joint, width)
             else:
                 value += _sum(joint[:number])
             if number < width:
                 for row in range(predictors):
-                    _fill(_row(score, row, width)[number:], 0.0)
+                    _fill(row_of(score, row, width)[number:], 0.0)
             for j in range(p[TABLES]):
                 t = tables + j * TABLE
                 terms, first, many = p[t + TERMS], p[t + FIRST], p[t + LAST] - p[t + FIRST]
@@ -358,7 +371,7 @@ def _log_density() -> Any:
                 if p[s + SHARED]:
                     for k in range(p[s + OF]):
                         row = p[s + ROW] + k
-                        slopes[p[s + COEF] + k] += _sum(_row(score, row, width))
+                        slopes[p[s + COEF] + k] += _sum(row_of(score, row, width))
         value += _to_coordinates(p, slots, slopes, x, grad)
         carray(value_, 1)[0] = value
         sound = abs(value) <= LARGEST_DOUBLE  # `isfinite` is not safe where sums are reordered

@@ -12,6 +12,12 @@ from bayes_moe.kernels.rows import WIDTH
 
 
 @register_jitable(fastmath=REORDERED)
+def row_of(numbers: Any, row: int, width: int) -> Any:
+    """The first numbers of a row of ``WIDTH``."""
+    return numbers[row * WIDTH : row * WIDTH + width]
+
+
+@register_jitable(fastmath=REORDERED)
 def mix(
     logits: Any, joint: Any, slopes: Any, work: Any, experts: int, number: int, width: int
 ) -> float:

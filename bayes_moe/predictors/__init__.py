@@ -7,7 +7,49 @@ PyMC model (:meth:`Predictor.build`), and evaluates posterior draws on new rows 
 
 from __future__ import annotations
 
-from bayes_moe.predictors.base import Predictor
-from bayes_moe.predictors.linear import Linear
+from collections.abc import Mapping
+from typing import Any
 
-__all__ = ["Linear", "Predictor"]
+from bayes_moe import registry
+from bayes_moe.errors import SpecError
+from bayes_moe.predictors.base import Predictor
+from bayes_moe.predictors.hsgp import HSGP
+from bayes_moe.predictors.linear import Linear
+from bayes_moe.predictors.neural import MLP
+from bayes_moe.predictors.shrunk import R2D2, Horseshoe, NormalGamma, Shrunk
+from bayes_moe.predictors.spline import Spline
+
+__all__ = [
+    "HSGP",
+    "MLP",
+    "R2D2",
+    "Horseshoe",
+    "Linear",
+    "NormalGamma",
+    "Predictor",
+    "Shrunk",
+    "Spline",
+    "made",
+]
+
+
+def made(given: Predictor | str | Mapping[str, Any] | None) -> Predictor:
+    """Return a predictor that is given itself, by name, or by its description; None is linear.
+
+    Raises
+    ------
+    SpecError
+        For an unknown name, and for what is no predictor.
+    """
+    if given is None:
+        return Linear()
+    if isinstance(given, Predictor):
+        return given
+    if isinstance(given, Mapping):
+        settings = dict(given)
+        found: Predictor = registry.resolve("predictor", settings.pop("kind"))(**settings)
+        return found
+    if not isinstance(given, str):
+        raise SpecError(f"`predictor` must be a Predictor or its name; it is {given!r}.")
+    named: Predictor = registry.resolve("predictor", given)()
+    return named

@@ -11,8 +11,9 @@ hence ``X beta = offset + unit Z raw``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -35,6 +36,18 @@ def unmixed(mixing: np.ndarray, rows: np.ndarray) -> np.ndarray:
     Rows of ``mixing`` are orthogonal.
     """
     found: np.ndarray = np.matmul(mixing / (mixing**2).sum(axis=1, keepdims=True), rows)
+    return found
+
+
+def least_squares(features: np.ndarray, target: np.ndarray, ridge: float) -> np.ndarray:
+    """Coefficients (row, feature) of least ``|target - coef features'|^2 + ridge |coef|^2``.
+
+    ``features`` are (obs, feature), ``target`` (row, obs).
+    """
+    size = features.shape[1]
+    whole = np.concatenate([features, np.sqrt(ridge) * np.eye(size)])
+    wanted = np.concatenate([target.T, np.zeros((size, len(target)))])
+    found: np.ndarray = np.linalg.lstsq(whole, wanted)[0].T
     return found
 
 
@@ -78,6 +91,8 @@ class Scaling:
 class Linear(Predictor):
     """A linear predictor; its features are the columns of a formula's design."""
 
+    kind: ClassVar[str] = "linear"
+
     def scaling(self, role: str, matrix: Matrix, response: np.ndarray) -> Scaling:
         return Scaling(matrix, standard(role, response, matrix.intercept is not None))
 
@@ -99,14 +114,16 @@ class Linear(Predictor):
         expert_dim: str,
         mixing: np.ndarray | None = None,
         raw_dim: str | None = None,
+        own: Mapping[str, Prior] | None = None,
     ) -> Any:
         import pymc as pm
 
         scaling = self.scaling(role, matrix, response)
         term_dim = names.term(stem)
-        spread = prior.over_terms(names.coef(stem), matrix.terms)
-        own = (term_dim, raw_dim or expert_dim)
-        raw = scaling.raw_prior(spread).rv(names.raw(stem), own, column=True)
+        dims = (term_dim, raw_dim or expert_dim)
+        defaults = self.own_priors(stem, role, matrix, response)
+        chosen = {name: (own or defaults).get(name, p) for name, p in defaults.items()}
+        raw = self.raw_rv(stem, role, prior, scaling, dims, chosen)
         raw = raw if mixing is None else raw @ mixing
         linear, offset = (
             held(f"{stem}_to_user", scaling.linear),
@@ -120,6 +137,31 @@ class Linear(Predictor):
             held(f"{stem}_unit", scaling.units.unit),
         )
         return level + linear_eta(unit * raw.T, features, symbolic_arrays())
+
+    def internal_prior(
+        self, stem: str, role: str, prior: Prior, scaling: Scaling, own: Values
+    ) -> Prior:
+        """Return the prior of internal coefficients, given the predictor's own parameters."""
+        return scaling.raw_prior(prior.over_terms(names.coef(stem), scaling.matrix.terms))
+
+    def stretch(
+        self, stem: str, role: str, matrix: Matrix, own: Values
+    ) -> np.ndarray | None:
+        """Factor (term,) from the sampler's to internal coefficients; None if they are the same."""
+        return None
+
+    def raw_rv(
+        self,
+        stem: str,
+        role: str,
+        prior: Prior,
+        scaling: Scaling,
+        dims: tuple[str, str],
+        own: Mapping[str, Prior],
+    ) -> Any:
+        """Create the random variables of the current model; return internal coefficients."""
+        given = self.internal_prior(stem, role, prior, scaling, {})
+        return given.rv(names.raw(stem), dims, column=True)
 
     def evaluate(self, stem: str, draws: Values, matrix: Matrix) -> np.ndarray:
         coef = draws[names.coef(stem)]  # (sample, expert, term)
@@ -139,5 +181,20 @@ class Linear(Predictor):
         free = raw if mixing is None else unmixed(mixing, raw)
         return {names.raw(stem): np.swapaxes(free, -1, -2)}
 
-    def variables(self, stem: str) -> tuple[str, ...]:
-        return (names.coef(stem),)
+    def project(
+        self,
+        stem: str,
+        role: str,
+        matrix: Matrix,
+        response: np.ndarray,
+        eta: np.ndarray,
+        rng: np.random.Generator,
+        ridge: float = 1e-8,
+    ) -> dict[str, np.ndarray]:
+        scaling = self.scaling(role, matrix, response)
+        target = (eta - scaling.units.offset) / scaling.units.unit
+        raw = least_squares(matrix.standardised, target, ridge)
+        return {names.coef(stem): scaling.to_user(raw)}
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"kind": self.kind}

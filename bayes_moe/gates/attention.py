@@ -1,0 +1,137 @@
+"""Attention gate: ``w_k(x) = softmax_k(q(x)' key_k / sqrt(size))``.
+
+Every expert has a key, every row a query ``q(x) = W z`` of its standardised features. Several heads
+have keys and queries of their own, and their weights are averaged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import log
+from typing import Any, ClassVar
+
+from bayes_moe import names
+from bayes_moe.arrays import Arrays, log_softmax
+from bayes_moe.design import Matrix
+from bayes_moe.errors import SpecError, unknown
+from bayes_moe.gates.base import Gate, Head
+from bayes_moe.gates.branching import Branching
+from bayes_moe.gates.softmax import Softmax
+from bayes_moe.predictors.bilinear import Bilinear
+from bayes_moe.predictors.expansion import check_count
+from bayes_moe.predictors.linear import Linear
+from bayes_moe.record import Record
+
+QUERIES = ("free", "identity")
+
+
+class Attention(Record, Gate):
+    """Gate by attention of rows to experts.
+
+    The effective coefficients ``gate_coef (expert, gate_term)``, on the user's scale, are those of
+    a softmax gate of rank ``size``; with several heads they are ``(gate_head, expert, gate_term)``.
+    A prior of ``gate_coef`` is that of the keys: its scale 1, the default, gives the effective
+    coefficients the spreads of a softmax gate's.
+
+    Parameters
+    ----------
+    formula : str, optional
+        Features of the query, e.g. ``"~ z"``. Left out, the gate uses the experts' right-hand side.
+    size : int, optional
+        Length of queries and keys. ``min(experts - 1, terms)``, the default, reaches every softmax
+        gate on the same features.
+    heads : int
+        Number of softmaxes that are averaged:
+        ``w_k(x) = mean_h softmax_k(q_h(x)' key_hk / sqrt(size))``.
+    query : {"free", "identity"}
+        ``"identity"``: the features are the query, and the keys, one number a feature, are the
+        coefficients of a softmax gate with its prior.
+
+    Notes
+    -----
+    ``gate_query_raw`` and ``gate_key_raw`` are known up to a rotation: judge convergence by
+    ``gate_coef`` and predictions.
+
+    References
+    ----------
+    Vaswani, A., et al. (2017). Attention is all you need. Advances in Neural Information Processing
+    Systems, 30.
+    """
+
+    __slots__ = ("formula", "n_heads", "query", "size")
+
+    formula: str | None
+    size: int | None
+    n_heads: int
+    query: str
+
+    kind: ClassVar[str] = "attention"
+
+    def __init__(
+        self,
+        formula: str | None = None,
+        size: int | None = None,
+        heads: int = 1,
+        query: str = "free",
+    ) -> None:
+        if size is not None:
+            check_count("size", size, 1)
+        check_count("heads", heads, 1)
+        if query not in QUERIES:
+            raise SpecError(unknown("query", query, QUERIES))
+        if query == "identity" and (heads, size) != (1, None):
+            raise SpecError(
+                "With query='identity' there is one head, and keys are as long as the features: "
+                f"leave out `size` and `heads`; they are {size!r} and {heads!r}."
+            )
+        self._set(formula=formula, size=size, n_heads=heads, query=query)
+
+    def __repr__(self) -> str:
+        given = {"size": self.size, "heads": self.n_heads, "query": self.query}
+        usual = {"size": None, "heads": 1, "query": "free"}
+        more = [f"{name}={value!r}" for name, value in given.items() if value != usual[name]]
+        return f"Attention({', '.join([repr(self.formula), *more])})"
+
+    @property
+    def formulas(self) -> Mapping[str, str | None]:
+        return {names.GATE: self.formula}
+
+    def heads(self, experts: int) -> tuple[Head, ...]:
+        if experts == 1:
+            return ()
+        rows = slice(0, self.n_heads * experts)
+        if self.query == "identity":
+            return (Head(names.GATE, Linear(), names.EXPERT, None, rows),)
+        predictor = Bilinear(experts, self.size, self.n_heads)
+        return (Head(names.GATE, predictor, names.EXPERT, None, rows),)
+
+    def branching(self, experts: int) -> Branching | None:
+        return self.linear().branching(experts) if self.query == "identity" else None
+
+    def log_weights(self, experts: int, eta: Any, xp: Arrays) -> Any:
+        if self.n_heads == 1:
+            return log_softmax(eta, xp)
+        ends = range(0, self.n_heads * experts, experts)
+        heads = [log_softmax(eta[..., at : at + experts, :], xp) for at in ends]
+        stacked = xp.concatenate([head[..., None, :, :] for head in heads], axis=-3)
+        return xp.logsumexp(stacked, axis=-3) - log(self.n_heads)
+
+    def linear(self) -> Gate:
+        return Softmax(self.formula)
+
+    def flat(self, experts: int, matrices: Mapping[str, Matrix]) -> int:
+        if experts == 1 or self.query == "identity":
+            return 0
+        matrix = matrices[names.GATE]
+        size = Bilinear(experts, self.size).length(matrix)
+        idle = size - min(size, experts - 1, len(matrix.terms))
+        return self.n_heads * (size * (size - 1) - idle * (idle - 1)) // 2
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "formula": self.formula,
+            "size": self.size,
+            "heads": self.n_heads,
+            "query": self.query,
+        }

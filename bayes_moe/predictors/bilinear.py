@@ -1,0 +1,196 @@
+"""Bilinear predictor: ``eta_k(x) = q(x)' key_k / sqrt(size)`` with the query ``q(x) = W z``.
+
+``z`` are the standardised features. Weights of the query have the spreads of a linear predictor's
+coefficients, keys have spread 1, so that the effective coefficients ``C = K W / sqrt(size)`` have
+the spreads of a linear predictor's. They are reported on the user's scale; ``W`` and ``K`` are
+known up to a rotation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from bayes_moe import names
+from bayes_moe.arrays import NUMERIC, held
+from bayes_moe.arrays import symbolic as symbolic_arrays
+from bayes_moe.design import Matrix
+from bayes_moe.predictors.base import Predictor, Values
+from bayes_moe.predictors.linear import least_squares, linear_eta
+from bayes_moe.priors import Prior, standard
+
+NOISE = 0.3
+"""Spread of coefficients by which heads begin to differ, in units of their prior's."""
+
+
+@dataclass(frozen=True)
+class Bilinear(Predictor):
+    """Queries of the features times keys of the experts.
+
+    With several heads, rows of the predictor are those of the first head, then of the second, ...
+
+    Parameters
+    ----------
+    experts : int
+        Number of experts.
+    size : int, optional
+        Length of queries and keys; ``min(experts - 1, terms)`` reaches every linear predictor.
+    heads : int
+        Number of pairs of queries and keys.
+    """
+
+    experts: int
+    size: int | None = None
+    heads: int = 1
+
+    kind: ClassVar[str] = "bilinear"
+
+    def length(self, matrix: Matrix) -> int:
+        """Length of queries and keys."""
+        return min(self.experts - 1, len(matrix.terms)) if self.size is None else self.size
+
+    def default_prior(self, stem: str, role: str, matrix: Matrix, response: np.ndarray) -> Prior:
+        return Prior("ZeroSumNormal", sigma=1.0)
+
+    def build(
+        self,
+        stem: str,
+        role: str,
+        matrix: Matrix,
+        response: np.ndarray,
+        prior: Prior,
+        expert_dim: str,
+        mixing: np.ndarray | None = None,
+        raw_dim: str | None = None,
+        own: Mapping[str, Prior] | None = None,
+    ) -> Any:
+        import pymc as pm
+
+        xp, inner = symbolic_arrays(), self.internal_dims(stem, expert_dim)
+        term, query, key = names.term(stem), _query(stem), _key(stem)
+        weights = pm.Normal(query, 0.0, 1.0, dims=inner[query])  # (head, size, term)
+        keys = prior.rv(key, inner[key])  # (head, size, expert)
+        turned = keys.swapaxes(-1, -2) / np.sqrt(self.length(matrix))
+        coef = xp.matmul(turned, weights * held(f"{stem}_spread", _spread(role, matrix, response)))
+        to_user = held(f"{stem}_to_user", matrix.to_user)
+        pm.Deterministic(
+            names.coef(stem), xp.matmul(coef, to_user), dims=self._dims(stem, expert_dim)
+        )
+        features = pm.Data(names.features(stem), matrix.standardised, dims=(names.OBS, term))
+        parts = [coef] if self.heads == 1 else [coef[h] for h in range(self.heads)]
+        etas = [linear_eta(part, features, xp) for part in parts]
+        return etas[0] if self.heads == 1 else xp.concatenate(etas, axis=-2)
+
+    def evaluate(self, stem: str, draws: Values, matrix: Matrix) -> np.ndarray:
+        coef = draws[names.coef(stem)]  # (sample, head, expert, term)
+        flat = linear_eta(coef.reshape(-1, coef.shape[-1]), matrix.values, NUMERIC)
+        return flat.reshape(len(coef), -1, flat.shape[-1])
+
+    def to_raw(
+        self,
+        stem: str,
+        role: str,
+        matrix: Matrix,
+        response: np.ndarray,
+        values: Values,
+        mixing: np.ndarray | None = None,
+    ) -> Values:
+        coef = np.asarray(values[names.coef(stem)])
+        internal = np.linalg.solve(matrix.to_user.T, np.swapaxes(coef, -1, -2))
+        product = np.swapaxes(internal, -1, -2) / _spread(role, matrix, response)
+        size = self.length(matrix)
+        left, root, right = np.linalg.svd(np.sqrt(size) * product, full_matrices=False)
+        root = np.sqrt(root)[..., :size]
+        keys = left[..., :size] * root[..., None, :]
+        weights = right[..., :size, :] * root[..., None]
+        missing = size - root.shape[-1]
+        wide = [(0, 0)] * (coef.ndim - 2)
+        return {
+            _query(stem): np.pad(weights, [*wide, (0, missing), (0, 0)]),
+            _key(stem): np.pad(np.swapaxes(keys, -1, -2), [*wide, (0, missing), (0, 0)]),
+        }
+
+    def project(
+        self,
+        stem: str,
+        role: str,
+        matrix: Matrix,
+        response: np.ndarray,
+        eta: np.ndarray,
+        rng: np.random.Generator,
+        ridge: float = 1e-8,
+    ) -> dict[str, np.ndarray]:
+        spread = _spread(role, matrix, response)
+        raw = least_squares(matrix.standardised * spread, eta, ridge)
+        left, root, right = np.linalg.svd(raw, full_matrices=False)
+        size = self.length(matrix)
+        kept = (left[:, :size] * root[:size]) @ right[:size]
+        if self.heads == 1:
+            return {names.coef(stem): (kept * spread) @ matrix.to_user}
+        noise = NOISE * rng.standard_normal((self.heads, *kept.shape))
+        several = kept + noise - noise.mean(axis=1, keepdims=True)
+        return {names.coef(stem): (several * spread) @ matrix.to_user}
+
+    def dims(self, stem: str, row_dim: str) -> dict[str, tuple[str, ...]]:
+        return {names.coef(stem): self._dims(stem, row_dim)}
+
+    def internal_dims(self, stem: str, raw_dim: str) -> dict[str, tuple[str, ...]]:
+        lead = self._lead(stem)
+        return {
+            _query(stem): (*lead, _size(stem), names.term(stem)),
+            _key(stem): (*lead, _size(stem), raw_dim),
+        }
+
+    def coords(self, stem: str, matrix: Matrix) -> dict[str, list[Any]]:
+        heads = {dim: list(range(self.heads)) for dim in self._lead(stem)}
+        return (
+            super().coords(stem, matrix) | heads | {_size(stem): list(range(self.length(matrix)))}
+        )
+
+    def shapes(self, stem: str, rows: int, matrix: Matrix) -> dict[str, tuple[int, ...]]:
+        return super().shapes(stem, rows // self.heads, matrix)
+
+    def free(self, stem: str, rows: int, matrix: Matrix, zero_sum: bool) -> int:
+        across, along = rows // self.heads - zero_sum, len(matrix.terms)
+        rank = min(self.length(matrix), across, along)
+        return self.heads * rank * (across + along - rank)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "experts": self.experts,
+            "size": self.size,
+            "heads": self.heads,
+        }
+
+    def _lead(self, stem: str) -> tuple[str, ...]:
+        return () if self.heads == 1 else (f"{stem}_head",)
+
+    def _dims(self, stem: str, row_dim: str) -> tuple[str, ...]:
+        return (*self._lead(stem), row_dim, names.term(stem))
+
+
+def _spread(role: str, matrix: Matrix, response: np.ndarray) -> np.ndarray:
+    """Spreads (term,) of a linear predictor's internal coefficients."""
+    units = standard(role, response, matrix.intercept is not None)
+    return np.array(
+        [
+            units.intercept if j == matrix.intercept else units.slope
+            for j in range(len(matrix.terms))
+        ]
+    )
+
+
+def _query(stem: str) -> str:
+    return names.raw(f"{stem}_query")
+
+
+def _key(stem: str) -> str:
+    return names.raw(f"{stem}_key")
+
+
+def _size(stem: str) -> str:
+    return f"{stem}_size"

@@ -1,0 +1,233 @@
+"""What every predictor of the registry must hold, so that a new one is tested at once."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pymc as pm
+import pytest
+
+import bayes_moe as bm
+from bayes_moe import names, predictors, registry
+from bayes_moe.design import Matrix
+from bayes_moe.predictors import HSGP, MLP, Linear, Spline
+
+STEM = names.GATE
+ROWS = 3
+EXAMPLES = {
+    "linear": (Linear(), 2),
+    "spline": (Spline(df=7), 1),
+    "short spline": (Spline(df=4, degree=2, reach=2.0), 1),
+    "hsgp": (HSGP(m=5), 1),
+    "hsgp of two columns": (HSGP(m=3, kernel="matern32"), 2),
+    "matern52": (HSGP(m=4, kernel="matern52"), 1),
+    "mlp": (MLP(hidden=(4,)), 2),
+    "deep mlp": (MLP(hidden=(3, 2), activation="softplus"), 1),
+    "relu": (MLP(hidden=(3,), activation="relu"), 1),
+    "flat mlp": (MLP(hidden=()), 2),
+}
+RESPONSE = np.array([1.0, 2.0, 4.0])
+
+
+def matrix_of(columns, n=40, seed=0, like=None):
+    rng = np.random.default_rng(seed)
+    values = np.column_stack([np.ones(n), 5 + 2 * rng.standard_normal((n, columns))])
+    if like is not None:
+        return Matrix(like.terms, values, like.center, like.scale)
+    terms = ("Intercept", *(f"x{j}" for j in range(columns)))
+    center, scale = values.mean(axis=0), values.std(axis=0)
+    center[0], scale[0] = 0.0, 1.0
+    return Matrix(terms, values, center, scale)
+
+
+@pytest.fixture(scope="module", params=list(EXAMPLES))
+def case(request):
+    """A predictor, rows, a graph of it, and draws from its prior."""
+    predictor, columns = EXAMPLES[request.param]
+    matrix = matrix_of(columns)
+    coords = {"expert": range(ROWS), names.OBS: range(len(matrix.values))}
+    with pm.Model(coords=coords | predictor.coords(STEM, matrix)) as model:
+        prior = predictor.default_prior(STEM, names.GATE, matrix, RESPONSE)
+        eta = predictor.build(STEM, names.GATE, matrix, RESPONSE, prior, "expert")
+    wanted = list(predictor.variables(STEM))
+    raw = [v.name for v in model.free_RVs]
+    drawn = pm.draw(
+        [eta, *(model[n] for n in (*wanted, *raw))], 3, random_seed=1, mode="FAST_COMPILE"
+    )
+    values = dict(zip([*wanted, *raw], drawn[1:], strict=True))
+    return SimpleNamespace(
+        predictor=predictor, matrix=matrix, model=model, eta=drawn[0], values=values, raw=raw
+    )
+
+
+def test_every_predictor_has_an_example():
+    assert {p.kind for p, _ in EXAMPLES.values()} == set(registry.TABLE["predictor"])
+
+
+def test_graph_and_prediction_are_one(case):
+    found = case.predictor.evaluate(STEM, case.values, case.matrix)
+    np.testing.assert_allclose(found, case.eta, atol=1e-10)
+
+
+def test_shapes_and_dims_are_those_of_the_graph(case):
+    shapes = case.predictor.shapes(STEM, ROWS, case.matrix)
+    assert set(shapes) == set(case.predictor.variables(STEM))
+    for name, shape in shapes.items():
+        assert case.values[name].shape[1:] == shape
+    dims = case.predictor.dims(STEM, "expert") | case.predictor.internal_dims(STEM, "expert")
+    for name in {*shapes, *case.raw}:
+        assert case.model.named_vars_to_dims[name] == dims[name]
+
+
+def test_the_sampler_s_variables_come_back(case):
+    found = case.predictor.to_raw(STEM, names.GATE, case.matrix, RESPONSE, case.values)
+    assert set(found) == set(case.raw)
+    for name in case.raw:
+        np.testing.assert_allclose(found[name], case.values[name], rtol=1e-7, atol=1e-9)
+
+
+def test_new_rows_are_seen_as_the_fitted_ones(case):
+    some = Matrix(case.matrix.terms, case.matrix.values[5:9], case.matrix.center, case.matrix.scale)
+    found = case.predictor.evaluate(STEM, case.values, some)
+    np.testing.assert_allclose(found, case.eta[..., 5:9], atol=1e-10)
+    far = case.matrix.values[:2] + np.array([0.0] + [1e4] * (len(case.matrix.terms) - 1))
+    far = Matrix(case.matrix.terms, far, case.matrix.center, case.matrix.scale)
+    assert np.isfinite(case.predictor.evaluate(STEM, case.values, far)).all()
+
+
+def test_projection_comes_back_to_its_own_curves(case):
+    """A curve of the predictor at its usual parameters is found again."""
+    rng = np.random.default_rng(2)
+    given = (STEM, names.GATE, case.matrix, RESPONSE)
+    target = rng.standard_normal((ROWS, len(case.matrix.values)))
+    first = case.predictor.project(*given, target, np.random.default_rng(0))
+    curve = case.predictor.evaluate(STEM, {n: v[None] for n, v in first.items()}, case.matrix)[0]
+    second = case.predictor.project(*given, curve, np.random.default_rng(0))
+    again = case.predictor.evaluate(STEM, {n: v[None] for n, v in second.items()}, case.matrix)[0]
+    np.testing.assert_allclose(again, curve, atol=1e-3)
+    ridged = case.predictor.project(*given, target, np.random.default_rng(0), ridge=1e6)
+    level = case.predictor.evaluate(STEM, {n: v[None] for n, v in ridged.items()}, case.matrix)
+    assert np.abs(level).max() < 0.01
+
+
+def test_descriptions_round_trip(case):
+    record = case.predictor.to_dict()
+    assert predictors.made(record) == case.predictor
+    assert hash(predictors.made(record)) == hash(case.predictor)
+    assert record["kind"] in registry.TABLE["predictor"]
+
+
+# --- limits ---------------------------------------------------------------------------------------
+
+
+def projected(predictor, matrix, target):
+    given = (STEM, names.GATE, matrix, RESPONSE)
+    found = predictor.project(*given, target, np.random.default_rng(0))
+    return predictor.evaluate(STEM, {n: v[None] for n, v in found.items()}, matrix)[0]
+
+
+def test_a_spline_holds_lines_exactly():
+    matrix = matrix_of(1)
+    line = np.stack([3.0 - 2.0 * matrix.values[:, 1], matrix.values[:, 1]])
+    np.testing.assert_allclose(projected(Spline(), matrix, line), line, atol=1e-6)
+    values = {"gate_coef": np.zeros((1, 1, 12)), "gate_smoothing": np.ones((1, 1))}
+    values["gate_coef"][..., 1] = 2.0
+    far = Matrix(matrix.terms, matrix.values * 30, matrix.center, matrix.scale)
+    found = Spline().evaluate("gate", values, far)[0, 0]
+    np.testing.assert_allclose(found, 2.0 * far.standardised[:, 1], rtol=1e-12)
+
+
+def test_bends_of_a_spline_are_no_lines_and_have_unit_variance():
+    z = np.linspace(-3, 3, 201)
+    matrix = Matrix(("Intercept", "x"), np.column_stack([np.ones(201), z]), np.zeros(2), np.ones(2))
+    bends = Spline().features(matrix)[:, 2:]
+    np.testing.assert_allclose(bends.T @ z, 0, atol=1e-10)
+    np.testing.assert_allclose(bends.sum(axis=0), 0, atol=1e-10)
+    assert (bends**2).sum(axis=1).mean() == pytest.approx(1)
+
+
+@pytest.mark.parametrize("predictor", [HSGP(m=20), HSGP(m=25, kernel="matern52"), Spline(df=20)])
+def test_smooth_curves_are_found(predictor):
+    matrix = matrix_of(1, n=300)
+    x = matrix.standardised[:, 1]
+    curve = np.stack([np.sin(2 * x), np.exp(-(x**2))])
+    np.testing.assert_allclose(projected(predictor, matrix, curve), curve, atol=0.01)
+
+
+@pytest.mark.parametrize("kernel", ["expquad", "matern32", "matern52"])
+def test_hsgp_has_the_covariance_of_its_kernel(kernel):
+    predictor = HSGP(m=60, c=3.0, kernel=kernel)
+    z = np.linspace(-1.5, 1.5, 20)
+    matrix = Matrix(("Intercept", "x"), np.column_stack([np.ones(20), z]), np.zeros(2), np.ones(2))
+    scale, amplitude = 0.8, 1.7
+    own = {"gate_lengthscale": np.full((1, 1), scale), "gate_amplitude": np.full((1, 1), amplitude)}
+    coef = np.eye(61)[None]
+    raw = predictor.to_raw(STEM, names.GATE, matrix, RESPONSE, {"gate_coef": coef, **own})[
+        "gate_raw"
+    ][0]
+    waves = predictor.features(matrix)[:, 1:] / np.diag(raw)[1:]
+    kernels = {"expquad": pm.gp.cov.ExpQuad, "matern32": pm.gp.cov.Matern32}
+    exact = kernels.get(kernel, pm.gp.cov.Matern52)(1, ls=scale)(z[:, None])
+    expected = amplitude**2 * exact.eval(mode="FAST_COMPILE")
+    np.testing.assert_allclose(waves @ waves.T, expected, atol=5e-3 * amplitude**2)
+
+
+def test_a_network_without_hidden_layers_is_linear():
+    """Its density is a linear gate's; they differ in units of the sampler's variables alone."""
+    data = {"x": np.linspace(0, 3, 20), "z": np.cos(np.arange(20.0)), "y": np.arange(20.0) ** 0.5}
+    specs = [
+        bm.mixture_of_experts("y ~ x", gate=bm.gates.Softmax("~ x + z", predictor=p), experts=3)
+        for p in (None, MLP(hidden=()))
+    ]
+    graphs = [bm.build(spec, data) for spec in specs]
+    logps = [g.model.compile_logp(mode="FAST_COMPILE") for g in graphs]
+    scaling = Linear().scaling(names.GATE, graphs[0].design.rows.matrices["gate"], RESPONSE)
+    gaps = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        coef = rng.normal(0, 1, (3, 3))
+        coef -= coef.mean(axis=0)
+        own = {"mu_coef": rng.normal(0, 1, (3, 2)), "sigma": rng.uniform(0.5, 2, 3)}
+        both = ({"gate_coef": scaling.to_user(coef), **own}, {"gate_coef": coef, **own})
+        values = [f(g.unconstrained(v)) for f, g, v in zip(logps, graphs, both, strict=True)]
+        gaps.append(values[1] - values[0])
+    np.testing.assert_allclose(gaps, 2 * np.log(1.5 * 2.5 * 2.5), rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("predictor", "formula", "message"),
+    [
+        (Spline(), "~ x + z", "one numeric column"),
+        (Spline(), "~ 0 + x", "with an intercept"),
+        (HSGP(), "~ g", "is none"),
+        (HSGP(), "~ 1", "numeric column"),
+        (HSGP(m=50), "~ x + z", "2500 basis functions"),
+        (HSGP(c=1.0, reach=0.5), "~ x", "raise `reach`"),
+    ],
+)
+def test_formulas_that_do_not_serve(predictor, formula, message):
+    rng = np.random.default_rng(0)
+    data = {"x": rng.normal(size=30), "z": rng.normal(size=30), "g": list("abc") * 10}
+    data["y"] = data["x"] + 1.0
+    gate = bm.gates.Softmax(formula, predictor=predictor)
+    spec = bm.mixture_of_experts("y ~ 1", gate=gate, experts=2)
+    with pytest.raises(bm.SpecError, match=message):
+        bm.build(spec, data)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Spline(df=4), "`df`"),
+        (lambda: Spline(degree=0), "`degree`"),
+        (lambda: Spline(reach=-1), "`reach`"),
+        (lambda: HSGP(m=0), "`m`"),
+        (lambda: HSGP(c=0.5), "`c`"),
+        (lambda: HSGP(kernel="matern"), "Did you mean"),
+        (lambda: MLP(hidden=3), "`hidden`"),
+        (lambda: MLP(hidden=(0,)), "`hidden`"),
+        (lambda: MLP(activation="tan"), "Did you mean 'tanh'"),
+    ],
+)
+def test_bad_settings(make, message):
+    with pytest.raises(bm.SpecError, match=message):
+        make()
