@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayes_moe import gates as gates
+    from bayes_moe import predictors as predictors
     from bayes_moe.datasets import load_dataset as load_dataset
     from bayes_moe.diagnosis import Diagnosis as Diagnosis
     from bayes_moe.diagnosis import diagnose as diagnose
@@ -86,12 +87,15 @@ FACE: dict[str, tuple[str, ...]] = {
 
 _HOME = {name: module for module, public in FACE.items() for name in public}
 
-__all__ = sorted([*_HOME, "gates"])
+FOLDERS = ("gates", "predictors")
+"""Modules of classes that are composed by hand."""
+
+__all__ = sorted([*_HOME, *FOLDERS])
 
 
 def __getattr__(name: str) -> Any:
-    if name == "gates":
-        return importlib.import_module("bayes_moe.gates")
+    if name in FOLDERS:
+        return importlib.import_module(f"bayes_moe.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'bayes_moe' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"bayes_moe.{_HOME[name]}"), name)

@@ -17,6 +17,21 @@ SOURCES = {
         "fundamental. Columns: stretchratio (ratio of the overtones to the fundamental), "
         "tuned (ratio of the adjusted tone to the fundamental)."
     ),
+    "mcycle": (
+        "Silverman, B. W. (1985). Some aspects of the spline smoothing approach to non-parametric "
+        "regression curve fitting. Journal of the Royal Statistical Society B, 47(1), 1-52; "
+        "measured by Schmidt, G., Mattern, R., & Schueler, F. (1981). "
+        "133 rows: the head of a test object in simulated motorcycle crashes. "
+        "Columns: times (milliseconds after impact), accel (acceleration of the head, in g)."
+    ),
+    "lidar": (
+        "Sigrist, M. W. (1994). Air monitoring by spectroscopic techniques. Wiley; as in Ruppert, "
+        "D., Wand, M. P., & Carroll, R. J. (2003). Semiparametric regression. Cambridge "
+        "University Press. "
+        "221 rows: light of two lasers, reflected by the air; mercury absorbs that of one. "
+        "Columns: range (metres that the light travelled before it was reflected back), logratio "
+        "(log of the ratio of the light received from the two lasers)."
+    ),
 }
 
 
@@ -27,6 +42,10 @@ def load_dataset(name: str) -> pd.DataFrame:
     ----------
     name : str
         ``"tone"``: Cohen's (1980) tone perception experiment, 150 rows.
+        ``"mcycle"``: acceleration of the head in simulated motorcycle crashes, 133 rows
+        (Silverman 1985, of measurements by Schmidt, Mattern and Schueler 1981).
+        ``"lidar"``: light that mercury in the air absorbs, by distance, 221 rows (Sigrist 1994;
+        Ruppert, Wand and Carroll 2003).
 
     Returns
     -------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from bayes_moe.tables import (
     check_known,
     check_size,
     complete_rows,
+    gaps,
     kind,
     listed,
     plain,
@@ -30,6 +31,11 @@ from bayes_moe.tables import (
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+MISSING = ("raise", "drop", "model")
+"""What can be done with rows that have missing values."""
+_DROP = ", or pass missing='drop' to fit"
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,9 @@ class Design:
         Right-hand side by predictor stem (``"gate"``, ``"mu"``, ...).
     n_dropped : int
         Rows left out because of missing values (only with ``missing="drop"``).
+    may_miss : mapping of str to str or None
+        Columns that the gate models, and why their missing values cannot be integrated out; None
+        where they can.
     """
 
     rows: Rows
@@ -121,6 +130,7 @@ class Design:
     center: bool
     n_dropped: int
     _seen: Mapping[str, FittedFormula]
+    may_miss: Mapping[str, str | None] = field(default_factory=dict)
 
     @classmethod
     def from_data(
@@ -132,6 +142,7 @@ class Design:
         missing: str = "raise",
         center: bool = True,
         obs_id: np.ndarray | None = None,
+        may_miss: Mapping[str, str | None] | None = None,
     ) -> Design:
         """Apply formulas to a table.
 
@@ -143,12 +154,15 @@ class Design:
             Right-hand side by predictor stem.
         data : DataFrame or mapping of arrays
             pandas, polars, anything narwhals reads, or a dict of equally long arrays.
-        missing : {"raise", "drop"}
-            What to do with rows that have missing values in a used column.
+        missing : {"raise", "drop", "model"}
+            What to do with rows that have missing values in a used column. With ``"model"`` they
+            stay, and what is missing is NaN in the matrices.
         center : bool
             Whether features are centred (if there is an intercept).
         obs_id : array, optional
             Row labels; by default the positions of the rows in ``data``.
+        may_miss : mapping of str to str or None, optional
+            See :class:`Design`.
 
         Raises
         ------
@@ -156,8 +170,9 @@ class Design:
             For unknown columns, missing or infinite values, constant or duplicate design
             columns, and tables without enough rows.
         """
-        if missing not in ("raise", "drop"):
-            raise SpecError(unknown("value of `missing`", missing, ("raise", "drop")))
+        if missing not in MISSING:
+            raise SpecError(unknown("value of `missing`", missing, MISSING))
+        may_miss = may_miss or {}
         table = to_pandas(data)
         fitted = response is not None
         least = 2 if fitted else 1
@@ -165,7 +180,11 @@ class Design:
             raise DataError(f"The table has {len(table)} row(s); a mixture needs at least {least}.")
         available = list(table.columns)
         used = used_columns(([response] if response else []) + [*formulas.values()], available)
-        columns, kept = _complete(table[used].reset_index(drop=True), missing)
+        given = table[used].reset_index(drop=True)
+        holes: dict[str, np.ndarray] = {}
+        if missing == "model":
+            given, holes = _filled(given, may_miss)
+        columns, kept = _complete(given, missing, _advice(given, missing, may_miss))
         labels = (np.arange(len(kept)) if obs_id is None else np.asarray(obs_id))[kept]
         for formula in formulas.values():
             _check_features(formula, columns)
@@ -182,10 +201,11 @@ class Design:
             seen[stem], values = FittedFormula.fit(formula, columns, labels)
             if fitted:
                 _check_degenerate(values, seen[stem].terms, stem)
+            values = _with_holes(values, seen[stem].terms, holes)
             matrices[stem] = _matrix(values, seen[stem].terms, center)
-        rows = Rows(matrices, labels, columns, observed)
+        rows = Rows(matrices, labels, _holed(columns, holes), observed)
         n_dropped = len(kept) - len(columns)
-        return cls(rows, response or "", dict(formulas), center, n_dropped, seen)
+        return cls(rows, response or "", dict(formulas), center, n_dropped, seen, may_miss)
 
     @property
     def response(self) -> np.ndarray:
@@ -202,12 +222,13 @@ class Design:
         """See new rows through this design; None means the rows it was made from.
 
         Categories, spline knots, polynomial bases, centring and scaling are those of the
-        original rows.
+        original rows. Missing values of columns that the gate models are NaN in the matrices, if
+        they can be integrated out.
 
         Raises
         ------
         DataError
-            For unknown columns, missing values, and categories that were not seen.
+            For unknown columns, missing values in others, and categories that were not seen.
         """
         if data is None:
             return self.rows
@@ -217,18 +238,20 @@ class Design:
         for name in used:
             if name not in table.columns:
                 raise DataError(f"{unknown('column', name, table.columns)} The model needs it.")
-        columns, _ = _complete(table[used].reset_index(drop=True), "raise", "Fill or remove them.")
+        given, holes = _filled(table[used].reset_index(drop=True), self.may_miss, self.columns)
+        columns, _ = _complete(given, "raise", "Fill or remove them.")
         columns = self._as_fitted(columns)
         labels = np.arange(len(columns))
         matrices = {}
         for stem, matrix in self.rows.matrices.items():
             values = self._seen[stem].apply(columns, labels)
+            values = _with_holes(values, matrix.terms, holes)
             matrices[stem] = Matrix(matrix.terms, values, matrix.center, matrix.scale)
         response = None
         if with_response:
             values = self._seen[names.RESPONSE].apply(columns, labels)
             response = _single(self.response_term, values)
-        return Rows(matrices, labels, columns, response)
+        return Rows(matrices, labels, _holed(columns, holes), response)
 
     def _as_fitted(self, columns: pd.DataFrame) -> pd.DataFrame:
         """Return new columns as the fitted ones' types; refuse what those cannot hold."""
@@ -258,24 +281,83 @@ class Design:
 def _complete(
     columns: pd.DataFrame,
     missing: str,
-    advice: str = "Fill them, or pass missing='drop' to fit.",
+    advice: str,
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Return the complete rows in plain types, and the mask that picks them."""
-    keep, gaps = complete_rows(columns, missing, advice)
+    keep, missed = complete_rows(columns, missing, advice)
     n_dropped = int(len(keep) - keep.sum())
     if n_dropped:
         if keep.sum() < 2:
             raise DataError(
                 f"missing='drop' would leave {int(keep.sum())} of {len(keep)} rows; values are "
-                f"missing in {listed(gaps)}."
+                f"missing in {listed(missed)}."
             )
         warnings.warn(
             f"missing='drop' left out {n_dropped} of {len(keep)} rows with missing values in "
-            f"{listed(gaps)}.",
+            f"{listed(missed)}.",
             MissingRowsWarning,
             skip_file_prefixes=(str(Path(__file__).parent),),
         )
     return plain(columns[keep]).reset_index(drop=True), keep
+
+
+def _advice(columns: pd.DataFrame, missing: str, may_miss: Mapping[str, str | None]) -> str:
+    """Say what can be done about missing values."""
+    if missing == "model":
+        return "The gate does not model it: fill them, or pass missing='drop' to fit."
+    first = next((str(c) for c in columns if columns[c].isna().any()), "")
+    if may_miss.get(first, "no column of the gate") is None:
+        return "Fill them, or pass missing='drop' to fit, or missing='model' with method='em'."
+    return "Fill them, or pass missing='drop' to fit."
+
+
+def _filled(
+    columns: pd.DataFrame,
+    may_miss: Mapping[str, str | None],
+    fitted: pd.DataFrame | None = None,
+) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Fill gaps that can be integrated out by an average, and return where they are.
+
+    The average is of the fitted columns, or of the columns themselves.
+    """
+    holes: dict[str, np.ndarray] = {}
+    for name in (c for c in columns if may_miss.get(str(c), "") != ""):
+        values, gone = gaps(str(name), columns[name])
+        if not gone.any():
+            continue
+        reason = may_miss[str(name)]
+        if reason is not None:
+            raise DataError(
+                f"Column {str(name)!r} has {int(gone.sum())} missing value(s), first at row(s) "
+                f"{listed(np.flatnonzero(gone))}, which cannot be integrated out, since {reason}. "
+                f"Fill or remove them{'' if fitted is not None else _DROP}."
+            )
+        known = values[~gone] if fitted is None else fitted[str(name)].to_numpy(dtype=float)
+        known = known[np.isfinite(known)]
+        if not known.size:
+            raise DataError(
+                f"Column {str(name)!r} has no value at all: leave it out of the formulas."
+            )
+        columns = columns.assign(**{str(name): np.where(gone, known.mean(), values)})
+        holes[str(name)] = gone
+    return columns, holes
+
+
+def _with_holes(
+    values: np.ndarray, terms: tuple[str, ...], holes: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """Put NaN where features (obs, term) are missing."""
+    for j, term in enumerate(terms):
+        if term in holes:
+            values = np.array(values)
+            values[holes[term], j] = np.nan
+    return values
+
+
+def _holed(columns: pd.DataFrame, holes: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Put NaN where columns are missing."""
+    back = {name: columns[name].astype(float).mask(gone) for name, gone in holes.items()}
+    return columns.assign(**back) if back else columns
 
 
 def _check_features(formula: str, columns: pd.DataFrame) -> None:
@@ -318,8 +400,14 @@ def _single(response: str, values: np.ndarray) -> np.ndarray:
 def _matrix(values: np.ndarray, terms: tuple[str, ...], center: bool) -> Matrix:
     has_intercept = INTERCEPT in terms
     free = np.array([t != INTERCEPT for t in terms])
-    mean, sd = values.mean(axis=0), values.std(axis=0)
-    root_mean_square = np.sqrt(np.mean(values**2, axis=0))
+    gone = np.isnan(values)
+    if gone.any():
+        known = np.ma.masked_array(values, gone)
+        mean, sd = known.mean(axis=0).data, known.std(axis=0).data
+        root_mean_square = np.sqrt((known**2).mean(axis=0).data)
+    else:
+        mean, sd = values.mean(axis=0), values.std(axis=0)
+        root_mean_square = np.sqrt(np.mean(values**2, axis=0))
     centre = np.where(free & has_intercept & center, mean, 0.0)
     scale = np.where(free, sd if has_intercept else root_mean_square, 1.0)
     return Matrix(terms, values, centre, scale)

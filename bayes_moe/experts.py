@@ -143,8 +143,8 @@ class Component:
 class Block:
     """Experts of one description, by position among all experts of the model.
 
-    ``name`` is None if the model has only this block. ``over`` is the dimension over its experts, if
-    it is another than that of a block of its name.
+    ``name`` is None if the model has only this block. ``over`` is the dimension over its experts,
+    if it is another than that of a block of its name.
     """
 
     kind: Expert

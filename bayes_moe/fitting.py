@@ -15,6 +15,7 @@ import numpy as np
 from bayes_moe import convergence, names, registry, relabelling, results, seeds
 from bayes_moe.design import Design
 from bayes_moe.errors import ConvergenceWarning, FitFileError, SpecError
+from bayes_moe.incomplete import integrable
 from bayes_moe.inference.base import Method
 from bayes_moe.spec import MixtureOfExperts
 
@@ -97,8 +98,11 @@ def fit(
         model; ``"laplace"`` draws from the normal approximation at the mode; ``"nuts"`` samples.
     random_seed : int, optional
         The same seed gives the same draws.
-    missing : {"raise", "drop"}
-        What to do with rows that have missing values in a used column.
+    missing : {"raise", "drop", "model"}
+        What to do with rows that have missing values in a used column: refuse the table, leave
+        them out, or, with ``method="em"`` and :class:`bayes_moe.gates.Gaussian`, keep them and
+        integrate the missing features out. That is right if whether a value is missing does not
+        depend on the value itself, given what is observed of the row.
     relabel : {"responsibilities", "parameters", "none"}
         How expert labels are aligned over a sampler's draws and chains; see
         :func:`bayes_moe.relabel`. Other methods stay about one mode, whose experts are ordered by
@@ -144,6 +148,7 @@ def fit(
     else:
         chosen = registry.resolve("method", method).from_settings(settings)
     relabelling.check_method(relabel)
+    _check_missing(missing, method)
     return _fit(
         spec, spec.design(data, missing), chosen, method, random_seed, relabel, log_likelihood
     )
@@ -169,8 +174,11 @@ def refit(
         Other data with the same columns.
     random_seed : int, optional
         The same seed gives the same draws.
-    missing : {"raise", "drop"}
-        What to do with rows that have missing values in a used column.
+    missing : {"raise", "drop", "model"}
+        What to do with rows that have missing values in a used column: refuse the table, leave
+        them out, or, with ``method="em"`` and :class:`bayes_moe.gates.Gaussian`, keep them and
+        integrate the missing features out. That is right if whether a value is missing does not
+        depend on the value itself, given what is observed of the row.
     **changes
         Settings that shall be others than the fit's, such as ``draws=500``. A ``start`` that the
         fit was given belongs to its data, and is not repeated.
@@ -198,6 +206,7 @@ def refit(
             "The fit does not say by which settings it was made (a method of your own, or a file "
             "of an older version): use bm.fit(fit.spec, data, ...)."
         )
+    _check_missing(missing, name)
     settings = json.loads(attributes["settings"]) | changes
     chosen = registry.resolve("method", name).from_settings(settings)
     stored = attributes.get("log_likelihood")
@@ -210,6 +219,14 @@ def refit(
         attributes["relabel"],
         None if stored is None else bool(stored),
     )
+
+
+def _check_missing(missing: str, method: str) -> None:
+    if missing == "model" and method != "em":
+        raise SpecError(
+            f"missing='model' needs method='em'; method={method!r} cannot integrate missing "
+            "features out. Use missing='drop', or method='em'."
+        )
 
 
 def _fit(
@@ -321,8 +338,10 @@ def load(path: str | os.PathLike[str]) -> Fit:
             spec.response,
             spec.formulas,
             results.restore_columns(tree, described["columns"]),
+            missing="model",
             center=spec.center,
             obs_id=observed[names.OBS].values,
+            may_miss=integrable(spec.gate, spec.blocks, spec.n_experts),
         )
         design = replace(design, n_dropped=int(described["n_dropped"]))
         tree[names.POSTERIOR].to_dataset()[list(spec.variables)]  # raises if one is not there

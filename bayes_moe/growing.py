@@ -7,11 +7,14 @@ leaf are split in one of the ways of :mod:`bayes_moe.splits`, and so on down.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from bayes_moe import names
 from bayes_moe.ascent import ascend, first_points
 from bayes_moe.coordinates import coordinates
+from bayes_moe.design import Rows
 from bayes_moe.gates import Gate
 from bayes_moe.mixture import chunks
 from bayes_moe.objective import Objective
@@ -20,6 +23,8 @@ from bayes_moe.splits import allocations, divided, sweeps
 
 ROUGH = 25
 """Iterations of a climb before the next splits."""
+HELD = 4
+"""Sweeps with the allocation to new branches held fixed."""
 
 
 def can_grow(spec: MixtureOfExperts) -> bool:
@@ -30,67 +35,54 @@ def can_grow(spec: MixtureOfExperts) -> bool:
 def grown(objective: Objective, count: int, rng: np.random.Generator) -> np.ndarray:
     """Return so many points (point, coordinate) from which to climb an objective."""
     moving, rows = objective.coordinates, objective.rows
-    spec, whole = moving.spec, tuple((k,) for k in range(moving.spec.n_experts))
-    steps = [*spec.gate.shallower(spec.n_experts), (spec.gate, whole)]
-    likelihood = moving.slots[-1].prior is None
-    share, above = np.empty(0), None
-    for gate, groups in steps:
-        part = _with_gate(spec, gate, len(groups))
-        if above is None:
-            share, held = allocations(part, rows, count, rng), sweeps(count)
-        else:
-            share = np.stack([_divided(part, objective, s, above, groups, rng) for s in share])
-            held = np.full(count, 4)
-        last = gate is spec.gate
-        own = (
-            moving
-            if last
-            else coordinates(part, moving.design, likelihood=likelihood, jacobian=moving.jacobian)
-        )
-        rough = objective if last else Objective(own, rows, objective.cores)
-        theta = first_points(rough, share, held)
-        if last:
-            return theta
-        theta = ascend(rough, theta, max_iter=ROUGH).theta
-        share = np.concatenate(
-            [
-                mixture.responsibilities(some.observed)
-                for _, some, mixture in chunks(part, own.variables(theta), rows)
-            ],
-            axis=-1,
-        )
-        above = groups
-    raise AssertionError("a gate grows into itself")
+    spec = moving.spec
+    small, *deeper = [_step(spec, *step) for step in spec.gate.shallower(spec.n_experts)]
+    share, held = allocations(small.spec, rows, count, rng), sweeps(count)
+    for step in [*deeper, _Step(spec, tuple((k,) for k in range(spec.n_experts)))]:
+        share = _refitted(small, objective, share, held)
+        share = np.stack([_divided(step, small, rows, s, rng) for s in share])
+        held = np.full(count, HELD)
+        small = step
+    return first_points(objective, share, held)
 
 
-def _with_gate(spec: MixtureOfExperts, gate: Gate, experts: int) -> MixtureOfExperts:
-    """The model with another gate, whose predictors are among those of its own."""
-    if gate is spec.gate:
-        return spec
+@dataclass(frozen=True)
+class _Step:
+    """A model on the way, and the final experts that come out of each of its own."""
+
+    spec: MixtureOfExperts
+    groups: tuple[tuple[int, ...], ...]
+
+
+def _step(spec: MixtureOfExperts, gate: Gate, groups: tuple[tuple[int, ...], ...]) -> _Step:
+    """The model with a smaller gate, whose predictors are among those of its own."""
     kept = {names.coef(stem) for stem in gate.formulas}
     priors = {
         name: prior
         for name, prior in spec.priors.items()
         if name in kept or name not in spec.gate_variables
     }
-    return MixtureOfExperts(gate, [spec.experts[0].kind] * experts, priors, spec.center)
+    experts = [spec.experts[0].kind] * len(groups)
+    return _Step(MixtureOfExperts(gate, experts, priors, spec.center), groups)
+
+
+def _refitted(step: _Step, objective: Objective, share: np.ndarray, held: np.ndarray) -> np.ndarray:
+    """Responsibilities (point, expert, obs) after a rough climb from shares of the rows."""
+    final, rows = objective.coordinates, objective.rows
+    likelihood = final.slots[-1].prior is None
+    own = coordinates(step.spec, final.design, likelihood=likelihood, jacobian=final.jacobian)
+    rough = Objective(own, rows, objective.cores)
+    values = own.variables(ascend(rough, first_points(rough, share, held), max_iter=ROUGH).theta)
+    found = chunks(step.spec, values, rows)
+    return np.concatenate([m.responsibilities(some.observed) for _, some, m in found], axis=-1)
 
 
 def _divided(
-    spec: MixtureOfExperts,
-    objective: Objective,
-    share: np.ndarray,
-    above: tuple[tuple[int, ...], ...],
-    groups: tuple[tuple[int, ...], ...],
-    rng: np.random.Generator,
+    step: _Step, above: _Step, rows: Rows, share: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Shares (group, obs) of a deeper gate from those of its parents (parent, obs).
-
-    ``above`` and ``groups`` are the final gate's experts of each parent and of each group.
-    """
-    found = np.empty((len(groups), share.shape[1]))
-    for parent, leaves in zip(share, above, strict=True):
-        children = [g for g, own in enumerate(groups) if set(own) <= set(leaves)]
-        parts = divided(spec, objective.rows, parent, len(children), rng)
-        found[children] = parent * parts
+    """Shares (expert, obs) of a deeper model from those of a shallower one."""
+    found = np.empty((len(step.groups), rows.size))
+    for parent, leaves in zip(share, above.groups, strict=True):
+        children = [g for g, own in enumerate(step.groups) if set(own) <= set(leaves)]
+        found[children] = parent * divided(step.spec, rows, parent, len(children), rng)
     return found

@@ -15,6 +15,7 @@ import numpy as np
 from bayes_moe.arrays import NUMERIC
 from bayes_moe.design import Rows
 from bayes_moe.experts import Block
+from bayes_moe.incomplete import has_gaps, read
 from bayes_moe.likelihood import allocate, log_components, log_mixture, random_expert
 from bayes_moe.spec import MixtureOfExperts
 
@@ -164,6 +165,9 @@ def evaluate(spec: MixtureOfExperts, draws: Mapping[str, np.ndarray], rows: Rows
     """
     for block in spec.blocks:
         block.check_known(rows)
+    if has_gaps(spec.gate, spec.n_experts, rows):
+        found = read(spec.gate, spec.n_experts, spec.blocks, draws, rows)
+        return Mixture(found.log_weights, spec.blocks, found.params)
     return Mixture(
         spec.gate.evaluate(spec.n_experts, draws, rows.matrices),
         spec.blocks,

@@ -18,7 +18,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
 
 from bayes_moe import names
 from bayes_moe.arrays import NUMERIC
@@ -94,6 +93,8 @@ def _predictor(moving: Coordinates, slot: Slot) -> Shrunk:
 
 def _best_spreads(moving: Coordinates, slot: Slot, second: np.ndarray) -> dict[str, np.ndarray]:
     """Parameters of the spreads, given second moments (direction, term) of the coefficients."""
+    from scipy.optimize import minimize
+
     predictor, priors = _predictor(moving, slot), moving.spec.resolve_priors(moving.design)
     keys = list(predictor.own_dims(slot.stem))
     sizes = np.cumsum([moving.own[name].size for name in keys])[:-1]

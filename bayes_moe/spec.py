@@ -18,6 +18,7 @@ from bayes_moe.formulas import check_right_hand_side
 from bayes_moe.gates import Gate
 from bayes_moe.gates.base import Head, Modelled
 from bayes_moe.gates.symmetry import Symmetry, symmetry
+from bayes_moe.incomplete import integrable
 from bayes_moe.priors import Prior
 from bayes_moe.record import Record
 
@@ -256,9 +257,26 @@ class MixtureOfExperts(Record):
         DataError
             See :meth:`bayes_moe.design.Design.from_data`; also for fewer rows than experts and
             responses that a family cannot have.
+        SpecError
+            For ``missing="model"`` and a gate that does not model its features.
         """
+        may_miss = integrable(self.gate, self.blocks, self.n_experts)
+        if missing == "model" and not self.gate.modelled:
+            raise SpecError(
+                "missing='model' needs a gate that models its features, such as "
+                "bm.gates.Gaussian('~ x'); with another gate use missing='drop'."
+            )
+        if missing == "model" and self.n_experts == 1:
+            raise SpecError(
+                "missing='model' needs a gate, and one expert has none: use missing='drop'."
+            )
         design = Design.from_data(
-            self.response, self.formulas, data, missing=missing, center=self.center
+            self.response,
+            self.formulas,
+            data,
+            missing=missing,
+            center=self.center,
+            may_miss=may_miss,
         )
         if self.n_experts > design.rows.size:
             raise DataError(
@@ -349,7 +367,8 @@ def _check_modelled(gate: Gate, rows: Rows) -> None:
                 f"A Gaussian gate models columns of numbers; its features make the columns "
                 f"{', '.join(matrix.terms)}. Leave categories out, or use a softmax gate."
             )
-        if np.ptp(matrix.values[:, m.column]) == 0:
+        values = matrix.values[:, m.column]
+        if np.nanmax(values) == np.nanmin(values):
             raise DataError(
                 f"The feature {m.term!r} of the Gaussian gate is the same in every row."
             )

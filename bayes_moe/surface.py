@@ -17,6 +17,8 @@ from bayes_moe.mixture import chunks, evaluate
 from bayes_moe.optima import SAME_ROWS, SAME_VALUE, Optima
 
 NEWTON_STEPS = 5
+MEMORY = 100
+"""Steps that L-BFGS remembers: a gradient costs more than they do."""
 SETTLED = 1e-2
 """Largest Newton step at a mode."""
 DIFFERENCE = 1e-5
@@ -160,7 +162,13 @@ def climb(
         jac=True,
         method="L-BFGS-B",
         callback=lambda intermediate_result: path.append(-float(intermediate_result.fun)),
-        options={"maxiter": max_iter, "maxfun": 20 * max_iter, "ftol": 0.0, "gtol": 1e-6},
+        options={
+            "maxiter": max_iter,
+            "maxfun": 20 * max_iter,
+            "maxcor": MEMORY,
+            "ftol": 0.0,
+            "gtol": 1e-6,
+        },
     )
     x = np.asarray(found.x)
     value, gradient = surface(x)

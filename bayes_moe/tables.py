@@ -104,6 +104,30 @@ def complete_rows(columns: pd.DataFrame, missing: str, advice: str) -> tuple[np.
     return keep, gaps
 
 
+def gaps(name: str, series: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Return a column of numbers as floats with NaN where it has gaps, and where these are.
+
+    Raises
+    ------
+    DataError
+        For a column with gaps that holds something else than numbers.
+    """
+    from pandas.api import types
+
+    gone = _inferred(name, series).isna().to_numpy(dtype=bool)
+    values = np.full(len(gone), np.nan)
+    if gone.any() and not gone.all():
+        known = _inferred(name, series[~gone])
+        if not types.is_numeric_dtype(known.dtype):
+            raise DataError(
+                f"Column {name!r} has {int(gone.sum())} missing value(s), first at row(s) "
+                f"{listed(np.flatnonzero(gone))}, and no numbers elsewhere, such as "
+                f"{listed(known[:1].tolist())}. Convert it to numbers."
+            )
+        values[~gone] = known.to_numpy(dtype=float)
+    return values, gone
+
+
 def check_known(name: str, series: pd.Series, known: Iterable[Any]) -> None:
     """Raise :class:`DataError` if a column has categories other than the known ones."""
     categories = list(known)

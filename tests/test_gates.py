@@ -9,8 +9,9 @@ from scipy import special
 
 import bayes_moe as bm
 from bayes_moe import labels, names, registry
-from bayes_moe.gates import Attention, Softmax, StickBreaking, Tree
+from bayes_moe.gates import Attention, Gaussian, Softmax, StickBreaking, Tree
 from bayes_moe.mixture import evaluate
+from bayes_moe.native import supports
 from bayes_moe.predictors import HSGP, MLP, Spline
 from bayes_moe.predictors.bilinear import Bilinear
 
@@ -21,6 +22,8 @@ EXAMPLES = {
     "tree": Tree([[0, 1], [2, 3]], formula="~ x + z", formulas={"1": "~ x"}),
     "deep tree": Tree([0, [1, [2, 3]]], formula="~ x"),
     "stickbreaking": StickBreaking("~ x + z"),
+    "gaussian": Gaussian("~ x + z"),
+    "horseshoe": Softmax("~ x + z", predictor="horseshoe"),
     "attention": Attention("~ x + z"),
     "two heads": Attention("~ x", heads=2, size=1),
     "identity": Attention("~ x", query="identity"),
@@ -28,8 +31,8 @@ EXAMPLES = {
     "hsgp": Softmax("~ x", predictor=HSGP(m=4)),
     "mlp": Softmax("~ x + z", predictor=MLP(hidden=(3,))),
 }
-COMPILED = {"hsgp", "two heads"}
-"""Gates that are sampled although their graphs take long to compile."""
+COMPILED = {"hsgp"}
+"""Gates that are sampled although their graphs take long to compile: one stands for all."""
 
 
 def table(n=60, seed=0):
@@ -122,7 +125,10 @@ def test_gradient_is_that_of_differences_and_finite_far_out(spec, graph):
     found = np.asarray(slope(point(at)))
     np.testing.assert_allclose(found, differences, rtol=1e-5, atol=1e-5 * np.abs(found).max())
     gate = np.concatenate(
-        [np.full(int(np.prod(s)), n.startswith(names.GATE)) for n, s in shapes.items()]
+        [
+            np.full(int(np.prod(s)), n.startswith(names.GATE) and not n.endswith("_log__"))
+            for n, s in shapes.items()
+        ]
     )
     far = np.where(gate, 300.0 * np.sign(at), at)
     assert np.isfinite(slope(point(far))).all()
@@ -138,7 +144,7 @@ def test_exchangeable_experts_may_trade_places(spec, design, graph):
         want[0, np.arange(EXPERTS), order] = 0
         if tuple(spec.symmetry.assign(want)[0]) == order:
             allowed.add(order)
-    count = {"softmax": 24, "attention": 24, "tree": 4, "stickbreaking": 1}[spec.gate.kind]
+    count = {"tree": 4, "stickbreaking": 1}.get(spec.gate.kind, 24)
     if spec.gate.kind == "tree":
         count = 4 if len(spec.gate.formulas) == 2 else 2
     assert len(allowed) == count
@@ -169,7 +175,9 @@ def method_of(spec):
 
 @pytest.fixture(scope="module")
 def mode(spec):
-    return bm.fit(spec, table(), method_of(spec), random_seed=1, restarts=4, progressbar=False)
+    method = method_of(spec)
+    restarts = 2 if method == "map" else 4
+    return bm.fit(spec, table(), method, random_seed=1, restarts=restarts, progressbar=False)
 
 
 @pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
@@ -188,18 +196,31 @@ def test_a_fit_is_saved_and_predicts_new_rows(mode, tmp_path):
     np.testing.assert_allclose(weights.sum("expert"), 1, atol=1e-12)
 
 
-@pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
-def test_nuts_runs(spec, request):
-    if (
-        spec.gate.branching(EXPERTS) is None
-        and request.node.callspec.params["spec"] not in COMPILED
-    ):
-        pytest.skip("its graph takes long to compile")
+def sampled(spec):
     fit = bm.fit(
         spec, table(), random_seed=1, draws=20, tune=30, chains=2, cores=1, progressbar=False
     )
     assert fit.idata["posterior"].sizes["draw"] == 20
     assert np.isfinite(bm.predict(fit).mean()).all()
+
+
+def is_quick(spec, request):
+    return supports(spec) or request.node.callspec.params["spec"] in COMPILED
+
+
+@pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
+def test_nuts_runs(spec, request):
+    if not is_quick(spec, request):
+        pytest.skip("its graph takes long to compile: a slow test")
+    sampled(spec)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
+def test_nuts_runs_on_graphs_that_take_long_to_compile(spec, request):
+    if is_quick(spec, request):
+        pytest.skip("it runs in the quick test")
+    sampled(spec)
 
 
 # --- trees ----------------------------------------------------------------------------------------
@@ -374,13 +395,13 @@ def test_priors_of_a_predictor_s_own():
 def test_a_curved_gate_finds_what_a_linear_one_cannot():
     """Experts that meet twice: one in the middle, the other on both sides."""
     rng = np.random.default_rng(3)
-    x = rng.uniform(-3, 3, 200)
-    y = np.where(np.abs(x) < 1, 2.0, -2.0) + 0.3 * rng.standard_normal(200)
+    x = rng.uniform(-3, 3, 120)
+    y = np.where(np.abs(x) < 1, 2.0, -2.0) + 0.3 * rng.standard_normal(120)
     rows = pd.DataFrame({"x": x, "y": y})
-    for predictor in (Spline(df=8), HSGP(m=8), MLP(hidden=(4,))):
+    for predictor in (Spline(df=6), HSGP(m=6), MLP(hidden=(3,))):
         gate = Softmax("~ x", predictor=predictor)
         spec = bm.mixture_of_experts("y ~ 1", gate=gate, experts=2)
         fit = bm.fit(spec, rows, "map", random_seed=1, restarts=2, progressbar=False)
         assert bool(fit.idata["fit"]["converged"])
         weights = bm.predict(fit, pd.DataFrame({"x": [-2.5, 0.0, 2.5]})).weights().values
-        np.testing.assert_allclose(weights[:, 1], [0, 1, 0], atol=0.1)
+        np.testing.assert_allclose(weights[:, 1], [0, 1, 0], atol=0.2)

@@ -9,7 +9,7 @@ import pytest
 import bayes_moe as bm
 from bayes_moe import names, predictors, registry
 from bayes_moe.design import Matrix
-from bayes_moe.predictors import HSGP, MLP, Linear, Spline
+from bayes_moe.predictors import HSGP, MLP, R2D2, Horseshoe, Linear, NormalGamma, Spline
 
 STEM = names.GATE
 ROWS = 3
@@ -24,6 +24,9 @@ EXAMPLES = {
     "deep mlp": (MLP(hidden=(3, 2), activation="softplus"), 1),
     "relu": (MLP(hidden=(3,), activation="relu"), 1),
     "flat mlp": (MLP(hidden=()), 2),
+    "horseshoe": (Horseshoe(), 2),
+    "r2d2": (R2D2(), 3),
+    "normalgamma": (NormalGamma(), 2),
 }
 RESPONSE = np.array([1.0, 2.0, 4.0])
 

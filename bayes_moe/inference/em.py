@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayes_moe import names
+from bayes_moe.augmented import incomplete, search_incomplete, standard_errors, standing_in
 from bayes_moe.coordinates import Coordinates, coordinates
 from bayes_moe.design import Design
 from bayes_moe.errors import DataError, SpecError, unknown
@@ -78,6 +79,8 @@ class EM(Method):
             raise SpecError(f"`tol` must lie between 0 and 1; it is {tol!r}.")
 
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
+        if incomplete(spec, design):
+            return self._run_incomplete(spec, design, random_seed)
         moving = coordinates(spec, design, likelihood=self.objective == "likelihood")
         found = self.climb(moving, random_seed)
         best, errors = found.best, None
@@ -86,6 +89,28 @@ class EM(Method):
             reported = found.objective.coordinates.reported_sds
             errors = None if spread is None else reported(found.theta[best], spread)
         return point_tree(found, self.objective, errors)
+
+    def _run_incomplete(
+        self, spec: MixtureOfExperts, design: Design, random_seed: int
+    ) -> xr.DataTree:
+        likelihood = self.objective == "likelihood"
+        moving = coordinates(spec, standing_in(spec, design), likelihood=likelihood)
+        allocation, theta = _given(self.start, moving)
+        with progress("EM", shown=self.progressbar) as tell:
+            found = search_incomplete(
+                moving,
+                design,
+                likelihood=likelihood,
+                restarts=self.restarts,
+                max_iter=self.max_iter,
+                tol=self.tol,
+                rng=np.random.default_rng(random_seed),
+                allocation=allocation,
+                theta=theta,
+                cores=self.cores or cpu_count() or 1,
+                progress=tell,
+            )
+        return point_tree(found, self.objective, standard_errors(found, moving, design))
 
     def climb(self, moving: Coordinates, random_seed: int) -> Optima:
         """Find the modes."""

@@ -73,11 +73,10 @@ class MAP(Method):
 
 
 def _check_mode(spec: MixtureOfExperts) -> None:
-    """Raise :class:`SpecError` for learned spreads, whose joint mode with coefficients is at zero."""
+    """Raise :class:`SpecError` for learned spreads, which have no joint mode with coefficients."""
     for h in spec.gate.heads(spec.n_experts):
         if isinstance(h.predictor, Shrunk):
             raise SpecError(
-                f"The spreads of {h.predictor!r} and the coefficients have no joint mode that is an "
-                "estimate: use method='em', which puts the spreads at their marginal mode, "
-                "'laplace' or 'nuts'."
+                f"The spreads of {h.predictor!r} have no mode together with the coefficients: use "
+                "method='em' or 'laplace', which put them at their marginal mode, or 'nuts'."
             )

@@ -68,20 +68,26 @@ class Bilinear(Predictor):
         own: Mapping[str, Prior] | None = None,
     ) -> Any:
         import pymc as pm
+        import pytensor.tensor as pt
 
         xp, inner = symbolic_arrays(), self.internal_dims(stem, expert_dim)
-        term, query, key = names.term(stem), _query(stem), _key(stem)
+        query, key, term = _query(stem), _key(stem), names.term(stem)
         weights = pm.Normal(query, 0.0, 1.0, dims=inner[query])  # (head, size, term)
         keys = prior.rv(key, inner[key])  # (head, size, expert)
-        turned = keys.swapaxes(-1, -2) / np.sqrt(self.length(matrix))
-        coef = xp.matmul(turned, weights * held(f"{stem}_spread", _spread(role, matrix, response)))
+        spread = held(
+            f"{stem}_spread", _spread(role, matrix, response) / np.sqrt(self.length(matrix))
+        )
+        pairs = [(keys, weights)] if self.heads == 1 else _each(self.heads, keys, weights)
+        coefs = [xp.matmul(k.T, w * spread) for k, w in pairs]  # (expert, term)
         to_user = held(f"{stem}_to_user", matrix.to_user)
+        reported = [xp.matmul(coef, to_user) for coef in coefs]
         pm.Deterministic(
-            names.coef(stem), xp.matmul(coef, to_user), dims=self._dims(stem, expert_dim)
+            names.coef(stem),
+            reported[0] if self.heads == 1 else pt.stack(reported),
+            dims=self._dims(stem, expert_dim),
         )
         features = pm.Data(names.features(stem), matrix.standardised, dims=(names.OBS, term))
-        parts = [coef] if self.heads == 1 else [coef[h] for h in range(self.heads)]
-        etas = [linear_eta(part, features, xp) for part in parts]
+        etas = [linear_eta(coef, features, xp) for coef in coefs]
         return etas[0] if self.heads == 1 else xp.concatenate(etas, axis=-2)
 
     def evaluate(self, stem: str, draws: Values, matrix: Matrix) -> np.ndarray:
@@ -182,6 +188,11 @@ def _spread(role: str, matrix: Matrix, response: np.ndarray) -> np.ndarray:
             for j in range(len(matrix.terms))
         ]
     )
+
+
+def _each(heads: int, keys: Any, weights: Any) -> list[tuple[Any, Any]]:
+    """Keys and weights of each head."""
+    return [(keys[h], weights[h]) for h in range(heads)]
 
 
 def _query(stem: str) -> str:

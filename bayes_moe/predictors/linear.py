@@ -144,9 +144,7 @@ class Linear(Predictor):
         """Return the prior of internal coefficients, given the predictor's own parameters."""
         return scaling.raw_prior(prior.over_terms(names.coef(stem), scaling.matrix.terms))
 
-    def stretch(
-        self, stem: str, role: str, matrix: Matrix, own: Values
-    ) -> np.ndarray | None:
+    def stretch(self, stem: str, role: str, matrix: Matrix, own: Values) -> np.ndarray | None:
         """Factor (term,) from the sampler's to internal coefficients; None if they are the same."""
         return None
 

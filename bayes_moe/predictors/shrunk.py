@@ -1,8 +1,8 @@
 """Linear predictors with shrinkage priors: slopes whose spreads are learned, feature by feature.
 
-The standardised slopes of feature ``j`` are normal with standard deviation ``s_j`` over the experts,
-so a feature that decides nothing fades for all of them at once. With a global ``tau`` and a local
-``l_j`` for each feature:
+The standardised slopes of feature ``j`` are normal with standard deviation ``s_j`` over the
+experts, so a feature that decides nothing fades for all of them at once. With a global ``tau`` and
+a local ``l_j`` for each feature:
 
 ===============  ============================  ==============================================
 name             priors                        spread
@@ -112,9 +112,7 @@ class Shrunk(Linear):
             np.zeros(len(spread)), 1.0 / spread
         )
 
-    def stretch(
-        self, stem: str, role: str, matrix: Matrix, own: Values
-    ) -> np.ndarray | None:
+    def stretch(self, stem: str, role: str, matrix: Matrix, own: Values) -> np.ndarray | None:
         found: np.ndarray = self.spread(stem, role, own, matrix, NUMERIC)
         return found
 
@@ -210,8 +208,8 @@ class R2D2(Shrunk):
     r"""Linear predictor under the R2-induced Dirichlet decomposition.
 
     The total variance of the predictor, in units of the logistic distribution's
-    :math:`\pi^2 / 3`, is :math:`R^2 / (1 - R^2)` with :math:`R^2 \sim Beta(1/2, 1/2)`: the square of
-    ``gate_global ~ HalfCauchy``. Features share it by a Dirichlet distribution, whose gamma
+    :math:`\pi^2 / 3`, is :math:`R^2 / (1 - R^2)` with :math:`R^2 \sim Beta(1/2, 1/2)`: the square
+    of ``gate_global ~ HalfCauchy``. Features share it by a Dirichlet distribution, whose gamma
     variables are ``gate_local`` (slope,).
 
     Parameters
