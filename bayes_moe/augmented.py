@@ -56,9 +56,18 @@ from bayes_moe.likelihood import allocate, log_components
 from bayes_moe.objective import Curvature, Evaluation, Objective
 from bayes_moe.optima import FINALISTS, Optima, distinct, inverse, search
 from bayes_moe.spec import MixtureOfExperts
+from bayes_moe.splits import allocations, sweeps
 
 ROUNDS = 5
 """Rounds of regression by which gaps are filled for first starts."""
+LEFT = 0.5
+"""Standard deviation of what is added to filled gaps, in units of the feature's."""
+FILLINGS = 2
+"""How often gaps are filled for starts."""
+FOLLOWED = 4
+"""Modes that are followed to the end."""
+SPLITS = 8
+"""Starts from splits, where all others are singular."""
 BURN_IN = 15
 """Sweeps of every start before the best are followed."""
 LEAST_SWEEPS = 5
@@ -67,6 +76,8 @@ SMALL_GAIN = 1e-2
 SWEEPS_BETWEEN = 20
 STEP = 1e-4
 """Difference by which second derivatives are taken, in units of the coordinates."""
+ROUGH_STEP = 1e-6
+"""The same where they serve a step only."""
 NO_GAIN = 1e-14
 ROUNDING = 1e-13
 """What the objective may fall by in a Newton step, in units of ``1 + |f|``."""
@@ -96,8 +107,14 @@ def standing_in(spec: MixtureOfExperts, design: Design) -> Design:
     return replace(design, rows=replace(rows, matrices=matrices))
 
 
-def imputed(spec: MixtureOfExperts, rows: Rows) -> np.ndarray:
-    """Features (obs, feature) with gaps filled by regression on the observed ones."""
+def imputed(
+    spec: MixtureOfExperts, rows: Rows, rng: np.random.Generator | None = None
+) -> np.ndarray:
+    """Features (obs, feature) with gaps filled by regression on the observed ones.
+
+    With a generator, what the regression leaves is drawn: else the filled rows would lie on a
+    plane, to which an expert would fall.
+    """
     x = features(spec.gate, rows)
     gone = np.isnan(x)
     centre, scale = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
@@ -109,6 +126,8 @@ def imputed(spec: MixtureOfExperts, rows: Rows) -> np.ndarray:
             within = cov[np.ix_(g.observed, g.observed)]
             across = np.linalg.solve(within, cov[np.ix_(g.observed, g.missing)])
             z[np.ix_(g.rows, g.missing)] = z[np.ix_(g.rows, g.observed)] @ across
+    if rng is not None:
+        z = z + gone * rng.normal(scale=LEFT, size=z.shape)
     return np.where(gone, z * scale + centre, x)
 
 
@@ -159,13 +178,17 @@ class Expected:
         found: np.ndarray = self.state(theta).found.gradient[0]
         return found
 
-    def information(self, theta: np.ndarray) -> np.ndarray:
-        """Minus the second derivatives of the observed objective, by differences."""
+    def information(self, theta: np.ndarray, at: np.ndarray | None = None) -> np.ndarray:
+        """Minus the second derivatives of the observed objective, by central differences.
+
+        With the gradient ``at`` the point, by forward differences, which is half the work.
+        """
         columns = []
-        for j in range(len(theta)):
-            step = np.zeros(len(theta))
-            step[j] = STEP
-            columns.append((self.gradient(theta - step) - self.gradient(theta + step)) / (2 * STEP))
+        length = STEP if at is None else ROUGH_STEP
+        for step in length * np.eye(len(theta)):
+            after = self.gradient(theta + step)
+            gap = self.gradient(theta - step) - after if at is None else 2 * (at - after)
+            columns.append(gap / (2 * length))
         matrix = np.column_stack(columns)
         found: np.ndarray = (matrix + matrix.T) / 2
         return found
@@ -283,7 +306,7 @@ def climb(
     there are sweeps only.
     """
     state = expected.state(theta)
-    path, since, gain = [state.value], 0, np.inf
+    path, since, gain, sure = [state.value], 0, np.inf, False
     for _ in range(max_iter):
         size = 1 + abs(state.value)
         if not np.isfinite(state.value) or state.floored or state.norm <= tol * size:
@@ -304,20 +327,26 @@ def climb(
         gain = after.value - state.value
         if gain <= NO_GAIN * size and (swept or after.norm > state.norm / 2):
             break
-        theta, state = new, after
+        theta, state, sure = new, after, not swept
         path.append(state.value)
     converged = False
     if newton and not state.floored and state.norm <= ACCEPTED_GRADIENT * (1 + abs(state.value)):
-        bend = replace(state.found, curvature=expected.information(theta)[None])
-        converged = bool(newton_step(rested(expected.moving, theta[None], bend))[1][0])
+        converged = sure or _concave(expected, theta, state)
     return Climb(theta, state, tuple(path), converged)
+
+
+def _concave(expected: Expected, theta: np.ndarray, state: State) -> bool:
+    """Whether the observed objective has a maximum at a point, and not a saddle."""
+    bend = replace(state.found, curvature=expected.information(theta)[None])
+    return bool(newton_step(rested(expected.moving, theta[None], bend))[1][0])
 
 
 def _newton(expected: Expected, theta: np.ndarray, state: State) -> np.ndarray | None:
     """Newton's step (coordinate,); None where the objective is not concave or has kinks."""
     if not np.isnan(expected.moving.kinks).all():
         return None
-    bend = replace(state.found, curvature=expected.information(theta)[None])
+    rough = expected.information(theta, state.found.gradient[0])
+    bend = replace(state.found, curvature=rough[None])
     step, concave, _ = newton_step(bend)
     return step[0] if concave[0] and np.isfinite(step).all() else None
 
@@ -354,8 +383,8 @@ def search_incomplete(
 ) -> Optima:
     """Find modes on rows with missing features.
 
-    Climbs begin at the modes of the complete rows, and at those of all rows with gaps filled by
-    regression. The best are followed.
+    Climbs begin at the modes of the complete rows, and at those of all rows with gaps filled at
+    random about their regression. The best are followed.
 
     Parameters
     ----------
@@ -369,27 +398,30 @@ def search_incomplete(
         As for :func:`bayes_moe.optima.search`.
     """
     expected = Expected(moving, design.rows)
-    designs = _without_gaps(moving, design)
+    designs = _without_gaps(moving, design, rng)
     hits = np.ones(1, dtype=int)
     if theta is None and allocation is not None:
         theta = first_points(Objective(moving, designs[0].rows), allocation)
     elif theta is None:
-        found = [
-            _starts(moving, part, likelihood, restarts, max_iter, rng, cores) for part in designs
-        ]
+        each = -(-restarts // FILLINGS)
+        found = [_starts(moving, part, likelihood, each, max_iter, rng, cores) for part in designs]
         theta = np.concatenate([points for points, _ in found])
         hits = np.concatenate([counts for _, counts in found])
+        if not len(theta):
+            split = allocations(moving.spec, designs[0].rows, SPLITS, rng)
+            theta = first_points(Objective(moving, designs[0].rows), split, sweeps(SPLITS))
+            hits = np.ones(len(theta), dtype=int)
     ends = []
     for done, point in enumerate(theta):
         ends.append(climb(expected, point, max_iter=min(BURN_IN, max_iter), tol=tol, newton=False))
-        progress(done + 1, len(theta) + FINALISTS)
+        progress(done + 1, len(theta) + FOLLOWED)
     rough = distinct(_optima(expected, design, ends, hits, max_iter), design.rows)
-    follow = np.argsort(rough.singular, kind="stable")[:FINALISTS]
+    follow = np.argsort(rough.singular, kind="stable")[:FOLLOWED]
     left = max(1, max_iter - BURN_IN)
     ends = []
     for point in rough.theta[follow]:
         ends.append(climb(expected, point, max_iter=left, tol=tol))
-        progress(len(theta) + len(ends), len(theta) + FINALISTS)
+        progress(len(theta) + len(ends), len(theta) + FOLLOWED)
     final = _optima(expected, design, ends, rough.hits[follow], left)
     final = replace(
         final,
@@ -418,15 +450,17 @@ def standard_errors(
     return moving.reported_sds(theta, whole)
 
 
-def _without_gaps(moving: Coordinates, design: Design) -> list[Design]:
-    """All rows with gaps filled by regression; the complete rows alone, if they are enough."""
+def _without_gaps(moving: Coordinates, design: Design, rng: np.random.Generator) -> list[Design]:
+    """All rows with gaps filled at random; the complete rows alone, if they are enough."""
     gate, experts = moving.spec.gate, moving.spec.n_experts
-    x = imputed(moving.spec, design.rows)
-    whole = replace(moving.design, rows=filled(design.rows, gate, x))
+    found = []
+    for _ in range(FILLINGS):
+        x = imputed(moving.spec, design.rows, rng)
+        found.append(replace(moving.design, rows=filled(design.rows, gate, x)))
     kept = np.flatnonzero(~np.isnan(features(gate, design.rows)).any(axis=1))
-    if len(kept) < LEAST_COMPLETE * experts * (1 + x.shape[1]):
-        return [whole]
-    return [whole, replace(whole, rows=design.rows.pick(kept))]
+    if len(kept) >= LEAST_COMPLETE * experts * (1 + len(gate.modelled)):
+        found.append(replace(moving.design, rows=design.rows.pick(kept)))
+    return found
 
 
 def _starts(
@@ -438,10 +472,13 @@ def _starts(
     rng: np.random.Generator,
     cores: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Modes on complete rows as points of other coordinates, and how many climbs found each."""
+    """Modes on rows without gaps, as points of ``moving``, and how many climbs found each.
+
+    Singular ones are left out.
+    """
     own = coordinates(moving.spec, design, likelihood=likelihood)
     found = search(own, restarts=restarts, max_iter=max_iter, rng=rng, cores=cores)
-    which = np.argsort(found.singular, kind="stable")[:FINALISTS]
+    which = np.flatnonzero(~found.singular)[:FINALISTS]
     points = moving.points({name: v[which] for name, v in found.values.items()})
     return points, found.hits[which]
 

@@ -21,8 +21,11 @@ from bayes_moe.objective import Objective
 from bayes_moe.spec import MixtureOfExperts
 from bayes_moe.splits import allocations, divided, sweeps
 
-ROUGH = 25
-"""Iterations of a climb before the next splits."""
+ROUGH = (1, 3, 8, 25)
+"""Iterations of a climb before the next splits, by start in turn.
+
+After a long climb all starts have the same first splits, the best of a tree that ends there, which
+need not be the best to grow from; after a short one the first splits are as random as the start."""
 HELD = 4
 """Sweeps with the allocation to new branches held fixed."""
 
@@ -72,7 +75,10 @@ def _refitted(step: _Step, objective: Objective, share: np.ndarray, held: np.nda
     likelihood = final.slots[-1].prior is None
     own = coordinates(step.spec, final.design, likelihood=likelihood, jacobian=final.jacobian)
     rough = Objective(own, rows, objective.cores)
-    values = own.variables(ascend(rough, first_points(rough, share, held), max_iter=ROUGH).theta)
+    theta = first_points(rough, share, held)
+    for j, most in enumerate(ROUGH):
+        theta[j :: len(ROUGH)] = ascend(rough, theta[j :: len(ROUGH)], max_iter=most).theta
+    values = own.variables(theta)
     found = chunks(step.spec, values, rows)
     return np.concatenate([m.responsibilities(some.observed) for _, some, m in found], axis=-1)
 

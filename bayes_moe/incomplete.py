@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from bayes_moe.experts import Block
 from bayes_moe.families.continuous import HALF_LOG_2PI
 from bayes_moe.formulas import parse_formula, used_columns
 from bayes_moe.gates import Gate
+from bayes_moe.gates.base import Modelled
 
 Values = Mapping[str, np.ndarray]
 
@@ -143,14 +145,19 @@ def _uses(formula: str, column: str) -> bool:
 # --- rows -----------------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=64)
+def _modelled(gate: Gate) -> tuple[Modelled, ...]:
+    return gate.modelled
+
+
 def features(gate: Gate, rows: Rows) -> np.ndarray:
     """The features that a gate models (obs, feature)."""
-    return np.column_stack([rows.matrices[m.stem].values[:, m.column] for m in gate.modelled])
+    return np.column_stack([rows.matrices[m.stem].values[:, m.column] for m in _modelled(gate)])
 
 
 def has_gaps(gate: Gate, experts: int, rows: Rows) -> bool:
     """Whether a feature that the gate models is missing in some row."""
-    return experts > 1 and bool(gate.modelled) and bool(np.isnan(features(gate, rows)).any())
+    return experts > 1 and bool(_modelled(gate)) and bool(np.isnan(features(gate, rows)).any())
 
 
 def patterns(x: np.ndarray) -> list[Pattern]:
@@ -164,7 +171,7 @@ def patterns(x: np.ndarray) -> list[Pattern]:
 
 def filled(rows: Rows, gate: Gate, x: np.ndarray | float) -> Rows:
     """Put features (obs, feature), or one number, where the gate's features are missing."""
-    terms = {m.term: j for j, m in enumerate(gate.modelled)}
+    terms = {m.term: j for j, m in enumerate(_modelled(gate))}
     full = np.broadcast_to(x, (rows.size, len(terms)))
     return replace(
         rows, matrices={stem: _filled(m, terms, full) for stem, m in rows.matrices.items()}
@@ -207,7 +214,7 @@ def read(
         log_joint[..., pattern.rows] = share + density
         if not pattern.missing.size:
             continue
-        terms = [gate.modelled[j].term for j in pattern.missing]
+        terms = [_modelled(gate)[j].term for j in pattern.missing]
         slopes = tuple(_slopes(block, draws, rows, terms) for block in blocks)
         found = Imputed(pattern, centre, root, slopes)
         imputed.append(found)
@@ -219,8 +226,8 @@ def read(
 
 def _moments(gate: Gate, draws: Values) -> tuple[np.ndarray, np.ndarray]:
     """Mean (sample, expert, feature) of the features, and a root of their covariance."""
-    coefs = [draws[names.coef(f"{m.name}_mu")] for m in gate.modelled]
-    sd = np.stack([draws[f"{m.name}_sigma"] for m in gate.modelled], axis=-1)
+    coefs = [draws[names.coef(f"{m.name}_mu")] for m in _modelled(gate)]
+    sd = np.stack([draws[f"{m.name}_sigma"] for m in _modelled(gate)], axis=-1)
     rest = np.tile(np.eye(len(coefs)), (*sd.shape[:-1], 1, 1))
     for j, coef in enumerate(coefs):
         rest[..., j, : coef.shape[-1] - 1] = -coef[..., 1:]

@@ -11,6 +11,7 @@ from benchmarks.importing import importing
 from benchmarks.nuts import nuts
 from benchmarks.prediction import predicting
 from benchmarks.settings import settings
+from benchmarks.trees import trees
 
 THEMES = {
     "import": importing,
@@ -19,6 +20,7 @@ THEMES = {
     "nuts": nuts,
     "settings": settings,
     "em": em,
+    "trees": trees,
     "flexmix": same_start,
     "restarts": restarts,
 }
