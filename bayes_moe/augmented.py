@@ -70,10 +70,10 @@ SPLITS = 8
 """Starts from splits, where all others are singular."""
 BURN_IN = 15
 """Sweeps of every start before the best are followed."""
-LEAST_SWEEPS = 5
 SMALL_GAIN = 1e-2
 """Rise of the objective in a sweep, in nats, below which Newton's method is tried."""
 SWEEPS_BETWEEN = 20
+"""Sweeps after Newton's method was tried where the objective is not concave."""
 STEP = 1e-4
 """Difference by which second derivatives are taken, in units of the coordinates."""
 ROUGH_STEP = 1e-6
@@ -312,9 +312,9 @@ def climb(
         if not np.isfinite(state.value) or state.floored or state.norm <= tol * size:
             break
         step = None
-        if newton and gain < SMALL_GAIN and since >= LEAST_SWEEPS:
+        if newton and gain < SMALL_GAIN and since >= 0:
             step = _newton(expected, theta, state)
-            since = LEAST_SWEEPS if step is not None else LEAST_SWEEPS - SWEEPS_BETWEEN
+            since = 0 if step is not None else -SWEEPS_BETWEEN
         swept = step is None
         if step is None:
             step = sweep_step(state.objective, theta[None], state.found)[0]
@@ -325,7 +325,8 @@ def climb(
             break
         after = expected.state(new)
         gain = after.value - state.value
-        if gain <= NO_GAIN * size and (swept or after.norm > state.norm / 2):
+        ended = not newton or since < 0 if swept else after.norm > state.norm / 2
+        if gain <= NO_GAIN * size and ended:
             break
         theta, state, sure = new, after, not swept
         path.append(state.value)

@@ -162,6 +162,11 @@ def build(
     """
     if likelihood not in LIKELIHOODS:
         raise SpecError(unknown("likelihood", likelihood, LIKELIHOODS))
+    if missing == "model":
+        raise SpecError(
+            "A graph cannot integrate missing features out: build it with missing='drop', or fit "
+            "with method='em'."
+        )
     design = data if isinstance(data, Design) else spec.design(data, missing)
     return build_design(spec, design, likelihood)
 

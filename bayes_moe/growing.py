@@ -76,7 +76,7 @@ def _refitted(step: _Step, objective: Objective, share: np.ndarray, held: np.nda
     own = coordinates(step.spec, final.design, likelihood=likelihood, jacobian=final.jacobian)
     rough = Objective(own, rows, objective.cores)
     theta = first_points(rough, share, held)
-    for j, most in enumerate(ROUGH):
+    for j, most in enumerate(ROUGH[: len(theta)]):
         theta[j :: len(ROUGH)] = ascend(rough, theta[j :: len(ROUGH)], max_iter=most).theta
     values = own.variables(theta)
     found = chunks(step.spec, values, rows)

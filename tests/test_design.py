@@ -242,7 +242,7 @@ def test_missing_rows_are_dropped_on_request_and_counted():
         (table().assign(x=np.nan), "drop", DataError, "would leave 0 of 24 rows.*in 'x'"),
         (table().assign(x=[np.inf] + [1.0] * 23), "drop", DataError, "'x' has 1 infinite"),
         (table(), "dropp", SpecError, "'dropp'. Did you mean 'drop'"),
-        (table(), None, SpecError, "None. Valid: 'drop', 'raise'"),
+        (table(), None, SpecError, "None. Valid: 'drop', 'model', 'raise'"),
     ],
 )
 def test_missing_means_raise_or_drop(data, missing, error, message):

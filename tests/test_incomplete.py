@@ -13,6 +13,7 @@ from bayes_moe.augmented import Expected, climb, standing_in
 from bayes_moe.coordinates import coordinates
 from bayes_moe.fitting import Fit
 from bayes_moe.modal import dataset
+from bayes_moe.objective import Curvature, Objective
 from bayes_moe.results import samples, standard_tree
 
 TRUTH = {
@@ -281,6 +282,20 @@ def test_fisher_identity(spec, likelihood):
     np.testing.assert_allclose(gradient, differences, atol=1e-5 * np.abs(gradient).max())
 
 
+def test_without_gaps_it_is_the_usual_objective():
+    spec, table = two_features(), planted_rows(100, 6)
+    design = spec.design(table)
+    moving = coordinates(spec, design)
+    objective, expected = Objective(moving), Expected(moving, design.rows)
+    theta = 0.3 * np.random.default_rng(1).normal(size=(1, moving.size))
+    usual = objective.evaluate(theta, Curvature.OBSERVED)
+    np.testing.assert_allclose(expected.value(theta[0]), usual.value[0], rtol=1e-12)
+    np.testing.assert_allclose(expected.gradient(theta[0]), usual.gradient[0], rtol=1e-9, atol=1e-9)
+    size = np.abs(usual.curvature[0]).max()
+    found = expected.information(theta[0])
+    np.testing.assert_allclose(found, usual.curvature[0], atol=1e-6 * size)
+
+
 def test_climbs_never_fall():
     table = punched(planted_rows(150, 10), 0.3, 11)
     expected = expected_of(two_features(), table, likelihood=False)
@@ -317,6 +332,7 @@ def test_a_fifth_missing_costs_little(planted_three):
         assert np.isfinite(error).all()
         assert (error >= 0.95 * complete.idata["standard_error"][name].values).all()
         assert np.abs((one - other) / error).max() < 3
+    assert float(fit.idata["fit"]["gradient_norm"]) < 1e-5
     new = punched(planted_rows(1500, 23, 3, PLANTED), 0.2, 24)
     with pytest.warns(bm.MissingRowsWarning):
         dropped = by_em(spec, punched(table, 0.2, 22), missing="drop")
@@ -382,6 +398,8 @@ def test_what_cannot_be_fitted_with_gaps():
     for method in ("nuts", "laplace", "map"):
         with pytest.raises(bm.SpecError, match=f"method='em'; method='{method}'"):
             bm.fit(two_features(), table, method, missing="model")
+    with pytest.raises(bm.SpecError, match="cannot integrate missing features out"):
+        bm.build(two_features(), table, missing="model")
     with pytest.raises(bm.SpecError, match=r"'modle'.*Did you mean 'model'"):
         bm.fit(two_features(), table, "em", missing="modle")
     with pytest.raises(bm.DataError, match=r"'x1' has .* missing='model' with method='em'"):

@@ -53,6 +53,11 @@ class EM(Method):
     progressbar : bool
         Whether to show progress, if there is something to wait for.
 
+    Notes
+    -----
+    With ``missing="model"``, what is missing of a row's features is integrated out; the log
+    likelihood is that of what is observed, and so are the standard errors.
+
     References
     ----------
     Jordan, M. I., & Jacobs, R. A. (1994). Hierarchical mixtures of experts and the EM algorithm.
