@@ -65,8 +65,8 @@ class Slot:
     basis : array (direction, expert) or None
         From coordinates to internal coefficients; its rows are orthogonal. None means one
         coordinate an expert.
-    mixed : bool
-        Whether the model's internal coefficients are the coordinates, and not those of experts.
+    layout : array (internal, expert) or None
+        What takes the model's internal coefficients to those of experts, if they are others.
     gain : float
         Factor of the predictor before it becomes weights.
     stretch : array (term,) or None
@@ -88,7 +88,7 @@ class Slot:
     link: Link
     prior: Prior | None
     basis: np.ndarray | None
-    mixed: bool = False
+    layout: np.ndarray | None = None
     gain: float = 1.0
     stretch: np.ndarray | None = None
     floor: float = -np.inf
@@ -211,9 +211,7 @@ class Coordinates:
                 found[slot.variable] = natural
             else:
                 found[slot.variable] = slot.scaling.to_user(raw)
-                own = raw
-                if slot.mixed:
-                    own = theta[:, slot.where].reshape(len(theta), slot.directions, slot.terms)
+                own = raw if slot.layout is None else unmixed(slot.layout, raw)
                 own = own if slot.stretch is None else own / slot.stretch
                 found[names.raw(slot.stem)] = np.swapaxes(own, -1, -2)
         for name, value in self.own.items():
@@ -328,7 +326,7 @@ def _gate_slots(
             if likelihood
             else h.predictor.internal_prior(h.stem, names.GATE, prior, scaling, own),
             basis=basis,
-            mixed=mixing is not None,
+            layout=h.mixing(priors[variable])[0],
             gain=spec.gate.gain,
             stretch=h.predictor.stretch(h.stem, names.GATE, scaling.matrix, own),
         )

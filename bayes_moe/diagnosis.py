@@ -238,7 +238,7 @@ def _mode_summary(fit: Fit, wanted: Sequence[str], ci_prob: float | None) -> pd.
     z = float(ndtri((1 + ci_prob) / 2))
     posterior = fit.idata[names.POSTERIOR].to_dataset()
     errors = fit.idata[names.STANDARD_ERROR].to_dataset()
-    positive = {c.variable for b in fit.spec.blocks for c in b.components if c.formula is None}
+    positive = fit.spec.positive
     rows: dict[str, list[float]] = {}
     for name in wanted:
         estimate = posterior[name].isel({names.CHAIN: 0, names.DRAW: 0})

@@ -149,9 +149,8 @@ def fit(
         chosen = registry.resolve("method", method).from_settings(settings)
     relabelling.check_method(relabel)
     _check_missing(missing, method)
-    return _fit(
-        spec, spec.design(data, missing), chosen, method, random_seed, relabel, log_likelihood
-    )
+    design = spec.design(data, missing)
+    return _fit(spec, design, chosen, method, random_seed, relabel, log_likelihood, missing)
 
 
 def refit(
@@ -159,7 +158,7 @@ def refit(
     data: Any,
     *,
     random_seed: int | None = None,
-    missing: str = "raise",
+    missing: str | None = None,
     **changes: Any,
 ) -> Fit:
     """Fit the same model to other data, by the same method with the same settings.
@@ -174,11 +173,8 @@ def refit(
         Other data with the same columns.
     random_seed : int, optional
         The same seed gives the same draws.
-    missing : {"raise", "drop", "model"}
-        What to do with rows that have missing values in a used column: refuse the table, leave
-        them out, or, with ``method="em"`` and :class:`bayes_moe.gates.Gaussian`, keep them and
-        integrate the missing features out. That is right if whether a value is missing does not
-        depend on the value itself, given what is observed of the row.
+    missing : {"raise", "drop", "model"}, optional
+        What to do with rows that have missing values; by default what the fit did.
     **changes
         Settings that shall be others than the fit's, such as ``draws=500``. A ``start`` that the
         fit was given belongs to its data, and is not repeated.
@@ -206,6 +202,7 @@ def refit(
             "The fit does not say by which settings it was made (a method of your own, or a file "
             "of an older version): use bm.fit(fit.spec, data, ...)."
         )
+    missing = str(attributes.get("missing", "raise")) if missing is None else missing
     _check_missing(missing, name)
     settings = json.loads(attributes["settings"]) | changes
     chosen = registry.resolve("method", name).from_settings(settings)
@@ -218,6 +215,7 @@ def refit(
         random_seed,
         attributes["relabel"],
         None if stored is None else bool(stored),
+        missing,
     )
 
 
@@ -237,6 +235,7 @@ def _fit(
     random_seed: int | None,
     relabel: str,
     log_likelihood: bool | None,
+    missing: str,
 ) -> Fit:
     seed, settings = seeds.resolve(random_seed), method.described
     tree = method.run(spec, design, seed)
@@ -244,6 +243,7 @@ def _fit(
     tree.attrs["method"] = name
     tree.attrs["relabel"] = relabel
     tree.attrs["settings"] = settings
+    tree.attrs["missing"] = missing
     if log_likelihood is not None:
         tree.attrs["log_likelihood"] = int(log_likelihood)
     tree = results.standard_tree(tree, spec, design, log_likelihood=log_likelihood)

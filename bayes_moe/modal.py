@@ -116,7 +116,8 @@ def modes_dataset(found: Optima) -> xr.Dataset:
 
 def n_parameters(spec: MixtureOfExperts, design: Design, values: Mapping[str, np.ndarray]) -> int:
     """Number of free parameters of the likelihood; of a softmax only differences count."""
-    own = sum(values[name][0].size for block in spec.blocks for name in block.variables)
+    blocks = (part.block for part in spec.parts)
+    own = sum(values[name][0].size for block in blocks for name in block.variables)
     return own + spec.gate.free(spec.n_experts, design.rows.matrices)
 
 

@@ -19,16 +19,16 @@ from bayes_moe.spec import MixtureOfExperts
 def mixture_of_experts(
     formula: str,
     gate: str | Gate | None = None,
-    experts: int = 2,
+    experts: int | None = None,
     family: str = "normal",
     priors: Mapping[str, Prior] | None = None,
     center: bool = True,
     **own: str | int,
 ) -> MixtureOfExperts:
-    r"""Describe a softmax-gated mixture of experts of one kind.
+    r"""Describe a mixture of experts of one kind.
 
-    ``p(y | x) = sum_k softmax_k(z' alpha) f(y | x' beta_k, phi_k)``, with ``x`` the features of
-    the experts' formula and ``z`` those of the gate's.
+    ``p(y | x) = sum_k w_k(z) f(y | x' beta_k, phi_k)``, with ``x`` the features of the experts'
+    formula and ``z`` those of the gate's; the default gate is ``w = softmax(z' alpha)``.
 
     Parameters
     ----------
@@ -38,10 +38,12 @@ def mixture_of_experts(
         arithmetic inside ``I(...)``: ``I(x**2)``. The response is a column or a function of
         columns.
     gate : str or Gate, optional
-        Features of the gate, e.g. ``"~ z"``. Left out, the gate uses the experts' features;
+        Features of a softmax gate, e.g. ``"~ z"``, or a gate of another kind, such as
+        ``bm.gates.StickBreaking("~ z")``. Left out, the gate uses the experts' features;
         ``"~ 1"`` makes it constant.
-    experts : int
-        Number of experts, at least 1. One expert is an ordinary regression.
+    experts : int, optional
+        Number of experts, at least 1: by default 2, or as many as a tree gate has leaves. One
+        expert is an ordinary regression.
     family : {"normal", "studentt", "poisson", "bernoulli", "binomial"}
         Response distribution of each expert.
     priors : mapping of str to Prior, optional
@@ -76,6 +78,10 @@ def mixture_of_experts(
     >>> spec.n_experts
     2
     """
+    if isinstance(gate, type):
+        raise SpecError(f"Give a gate, not its class: {gate.__name__}(...), with its formula.")
+    if experts is None:
+        experts = gate.n_leaves if isinstance(gate, Tree) else 2
     if not isinstance(experts, int | np.integer) or isinstance(experts, bool) or experts < 1:
         raise SpecError(f"`experts` must be a whole number of at least 1; it is {experts!r}.")
     softmax: Any = registry.resolve("gate", "softmax")
@@ -144,6 +150,11 @@ def hierarchical_mixture(
     >>> spec.expert_labels
     ['rest', 'fall', 'rise']
     """
+    if "experts" in own:
+        raise SpecError(
+            "A tree says by itself how many experts there are: give branching=(2, 2) or "
+            "tree=[['a', 'b'], 'c'] instead of `experts`."
+        )
     if tree is None and branching is None:
         branching = (2, 2)
     by_split = gate if isinstance(gate, Mapping) else None

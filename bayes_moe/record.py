@@ -7,7 +7,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Self
 
+import numpy as np
+
 from bayes_moe.errors import SpecError
+
+
+def plain(value: Any) -> Any:
+    """Return nested mappings and sequences with NumPy's numbers as Python's, ready for JSON."""
+    if isinstance(value, Mapping):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 class Record(ABC):

@@ -20,7 +20,7 @@ from bayes_moe.gates.base import Head, Modelled
 from bayes_moe.gates.symmetry import Symmetry, symmetry
 from bayes_moe.incomplete import integrable
 from bayes_moe.priors import Prior
-from bayes_moe.record import Record
+from bayes_moe.record import Record, plain
 
 
 @dataclass(frozen=True)
@@ -199,6 +199,16 @@ class MixtureOfExperts(Record):
         return found
 
     @property
+    def positive(self) -> frozenset[str]:
+        """Names of the reported variables that are positive."""
+        found = {
+            c.variable for part in self.parts for c in part.block.components if c.formula is None
+        }
+        for h in self.gate.heads(self.n_experts):
+            found |= h.predictor.positive(h.stem)
+        return frozenset(found)
+
+    @property
     def derived_dims(self) -> dict[str, tuple[str, ...]]:
         """Dimensions of what the gate derives from its variables."""
         return self.gate.derived_dims(self.n_experts)
@@ -293,7 +303,7 @@ class MixtureOfExperts(Record):
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""
         return {
-            "gate": self.gate.to_dict(),
+            "gate": plain(self.gate.to_dict()),
             "experts": [e.to_dict() for e in self.experts],
             "priors": {k: p.to_dict() for k, p in self.priors.items()},
             "center": self.center,
@@ -318,6 +328,12 @@ class MixtureOfExperts(Record):
                 f"Experts of different kinds need different names, none of them 'gate'; "
                 f"{clash[0]!r} is taken."
             )
+        twice = [n for n in self.variables if self.variables.count(n) > 1]
+        if twice:
+            raise SpecError(
+                f"Two variables would be called {twice[0]!r}, one of the gate's and one of an "
+                "expert's: give the expert another name."
+            )
 
     def _check_priors(self) -> None:
         components = [c for part in self.parts for c in part.block.components]
@@ -337,6 +353,9 @@ class MixtureOfExperts(Record):
                     f"The prior of {name!r} must have {' or '.join(sorted(supports))} support; "
                     f"{prior.distribution} has {prior.kind.support} support."
                 )
+            for h in self.gate.heads(self.n_experts):
+                if names.coef(h.stem) == name:
+                    h.predictor.check_prior(name, prior)
             vectors = [a for a, value in prior.arguments.items() if isinstance(value, tuple)]
             if name in positive and vectors:
                 raise SpecError(
@@ -351,7 +370,7 @@ def _features(modelled: tuple[Modelled, ...], experts: int) -> tuple[Part, ...]:
     everyone = tuple(range(experts))
     return tuple(
         Part(
-            Block(Expert(f"{m.term} {m.formula}", "normal"), everyone, m.name, names.EXPERT),
+            Block(Expert(f"feature {m.formula}", "normal"), everyone, m.name, names.EXPERT),
             (m.stem, m.column),
         )
         for m in modelled

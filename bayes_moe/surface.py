@@ -208,18 +208,15 @@ def ends(surface: Surface, climbs: list[Climb]) -> Optima:
         theta.append(np.concatenate([v.ravel() for v in point.values()]))
     log_likelihood = np.zeros(len(climbs))
     for _, part, mixture in chunks(spec, values, design.rows):
-        log_likelihood += mixture.log_density(part.observed).sum(axis=-1)
+        features = spec.gate.log_features(spec.n_experts, values, part.matrices)
+        log_likelihood += (mixture.log_density(part.observed) + features).sum(axis=-1)
     value = np.array([c.value for c in climbs])
-    floor = POSTERIOR_FLOOR * np.std(design.response)
-    constants = [
-        values[c.variable]
-        for b in spec.blocks
-        for c in b.components
-        if c.formula is None and c.parameter.role == "scale"
-    ]
     singular = np.zeros(len(climbs), dtype=bool)
-    for constant in constants:
-        singular |= (constant <= floor).any(axis=1)
+    for factor in spec.parts:
+        floor = POSTERIOR_FLOOR * np.std(factor.response(design.rows))
+        for component in factor.block.components:
+            if component.formula is None and component.parameter.role == "scale":
+                singular |= (values[component.variable] <= floor).any(axis=1)
     longest = max(len(c.path) for c in climbs)
     path = np.full((longest, len(climbs)), np.nan)
     for j, c in enumerate(climbs):

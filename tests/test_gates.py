@@ -9,6 +9,7 @@ from scipy import special
 
 import bayes_moe as bm
 from bayes_moe import labels, names, registry
+from bayes_moe.coordinates import coordinates
 from bayes_moe.gates import Attention, Gaussian, Softmax, StickBreaking, Tree
 from bayes_moe.mixture import evaluate
 from bayes_moe.native import supports
@@ -223,6 +224,63 @@ def test_nuts_runs_on_graphs_that_take_long_to_compile(spec, request):
     sampled(spec)
 
 
+@pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
+def test_parameters_are_counted_as_they_move(spec):
+    """Only for gates that EM treats: of others, some directions do nothing."""
+    if spec.gate.branching(EXPERTS) is None:
+        pytest.skip("no coordinates")
+    fit = bm.fit(spec, table(), "em", random_seed=1, restarts=2, max_iter=3, progressbar=False)
+    moving = coordinates(spec, fit.design)
+    free = sum(
+        s.terms * (len(s.basis) if s.basis is not None else len(s.experts)) for s in moving.slots
+    )
+    assert bm.information(fit)["n_parameters"] == free
+
+
+def test_map_and_em_report_the_same_mode_of_a_joint_model():
+    spec = bm.mixture_of_experts("y ~ x", gate=Gaussian("~ x + z"), experts=2)
+    em, graph = (
+        bm.information(bm.fit(spec, table(200), m, random_seed=1, progressbar=False))
+        for m in ("em", "map")
+    )
+    for figure in ("objective", "log_likelihood", "n_parameters", "bic"):
+        assert em[figure] == pytest.approx(graph[figure], rel=1e-7)
+
+
+@pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
+def test_a_tree_with_a_prior_of_its_own_has_its_likelihood_climbed():
+    spec = bm.hierarchical_mixture("y ~ x", priors={"gate_coef": bm.Prior("Normal", mu=0, sigma=1)})
+    fit = bm.fit(spec, table(), "em", objective="likelihood", restarts=4, random_seed=1)
+    posterior = fit.idata["posterior"]
+    graph = bm.build(spec, table())
+    values = {n: posterior[n].values[0, 0] for n in spec.variables}
+    raw = graph.free_values(values)["gate_raw"]
+    np.testing.assert_allclose(posterior["gate_raw"].values[0, 0], raw, atol=1e-9)
+
+
+def test_columns_with_any_name_have_a_density():
+    data = table().rename(columns={"z": "z 1"})
+    spec = bm.mixture_of_experts(
+        "y ~ x", gate=Gaussian("~ `z 1` + log(x + 3) + x:`z 1`"), experts=2
+    )
+    fit = bm.fit(spec, data, "em", random_seed=1, restarts=4)
+    assert fit.idata["posterior"]["gate_feature"].values.tolist() == list(spec.gate.terms)
+    assert np.isfinite(bm.predict(fit).mean()).all()
+
+
+def test_mirrored_subtrees_are_alike():
+    spec = bm.mixture_of_experts("y ~ x", gate=Tree([[0, [1, 2]], [[3, 4], 5]]))
+    assert spec.n_experts == 6
+    pairs = [{frozenset(a.leaves), frozenset(b.leaves)} for a, b in spec.symmetry.exchanges()]
+    assert {frozenset({0, 1, 2}), frozenset({3, 4, 5})} in pairs
+    values = values_of(spec, spec.design(table()), 1, size=None)
+    order = np.array([[5, 3, 4, 1, 2, 0]])
+    moved = labels.permuted(spec, values, order)
+    rows = spec.design(table()).rows
+    before, after = (evaluate(spec, v, rows).log_weights[0] for v in (values, moved))
+    np.testing.assert_allclose(after, before[order[0]], atol=1e-12)
+
+
 # --- trees ----------------------------------------------------------------------------------------
 
 
@@ -273,6 +331,52 @@ def test_bad_settings_of_gates():
     for bad in ((), (1, 2), "22", 3):
         with pytest.raises(bm.SpecError, match="branching"):
             Tree(branching=bad)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: bm.mixture_of_experts("y ~ x", gate=Softmax), "not its class"),
+        (lambda: bm.hierarchical_mixture("y ~ x", experts=4), "says by itself how many"),
+        (lambda: bm.hierarchical_mixture("y ~ x", gate=3), "formulas by split"),
+        (
+            lambda: bm.MixtureOfExperts(
+                StickBreaking("~ x"),
+                [bm.Expert("y ~ x"), bm.Expert("y ~ x", "studentt"), bm.Expert("y ~ x")],
+            ),
+            "in their order",
+        ),
+        (
+            lambda: bm.MixtureOfExperts(
+                Gaussian("~ x"), [bm.Expert("y ~ x", name="gate_x"), bm.Expert("y ~ x", "studentt")]
+            ),
+            "Two variables would be called",
+        ),
+        (
+            lambda: bm.mixture_of_experts(
+                "y ~ x",
+                gate=Softmax("~ z", predictor="horseshoe"),
+                priors={"gate_coef": bm.Prior("Laplace", b=1)},
+            ),
+            "Normal about 0",
+        ),
+    ],
+)
+def test_descriptions_that_cannot_be(make, message):
+    with pytest.raises(bm.SpecError, match=message):
+        make()
+
+
+def test_numbers_of_numpy_are_written_as_json():
+    gate = StickBreaking("~ x", concentration=np.int64(2))
+    spec = bm.mixture_of_experts("y ~ x", gate=gate, experts=3)
+    assert bm.MixtureOfExperts.from_json(spec.to_json()) == spec
+
+
+def test_one_formula_for_all_splits_is_the_gate_s():
+    spec = bm.hierarchical_mixture("y ~ x", gate={"root": "~ z", "0": "~z", "1": "~ z"})
+    assert spec.gate == Tree(branching=(2, 2), formula="~ z")
+    assert spec.gate_variables == ("gate_coef",)
 
 
 def test_a_stick_is_the_product_of_what_was_left():

@@ -124,6 +124,12 @@ class Gate(ABC):
         """
         return ()
 
+    def log_features(
+        self, experts: int, draws: Values, matrices: Mapping[str, Matrix]
+    ) -> np.ndarray | float:
+        """Log density (sample, obs) of the features that the gate models; 0 if it models none."""
+        return 0.0
+
     def derived(self, experts: int, draws: Values) -> dict[str, np.ndarray]:
         """Quantities (sample, ...) that a reader wants, from reported variables."""
         return {}
@@ -293,7 +299,8 @@ class Gate(ABC):
         branching = self.branching(experts) if experts > 1 else None
         if branching is not None:
             idle = (len(matrices[s.stem].terms) for s in branching.splits if not s.pinned)
-            numbers = (int(np.prod(s)) for s in self.shapes(experts, matrices).values())
+            shapes = self.shapes(experts, matrices)
+            numbers = (int(np.prod(shapes[names.coef(h.stem)])) for h in self.heads(experts))
             return sum(numbers) - sum(idle)
         total = 0
         for h in self.heads(experts):

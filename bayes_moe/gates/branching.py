@@ -66,10 +66,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Branching:
-    """All splits of a gate, parents before children; the rows of predictors stand in their order.
-
-    ``stems`` are the gate's predictors in the order of the rows.
-    """
+    """All splits of a gate; the rows of predictors stand in their order."""
 
     splits: tuple[Split, ...]
     experts: int

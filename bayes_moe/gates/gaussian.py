@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -61,7 +62,7 @@ class Gaussian(Gate):
     Advances in Neural Information Processing Systems, 7, 633-640.
     """
 
-    formula: str
+    formula: str | None = None
     covariance: str = "full"
 
     kind: ClassVar[str] = "gaussian"
@@ -81,22 +82,17 @@ class Gaussian(Gate):
     @property
     def terms(self) -> tuple[str, ...]:
         """The features, in their order."""
-        return tuple(t for t in map(str, parse_formula(self.formula)) if t not in ("0", "1"))
+        return tuple(_texts(self.formula))
 
     @property
     def modelled(self) -> tuple[Modelled, ...]:
-        stems = [f"{names.GATE}_{re.sub(r'\W+', '_', t).strip('_')}" for t in self.terms]
-        found = []
-        for j, (term, stem) in enumerate(zip(self.terms, stems, strict=True)):
-            name = stem if stems.count(stem) == 1 else f"{stem}_{j}"
-            before = self.terms[:j] if self.covariance == "full" else ()
-            found.append(Modelled(name, term, FEATURES, j, "~ " + " + ".join(["1", *before])))
-        return tuple(found)
+        return _modelled(self)
 
     @property
     def formulas(self) -> Mapping[str, str | None]:
         regressions = {f"{m.name}_mu": m.formula for m in self.modelled}
-        return {names.GATE: "~ 1", FEATURES: "~ 0 + " + " + ".join(self.terms), **regressions}
+        every = " + ".join(_texts(self.formula).values())
+        return {names.GATE: "~ 1", FEATURES: f"~ 0 + {every}", **regressions}
 
     def heads(self, experts: int) -> tuple[Head, ...]:
         return Softmax("~ 1").heads(experts)
@@ -108,17 +104,29 @@ class Gaussian(Gate):
         return log_softmax(eta, xp)
 
     def evaluate(self, experts: int, draws: Values, matrices: Mapping[str, Matrix]) -> np.ndarray:
-        joint = super().evaluate(experts, draws, matrices)
         if experts == 1:
-            return joint
+            return super().evaluate(experts, draws, matrices)
+        found: np.ndarray = log_softmax(self._joint(draws, matrices), NUMERIC)
+        return found
+
+    def log_features(
+        self, experts: int, draws: Values, matrices: Mapping[str, Matrix]
+    ) -> np.ndarray | float:
+        if experts == 1:
+            return 0.0
+        found: np.ndarray = NUMERIC.logsumexp(self._joint(draws, matrices), axis=-2)
+        return found
+
+    def _joint(self, draws: Values, matrices: Mapping[str, Matrix]) -> np.ndarray:
+        """Log weight of every expert and density of its features (sample, expert, obs)."""
+        joint: np.ndarray = log_softmax(draws[names.coef(names.GATE)], NUMERIC)
         for m in self.modelled:
             stem = f"{m.name}_mu"
             mu = Linear().evaluate(stem, draws, matrices[stem])
             params = {"mu": mu, "sigma": draws[f"{m.name}_sigma"][..., None]}
             x = matrices[m.stem].values[:, m.column]
             joint = joint + Normal().log_density(x, params, NUMERIC)
-        found: np.ndarray = log_softmax(joint, NUMERIC)
-        return found
+        return joint
 
     def derived(self, experts: int, draws: Values) -> dict[str, np.ndarray]:
         if experts == 1:
@@ -156,3 +164,28 @@ class Gaussian(Gate):
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "formula": self.formula, "covariance": self.covariance}
+
+
+@cache
+def _modelled(gate: Gaussian) -> tuple[Modelled, ...]:
+    texts = _texts(gate.formula)
+    stems = [f"{names.GATE}_{re.sub(r'\W+', '_', t).strip('_')}" for t in texts]
+    found = []
+    for j, (term, stem) in enumerate(zip(texts, stems, strict=True)):
+        name = stem if stems.count(stem) == 1 else f"{stem}_{j}"
+        before = list(texts.values())[:j] if gate.covariance == "full" else []
+        found.append(Modelled(name, term, FEATURES, j, "~ " + " + ".join(["1", *before])))
+    return tuple(found)
+
+
+@cache
+def _texts(formula: str) -> dict[str, str]:
+    """Terms of a formula by name, as they are written in one."""
+    found = {}
+    for term in parse_formula(formula):
+        if str(term) not in ("0", "1"):
+            factors = [
+                f"`{f.expr}`" if f.eval_method.value == "lookup" else f.expr for f in term.factors
+            ]
+            found[str(term)] = ":".join(factors)
+    return found

@@ -35,8 +35,10 @@ class Softmax(Gate):
         predictors before.
     predictor : Predictor or str, optional
         What makes predictors of features: ``"linear"`` (the default), ``"spline"``, ``"hsgp"``,
-        ``"mlp"``, or one with settings, such as ``bm.predictors.HSGP(m=20)``. Other than linear
-        ones are fitted by ``method="map"`` or ``"nuts"``.
+        ``"mlp"``, or one with settings, such as ``bm.predictors.HSGP(m=20)``, which are fitted by
+        ``method="map"`` or ``"nuts"``; or linear ones under a shrinkage prior, ``"horseshoe"``,
+        ``"r2d2"`` or ``"normalgamma"``, by ``"em"``, ``"laplace"`` or ``"nuts"``. A prior of
+        ``gate_coef`` then is in units of the predictor's own spreads.
 
     References
     ----------

@@ -91,6 +91,12 @@ class StickBreaking(Gate):
     def arrangement(self, experts: int) -> Any:
         return None
 
+    def reordered(self, order: tuple[int, ...]) -> Gate:
+        raise SpecError(
+            "A stick-breaking gate takes experts in their order: put those of the same kind next "
+            "to each other."
+        )
+
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "formula": self.formula, "concentration": self.concentration}
 

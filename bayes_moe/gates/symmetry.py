@@ -26,9 +26,9 @@ class Node:
     Attributes
     ----------
     leaves : tuple of int
-        Positions of the experts below, from left to right.
+        Positions of the experts below, in the order of the children.
     children : tuple of Node
-        None at a leaf.
+        Empty at a leaf; those that are alike stand together.
     alike : tuple of tuple of int
         Children that may trade places.
     signature
@@ -99,13 +99,18 @@ def _node(arrangement: Any, kinds: tuple[int, ...]) -> Node:
     if isinstance(arrangement, int):
         return Node((arrangement,), (), (), kinds[arrangement])
     stem, below = arrangement
-    children = tuple(_node(child, kinds) for child in below)
+    # Branches in another order are alike all the same.
+    children = tuple(sorted((_node(child, kinds) for child in below), key=_signature))
     alike: dict[Any, list[int]] = {}
     for c, child in enumerate(children):
         alike.setdefault(child.signature, []).append(c)
     leaves = tuple(k for child in children for k in child.leaves)
     signature = (stem, tuple(child.signature for child in children))
     return Node(leaves, children, tuple(map(tuple, alike.values())), signature)
+
+
+def _signature(node: Node) -> str:
+    return repr(node.signature)
 
 
 def _exchanges(node: Node) -> Iterator[tuple[Node, Node]]:

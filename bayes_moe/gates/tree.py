@@ -102,10 +102,14 @@ class Tree(Gate, Record):
         for name in formulas or {}:
             if name not in valid:
                 raise SpecError(unknown("split", name, valid))
+        own = dict(formulas or {})
+        if own and set(own) >= set(valid):  # no split has the formula of all others
+            formula = own[ROOT]
+        own = {name: f for name, f in own.items() if not _same(f, formula)}
         self._set(
             tree=shape,
             formula=formula,
-            own=MappingProxyType(dict(formulas or {})),
+            own=MappingProxyType(own),
             shrink=float(shrink),
         )
 
@@ -194,9 +198,9 @@ class Tree(Gate, Record):
 
     def _stem(self, name: str) -> str:
         """Stem of a split: splits with the same formula of their own share one."""
-        if name not in self.own or self.own[name] == self.formula:
+        if name not in self.own:
             return names.GATE
-        same = [(d, n) for n, _, d in _walk(self.tree) if self.own.get(n) == self.own[name]]
+        same = [(d, n) for n, _, d in _walk(self.tree) if _same(self.own.get(n), self.own[name])]
         first = min(same, key=lambda at: at[0])[1]  # a tree cut at any depth has the same stems
         return f"{names.GATE}_{first.replace('.', '_')}"
 
@@ -266,7 +270,8 @@ def _balanced(branching: Any) -> Nested:
     )
     if not whole or not branching:
         raise SpecError(
-            f"`branching` must be numbers of branches, at least 2 each; it is {branching!r}."
+            "`branching` must be numbers of branches at each level, at least 2 each, such as "
+            f"(2, 2); it is {branching!r}."
         )
     layer: list[Nested] = list(range(int(np.prod(branching))))
     for width in reversed(branching):
@@ -294,6 +299,13 @@ def _numbered(tree: Nested) -> Nested:
 def leaf_labels(tree: Nested) -> list[Any]:
     """Return the leaves of a user's nested sequences, from left to right."""
     return list(_leaves(_checked(tree)))
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Whether two formulas are the same but for spaces."""
+    if not (isinstance(one, str) and isinstance(other, str)):
+        return one is other
+    return one.replace(" ", "") == other.replace(" ", "")
 
 
 def _leaves(tree: Nested) -> Iterator[Any]:

@@ -108,6 +108,11 @@ class Predictor(ABC):
         """Return the default priors of what the predictor has besides coefficients."""
         return {}
 
+    def check_prior(self, name: str, prior: Prior) -> None:
+        """Raise :class:`SpecError` for a prior that the coefficients cannot have."""
+        if prior.kind.support == "positive":
+            raise SpecError(f"The prior of {name!r} must have real support; it is {prior!r}.")
+
     def positive(self, stem: str) -> frozenset[str]:
         """Names of reported variables that are positive."""
         return frozenset()

@@ -57,6 +57,14 @@ class Shrunk(Linear):
             return Prior("ZeroSumNormal", sigma=1.0)
         return Prior("Normal", mu=0.0, sigma=1.0)
 
+    def check_prior(self, name: str, prior: Prior) -> None:
+        normal = prior.distribution in ("Normal", "ZeroSumNormal")
+        if not normal or np.any(np.asarray(prior.arguments.get("mu", 0.0)) != 0):
+            raise SpecError(
+                f"Under {self!r} the prior of {name!r} must be ZeroSumNormal or Normal about 0, in "
+                f"units of the learned spreads; it is {prior!r}."
+            )
+
     def own_priors(
         self, stem: str, role: str, matrix: Matrix, response: np.ndarray
     ) -> dict[str, Prior]:
