@@ -13,6 +13,7 @@ of the experts. A mode is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -43,6 +44,8 @@ SUBSAMPLE = 5000
 """Rows from which climbs on longer tables begin."""
 FINALISTS = 4
 """Modes of the subsample that are followed on all rows."""
+RACE, LEAST_RACE = 30, 8
+"""Iterations on the subsample after which half of the climbs are given up, if there are so many."""
 SAME_VALUE = 2e-3
 SAME_ROWS = 2e-2
 LEAST_ROWS = 1.0
@@ -112,8 +115,9 @@ def search(
     """Climb from many starts and tell the modes apart.
 
     On a table of more than ``SUBSAMPLE`` rows, climbs from splits begin on as many rows taken at
-    random, and the best few of the modes found there are followed on all rows; iterations count
-    both. A given start is climbed from on all rows.
+    random. After ``RACE`` iterations the lower half of them is given up, and the best few of the
+    modes that the others find are followed on all rows; iterations count all. A given start is
+    climbed from on all rows.
 
     Parameters
     ----------
@@ -147,7 +151,7 @@ def search(
         return distinct(_ends(objective, climb(objective, theta), max_iter), rows)
     picked = np.sort(rng.choice(rows.size, SUBSAMPLE, replace=False))
     part = Objective(moving, rows.pick(picked), cores=cores)
-    found = climb(part, _first(part, restarts, rng))
+    found = _race(part, climb, _first(part, restarts, rng), max_iter)
     rough = distinct(_ends(part, found, max_iter), part.rows)
     follow = np.argsort(rough.singular, kind="stable")[:FINALISTS]
     found = climb(objective, rough.theta[follow], newton_first=True)
@@ -155,9 +159,21 @@ def search(
         _ends(objective, found, max_iter),
         hits=rough.hits[follow],
         iterations=found.iterations + rough.iterations[follow],
-        restarts=rough.restarts,
+        restarts=restarts,
     )
     return distinct(ends, rows)
+
+
+def _race(
+    objective: Objective, climb: Callable[..., Ascent], theta: np.ndarray, max_iter: int
+) -> Ascent:
+    """Climb for a while from all starts, and to the end from the better half."""
+    if len(theta) < LEAST_RACE or max_iter <= RACE:
+        return climb(objective, theta)
+    first = climb(objective, theta, max_iter=RACE)
+    best = np.sort(np.argsort(-first.value, kind="stable")[: (len(theta) + 1) // 2])
+    rest = climb(objective, first.theta[best], max_iter=max_iter - RACE, newton_first=True)
+    return replace(rest, iterations=rest.iterations + first.iterations[best])
 
 
 def _first(objective: Objective, restarts: int, rng: np.random.Generator) -> np.ndarray:
