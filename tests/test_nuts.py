@@ -127,6 +127,14 @@ def test_same_seed_same_draws(tone_fit, tone_spec, tone):
         )
 
 
+@pytest.fixture
+def keyboard():
+    """Ctrl-C is heard, also where this process was started with its signal ignored."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
 def press_ctrl_c_in_nutpie(monkeypatch):
     import nutpie
 
@@ -159,7 +167,7 @@ def press_ctrl_c_in_pymc(monkeypatch):
     [("nutpie", press_ctrl_c_in_nutpie, 1_000_000), ("pymc", press_ctrl_c_in_pymc, 1000)],
 )
 def test_interruption_keeps_the_draws_made_so_far(
-    monkeypatch, tone_spec, tone, nuts_sampler, press, draws
+    monkeypatch, keyboard, tone_spec, tone, nuts_sampler, press, draws
 ):
     press(monkeypatch)
     with pytest.warns(bm.ConvergenceWarning, match="stopped early"):
