@@ -16,6 +16,7 @@ name             priors                        spread
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import sqrt
@@ -40,17 +41,17 @@ SLAB = 2.5
 class Shrunk(Linear):
     """A linear predictor whose slopes share learned spreads over the experts."""
 
+    @abstractmethod
     def local_prior(self) -> Prior:
         """Prior of each feature's local parameter."""
-        raise NotImplementedError
 
     def global_scale(self, features: int, rows: int) -> float:
         """Scale of the half-Cauchy prior of the global parameter."""
         return 1.0
 
+    @abstractmethod
     def slopes(self, level: Any, local: Any, xp: Arrays) -> Any:
         """Spreads (..., slope) given global and local parameters (..., slope)."""
-        raise NotImplementedError
 
     def default_prior(self, stem: str, role: str, matrix: Matrix, response: np.ndarray) -> Prior:
         if role == names.GATE:
