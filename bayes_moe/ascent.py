@@ -4,8 +4,8 @@ A sweep of EM solves every block of the complete-data information for its own gr
 least squares for locations, one step of iteratively reweighted least squares for other links, one
 Newton step for the gate; the constant scale of a location-scale family then has its exact optimum
 given the new location, and a constant gate has its own. Newton's method on the exact observed
-information takes over where sweeps
-gain little. No step is taken that lowers the objective: steps are halved until it rises.
+information takes over where sweeps gain little. No step is taken that lowers the objective: steps
+are halved until it rises.
 
 A Laplace prior has a kink, where the mode may lie. Steps then are to the maximum of the quadratic
 model with the kinks (proximal Newton), so that coordinates come to rest exactly there.

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property, reduce
 from itertools import pairwise
@@ -41,6 +41,7 @@ from bayes_moe.families import Derivatives
 from bayes_moe.features import Features, Plan
 from bayes_moe.gates.branching import Split
 from bayes_moe.likelihood import allocate, log_components
+from bayes_moe.links import Links, links
 
 CHUNK_ELEMENTS = 2**18
 """Elements of a chunk's largest array: 2 MiB, for caches."""
@@ -88,23 +89,6 @@ class _Chunk:
     above: tuple[np.ndarray | None, ...]  # by slot: where eta is not at its floor
     r: np.ndarray
     value: np.ndarray  # (point, obs)
-
-
-@dataclass(frozen=True)
-class _Links:
-    """Pairs of a row of the gate with another predictor: positions in the plan, and both.
-
-    ``root`` and ``split`` are pairs at one split, the root or another, ``..._own`` a row with
-    itself; in ``under`` the second lies below the first one's branch, in ``beside`` below its
-    split, which is not the root.
-    """
-
-    root: np.ndarray
-    root_own: np.ndarray
-    split: np.ndarray
-    split_own: np.ndarray
-    under: np.ndarray
-    beside: np.ndarray
 
 
 class Objective:
@@ -488,44 +472,15 @@ class Objective:
         return rows if not self._splits else np.delete(rows, np.r_[self._root])
 
     @cached_property
-    def _links(self) -> _Links:
+    def _links(self) -> Links:
         """Pairs of a gate's row with another, by how they stand."""
-        plan = self._plans[Curvature.OBSERVED]
-        split_of = {row: s for s in self._splits for row in range(s.rows.start, s.rows.stop)}
-        found: dict[str, list[tuple[int, ...]]] = {f.name: [] for f in fields(_Links)}
         experts = {
             int(row): k
             for slot, rows in zip(self.coordinates.slots, self._stack, strict=True)
             if slot.block is not None
             for row, k in zip(rows, slot.experts, strict=True)
         }
-        for at, (a, b) in enumerate(zip(plan.first.tolist(), plan.second.tolist(), strict=True)):
-            if a >= self._gate_rows:
-                continue
-            one, other = split_of[a], split_of.get(b)
-            if other is one:
-                own = "root" if one.depth == 0 else "split"
-                found[own].append((at, a, b))
-                if a == b:
-                    found[f"{own}_own"].append((at, a))
-                continue
-            upper, lower, below = a, b, (experts[b],) if other is None else other.below
-            if other is not None and other.depth < one.depth:
-                upper, lower, below = b, a, one.below
-            top = split_of[upper]
-            if not set(below) <= set(top.below):
-                continue
-            if set(below) <= set(top.leaves[upper - top.rows.start]):
-                found["under"].append((at, upper, lower))
-            if top.depth > 0:
-                found["beside"].append((at, upper, lower))
-        widths = {name: 2 if name.endswith("own") else 3 for name in found}
-        return _Links(
-            **{
-                name: np.array(rows, dtype=np.int64).reshape(-1, widths[name]).T
-                for name, rows in found.items()
-            }
-        )
+        return links(self._plans[Curvature.OBSERVED], self._splits, self._gate_rows, experts)
 
     # --- pairs of predictors ------------------------------------------------------------------
 

@@ -60,9 +60,9 @@ class Predictor(ABC):
     ) -> Any:
         """Create the random variables in the current model and return eta (expert, obs).
 
-        ``own`` are the priors of :meth:`own_priors`, by default those. With ``mixing`` (internal,
-        expert), the random variables have the dimension ``raw_dim`` instead of the experts', and
-        the experts' are ``mixing.T @ internal``.
+        ``own`` are the priors of :meth:`own_priors`, by default those. With ``mixing``
+        (internal, expert), the random variables have the dimension ``raw_dim`` instead of the
+        experts', and the experts' are ``mixing.T @ internal``.
         """
 
     @abstractmethod
