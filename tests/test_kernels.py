@@ -178,7 +178,7 @@ def kernel(name):
 
 
 def test_every_family_has_a_kernel_of_its_parameters():
-    assert list(registry.TABLE["kernel"]) == FAMILIES
+    assert set(registry.TABLE["kernel"]) == set(FAMILIES)
     for name in FAMILIES:
         parameters = registry.resolve("family", name).PARAMS
         assert registry.resolve("kernel", name).parameters == len(parameters) <= rows.LARGEST

@@ -419,5 +419,7 @@ def test_models_of_gates_of_softmaxes_and_linear_predictors_are_supported(monkey
     experts = CASES["families side by side"].experts
     assert not supports(bm.MixtureOfExperts(Other("~ 1"), experts))
     assert not supports(bm.MixtureOfExperts(Bent("~ 1"), experts))
-    monkeypatch.delitem(registry.TABLE["kernel"], "normal")
+    # The whole row is replaced: a deleted name would come back at its end, for the tests after.
+    others = {name: path for name, path in registry.TABLE["kernel"].items() if name != "normal"}
+    monkeypatch.setitem(registry.TABLE, "kernel", others)
     assert not supports(bm.mixture_of_experts("y ~ x", experts=2))
