@@ -23,6 +23,8 @@ class Arrays:
     log: Callable[..., Any]
     log1p: Callable[..., Any]
     softplus: Callable[..., Any]
+    tanh: Callable[..., Any]
+    sigmoid: Callable[..., Any]
     floor: Callable[..., Any]
     where: Callable[..., Any]
     gammaln: Callable[..., Any]
@@ -56,6 +58,8 @@ NUMERIC = Arrays(
     log=np.log,
     log1p=np.log1p,
     softplus=_softplus,
+    tanh=np.tanh,
+    sigmoid=special.expit,
     floor=np.floor,
     where=np.where,
     gammaln=special.gammaln,
@@ -75,6 +79,8 @@ def symbolic() -> Arrays:
         log=pt.log,
         log1p=pt.log1p,
         softplus=pt.softplus,
+        tanh=pt.tanh,
+        sigmoid=pt.sigmoid,
         floor=pt.floor,
         where=pt.where,
         gammaln=pt.gammaln,
@@ -109,6 +115,23 @@ def held(name: str, value: Any) -> Any:
     if not getattr(pm.modelcontext(None), REPLACEABLE, False):
         return number
     return pytensor.shared(number, name=name, shape=number.shape)
+
+
+BATCH = "bayes_moe_batch"
+"""Attribute of a PyMC model that sees some rows at a time: their positions, a random variable."""
+
+
+def row_data(name: str, values: Any, dims: Any = None) -> Any:
+    """Data of the current PyMC model whose first axis are the rows of the table.
+
+    It is ``pm.Data(name, values, dims=dims)``, which holds all the rows; in a model of minibatches
+    the rows of the present batch are returned, the same for all data.
+    """
+    import pymc as pm
+
+    data = pm.Data(name, values, dims=dims)
+    batch = getattr(pm.modelcontext(None), BATCH, None)
+    return data if batch is None else data[batch]
 
 
 def log_softmax(logits: Any, xp: Arrays) -> Any:
