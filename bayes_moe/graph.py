@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from bayes_moe import names
-from bayes_moe.arrays import REPLACEABLE, log_softmax, symbolic
+from bayes_moe.arrays import BATCH, REPLACEABLE, log_softmax, row_data, symbolic
 from bayes_moe.design import Design
 from bayes_moe.errors import SpecError, unknown
 from bayes_moe.likelihood import log_components
@@ -172,20 +172,34 @@ def build(
 
 
 def build_design(
-    spec: MixtureOfExperts, design: Design, likelihood: str, *, replaceable: bool = False
+    spec: MixtureOfExperts,
+    design: Design,
+    likelihood: str,
+    *,
+    replaceable: bool = False,
+    batch_size: int | None = None,
 ) -> Graph:
-    """Build the model of a design; with ``replaceable``, all its numbers are shared variables."""
+    """Build the model of a design; with ``replaceable``, all its numbers are shared variables.
+
+    With a ``batch_size`` its log likelihood is that of so many rows, drawn anew at every
+    evaluation, times rows over batch size: an unbiased estimate of that of all rows.
+    """
     import pymc as pm
 
     priors = spec.resolve_priors(design)
     matrices, response = design.rows.matrices, design.response
     with pm.Model(coords=coords(spec, design)) as model:
         setattr(model, REPLACEABLE, replaceable)
+        observed = pm.Data(f"{names.RESPONSE}_data", response, dims=names.OBS)
+        total = None
+        if batch_size is not None:
+            total, rows = len(response), np.arange(len(response))
+            observed, chosen = pm.Minibatch(observed, rows, batch_size=batch_size)
+            setattr(model, BATCH, chosen)
         logits = spec.gate.build(spec.n_experts, matrices, response, priors)
         logits = _with_features(spec, design, logits, priors)
         params = [block.build(matrices, response, priors) for block in spec.blocks]
-        observed = pm.Data(f"{names.RESPONSE}_data", response, dims=names.OBS)
-        observed_mixture(spec.blocks, logits, params, observed, likelihood)
+        observed_mixture(spec.blocks, logits, params, observed, likelihood, total)
     log_densities = log_components(observed, spec.blocks, params, symbolic())
     return Graph(spec, design, priors, model, log_softmax(logits, symbolic()), log_densities)
 
@@ -204,7 +218,7 @@ def _with_features(
     for part in factors:
         x = part.response(design.rows)
         params = part.block.build(design.rows.matrices, x, priors)
-        data = pm.Data(f"{part.block.name}_data", x, dims=names.OBS)
+        data = row_data(f"{part.block.name}_data", x, dims=names.OBS)
         joint = joint + part.block.family.log_density(data, params, xp)
     pm.Potential(f"{names.GATE}_density", xp.logsumexp(joint, axis=-2), dims=names.OBS)
     return joint

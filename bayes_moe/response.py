@@ -21,8 +21,12 @@ def observed_mixture(
     params: Sequence[dict[str, Any]],
     observed: Any,
     likelihood: str,
+    total_size: int | None = None,
 ) -> Any:
     """Create the response of the current model: an observed variable with dims (obs,).
+
+    With a ``total_size`` what is observed are some rows out of so many, and the log likelihood
+    counts for all.
 
     ``logits`` and every parameter are (expert, obs) or (expert, 1), with the experts in the
     order of the blocks; what is known of the rows is (1, obs) or (1, 1).
@@ -64,7 +68,8 @@ def observed_mixture(
         support_point=lambda rv, *_: pt.zeros(rv.shape),
         class_name="MixtureOfExperts",
         observed=observed,
-        dims=names.OBS,
+        dims=names.OBS if total_size is None else None,
+        total_size=total_size,
     )
 
 

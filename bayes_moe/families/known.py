@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bayes_moe import names
+from bayes_moe.arrays import row_data
 from bayes_moe.design import Matrix, Rows
 from bayes_moe.errors import DataError, SpecError
 from bayes_moe.formulas import looked_up, parse_formula
@@ -41,13 +42,12 @@ class Known:
 
     def data(self, matrices: Mapping[str, Matrix]) -> Any:
         """Put the values into the current model: (1, obs), or (1, 1)."""
-        import pymc as pm
         import pytensor.tensor as pt
 
         values = self.values(matrices)
         if self.formula is None:
             return pt.as_tensor(values[None])
-        return pm.Data(self.stem, values, dims=names.OBS)[None]
+        return row_data(self.stem, values, dims=names.OBS)[None]
 
     def check(self, rows: Rows) -> None:
         """Raise :class:`DataError` unless it is one column of whole numbers from 0."""
