@@ -16,18 +16,18 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 from scipy.linalg import helmert
 
-from bayes_moe import names
 from bayes_moe.arrays import NUMERIC
 from bayes_moe.densities import kink, log_density, log_density_of_log
-from bayes_moe.design import Design
+from bayes_moe.design import Design, Matrix, Rows
 from bayes_moe.errors import SpecError
 from bayes_moe.families import Link
 from bayes_moe.gates.branching import Branching
-from bayes_moe.predictors import Linear, Shrunk
+from bayes_moe.predictors import Place, Predictor
 from bayes_moe.predictors.linear import Scaling, unmixed
 from bayes_moe.priors import Prior
 from bayes_moe.spec import MixtureOfExperts
@@ -44,18 +44,16 @@ class Slot:
 
     Attributes
     ----------
-    stem, variable : str
-        Of its design matrix and of the reported variable.
+    place, predictor : Place, Predictor
+        What predicts, and where.
+    variable : str
+        Name of the reported variable.
     block : int or None
         Which of the model's parts it belongs to; None for the gate.
     parameter : int
         Position in the family's table.
-    role : str
-        What the parameter is: ``"gate"``, ``"location"``, ``"scale"``, ...
     experts : tuple of int
         Positions of its experts among all; of the gate's rows among all of them.
-    dim : str
-        Dimension over them.
     scaling : Scaling or None
         From internal to reported coefficients; None for a constant.
     link : Link
@@ -69,21 +67,20 @@ class Slot:
         What takes the model's internal coefficients to those of experts, if they are others.
     gain : float
         Factor of the predictor before it becomes weights.
-    stretch : array (term,) or None
-        What the model's internal coefficients are multiplied by to be these.
+    stretch : array (term,) or (expert, term), or None
+        What the model's internal coefficients are multiplied by to be these; ``prior`` is theirs.
     floor : float
         Least value of eta.
     where : slice
         Its place in the vector of coordinates.
     """
 
-    stem: str
+    place: Place
+    predictor: Predictor
     variable: str
     block: int | None
     parameter: int
-    role: str
     experts: tuple[int, ...]
-    dim: str
     scaling: Scaling | None
     link: Link
     prior: Prior | None
@@ -93,6 +90,25 @@ class Slot:
     stretch: np.ndarray | None = None
     floor: float = -np.inf
     where: slice = slice(0)
+
+    @property
+    def stem(self) -> str:
+        """Name of its design matrix."""
+        return self.place.stem
+
+    @property
+    def role(self) -> str:
+        """What the parameter is: ``"gate"``, ``"location"``, ``"scale"``, ..."""
+        return self.place.role
+
+    @property
+    def dim(self) -> str:
+        """Dimension over its experts."""
+        return self.place.dim
+
+    def features(self, rows: Rows) -> Matrix:
+        """Features of the predictor on rows of a table."""
+        return self.predictor.basis(rows.matrices[self.stem])
 
     @property
     def terms(self) -> int:
@@ -150,6 +166,34 @@ class Coordinates:
         """Whether the first slot is a gate's."""
         return self.slots[0].block is None
 
+    def under(self, own: Mapping[str, np.ndarray]) -> Coordinates:
+        """Return the coordinates under other values of the parameters of learned priors."""
+        slots = []
+        for slot in self.slots:
+            if slot.stretch is not None:
+                slot = replace(slot, stretch=self.spread(slot, own))
+            slots.append(slot)
+        return replace(self, slots=tuple(slots), own=dict(own))
+
+    def spread(self, slot: Slot, own: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Spreads of a slot's coefficients under values of the parameters of learned priors."""
+        rows = self.design.rows
+        response = rows.observed
+        if slot.block is not None:
+            response = self.spec.parts[slot.block].response(rows)
+        found: np.ndarray = slot.predictor.spread(
+            slot.place, own, rows.matrices[slot.stem], response, NUMERIC
+        )
+        return found
+
+    @property
+    def tied(self) -> bool:
+        """Whether experts have learned priors that differ, so that they may not trade places."""
+        turned = self.spec.turned(np.arange(self.spec.n_experts)[None])
+        dims = self.spec.dims
+        by_expert = (v for name, v in self.own.items() if dims[name][0] in turned)
+        return any(np.ptp(v, axis=0).any() for v in by_expert)
+
     @cached_property
     def branching(self) -> Branching | None:
         """The gate's splits; None for one expert."""
@@ -180,7 +224,10 @@ class Coordinates:
         for slot in self.slots:
             if slot.prior is not None and kink(slot.prior) is not None:
                 shape = (slot.directions, slot.terms)
-                found[slot.where] = np.broadcast_to(slot.prior.arguments[argument], shape).ravel()
+                unit = 1.0 if slot.stretch is None else slot.stretch
+                found[slot.where] = np.broadcast_to(
+                    np.asarray(slot.prior.arguments[argument]) * unit, shape
+                ).ravel()
         return found
 
     def log_prior(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -192,10 +239,12 @@ class Coordinates:
             shape = (len(theta), slot.directions, slot.terms)
             if slot.prior is not None:
                 density = log_density_of_log if slot.scaling is None else log_density
-                terms = [np.reshape(x, own.shape) for x in density(slot.prior, own.reshape(shape))]
-                value += terms[0].sum(axis=1)
-                first[:, slot.where] = terms[1]
-                second[:, slot.where] = terms[2]
+                unit = np.ones(1) if slot.stretch is None else slot.stretch
+                unit = np.broadcast_to(unit, shape[1:])
+                terms = density(slot.prior, own.reshape(shape) / unit)
+                value += np.sum(terms[0], axis=(1, 2)) - np.log(unit).sum()
+                first[:, slot.where] = np.reshape(terms[1] / unit, own.shape)
+                second[:, slot.where] = np.reshape(terms[2] / unit**2, own.shape)
             if self.jacobian and slot.scaling is None:
                 value += own.sum(axis=1)
                 first[:, slot.where] += 1.0
@@ -213,7 +262,7 @@ class Coordinates:
                 found[slot.variable] = slot.scaling.to_user(raw)
                 own = raw if slot.layout is None else unmixed(slot.layout, raw)
                 own = own if slot.stretch is None else own / slot.stretch
-                found[names.raw(slot.stem)] = np.swapaxes(own, -1, -2)
+                found[slot.place.raw] = np.swapaxes(own, -1, -2)
         for name, value in self.own.items():
             found[name] = np.broadcast_to(value, (len(theta), *value.shape)).copy()
         return found
@@ -273,93 +322,113 @@ def coordinates(
     own : mapping of str to array, optional
         Values of the parameters of learned priors; usual ones by default.
     """
-    own = _own(spec, design) if own is None else own
+    if not spec.is_linear:
+        raise SpecError(_not_linear(spec))
+    usual = _usual(spec, design)
+    own = usual if own is None else {name: own[name] for name in usual}
     if own and likelihood:
         raise SpecError(
-            "objective='likelihood' leaves priors out, and with them the shrinkage of the gate: "
-            "use a linear gate, or objective='posterior'."
+            "objective='likelihood' leaves priors out, and with them what smooths or shrinks the "
+            f"predictors ({', '.join(own)}): use linear ones, or objective='posterior'."
         )
-    slots = [*_gate_slots(spec, design, likelihood, own), *_expert_slots(spec, design, likelihood)]
+    slots = [
+        *_gate_slots(spec, design, likelihood, own),
+        *_expert_slots(spec, design, likelihood, own),
+    ]
     ends = accumulate((s.directions * s.terms for s in slots), initial=0)
     placed = [replace(s, where=slice(*ab)) for s, ab in zip(slots, pairwise(ends), strict=True)]
     return Coordinates(spec, design, tuple(placed), jacobian, own)
 
 
-def _own(spec: MixtureOfExperts, design: Design) -> dict[str, np.ndarray]:
+def _not_linear(spec: MixtureOfExperts) -> str:
+    """What EM cannot treat."""
+    other = next((repr(p) for _, p in spec.placed if not p.is_linear), repr(spec.gate))
+    return (
+        f"{other} is not linear in its coefficients, so EM cannot treat it: use method='map' or "
+        "'nuts'."
+    )
+
+
+def _usual(spec: MixtureOfExperts, design: Design) -> dict[str, np.ndarray]:
     """Usual values of the parameters of learned priors."""
+    rng = np.random.default_rng(0)
     found: dict[str, np.ndarray] = {}
-    for h in spec.gate.heads(spec.n_experts):
-        if isinstance(h.predictor, Shrunk):
-            found |= h.predictor.usual(h.stem, design.rows.matrices[h.stem])
+    for place, predictor in spec.placed:
+        found |= predictor.usual(place, design.rows.matrices[place.stem], rng)
     return found
 
 
 def _gate_slots(
     spec: MixtureOfExperts, design: Design, likelihood: bool, own: Mapping[str, np.ndarray]
 ) -> Iterator[Slot]:
-    heads = spec.gate.heads(spec.n_experts)
-    if heads and spec.gate.branching(spec.n_experts) is None:
-        raise SpecError(
-            f"The gate {spec.gate!r} is no product of softmaxes: method='em' and 'laplace' cannot "
-            "treat it; use 'map' or 'nuts'."
-        )
     priors = spec.resolve_priors(design)
-    for h in heads:
-        variable = names.coef(h.stem)
-        rows = h.places.stop - h.places.start
-        given = Prior("ZeroSumNormal", sigma=1.0) if likelihood and h.zero_sum else priors[variable]
-        assert isinstance(h.predictor, Linear)
-        scaling = h.predictor.scaling(names.GATE, design.rows.matrices[h.stem], design.response)
-        mixing, _, prior = h.mixing(given)
-        basis = helmert(rows) if mixing is None and given.kind.support == "zero-sum" else mixing
+    for h in spec.gate.heads(spec.n_experts):
+        given = priors[h.place.coef]
+        if likelihood and h.zero_sum:
+            given = Prior("ZeroSumNormal", sigma=1.0)
+        place, prior = h.placed(given)
+        basis = place.mixing
+        if basis is None and given.kind.support == "zero-sum":
+            basis = helmert(h.rows)
         yield Slot(
-            stem=h.stem,
-            variable=variable,
+            place=h.place,
+            predictor=h.predictor,
+            variable=h.place.coef,
             block=None,
             parameter=-1,
-            role=names.GATE,
             experts=tuple(range(h.places.start, h.places.stop)),
-            dim=h.dim,
-            scaling=scaling,
             link=Link("identity"),
-            prior=None
-            if likelihood
-            else h.predictor.internal_prior(h.stem, names.GATE, prior, scaling, own),
             basis=basis,
-            layout=h.mixing(priors[variable])[0],
+            layout=h.placed(priors[h.place.coef])[0].mixing,
             gain=spec.gate.gain,
-            stretch=h.predictor.stretch(h.stem, names.GATE, scaling.matrix, own),
+            **_internal(h.predictor, h.place, design, design.response, prior, likelihood, own),
         )
 
 
-def _expert_slots(spec: MixtureOfExperts, design: Design, likelihood: bool) -> Iterator[Slot]:
+def _expert_slots(
+    spec: MixtureOfExperts, design: Design, likelihood: bool, own: Mapping[str, np.ndarray]
+) -> Iterator[Slot]:
     priors = spec.resolve_priors(design)
     floor = LIKELIHOOD_FLOOR if likelihood else POSTERIOR_FLOOR
     for b, part in enumerate(spec.parts):
         block, response = part.block, part.response(design.rows)
         for p, c in enumerate(block.components):
-            role = c.parameter.role
-            scaling, prior = None, priors[c.variable]
+            role, prior = c.parameter.role, priors[c.variable]
+            internal: dict[str, Any] = {"scaling": None, "prior": None if likelihood else prior}
             if c.formula is not None:
-                matrix = design.rows.matrices[c.stem]
-                scaling = c.predictor.scaling(role, matrix, response)
-                prior = _of_raw(scaling, c.variable, prior)
+                given = (c.predictor, c.place, design, response, prior, likelihood, own)
+                internal = _internal(*given)
             yield Slot(
-                stem=c.stem,
+                place=c.place,
+                predictor=c.predictor,
                 variable=c.variable,
                 block=b,
                 parameter=p,
-                role=role,
                 experts=block.positions,
-                dim=block.dim,
-                scaling=scaling,
                 link=c.parameter.link,
-                prior=None if likelihood else prior,
                 basis=None,
                 floor=math.log(floor * float(np.std(response))) if role == "scale" else -math.inf,
+                **internal,
             )
 
 
-def _of_raw(scaling: Scaling, variable: str, prior: Prior) -> Prior:
-    """Prior of internal coefficients from one in the user's units."""
-    return scaling.raw_prior(prior.over_terms(variable, scaling.matrix.terms))
+def _internal(
+    predictor: Predictor,
+    place: Place,
+    design: Design,
+    response: np.ndarray,
+    prior: Prior,
+    likelihood: bool,
+    own: Mapping[str, np.ndarray],
+) -> dict[str, Any]:
+    """How internal coefficients stand to reported ones and to the sampler's, and their prior."""
+    matrix = design.rows.matrices[place.stem]
+    scaling = predictor.scaling(place, matrix, response)
+    stretch = predictor.spread(place, own, matrix, response, NUMERIC)
+    over = prior.over_terms(place.coef, scaling.matrix.terms)
+    inner = scaling.raw_prior(over) if stretch is None else over
+    return {
+        "scaling": scaling,
+        "stretch": stretch,
+        "prior": None if likelihood else inner,
+    }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,12 +44,25 @@ class Matrix:
 
     ``values`` (obs, term) are on the user's scale. ``center`` and ``scale`` (term,) belong to
     the rows that the model was fitted to: ``standardised`` is ``(values - center) / scale``.
+    ``span`` holds their least and largest values (term,); by default those of ``values``.
     """
 
     terms: tuple[str, ...]
     values: np.ndarray
     center: np.ndarray
     scale: np.ndarray
+    span: tuple[np.ndarray, np.ndarray] | None = None
+
+    @property
+    def range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Least and largest values (term,) of the fitted rows."""
+        if self.span is not None:
+            return self.span
+        return np.nanmin(self.values, axis=0), np.nanmax(self.values, axis=0)
+
+    def at(self, values: np.ndarray) -> Matrix:
+        """Return the features of other rows, on the user's scale, for the same fit."""
+        return replace(self, values=values, span=self.range)
 
     @property
     def intercept(self) -> int | None:
@@ -97,10 +110,7 @@ class Rows:
 
     def pick(self, which: slice | np.ndarray) -> Rows:
         """Return some of the rows, by position."""
-        matrices = {
-            stem: Matrix(m.terms, m.values[which], m.center, m.scale)
-            for stem, m in self.matrices.items()
-        }
+        matrices = {stem: m.at(m.values[which]) for stem, m in self.matrices.items()}
         response = None if self.response is None else self.response[which]
         return Rows(matrices, self.obs_id[which], self.columns.iloc[which], response)
 
@@ -246,7 +256,7 @@ class Design:
         for stem, matrix in self.rows.matrices.items():
             values = self._seen[stem].apply(columns, labels)
             values = _with_holes(values, matrix.terms, holes)
-            matrices[stem] = Matrix(matrix.terms, values, matrix.center, matrix.scale)
+            matrices[stem] = matrix.at(values)
         response = None
         if with_response:
             values = self._seen[names.RESPONSE].apply(columns, labels)
@@ -410,7 +420,8 @@ def _matrix(values: np.ndarray, terms: tuple[str, ...], center: bool) -> Matrix:
         root_mean_square = np.sqrt(np.mean(values**2, axis=0))
     centre = np.where(free & has_intercept & center, mean, 0.0)
     scale = np.where(free, sd if has_intercept else root_mean_square, 1.0)
-    return Matrix(terms, values, centre, scale)
+    span = (np.nanmin(values, axis=0), np.nanmax(values, axis=0))
+    return Matrix(terms, values, centre, scale, span)
 
 
 def _check_degenerate(values: np.ndarray, terms: tuple[str, ...], stem: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bayes_moe import families, names
+from bayes_moe import families, names, predictors
 from bayes_moe.arrays import NUMERIC
 from bayes_moe.arrays import symbolic as symbolic_arrays
 from bayes_moe.design import Matrix, Rows
@@ -22,7 +22,7 @@ from bayes_moe.errors import SpecError, unknown
 from bayes_moe.families import Family, Parameter
 from bayes_moe.families.known import Known, checked
 from bayes_moe.formulas import check_right_hand_side, split_formula
-from bayes_moe.predictors import Linear, Predictor
+from bayes_moe.predictors import Linear, Place, Predictor
 from bayes_moe.priors import Prior, default_constant
 from bayes_moe.record import Record
 
@@ -40,6 +40,11 @@ class Expert(Record):
     name : str, optional
         Label of the expert in results (an identifier). Experts of different kinds get the
         prefix ``name_`` on their variables.
+    predictor : Predictor, str or mapping, optional
+        What makes predictors of features: ``"linear"`` (the default), ``"spline"``, ``"fourier"``,
+        ``"hsgp"``, ``"mlp"``, ``"softtree"``, ``"bart"``, or one with settings, such as
+        ``bm.predictors.HSGP(m=20)``: that of the location, or of several parameters by name,
+        ``{"mu": "hsgp", "sigma": "spline"}``. Every expert has one of its own.
     **own : str or int
         Formulas of other family parameters, e.g. ``sigma="~ x"`` (on the log link), and what the
         family must know of a row: ``trials="n"``, a column or an expression such as ``"I(a + b)"``,
@@ -48,20 +53,26 @@ class Expert(Record):
     Raises
     ------
     SpecError
-        For an unknown family or parameter, a formula that cannot be read, or a binomial family
-        without trials.
+        For an unknown family, parameter or predictor, a formula that cannot be read, or a binomial
+        family without trials.
     """
 
-    __slots__ = ("family", "formula", "formulas", "known", "name")
+    __slots__ = ("family", "formula", "formulas", "known", "name", "predictors")
 
     formula: str
     family: str
     name: str | None
     formulas: tuple[tuple[str, str], ...]
     known: tuple[tuple[str, str | int], ...]
+    predictors: tuple[tuple[str, Predictor], ...]
 
     def __init__(
-        self, formula: str, family: str = "normal", name: str | None = None, **own: str | int
+        self,
+        formula: str,
+        family: str = "normal",
+        name: str | None = None,
+        predictor: Any = None,
+        **own: str | int,
     ) -> None:
         split_formula(formula)
         described = families.by_name(family)
@@ -87,10 +98,13 @@ class Expert(Record):
             name=name,
             formulas=tuple(sorted(formulas.items())),
             known=tuple(sorted(known.items())),
+            predictors=_predictors(predictor, described, formulas),
         )
 
     def __repr__(self) -> str:
         extra = "".join(f", {k}={v!r}" for k, v in (*self.formulas, *self.known))
+        if self.predictors:
+            extra = f", predictor={dict(self.predictors)!r}{extra}"
         named = "" if self.name is None else f", name={self.name!r}"
         return f"Expert({self.formula!r}, family={self.family!r}{named}{extra})"
 
@@ -108,35 +122,91 @@ class Expert(Record):
     def kind(self) -> Expert:
         """The expert without its name: what makes it exchangeable with others."""
         formula = f"{self.response} {self.right_hand_side}"
-        return Expert(formula, self.family, None, **dict((*self.formulas, *self.known)))
+        own: dict[str, str | int] = dict((*self.formulas, *self.known))
+        return Expert(formula, self.family, None, dict(self.predictors), **own)
+
+    @property
+    def linear(self) -> Expert:
+        """The expert with linear predictors of the same features."""
+        own: dict[str, str | int] = dict((*self.formulas, *self.known))
+        return Expert(self.formula, self.family, self.name, None, **own)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""
-        return {
+        found: dict[str, Any] = {
             "formula": self.formula,
             "family": self.family,
             "name": self.name,
             **dict((*self.formulas, *self.known)),
         }
+        if self.predictors:
+            found["predictor"] = {name: p.to_dict() for name, p in self.predictors}
+        return found
+
+
+def _predictors(
+    given: Any, family: Family, formulas: Mapping[str, str]
+) -> tuple[tuple[str, Predictor], ...]:
+    """Predictors other than linear ones, by parameter."""
+    location = family.PARAMS[0].name
+    if not isinstance(given, Mapping) or "kind" in given:
+        given = {} if given is None else {location: given}
+    valid = [location, *formulas]
+    for name in given:
+        if name not in valid and name in [p.name for p in family.PARAMS]:
+            raise SpecError(
+                f"The parameter {name!r} has a predictor but no formula: give {name}='~ x', with "
+                "its features."
+            )
+        if name not in valid:
+            raise SpecError(unknown("parameter with a formula", name, valid))
+    found = ((name, predictors.made(p)) for name, p in sorted(given.items()))
+    return tuple((name, p) for name, p in found if p != Linear())
 
 
 @dataclass(frozen=True)
 class Component:
-    """One family parameter of a block: where its formula and its variables are found."""
+    """One family parameter of a block: its formula, its predictor, and where that stands."""
 
     parameter: Parameter
-    stem: str
     formula: str | None
+    predictor: Predictor
+    place: Place
 
     @property
-    def predictor(self) -> Predictor:
-        """The predictor of a parameter that has a formula."""
-        return Linear()
+    def stem(self) -> str:
+        """What the names of its variables begin with."""
+        return self.place.stem
 
     @property
     def variable(self) -> str:
-        """Name of the reported variable."""
-        return self.stem if self.formula is None else names.coef(self.stem)
+        """Name of the reported variable that every parameter has: a constant, or coefficients."""
+        return self.stem if self.formula is None else self.place.coef
+
+    @property
+    def dims(self) -> dict[str, tuple[str, ...]]:
+        """Dimensions of all its reported variables."""
+        if self.formula is None:
+            return {self.stem: (self.place.dim,)}
+        return self.predictor.dims(self.place)
+
+    @property
+    def internal_dims(self) -> dict[str, tuple[str, ...]]:
+        """Dimensions of the sampler's variables that are not reported."""
+        return {} if self.formula is None else self.predictor.internal_dims(self.place)
+
+    @property
+    def positive(self) -> frozenset[str]:
+        """Names of reported variables that are positive."""
+        if self.formula is None:
+            return frozenset({self.stem})
+        return self.predictor.positive(self.place)
+
+    def shapes(self, matrices: Mapping[str, Matrix]) -> dict[str, tuple[int, ...]]:
+        """Shapes of the reported variables."""
+        if self.formula is None:
+            return {self.stem: (self.place.rows,)}
+        return self.predictor.shapes(self.place, matrices[self.stem])
 
 
 @dataclass(frozen=True)
@@ -169,8 +239,15 @@ class Block:
         formulas = dict(self.kind.formulas)
         location = self.family.PARAMS[0].name
         formulas[location] = self.kind.right_hand_side
+        chosen = dict(self.kind.predictors)
         return tuple(
-            Component(p, self._stem(p.name), formulas.get(p.name)) for p in self.family.PARAMS
+            Component(
+                p,
+                formulas.get(p.name),
+                chosen.get(p.name, Linear()),
+                Place(self._stem(p.name), p.role, self.dim, len(self.positions), each=True),
+            )
+            for p in self.family.PARAMS
         )
 
     @property
@@ -186,20 +263,21 @@ class Block:
     @property
     def variables(self) -> tuple[str, ...]:
         """Names of the reported variables."""
-        return tuple(c.variable for c in self.components)
+        return tuple(dict.fromkeys(name for c in self.components for name in c.dims))
 
     def default_priors(
         self, matrices: Mapping[str, Matrix], response: np.ndarray
     ) -> dict[str, Prior]:
         """Return the data-scaled default prior of each reported variable."""
-        return {
-            c.variable: (
-                default_constant(c.parameter.role, response)
-                if c.formula is None
-                else c.predictor.default_prior(c.stem, c.parameter.role, matrices[c.stem], response)
-            )
-            for c in self.components
-        }
+        found = {}
+        for c in self.components:
+            if c.formula is None:
+                found[c.variable] = default_constant(c.parameter.role, response)
+            else:
+                given = (c.place, matrices[c.stem], response)
+                found[c.variable] = c.predictor.default_prior(*given)
+                found |= c.predictor.own_priors(*given)
+        return found
 
     def build(
         self, matrices: Mapping[str, Matrix], response: np.ndarray, priors: Mapping[str, Prior]
@@ -215,9 +293,7 @@ class Block:
             if c.formula is None:
                 params[c.parameter.name] = prior.rv(c.stem, (self.dim,))[:, None]
             else:
-                eta = c.predictor.build(
-                    c.stem, c.parameter.role, matrices[c.stem], response, prior, self.dim
-                )
+                eta = c.predictor.build(c.place, matrices[c.stem], response, prior, priors)
                 params[c.parameter.name] = c.parameter.link.inverse(eta, xp)
         return params
 
@@ -233,7 +309,7 @@ class Block:
             if c.formula is None:
                 params[c.parameter.name] = draws[c.stem][..., None]
             else:
-                eta = c.predictor.evaluate(c.stem, draws, matrices[c.stem])
+                eta = c.predictor.evaluate(c.place, draws, matrices[c.stem])
                 params[c.parameter.name] = c.parameter.link.inverse(eta, NUMERIC)
         return params
 

@@ -44,7 +44,7 @@ class Features:
         index: list[int] = []
         seen: list[Matrix | None] = []
         for slot in slots:
-            matrix = None if slot.scaling is None else rows.matrices[slot.stem]
+            matrix = None if slot.scaling is None else slot.features(rows)
             same = [k for k, other in enumerate(seen) if _same(matrix, other)]
             if not same:
                 same = [len(tables)]

@@ -67,9 +67,7 @@ class Graph:
                 if c.formula is None:
                     free[c.stem] = np.asarray(values[c.stem])
                 else:
-                    free |= c.predictor.to_raw(
-                        c.stem, c.parameter.role, matrices[c.stem], response, values
-                    )
+                    free |= c.predictor.to_raw(c.place, matrices[c.stem], response, values)
         return free
 
     def unconstrained(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -236,4 +234,6 @@ def coords(spec: MixtureOfExperts, design: Design) -> dict[str, Any]:
     for stem, matrix in design.rows.matrices.items():
         if stem not in hidden:
             named[names.term(stem)] = list(matrix.terms)
+    for place, predictor in spec.placed:
+        named |= predictor.coords(place, design.rows.matrices[place.stem])
     return named

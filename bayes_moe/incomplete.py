@@ -31,6 +31,7 @@ from bayes_moe.families.continuous import HALF_LOG_2PI
 from bayes_moe.formulas import parse_formula, used_columns
 from bayes_moe.gates import Gate
 from bayes_moe.gates.base import Modelled
+from bayes_moe.predictors import Linear
 
 Values = Mapping[str, np.ndarray]
 
@@ -106,6 +107,10 @@ def _of_gate(gate: Gate, column: str) -> Iterator[str]:
 def _of_block(block: Block, column: str) -> Iterator[str]:
     location, *others = block.components
     assert location.formula is not None
+    used = [c for c in block.components if c.formula is not None and _uses(c.formula, column)]
+    for c in used:
+        if not isinstance(c.predictor, Linear):
+            yield f"{c.parameter.name!r} of an expert uses it in {c.predictor!r}"
     for term in _other_terms(location.formula, column):
         yield f"{location.parameter.name!r} of an expert uses {term!r}"
     family = block.kind.family

@@ -116,9 +116,18 @@ def modes_dataset(found: Optima) -> xr.Dataset:
 
 def n_parameters(spec: MixtureOfExperts, design: Design, values: Mapping[str, np.ndarray]) -> int:
     """Number of free parameters of the likelihood; of a softmax only differences count."""
-    blocks = (part.block for part in spec.parts)
-    own = sum(values[name][0].size for block in blocks for name in block.variables)
-    return own + spec.gate.free(spec.n_experts, design.rows.matrices)
+    matrices = design.rows.matrices
+    total = spec.gate.free(spec.n_experts, matrices)
+    shared = {n for h in spec.gate.heads(spec.n_experts) for n in h.predictor.common(h.place)}
+    for c in spec.components:
+        if c.formula is None:
+            total += values[c.variable][0].size
+            continue
+        total += c.predictor.free(c.place, matrices[c.stem], 0)
+        new = (c.predictor.common(c.place) & c.predictor.inner(c.place)) - shared
+        total += sum(values[name][0].size for name in new)
+        shared |= new
+    return total
 
 
 def dataset(

@@ -268,12 +268,8 @@ def _long(values: np.ndarray) -> np.ndarray:
 def supports(spec: MixtureOfExperts) -> bool:
     """Whether a model is one of those: gate of softmaxes, linear predictors, known kernels."""
     blocks = [part.block for part in spec.parts]
-    predictors = [
-        *(h.predictor for h in spec.gate.heads(spec.n_experts)),
-        *(c.predictor for b in blocks for c in b.components if c.formula is not None),
-    ]
     return (
         spec.gate.branching(spec.n_experts) is not None
-        and all(type(p) is Linear for p in predictors)
+        and all(type(p) is Linear for _, p in spec.placed)
         and all(registry.has("kernel", b.kind.family) for b in blocks)
     )

@@ -25,8 +25,9 @@ with products of features (product, obs). Rows come in chunks, which threads may
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property, reduce
@@ -120,6 +121,12 @@ class Objective:
         self._starts = np.cumsum([0, *terms])
         self._unit = np.repeat(np.repeat([s.unit for s in coordinates.slots], heights), terms)
         self._tables = np.repeat(self._features.of, heights)
+
+    def under(self, own: Mapping[str, np.ndarray]) -> Objective:
+        """Return the objective under other values of the parameters of learned priors."""
+        found = copy(self)
+        found.coordinates = self.coordinates.under(own)
+        return found
 
     # --- what callers ask ---------------------------------------------------------------------
 

@@ -188,8 +188,10 @@ def _ends(objective: Objective, found: Ascent, max_iter: int) -> Optima:
     """Where climbs ended, each as a mode of its own."""
     moving = objective.coordinates
     values = moving.variables(found.theta)
-    orders = labels.order(moving.spec, labels.levels(moving.spec, values, moving.design.rows))
-    theta = moving.permuted(found.theta, orders)
+    theta = found.theta
+    if not moving.tied:
+        orders = labels.order(moving.spec, labels.levels(moving.spec, values, moving.design.rows))
+        theta = moving.permuted(theta, orders)
     return Optima(
         moving.spec,
         moving.design,

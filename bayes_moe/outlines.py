@@ -17,6 +17,7 @@ from bayes_moe.gates.branching import Split
 from bayes_moe.grid import Grid, columns_of, plain_name, state, walk
 from bayes_moe.nodes import BRANCH, branching_of, log_node_probabilities, node_probabilities
 from bayes_moe.predictive import thinned
+from bayes_moe.predictors import Linear
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -268,6 +269,8 @@ def _equation(
         if link == "identity"
         else f"{link} {name}"
     )
+    if not isinstance(component.predictor, Linear):
+        return f"{left} {component.predictor.kind} {component.formula}"
     term = names.term(component.stem)
     coefs = posterior.get(component.variable)
     if coefs is None or term not in coefs.dims or coefs.sizes[term] > MOST_TERMS:

@@ -24,14 +24,9 @@ def checked(
     """
     matrices = design.rows.matrices
     shapes: dict[str, tuple[int, ...]] = spec.gate.shapes(spec.n_experts, matrices)
-    supports = spec.gate.supports(spec.n_experts)
-    positive = {name for name, allowed in supports.items() if allowed == {"positive"}}
-    for block in (part.block for part in spec.parts):
-        for c in block.components:
-            k = len(block.positions)
-            terms = () if c.formula is None else (len(matrices[c.stem].terms),)
-            shapes[c.variable] = (k, *terms)
-            positive |= {c.variable} if c.formula is None else set()
+    positive = spec.positive
+    for c in spec.components:
+        shapes |= c.shapes(matrices)
     if not isinstance(parameters, Mapping):
         raise SpecError(f"`parameters` must map names to arrays; it is {parameters!r}.")
     for name in parameters:

@@ -21,6 +21,7 @@ def mixture_of_experts(
     gate: str | Gate | None = None,
     experts: int | None = None,
     family: str = "normal",
+    predictor: Any = None,
     priors: Mapping[str, Prior] | None = None,
     center: bool = True,
     **own: str | int,
@@ -46,6 +47,9 @@ def mixture_of_experts(
         expert is an ordinary regression.
     family : {"normal", "studentt", "poisson", "bernoulli", "binomial"}
         Response distribution of each expert.
+    predictor : Predictor, str or mapping, optional
+        What makes the experts' predictors of features: see :class:`bayes_moe.Expert`. A gate has
+        its own: ``gate=bm.gates.Softmax("~ x", predictor="spline")``.
     priors : mapping of str to Prior, optional
         By variable: ``"gate_coef"``, ``"mu_coef"``, ``"sigma"``, ``"sigma_coef"``, ``"nu"``,
         ``"p_coef"`` (Bernoulli and binomial), ...
@@ -87,7 +91,7 @@ def mixture_of_experts(
     softmax: Any = registry.resolve("gate", "softmax")
     described = gate if isinstance(gate, Gate) else softmax(gate)
     return MixtureOfExperts(
-        described, [Expert(formula, family, None, **own)] * int(experts), priors, center
+        described, [Expert(formula, family, None, predictor, **own)] * int(experts), priors, center
     )
 
 
@@ -97,6 +101,7 @@ def hierarchical_mixture(
     branching: Sequence[int] | None = None,
     tree: Any = None,
     family: str = "normal",
+    predictor: Any = None,
     shrink: float = SHRINK,
     priors: Mapping[str, Prior] | None = None,
     center: bool = True,
@@ -122,6 +127,8 @@ def hierarchical_mixture(
         an expert.
     family : {"normal", "studentt", "poisson", "bernoulli", "binomial"}
         Response distribution of each expert.
+    predictor : Predictor, str or mapping, optional
+        What makes the experts' predictors of features: see :class:`bayes_moe.Expert`.
     shrink : float
         Standard deviation of a split's prior over that of the split above it, at most 1.
     priors, center, **own
@@ -172,5 +179,5 @@ def hierarchical_mixture(
         )
     leaves = [] if tree is None else leaf_labels(tree)
     named = leaves if leaves and isinstance(leaves[0], str) else [None] * described.n_leaves
-    experts = [Expert(formula, family, name, **own) for name in named]
+    experts = [Expert(formula, family, name, predictor, **own) for name in named]
     return MixtureOfExperts(described, experts, priors, center)

@@ -30,6 +30,7 @@ TABLE: dict[str, dict[str, str]] = {
     "predictor": {
         "linear": "bayes_moe.predictors.linear:Linear",
         "spline": "bayes_moe.predictors.spline:Spline",
+        "fourier": "bayes_moe.predictors.fourier:Fourier",
         "hsgp": "bayes_moe.predictors.hsgp:HSGP",
         "mlp": "bayes_moe.predictors.neural:MLP",
         "horseshoe": "bayes_moe.predictors.shrunk:Horseshoe",

@@ -1,11 +1,12 @@
-"""Learned spreads of shrinkage priors, by their marginal mode.
+"""Learned spreads of coefficients, by their marginal mode: shrinkage and smoothing.
 
 The joint mode of coefficients and of the spreads of their prior is no estimate: it lies where all
 spreads are zero, or nowhere. So the spreads are put at the mode of their own posterior, with the
-coefficients integrated out by Laplace's method, and the coefficients at their mode given these. EM
-finds it, with the coefficients missing: given their normal approximation, the spreads maximise the
-expected log density ``-log s_j - E[c_j^2] / (2 s_j^2)`` of each coefficient and their own log prior
-(that of their logarithms, as a sampler sees it).
+coefficients integrated out by Laplace's method, and the coefficients at their mode given these. A
+quasi-Newton method climbs ``f(c) + log |S| / 2 + log p``: the log density at the mode ``c`` of the
+coefficients, the volume of their normal approximation, and the log prior of the spreads' logarithms
+as a sampler sees it. Its gradient is that of the expected log density ``-log s_j - E[c_j^2] / (2
+s_j^2)``, which leaves out how the curvature of the likelihood moves with the mode.
 
 References
 ----------
@@ -14,25 +15,30 @@ MacKay, D. J. C. (1992). Bayesian interpolation. Neural Computation, 4(3), 415-4
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from bayes_moe import names
-from bayes_moe.arrays import NUMERIC
+from bayes_moe import labels
 from bayes_moe.ascent import ascend
-from bayes_moe.coordinates import Coordinates, Slot, coordinates
+from bayes_moe.coordinates import Coordinates
 from bayes_moe.densities import log_density_of_log
+from bayes_moe.errors import SpecError
 from bayes_moe.objective import Objective
 from bayes_moe.optima import FINALISTS, Optima, covariance, search
-from bayes_moe.predictors import Shrunk
+from bayes_moe.predictors.expansion import about_zero
 
 MOST_ROUNDS = 100
-SETTLED = 1e-3
-"""Change of the logarithm of a spread that ends the rounds."""
+SETTLED = 1e-9
+"""Relative gain of a step that ends the climb."""
+STEP = 1e-4
+"""Of difference slopes, in logarithms."""
 FARTHEST = 12.0
 """Largest logarithm of a parameter of a spread."""
+NO_MARGIN = 1e300
+"""Minus the log marginal density where there is no normal approximation."""
 
 
 def search_settled(moving: Coordinates, **settings: Any) -> Optima:
@@ -44,78 +50,121 @@ def search_settled(moving: Coordinates, **settings: Any) -> Optima:
     found = search(moving, **settings)
     if not moving.own or found.singular[found.best]:
         return found
-    best = found.theta[found.best]
-    cores = settings.get("cores", 1)
-    objective = Objective(moving, cores=cores)
-    for _ in range(MOST_ROUNDS):
-        spread = covariance(objective, best)
-        if spread is None:
-            break
-        moving, change = _settled(moving, best, spread)
-        objective = Objective(moving, cores=cores)
-        best = ascend(objective, best[None], max_iter=50, newton_first=True).theta[0]
-        if change < SETTLED:
-            break
+    objective, best = _settle(Objective(moving, cores=settings.get("cores", 1)), found)
+    moving = objective.coordinates
     others = np.argsort(found.singular, kind="stable")[:FINALISTS]
     others = others[others != found.best]
     rest = {k: v for k, v in settings.items() if k not in ("theta", "allocation")}
     final = search(moving, theta=np.concatenate([best[None], found.theta[others]]), **rest)
     hits = final.hits.copy()
     hits[final.best] = max(hits[final.best], found.hits[found.best])
-    return replace(final, hits=hits, restarts=found.restarts)
+    final = replace(final, hits=hits, restarts=found.restarts)
+    return _in_order(final) if moving.tied else final
 
 
-def _settled(
-    moving: Coordinates, theta: np.ndarray, covariance: np.ndarray
-) -> tuple[Coordinates, float]:
-    """Coordinates with the spreads that are best for a normal approximation, and their change."""
-    own, change = dict(moving.own), 0.0
-    for slot in moving.slots:
-        if slot.stretch is None:
-            continue
-        second = theta[slot.where] ** 2 + np.diag(covariance)[slot.where]
-        best = _best_spreads(moving, slot, second.reshape(slot.directions, slot.terms))
-        own |= best
-        predictor = _predictor(moving, slot)
-        assert slot.scaling is not None
-        new = predictor.spread(slot.stem, names.GATE, best, slot.scaling.matrix, NUMERIC)
-        change = max(change, float(np.abs(np.log(new / slot.stretch)).max()))
-    found = coordinates(moving.spec, moving.design, jacobian=moving.jacobian, own=own)
-    return found, change
-
-
-def _predictor(moving: Coordinates, slot: Slot) -> Shrunk:
-    heads = moving.spec.gate.heads(moving.spec.n_experts)
-    found = next(h.predictor for h in heads if h.stem == slot.stem)
-    assert isinstance(found, Shrunk)
-    return found
-
-
-def _best_spreads(moving: Coordinates, slot: Slot, second: np.ndarray) -> dict[str, np.ndarray]:
-    """Parameters of the spreads, given second moments (direction, term) of the coefficients."""
+def _settle(objective: Objective, found: Optima) -> tuple[Objective, np.ndarray]:
+    """The objective with spreads at their marginal mode, and the mode of the coefficients."""
     from scipy.optimize import minimize
 
-    predictor, priors = _predictor(moving, slot), moving.spec.resolve_priors(moving.design)
-    keys = list(predictor.own_dims(slot.stem))
-    sizes = np.cumsum([moving.own[name].size for name in keys])[:-1]
-    assert slot.prior is not None
-    assert slot.scaling is not None
-    assert slot.stretch is not None
-    matrix = slot.scaling.matrix
-    units = np.asarray(slot.prior.arguments["sigma"]) / slot.stretch
+    margin = _Margin(objective, found.theta[found.best])
+    minimize(
+        margin,
+        margin.logs(objective.coordinates.own),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(-FARTHEST, FARTHEST)] * margin.size,
+        options={"maxiter": MOST_ROUNDS, "ftol": SETTLED, "gtol": 1e-3},
+    )
+    return objective.under(margin.own(margin.best_logs)), margin.best
 
-    def values(logs: np.ndarray) -> dict[str, np.ndarray]:
-        parts = np.split(np.clip(logs, -FARTHEST, FARTHEST), sizes)
-        return dict(zip(keys, map(np.exp, parts), strict=True))
 
-    def loss(logs: np.ndarray) -> float:
-        own = values(logs)
-        s = units * predictor.spread(slot.stem, names.GATE, own, matrix, NUMERIC)
-        total = (-len(second) * np.log(s) - 0.5 * second.sum(axis=0) / s**2).sum()
-        for name in keys:
-            log_own = np.log(own[name])
-            total += (log_density_of_log(priors[name], log_own[:, None])[0][..., 0] + log_own).sum()
-        return -float(total)
+class _Margin:
+    """Minus the log marginal density of the spreads' parameters, by Laplace's method.
 
-    start = np.log(np.concatenate([moving.own[name] for name in keys]))
-    return values(minimize(loss, start, method="L-BFGS-B", options={"maxiter": 200}).x)
+    It keeps the best point that was asked for, and the mode of the coefficients there.
+    """
+
+    def __init__(self, objective: Objective, theta: np.ndarray) -> None:
+        moving = objective.coordinates
+        self.objective, self.best = objective, theta
+        self.priors = moving.spec.resolve_priors(moving.design)
+        self.shapes = {name: value.shape for name, value in moving.own.items()}
+        self.size = sum(value.size for value in moving.own.values())
+        self.best_logs, self.least = self.logs(moving.own), np.inf
+        self.slots = [slot for slot in moving.slots if slot.stretch is not None]
+        for slot in self.slots:
+            assert slot.prior is not None
+            if not about_zero(slot.prior):
+                raise SpecError(
+                    f"The prior of {slot.variable!r} must be normal about 0 where its spread is "
+                    f"learned by EM; it is {slot.prior!r}. Use method='nuts'."
+                )
+
+    def logs(self, own: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Logarithms of all parameters in a row."""
+        return np.log(np.concatenate([own[name].ravel() for name in self.shapes]))
+
+    def own(self, logs: np.ndarray) -> dict[str, np.ndarray]:
+        """Parameters by name, from their logarithms in a row."""
+        found, at = {}, 0
+        for name, shape in self.shapes.items():
+            size = int(np.prod(shape))
+            found[name] = np.exp(logs[at : at + size]).reshape(shape)
+            at += size
+        return found
+
+    def __call__(self, logs: np.ndarray) -> tuple[float, np.ndarray]:
+        objective = self.objective.under(self.own(logs))
+        climbed = ascend(objective, self.best[None], max_iter=50, newton_first=True)
+        theta, spread = climbed.theta[0], covariance(objective, climbed.theta[0])
+        if spread is None:
+            return NO_MARGIN, np.zeros_like(logs)
+        volume = 0.5 * float(np.linalg.slogdet(spread)[1])
+        value = float(climbed.value[0]) + volume + self._log_prior(logs)
+        if -value < self.least:
+            self.least, self.best, self.best_logs = -value, theta, logs.copy()
+        second = theta**2 + np.diag(spread)
+        slopes = [
+            (self._expected(logs + step, second) - self._expected(logs - step, second)) / (2 * STEP)
+            for step in STEP * np.eye(len(logs))
+        ]
+        return -value, -np.array(slopes)
+
+    def _expected(self, logs: np.ndarray, second: np.ndarray) -> float:
+        """Expected log density of coefficients with some second moments, and the log prior."""
+        own, total = self.own(logs), self._log_prior(logs)
+        for slot in self.slots:
+            assert slot.prior is not None
+            shape = (slot.directions, slot.terms)
+            units = np.asarray(slot.prior.arguments["sigma"])
+            s = np.broadcast_to(units * self.objective.coordinates.spread(slot, own), shape)
+            total += float((-np.log(s) - 0.5 * second[slot.where].reshape(shape) / s**2).sum())
+        return total
+
+    def _log_prior(self, logs: np.ndarray) -> float:
+        total, own = float(logs.sum()), self.own(logs)
+        for name, value in own.items():
+            total += float(
+                np.sum(log_density_of_log(self.priors[name], np.log(value)[..., None])[0])
+            )
+        return total
+
+
+def _in_order(found: Optima) -> Optima:
+    """The modes with the experts in the order of the best one's locations."""
+    assert found.objective is not None
+    moving = found.objective.coordinates
+    levels = labels.levels(moving.spec, found.values, moving.design.rows)
+    order = labels.order(moving.spec, levels)[found.best]
+    every = np.tile(order, (len(found.theta), 1))
+    own = {name: v[None] for name, v in moving.own.items()}
+    own = {name: v[0] for name, v in labels.permuted(moving.spec, own, order[None]).items()}
+    objective = found.objective.under(own)
+    theta = moving.permuted(found.theta, every)
+    return replace(
+        found,
+        theta=theta,
+        values=objective.coordinates.variables(theta),
+        share=found.share[:, order],
+        objective=objective,
+    )

@@ -13,12 +13,13 @@ import numpy as np
 from bayes_moe import families, names, registry
 from bayes_moe.design import Design, Rows
 from bayes_moe.errors import DataError, SpecError, unknown
-from bayes_moe.experts import Block, Expert, blocks
+from bayes_moe.experts import Block, Component, Expert, blocks
 from bayes_moe.formulas import check_right_hand_side
 from bayes_moe.gates import Gate
 from bayes_moe.gates.base import Head, Modelled
 from bayes_moe.gates.symmetry import Symmetry, symmetry
 from bayes_moe.incomplete import integrable
+from bayes_moe.predictors import Place, Predictor
 from bayes_moe.priors import Prior
 from bayes_moe.record import Record, plain
 
@@ -110,6 +111,7 @@ class MixtureOfExperts(Record):
             if formula is not None:
                 check_right_hand_side(f"The formula of {stem!r}", formula)
         self._check_names()
+        self._check_trunks()
         self._check_priors()
 
     def __repr__(self) -> str:
@@ -180,33 +182,46 @@ class MixtureOfExperts(Record):
     def variables(self) -> tuple[str, ...]:
         """Names of the reported variables, all of them on the user's scale."""
         own = (name for part in self.parts for name in part.block.variables)
-        return (*self.gate_variables, *own)
+        return tuple(dict.fromkeys((*self.gate_variables, *own)))
 
     @property
     def dims(self) -> dict[str, tuple[str, ...]]:
         """Dimensions of the model's variables by name, internal coefficients included."""
         found = dict(self.gate.dims(self.n_experts))
         for h in self.gate.heads(self.n_experts):
-            raw_dim = h.mixing(self._gate_prior(h))[1]
-            found |= h.predictor.internal_dims(h.stem, raw_dim)
-        for block in (part.block for part in self.parts):
-            for c in block.components:
-                if c.formula is None:
-                    found[c.variable] = (block.dim,)
-                else:
-                    found[c.variable] = (block.dim, names.term(c.stem))
-                    found[names.raw(c.stem)] = (names.term(c.stem), block.dim)
+            found |= h.predictor.internal_dims(h.placed(self._gate_prior(h))[0])
+        for c in self.components:
+            found |= c.dims | c.internal_dims
         return found
+
+    @property
+    def components(self) -> tuple[Component, ...]:
+        """Family parameters of all blocks."""
+        return tuple(c for part in self.parts for c in part.block.components)
+
+    @property
+    def placed(self) -> tuple[tuple[Place, Predictor], ...]:
+        """All predictors of the model, the gate's first, and where they stand."""
+        gate = ((h.place, h.predictor) for h in self.gate.heads(self.n_experts))
+        own = ((c.place, c.predictor) for c in self.components if c.formula is not None)
+        return (*gate, *own)
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether EM can treat the model.
+
+        Its predictors are then sums of fixed features with normal coefficients, and its gate is a
+        product of softmaxes.
+        """
+        gated = self.n_experts > 1 and self.gate.branching(self.n_experts) is None
+        return not gated and all(p.is_linear for _, p in self.placed)
 
     @property
     def positive(self) -> frozenset[str]:
         """Names of the reported variables that are positive."""
-        found = {
-            c.variable for part in self.parts for c in part.block.components if c.formula is None
-        }
-        for h in self.gate.heads(self.n_experts):
-            found |= h.predictor.positive(h.stem)
-        return frozenset(found)
+        own = (name for c in self.components for name in c.positive)
+        gate = (name for place, p in self.placed for name in p.positive(place))
+        return frozenset((*own, *gate))
 
     @property
     def derived_dims(self) -> dict[str, tuple[str, ...]]:
@@ -249,7 +264,7 @@ class MixtureOfExperts(Record):
     def _gate_prior(self, head: Head) -> Prior:
         """The user's prior of a predictor of the gate, or one with the default's support."""
         default = Prior("ZeroSumNormal", sigma=1.0)
-        return self.priors.get(names.coef(head.stem), default)
+        return self.priors.get(head.place.coef, default)
 
     def resolve_priors(self, design: Design) -> dict[str, Prior]:
         """Return the prior of every reported variable: the user's, else the default."""
@@ -328,16 +343,32 @@ class MixtureOfExperts(Record):
                 f"Experts of different kinds need different names, none of them 'gate'; "
                 f"{clash[0]!r} is taken."
             )
-        twice = [n for n in self.variables if self.variables.count(n) > 1]
+        shared = {name for place, p in self.placed for name in p.common(place)}
+        own = (name for part in self.parts for name in part.block.variables)
+        every = [n for n in (*self.gate_variables, *own) if n not in shared]
+        twice = [n for n in every if every.count(n) > 1]
         if twice:
             raise SpecError(
                 f"Two variables would be called {twice[0]!r}, one of the gate's and one of an "
                 "expert's: give the expert another name."
             )
 
+    def _check_trunks(self) -> None:
+        seen: dict[str, tuple[Place, Predictor, str]] = {}
+        formulas = self.formulas
+        for place, predictor in self.placed:
+            for name in sorted(predictor.common(place)):
+                own = (place, predictor, formulas[place.stem].replace(" ", ""))
+                first = seen.setdefault(name, own)
+                if first[1:] != own[1:]:
+                    raise SpecError(
+                        f"{first[0].stem!r} and {place.stem!r} share {name!r}: they need the same "
+                        f"formula and predictor; they have {first[2]!r} with {first[1]!r} and "
+                        f"{own[2]!r} with {predictor!r}."
+                    )
+
     def _check_priors(self) -> None:
-        components = [c for part in self.parts for c in part.block.components]
-        positive = {c.variable for c in components if c.formula is None}
+        positive = {name for c in self.components for name in c.positive}
         gate = {names.coef(stem) for stem in self.gate.formulas}
         of_gate = self.gate.supports(self.n_experts)
         for name, prior in self.priors.items():
@@ -353,9 +384,9 @@ class MixtureOfExperts(Record):
                     f"The prior of {name!r} must have {' or '.join(sorted(supports))} support; "
                     f"{prior.distribution} has {prior.kind.support} support."
                 )
-            for h in self.gate.heads(self.n_experts):
-                if names.coef(h.stem) == name:
-                    h.predictor.check_prior(name, prior)
+            for place, predictor in self.placed:
+                if place.coef == name:
+                    predictor.check_prior(name, prior)
             vectors = [a for a, value in prior.arguments.items() if isinstance(value, tuple)]
             if name in positive and vectors:
                 raise SpecError(

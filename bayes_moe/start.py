@@ -24,7 +24,7 @@ from bayes_moe.objective import Objective
 from bayes_moe.optima import RESTARTS, Optima, covariance, distinct, nearest_mode
 from bayes_moe.settling import search_settled
 from bayes_moe.spec import MixtureOfExperts
-from bayes_moe.standin import first_values, is_linear
+from bayes_moe.standin import first_values
 from bayes_moe.surface import Surface, climb, ends, uphill
 
 MAX_ITER = 500
@@ -131,7 +131,7 @@ class GraphStarts(Starts):
 def starts(spec: MixtureOfExperts, design: Design, random_seed: int, cores: int = 1) -> Starts:
     """Find the modes of a posterior and the mass about each."""
     rng = np.random.default_rng([random_seed, 2])
-    if not is_linear(spec):
+    if not spec.is_linear:
         return _graph_starts(spec, design, rng)
     moving = coordinates(spec, design, jacobian=True)
     found = search_settled(moving, restarts=RESTARTS, max_iter=MAX_ITER, rng=rng, cores=cores)
@@ -147,7 +147,7 @@ def starts(spec: MixtureOfExperts, design: Design, random_seed: int, cores: int 
 
 
 def _graph_starts(spec: MixtureOfExperts, design: Design, rng: np.random.Generator) -> GraphStarts:
-    graph = build(spec, design, likelihood="symbolic")
+    graph = build(spec, design)
     surface = Surface(graph, jacobian=True)
     climbs = [
         climb(surface, surface.point(values), MAX_ITER, newton_steps=0)

@@ -1,6 +1,7 @@
 """What every gate of the registry must hold, so that a new one is tested at once."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from bayes_moe.coordinates import coordinates
 from bayes_moe.gates import Attention, Gaussian, Softmax, StickBreaking, Tree
 from bayes_moe.mixture import evaluate
 from bayes_moe.native import supports
-from bayes_moe.predictors import HSGP, MLP, Spline
+from bayes_moe.predictors import HSGP, MLP, Place, Spline
 from bayes_moe.predictors.bilinear import Bilinear
 
 EXPERTS = 4
@@ -227,7 +228,7 @@ def test_nuts_runs_on_graphs_that_take_long_to_compile(spec, request):
 @pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
 def test_parameters_are_counted_as_they_move(spec):
     """Only for gates that EM treats: of others, some directions do nothing."""
-    if spec.gate.branching(EXPERTS) is None:
+    if not spec.is_linear:
         pytest.skip("no coordinates")
     fit = bm.fit(spec, table(), "em", random_seed=1, restarts=2, max_iter=3, progressbar=False)
     moving = coordinates(spec, fit.design)
@@ -440,9 +441,10 @@ def test_effective_coefficients_have_the_spread_of_a_softmax_gate():
 
 def test_free_parameters_of_attention_are_those_of_its_rank():
     matrix = bm.mixture_of_experts("y ~ x + z", experts=5).design(table()).rows.matrices["gate"]
-    assert Bilinear(5).free("gate", 5, matrix, True) == 4 * 3
-    assert Bilinear(5, 1).free("gate", 5, matrix, True) == 4 + 3 - 1
-    assert Bilinear(5, 2, heads=2).free("gate", 10, matrix, True) == 2 * 2 * (4 + 3 - 2)
+    place = Place("gate", "gate", "expert", 5)
+    assert Bilinear(5).free(place, matrix, 1) == 4 * 3
+    assert Bilinear(5, 1).free(place, matrix, 1) == 4 + 3 - 1
+    assert Bilinear(5, 2, heads=2).free(replace(place, rows=10), matrix, 1) == 2 * 2 * (4 + 3 - 2)
 
 
 @pytest.mark.parametrize(
@@ -474,10 +476,10 @@ def test_predictors_are_given_by_name_or_description():
 
 
 @pytest.mark.parametrize("method", ["em", "laplace"])
-@pytest.mark.parametrize("example", ["hsgp", "attention"])
+@pytest.mark.parametrize("example", ["mlp", "attention"])
 def test_other_predictors_are_for_map_and_nuts(example, method):
     spec = bm.mixture_of_experts("y ~ x", gate=EXAMPLES[example], experts=2)
-    with pytest.raises(bm.SpecError, match="use 'map' or 'nuts'"):
+    with pytest.raises(bm.SpecError, match="use method='map' or 'nuts'"):
         bm.fit(spec, table(), method, progressbar=False)
 
 

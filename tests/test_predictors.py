@@ -1,5 +1,6 @@
 """What every predictor of the registry must hold, so that a new one is tested at once."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,21 +10,37 @@ import pytest
 import bayes_moe as bm
 from bayes_moe import names, predictors, registry
 from bayes_moe.design import Matrix
-from bayes_moe.predictors import HSGP, MLP, R2D2, Horseshoe, Linear, NormalGamma, Spline
+from bayes_moe.predictors import (
+    HSGP,
+    MLP,
+    R2D2,
+    Fourier,
+    Horseshoe,
+    Linear,
+    NormalGamma,
+    Place,
+    Spline,
+)
 
-STEM = names.GATE
 ROWS = 3
+GATE = Place(names.GATE, names.GATE, names.EXPERT, ROWS)
+EXPERTS = Place("mu", "location", names.EXPERT, ROWS, each=True)
 EXAMPLES = {
     "linear": (Linear(), 2),
     "spline": (Spline(df=7), 1),
-    "short spline": (Spline(df=4, degree=2, reach=2.0), 1),
+    "short spline": (Spline(df=4, degree=2), 1),
+    "splines of two columns": (Spline(df=6), 2),
+    "fourier": (Fourier(period=3.0, order=2), 1),
     "hsgp": (HSGP(m=5), 1),
     "hsgp of two columns": (HSGP(m=3, kernel="matern32"), 2),
     "matern52": (HSGP(m=4, kernel="matern52"), 1),
+    "linear kernel": (HSGP(kernel="linear"), 2),
     "mlp": (MLP(hidden=(4,)), 2),
     "deep mlp": (MLP(hidden=(3, 2), activation="softplus"), 1),
     "relu": (MLP(hidden=(3,), activation="relu"), 1),
     "flat mlp": (MLP(hidden=()), 2),
+    "mlp of fixed scale": (MLP(hidden=(3,), scale="fixed"), 1),
+    "trunk": (MLP(hidden=(3, 2), trunk="trunk"), 2),
     "horseshoe": (Horseshoe(), 2),
     "r2d2": (R2D2(), 3),
     "normalgamma": (NormalGamma(), 2),
@@ -35,30 +52,41 @@ def matrix_of(columns, n=40, seed=0, like=None):
     rng = np.random.default_rng(seed)
     values = np.column_stack([np.ones(n), 5 + 2 * rng.standard_normal((n, columns))])
     if like is not None:
-        return Matrix(like.terms, values, like.center, like.scale)
+        return like.at(values)
     terms = ("Intercept", *(f"x{j}" for j in range(columns)))
     center, scale = values.mean(axis=0), values.std(axis=0)
     center[0], scale[0] = 0.0, 1.0
     return Matrix(terms, values, center, scale)
 
 
-@pytest.fixture(scope="module", params=list(EXAMPLES))
+@pytest.fixture(
+    scope="module",
+    params=[(name, place) for name in EXAMPLES for place in (GATE, EXPERTS)],
+    ids=lambda given: f"{given[0]} of {given[1].stem}",
+)
 def case(request):
-    """A predictor, rows, a graph of it, and draws from its prior."""
-    predictor, columns = EXAMPLES[request.param]
+    """A predictor in its place, rows, a graph of it, and draws from its prior."""
+    name, place = request.param
+    predictor, columns = EXAMPLES[name]
     matrix = matrix_of(columns)
     coords = {"expert": range(ROWS), names.OBS: range(len(matrix.values))}
-    with pm.Model(coords=coords | predictor.coords(STEM, matrix)) as model:
-        prior = predictor.default_prior(STEM, names.GATE, matrix, RESPONSE)
-        eta = predictor.build(STEM, names.GATE, matrix, RESPONSE, prior, "expert")
-    wanted = list(predictor.variables(STEM))
+    with pm.Model(coords=coords | predictor.coords(place, matrix)) as model:
+        prior = predictor.default_prior(place, matrix, RESPONSE)
+        eta = predictor.build(place, matrix, RESPONSE, prior)
+    wanted = list(predictor.variables(place))
     raw = [v.name for v in model.free_RVs]
     drawn = pm.draw(
         [eta, *(model[n] for n in (*wanted, *raw))], 3, random_seed=1, mode="FAST_COMPILE"
     )
     values = dict(zip([*wanted, *raw], drawn[1:], strict=True))
     return SimpleNamespace(
-        predictor=predictor, matrix=matrix, model=model, eta=drawn[0], values=values, raw=raw
+        predictor=predictor,
+        place=place,
+        matrix=matrix,
+        model=model,
+        eta=drawn[0],
+        values=values,
+        raw=raw,
     )
 
 
@@ -67,49 +95,56 @@ def test_every_predictor_has_an_example():
 
 
 def test_graph_and_prediction_are_one(case):
-    found = case.predictor.evaluate(STEM, case.values, case.matrix)
+    found = case.predictor.evaluate(case.place, case.values, case.matrix)
     np.testing.assert_allclose(found, case.eta, atol=1e-10)
 
 
 def test_shapes_and_dims_are_those_of_the_graph(case):
-    shapes = case.predictor.shapes(STEM, ROWS, case.matrix)
-    assert set(shapes) == set(case.predictor.variables(STEM))
+    shapes = case.predictor.shapes(case.place, case.matrix)
+    assert set(shapes) == set(case.predictor.variables(case.place))
     for name, shape in shapes.items():
         assert case.values[name].shape[1:] == shape
-    dims = case.predictor.dims(STEM, "expert") | case.predictor.internal_dims(STEM, "expert")
+    dims = case.predictor.dims(case.place) | case.predictor.internal_dims(case.place)
     for name in {*shapes, *case.raw}:
         assert case.model.named_vars_to_dims[name] == dims[name]
 
 
 def test_the_sampler_s_variables_come_back(case):
-    found = case.predictor.to_raw(STEM, names.GATE, case.matrix, RESPONSE, case.values)
+    found = case.predictor.to_raw(case.place, case.matrix, RESPONSE, case.values)
     assert set(found) == set(case.raw)
     for name in case.raw:
         np.testing.assert_allclose(found[name], case.values[name], rtol=1e-7, atol=1e-9)
 
 
 def test_new_rows_are_seen_as_the_fitted_ones(case):
-    some = Matrix(case.matrix.terms, case.matrix.values[5:9], case.matrix.center, case.matrix.scale)
-    found = case.predictor.evaluate(STEM, case.values, some)
+    some = case.matrix.at(case.matrix.values[5:9])
+    found = case.predictor.evaluate(case.place, case.values, some)
     np.testing.assert_allclose(found, case.eta[..., 5:9], atol=1e-10)
     far = case.matrix.values[:2] + np.array([0.0] + [1e4] * (len(case.matrix.terms) - 1))
-    far = Matrix(case.matrix.terms, far, case.matrix.center, case.matrix.scale)
-    assert np.isfinite(case.predictor.evaluate(STEM, case.values, far)).all()
+    far = case.matrix.at(far)
+    assert np.isfinite(case.predictor.evaluate(case.place, case.values, far)).all()
 
 
 def test_projection_comes_back_to_its_own_curves(case):
     """A curve of the predictor at its usual parameters is found again."""
     rng = np.random.default_rng(2)
-    given = (STEM, names.GATE, case.matrix, RESPONSE)
+    given = (case.place, case.matrix, RESPONSE)
     target = rng.standard_normal((ROWS, len(case.matrix.values)))
     first = case.predictor.project(*given, target, np.random.default_rng(0))
-    curve = case.predictor.evaluate(STEM, {n: v[None] for n, v in first.items()}, case.matrix)[0]
+    curve = case.predictor.evaluate(
+        case.place, {n: v[None] for n, v in first.items()}, case.matrix
+    )[0]
     second = case.predictor.project(*given, curve, np.random.default_rng(0))
-    again = case.predictor.evaluate(STEM, {n: v[None] for n, v in second.items()}, case.matrix)[0]
+    again = case.predictor.evaluate(
+        case.place, {n: v[None] for n, v in second.items()}, case.matrix
+    )[0]
     np.testing.assert_allclose(again, curve, atol=1e-3)
     ridged = case.predictor.project(*given, target, np.random.default_rng(0), ridge=1e6)
-    level = case.predictor.evaluate(STEM, {n: v[None] for n, v in ridged.items()}, case.matrix)
-    assert np.abs(level).max() < 0.01
+    level = case.predictor.evaluate(
+        case.place, {n: v[None] for n, v in ridged.items()}, case.matrix
+    )
+    centre = 0.0 if case.place is GATE else RESPONSE.mean()
+    assert np.abs(level - centre).max() < 0.01
 
 
 def test_descriptions_round_trip(case):
@@ -123,9 +158,9 @@ def test_descriptions_round_trip(case):
 
 
 def projected(predictor, matrix, target):
-    given = (STEM, names.GATE, matrix, RESPONSE)
-    found = predictor.project(*given, target, np.random.default_rng(0))
-    return predictor.evaluate(STEM, {n: v[None] for n, v in found.items()}, matrix)[0]
+    place = replace(GATE, rows=len(target))
+    found = predictor.project(place, matrix, RESPONSE, target, np.random.default_rng(0))
+    return predictor.evaluate(place, {n: v[None] for n, v in found.items()}, matrix)[0]
 
 
 def test_a_spline_holds_lines_exactly():
@@ -134,15 +169,15 @@ def test_a_spline_holds_lines_exactly():
     np.testing.assert_allclose(projected(Spline(), matrix, line), line, atol=1e-6)
     values = {"gate_coef": np.zeros((1, 1, 12)), "gate_smoothing": np.ones((1, 1))}
     values["gate_coef"][..., 1] = 2.0
-    far = Matrix(matrix.terms, matrix.values * 30, matrix.center, matrix.scale)
-    found = Spline().evaluate("gate", values, far)[0, 0]
+    far = matrix.at(matrix.values * 30)
+    found = Spline().evaluate(GATE, values, far)[0, 0]
     np.testing.assert_allclose(found, 2.0 * far.standardised[:, 1], rtol=1e-12)
 
 
 def test_bends_of_a_spline_are_no_lines_and_have_unit_variance():
     z = np.linspace(-3, 3, 201)
     matrix = Matrix(("Intercept", "x"), np.column_stack([np.ones(201), z]), np.zeros(2), np.ones(2))
-    bends = Spline().features(matrix)[:, 2:]
+    bends = Spline().features(matrix)[:, 1:]
     np.testing.assert_allclose(bends.T @ z, 0, atol=1e-10)
     np.testing.assert_allclose(bends.sum(axis=0), 0, atol=1e-10)
     assert (bends**2).sum(axis=1).mean() == pytest.approx(1)
@@ -156,20 +191,25 @@ def test_smooth_curves_are_found(predictor):
     np.testing.assert_allclose(projected(predictor, matrix, curve), curve, atol=0.01)
 
 
-@pytest.mark.parametrize("kernel", ["expquad", "matern32", "matern52"])
+@pytest.mark.parametrize("kernel", ["expquad", "matern12", "matern32", "matern52"])
 def test_hsgp_has_the_covariance_of_its_kernel(kernel):
-    predictor = HSGP(m=60, c=3.0, kernel=kernel)
+    m = 1000 if kernel == "matern12" else 60  # rough curves have many waves
+    predictor = HSGP(m=m, c=3.0, kernel=kernel)
     z = np.linspace(-1.5, 1.5, 20)
     matrix = Matrix(("Intercept", "x"), np.column_stack([np.ones(20), z]), np.zeros(2), np.ones(2))
     scale, amplitude = 0.8, 1.7
     own = {"gate_lengthscale": np.full((1, 1), scale), "gate_amplitude": np.full((1, 1), amplitude)}
-    coef = np.eye(61)[None]
-    raw = predictor.to_raw(STEM, names.GATE, matrix, RESPONSE, {"gate_coef": coef, **own})[
-        "gate_raw"
-    ][0]
-    waves = predictor.features(matrix)[:, 1:] / np.diag(raw)[1:]
-    kernels = {"expquad": pm.gp.cov.ExpQuad, "matern32": pm.gp.cov.Matern32}
-    exact = kernels.get(kernel, pm.gp.cov.Matern52)(1, ls=scale)(z[:, None])
+    coef = np.eye(m + 1)[None]
+    values = {"gate_coef": coef, **own}
+    raw = predictor.to_raw(replace(GATE, rows=m + 1), matrix, RESPONSE, values)["gate_raw"][0]
+    waves = predictor.features(matrix) / np.diag(raw)[1:]
+    kernels = {
+        "expquad": pm.gp.cov.ExpQuad,
+        "matern12": pm.gp.cov.Matern12,
+        "matern32": pm.gp.cov.Matern32,
+        "matern52": pm.gp.cov.Matern52,
+    }
+    exact = kernels[kernel](1, ls=scale)(z[:, None])
     expected = amplitude**2 * exact.eval(mode="FAST_COMPILE")
     np.testing.assert_allclose(waves @ waves.T, expected, atol=5e-3 * amplitude**2)
 
@@ -183,7 +223,7 @@ def test_a_network_without_hidden_layers_is_linear():
     ]
     graphs = [bm.build(spec, data) for spec in specs]
     logps = [g.model.compile_logp(mode="FAST_COMPILE") for g in graphs]
-    scaling = Linear().scaling(names.GATE, graphs[0].design.rows.matrices["gate"], RESPONSE)
+    scaling = Linear().scaling(GATE, graphs[0].design.rows.matrices["gate"], RESPONSE)
     gaps = []
     for seed in range(3):
         rng = np.random.default_rng(seed)
@@ -199,12 +239,11 @@ def test_a_network_without_hidden_layers_is_linear():
 @pytest.mark.parametrize(
     ("predictor", "formula", "message"),
     [
-        (Spline(), "~ x + z", "one numeric column"),
+        (Fourier(), "~ x + z", "one numeric column"),
         (Spline(), "~ 0 + x", "with an intercept"),
         (HSGP(), "~ g", "is none"),
         (HSGP(), "~ 1", "numeric column"),
         (HSGP(m=50), "~ x + z", "2500 basis functions"),
-        (HSGP(c=1.0, reach=0.5), "~ x", "raise `reach`"),
     ],
 )
 def test_formulas_that_do_not_serve(predictor, formula, message):
@@ -222,7 +261,10 @@ def test_formulas_that_do_not_serve(predictor, formula, message):
     [
         (lambda: Spline(df=4), "`df`"),
         (lambda: Spline(degree=0), "`degree`"),
-        (lambda: Spline(reach=-1), "`reach`"),
+        (lambda: Fourier(period=0), "`period`"),
+        (lambda: MLP(scale="none"), "scale"),
+        (lambda: MLP(trunk="1a"), "`trunk`"),
+        (lambda: MLP(hidden=(), trunk="t"), "hidden layers"),
         (lambda: HSGP(m=0), "`m`"),
         (lambda: HSGP(c=0.5), "`c`"),
         (lambda: HSGP(kernel="matern"), "Did you mean"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +15,7 @@ from bayes_moe.arrays import symbolic as symbolic_arrays
 from bayes_moe.design import Matrix
 from bayes_moe.errors import SpecError
 from bayes_moe.gates.branching import Branching
-from bayes_moe.predictors import Predictor
+from bayes_moe.predictors import Place, Predictor
 from bayes_moe.priors import Prior
 
 Values = Mapping[str, np.ndarray]
@@ -57,6 +57,22 @@ class Head:
     spread: np.ndarray | None = None
     directions: tuple[str, ...] = ()
     zero_sum: bool = True
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+        found: int = self.places.stop - self.places.start
+        return found
+
+    @property
+    def place(self) -> Place:
+        """Where its predictor stands."""
+        return Place(self.stem, names.GATE, self.dim, self.rows)
+
+    def placed(self, prior: Prior) -> tuple[Place, Prior]:
+        """Where its predictor stands under a prior of its rows, and the internal rows' prior."""
+        mixing, dim, inner = self.mixing(prior)
+        return replace(self.place, mixing=mixing, raw_dim=dim), inner
 
     def mixing(self, prior: Prior) -> tuple[np.ndarray | None, str, Prior]:
         """Matrix from internal rows to rows, the internal rows' dimension, and their prior."""
@@ -168,32 +184,31 @@ class Gate(ABC):
         """Return the data-scaled default prior of every variable."""
         found = {}
         for h in self.heads(experts):
-            given = (h.stem, names.GATE, matrices[h.stem], response)
-            found[names.coef(h.stem)] = h.predictor.default_prior(*given)
+            given = (h.place, matrices[h.stem], response)
+            found[h.place.coef] = h.predictor.default_prior(*given)
             found |= h.predictor.own_priors(*given)
         return found
 
     def dims(self, experts: int) -> dict[str, tuple[str, ...]]:
         """Dimensions of reported variables."""
         heads = self.heads(experts)
-        return {n: d for h in heads for n, d in h.predictor.dims(h.stem, h.dim).items()}
+        return {n: d for h in heads for n, d in h.predictor.dims(h.place).items()}
 
     def shapes(self, experts: int, matrices: Mapping[str, Matrix]) -> dict[str, tuple[int, ...]]:
         """Shapes of the reported variables."""
         found: dict[str, tuple[int, ...]] = {}
         for h in self.heads(experts):
-            rows = h.places.stop - h.places.start
-            found |= h.predictor.shapes(h.stem, rows, matrices[h.stem])
+            found |= h.predictor.shapes(h.place, matrices[h.stem])
         return found
 
     def supports(self, experts: int) -> dict[str, set[str]]:
         """Supports that a prior of each reported variable may have."""
         found = {}
         for h in self.heads(experts):
-            positive = h.predictor.positive(h.stem)
-            for name in h.predictor.variables(h.stem):
+            positive = h.predictor.positive(h.place)
+            for name in h.predictor.variables(h.place):
                 found[name] = {"positive"} if name in positive else {"real"}
-            found[names.coef(h.stem)] |= {"zero-sum"} if h.zero_sum else set()
+            found[h.place.coef] |= {"zero-sum"} if h.zero_sum else set()
         return found
 
     def coords(
@@ -203,7 +218,7 @@ class Gate(ABC):
         found: dict[str, list[Any]] = {}
         for h in self.heads(experts):
             if matrices is not None:
-                found |= h.predictor.coords(h.stem, matrices[h.stem])
+                found |= h.predictor.coords(h.place, matrices[h.stem])
             if h.labels is not None:
                 found[h.dim] = list(h.labels)
             if h.directions:
@@ -228,11 +243,8 @@ class Gate(ABC):
             return pt.zeros((1, 1))
         etas = []
         for h in self.heads(experts):
-            mixing, dim, prior = h.mixing(priors[names.coef(h.stem)])
-            eta = h.predictor.build(
-                h.stem, names.GATE, matrices[h.stem], response, prior, h.dim, mixing, dim, priors
-            )
-            etas.append(eta)
+            place, prior = h.placed(priors[h.place.coef])
+            etas.append(h.predictor.build(place, matrices[h.stem], response, prior, priors))
         rows = etas[0] if len(etas) == 1 else xp.concatenate(etas, axis=-2)
         return self.logits(experts, self.gain * rows if self.gain != 1.0 else rows, xp)
 
@@ -246,7 +258,7 @@ class Gate(ABC):
 
     def eta(self, experts: int, draws: Values, matrices: Mapping[str, Matrix]) -> np.ndarray:
         """Rows of predictors (sample, row, obs) of posterior draws on rows of a table."""
-        etas = [h.predictor.evaluate(h.stem, draws, matrices[h.stem]) for h in self.heads(experts)]
+        etas = [h.predictor.evaluate(h.place, draws, matrices[h.stem]) for h in self.heads(experts)]
         rows = etas[0] if len(etas) == 1 else np.concatenate(etas, axis=-2)
         return self.gain * rows if self.gain != 1.0 else rows
 
@@ -261,10 +273,8 @@ class Gate(ABC):
         """Return the sampler's variables from the reported ones."""
         found: dict[str, np.ndarray] = {}
         for h in self.heads(experts):
-            mixing = h.mixing(priors[names.coef(h.stem)])[0]
-            found |= h.predictor.to_raw(
-                h.stem, names.GATE, matrices[h.stem], response, values, mixing
-            )
+            place = h.placed(priors[h.place.coef])[0]
+            found |= h.predictor.to_raw(place, matrices[h.stem], response, values)
         return found
 
     def linear(self) -> Gate:
@@ -280,15 +290,29 @@ class Gate(ABC):
         rng: np.random.Generator,
         ridge: float,
     ) -> dict[str, np.ndarray]:
-        """Return reported variables whose logits come near given ones (expert, obs).
+        """Return reported variables whose log weights come near given ones (expert, obs).
 
-        For gates whose rows of predictors are the experts' logits; see :meth:`Predictor.project`.
+        Logits may miss a summand of the row; see :meth:`Predictor.project`.
         """
         found: dict[str, np.ndarray] = {}
+        rows = self.rows_of(experts, logits) / self.gain
         for h in self.heads(experts):
-            given = (h.stem, names.GATE, matrices[h.stem], response)
-            found |= h.predictor.project(*given, logits / self.gain, rng, ridge)
+            given = (h.place, matrices[h.stem], response, rows[h.places], rng)
+            found |= h.predictor.project(*given, ridge=ridge, known=found)
         return found
+
+    def rows_of(self, experts: int, logits: np.ndarray) -> np.ndarray:
+        """Rows of predictors (row, obs) that give some log weights (expert, obs)."""
+        branching = self.branching(experts)
+        if branching is None:
+            return logits
+        rows = []
+        for split in branching.splits:
+            below = [NUMERIC.logsumexp(logits[list(leaves)], axis=0) for leaves in split.leaves]
+            own = np.array(below)
+            rows.append(own[:-1] - own[-1] if split.pinned else own - own.mean(axis=0))
+        order = np.argsort([split.rows.start for split in branching.splits])
+        return np.concatenate([rows[j] for j in order])
 
     def flat(self, experts: int, matrices: Mapping[str, Matrix]) -> int:
         """Most directions of the sampler's variables along which the density does not change."""
@@ -297,16 +321,17 @@ class Gate(ABC):
     def free(self, experts: int, matrices: Mapping[str, Matrix]) -> int:
         """Number of parameters of the likelihood; of a softmax only differences count."""
         branching = self.branching(experts) if experts > 1 else None
-        if branching is not None:
-            idle = (len(matrices[s.stem].terms) for s in branching.splits if not s.pinned)
-            shapes = self.shapes(experts, matrices)
-            numbers = (int(np.prod(shapes[names.coef(h.stem)])) for h in self.heads(experts))
-            return sum(numbers) - sum(idle)
-        total = 0
+        total, seen = 0, frozenset[str]()
         for h in self.heads(experts):
-            rows = h.places.stop - h.places.start
-            total += h.predictor.free(h.stem, rows, matrices[h.stem], h.zero_sum)
-        return total
+            idle = int(h.zero_sum)
+            if branching is not None:
+                own = [s for s in branching.splits if s.stem == h.stem]
+                idle = len([s for s in own if not s.pinned])
+            matrix = matrices[h.stem]
+            total += h.predictor.free(h.place, matrix, idle)
+            seen |= h.predictor.common(h.place) & h.predictor.inner(h.place)
+        shapes = self.shapes(experts, matrices)
+        return total + sum(int(np.prod(shapes[name])) for name in seen)
 
     def turned(self, experts: int, orders: np.ndarray) -> dict[str, np.ndarray]:
         """Index (sample, row) of what comes into each place along the gate's own dimensions."""

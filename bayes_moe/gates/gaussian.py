@@ -27,7 +27,7 @@ from bayes_moe.families.continuous import Normal
 from bayes_moe.formulas import check_right_hand_side, parse_formula
 from bayes_moe.gates.base import Gate, Head, Modelled, Values
 from bayes_moe.gates.softmax import Softmax
-from bayes_moe.predictors import Linear
+from bayes_moe.predictors import Linear, Place
 
 COVARIANCES = ("full", "diag")
 FEATURES = f"{names.GATE}_features"
@@ -106,7 +106,7 @@ class Gaussian(Gate):
     def evaluate(self, experts: int, draws: Values, matrices: Mapping[str, Matrix]) -> np.ndarray:
         if experts == 1:
             return super().evaluate(experts, draws, matrices)
-        found: np.ndarray = log_softmax(self._joint(draws, matrices), NUMERIC)
+        found: np.ndarray = log_softmax(self._joint(experts, draws, matrices), NUMERIC)
         return found
 
     def log_features(
@@ -114,15 +114,17 @@ class Gaussian(Gate):
     ) -> np.ndarray | float:
         if experts == 1:
             return 0.0
-        found: np.ndarray = NUMERIC.logsumexp(self._joint(draws, matrices), axis=-2)
+        found: np.ndarray = NUMERIC.logsumexp(self._joint(experts, draws, matrices), axis=-2)
         return found
 
-    def _joint(self, draws: Values, matrices: Mapping[str, Matrix]) -> np.ndarray:
+    def _joint(
+        self, experts: int, draws: Values, matrices: Mapping[str, Matrix]
+    ) -> np.ndarray:
         """Log weight of every expert and density of its features (sample, expert, obs)."""
         joint: np.ndarray = log_softmax(draws[names.coef(names.GATE)], NUMERIC)
         for m in self.modelled:
-            stem = f"{m.name}_mu"
-            mu = Linear().evaluate(stem, draws, matrices[stem])
+            place = Place(f"{m.name}_mu", "location", names.EXPERT, experts, each=True)
+            mu = Linear().evaluate(place, draws, matrices[place.stem])
             params = {"mu": mu, "sigma": draws[f"{m.name}_sigma"][..., None]}
             x = matrices[m.stem].values[:, m.column]
             joint = joint + Normal().log_density(x, params, NUMERIC)

@@ -71,9 +71,7 @@ class Softmax(Gate):
         chosen = predictors.made(self.predictor)
         return (Head(names.GATE, chosen, names.EXPERT, None, slice(0, experts)),)
 
-    def branching(self, experts: int) -> Branching | None:
-        if not isinstance(predictors.made(self.predictor), Linear):
-            return None
+    def branching(self, experts: int) -> Branching:
         leaves = tuple((k,) for k in range(experts))
         labels = tuple(map(str, range(experts)))
         split = Split("root", names.GATE, slice(0, experts), leaves, labels, 0)
@@ -83,8 +81,7 @@ class Softmax(Gate):
         return eta
 
     def log_weights(self, experts: int, eta: Any, xp: Arrays) -> Any:
-        branching = self.branching(experts)
-        return log_softmax(eta, xp) if branching is None else branching.log_weights(eta, xp)
+        return log_softmax(eta, xp)
 
     def linear(self) -> Gate:
         return replace(self, predictor=None)

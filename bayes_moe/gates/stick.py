@@ -8,19 +8,19 @@ needed get none.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
 
-from bayes_moe import names
+from bayes_moe import names, predictors
 from bayes_moe.arrays import Arrays
 from bayes_moe.design import Matrix
 from bayes_moe.errors import SpecError
 from bayes_moe.gates.base import Gate, Head
 from bayes_moe.gates.branching import Branching, Split
-from bayes_moe.predictors import Linear
+from bayes_moe.predictors import Linear, Predictor
 from bayes_moe.priors import Prior
 
 SLOPE = 1.0
@@ -39,6 +39,9 @@ class StickBreaking(Gate):
         Of the prior at the centre of the features: a stick's intercept is normal with the mean and
         variance of ``logit(v)``, ``v ~ Beta(1, concentration)``, the stick of a Dirichlet process.
         About ``concentration * log(n)`` experts are expected to be in use.
+    predictor : Predictor or str, optional
+        What makes the sticks' predictors of features, as in :class:`bayes_moe.gates.Softmax`. The
+        prior of another than a linear one takes every stick for half.
 
     References
     ----------
@@ -48,6 +51,7 @@ class StickBreaking(Gate):
 
     formula: str | None = None
     concentration: float = 1.0
+    predictor: Predictor | str | None = None
 
     kind: ClassVar[str] = "stickbreaking"
 
@@ -56,6 +60,8 @@ class StickBreaking(Gate):
         number = isinstance(given, int | float | np.number) and not isinstance(given, bool)
         if not number or not np.isfinite(given) or given <= 0:
             raise SpecError(f"`concentration` must be a positive number; it is {given!r}.")
+        made = predictors.made(self.predictor)
+        object.__setattr__(self, "predictor", None if made == Linear() else made)
 
     @property
     def formulas(self) -> Mapping[str, str | None]:
@@ -64,9 +70,9 @@ class StickBreaking(Gate):
     def heads(self, experts: int) -> tuple[Head, ...]:
         if experts == 1:
             return ()
-        sticks = tuple(range(experts - 1))
+        sticks, chosen = tuple(range(experts - 1)), predictors.made(self.predictor)
         return (
-            Head(names.GATE, Linear(), names.STICK, sticks, slice(0, experts - 1), zero_sum=False),
+            Head(names.GATE, chosen, names.STICK, sticks, slice(0, experts - 1), zero_sum=False),
         )
 
     def default_priors(
@@ -74,19 +80,27 @@ class StickBreaking(Gate):
     ) -> dict[str, Prior]:
         from scipy.special import digamma, polygamma
 
+        found = super().default_priors(experts, matrices, response)
         matrix = matrices[names.GATE]
         intercept = np.array([j == matrix.intercept for j in range(len(matrix.terms))])
         a = self.concentration
         level = float(digamma(1.0) - digamma(a))
         spread = float(np.sqrt(polygamma(1, 1.0) + polygamma(1, a)))
-        sigma = np.where(intercept, spread, SLOPE) / matrix.scale
-        return {names.coef(names.GATE): Prior("Normal", mu=level * intercept, sigma=sigma)}
+        if self.predictor is None:
+            sigma = np.where(intercept, spread, SLOPE) / matrix.scale
+            prior = Prior("Normal", mu=level * intercept, sigma=sigma)
+            return {names.coef(names.GATE): prior}
+        # Coefficients of other predictors are in units of their own spreads, and normal about 0.
+        return found | {names.coef(names.GATE): Prior("Normal", mu=0.0, sigma=1.0)}
 
     def branching(self, experts: int) -> Branching:
         return _sticks(experts)
 
     def log_weights(self, experts: int, eta: Any, xp: Arrays) -> Any:
         return self.branching(experts).log_weights(eta, xp)
+
+    def linear(self) -> Gate:
+        return replace(self, predictor=None)
 
     def arrangement(self, experts: int) -> Any:
         return None
@@ -98,7 +112,14 @@ class StickBreaking(Gate):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "formula": self.formula, "concentration": self.concentration}
+        found = {
+            "kind": self.kind,
+            "formula": self.formula,
+            "concentration": self.concentration,
+        }
+        if self.predictor is None:
+            return found
+        return found | {"predictor": predictors.made(self.predictor).to_dict()}
 
 
 @cache

@@ -15,12 +15,12 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.linalg import block_diag, helmert
 
-from bayes_moe import names
+from bayes_moe import names, predictors
 from bayes_moe.arrays import Arrays
 from bayes_moe.errors import SpecError, unknown
 from bayes_moe.gates.base import Gate, Head
 from bayes_moe.gates.branching import Branching, Split
-from bayes_moe.predictors import Linear
+from bayes_moe.predictors import Linear, Predictor
 from bayes_moe.record import Record
 
 ROOT = "root"
@@ -50,6 +50,8 @@ class Tree(Gate, Record):
     shrink : float
         Standard deviation of a split's prior over that of the split above it (at most 1), so that
         deep splits need evidence: without any, both branches have the same weight everywhere.
+    predictor : Predictor or str, optional
+        What makes predictors of features at every split, as in :class:`bayes_moe.gates.Softmax`.
 
     Raises
     ------
@@ -71,12 +73,13 @@ class Tree(Gate, Record):
     ((0, 1), (2, 3))
     """
 
-    __slots__ = ("formula", "own", "shrink", "tree")
+    __slots__ = ("formula", "own", "predictor", "shrink", "tree")
 
     tree: Nested
     formula: str | None
     own: Mapping[str, str]
     shrink: float
+    predictor: Predictor
 
     kind: ClassVar[str] = "tree"
 
@@ -88,6 +91,7 @@ class Tree(Gate, Record):
         formula: str | None = None,
         formulas: Mapping[str, str] | None = None,
         shrink: float = SHRINK,
+        predictor: Predictor | str | None = None,
     ) -> None:
         if (tree is None) == (branching is None):
             raise SpecError("Give either `tree` or `branching`.")
@@ -111,12 +115,14 @@ class Tree(Gate, Record):
             formula=formula,
             own=MappingProxyType(own),
             shrink=float(shrink),
+            predictor=predictors.made(predictor),
         )
 
     def __repr__(self) -> str:
         more = "" if self.formula is None else f", formula={self.formula!r}"
         more += f", formulas={dict(self.own)!r}" if self.own else ""
         more += "" if self.shrink == SHRINK else f", shrink={self.shrink!r}"
+        more += "" if self.predictor == Linear() else f", predictor={self.predictor!r}"
         return f"Tree({_listed(self.tree)!r}{more})"
 
     @property
@@ -141,7 +147,7 @@ class Tree(Gate, Record):
     def reordered(self, order: tuple[int, ...]) -> Gate:
         place = {k: j for j, k in enumerate(order)}
         moved = _mapped(self.tree, place.__getitem__)
-        return Tree(moved, formula=self.formula, formulas=self.own, shrink=self.shrink)
+        return self._with(moved, self.own)
 
     def branching(self, experts: int) -> Branching:
         return _branching(self)
@@ -177,7 +183,21 @@ class Tree(Gate, Record):
         shape = node(self.tree, 0)
         kept = {name for name, _, level in _walk(self.tree) if level < depth}
         own = {name: f for name, f in self.own.items() if name in kept}
-        return Tree(shape, formula=self.formula, formulas=own, shrink=self.shrink), tuple(groups)
+        return self._with(shape, own), tuple(groups)
+
+    def linear(self) -> Gate:
+        return self._with(self.tree, self.own, Linear())
+
+    def _with(
+        self, tree: Nested, own: Mapping[str, str], predictor: Predictor | None = None
+    ) -> Tree:
+        return Tree(
+            tree,
+            formula=self.formula,
+            formulas=own,
+            shrink=self.shrink,
+            predictor=predictor or self.predictor,
+        )
 
     def shallower(self, experts: int) -> list[tuple[Gate, tuple[tuple[int, ...], ...]]]:
         return [self.cut(depth) for depth in range(1, self.depth)]
@@ -194,6 +214,7 @@ class Tree(Gate, Record):
             "formula": self.formula,
             "formulas": dict(self.own),
             "shrink": self.shrink,
+            **({} if self.predictor == Linear() else {"predictor": self.predictor.to_dict()}),
         }
 
     def _stem(self, name: str) -> str:
@@ -238,7 +259,7 @@ def _heads(gate: Tree) -> tuple[Head, ...]:
         found.append(
             Head(
                 stem,
-                Linear(),
+                gate.predictor,
                 f"{stem}_branch",
                 tuple(label for s in own for label in s.labels),
                 slice(own[0].rows.start, own[-1].rows.stop),

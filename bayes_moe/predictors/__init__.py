@@ -12,7 +12,8 @@ from typing import Any
 
 from bayes_moe import registry
 from bayes_moe.errors import SpecError
-from bayes_moe.predictors.base import Predictor
+from bayes_moe.predictors.base import Place, Predictor
+from bayes_moe.predictors.fourier import Fourier
 from bayes_moe.predictors.hsgp import HSGP
 from bayes_moe.predictors.linear import Linear
 from bayes_moe.predictors.neural import MLP
@@ -23,9 +24,11 @@ __all__ = [
     "HSGP",
     "MLP",
     "R2D2",
+    "Fourier",
     "Horseshoe",
     "Linear",
     "NormalGamma",
+    "Place",
     "Predictor",
     "Shrunk",
     "Spline",

@@ -1,14 +1,16 @@
-"""What every predictor can do."""
+"""What every predictor can do, and the place in a model where it does it."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from bayes_moe import names
+from bayes_moe.arrays import Arrays
 from bayes_moe.design import Matrix
 from bayes_moe.errors import SpecError
 from bayes_moe.priors import Prior
@@ -17,25 +19,158 @@ if TYPE_CHECKING:
     from bayes_moe.predictors.linear import Scaling
 
 Values = Mapping[str, np.ndarray]
+NOTHING: Values = {}
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where a predictor stands in a model.
+
+    Attributes
+    ----------
+    stem : str
+        What the names of its variables begin with.
+    role : str
+        What it predicts: ``"gate"``, ``"location"``, ``"scale"``, ...
+    dim : str
+        Dimension over its rows: experts, or branches of a gate.
+    rows : int
+        How many there are.
+    each : bool
+        Whether every row has parameters of its own, as experts have; rows of a gate share what is
+        not a coefficient.
+    mixing : array (internal, row) or None
+        Takes internal rows to rows, if they are others: ``rows = mixing.T @ internal``.
+    raw_dim : str or None
+        Dimension over internal rows, if it is another.
+    """
+
+    stem: str
+    role: str
+    dim: str
+    rows: int
+    each: bool = False
+    mixing: np.ndarray | None = None
+    raw_dim: str | None = None
+
+    @property
+    def coef(self) -> str:
+        """Name of the coefficients."""
+        return names.coef(self.stem)
+
+    @property
+    def raw(self) -> str:
+        """Name of the sampler's coefficients."""
+        return names.raw(self.stem)
+
+    @property
+    def inner_dim(self) -> str:
+        """Dimension over internal rows."""
+        return self.raw_dim or self.dim
 
 
 class Predictor(ABC):
-    """Features of a row -> predictor ``eta`` (expert, obs).
+    """Features of a row -> predictor ``eta`` (row of the place, obs).
 
-    Its coefficients ``names.coef(stem)`` have one row an expert (or a branch of a gate); what else
-    it has, such as a length scale, is its own, and the same for all experts.
+    Its coefficients ``names.coef(stem)`` have one row an expert (or a branch of a gate). What else
+    it has, such as a length scale, is its own: one for each expert, or the same for all of them.
     """
 
     kind: ClassVar[str]
+    gradient: ClassVar[bool] = True
+    """Whether the log density has a gradient by all its parameters."""
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether eta is a sum of fixed features times normal coefficients, as EM needs it.
+
+        Spreads of these coefficients may be parameters of the predictor's own.
+        """
+        return False
 
     @abstractmethod
-    def default_prior(self, stem: str, role: str, matrix: Matrix, response: np.ndarray) -> Prior:
+    def default_prior(self, place: Place, matrix: Matrix, response: np.ndarray) -> Prior:
         """Return the data-scaled default prior of the coefficients, in the user's units.
 
         Where coefficients are not on the user's scale, the prior is that of internal ones.
         """
 
-    def scaling(self, role: str, matrix: Matrix, response: np.ndarray) -> Scaling:
+    @abstractmethod
+    def build(
+        self,
+        place: Place,
+        matrix: Matrix,
+        response: np.ndarray,
+        prior: Prior,
+        own: Mapping[str, Prior] | None = None,
+    ) -> Any:
+        """Create the random variables in the current model and return eta (row, obs).
+
+        ``prior`` is that of the internal rows; ``own`` are the priors of :meth:`own_priors`, by
+        default those.
+        """
+
+    @abstractmethod
+    def evaluate(self, place: Place, draws: Values, matrix: Matrix) -> np.ndarray:
+        """Return eta (sample, row, obs) of posterior draws on rows of a table."""
+
+    @abstractmethod
+    def to_raw(self, place: Place, matrix: Matrix, response: np.ndarray, values: Values) -> Values:
+        """Return the sampler's variables from the reported ones; see :meth:`build`."""
+
+    @abstractmethod
+    def project(
+        self,
+        place: Place,
+        matrix: Matrix,
+        response: np.ndarray,
+        target: np.ndarray,
+        rng: np.random.Generator,
+        *,
+        ridge: float = 1e-8,
+        weights: np.ndarray | None = None,
+        known: Values = NOTHING,
+    ) -> dict[str, np.ndarray]:
+        """Return reported variables whose predictor comes near ``target`` (row, obs).
+
+        Internal coefficients are those of least squares with ``weights`` (row, obs), plus ``ridge``
+        times their own squares; what else the predictor has is in ``known``, or is set to usual
+        values, drawn where they are weights.
+        """
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready description; its ``kind`` is the name in the registry."""
+
+    # --- parameters of its own ----------------------------------------------------------------
+
+    def own_priors(self, place: Place, matrix: Matrix, response: np.ndarray) -> dict[str, Prior]:
+        """Return the default priors of what the predictor has besides coefficients."""
+        return {}
+
+    def own_dims(self, place: Place) -> dict[str, tuple[str, ...]]:
+        """Dimensions of what the predictor has besides coefficients."""
+        return {}
+
+    def positive(self, place: Place) -> frozenset[str]:
+        """Names of reported variables that are positive."""
+        return frozenset()
+
+    def inner(self, place: Place) -> frozenset[str]:
+        """Names of its own variables on which its features depend, such as hidden weights."""
+        return frozenset()
+
+    def common(self, place: Place) -> frozenset[str]:
+        """Names of its own variables that other predictors of the model may have too."""
+        return frozenset()
+
+    # --- what EM asks of predictors that are linear -----------------------------------------------
+
+    def basis(self, matrix: Matrix) -> Matrix:
+        """Return the features that coefficients refer to."""
+        return matrix
+
+    def scaling(self, place: Place, matrix: Matrix, response: np.ndarray) -> Scaling:
         """Return the map between internal and reported coefficients.
 
         Raises
@@ -45,105 +180,56 @@ class Predictor(ABC):
         """
         raise SpecError(f"The predictor {self!r} is not linear: use method='map' or 'nuts'.")
 
-    @abstractmethod
-    def build(
-        self,
-        stem: str,
-        role: str,
-        matrix: Matrix,
-        response: np.ndarray,
-        prior: Prior,
-        expert_dim: str,
-        mixing: np.ndarray | None = None,
-        raw_dim: str | None = None,
-        own: Mapping[str, Prior] | None = None,
+    def spread(
+        self, place: Place, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray, xp: Arrays
     ) -> Any:
-        """Create the random variables in the current model and return eta (expert, obs).
+        """Spreads (..., term) or (..., row, term) of internal coefficients in the sampler's units.
 
-        ``own`` are the priors of :meth:`own_priors`, by default those. With ``mixing``
-        (internal, expert), the random variables have the dimension ``raw_dim`` instead of the
-        experts', and the experts' are ``mixing.T @ internal``.
+        None if internal coefficients are the sampler's.
         """
+        return None
 
-    @abstractmethod
-    def evaluate(self, stem: str, draws: Values, matrix: Matrix) -> np.ndarray:
-        """Return eta (sample, expert, obs) of posterior draws on rows."""
-
-    @abstractmethod
-    def to_raw(
-        self,
-        stem: str,
-        role: str,
-        matrix: Matrix,
-        response: np.ndarray,
-        values: Values,
-        mixing: np.ndarray | None = None,
-    ) -> Values:
-        """Return the sampler's variables from the reported ones; see :meth:`build`."""
-
-    @abstractmethod
-    def project(
-        self,
-        stem: str,
-        role: str,
-        matrix: Matrix,
-        response: np.ndarray,
-        eta: np.ndarray,
-        rng: np.random.Generator,
-        ridge: float = 1e-8,
-    ) -> dict[str, np.ndarray]:
-        """Return reported variables whose predictor comes near ``eta`` (expert, obs).
-
-        Internal coefficients are those of least squares, plus ``ridge`` times their own squares;
-        what else the predictor has is set to usual values, drawn where they are weights.
-        """
-
-    @abstractmethod
-    def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready description; its ``kind`` is the name in the registry."""
-
-    def own_priors(
-        self, stem: str, role: str, matrix: Matrix, response: np.ndarray
-    ) -> dict[str, Prior]:
-        """Return the default priors of what the predictor has besides coefficients."""
+    def usual(self, place: Place, matrix: Matrix, rng: np.random.Generator) -> dict[str, Any]:
+        """Usual values of the predictor's own parameters; weights are drawn."""
         return {}
+
+    # --- names and shapes ---------------------------------------------------------------------
 
     def check_prior(self, name: str, prior: Prior) -> None:
         """Raise :class:`SpecError` for a prior that the coefficients cannot have."""
         if prior.kind.support == "positive":
             raise SpecError(f"The prior of {name!r} must have real support; it is {prior!r}.")
 
-    def positive(self, stem: str) -> frozenset[str]:
-        """Names of reported variables that are positive."""
-        return frozenset()
+    def dims(self, place: Place) -> dict[str, tuple[str, ...]]:
+        """Dimensions of the reported variables."""
+        return {place.coef: (place.dim, names.term(place.stem))} | self.own_dims(place)
 
-    def dims(self, stem: str, row_dim: str) -> dict[str, tuple[str, ...]]:
-        """Dimensions of the reported variables, in which ``row_dim`` is that over experts."""
-        return {names.coef(stem): (row_dim, names.term(stem))}
-
-    def internal_dims(self, stem: str, raw_dim: str) -> dict[str, tuple[str, ...]]:
+    def internal_dims(self, place: Place) -> dict[str, tuple[str, ...]]:
         """Dimensions of the sampler's variables that are not reported."""
-        return {names.raw(stem): (names.term(stem), raw_dim)}
+        return {place.raw: (names.term(place.stem), place.inner_dim)}
 
-    def coords(self, stem: str, matrix: Matrix) -> dict[str, list[Any]]:
+    def coords(self, place: Place, matrix: Matrix) -> dict[str, list[Any]]:
         """Labels along the predictor's own dimensions."""
-        return {names.term(stem): list(matrix.terms)}
+        return {names.term(place.stem): list(matrix.terms)}
 
-    def shapes(self, stem: str, rows: int, matrix: Matrix) -> dict[str, tuple[int, ...]]:
-        """Shapes of the reported variables for so many experts."""
-        sizes = {dim: len(found) for dim, found in self.coords(stem, matrix).items()}
+    def shapes(self, place: Place, matrix: Matrix) -> dict[str, tuple[int, ...]]:
+        """Shapes of the reported variables."""
+        sizes = {dim: len(found) for dim, found in self.coords(place, matrix).items()}
         return {
-            name: tuple(sizes.get(dim, rows) for dim in dims)
-            for name, dims in self.dims(stem, "").items()
+            name: tuple(sizes.get(dim, place.rows) for dim in dims)
+            for name, dims in self.dims(place).items()
         }
 
-    def free(self, stem: str, rows: int, matrix: Matrix, zero_sum: bool) -> int:
-        """Number of parameters of the likelihood for so many experts.
+    def free(self, place: Place, matrix: Matrix, idle: int) -> int:
+        """Number of parameters of the likelihood.
 
-        ``zero_sum`` says whether only differences between experts count.
+        ``idle`` is how many rows are known from the others, where only differences count. Spreads
+        of coefficients are no parameters of the likelihood.
         """
-        return (rows - zero_sum) * self.shapes(stem, rows, matrix)[names.coef(stem)][-1]
+        shapes = self.shapes(place, matrix)
+        inner = sum(int(np.prod(shapes[n])) for n in self.inner(place) - self.common(place))
+        return inner + (place.rows - idle) * shapes[place.coef][-1]
 
-    def variables(self, stem: str) -> tuple[str, ...]:
+    def variables(self, place: Place) -> tuple[str, ...]:
         """Names of the reported variables."""
-        return tuple(self.dims(stem, ""))
+        return tuple(self.dims(place))

@@ -9,16 +9,16 @@ known up to a rotation.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from bayes_moe import names
-from bayes_moe.arrays import NUMERIC, held
+from bayes_moe.arrays import NUMERIC, held, row_data
 from bayes_moe.arrays import symbolic as symbolic_arrays
 from bayes_moe.design import Matrix
-from bayes_moe.predictors.base import Predictor, Values
+from bayes_moe.predictors.base import NOTHING, Place, Predictor, Values
 from bayes_moe.predictors.linear import least_squares, linear_eta
 from bayes_moe.priors import Prior, standard
 
@@ -52,61 +52,49 @@ class Bilinear(Predictor):
         """Length of queries and keys."""
         return min(self.experts - 1, len(matrix.terms)) if self.size is None else self.size
 
-    def default_prior(self, stem: str, role: str, matrix: Matrix, response: np.ndarray) -> Prior:
+    def default_prior(self, place: Place, matrix: Matrix, response: np.ndarray) -> Prior:
         return Prior("ZeroSumNormal", sigma=1.0)
 
     def build(
         self,
-        stem: str,
-        role: str,
+        place: Place,
         matrix: Matrix,
         response: np.ndarray,
         prior: Prior,
-        expert_dim: str,
-        mixing: np.ndarray | None = None,
-        raw_dim: str | None = None,
         own: Mapping[str, Prior] | None = None,
     ) -> Any:
         import pymc as pm
         import pytensor.tensor as pt
 
-        xp, inner = symbolic_arrays(), self.internal_dims(stem, expert_dim)
+        xp, stem, inner = symbolic_arrays(), place.stem, self.internal_dims(place)
         query, key, term = _query(stem), _key(stem), names.term(stem)
         weights = pm.Normal(query, 0.0, 1.0, dims=inner[query])  # (head, size, term)
         keys = prior.rv(key, inner[key])  # (head, size, expert)
         spread = held(
-            f"{stem}_spread", _spread(role, matrix, response) / np.sqrt(self.length(matrix))
+            f"{stem}_spread", _spread(place.role, matrix, response) / np.sqrt(self.length(matrix))
         )
         pairs = [(keys, weights)] if self.heads == 1 else _each(self.heads, keys, weights)
         coefs = [xp.matmul(k.T, w * spread) for k, w in pairs]  # (expert, term)
         to_user = held(f"{stem}_to_user", matrix.to_user)
         reported = [xp.matmul(coef, to_user) for coef in coefs]
         pm.Deterministic(
-            names.coef(stem),
+            place.coef,
             reported[0] if self.heads == 1 else pt.stack(reported),
-            dims=self._dims(stem, expert_dim),
+            dims=self._dims(place),
         )
-        features = pm.Data(names.features(stem), matrix.standardised, dims=(names.OBS, term))
+        features = row_data(names.features(stem), matrix.standardised, (names.OBS, term))
         etas = [linear_eta(coef, features, xp) for coef in coefs]
         return etas[0] if self.heads == 1 else xp.concatenate(etas, axis=-2)
 
-    def evaluate(self, stem: str, draws: Values, matrix: Matrix) -> np.ndarray:
-        coef = draws[names.coef(stem)]  # (sample, head, expert, term)
+    def evaluate(self, place: Place, draws: Values, matrix: Matrix) -> np.ndarray:
+        coef = draws[place.coef]  # (sample, head, expert, term)
         flat = linear_eta(coef.reshape(-1, coef.shape[-1]), matrix.values, NUMERIC)
         return flat.reshape(len(coef), -1, flat.shape[-1])
 
-    def to_raw(
-        self,
-        stem: str,
-        role: str,
-        matrix: Matrix,
-        response: np.ndarray,
-        values: Values,
-        mixing: np.ndarray | None = None,
-    ) -> Values:
-        coef = np.asarray(values[names.coef(stem)])
+    def to_raw(self, place: Place, matrix: Matrix, response: np.ndarray, values: Values) -> Values:
+        coef = np.asarray(values[place.coef])
         internal = np.linalg.solve(matrix.to_user.T, np.swapaxes(coef, -1, -2))
-        product = np.swapaxes(internal, -1, -2) / _spread(role, matrix, response)
+        product = np.swapaxes(internal, -1, -2) / _spread(place.role, matrix, response)
         size = self.length(matrix)
         left, root, right = np.linalg.svd(np.sqrt(size) * product, full_matrices=False)
         root = np.sqrt(root)[..., :size]
@@ -115,52 +103,53 @@ class Bilinear(Predictor):
         missing = size - root.shape[-1]
         wide = [(0, 0)] * (coef.ndim - 2)
         return {
-            _query(stem): np.pad(weights, [*wide, (0, missing), (0, 0)]),
-            _key(stem): np.pad(np.swapaxes(keys, -1, -2), [*wide, (0, missing), (0, 0)]),
+            _query(place.stem): np.pad(weights, [*wide, (0, missing), (0, 0)]),
+            _key(place.stem): np.pad(np.swapaxes(keys, -1, -2), [*wide, (0, missing), (0, 0)]),
         }
 
     def project(
         self,
-        stem: str,
-        role: str,
+        place: Place,
         matrix: Matrix,
         response: np.ndarray,
-        eta: np.ndarray,
+        target: np.ndarray,
         rng: np.random.Generator,
+        *,
         ridge: float = 1e-8,
+        weights: np.ndarray | None = None,
+        known: Values = NOTHING,
     ) -> dict[str, np.ndarray]:
-        spread = _spread(role, matrix, response)
-        raw = least_squares(matrix.standardised * spread, eta, ridge)
+        spread = _spread(place.role, matrix, response)
+        raw = least_squares(matrix.standardised * spread, target, ridge, weights)
         left, root, right = np.linalg.svd(raw, full_matrices=False)
         size = self.length(matrix)
         kept = (left[:, :size] * root[:size]) @ right[:size]
         if self.heads == 1:
-            return {names.coef(stem): (kept * spread) @ matrix.to_user}
+            return {place.coef: (kept * spread) @ matrix.to_user}
         noise = NOISE * rng.standard_normal((self.heads, *kept.shape))
         several = kept + noise - noise.mean(axis=1, keepdims=True)
-        return {names.coef(stem): (several * spread) @ matrix.to_user}
+        return {place.coef: (several * spread) @ matrix.to_user}
 
-    def dims(self, stem: str, row_dim: str) -> dict[str, tuple[str, ...]]:
-        return {names.coef(stem): self._dims(stem, row_dim)}
+    def dims(self, place: Place) -> dict[str, tuple[str, ...]]:
+        return {place.coef: self._dims(place)}
 
-    def internal_dims(self, stem: str, raw_dim: str) -> dict[str, tuple[str, ...]]:
-        lead = self._lead(stem)
+    def internal_dims(self, place: Place) -> dict[str, tuple[str, ...]]:
+        stem, lead = place.stem, self._lead(place)
         return {
             _query(stem): (*lead, _size(stem), names.term(stem)),
-            _key(stem): (*lead, _size(stem), raw_dim),
+            _key(stem): (*lead, _size(stem), place.inner_dim),
         }
 
-    def coords(self, stem: str, matrix: Matrix) -> dict[str, list[Any]]:
-        heads = {dim: list(range(self.heads)) for dim in self._lead(stem)}
-        return (
-            super().coords(stem, matrix) | heads | {_size(stem): list(range(self.length(matrix)))}
-        )
+    def coords(self, place: Place, matrix: Matrix) -> dict[str, list[Any]]:
+        own: dict[str, list[Any]] = {dim: list(range(self.heads)) for dim in self._lead(place)}
+        own[_size(place.stem)] = list(range(self.length(matrix)))
+        return super().coords(place, matrix) | own
 
-    def shapes(self, stem: str, rows: int, matrix: Matrix) -> dict[str, tuple[int, ...]]:
-        return super().shapes(stem, rows // self.heads, matrix)
+    def shapes(self, place: Place, matrix: Matrix) -> dict[str, tuple[int, ...]]:
+        return super().shapes(replace(place, rows=place.rows // self.heads), matrix)
 
-    def free(self, stem: str, rows: int, matrix: Matrix, zero_sum: bool) -> int:
-        across, along = rows // self.heads - zero_sum, len(matrix.terms)
+    def free(self, place: Place, matrix: Matrix, idle: int) -> int:
+        across, along = place.rows // self.heads - idle, len(matrix.terms)
         rank = min(self.length(matrix), across, along)
         return self.heads * rank * (across + along - rank)
 
@@ -172,11 +161,11 @@ class Bilinear(Predictor):
             "heads": self.heads,
         }
 
-    def _lead(self, stem: str) -> tuple[str, ...]:
-        return () if self.heads == 1 else (f"{stem}_head",)
+    def _lead(self, place: Place) -> tuple[str, ...]:
+        return () if self.heads == 1 else (f"{place.stem}_head",)
 
-    def _dims(self, stem: str, row_dim: str) -> tuple[str, ...]:
-        return (*self._lead(stem), row_dim, names.term(stem))
+    def _dims(self, place: Place) -> tuple[str, ...]:
+        return (*self._lead(place), place.dim, names.term(place.stem))
 
 
 def _spread(role: str, matrix: Matrix, response: np.ndarray) -> np.ndarray:

@@ -1,8 +1,9 @@
 """Gaussian process in a Hilbert space: ``eta(x) = b_0 + sum_j coef_j phi_j(z)``.
 
-On the box ``[-L, L]`` of every standardised column, ``phi_j(z) = L^-1/2 sin(w_j (z + L))`` with
-``w_j = pi j / (2 L)``, products of which serve several columns, and ``coef_j ~ Normal(0, S(w_j))``
-with the spectral density ``S`` of the kernel.
+On the box ``[-L, L]`` about the middle of every standardised column, ``phi_j(z) = L^-1/2 sin(w_j
+(z + L))`` with ``w_j = pi j / (2 L)``, products of which serve several columns, and ``coef_j ~
+Normal(0, S(w_j))`` with the spectral density ``S`` of the kernel. The linear kernel needs no waves:
+its features are the columns.
 """
 
 from __future__ import annotations
@@ -19,40 +20,44 @@ from bayes_moe.arrays import Arrays
 from bayes_moe.design import Matrix
 from bayes_moe.errors import SpecError, unknown
 from bayes_moe.formulas import INTERCEPT
+from bayes_moe.predictors.base import Place
 from bayes_moe.predictors.expansion import (
     Expansion,
-    check_box,
+    boxed,
     check_count,
     check_positive,
     column_dim,
+    halves,
     numeric,
 )
 from bayes_moe.priors import Prior, Standard
 
-MATERN = {"matern32": 1.5, "matern52": 2.5}
-KERNELS = ("expquad", *MATERN)
+MATERN = {"matern12": 0.5, "matern32": 1.5, "matern52": 2.5}
+LINEAR = "linear"
+KERNELS = ("expquad", *MATERN, LINEAR)
 MOST_FEATURES = 2000
+LEAST = 1e-8
+"""Least spread of a wave, of the amplitude: none is zero, whatever the length scale."""
 
 
 @dataclass(frozen=True)
 class HSGP(Expansion):
     """Hilbert-space approximation of a Gaussian process over a formula's numeric columns.
 
-    Length scales ``gate_lengthscale`` (column,), in standard deviations of the columns, have the
-    default prior ``LogNormal(0, 0.5)``; the amplitude ``gate_amplitude``, the standard deviation of
-    the process in units of the predictor, ``Gamma(2, 1)``, which keeps a mode from zero.
+    Where the predictor is that of ``mu``: length scales ``mu_lengthscale``, one a column and in its
+    standard deviations, have the default prior ``LogNormal(0, 0.5)``; the amplitude
+    ``mu_amplitude``, the standard deviation of the process in units of the predictor (of the
+    response's standard deviation, for ``mu``), ``Gamma(2, 1)``, which keeps a mode from zero.
 
     Parameters
     ----------
     m : int
         Basis functions a column; with ``d`` columns there are ``m ** d``.
     c : float
-        Boundary factor: the box is ``c * reach`` standard deviations to either side of a column's
-        centre, and beyond it the curve is flat.
-    kernel : {"expquad", "matern52", "matern32"}
-        Covariance function.
-    reach : float
-        How far the rows go, in standard deviations from the centre.
+        Boundary factor: the box is ``c`` times the range of the fitted rows, and beyond it the
+        curve is flat.
+    kernel : {"expquad", "matern52", "matern32", "matern12", "linear"}
+        Covariance function; ``"linear"`` is ``a^2 sum_c z_c z'_c / l_c^2``, a linear predictor.
 
     References
     ----------
@@ -64,75 +69,82 @@ class HSGP(Expansion):
     m: int = 15
     c: float = 1.5
     kernel: str = "expquad"
-    reach: float = 2.5
 
     kind: ClassVar[str] = "hsgp"
 
     def __post_init__(self) -> None:
         check_count("m", self.m, 1)
         check_positive("c", self.c)
-        check_positive("reach", self.reach)
         if self.c < 1:
             raise SpecError(f"`c` must be at least 1; it is {self.c!r}.")
         if self.kernel not in KERNELS:
             raise SpecError(unknown("kernel", self.kernel, KERNELS))
 
     @property
-    def box(self) -> float:
-        """Half the width of the box, in standard deviations."""
-        return self.c * self.reach
+    def is_linear(self) -> bool:
+        return True
 
     def labels(self, matrix: Matrix) -> list[str]:
+        if self.kernel == LINEAR:
+            return [INTERCEPT, *(matrix.terms[j] for j in numeric(self, matrix))]
         return [INTERCEPT, *(",".join(map(str, js)) for js in self._indices(matrix))]
 
     def features(self, matrix: Matrix) -> np.ndarray:
-        z = matrix.standardised[:, numeric(self, matrix)]
-        shifted = np.clip(z, -self.box, self.box) + self.box  # (obs, column)
-        waves = np.sin(shifted[:, None, :] * self._frequencies(matrix)) / np.sqrt(self.box)
-        return np.column_stack([np.ones(len(z)), waves.prod(axis=-1)])
+        if self.kernel == LINEAR:
+            return matrix.standardised[:, numeric(self, matrix)]
+        box = self._box(matrix)  # (column,)
+        shifted = (np.clip(boxed(self, matrix) / self.c, -1, 1) + 1) * box  # (obs, column)
+        waves = np.sin(shifted[:, None, :] * self._frequencies(matrix)) / np.sqrt(box)
+        found: np.ndarray = waves.prod(axis=-1)
+        return found
 
     def check(self, matrix: Matrix) -> None:
-        check_box(self, matrix, self.box)
+        numeric(self, matrix)
 
-    def spread(
-        self, stem: str, own: Mapping[str, Any], units: Standard, matrix: Matrix, xp: Arrays
+    def spreads(
+        self, place: Place, own: Mapping[str, Any], units: Standard, matrix: Matrix, xp: Arrays
     ) -> Any:
-        lengthscale, amplitude = own[f"{stem}_lengthscale"], own[f"{stem}_amplitude"]
+        lengthscale, amplitude = own[_lengthscale(place)], own[_amplitude(place)]
+        level = units.intercept + 0.0 * amplitude
+        columns = len(numeric(self, matrix))
+        if self.kernel == LINEAR:
+            slopes = xp.matmul(amplitude, np.ones((1, columns))) / lengthscale
+            return xp.concatenate([level, slopes], axis=-1)
         squares = self._frequencies(matrix).T ** 2  # (column, feature)
         scaled = xp.matmul(lengthscale * lengthscale, squares)
         volume = xp.matmul(xp.log(lengthscale), np.ones_like(squares))
-        log_density = volume + _log_spectrum(self.kernel, scaled, len(squares), xp)
-        waves = xp.matmul(amplitude, np.ones((1, self.m ** len(squares)))) * xp.exp(
-            0.5 * log_density
-        )
-        level = units.intercept + 0.0 * amplitude
+        log_density = volume + _log_spectrum(self.kernel, scaled, columns, xp)
+        root = xp.exp(0.5 * log_density) + LEAST
+        waves = xp.matmul(amplitude, np.ones((1, self.m**columns))) * root
         return xp.concatenate([level, waves], axis=-1)
 
-    def own_priors(
-        self, stem: str, role: str, matrix: Matrix, response: np.ndarray
-    ) -> dict[str, Prior]:
+    def own_priors(self, place: Place, matrix: Matrix, response: np.ndarray) -> dict[str, Prior]:
         return {
-            f"{stem}_lengthscale": Prior("LogNormal", mu=0.0, sigma=0.5),
-            f"{stem}_amplitude": Prior("Gamma", alpha=2.0, beta=1.0),
+            _lengthscale(place): Prior("LogNormal", mu=0.0, sigma=0.5),
+            _amplitude(place): Prior("Gamma", alpha=2.0, beta=1.0),
         }
 
-    def own_dims(self, stem: str) -> dict[str, tuple[str, ...]]:
+    def own_dims(self, place: Place) -> dict[str, tuple[str, ...]]:
+        lead = self.lead(place)
         return {
-            f"{stem}_lengthscale": (column_dim(stem),),
-            f"{stem}_amplitude": (f"{stem}_kernel",),
+            _lengthscale(place): (*lead, column_dim(place.stem)),
+            _amplitude(place): (*lead, f"{place.stem}_kernel"),
         }
 
-    def positive(self, stem: str) -> frozenset[str]:
-        return frozenset(self.own_dims(stem))
+    def positive(self, place: Place) -> frozenset[str]:
+        return frozenset(self.own_dims(place))
 
-    def coords(self, stem: str, matrix: Matrix) -> dict[str, list[Any]]:
+    def coords(self, place: Place, matrix: Matrix) -> dict[str, list[Any]]:
         columns = [matrix.terms[j] for j in numeric(self, matrix)]
-        own = {column_dim(stem): columns, f"{stem}_kernel": [self.kernel]}
-        return super().coords(stem, matrix) | own
+        own = {column_dim(place.stem): columns, f"{place.stem}_kernel": [self.kernel]}
+        return super().coords(place, matrix) | own
 
-    def usual(self, stem: str, matrix: Matrix, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        columns = len(numeric(self, matrix))
-        return {f"{stem}_lengthscale": np.ones(columns), f"{stem}_amplitude": np.full(1, 2.0)}
+    def usual(self, place: Place, matrix: Matrix, rng: np.random.Generator) -> dict[str, Any]:
+        lead, columns = self.lead_shape(place), len(numeric(self, matrix))
+        return {
+            _lengthscale(place): np.ones((*lead, columns)),
+            _amplitude(place): np.full((*lead, 1), 1.0 if self.kernel == LINEAR else 2.0),
+        }
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -140,7 +152,6 @@ class HSGP(Expansion):
             "m": self.m,
             "c": self.c,
             "kernel": self.kernel,
-            "reach": self.reach,
         }
 
     def _indices(self, matrix: Matrix) -> list[tuple[int, ...]]:
@@ -154,8 +165,20 @@ class HSGP(Expansion):
 
     def _frequencies(self, matrix: Matrix) -> np.ndarray:
         """Angular frequencies (feature, column)."""
-        found: np.ndarray = np.array(self._indices(matrix)) * pi / (2 * self.box)
+        found: np.ndarray = np.array(self._indices(matrix)) * pi / (2 * self._box(matrix))
         return found
+
+    def _box(self, matrix: Matrix) -> np.ndarray:
+        """Half the width (column,) of the box, in standard deviations."""
+        return self.c * halves(self, matrix)
+
+
+def _lengthscale(place: Place) -> str:
+    return f"{place.stem}_lengthscale"
+
+
+def _amplitude(place: Place) -> str:
+    return f"{place.stem}_amplitude"
 
 
 def _log_spectrum(kernel: str, scaled: Any, d: int, xp: Arrays) -> Any:

@@ -18,10 +18,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bayes_moe import names
-from bayes_moe.arrays import NUMERIC, Arrays, held
+from bayes_moe.arrays import NUMERIC, Arrays, held, row_data
 from bayes_moe.arrays import symbolic as symbolic_arrays
 from bayes_moe.design import Matrix
-from bayes_moe.predictors.base import Predictor, Values
+from bayes_moe.predictors.base import NOTHING, Place, Predictor, Values
 from bayes_moe.priors import Prior, Standard, standard
 
 
@@ -39,11 +39,20 @@ def unmixed(mixing: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return found
 
 
-def least_squares(features: np.ndarray, target: np.ndarray, ridge: float) -> np.ndarray:
-    """Coefficients (row, feature) of least ``|target - coef features'|^2 + ridge |coef|^2``.
+def least_squares(
+    features: np.ndarray, target: np.ndarray, ridge: float, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """Coefficients (row, feature) of least ``w |target - coef features'|^2 + ridge |coef|^2``.
 
-    ``features`` are (obs, feature), ``target`` (row, obs).
+    ``features`` are (obs, feature), ``target`` and ``weights`` (row, obs).
     """
+    if weights is not None:
+        roots = np.sqrt(weights)
+        rows = [
+            least_squares(root[:, None] * features, (root * wanted)[None], ridge)
+            for root, wanted in zip(roots, target, strict=True)
+        ]
+        return np.concatenate(rows)
     size = features.shape[1]
     whole = np.concatenate([features, np.sqrt(ridge) * np.eye(size)])
     wanted = np.concatenate([target.T, np.zeros((size, len(target)))])
@@ -93,106 +102,89 @@ class Linear(Predictor):
 
     kind: ClassVar[str] = "linear"
 
-    def scaling(self, role: str, matrix: Matrix, response: np.ndarray) -> Scaling:
-        return Scaling(matrix, standard(role, response, matrix.intercept is not None))
+    @property
+    def is_linear(self) -> bool:
+        return True
 
-    def default_prior(self, stem: str, role: str, matrix: Matrix, response: np.ndarray) -> Prior:
-        units = standard(role, response, matrix.intercept is not None)
+    def scaling(self, place: Place, matrix: Matrix, response: np.ndarray) -> Scaling:
+        return Scaling(matrix, standard(place.role, response, matrix.intercept is not None))
+
+    def default_prior(self, place: Place, matrix: Matrix, response: np.ndarray) -> Prior:
+        units = standard(place.role, response, matrix.intercept is not None)
         is_intercept = np.array([j == matrix.intercept for j in range(len(matrix.terms))])
         sigma = np.where(is_intercept, units.intercept, units.slope) * units.unit / matrix.scale
-        if role == "gate":
+        if place.role == names.GATE:
             return Prior("ZeroSumNormal", sigma=sigma)
         return Prior("Normal", mu=np.where(is_intercept, units.offset, 0.0), sigma=sigma)
 
     def build(
         self,
-        stem: str,
-        role: str,
+        place: Place,
         matrix: Matrix,
         response: np.ndarray,
         prior: Prior,
-        expert_dim: str,
-        mixing: np.ndarray | None = None,
-        raw_dim: str | None = None,
         own: Mapping[str, Prior] | None = None,
     ) -> Any:
         import pymc as pm
 
-        scaling = self.scaling(role, matrix, response)
-        term_dim = names.term(stem)
-        dims = (term_dim, raw_dim or expert_dim)
-        defaults = self.own_priors(stem, role, matrix, response)
-        chosen = {name: (own or defaults).get(name, p) for name, p in defaults.items()}
-        raw = self.raw_rv(stem, role, prior, scaling, dims, chosen)
-        raw = raw if mixing is None else raw @ mixing
+        stem, scaling = place.stem, self.scaling(place, matrix, response)
+        priors = self.own_priors(place, matrix, response) | dict(own or {})
+        raw = self.raw_rv(place, matrix, response, prior, priors)
+        raw = raw if place.mixing is None else raw @ place.mixing
         linear, offset = (
             held(f"{stem}_to_user", scaling.linear),
             held(f"{stem}_zero", scaling.offset),
         )
         beta = raw.T @ linear + offset
-        pm.Deterministic(names.coef(stem), beta, dims=(expert_dim, term_dim))
-        features = pm.Data(names.features(stem), matrix.standardised, dims=(names.OBS, term_dim))
+        pm.Deterministic(place.coef, beta, dims=(place.dim, names.term(stem)))
+        features = row_data(
+            names.features(stem), matrix.standardised, (names.OBS, names.term(stem))
+        )
         level, unit = (
             held(f"{stem}_level", scaling.units.offset),
             held(f"{stem}_unit", scaling.units.unit),
         )
         return level + linear_eta(unit * raw.T, features, symbolic_arrays())
 
-    def internal_prior(
-        self, stem: str, role: str, prior: Prior, scaling: Scaling, own: Values
-    ) -> Prior:
-        """Return the prior of internal coefficients, given the predictor's own parameters."""
-        return scaling.raw_prior(prior.over_terms(names.coef(stem), scaling.matrix.terms))
-
-    def stretch(self, stem: str, role: str, matrix: Matrix, own: Values) -> np.ndarray | None:
-        """Factor (term,) from the sampler's to internal coefficients; None if they are the same."""
-        return None
-
     def raw_rv(
         self,
-        stem: str,
-        role: str,
+        place: Place,
+        matrix: Matrix,
+        response: np.ndarray,
         prior: Prior,
-        scaling: Scaling,
-        dims: tuple[str, str],
         own: Mapping[str, Prior],
     ) -> Any:
         """Create the random variables of the current model; return internal coefficients."""
-        given = self.internal_prior(stem, role, prior, scaling, {})
-        return given.rv(names.raw(stem), dims, column=True)
+        over = prior.over_terms(place.coef, matrix.terms)
+        given = self.scaling(place, matrix, response).raw_prior(over)
+        return given.rv(place.raw, (names.term(place.stem), place.inner_dim), column=True)
 
-    def evaluate(self, stem: str, draws: Values, matrix: Matrix) -> np.ndarray:
-        coef = draws[names.coef(stem)]  # (sample, expert, term)
+    def evaluate(self, place: Place, draws: Values, matrix: Matrix) -> np.ndarray:
+        coef = draws[place.coef]  # (sample, row, term)
         flat = linear_eta(coef.reshape(-1, coef.shape[-1]), matrix.values, NUMERIC)
         return flat.reshape(*coef.shape[:-1], -1)
 
-    def to_raw(
-        self,
-        stem: str,
-        role: str,
-        matrix: Matrix,
-        response: np.ndarray,
-        values: Values,
-        mixing: np.ndarray | None = None,
-    ) -> Values:
-        raw = self.scaling(role, matrix, response).to_raw(values[names.coef(stem)])
-        free = raw if mixing is None else unmixed(mixing, raw)
-        return {names.raw(stem): np.swapaxes(free, -1, -2)}
+    def to_raw(self, place: Place, matrix: Matrix, response: np.ndarray, values: Values) -> Values:
+        raw = self.scaling(place, matrix, response).to_raw(values[place.coef])
+        free = raw if place.mixing is None else unmixed(place.mixing, raw)
+        return {place.raw: np.swapaxes(free, -1, -2)}
 
     def project(
         self,
-        stem: str,
-        role: str,
+        place: Place,
         matrix: Matrix,
         response: np.ndarray,
-        eta: np.ndarray,
+        target: np.ndarray,
         rng: np.random.Generator,
+        *,
         ridge: float = 1e-8,
+        weights: np.ndarray | None = None,
+        known: Values = NOTHING,
     ) -> dict[str, np.ndarray]:
-        scaling = self.scaling(role, matrix, response)
-        target = (eta - scaling.units.offset) / scaling.units.unit
-        raw = least_squares(matrix.standardised, target, ridge)
-        return {names.coef(stem): scaling.to_user(raw)}
+        scaling = self.scaling(place, matrix, response)
+        wanted = (target - scaling.units.offset) / scaling.units.unit
+        raw = least_squares(matrix.standardised, wanted, ridge, weights)
+        return {place.coef: scaling.to_user(raw)}
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind}

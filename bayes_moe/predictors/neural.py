@@ -1,6 +1,8 @@
-"""Neural network: ``eta = coef_0 + coef h``, with ``h = a(W a(... W_0 z))`` common to all experts.
+"""Neural network: ``eta = coef_0 + coef h``, with ``h = a(W a(... W_0 z))``.
 
-``z`` are the standardised features, the formula's intercept among them.
+``z`` are the standardised features, the formula's intercept among them. Hidden layers are one for
+each expert, one for all rows of a gate, or, with a trunk's name, one for every predictor of the
+model that names it.
 """
 
 from __future__ import annotations
@@ -16,40 +18,31 @@ from bayes_moe.arrays import Arrays
 from bayes_moe.design import Matrix
 from bayes_moe.errors import SpecError, unknown
 from bayes_moe.formulas import INTERCEPT
-from bayes_moe.predictors.expansion import Expansion, basis_dim, check_count
+from bayes_moe.predictors.base import Place, Values
+from bayes_moe.predictors.expansion import Expansion, basis_dim, check_count, existing
 from bayes_moe.priors import Prior, Standard
 
-
-def _tanh(x: Any, xp: Arrays) -> Any:
-    return 2.0 * xp.exp(-xp.softplus(-2.0 * x)) - 1.0
-
-
-def _softplus(x: Any, xp: Arrays) -> Any:
-    return xp.softplus(x)
-
-
-def _relu(x: Any, xp: Arrays) -> Any:
-    return xp.where(x > 0, x, 0.0)
-
-
 ACTIVATIONS: dict[str, Callable[[Any, Arrays], Any]] = {
-    "tanh": _tanh,
-    "softplus": _softplus,
-    "relu": _relu,
+    "tanh": lambda x, xp: xp.tanh(x),
+    "softplus": lambda x, xp: xp.softplus(x),
+    "relu": lambda x, xp: xp.where(x > 0, x, 0.0),
 }
+SCALES = ("learned", "fixed")
 START = 1.5
-"""Spread of the weights at which climbs begin, in units of the prior's: units that differ."""
+"""Spread of the weights at which climbs begin, in units of their prior's: units that differ."""
 
 
 @dataclass(frozen=True)
 class MLP(Expansion):
-    """Multilayer perceptron.
+    r"""Multilayer perceptron.
 
-    Weights of a hidden layer ``gate_hidden0 (gate_unit0, gate_term)``, ``gate_hidden1 (gate_unit1,
-    gate_input1)``, ... are normal with standard deviation ``1 / sqrt(inputs)``; those of the output
-    ``gate_coef (expert, gate_basis)`` have the standard deviation of a linear predictor's slopes
-    divided by ``sqrt(units)``, and the intercept its own. Weights refer to standardised features.
-    Without hidden layers the predictor is linear.
+    Where the predictor is that of ``mu``: weights of hidden layer 0, ``mu_hidden0 (mu_unit0,
+    mu_term)``, of layer 1, ``mu_hidden1 (mu_unit1, mu_input1)``, ... are normal with standard
+    deviation ``mu_decay[layer] / sqrt(inputs)``; those of the output, ``mu_coef (expert,
+    mu_basis)``, have the standard deviation of a linear predictor's slopes divided by
+    ``sqrt(units)``, and the intercept its own. Weights refer to standardised features. Experts have
+    hidden layers of their own, ``mu_hidden0 (expert, mu_unit0, mu_term)``; rows of a gate share
+    them. Without hidden layers the predictor is linear.
 
     Parameters
     ----------
@@ -57,6 +50,13 @@ class MLP(Expansion):
         Units of each hidden layer.
     activation : {"tanh", "softplus", "relu"}
         What a unit makes of the sum of its inputs.
+    scale : {"learned", "fixed"}
+        Whether the scale of each hidden layer's weights, the strength of weight decay, is learned,
+        with the prior ``Gamma(2, 1)`` on ``mu_decay``, or is 1.
+    trunk : str, optional
+        Name of hidden layers that several predictors of the model share, as those of a mixture
+        density network do: their variables are ``<trunk>_hidden0``, ... Predictors of one trunk
+        need the same formula, hidden layers and activation.
 
     Notes
     -----
@@ -70,6 +70,8 @@ class MLP(Expansion):
 
     hidden: tuple[int, ...] = (16,)
     activation: str = "tanh"
+    scale: str = "learned"
+    trunk: str | None = None
 
     kind: ClassVar[str] = "mlp"
 
@@ -81,81 +83,176 @@ class MLP(Expansion):
         object.__setattr__(self, "hidden", tuple(map(int, self.hidden)))
         if self.activation not in ACTIVATIONS:
             raise SpecError(unknown("activation", self.activation, ACTIVATIONS))
+        if self.scale not in SCALES:
+            raise SpecError(unknown("scale", self.scale, SCALES))
+        trunk = self.trunk
+        if trunk is not None and not (isinstance(trunk, str) and trunk.isidentifier()):
+            raise SpecError(f"`trunk` must be a name (an identifier); it is {trunk!r}.")
+        if trunk is not None and not self.hidden:
+            raise SpecError("A trunk needs hidden layers: give `hidden`.")
+
+    @property
+    def is_linear(self) -> bool:
+        return not self.hidden
+
+    def each(self, place: Place) -> bool:
+        return place.each and self.trunk is None
+
+    def root(self, place: Place) -> str:
+        """What the names of hidden layers begin with."""
+        return self.trunk or place.stem
+
+    def data_stem(self, place: Place) -> str:
+        return self.root(place)
 
     def labels(self, matrix: Matrix) -> list[str]:
+        if matrix.intercept != 0:
+            raise SpecError(f"{self!r} needs a formula with an intercept.")
         return _inputs(self.hidden[-1]) if self.hidden else list(matrix.terms)
 
     def features(self, matrix: Matrix) -> np.ndarray:
-        return matrix.standardised
+        return matrix.standardised if self.hidden else matrix.standardised[:, 1:]
 
-    def spread(
-        self, stem: str, own: Mapping[str, Any], units: Standard, matrix: Matrix, xp: Arrays
+    def spreads(
+        self, place: Place, own: Mapping[str, Any], units: Standard, matrix: Matrix, xp: Arrays
     ) -> np.ndarray:
-        labels = self.labels(matrix)
-        slopes = max(1, len(labels) - 1) if self.hidden else 1
-        intercept = np.array([label == INTERCEPT for label in labels])
-        found: np.ndarray = np.where(intercept, units.intercept, units.slope / np.sqrt(slopes))
-        return found
+        slopes = self.hidden[-1] if self.hidden else len(matrix.terms) - 1
+        width = np.sqrt(slopes) if self.hidden else 1.0
+        return np.array([units.intercept, *[units.slope / width] * slopes])
 
-    def eta(self, stem: str, coef: Any, own: Mapping[str, Any], features: Any, xp: Arrays) -> Any:
+    def phi(self, place: Place, own: Mapping[str, Any], features: Any, xp: Arrays) -> Any:
         if not self.hidden:
-            return super().eta(stem, coef, own, features, xp)
+            return features.T
         act = ACTIVATIONS[self.activation]
-        units = act(xp.matmul(own[_weights(stem, 0)], features.T), xp)  # (..., unit, obs)
+        units = act(xp.matmul(own[self._weights(place, 0)], features.T), xp)  # (..., unit, obs)
         for layer in range(1, len(self.hidden)):
-            weights = own[_weights(stem, layer)]
+            weights = own[self._weights(place, layer)]
             units = act(xp.matmul(weights[..., 1:], units) + weights[..., 0, None], xp)
-        return xp.matmul(coef[..., 1:], units) + coef[..., 0, None]
+        return units
 
-    def own_priors(
-        self, stem: str, role: str, matrix: Matrix, response: np.ndarray
-    ) -> dict[str, Prior]:
-        return {
-            _weights(stem, layer): Prior("Normal", mu=0.0, sigma=float(inputs**-0.5))
+    # --- hidden layers ------------------------------------------------------------------------
+
+    def own_priors(self, place: Place, matrix: Matrix, response: np.ndarray) -> dict[str, Prior]:
+        weights = {
+            self._weights(place, layer): Prior("Normal", mu=0.0, sigma=float(inputs**-0.5))
             for layer, (_, inputs) in enumerate(self._sizes(matrix))
         }
+        decay = {name: Prior("Gamma", alpha=2.0, beta=1.0) for name in self._decay(place)}
+        return weights | decay
 
-    def own_dims(self, stem: str) -> dict[str, tuple[str, ...]]:
-        found: dict[str, tuple[str, ...]] = {}
+    def own_dims(self, place: Place) -> dict[str, tuple[str, ...]]:
+        root, found = self.root(place), {}
         for layer in range(len(self.hidden)):
-            inputs = names.term(stem) if layer == 0 else f"{stem}_input{layer}"
-            found[_weights(stem, layer)] = (f"{stem}_unit{layer}", inputs)
+            inputs = names.term(root) if layer == 0 else f"{root}_input{layer}"
+            found[self._weights(place, layer)] = (
+                *self.lead(place),
+                f"{root}_unit{layer}",
+                inputs,
+            )
+        return found | {name: (f"{root}_layer",) for name in self._decay(place)}
+
+    def own_rvs(
+        self,
+        place: Place,
+        matrix: Matrix,
+        response: np.ndarray,
+        own: Mapping[str, Prior] | None,
+    ) -> dict[str, Any]:
+        if not self._decay(place):
+            return super().own_rvs(place, matrix, response, own)
+        import pymc as pm
+
+        priors, dims = (
+            self.own_priors(place, matrix, response) | dict(own or {}),
+            self.own_dims(place),
+        )
+        (name,) = self._decay(place)
+        decay = existing(name, lambda: priors[name].rv(name, dims[name]))
+        found = {name: decay}
+        for layer in range(len(self.hidden)):
+            weights = self._weights(place, layer)
+
+            def scaled(weights: str = weights, layer: int = layer) -> Any:
+                raw = priors[weights].rv(names.raw(weights), dims[weights])
+                return pm.Deterministic(weights, raw * decay[layer], dims=dims[weights])
+
+            found[weights] = existing(weights, scaled)
         return found
 
-    def coords(self, stem: str, matrix: Matrix) -> dict[str, list[Any]]:
-        found = super().coords(stem, matrix) | {names.term(stem): list(matrix.terms)}
+    def own_raw(self, place: Place, matrix: Matrix, own: Values) -> dict[str, np.ndarray]:
+        if not self._decay(place):
+            return dict(own)
+        (name,) = self._decay(place)
+        found = {name: np.asarray(own[name])}
+        for layer in range(len(self.hidden)):
+            weights = self._weights(place, layer)
+            values = np.asarray(own[weights])
+            decay = found[name][..., layer]
+            wide = decay.reshape(*decay.shape, *[1] * (values.ndim - decay.ndim))
+            found[names.raw(weights)] = values / wide
+        return found
+
+    def internal_dims(self, place: Place) -> dict[str, tuple[str, ...]]:
+        own = self.own_dims(place)
+        hidden = self.inner(place) if self._decay(place) else ()
+        return super().internal_dims(place) | {names.raw(n): own[n] for n in hidden}
+
+    def positive(self, place: Place) -> frozenset[str]:
+        return frozenset(self._decay(place))
+
+    def inner(self, place: Place) -> frozenset[str]:
+        return frozenset(self._weights(place, layer) for layer in range(len(self.hidden)))
+
+    def common(self, place: Place) -> frozenset[str]:
+        return frozenset() if self.trunk is None else frozenset(self.own_dims(place))
+
+    def coords(self, place: Place, matrix: Matrix) -> dict[str, list[Any]]:
+        root = self.root(place)
+        found = super().coords(place, matrix) | {names.term(root): list(matrix.terms)}
         for layer, units in enumerate(self.hidden):
-            found[f"{stem}_unit{layer}"] = list(range(units))
+            found[f"{root}_unit{layer}"] = list(range(units))
             if layer:
-                found[f"{stem}_input{layer}"] = _inputs(self.hidden[layer - 1])
+                found[f"{root}_input{layer}"] = _inputs(self.hidden[layer - 1])
+        if self._decay(place):
+            found[f"{root}_layer"] = list(range(len(self.hidden)))
         return found
 
-    def basis_dim(self, stem: str) -> str:
-        return basis_dim(stem) if self.hidden else names.term(stem)
+    def basis_dim(self, place: Place) -> str:
+        return basis_dim(place.stem) if self.hidden else names.term(place.stem)
 
-    def usual(self, stem: str, matrix: Matrix, rng: np.random.Generator) -> dict[str, np.ndarray]:
-        return {
-            _weights(stem, layer): START * rng.standard_normal(size) / np.sqrt(size[1])
+    def usual(self, place: Place, matrix: Matrix, rng: np.random.Generator) -> dict[str, Any]:
+        lead = self.lead_shape(place)
+        weights = {
+            self._weights(place, layer): START
+            * rng.standard_normal((*lead, *size))
+            / np.sqrt(size[1])
             for layer, size in enumerate(self._sizes(matrix))
         }
-
-    def free(self, stem: str, rows: int, matrix: Matrix, zero_sum: bool) -> int:
-        own = sum(units * inputs for units, inputs in self._sizes(matrix))
-        return own + super().free(stem, rows, matrix, zero_sum)
+        return weights | {name: np.full(len(self.hidden), START) for name in self._decay(place)}
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "hidden": list(self.hidden), "activation": self.activation}
+        return {
+            "kind": self.kind,
+            "hidden": list(self.hidden),
+            "activation": self.activation,
+            "scale": self.scale,
+            "trunk": self.trunk,
+        }
 
     def _sizes(self, matrix: Matrix) -> list[tuple[int, int]]:
         """Units and inputs of each hidden layer."""
         inputs = [len(matrix.terms), *(units + 1 for units in self.hidden)]
         return list(zip(self.hidden, inputs, strict=False))
 
+    def _weights(self, place: Place, layer: int) -> str:
+        return f"{self.root(place)}_hidden{layer}"
+
+    def _decay(self, place: Place) -> tuple[str, ...]:
+        """Name of the layers' scales, if they are learned."""
+        learned = self.hidden and self.scale == "learned"
+        return (f"{self.root(place)}_decay",) if learned else ()
+
 
 def _inputs(units: int) -> list[str]:
     """Names of a layer's units for the next one."""
     return [INTERCEPT, *(str(j) for j in range(units))]
-
-
-def _weights(stem: str, layer: int) -> str:
-    return f"{stem}_hidden{layer}"

@@ -29,9 +29,9 @@ from bayes_moe.arrays import NUMERIC, Arrays
 from bayes_moe.arrays import symbolic as symbolic_arrays
 from bayes_moe.design import Matrix
 from bayes_moe.errors import SpecError
-from bayes_moe.predictors.base import Values
-from bayes_moe.predictors.expansion import check_positive
-from bayes_moe.predictors.linear import Linear, Scaling
+from bayes_moe.predictors.base import NOTHING, Place, Values
+from bayes_moe.predictors.expansion import about_zero, check_positive, unit_prior
+from bayes_moe.predictors.linear import Linear
 from bayes_moe.priors import Prior, standard
 
 SLAB = 2.5
@@ -53,118 +53,95 @@ class Shrunk(Linear):
     def slopes(self, level: Any, local: Any, xp: Arrays) -> Any:
         """Spreads (..., slope) given global and local parameters (..., slope)."""
 
-    def default_prior(self, stem: str, role: str, matrix: Matrix, response: np.ndarray) -> Prior:
-        if role == names.GATE:
-            return Prior("ZeroSumNormal", sigma=1.0)
-        return Prior("Normal", mu=0.0, sigma=1.0)
+    def default_prior(self, place: Place, matrix: Matrix, response: np.ndarray) -> Prior:
+        return unit_prior(place.role)
 
     def check_prior(self, name: str, prior: Prior) -> None:
-        normal = prior.distribution in ("Normal", "ZeroSumNormal")
-        if not normal or np.any(np.asarray(prior.arguments.get("mu", 0.0)) != 0):
+        if not about_zero(prior):
             raise SpecError(
                 f"Under {self!r} the prior of {name!r} must be ZeroSumNormal or Normal about 0, in "
                 f"units of the learned spreads; it is {prior!r}."
             )
 
-    def own_priors(
-        self, stem: str, role: str, matrix: Matrix, response: np.ndarray
-    ) -> dict[str, Prior]:
+    def own_priors(self, place: Place, matrix: Matrix, response: np.ndarray) -> dict[str, Prior]:
         slopes = len(self._slope_places(matrix))
         if not slopes:
             raise SpecError(f"{self!r} needs a feature to shrink; the formula has none.")
         scale = self.global_scale(slopes, len(response))
         return {
-            f"{stem}_global": Prior("HalfCauchy", beta=scale),
-            f"{stem}_local": self.local_prior(),
+            f"{place.stem}_global": Prior("HalfCauchy", beta=scale),
+            f"{place.stem}_local": self.local_prior(),
         }
 
-    def own_dims(self, stem: str) -> dict[str, tuple[str, ...]]:
+    def own_dims(self, place: Place) -> dict[str, tuple[str, ...]]:
+        stem = place.stem
         return {
             f"{stem}_global": (f"{stem}_shrinkage",),
             f"{stem}_local": (f"{stem}_slope",),
         }
 
-    def positive(self, stem: str) -> frozenset[str]:
-        return frozenset(self.own_dims(stem))
+    def positive(self, place: Place) -> frozenset[str]:
+        return frozenset(self.own_dims(place))
 
-    def dims(self, stem: str, row_dim: str) -> dict[str, tuple[str, ...]]:
-        return super().dims(stem, row_dim) | self.own_dims(stem)
-
-    def coords(self, stem: str, matrix: Matrix) -> dict[str, list[Any]]:
+    def coords(self, place: Place, matrix: Matrix) -> dict[str, list[Any]]:
         slopes = [matrix.terms[j] for j in self._slope_places(matrix)]
-        own = {f"{stem}_shrinkage": [self.kind], f"{stem}_slope": slopes}
-        return super().coords(stem, matrix) | own
+        own = {f"{place.stem}_shrinkage": [self.kind], f"{place.stem}_slope": slopes}
+        return super().coords(place, matrix) | own
 
-    def usual(self, stem: str, matrix: Matrix) -> dict[str, np.ndarray]:
+    def usual(self, place: Place, matrix: Matrix, rng: np.random.Generator) -> dict[str, Any]:
         slopes = len(self._slope_places(matrix))
-        return {f"{stem}_global": np.ones(1), f"{stem}_local": np.ones(slopes)}
+        return {f"{place.stem}_global": np.ones(1), f"{place.stem}_local": np.ones(slopes)}
 
     def spread(
-        self, stem: str, role: str, own: Mapping[str, Any], matrix: Matrix, xp: Arrays
+        self, place: Place, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray, xp: Arrays
     ) -> Any:
         """Spreads (..., term) of the internal coefficients, that of the intercept too."""
         count = len(self._slope_places(matrix))
-        level = xp.matmul(own[f"{stem}_global"], np.ones((1, count)))
-        slopes = self.slopes(level, own[f"{stem}_local"], xp)
+        level = xp.matmul(own[f"{place.stem}_global"], np.ones((1, count)))
+        slopes = self.slopes(level, own[f"{place.stem}_local"], xp)
         if matrix.intercept is None:
             return slopes
-        units = standard(role, np.ones(1), True)
-        constant = 0.0 * own[f"{stem}_global"] + units.intercept
+        units = standard(place.role, response, True)
+        constant = 0.0 * own[f"{place.stem}_global"] + units.intercept
         at = matrix.intercept
         return xp.concatenate([slopes[..., :at], constant, slopes[..., at:]], axis=-1)
 
-    def internal_prior(
-        self, stem: str, role: str, prior: Prior, scaling: Scaling, own: Values
-    ) -> Prior:
-        spread = self.spread(stem, role, own, scaling.matrix, NUMERIC)
-        return prior.over_terms(names.coef(stem), scaling.matrix.terms).rescaled(
-            np.zeros(len(spread)), 1.0 / spread
-        )
-
-    def stretch(self, stem: str, role: str, matrix: Matrix, own: Values) -> np.ndarray | None:
-        found: np.ndarray = self.spread(stem, role, own, matrix, NUMERIC)
-        return found
-
     def raw_rv(
         self,
-        stem: str,
-        role: str,
-        prior: Prior,
-        scaling: Scaling,
-        dims: tuple[str, str],
-        own: Mapping[str, Prior],
-    ) -> Any:
-        found = {name: own[name].rv(name, d) for name, d in self.own_dims(stem).items()}
-        spread = self.spread(stem, role, found, scaling.matrix, symbolic_arrays())
-        given = prior.over_terms(names.coef(stem), scaling.matrix.terms)
-        return given.rv(names.raw(stem), dims, column=True) * spread[:, None]
-
-    def to_raw(
-        self,
-        stem: str,
-        role: str,
+        place: Place,
         matrix: Matrix,
         response: np.ndarray,
-        values: Values,
-        mixing: np.ndarray | None = None,
-    ) -> Values:
-        own = {name: np.asarray(values[name]) for name in self.own_dims(stem)}
-        found = super().to_raw(stem, role, matrix, response, values, mixing)
-        spread = self.spread(stem, role, own, matrix, NUMERIC)
+        prior: Prior,
+        own: Mapping[str, Prior],
+    ) -> Any:
+        found = {name: own[name].rv(name, d) for name, d in self.own_dims(place).items()}
+        spread = self.spread(place, found, matrix, response, symbolic_arrays())
+        given = prior.over_terms(place.coef, matrix.terms)
+        dims = (names.term(place.stem), place.inner_dim)
+        return given.rv(place.raw, dims, column=True) * spread[:, None]
+
+    def to_raw(self, place: Place, matrix: Matrix, response: np.ndarray, values: Values) -> Values:
+        own = {name: np.asarray(values[name]) for name in self.own_dims(place)}
+        found = super().to_raw(place, matrix, response, values)
+        spread = self.spread(place, own, matrix, response, NUMERIC)
         return own | {name: raw / spread[..., :, None] for name, raw in found.items()}
 
     def project(
         self,
-        stem: str,
-        role: str,
+        place: Place,
         matrix: Matrix,
         response: np.ndarray,
-        eta: np.ndarray,
+        target: np.ndarray,
         rng: np.random.Generator,
+        *,
         ridge: float = 1e-8,
+        weights: np.ndarray | None = None,
+        known: Values = NOTHING,
     ) -> dict[str, np.ndarray]:
-        found = super().project(stem, role, matrix, response, eta, rng, ridge)
-        return found | self.usual(stem, matrix)
+        found = super().project(
+            place, matrix, response, target, rng, ridge=ridge, weights=weights, known=known
+        )
+        return found | self.usual(place, matrix, rng)
 
     def _slope_places(self, matrix: Matrix) -> list[int]:
         return [j for j in range(len(matrix.terms)) if j != matrix.intercept]
