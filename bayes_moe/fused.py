@@ -30,6 +30,9 @@ from bayes_moe.arrays import NUMERIC, Arrays, along_rows, log_softmax, symbolic
 from bayes_moe.families import Family, by_name
 from bayes_moe.likelihood import allocate, log_mixture
 
+AT_ONCE = 2**14
+"""Elements of an array (expert, obs) that NumPy treats at once: few enough for caches."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -97,6 +100,21 @@ class FusedMixture(Op):
 
     def perform(self, node: Apply, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         y, logits, *rest = inputs
+        experts = logits.shape[0]
+        found = [np.empty(y.size)]
+        found += [np.empty((experts, y.size))]
+        found += [np.empty((inputs[j].shape[0], y.size)) for j in self.predictors]
+        step = max(1, AT_ONCE // experts)
+        for start in range(0, y.size, step):
+            where = slice(start, start + step)
+            some = [x if x.shape[1] == 1 else x[:, where] for x in (logits, *rest)]
+            for out, value in zip(found, self.derivatives(y[where], *some), strict=True):
+                out[..., where] = value
+        for storage, out in zip(outputs, found, strict=True):
+            storage[0] = out
+
+    def derivatives(self, y: np.ndarray, logits: np.ndarray, *rest: np.ndarray) -> list[np.ndarray]:
+        """Outputs for some rows, by the families' formulas."""
         with np.errstate(all="ignore"):
             densities, scores, at = [], [], 0
             for part in self.parts:
@@ -111,10 +129,8 @@ class FusedMixture(Op):
             logits = np.broadcast_to(logits, (logits.shape[0], y.size))
             below, weights = allocate(logits)
             value, shares = allocate(logits + np.concatenate(densities))
-        outputs[0][0] = value - below
-        outputs[1][0] = shares - weights
-        for j, (part, score) in enumerate(scores):
-            outputs[2 + j][0] = shares[part.start : part.stop] * score
+        slopes = [shares[part.start : part.stop] * score for part, score in scores]
+        return [value - below, shares - weights, *slopes]
 
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Any]:
         slope, *others = cotangents

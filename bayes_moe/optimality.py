@@ -22,7 +22,7 @@ class Optimum:
     """Figures of a mode, and of draws from the normal approximation there.
 
     ``running`` names the variables that run away, ``exhausted`` says whether the climb used up its
-    iterations; ``pareto_k`` is NaN without draws.
+    iterations, and ``limit`` which setting allows more; ``pareto_k`` is NaN without draws.
     """
 
     objective: str
@@ -40,6 +40,7 @@ class Optimum:
     modes: int
     has_errors: bool
     pareto_k: float
+    limit: str = "max_iter"
 
     @property
     def problems(self) -> list[str]:
@@ -66,7 +67,7 @@ class Optimum:
         elif self.exhausted:
             found.append(
                 f"Not converged after {self.iterations} iterations (gradient norm "
-                f"{self.gradient_norm:.2g}): raise max_iter."
+                f"{self.gradient_norm:.2g}): raise {self.limit}."
             )
         elif not self.converged:
             found.append(
@@ -147,7 +148,9 @@ def optimum(tree: xr.DataTree) -> Optimum:
         hits=int(modes["hits"][int(modes.attrs["best"])]),
         restarts=int(fit["restarts"]),
         modes=modes.sizes[names.MODE],
-        # learned spreads of priors have none
-        has_errors=any(bool(np.isfinite(e.values).all()) for e in errors.data_vars.values()),
+        # learned spreads of priors have none, nor has a model too large for second derivatives
+        has_errors=not fit.attrs.get("curvature", 1)
+        or any(bool(np.isfinite(e.values).all()) for e in errors.data_vars.values()),
         pareto_k=float(fit["pareto_k"]) if "pareto_k" in fit else float("nan"),
+        limit="epochs" if fit.attrs.get("optimizer") == "adam" else "max_iter",
     )

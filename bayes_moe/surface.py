@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from threading import Lock
+from typing import Any
 
 import numpy as np
 
 from bayes_moe import labels, optima
-from bayes_moe.ascent import GRADIENT
+from bayes_moe.ascent import GRADIENT, silent
 from bayes_moe.coordinates import POSTERIOR_FLOOR
 from bayes_moe.design import Rows
 from bayes_moe.graph import Graph
+from bayes_moe.likelihood import allocate
 from bayes_moe.mixture import chunks, evaluate
 from bayes_moe.optima import SAME_ROWS, SAME_VALUE, Optima
+from bayes_moe.spec import MixtureOfExperts
 
 NEWTON_STEPS = 5
 MEMORY = 100
 """Steps that L-BFGS remembers: a gradient costs more than they do."""
+GAIN = 1e-13
+"""Gain of an L-BFGS iteration, relative to the value, below which a climb ends."""
+RACE, LEAST_RACE = 100, 8
+"""Iterations after which half of the climbs are given up, if there are so many."""
+POLISHED = 3
+"""Climbs that end with Newton steps."""
+MOST_COORDINATES, MOST_ELEMENTS = 400, 2 * 10**7
+"""Coordinates, and coordinates x rows x experts, up to which second derivatives are affordable."""
+RESPONSIBLE = 0.5
+"""Responsibility from which a row is an expert's own."""
 SETTLED = 1e-2
 """Largest Newton step at a mode."""
 DIFFERENCE = 1e-5
@@ -34,29 +47,42 @@ class Surface:
     """
 
     def __init__(self, graph: Graph, *, jacobian: bool = False) -> None:
+        import pytensor.tensor as pt
+
+        from bayes_moe.quick import compiled
+
         self.graph = graph
         self.flat = graph.spec.gate.flat(graph.spec.n_experts, graph.design.rows.matrices)
         self._one_at_a_time = Lock()
         model = graph.model
         inputs = model.value_vars
         self._shapes = [v.shape for v in model.initial_point().values()]
-        self._value = model.compile_fn(
-            [model.logp(jacobian=jacobian), model.dlogp(jacobian=jacobian)],
-            inputs=inputs,
-            mode="FAST_COMPILE",
-            point_fn=False,
-        )
+        unknown = [*model.free_RVs, *model.potentials]
+        factors = model.logp([*unknown, *model.observed_RVs], jacobian=jacobian, sum=False)
+        prior = pt.add(*(f.sum() for f in factors[: len(unknown)]))
+        likelihood = pt.add(*(f.sum() for f in factors[len(unknown) :]))
+        weight = pt.dscalar("weight")
+        slopes: Any = pt.grad(prior + weight * likelihood, inputs, disconnected_inputs="ignore")
+        slope = pt.concatenate([g.ravel() for g in slopes])
+        self._value = compiled(model, [*inputs, weight], [prior, likelihood, slope])
         self._names = list(graph.spec.dims)
         wanted = model.replace_rvs_by_values([model[name] for name in self._names])
-        self._variables = model.compile_fn(
-            wanted, inputs=inputs, mode="FAST_COMPILE", point_fn=False, on_unused_input="ignore"
-        )
+        self._variables = compiled(model, inputs, wanted)
 
     def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Return the log density and its gradient."""
+        prior, likelihood, gradient = self.weighted(x, 1.0)
+        value = prior + likelihood
+        return (value if np.isfinite(value) else -np.inf), gradient
+
+    def weighted(self, x: np.ndarray, weight: float) -> tuple[float, float, np.ndarray]:
+        """Return log prior, log likelihood, and the gradient of ``prior + weight * likelihood``.
+
+        Rows are those that the graph's data hold at the time.
+        """
         with self._one_at_a_time:
-            value, gradient = self._value(*self._split(x))
-        return (float(value) if np.isfinite(value) else -np.inf), np.asarray(gradient)
+            prior, likelihood, gradient = self._value(*self._split(x), weight)
+        return float(prior), float(likelihood), np.asarray(gradient)
 
     def variables(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Return the model's variables at a vector."""
@@ -68,22 +94,49 @@ class Surface:
         """Return the vector at the model's reported variables."""
         return self.graph.flat(values)
 
-    def information(self, x: np.ndarray) -> np.ndarray:
-        """Minus the second derivatives, by central differences of the gradient."""
-        return -_differences(lambda at: self(at)[1], x)
+    def coordinates(self, names: Iterable[str]) -> np.ndarray:
+        """Whether each coordinate belongs to one of some free variables (coordinate,)."""
+        chosen = {*names}
+        sizes = [int(np.prod(shape, dtype=int)) for shape in self._shapes]
+        return np.repeat([rv.name in chosen for rv in self.graph.model.free_RVs], sizes)
 
-    def covariance(self, x: np.ndarray) -> np.ndarray | None:
+    def affordable(self, moving: int) -> bool:
+        """Whether second derivatives along so many coordinates take seconds at most."""
+        elements = self.graph.design.rows.size * self.graph.spec.n_experts
+        return moving <= MOST_COORDINATES and moving * elements <= MOST_ELEMENTS
+
+    def information(self, x: np.ndarray, moving: np.ndarray | None = None) -> np.ndarray:
+        """Minus the second derivatives, by central differences of the gradient.
+
+        ``moving`` says along which coordinates; all by default.
+        """
+        where = np.arange(x.size) if moving is None else np.flatnonzero(moving)
+        slopes = -_differences(lambda at: self(at)[1][where], x, where)
+        return 0.5 * (slopes + slopes.T)
+
+    def covariance(self, x: np.ndarray, moving: np.ndarray | None = None) -> np.ndarray | None:
         """Inverse of the information; None where it is not positive definite.
 
         Directions in which the density does not change by the model's own symmetry, as the
-        rotations of a query and its keys, have variance zero.
+        rotations of a query and its keys, have variance zero; so have coordinates that do not move.
         """
-        information = self.information(x)
-        return _semi_inverse(0.5 * (information + information.T), self.flat)
+        spread = _semi_inverse(self.information(x, moving), self.flat)
+        if spread is None or moving is None:
+            return spread
+        whole = np.zeros((x.size, x.size))
+        whole[np.ix_(moving, moving)] = spread
+        return whole
 
-    def errors(self, x: np.ndarray) -> dict[str, np.ndarray] | None:
-        """Standard errors of the reported variables, by delta method."""
-        spread = self.covariance(x)
+    def errors(
+        self, x: np.ndarray, spread: np.ndarray | None = None
+    ) -> dict[str, np.ndarray] | None:
+        """Standard errors of the reported variables, by delta method.
+
+        ``spread`` is the covariance, if it is known; without it there are none where it is not
+        :meth:`affordable`.
+        """
+        if spread is None:
+            spread = self.covariance(x) if self.affordable(x.size) else None
         if spread is None:
             return None
         names = self.graph.spec.variables
@@ -92,8 +145,10 @@ class Surface:
             found = self.variables(at)
             return np.concatenate([found[name].ravel() for name in names])
 
-        slope = _differences(reported, x)  # (coordinate, value)
-        sds = np.sqrt(np.maximum(np.einsum("ji,jk,ki->i", slope, spread, slope), 0.0))
+        where = np.flatnonzero(np.diag(spread))
+        slope = _differences(reported, x, where)  # (coordinate, value)
+        spread = spread[np.ix_(where, where)]
+        sds = np.sqrt(np.maximum(np.einsum("ji,ji->i", slope, spread @ slope), 0.0))
         shapes = [self.variables(x)[name].shape for name in names]
         ends = np.cumsum([int(np.prod(shape, dtype=int)) for shape in shapes])[:-1]
         parts = zip(names, np.split(sds, ends), shapes, strict=True)
@@ -121,10 +176,12 @@ def _semi_inverse(matrix: np.ndarray, flat: int) -> np.ndarray | None:
     return found
 
 
-def _differences(function: Callable[[np.ndarray], np.ndarray], x: np.ndarray) -> np.ndarray:
-    """Slopes (coordinate, value) by central differences."""
+def _differences(
+    function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, where: np.ndarray
+) -> np.ndarray:
+    """Slopes (coordinate, value) along some coordinates, by central differences."""
     rows = []
-    for j in range(x.size):
+    for j in where:
         step = np.zeros_like(x)
         step[j] = DIFFERENCE * max(1.0, abs(x[j]))
         rows.append((function(x + step) - function(x - step)) / (2 * step[j]))
@@ -142,6 +199,41 @@ class Climb:
     converged: bool
     exhausted: bool
     path: list[float]
+
+    def after(self, first: Climb) -> Climb:
+        """Return this climb as the second part of one."""
+        return replace(
+            self, iterations=first.iterations + self.iterations, path=first.path + self.path[1:]
+        )
+
+
+def search(
+    surface: Surface,
+    starts: Sequence[Mapping[str, np.ndarray]],
+    max_iter: int,
+    progress: Callable[[int, int], None] = silent,
+) -> list[Climb]:
+    """Climb from reported variables, the highest end first.
+
+    Of many climbs, the lower half is given up after ``RACE`` iterations. The best few end with
+    Newton steps, where second derivatives are affordable.
+    """
+    points = [surface.point(values) for values in starts]
+    raced = len(points) >= LEAST_RACE and max_iter > RACE
+    climbs: list[Climb] = []
+    for x in points:
+        climbs.append(climb(surface, x, RACE if raced else max_iter, newton_steps=0))
+        progress(len(climbs), 2 * len(points) if raced else len(points))
+    climbs.sort(key=lambda c: -c.value)
+    if raced:
+        for j, c in enumerate(climbs[: (len(climbs) + 1) // 2]):
+            rest = climb(surface, c.x, max_iter - RACE, newton_steps=0) if c.exhausted else c
+            climbs[j] = rest if rest is c else rest.after(c)
+            progress(len(climbs) + 2 * (j + 1), 2 * len(climbs))
+        climbs = climbs[: (len(climbs) + 1) // 2]
+        climbs.sort(key=lambda c: -c.value)
+    best = [polished(surface, c) for c in climbs[:POLISHED]]
+    return sorted(best + climbs[POLISHED:], key=lambda c: -c.value)
 
 
 def climb(
@@ -166,15 +258,29 @@ def climb(
             "maxiter": max_iter,
             "maxfun": 20 * max_iter,
             "maxcor": MEMORY,
-            "ftol": 0.0,
+            "ftol": GAIN,
             "gtol": 1e-6,
         },
     )
     x = np.asarray(found.x)
     value, gradient = surface(x)
-    iterations = int(found.nit)
+    norm = float(np.linalg.norm(gradient))
+    flat, exhausted = _is_flat(value, norm), int(found.nit) >= max_iter
+    ended = Climb(x, value, norm, int(found.nit), flat and not exhausted, exhausted, path)
+    return ended if exhausted else polished(surface, ended, newton_steps)
+
+
+def polished(surface: Surface, ended: Climb, newton_steps: int = NEWTON_STEPS) -> Climb:
+    """Go on by Newton steps while they gain, and see whether the end is a maximum.
+
+    Without steps, or where second derivatives are not affordable, the climb stays as it was.
+    """
+    if newton_steps == 0 or ended.exhausted or not surface.affordable(ended.x.size):
+        return ended
+    x, path, iterations = ended.x, list(ended.path), ended.iterations
+    value, gradient = surface(x)
     concave, size = False, np.inf
-    for _ in range(newton_steps if iterations < max_iter else 0):
+    for _ in range(newton_steps):
         spread = surface.covariance(x)
         concave = spread is not None
         if spread is None:
@@ -190,9 +296,12 @@ def climb(
         if gained <= 1e-12 * (1 + abs(value)):
             break
     norm = float(np.linalg.norm(gradient))
-    flat = norm <= 1e3 * GRADIENT * (1 + abs(value))
-    converged = flat and concave and size < SETTLED
-    return Climb(x, value, norm, iterations, converged, int(found.nit) >= max_iter, path)
+    converged = _is_flat(value, norm) and concave and size < SETTLED
+    return Climb(x, value, norm, iterations, converged, False, path)
+
+
+def _is_flat(value: float, norm: float) -> bool:
+    return norm <= 1e3 * GRADIENT * (1 + abs(value))
 
 
 def ends(surface: Surface, climbs: list[Climb]) -> Optima:
@@ -206,17 +315,9 @@ def ends(surface: Surface, climbs: list[Climb]) -> Optima:
     for j in range(len(climbs)):
         point = surface.graph.unconstrained({name: v[j] for name, v in values.items()})
         theta.append(np.concatenate([v.ravel() for v in point.values()]))
-    log_likelihood = np.zeros(len(climbs))
-    for _, part, mixture in chunks(spec, values, design.rows):
-        features = spec.gate.log_features(spec.n_experts, values, part.matrices)
-        log_likelihood += (mixture.log_density(part.observed) + features).sum(axis=-1)
+    log_likelihood, low = _on_rows(spec, design.rows, values)
     value = np.array([c.value for c in climbs])
-    singular = np.zeros(len(climbs), dtype=bool)
-    for factor in spec.parts:
-        floor = POSTERIOR_FLOOR * np.std(factor.response(design.rows))
-        for component in factor.block.components:
-            if component.formula is None and component.parameter.role == "scale":
-                singular |= (values[component.variable] <= floor).any(axis=1)
+    singular = low | _constants_at_floor(spec, design.rows, values)
     longest = max(len(c.path) for c in climbs)
     path = np.full((longest, len(climbs)), np.nan)
     for j, c in enumerate(climbs):
@@ -241,6 +342,43 @@ def ends(surface: Surface, climbs: list[Climb]) -> Optima:
         {},
         None,
     )
+
+
+def _on_rows(
+    spec: MixtureOfExperts, rows: Rows, values: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log likelihood of some points, and whether an expert's scale is at its floor (point,).
+
+    An expert's scale counts at rows for which it is responsible.
+    """
+    floor = POSTERIOR_FLOOR * np.std(rows.observed)
+    count = len(next(iter(values.values())))
+    log_likelihood, low = np.zeros(count), np.zeros(count, dtype=bool)
+    for _, part, mixture in chunks(spec, values, rows):
+        features = spec.gate.log_features(spec.n_experts, values, part.matrices)
+        with np.errstate(all="ignore"):
+            joint = mixture.log_weights + mixture.log_components(part.observed)
+            density, shares = allocate(joint)
+        log_likelihood += (density + features).sum(axis=-1)
+        for block, params in zip(mixture.blocks, mixture.params, strict=True):
+            own = shares[:, list(block.positions)] > RESPONSIBLE
+            for c in block.components:
+                if c.formula is not None and c.parameter.role == "scale":
+                    low |= (own & (params[c.parameter.name] <= floor)).any(axis=(1, 2))
+    return log_likelihood, low
+
+
+def _constants_at_floor(
+    spec: MixtureOfExperts, rows: Rows, values: Mapping[str, np.ndarray]
+) -> np.ndarray:
+    """Whether a scale that is the same for all rows is at its floor (point,)."""
+    low = np.zeros(len(next(iter(values.values()))), dtype=bool)
+    for factor in spec.parts:
+        floor = POSTERIOR_FLOOR * np.std(factor.response(rows))
+        for c in factor.block.components:
+            if c.formula is None and c.parameter.role == "scale":
+                low |= (values[c.variable] <= floor).any(axis=1)
+    return low
 
 
 def uphill(surface: Surface, found: Optima, points: np.ndarray, max_iter: int) -> np.ndarray:

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayes_moe import names
+from bayes_moe.descent import Schedule, descend
 from bayes_moe.design import Design
-from bayes_moe.errors import SpecError
+from bayes_moe.errors import SpecError, unknown
 from bayes_moe.graph import build
 from bayes_moe.inference.base import Method, check_whole
 from bayes_moe.modal import point_tree
-from bayes_moe.optima import distinct
+from bayes_moe.optima import SUBSAMPLE, distinct
 from bayes_moe.predictors import Shrunk
 from bayes_moe.progress import progress
 from bayes_moe.spec import MixtureOfExperts
-from bayes_moe.standin import first_values
-from bayes_moe.surface import Surface, climb, ends
+from bayes_moe.standin import first_values, is_linear
+from bayes_moe.surface import Surface, ends, search
 
 if TYPE_CHECKING:
     import xarray as xr
+
+
+OPTIMIZERS = ("auto", "lbfgs", "adam")
+MOST_ROWS = 20_000
+"""Rows up to which ``"auto"`` is L-BFGS."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +35,21 @@ class MAP(Method):
     """Settings of maximisation through the graph.
 
     The objective is that of ``method="em"`` under the priors, the PyMC model's log density without
-    Jacobian; it is climbed by L-BFGS with the graph's own gradient, then by Newton's method with a
-    Hessian from differences of gradients. Where EM can treat a model, EM is faster: no graph is
-    compiled. A model that is not linear is climbed from modes of one whose gate is a softmax of
-    linear predictors.
+    Jacobian. Where EM can treat a model, EM is faster: no graph is compiled. A model that is not
+    linear is climbed from modes of one whose gate is a softmax of linear predictors.
+
+    L-BFGS climbs with the graph's own gradient; of eight starts or more the better half is
+    followed to the end. The best climbs end with Newton steps, with a Hessian from differences of
+    gradients, which also gives the standard errors. Where it is not affordable (more than 400
+    coordinates, or coordinates x rows x experts above 2e7), ``converged`` says that the gradient's
+    norm is below ``1e-6 * (1 + |objective|)``, and there are no standard errors: they are NaN.
+
+    Adam follows gradients of ``log prior + (n / b) log likelihood`` of batches of ``b`` of the
+    ``n`` rows (:mod:`bayes_moe.descent`). Some rows are held out, and the point of their best mean
+    log density is the answer; short runs from all starts decide from which one to go on.
+    ``converged`` says that early stopping has settled, not that the gradient is zero; there are no
+    standard errors. The group ``fit`` has ``validation_log_density``, the held-out mean after each
+    epoch ``validation_path``, and ``epochs``; the objective is that of all rows.
 
     Parameters
     ----------
@@ -41,38 +59,128 @@ class MAP(Method):
         Most L-BFGS iterations of a climb.
     progressbar : bool
         Whether to show progress, if there is something to wait for.
+    optimizer : {"auto", "lbfgs", "adam"}
+        ``"auto"`` is Adam for models that are not linear on more than 20,000 rows, else L-BFGS.
+    batch_size : int, optional
+        Rows of a batch of Adam's; by default 100 to 1000, more for longer tables.
+    epochs : int
+        Most passes of Adam over the rows.
+    learning_rate : float
+        Of Adam; it falls where the held-out density does not rise.
+    validation : float
+        Share of the rows that Adam holds out.
+    patience : int
+        Epochs without a rise of the held-out density before the learning rate falls; after its
+        third fall, before the end.
 
     References
     ----------
     Byrd, R. H., Lu, P., Nocedal, J., & Zhu, C. (1995). A limited memory algorithm for bound
     constrained optimization. SIAM Journal on Scientific Computing, 16(5), 1190-1208.
+
+    Kingma, D. P., & Ba, J. (2015). Adam: a method for stochastic optimization. International
+    Conference on Learning Representations.
     """
 
     restarts: int = 10
     max_iter: int = 2000
     progressbar: bool = True
+    optimizer: str = "auto"
+    batch_size: int | None = None
+    epochs: int = 100
+    learning_rate: float = 0.05
+    validation: float = 0.1
+    patience: int = 5
 
     def __post_init__(self) -> None:
-        check_whole("restarts", self.restarts, 1)
-        check_whole("max_iter", self.max_iter, 1)
+        for name in ("restarts", "max_iter", "epochs", "patience"):
+            check_whole(name, getattr(self, name), 1)
+        if self.batch_size is not None:
+            check_whole("batch_size", self.batch_size, 1)
+        if self.optimizer not in OPTIMIZERS:
+            raise SpecError(unknown("optimizer", self.optimizer, OPTIMIZERS))
+        check_share("learning_rate", self.learning_rate)
+        check_share("validation", self.validation)
 
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
-        _check_mode(spec)
-        graph = build(spec, design, likelihood="symbolic")
-        surface = Surface(graph)
+        check_mode(spec)
+        rng = np.random.default_rng(random_seed)
+        if self.by_batches(spec, design):
+            return self._adam(spec, design, rng)
+        surface = Surface(build(spec, design))
         with progress("MAP", shown=self.progressbar) as tell:
-            climbs = []
-            starts = first_values(spec, design, self.restarts, np.random.default_rng(random_seed))
-            for start in starts:
-                climbs.append(climb(surface, surface.point(start), self.max_iter))
-                tell(len(climbs), len(starts))
-        found = distinct(ends(surface, climbs), design.rows)
+            starts = first_values(spec, design, self.restarts, rng)
+            climbs = search(surface, starts, self.max_iter, tell)
+        found = replace(distinct(ends(surface, climbs), design.rows), restarts=self.restarts)
         best = found.best
         errors = None if found.singular[best] else surface.errors(found.theta[best])
-        return point_tree(found, "posterior", errors)
+        tree = point_tree(found, "posterior", errors)
+        return described(tree, {}, "lbfgs", surface.affordable(found.theta.shape[1]))
+
+    def by_batches(self, spec: MixtureOfExperts, design: Design) -> bool:
+        """Whether Adam climbs.
+
+        Raises
+        ------
+        SpecError
+            If it should, and the gate models the features' density.
+        """
+        if self.optimizer == "auto":
+            long = design.rows.size > MOST_ROWS
+            return long and not is_linear(spec) and not spec.gate.modelled
+        if self.optimizer == "adam" and spec.gate.modelled:
+            raise SpecError(
+                f"Adam takes models of the response alone; the gate {spec.gate!r} models features "
+                "too. Use optimizer='lbfgs' or method='em'."
+            )
+        return self.optimizer == "adam"
+
+    def _adam(
+        self, spec: MixtureOfExperts, design: Design, rng: np.random.Generator
+    ) -> xr.DataTree:
+        schedule = Schedule(
+            self.batch_size, self.epochs, self.learning_rate, self.validation, self.patience
+        )
+        surface = Surface(build(spec, design))
+        with progress("MAP", shown=self.progressbar) as tell:
+            starts = first_values(spec, _some(design, rng), self.restarts, rng)
+            climb, done = descend(surface, starts, schedule, rng, tell)
+        found = replace(distinct(ends(surface, [climb]), design.rows), restarts=self.restarts)
+        figures = {
+            "epochs": len(done.path) - 1,
+            "validation_log_density": done.held_out,
+            "validation_path": ("epoch", done.path),
+        }
+        return described(point_tree(found, "posterior", None), figures, "adam", False)
 
 
-def _check_mode(spec: MixtureOfExperts) -> None:
+def _some(design: Design, rng: np.random.Generator) -> Design:
+    """A design of at most ``SUBSAMPLE`` rows."""
+    size = min(SUBSAMPLE, design.rows.size)
+    which = np.sort(rng.choice(design.rows.size, size, replace=False))
+    return replace(design, rows=design.rows.pick(which))
+
+
+def described(
+    tree: xr.DataTree, figures: dict[str, Any], optimizer: str, affordable: bool
+) -> xr.DataTree:
+    """Add how a mode was found to a tree, and whether standard errors were looked for."""
+    import xarray as xr
+
+    told = tree[names.FIT].to_dataset().assign(figures)
+    told = told.assign_attrs(optimizer=optimizer, curvature=int(affordable))
+    tree[names.FIT] = xr.DataTree(told)
+    return tree
+
+
+def check_share(name: str, value: Any) -> None:
+    """Raise :class:`SpecError` unless a setting is a number between 0 and 1."""
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not number or not 0 < value < 1:
+        raise SpecError(f"`{name}` must lie between 0 and 1; it is {value!r}.")
+
+
+def check_mode(spec: MixtureOfExperts) -> None:
     """Raise :class:`SpecError` for learned spreads, which have no joint mode with coefficients."""
     for h in spec.gate.heads(spec.n_experts):
         if isinstance(h.predictor, Shrunk):

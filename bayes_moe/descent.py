@@ -1,0 +1,215 @@
+"""Adam on minibatches: the mode of a posterior whose table is long.
+
+A step sees a batch of ``b`` of the ``n`` rows, and follows the gradient of
+``log prior + (n / b) log likelihood``. The share ``validation`` of the rows is held out. After
+every epoch their mean log density is taken; where it has not risen for ``patience`` epochs, the
+learning rate falls, and steps go on from the best point. After the third fall the climb has
+settled when the density does not rise any more. The point of the best density is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayes_moe.ascent import silent
+from bayes_moe.surface import Climb, Surface
+
+AT_ONCE = 4096
+"""Rows that a function of all rows takes at a time."""
+FALL, FALLS = 0.3, 3
+"""Factor by which the learning rate falls, and how often it does."""
+RACE = 300
+"""Steps after which the best of several starts goes on."""
+BETA1, BETA2, TINY = 0.9, 0.999, 1e-8
+LEAST_BATCH, MOST_BATCH = 100, 1000
+STEPS = 100
+"""Steps of an epoch, as far as batches of usual size allow."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Settings of Adam; ``batch_size`` is a number of rows, or None for a usual one."""
+
+    batch_size: int | None = None
+    epochs: int = 100
+    learning_rate: float = 0.05
+    validation: float = 0.1
+    patience: int = 5
+
+    def batch(self, rows: int) -> int:
+        """Rows of a batch, given those that are not held out."""
+        if self.batch_size is not None:
+            return min(self.batch_size, rows)
+        return min(rows, int(np.clip(rows // STEPS, LEAST_BATCH, MOST_BATCH)))
+
+
+@dataclass(frozen=True)
+class Descent:
+    """Where Adam ended.
+
+    ``path`` (epoch,) are held-out mean log densities, ``held_out`` the best of them, ``steps`` the
+    number of batches seen; ``settled`` says whether early stopping ended it.
+    """
+
+    x: np.ndarray
+    held_out: float
+    path: np.ndarray
+    steps: int
+    settled: bool
+
+
+class Batches:
+    """A surface that sees some rows at a time: its graph's data are replaced by theirs."""
+
+    def __init__(self, surface: Surface) -> None:
+        self.surface = surface
+        self.size = surface.graph.design.rows.size
+        found = ((v, v.get_value(borrow=True)) for v in surface.graph.model.data_vars)
+        self._data = [(v, all_) for v, all_ in found if all_.shape[:1] == (self.size,)]
+
+    def show(self, which: np.ndarray | slice) -> None:
+        """Put some rows into the graph."""
+        for variable, values in self._data:
+            variable.set_value(values[which], borrow=True)
+
+    def slope(self, x: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """Gradient of the log posterior, divided by ``n``, from a batch."""
+        self.show(which)
+        return self.surface.weighted(x, self.size / len(which))[2] / self.size
+
+    def mean_density(self, x: np.ndarray, which: np.ndarray) -> float:
+        """Mean log density of some rows."""
+        parts = np.split(which, np.arange(AT_ONCE, len(which), AT_ONCE))
+        total = 0.0
+        for part in parts:
+            self.show(part)
+            total += self.surface.weighted(x, 1.0)[1]
+        return total / len(which) if np.isfinite(total) else -np.inf
+
+    def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        """Log density of all rows and its gradient, a bounded number of rows at a time."""
+        value, gradient = 0.0, np.zeros_like(x)
+        for start in range(0, self.size, AT_ONCE):
+            self.show(slice(start, start + AT_ONCE))
+            prior, likelihood, slope = self.surface.weighted(x, 1.0)
+            value, gradient = value + likelihood, gradient + slope
+        self.show(slice(0, AT_ONCE))
+        without = self.surface.weighted(x, 0.0)[2]  # the prior's
+        times = -(-self.size // AT_ONCE)
+        return value + prior, gradient - (times - 1) * without
+
+
+@dataclass
+class _Adam:
+    """Adam's moments, and a step uphill."""
+
+    x: np.ndarray
+    rate: float
+    steps: int = 0
+    mean: np.ndarray | float = 0.0
+    square: np.ndarray | float = 0.0
+
+    def step(self, slope: np.ndarray) -> None:
+        slope = np.nan_to_num(slope)
+        self.steps += 1
+        self.mean = BETA1 * self.mean + (1 - BETA1) * slope
+        self.square = BETA2 * self.square + (1 - BETA2) * slope**2
+        mean = self.mean / (1 - BETA1**self.steps)
+        square = self.square / (1 - BETA2**self.steps)
+        self.x = self.x + self.rate * mean / (np.sqrt(square) + TINY)
+
+
+def descend(
+    surface: Surface,
+    starts: Sequence[Mapping[str, np.ndarray]],
+    schedule: Schedule,
+    rng: np.random.Generator,
+    progress: Callable[[int, int], None] = silent,
+) -> tuple[Climb, Descent]:
+    """Race short runs from reported variables, go on from the best, and judge the end on all rows.
+
+    Parameters
+    ----------
+    surface : Surface
+        What to climb; its graph's data hold all rows, and some of them afterwards.
+    starts : sequence of mapping
+        Reported variables at which short runs of at most ``RACE`` steps begin.
+    schedule : Schedule
+        Sizes, rates and patience.
+    rng : numpy.random.Generator
+        Decides which rows are held out, and the batches.
+    progress : callable
+        Told how many runs and epochs have ended, and of how many.
+    """
+    batches = Batches(surface)
+    order = rng.permutation(batches.size)
+    many = min(max(1, round(schedule.validation * batches.size)), batches.size - 1)
+    held, rows = np.sort(order[:many]), np.sort(order[many:])
+    total = len(starts) + schedule.epochs
+    ends = []
+    for values in starts:
+        x = surface.point(values)
+        if len(starts) > 1:
+            x = _epoch(batches, _Adam(x, schedule.learning_rate), rows, schedule, rng, RACE).x
+        ends.append((batches.mean_density(x, held), x))
+        progress(len(ends), total)
+    best = int(np.argmax([density for density, _ in ends]))
+    done = _settle(
+        batches, *ends[best], rows, held, schedule, rng, lambda j: progress(len(starts) + j, total)
+    )
+    value, gradient = batches(done.x)
+    norm = float(np.linalg.norm(gradient))
+    value = value if np.isfinite(value) else -np.inf
+    climb = Climb(done.x, value, norm, done.steps, done.settled, not done.settled, [value])
+    return climb, done
+
+
+def _settle(
+    batches: Batches,
+    density: float,
+    x: np.ndarray,
+    rows: np.ndarray,
+    held: np.ndarray,
+    schedule: Schedule,
+    rng: np.random.Generator,
+    tell: Callable[[int], None],
+) -> Descent:
+    """Epochs until the held-out density has not risen at any learning rate."""
+    moving = _Adam(x, schedule.learning_rate)
+    best, path, waited, falls, steps = x, [density], 0, 0, 0
+    for epoch in range(schedule.epochs):
+        before = moving.steps
+        moving = _epoch(batches, moving, rows, schedule, rng)
+        steps += moving.steps - before
+        path.append(batches.mean_density(moving.x, held))
+        tell(epoch + 1)
+        if path[-1] > density:
+            best, density, waited = moving.x, path[-1], 0
+            continue
+        waited += 1
+        if waited < schedule.patience:
+            continue
+        falls, waited = falls + 1, 0
+        if falls > FALLS:
+            break
+        moving = _Adam(best, moving.rate * FALL)
+    return Descent(best, density, np.array(path), steps, falls > FALLS)
+
+
+def _epoch(
+    batches: Batches,
+    moving: _Adam,
+    rows: np.ndarray,
+    schedule: Schedule,
+    rng: np.random.Generator,
+    most: int | None = None,
+) -> _Adam:
+    """Go through the rows once, at most so many batches of them."""
+    order = rng.permutation(rows)
+    size = schedule.batch(len(rows))
+    for start in range(0, len(order) - size + 1, size)[:most]:
+        moving.step(batches.slope(moving.x, order[start : start + size]))
+    return moving

@@ -1,0 +1,141 @@
+"""Adam on minibatches: its gradients, its settings, and where it ends."""
+
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayes_moe as bm
+from bayes_moe.descent import Batches, Schedule
+from bayes_moe.inference.map import MAP
+from bayes_moe.surface import Surface
+
+MLP = bm.gates.Softmax("~ x", predictor=bm.predictors.MLP((6,)))
+SPEC = bm.mixture_of_experts("y ~ x", gate=MLP, experts=2)
+
+
+def inverse_sine(n, seed=1):
+    """The inverse problem of mixture density networks: several responses to one feature."""
+    rng = np.random.default_rng(seed)
+    y = rng.uniform(0, 1, n)
+    x = y + 0.3 * np.sin(2 * np.pi * y) + rng.uniform(-0.1, 0.1, n)
+    return pd.DataFrame({"x": x, "y": y})
+
+
+def somewhere(surface):
+    start = surface.graph.model.initial_point().values()
+    centre = np.concatenate([np.ravel(v) for v in start])
+    return centre + 0.2 * np.random.default_rng(5).standard_normal(centre.size)
+
+
+@pytest.mark.parametrize("family", ["normal", "binomial"])
+def test_batches_add_up_to_the_whole(family):
+    table = inverse_sine(9000)
+    table["n"] = 3 + np.arange(9000) % 4
+    table["k"] = np.random.default_rng(1).binomial(table["n"], table["y"])
+    spec = SPEC
+    if family == "binomial":
+        spec = bm.mixture_of_experts("k ~ x", gate=MLP, experts=2, family="binomial", trials="n")
+    surface = Surface(bm.build(spec, table))
+    x = somewhere(surface)
+    value, gradient = surface(x)
+    batches = Batches(surface)
+    in_parts = batches(x)
+    np.testing.assert_allclose(in_parts[0], value, rtol=1e-11)
+    np.testing.assert_allclose(in_parts[1], gradient, rtol=1e-9, atol=1e-8)
+    split = np.random.default_rng(2).permutation(9000).reshape(90, 100)
+    slopes = [batches.slope(x, which) for which in split]
+    np.testing.assert_allclose(9000 * np.mean(slopes, axis=0), gradient, rtol=1e-9, atol=1e-8)
+    held = batches.mean_density(x, np.arange(9000))
+    batches.show(slice(None))
+    np.testing.assert_allclose(held, surface.weighted(x, 1.0)[1] / 9000, rtol=1e-11)
+
+
+def test_it_ends_near_where_lbfgs_does():
+    table = inverse_sine(4000)
+    options = {"method": "map", "random_seed": 1, "restarts": 3}
+    adam = bm.fit(SPEC, table, **options, optimizer="adam", epochs=100)
+    exact = bm.fit(SPEC, table, **options)
+    ours, theirs = (float(f.idata["fit"]["objective"]) for f in (adam, exact))
+    assert theirs - 80 < ours <= theirs + 1e-6  # of 4000 rows, for which noise is large
+    figures = adam.idata["fit"]
+    assert figures.attrs["optimizer"] == "adam"
+    assert exact.idata["fit"].attrs["optimizer"] == "lbfgs"
+    path = figures["validation_path"].values
+    assert len(path) == int(figures["epochs"]) + 1
+    assert float(figures["validation_log_density"]) == path.max()
+    assert bool(figures["converged"])
+    assert bm.diagnose(adam).ok
+    again = bm.fit(SPEC, table, **options, optimizer="adam", epochs=100)
+    assert again.idata["posterior"].identical(adam.idata["posterior"])
+    assert bm.predict(adam, {"x": [0.2, 0.8]}).mean().shape == (2,)
+
+
+def test_few_epochs_say_so():
+    options = {"optimizer": "adam", "epochs": 1, "restarts": 1}
+    with pytest.warns(bm.ConvergenceWarning, match="raise epochs"):
+        bm.fit(SPEC, inverse_sine(500), method="map", random_seed=1, **options)
+
+
+def test_the_optimizer_follows_the_length_of_the_table(monkeypatch):
+    design = SPEC.design(inverse_sine(300))
+    linear = bm.mixture_of_experts("y ~ x", experts=2)
+    features = bm.mixture_of_experts("y ~ x", gate=bm.gates.Gaussian("~ x"), experts=2)
+    assert not MAP().by_batches(SPEC, design)
+    monkeypatch.setattr("bayes_moe.inference.map.MOST_ROWS", 200)
+    assert MAP().by_batches(SPEC, design)
+    assert not MAP(optimizer="lbfgs").by_batches(SPEC, design)
+    assert not MAP().by_batches(linear, linear.design(inverse_sine(300)))
+    assert MAP(optimizer="adam").by_batches(linear, design)
+    assert not MAP().by_batches(features, features.design(inverse_sine(300)))
+    with pytest.raises(bm.SpecError, match="models features"):
+        MAP(optimizer="adam").by_batches(features, design)
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("optimizer", "adams", "Did you mean 'adam'"),
+        ("batch_size", 0, "whole number >= 1"),
+        ("epochs", 1.5, "whole number >= 1"),
+        ("patience", 0, "whole number >= 1"),
+        ("learning_rate", 0, "between 0 and 1"),
+        ("validation", 1.0, "between 0 and 1"),
+    ],
+)
+def test_settings_are_checked(setting, value, message):
+    with pytest.raises(bm.SpecError, match=message):
+        bm.fit(SPEC, inverse_sine(50), method="map", **{setting: value})
+
+
+def test_batches_grow_with_the_table():
+    assert [Schedule().batch(n) for n in (50, 500, 50_000, 10**6)] == [50, 100, 500, 1000]
+    assert Schedule(batch_size=64).batch(10**6) == 64
+
+
+@pytest.mark.slow
+def test_a_million_rows():
+    """In minutes, and in a few gigabytes."""
+    code = """
+        import numpy as np, time, resource, bayes_moe as bm
+        rng = np.random.default_rng(0)
+        n = 10**6
+        y, z = rng.uniform(0, 1, n), rng.normal(size=n)
+        x = y + 0.3 * np.sin(2 * np.pi * y) + rng.uniform(-0.1, 0.1, n) + 0.02 * z
+        net = bm.predictors.MLP((16, 16))
+        spec = bm.mixture_of_experts(
+            "y ~ x + z", gate=bm.gates.Softmax("~ x + z", predictor=net), experts=5, sigma="~ x + z"
+        )
+        began = time.monotonic()
+        fit = bm.fit(spec, {"x": x, "y": y, "z": z}, method="map", random_seed=1, epochs=30)
+        assert fit.idata["fit"].attrs["optimizer"] == "adam"
+        print(time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    """
+    command = [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    seconds, kilobytes = map(float, done.stdout.split())
+    assert kilobytes < 4 * 2**20
+    assert seconds < 600
