@@ -100,6 +100,14 @@ class Surface:
         sizes = [int(np.prod(shape, dtype=int)) for shape in self._shapes]
         return np.repeat([rv.name in chosen for rv in self.graph.model.free_RVs], sizes)
 
+    def held(self, names: Iterable[str]) -> np.ndarray:
+        """Whether each coordinate decides the value of one of some variables (coordinate,)."""
+        from pytensor.graph.traversal import ancestors
+
+        model = self.graph.model
+        behind = {*ancestors([model[name] for name in names])}
+        return self.coordinates(rv.name for rv in model.free_RVs if rv in behind)
+
     def affordable(self, moving: int) -> bool:
         """Whether second derivatives along so many coordinates take seconds at most."""
         elements = self.graph.design.rows.size * self.graph.spec.n_experts

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,17 +12,29 @@ import numpy as np
 from bayes_moe import names
 from bayes_moe.coordinates import coordinates
 from bayes_moe.design import Design
-from bayes_moe.errors import SpecError
+from bayes_moe.errors import SpecError, unknown
+from bayes_moe.graph import build
 from bayes_moe.inference.base import Method, check_whole
 from bayes_moe.inference.em import EM
+from bayes_moe.inference.map import check_mode
 from bayes_moe.modal import tree
 from bayes_moe.objective import Objective
-from bayes_moe.optima import RESTARTS, covariance
+from bayes_moe.optima import RESTARTS, Optima, covariance, distinct
+from bayes_moe.progress import progress
 from bayes_moe.spec import MixtureOfExperts
+from bayes_moe.standin import first_values, is_linear
+from bayes_moe.surface import Surface, ends, search
 
 if TYPE_CHECKING:
     import xarray as xr
 
+WEIGHTS = ("last", "all")
+MOST_CLIMBS = 10
+"""Restarts through a graph."""
+NO_APPROXIMATION = (
+    "The posterior has no normal approximation: its information at the mode is not positive "
+    "definite (see method='em'). Give tighter priors, fewer experts, or use method='nuts'."
+)
 MOST_WEIGHED = 2 * 10**7
 """Draws x rows x experts up to which every draw gets an importance weight."""
 LEAST_WEIGHED = 200
@@ -39,12 +53,23 @@ class Laplace(Method):
     and ``log_weight`` of every draw; for long tables a part of the draws is weighed, and they are
     left out.
 
+    A model that EM cannot treat is climbed through its graph. With ``weights="last"``, what the
+    features of its predictors are made of (hidden weights, splits of trees, and their own spreads)
+    is held at its mode, and the normal approximation is that of all other values, given these:
+    Laplace's method on the last layer. The covariance, the draws, the weights and Pareto k are
+    those of this conditional posterior; standard errors of what is held are NaN. The attribute
+    ``held`` of the group ``fit`` lists it.
+
     Parameters
     ----------
     draws, chains : int
         Independent draws of each chain, and the number of chains.
     restarts, start, max_iter, tol, cores, progressbar
-        As for :class:`bayes_moe.inference.em.EM`.
+        As for :class:`bayes_moe.inference.em.EM`. Through a graph there is no ``start``, at most
+        ``MOST_CLIMBS`` restarts, and ``tol`` and ``cores`` do nothing.
+    weights : {"last", "all"}
+        What moves in a model that is not linear: all but the inner weights of its predictors, or
+        all.
 
     References
     ----------
@@ -63,15 +88,18 @@ class Laplace(Method):
     tol: float = 1e-9
     cores: int | None = None
     progressbar: bool = True
+    weights: str = "last"
 
     def __post_init__(self) -> None:
         check_whole("draws", self.draws, 1)
         check_whole("chains", self.chains, 1)
+        if self.weights not in WEIGHTS:
+            raise SpecError(unknown("value of `weights`", self.weights, WEIGHTS))
         self._em()
 
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
-        import xarray as xr
-
+        if not is_linear(spec):
+            return self._through_graph(spec, design, random_seed)
         moving = coordinates(spec, design, jacobian=True)
         found = self._em().climb(moving, random_seed)
         mode = found.theta[found.best]
@@ -80,32 +108,83 @@ class Laplace(Method):
         objective = Objective(moving)
         spread = None if found.singular[found.best] else covariance(objective, mode)
         if spread is None:
-            raise SpecError(
-                "The posterior has no normal approximation: its information at the mode is not "
-                "positive definite (see method='em'). Give tighter priors, fewer experts, or use "
-                "method='nuts'."
-            )
+            raise SpecError(NO_APPROXIMATION)
         if not np.diag(spread).all():
             raise SpecError(
                 "The posterior has no normal approximation: its mode lies on the kink of a Laplace "
                 "prior. Use method='nuts', or another prior."
             )
-        rng = np.random.default_rng([random_seed, 1])
-        size = self.chains * self.draws
-        z = rng.standard_normal((size, len(mode)))
-        theta = mode + z @ np.linalg.cholesky(spread).T
-        weighed = _weighed(size, design.rows.size * spec.n_experts)
+        root = np.linalg.cholesky(spread)
+        z, weighed = self._normal(root.shape[1], spec, design, random_seed)
+        theta = mode + z @ root.T
         log_p = objective.value(theta[:weighed])
+        errors = moving.reported_sds(mode, spread)
+        return self._tree(found, errors, moving.variables(theta), log_p, z)
+
+    def _through_graph(
+        self, spec: MixtureOfExperts, design: Design, random_seed: int
+    ) -> xr.DataTree:
+        if self.start is not None:
+            raise SpecError("`start` is for linear models; this one is climbed through its graph.")
+        check_mode(spec)
+        surface = Surface(build(spec, design), jacobian=True)
+        with progress("Laplace", shown=self.progressbar) as tell:
+            rng, count = np.random.default_rng(random_seed), min(self.restarts, MOST_CLIMBS)
+            climbs = search(surface, first_values(spec, design, count, rng), self.max_iter, tell)
+        found = replace(distinct(ends(surface, climbs), design.rows), restarts=count)
+        mode = found.theta[found.best]
+        inner = {n for place, p in spec.placed for n in p.inner(place)}
+        inner = inner if self.weights == "last" else set()
+        moving = ~surface.held(inner)
+        if not surface.affordable(int(moving.sum())):
+            raise SpecError(
+                f"The information of {moving.sum()} values from {design.rows.size} rows would take "
+                f"minutes{'' if self.weights == 'last' else ": use weights='last'"}. Use "
+                "method='map' or 'nuts'."
+            )
+        spread = None if found.singular[found.best] else surface.covariance(mode, moving)
+        if spread is None:
+            raise SpecError(NO_APPROXIMATION)
+        values, vectors = np.linalg.eigh(spread[np.ix_(moving, moving)])
+        root = np.zeros((mode.size, len(values)))
+        root[moving] = vectors * np.sqrt(np.maximum(values, 0.0))
+        root = root[:, values > 0]
+        z, weighed = self._normal(root.shape[1], spec, design, random_seed)
+        theta = mode + z @ root.T
+        log_p = np.array([surface(x)[0] for x in theta[:weighed]])
+        points = [surface.variables(x) for x in theta]
+        draws = {name: np.stack([p[name] for p in points]) for name in points[0]}
+        errors = surface.errors(mode, spread) or {}
+        held = [n for n in spec.variables if surface.held([n]).any() and not np.any(errors[n])]
+        errors = {name: error for name, error in errors.items() if name not in held}
+        result = self._tree(found, errors, draws, log_p, z)
+        result[names.FIT].attrs |= {"held": json.dumps(held), "curvature": 1}
+        return result
+
+    def _normal(
+        self, size: int, spec: MixtureOfExperts, design: Design, random_seed: int
+    ) -> tuple[np.ndarray, int]:
+        """Standard normal draws (draw, coordinate), and how many of them get a weight."""
+        draws = self.chains * self.draws
+        z = np.random.default_rng([random_seed, 1]).standard_normal((draws, size))
+        return z, _weighed(draws, design.rows.size * spec.n_experts)
+
+    def _tree(
+        self,
+        found: Optima,
+        errors: Mapping[str, np.ndarray],
+        draws: Mapping[str, np.ndarray],
+        log_p: np.ndarray,
+        z: np.ndarray,
+    ) -> xr.DataTree:
+        """Draws with their weights, where all have one, and Pareto k."""
+        import xarray as xr
+
+        weighed = len(log_p)
         log_weight = log_p - found.value[found.best] + 0.5 * (z[:weighed] ** 2).sum(axis=1)
-        stats = {"lp": log_p, "log_weight": log_weight} if weighed == size else {}
-        result = tree(
-            found,
-            "posterior of unconstrained values",
-            moving.reported_sds(mode, spread),
-            moving.variables(theta),
-            stats,
-            (self.chains, self.draws),
-        )
+        stats = {"lp": log_p, "log_weight": log_weight} if weighed == len(z) else {}
+        shape, what = (self.chains, self.draws), "posterior of unconstrained values"
+        result = tree(found, what, errors, draws, stats, shape)
         figures = result[names.FIT].to_dataset().assign(pareto_k=pareto_k(log_weight))
         result[names.FIT] = xr.DataTree(figures)
         return result

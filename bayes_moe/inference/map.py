@@ -182,9 +182,10 @@ def check_share(name: str, value: Any) -> None:
 
 def check_mode(spec: MixtureOfExperts) -> None:
     """Raise :class:`SpecError` for learned spreads, which have no joint mode with coefficients."""
-    for h in spec.gate.heads(spec.n_experts):
-        if isinstance(h.predictor, Shrunk):
+    for _, predictor in spec.placed:
+        if isinstance(predictor, Shrunk):
+            linear = "method='em' or 'laplace', which put them at their marginal mode, or 'nuts'"
             raise SpecError(
-                f"The spreads of {h.predictor!r} have no mode together with the coefficients: use "
-                "method='em' or 'laplace', which put them at their marginal mode, or 'nuts'."
+                f"The spreads of {predictor!r} have no mode together with the coefficients: use "
+                f"{linear if is_linear(spec) else "'nuts'"}."
             )
