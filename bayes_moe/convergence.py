@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from bayes_moe import names
+from bayes_moe.approximation import ELBO, approximation
 from bayes_moe.design import Design
 from bayes_moe.mixture import evaluate
 from bayes_moe.optimality import optimum
@@ -143,7 +144,7 @@ class Convergence:
 def check(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Figures:
     """Compute the figures of a fit's tree."""
     if names.FIT in tree.children:
-        return optimum(tree)
+        return approximation(tree) if ELBO in tree[names.FIT] else optimum(tree)
     return _convergence(tree, spec, design)
 
 

@@ -61,7 +61,8 @@ def diagnose(fit: Fit) -> Diagnosis:
     (relabelled) variables, R-hat of quantities that labels cannot change, E-BFMI, tree depth, the
     certainty of labels and the experts' usage. Of a mode (``"em"``, ``"map"``, ``"laplace"``) it
     checks the gradient, whether a maximum exists, how many starts found it, and the Pareto k of
-    draws about it.
+    draws about it. Of a fitted approximation (``"advi"``, ``"pathfinder"``) it checks whether the
+    evidence lower bound has settled, the Pareto k, and the effective number of resampled draws.
 
     Parameters
     ----------
@@ -174,9 +175,9 @@ def summary(
     """Return a table of the reported variables.
 
     Draws by a sampler are summarised as :func:`arviz.summary` does, with R-hat and effective
-    sample sizes after relabelling; draws of the Laplace approximation without these. A mode has
-    its estimates, standard errors and bounds: ``estimate -/+ z se``, for positive parameters on
-    the log scale.
+    sample sizes after relabelling; draws of an approximation (Laplace, ADVI, Pathfinder) without
+    these. A mode has its estimates, standard errors and bounds: ``estimate -/+ z se``, for positive
+    parameters on the log scale.
 
     Parameters
     ----------

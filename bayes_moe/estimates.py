@@ -35,12 +35,13 @@ def information(fit: Fit) -> pd.Series:
     ``BIC = -2 l + q log n``, and ``ICL = BIC - 2 sum_i log max_k r_ik``, which adds the price of
     rows that no expert surely owns. Less is better. The criteria are meant for a maximum of the
     likelihood; under a posterior mode ``l`` is a little less. The objective of ``"laplace"`` is the
-    density of the unconstrained values (Jacobian included).
+    density of the unconstrained values (Jacobian included). Of ``"advi"`` and ``"pathfinder"`` the
+    figures are those of the mode where they began, but ``converged`` and ``iterations``.
 
     Parameters
     ----------
     fit : Fit
-        A fit by ``"em"``, ``"map"`` or ``"laplace"``.
+        A fit by ``"em"``, ``"map"``, ``"laplace"``, ``"advi"`` or ``"pathfinder"``.
 
     Returns
     -------

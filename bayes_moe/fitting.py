@@ -92,10 +92,12 @@ def fit(
         The model, for example from :func:`bayes_moe.mixture_of_experts`.
     data : table
         pandas, polars, another eager table that narwhals reads, or a dict of arrays.
-    method : {"nuts", "em", "map", "laplace"} or Method
+    method : {"nuts", "em", "map", "laplace", "advi", "pathfinder"} or Method
         Inference method. ``"em"`` gives the mode of the posterior with standard errors, in
         milliseconds and without PyMC; ``"map"`` the same through the graph's gradient, for any
-        model; ``"laplace"`` draws from the normal approximation at the mode; ``"nuts"`` samples.
+        model; ``"laplace"`` draws from the normal approximation at the mode; ``"advi"`` from the
+        one of largest evidence lower bound, by batches of the rows if the table is long;
+        ``"pathfinder"`` from several along quasi-Newton paths (extra ``jax``); ``"nuts"`` samples.
     random_seed : int, optional
         The same seed gives the same draws.
     missing : {"raise", "drop", "model"}
@@ -115,8 +117,12 @@ def fit(
         ``chains``, ``cores``, ``target_accept``, ``adaptation``, ``nuts_sampler``, ``backend``,
         ``likelihood``, ``progressbar``), :class:`bayes_moe.inference.em.EM` (``objective``,
         ``restarts``, ``start``, ``max_iter``, ``tol``, ``cores``, ``progressbar``),
-        :class:`bayes_moe.inference.map.MAP` and :class:`bayes_moe.inference.laplace.Laplace`
-        (``draws``, ``chains``, and those of EM but ``objective``).
+        :class:`bayes_moe.inference.map.MAP`, :class:`bayes_moe.inference.laplace.Laplace`
+        (``draws``, ``chains``, and those of EM but ``objective``),
+        :class:`bayes_moe.inference.advi.ADVI` (``draws``, ``chains``, ``iterations``,
+        ``learning_rate``, ``full_rank``, ``batch_size``, ``progressbar``) and
+        :class:`bayes_moe.inference.pathfinder.Pathfinder` (``draws``, ``chains``, ``paths``,
+        ``max_iter``, ``progressbar``).
 
     Returns
     -------

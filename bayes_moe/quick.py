@@ -61,7 +61,7 @@ def compiled(model: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> Calla
     A function's storage serves one call at a time.
     """
     function = model.compile_fn(
-        list(outputs), inputs=list(inputs), mode=_mode(), point_fn=False, on_unused_input="ignore"
+        list(outputs), inputs=list(inputs), mode=mode(), point_fn=False, on_unused_input="ignore"
     )
 
     def call(*values: Any) -> Any:
@@ -86,6 +86,7 @@ def _by_numpy(fgraph: Any, node: Apply) -> list[Any] | None:
 
 
 @cache
-def _mode() -> Mode:
+def mode() -> Mode:
+    """Return the mode of compilation."""
     rewrites = RewriteDatabaseQuery(include=["fast_compile", "py_only"])
     return Mode("py", rewrites).register((dfs_rewriter(_by_numpy), LAST))

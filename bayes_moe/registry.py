@@ -49,6 +49,8 @@ TABLE: dict[str, dict[str, str]] = {
         "laplace": "bayes_moe.inference.laplace:Laplace",
         "map": "bayes_moe.inference.map:MAP",
         "nuts": "bayes_moe.inference.nuts:NUTS",
+        "advi": "bayes_moe.inference.advi:ADVI",
+        "pathfinder": "bayes_moe.inference.pathfinder:Pathfinder",
     },
 }
 

@@ -1,0 +1,295 @@
+"""Automatic differentiation variational inference: PyMC's, begun at a mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayes_moe.design import Design
+from bayes_moe.errors import SpecError
+from bayes_moe.graph import Graph, build_design
+from bayes_moe.inference.base import Method, check_whole
+from bayes_moe.inference.forms import Form, FullRank, MeanField
+from bayes_moe.inference.laplace import LEAST_WEIGHED, MOST_WEIGHED, pareto_k
+from bayes_moe.inference.variational import Normal, Reader, begin, elbo, report
+from bayes_moe.progress import Progress, progress
+from bayes_moe.quick import mode
+from bayes_moe.spec import MixtureOfExperts
+from bayes_moe.start import Starts
+from bayes_moe.surface import Surface
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+BLOCK = 50
+"""Iterations whose parameters are averaged as they come."""
+CHECK = 500
+"""Iterations between checks of convergence; at least twice as many are made."""
+BATCHES = 10
+LARGEST_ERROR = 0.05
+"""Largest Monte Carlo error of a mean, in standard deviations of the approximation."""
+LARGEST_DRIFT = 0.1
+"""Largest change of a mean, in standard deviations, and of a logarithm of a standard deviation."""
+FAR = 3.0
+"""Standard errors by which the mean ELBO of two stretches may differ."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """Where ADVI ended: the distribution, the ELBO at every iteration, and whether it settled."""
+
+    normal: Normal
+    path: np.ndarray
+    converged: bool
+
+
+class Record:
+    """Blocks of iterations: what the parameters were on average, and the ELBO at each."""
+
+    def __init__(self, form: Form, coordinates: int) -> None:
+        self.form = form
+        self.coordinates = coordinates
+        self.elbos: list[np.ndarray] = []
+        self.means: list[np.ndarray] = []
+        self.settled = False
+
+    @property
+    def iterations(self) -> int:
+        """Iterations made."""
+        return BLOCK * len(self.elbos)
+
+    def add(self, elbos: np.ndarray, means: np.ndarray) -> None:
+        """Add the ELBO (iteration,) of a block, and the mean (parameter,) of its parameters."""
+        if not np.isfinite(means).all():
+            raise SpecError(
+                f"ADVI left the region where the density is finite after {self.iterations} "
+                "iterations: lower learning_rate, or give tighter priors."
+            )
+        self.elbos.append(elbos)
+        self.means.append(means)
+        if self.iterations >= 2 * CHECK and self.iterations % CHECK == 0:
+            self.settled = self._has_settled()
+
+    def answer(self) -> Settled:
+        """Return the distribution at the average of the parameters."""
+        normal = self._normal(_second_half(self.means))
+        return Settled(normal, np.concatenate(self.elbos), self.settled)
+
+    def _normal(self, means: np.ndarray) -> Normal:
+        """Return the distribution at the average of blocks' parameters (block, parameter)."""
+        average = means.mean(axis=0)
+        spread = average[self.coordinates :]
+        return Normal(average[: self.coordinates], self.form.root(spread))
+
+    def _has_settled(self) -> bool:
+        means, elbos = _second_half(self.means), _second_half(self.elbos)
+        sds = self._normal(means).sds
+        one, two = (self._normal(half) for half in np.array_split(means, 2))
+        drift = np.abs(one.mean - two.mean) / sds
+        widening = np.abs(np.log(one.sds / two.sds))
+        first, second = np.array_split(elbos, 2)
+        error = np.sqrt(first.var() / first.size + second.var() / second.size)
+        change = abs(first.mean() - second.mean())
+        batches = [b.mean(axis=0) for b in np.array_split(means[:, : self.coordinates], BATCHES)]
+        errors = np.std(batches, axis=0, ddof=1) / np.sqrt(BATCHES) / sds
+        return bool(
+            max(drift.max(), widening.max()) <= LARGEST_DRIFT
+            and errors.max() <= LARGEST_ERROR
+            and change <= FAR * error
+        )
+
+
+def _second_half(blocks: list[np.ndarray]) -> np.ndarray:
+    return np.stack(blocks[len(blocks) // 2 :])
+
+
+@dataclass(frozen=True)
+class ADVI(Method):
+    r"""Settings of automatic differentiation variational inference.
+
+    A normal distribution ``q`` of the unconstrained values (internal coefficients, logarithms of
+    positive parameters) is fitted by maximising the evidence lower bound
+    ``ELBO = E_q[log p(y, theta) - log q(theta)]`` through PyMC's :class:`pymc.ADVI`, by Adam, one
+    draw of ``theta`` an iteration. It begins at the best mode that ``method="em"`` finds (of the
+    unconstrained values' density), with the spread that the curvature there gives: from PyMC's own
+    start, at which all experts are the same, it would not get away. So it is an approximation of
+    the posterior about one mode.
+
+    The answer is the average of the parameters over the second half of the iterations, which is
+    less noisy than the last ones (Dhaka et al. 2020). Every 500 iterations, from 1000 on, that half
+    is looked at. It has converged if its averaged means are known to 0.05 standard deviations of
+    ``q`` (batch means), and if between its own two halves no mean changes by more than 0.1 standard
+    deviations, no standard deviation by more than a tenth, and the mean ELBO by no more than 3
+    standard errors. How near ``q`` is to the posterior, the Pareto k of the weights ``p / q`` says.
+
+    Independent coordinates (``full_rank=False``) make standard deviations too small where
+    coefficients are correlated: for a normal posterior the squared ratio is one minus the squared
+    multiple correlation of a coordinate with all others.
+
+    Parameters
+    ----------
+    draws, chains : int
+        Independent draws of each chain, and the number of chains.
+    iterations : int
+        Most iterations.
+    learning_rate : float
+        Size of Adam's steps, in units of the spread at the start.
+    full_rank : bool
+        Whether the approximation has a full covariance matrix.
+    batch_size : int, optional
+        Rows of which each iteration sees a random sample; all by default. The log likelihood of a
+        batch counts for all rows, so that the ELBO is unbiased. For long tables.
+    progressbar : bool
+        Whether to show progress, if there is something to wait for.
+
+    References
+    ----------
+    Kucukelbir, A., Tran, D., Ranganath, R., Gelman, A., & Blei, D. M. (2017). Automatic
+    differentiation variational inference. Journal of Machine Learning Research, 18(14), 1-45.
+
+    Dhaka, A. K., Catalina, A., Andersen, M. R., Magnusson, M., Huggins, J. H., & Vehtari, A.
+    (2020). Robust, accurate stochastic optimization for variational inference. Advances in Neural
+    Information Processing Systems, 33.
+
+    Yao, Y., Vehtari, A., Simpson, D., & Gelman, A. (2018). Yes, but did it work? Evaluating
+    variational inference. Proceedings of the 35th International Conference on Machine Learning.
+    """
+
+    draws: int = 1000
+    chains: int = 4
+    iterations: int = 20_000
+    learning_rate: float = 0.05
+    full_rank: bool = False
+    batch_size: int | None = None
+    progressbar: bool = True
+
+    def __post_init__(self) -> None:
+        check_whole("draws", self.draws, 1)
+        check_whole("chains", self.chains, 1)
+        check_whole("iterations", self.iterations, 4 * BLOCK)
+        if self.batch_size is not None:
+            check_whole("batch_size", self.batch_size, 2)
+        rate = self.learning_rate
+        if not isinstance(rate, float | np.floating) or not 0 < rate < 1:
+            raise SpecError(f"`learning_rate` must lie between 0 and 1; it is {rate!r}.")
+        if not isinstance(self.full_rank, bool):
+            raise SpecError(f"`full_rank` must be True or False; it is {self.full_rank!r}.")
+
+    def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
+        _check_batch(self.batch_size, spec, design)
+        begun = begin(spec, design, random_seed)
+        graph = build_design(spec, design, "fused")
+        batches = self.batch_size is not None and self.batch_size < design.rows.size
+        moving = (
+            build_design(spec, design, "fused", batch_size=self.batch_size) if batches else graph
+        )
+        top = graph.flat(begun.variables(begun.found.theta[begun.found.best]))
+        information = Surface(graph, jacobian=True).information(top)
+        form = FullRank() if self.full_rank else MeanField()
+        with progress("ADVI", shown=self.progressbar) as tell:
+            settled = self._climb(form, moving, top, information, random_seed, tell)
+        return self._answer(begun, graph, settled, random_seed)
+
+    def _climb(
+        self,
+        form: Form,
+        graph: Graph,
+        top: np.ndarray,
+        information: np.ndarray,
+        random_seed: int,
+        tell: Progress,
+    ) -> Settled:
+        """Maximise the ELBO until it has settled."""
+        spread = form.begin(information)
+        units = {"mu": np.sqrt((form.root(spread) ** 2).sum(axis=1))}
+        units[form.parameter] = form.units(spread)
+        start = {"mu": top, form.parameter: spread}
+        step, moved = _compiled(form.method, graph, start, units, self.learning_rate, random_seed)
+        record = Record(form, top.size)
+        while record.iterations < self.iterations and not record.settled:
+            losses = np.empty(BLOCK)
+            total = np.zeros(top.size + spread.size)
+            for j in range(BLOCK):
+                losses[j] = step()
+                total += np.concatenate([p.get_value(borrow=True) for p in moved])
+            record.add(-losses, total / BLOCK)
+            tell(record.iterations, self.iterations)
+        return record.answer()
+
+    def _answer(
+        self, begun: Starts, graph: Graph, settled: Settled, random_seed: int
+    ) -> xr.DataTree:
+        size = self.chains * self.draws
+        points = settled.normal.draw(size, np.random.default_rng([random_seed, 1]))
+        elements = graph.design.rows.size * graph.spec.n_experts
+        weighed = min(size, max(LEAST_WEIGHED, MOST_WEIGHED // elements))
+        reader = Reader(graph)
+        values, log_prior = reader(points)
+        some = {name: v[:weighed] for name, v in values.items()}
+        log_p = reader.log_density(some, log_prior[:weighed])
+        log_weight = log_p - settled.normal.log_density(points[:weighed])
+        figures = elbo(log_weight) | {
+            "pareto_k": pareto_k(log_weight),
+            "iterations": settled.path.size,
+            "converged": settled.converged,
+        }
+        stats = {"lp": log_p, "log_weight": log_weight} if weighed == size else {}
+        richer = "" if self.full_rank else "full_rank=True, "
+        words = {
+            "advice": "raise iterations, or lower learning_rate",
+            "better": f"Use {richer}method='pathfinder' or 'nuts'",
+        }
+        return report(begun, values, stats, (self.chains, self.draws), figures, settled.path, words)
+
+
+def _check_batch(batch_size: int | None, spec: MixtureOfExperts, design: Design) -> None:
+    if batch_size is None:
+        return
+    if any(part.column is not None for part in spec.parts):
+        raise SpecError(
+            f"{spec.gate!r} models the features of every row together with the response: "
+            "batch_size is not for it. Leave it out, or use method='em' or 'laplace'."
+        )
+    if batch_size > design.rows.size:
+        raise SpecError(
+            f"`batch_size` must be at most the number of rows, {design.rows.size}; it is "
+            f"{batch_size}."
+        )
+
+
+def _compiled(
+    method: str,
+    graph: Graph,
+    start: Mapping[str, np.ndarray],
+    units: Mapping[str, np.ndarray],
+    learning_rate: float,
+    random_seed: int,
+) -> tuple[Callable[[], Any], list[Any]]:
+    """Return PyMC's step, which returns minus an estimate of the ELBO, and what it moves.
+
+    NumPy is ready in a second where numba takes twenty, and the few thousand steps of half a
+    millisecond are too few to make up for that.
+    """
+    import pymc as pm
+    from pymc.variational.updates import adam
+
+    with graph.model:
+        inference = getattr(pm, method)(random_seed=random_seed)
+    inference.approx.scale_cost_to_minibatch = False
+    params = {p.name: p for p in inference.approx.params}
+    for name, value in start.items():
+        params[name].set_value(value)
+
+    def optimizer(gradients: Any, moved: Any) -> dict[Any, Any]:
+        updates: dict[Any, Any] = {}
+        for gradient, p in zip(gradients, moved, strict=True):
+            updates |= adam([gradient], [p], learning_rate=learning_rate * units[p.name])
+        return updates
+
+    step = inference.objective.step_function(
+        score=True, obj_optimizer=optimizer, compile_kwargs={"mode": mode()}
+    )
+    return step, [params[name] for name in start]
