@@ -201,14 +201,16 @@ def test_a_batch_has_all_data_of_the_same_rows():
     assert np.isfinite([float(density(point)) for _ in range(100)]).all()
 
 
+@some_steps
 def test_batches_find_the_same_distribution(table, mean_field):
-    fit = bm.fit(SPEC, table, method="advi", batch_size=100, **QUIET)
+    settings = {"method": "advi", "batch_size": 200} | QUIET
+    fit = bm.fit(SPEC, table, iterations=2500, **settings)
     error, low, high = distance(fit, mean_field)
-    assert error < 0.2
-    assert low > 0.85
-    assert high < 1.15
-    again = bm.fit(SPEC, table, method="advi", batch_size=100, **QUIET)
-    assert again.idata["posterior"].identical(fit.idata["posterior"])
+    assert error < 0.3
+    assert low > 0.8
+    assert high < 1.2
+    one, two = (bm.fit(SPEC, table, iterations=200, draws=10, **settings) for _ in range(2))
+    assert one.idata["posterior"].identical(two.idata["posterior"])
 
 
 @pytest.mark.slow
