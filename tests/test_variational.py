@@ -214,6 +214,7 @@ def test_batches_find_the_same_distribution(table, mean_field):
 
 
 @pytest.mark.slow
+@some_steps  # a twentieth of the rows at a time is on the edge of what 20,000 steps settle
 def test_batches_of_a_long_table():
     table = lines(5000)
     exact = bm.fit(SPEC, table, method="laplace", draws=4000, **QUIET)
