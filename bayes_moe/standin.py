@@ -4,7 +4,8 @@ The stand-in has a linear gate and experts with linear predictors, all on the sa
 points say how the experts share the rows. Predictors that are not linear are asked to come near:
 either to those of the stand-in, or to what the rows themselves say, each as far as it is
 responsible for them, which linear predictors need not reach. Where experts are of different kinds,
-every start hands out the stand-in's experts to them anew.
+every start hands out the stand-in's experts to them anew: the likeliest of some ways, once the
+predictors have come near the rows.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ OF_EXPERTS = 0.1
 SOFTNESS = 0.1
 LARGEST = 8.0
 """Largest logit that is asked for."""
+HANDED_OUT = 8
+"""Ways of handing out the stand-in's experts to kinds, of which a start takes the likeliest."""
 NOISE = 0.05
 """Standard deviation of noise in the logits, so that nothing stays alike."""
 
@@ -100,16 +103,20 @@ def first_values(
         for j in range(min((count + 1) // 2, len(found.value)))
     ]
     points = modes + _from_splits(simple.spec, simple.seen(design), count - len(modes), rng)
+    turns = [_likeliest(spec, simple, design, point, rng) for point in points]
     return [
-        _near(spec, simple, design, point, rng, by_rows=bool(j % 2))
-        for j, point in enumerate(points)
+        near(spec, simple, design, point, rng, by_rows=bool(j % 2), turn=turn)
+        for j, (point, turn) in enumerate(zip(points, turns, strict=True))
     ]
 
 
 def _from_splits(
     spec: MixtureOfExperts, design: Design, count: int, rng: np.random.Generator
 ) -> list[Values]:
-    """Points of a linear model that a few sweeps reach from splits of the rows."""
+    """Points of a linear model that a few sweeps reach from splits of the rows.
+
+    One expert has one split, and that point again and again.
+    """
     if count == 0:
         return []
     moving = coordinates(spec, design)
@@ -118,10 +125,10 @@ def _from_splits(
         rows = rows.pick(np.sort(rng.choice(rows.size, optima.SUBSAMPLE, replace=False)))
     split = allocations(spec, rows, count, rng)
     values = moving.variables(first_points(Objective(moving, rows), split))
-    return [{name: v[j] for name, v in values.items()} for j in range(count)]
+    return [{name: v[j % len(split)] for name, v in values.items()} for j in range(count)]
 
 
-def _near(
+def near(
     spec: MixtureOfExperts,
     simple: StandIn,
     design: Design,
@@ -129,16 +136,18 @@ def _near(
     rng: np.random.Generator,
     *,
     by_rows: bool,
+    turn: np.ndarray | None = None,
 ) -> Values:
     """Reported variables of a model near a point of its stand-in.
 
-    ``by_rows`` asks predictors to come near what the rows say.
+    ``by_rows`` asks predictors to come near what the rows say. ``turn`` is which expert of the
+    stand-in each expert begins as; drawn if it is not given.
     """
     rows = design.rows
     mixture = evaluate(
         simple.spec, {name: v[None] for name, v in point.items()}, simple.seen(design).rows
     )
-    turn = _handed_out(spec, simple, rng)
+    turn = _handed_out(spec, simple, rng) if turn is None else turn
     shares = mixture.responsibilities(rows.observed)[0][turn]  # (expert, obs)
     found: Values = {}
     if spec.n_experts > 1:
@@ -222,3 +231,23 @@ def _handed_out(spec: MixtureOfExperts, simple: StandIn, rng: np.random.Generato
         if len({spec.experts[k].kind for k in own}) > 1:
             places[own] = places[rng.permutation(own)]
     return places
+
+
+def _likeliest(
+    spec: MixtureOfExperts,
+    simple: StandIn,
+    design: Design,
+    point: Values,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """The way of handing out experts under which the rows are likeliest, of some."""
+    turns = [_handed_out(spec, simple, rng) for _ in range(HANDED_OUT)]
+    turns = list({tuple(turn): turn for turn in turns}.values())
+    if len(turns) == 1:
+        return turns[0]
+    heights = []
+    for turn in turns:
+        found = near(spec, simple, design, point, rng, by_rows=True, turn=turn)
+        mixture = evaluate(spec, {name: v[None] for name, v in found.items()}, design.rows)
+        heights.append(float(mixture.log_density(design.rows.observed).sum()))
+    return turns[int(np.argmax(heights))]

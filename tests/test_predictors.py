@@ -19,6 +19,7 @@ from bayes_moe.predictors import (
     Linear,
     NormalGamma,
     Place,
+    SoftTree,
     Spline,
 )
 
@@ -41,6 +42,9 @@ EXAMPLES = {
     "flat mlp": (MLP(hidden=()), 2),
     "mlp of fixed scale": (MLP(hidden=(3,), scale="fixed"), 1),
     "trunk": (MLP(hidden=(3, 2), trunk="trunk"), 2),
+    "softtree": (SoftTree(), 2),
+    "deep softtree": (SoftTree(depth=3, sharpness=2.0), 2),
+    "stump": (SoftTree(depth=1), 3),
     "horseshoe": (Horseshoe(), 2),
     "r2d2": (R2D2(), 3),
     "normalgamma": (NormalGamma(), 2),
@@ -126,7 +130,7 @@ def test_new_rows_are_seen_as_the_fitted_ones(case):
 
 
 def test_projection_comes_back_to_its_own_curves(case):
-    """A curve of the predictor at its usual parameters is found again."""
+    """A curve of the predictor at some parameters of its own is found again, these known."""
     rng = np.random.default_rng(2)
     given = (case.place, case.matrix, RESPONSE)
     target = rng.standard_normal((ROWS, len(case.matrix.values)))
@@ -134,7 +138,8 @@ def test_projection_comes_back_to_its_own_curves(case):
     curve = case.predictor.evaluate(
         case.place, {n: v[None] for n, v in first.items()}, case.matrix
     )[0]
-    second = case.predictor.project(*given, curve, np.random.default_rng(0))
+    known = {n: first[n] for n in case.predictor.own_dims(case.place)}
+    second = case.predictor.project(*given, curve, np.random.default_rng(0), known=known)
     again = case.predictor.evaluate(
         case.place, {n: v[None] for n, v in second.items()}, case.matrix
     )[0]

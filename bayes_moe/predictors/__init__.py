@@ -18,6 +18,7 @@ from bayes_moe.predictors.hsgp import HSGP
 from bayes_moe.predictors.linear import Linear
 from bayes_moe.predictors.neural import MLP
 from bayes_moe.predictors.shrunk import R2D2, Horseshoe, NormalGamma, Shrunk
+from bayes_moe.predictors.softtree import SoftTree
 from bayes_moe.predictors.spline import Spline
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "Place",
     "Predictor",
     "Shrunk",
+    "SoftTree",
     "Spline",
     "made",
 ]
