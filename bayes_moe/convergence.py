@@ -153,7 +153,7 @@ def _convergence(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> C
 
     posterior = tree[names.POSTERIOR].to_dataset()
     stats = tree[names.SAMPLE_STATS].to_dataset()
-    reported = posterior[list(spec.variables)]
+    reported = posterior[list(spec.quantities)]
     rhat, rhat_at = _worst(azs.rhat(reported), largest=True)
     bulk, bulk_at = _worst(azs.ess(reported, method="bulk"), largest=False)
     tail, tail_at = _worst(azs.ess(reported, method="tail"), largest=False)
@@ -174,7 +174,7 @@ def _convergence(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> C
         ess_bulk=bulk,
         ess_tail=tail,
         ess_variable=bulk_at if bulk <= tail else tail_at,
-        bfmi=float(azs.bfmi(tree)["energy"].min()) if "energy" in stats else float("nan"),
+        bfmi=_least_bfmi(tree, spec),
         depth_share=_depth_share(stats),
         certainty=certainty,
     )
@@ -201,6 +201,15 @@ def invariants(spec: MixtureOfExperts, posterior: xr.Dataset, design: Design) ->
     if spec.n_experts > 1:
         found["concentration"] = (mixture.weights**2).sum(axis=1)
     return xr.Dataset({k: (dims, v.reshape(*sizes, -1)) for k, v in found.items()})
+
+
+def _least_bfmi(tree: xr.DataTree, spec: MixtureOfExperts) -> float:
+    """Least E-BFMI of the chains; NaN where other steps than NUTS change the energy too."""
+    import arviz_stats as azs
+
+    if "energy" not in tree[names.SAMPLE_STATS].data_vars or not spec.has_gradient:
+        return float("nan")
+    return float(azs.bfmi(tree)["energy"].min())
 
 
 def _depth_share(stats: xr.Dataset) -> float:

@@ -204,7 +204,7 @@ def summary(
         For a variable that the fit does not have.
     """
     posterior = fit.idata[names.POSTERIOR].to_dataset()
-    wanted = [var_names] if isinstance(var_names, str) else list(var_names or fit.spec.variables)
+    wanted = [var_names] if isinstance(var_names, str) else list(var_names or fit.spec.quantities)
     for name in wanted:
         if name not in posterior:
             raise SpecError(unknown("variable", name, fit.spec.variables))

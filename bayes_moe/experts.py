@@ -275,7 +275,8 @@ class Block:
                 found[c.variable] = default_constant(c.parameter.role, response)
             else:
                 given = (c.place, matrices[c.stem], response)
-                found[c.variable] = c.predictor.default_prior(*given)
+                if c.variable in c.dims:
+                    found[c.variable] = c.predictor.default_prior(*given)
                 found |= c.predictor.own_priors(*given)
         return found
 
@@ -289,10 +290,10 @@ class Block:
         xp = symbolic_arrays()
         params = {k.name: k.data(matrices) for k in self.knowns}
         for c in self.components:
-            prior = priors[c.variable]
             if c.formula is None:
-                params[c.parameter.name] = prior.rv(c.stem, (self.dim,))[:, None]
+                params[c.parameter.name] = priors[c.variable].rv(c.stem, (self.dim,))[:, None]
             else:
+                prior: Any = priors.get(c.variable)  # none without coefficients
                 eta = c.predictor.build(c.place, matrices[c.stem], response, prior, priors)
                 params[c.parameter.name] = c.parameter.link.inverse(eta, xp)
         return params

@@ -155,6 +155,7 @@ def fit(
         chosen = registry.resolve("method", method).from_settings(settings)
     relabelling.check_method(relabel)
     _check_missing(missing, method)
+    chosen.check(spec)
     design = spec.design(data, missing)
     return _fit(spec, design, chosen, method, random_seed, relabel, log_likelihood, missing)
 

@@ -34,6 +34,7 @@ TABLE: dict[str, dict[str, str]] = {
         "hsgp": "bayes_moe.predictors.hsgp:HSGP",
         "mlp": "bayes_moe.predictors.neural:MLP",
         "softtree": "bayes_moe.predictors.softtree:SoftTree",
+        "bart": "bayes_moe.predictors.bart:BART",
         "horseshoe": "bayes_moe.predictors.shrunk:Horseshoe",
         "normalgamma": "bayes_moe.predictors.shrunk:NormalGamma",
         "r2d2": "bayes_moe.predictors.shrunk:R2D2",

@@ -124,6 +124,8 @@ def _parameters(spec: MixtureOfExperts, draws: dict[str, np.ndarray]) -> np.ndar
     values = [_scaled(v) for v in own]
     for block in spec.blocks:
         for c in block.components:
+            if c.variable not in draws:
+                continue
             given = draws[c.variable] if c.formula else np.log(draws[c.variable])[..., None]
             laid = np.zeros((len(first), spec.n_experts, given.shape[-1]))
             laid[:, list(block.positions)] = _scaled(given)

@@ -84,6 +84,11 @@ def _from_prior(
 ) -> dict[str, np.ndarray]:
     import pymc as pm
 
+    if not spec.has_gradient:
+        raise SpecError(
+            "Trees have no prior that can be drawn from (theirs is a way of growing), so no data "
+            "can be drawn from the prior of a model with them."
+        )
     if spec.response.strip("`") not in table.columns:
         raise DataError(
             f"Default priors are scaled to the response: give rows with a column "

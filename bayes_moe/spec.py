@@ -110,6 +110,7 @@ class MixtureOfExperts(Record):
         for stem, formula in gate.formulas.items():
             if formula is not None:
                 check_right_hand_side(f"The formula of {stem!r}", formula)
+        self._check_gradient()
         self._check_names()
         self._check_trunks()
         self._check_priors()
@@ -215,6 +216,17 @@ class MixtureOfExperts(Record):
         """
         gated = self.n_experts > 1 and self.gate.branching(self.n_experts) is None
         return not gated and all(p.is_linear for _, p in self.placed)
+
+    @property
+    def has_gradient(self) -> bool:
+        """Whether the log density has a gradient by all parameters."""
+        return all(p.gradient for _, p in self.placed)
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """Names of the reported variables that are quantities, as trees are not."""
+        none = {name for place, p in self.placed for name in p.structural(place)}
+        return tuple(name for name in self.variables if name not in none)
 
     @property
     def positive(self) -> frozenset[str]:
@@ -352,6 +364,14 @@ class MixtureOfExperts(Record):
                 f"Two variables would be called {twice[0]!r}, one of the gate's and one of an "
                 "expert's: give the expert another name."
             )
+
+    def _check_gradient(self) -> None:
+        for h in self.gate.heads(self.n_experts):
+            if not h.predictor.gradient:
+                raise SpecError(
+                    f"{h.predictor!r} has no gradient: it predicts parameters of experts and "
+                    "cannot stand in a gate. Give the gate 'linear', 'spline', 'hsgp' or 'mlp'."
+                )
 
     def _check_trunks(self) -> None:
         seen: dict[str, tuple[Place, Predictor, str]] = {}

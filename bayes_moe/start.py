@@ -24,7 +24,7 @@ from bayes_moe.objective import Objective
 from bayes_moe.optima import RESTARTS, Optima, covariance, distinct, nearest_mode
 from bayes_moe.settling import search_settled
 from bayes_moe.spec import MixtureOfExperts
-from bayes_moe.standin import first_values
+from bayes_moe.standin import StandIn, first_values, near
 from bayes_moe.surface import Surface, climb, ends, uphill
 
 MAX_ITER = 500
@@ -105,6 +105,37 @@ class LinearStarts(Starts):
 
 
 @dataclass(frozen=True)
+class Posed:
+    """A model and its data."""
+
+    spec: MixtureOfExperts
+    design: Design
+
+
+@dataclass(frozen=True)
+class NearStarts(Starts):
+    """Starts of a model without a gradient: near those of its linear stand-in.
+
+    ``found`` and ``mass`` are the stand-in's.
+    """
+
+    near: Starts
+    simple: StandIn
+
+    def value(self, point: np.ndarray) -> float:
+        return self.near.value(point)
+
+    def variables(self, point: np.ndarray) -> dict[str, np.ndarray]:
+        spec, design = self.moving.spec, self.moving.design
+        rng = np.random.default_rng(0)
+        values = self.near.variables(point)
+        return near(spec, self.simple, design, values, rng, by_rows=False)
+
+    def mode_of(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.full(len(next(iter(values.values()))), -1)
+
+
+@dataclass(frozen=True)
 class GraphStarts(Starts):
     """Starts of a model through its graph: ``moving`` is the graph."""
 
@@ -130,6 +161,11 @@ class GraphStarts(Starts):
 
 def starts(spec: MixtureOfExperts, design: Design, random_seed: int, cores: int = 1) -> Starts:
     """Find the modes of a posterior and the mass about each."""
+    if not spec.has_gradient:
+        simple = StandIn.of(spec)
+        linear = starts(simple.spec, simple.seen(design), random_seed, cores)
+        own = (linear.found, linear.spreads, linear.mass)
+        return NearStarts(Posed(spec, design), *own, linear, simple)
     rng = np.random.default_rng([random_seed, 2])
     if not spec.is_linear:
         return _graph_starts(spec, design, rng)

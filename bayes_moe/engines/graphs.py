@@ -99,6 +99,12 @@ class PyMC(OnGraph):
 
         graph = self.graph(task)
         modes, initvals = _initial(graph, task)
+        steps = None
+        if not graph.spec.has_gradient:
+            from bayes_moe.engines import forests
+
+            with announced("Compiling the steps of the trees.", shown=task.progressbar):
+                steps = forests.steps(graph)
         at_once = StopAllChains(task.tune + task.draws) if task.parallel == 1 else None
         try:
             tree: xr.DataTree = pm.sample(
@@ -111,6 +117,7 @@ class PyMC(OnGraph):
                 nuts_sampler="pymc",
                 init="adapt_diag",
                 initvals=initvals,
+                step=steps,
                 progressbar=task.progressbar,
                 quiet=not task.progressbar,
                 compute_convergence_checks=False,
@@ -121,6 +128,8 @@ class PyMC(OnGraph):
             if "Not enough samples" not in str(error):
                 raise
             raise KeyboardInterrupt(str(error)) from error
+        if steps is not None:
+            tree = forests.with_trees(tree, graph)
         return _groups(tree, modes)
 
 

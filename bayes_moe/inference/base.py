@@ -46,9 +46,23 @@ class Method(ABC):
                 f"are stored with the fit: {error}."
             ) from error
 
+    def check(self, spec: MixtureOfExperts) -> None:
+        """Raise :class:`SpecError` for a model that the method cannot fit."""
+        if not spec.has_gradient:
+            raise SpecError(no_gradient(spec, f"method={type(self).__name__.lower()!r}"))
+
     @abstractmethod
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         """Return groups ``posterior`` and ``sample_stats``, and others of the method's own."""
+
+
+def no_gradient(spec: MixtureOfExperts, what: str) -> str:
+    """Say that something needs the gradient that a model does not have."""
+    place, predictor = next((place, p) for place, p in spec.placed if not p.gradient)
+    return (
+        f"{what} needs a gradient, and {predictor!r} of {place.stem!r} has none: use method='nuts' "
+        "with nuts_sampler='pymc', which is then the default and moves trees in steps of their own."
+    )
 
 
 def check_whole(name: str, value: Any, least: int) -> None:

@@ -12,7 +12,7 @@ from bayes_moe import names, start
 from bayes_moe.design import Design
 from bayes_moe.engines.base import Engine, Task
 from bayes_moe.errors import SpecError, need, unknown
-from bayes_moe.inference.base import Method, check_whole
+from bayes_moe.inference.base import Method, check_whole, no_gradient
 from bayes_moe.modal import modes_dataset
 from bayes_moe.response import LIKELIHOODS
 from bayes_moe.results import rectangular
@@ -35,6 +35,7 @@ ADAPTATIONS = {
     "blackjax": ("diag",),
 }
 """Mass matrices that each sampler adapts; the first is the default."""
+AUTO = "auto"
 LEAST = {"draws": 1, "tune": 10, "chains": 1, "cores": 1}
 """Least settings; without any tuning, no step size is known."""
 
@@ -55,8 +56,10 @@ class NUTS(Method):
     adaptation : {"low_rank", "diag"}, optional
         Mass matrix that is adapted: diagonal with a correction for the strongest correlations (the
         default, nutpie only), or diagonal (all that the other samplers have).
-    nuts_sampler : {"nutpie", "pymc", "numpyro", "blackjax"}
-        Which implementation samples. The last two need JAX: ``pip install bayes_moe[jax]``.
+    nuts_sampler : {"auto", "nutpie", "pymc", "numpyro", "blackjax"}
+        Which implementation samples. ``"auto"`` is nutpie, but PyMC's for a model without a
+        gradient, whose trees take steps of their own. The last two need JAX: ``pip install
+        bayes_moe[jax]``.
     backend : {"numba", "jax"}, optional
         What compiles the log density; the default is the sampler's own (numba for nutpie).
         JAX runs on a GPU if it sees one.
@@ -84,21 +87,17 @@ class NUTS(Method):
     cores: int | None = None
     target_accept: float = 0.9
     adaptation: str | None = None
-    nuts_sampler: str = "nutpie"
+    nuts_sampler: str = AUTO
     backend: str | None = None
     likelihood: str = "fused"
     progressbar: bool = True
 
     def __post_init__(self) -> None:
-        if self.nuts_sampler not in BACKENDS:
+        if self.nuts_sampler not in (AUTO, *BACKENDS):
             raise SpecError(unknown("nuts_sampler", self.nuts_sampler, BACKENDS))
+        sampler = "nutpie" if self.nuts_sampler == AUTO else self.nuts_sampler
         for name, table in (("backend", BACKENDS), ("adaptation", ADAPTATIONS)):
-            given, valid = getattr(self, name), table[self.nuts_sampler]
-            if given is not None and given not in valid:
-                raise SpecError(
-                    f"With nuts_sampler={self.nuts_sampler!r}, `{name}` must be "
-                    f"{' or '.join(map(repr, valid))}; it is {given!r}."
-                )
+            self._check_setting(name, table[sampler], sampler)
         if self.likelihood not in LIKELIHOODS:
             raise SpecError(unknown("likelihood", self.likelihood, LIKELIHOODS))
         for name, least in LEAST.items():
@@ -107,6 +106,26 @@ class NUTS(Method):
         accept = self.target_accept
         if not isinstance(accept, float | np.floating) or not 0 < accept < 1:
             raise SpecError(f"`target_accept` must lie between 0 and 1; it is {accept!r}.")
+
+    def check(self, spec: MixtureOfExperts) -> None:
+        sampler = self._sampler(spec)
+        for name, table in (("backend", BACKENDS), ("adaptation", ADAPTATIONS)):
+            self._check_setting(name, table[sampler], sampler)
+        if not spec.has_gradient and sampler != "pymc":
+            raise SpecError(no_gradient(spec, f"nuts_sampler={sampler!r}"))
+
+    def _check_setting(self, name: str, valid: tuple[str, ...], sampler: str) -> None:
+        given = getattr(self, name)
+        if given is not None and given not in valid:
+            raise SpecError(
+                f"With nuts_sampler={sampler!r}, `{name}` must be "
+                f"{' or '.join(map(repr, valid))}; it is {given!r}."
+            )
+
+    def _sampler(self, spec: MixtureOfExperts) -> str:
+        if self.nuts_sampler != AUTO:
+            return self.nuts_sampler
+        return "nutpie" if spec.has_gradient else "pymc"
 
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         engine = self._engine(spec)
@@ -119,18 +138,19 @@ class NUTS(Method):
             self.chains,
             self.cores,
             float(self.target_accept),
-            self.adaptation or ADAPTATIONS[self.nuts_sampler][0],
+            self.adaptation or ADAPTATIONS[self._sampler(spec)][0],
             self.progressbar,
         )
         tree = rectangular(engine.run(task), self.draws, self.chains)
         return _with_modes(tree, begun)
 
     def _engine(self, spec: MixtureOfExperts) -> Engine:
-        backend = self.backend or BACKENDS[self.nuts_sampler][0]
+        sampler = self._sampler(spec)
+        backend = self.backend or BACKENDS[sampler][0]
         if backend == "jax":
-            for package in ("jax", *({self.nuts_sampler} - {"nutpie"})):
+            for package in ("jax", *({sampler} - {"nutpie"})):
                 need(package, "jax")
-        if (self.nuts_sampler, backend, self.likelihood) == ("nutpie", "numba", "fused"):
+        if (sampler, backend, self.likelihood) == ("nutpie", "numba", "fused"):
             from bayes_moe.native import supports
 
             if supports(spec):
@@ -139,11 +159,11 @@ class NUTS(Method):
                 return Direct()
         from bayes_moe.engines import graphs
 
-        if self.nuts_sampler == "nutpie":
+        if sampler == "nutpie":
             return graphs.Nutpie(self.likelihood, backend)
-        if self.nuts_sampler == "pymc":
+        if sampler == "pymc":
             return graphs.PyMC(self.likelihood)
-        return graphs.Jax(self.likelihood, self.nuts_sampler)
+        return graphs.Jax(self.likelihood, sampler)
 
 
 def _with_modes(tree: xr.DataTree, begun: start.Starts) -> xr.DataTree:

@@ -12,6 +12,7 @@ from typing import Any
 
 from bayes_moe import registry
 from bayes_moe.errors import SpecError
+from bayes_moe.predictors.bart import BART
 from bayes_moe.predictors.base import Place, Predictor
 from bayes_moe.predictors.fourier import Fourier
 from bayes_moe.predictors.hsgp import HSGP
@@ -22,6 +23,7 @@ from bayes_moe.predictors.softtree import SoftTree
 from bayes_moe.predictors.spline import Spline
 
 __all__ = [
+    "BART",
     "HSGP",
     "MLP",
     "R2D2",

@@ -160,6 +160,10 @@ class Predictor(ABC):
         """Names of its own variables on which its features depend, such as hidden weights."""
         return frozenset()
 
+    def structural(self, place: Place) -> frozenset[str]:
+        """Names of reported variables that are no quantities: a mean says nothing of them."""
+        return frozenset()
+
     def common(self, place: Place) -> frozenset[str]:
         """Names of its own variables that other predictors of the model may have too."""
         return frozenset()
