@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from bayes_moe.predictive import responsibilities as responsibilities
     from bayes_moe.priors import Prior as Prior
     from bayes_moe.recipes import hierarchical_mixture as hierarchical_mixture
+    from bayes_moe.recipes import mixture_density as mixture_density
     from bayes_moe.recipes import mixture_of_experts as mixture_of_experts
     from bayes_moe.simulation import simulate as simulate
     from bayes_moe.spec import MixtureOfExperts as MixtureOfExperts
@@ -55,7 +56,7 @@ __version__ = "0.1.0"
 
 FACE: dict[str, tuple[str, ...]] = {
     "datasets": ("load_dataset",),
-    "recipes": ("hierarchical_mixture", "mixture_of_experts"),
+    "recipes": ("hierarchical_mixture", "mixture_density", "mixture_of_experts"),
     "spec": ("MixtureOfExperts",),
     "experts": ("Expert",),
     "priors": ("Prior",),

@@ -186,6 +186,19 @@ class Coordinates:
         )
         return found
 
+    @cached_property
+    def log_own(self) -> float:
+        """Log prior density of the parameters of learned priors."""
+        if not self.own:
+            return 0.0
+        priors = self.spec.resolve_priors(self.design)
+        total = 0.0
+        for name, value in self.own.items():
+            logs = np.log(value)
+            total += float(np.sum(log_density_of_log(priors[name], logs[..., None])[0]))
+            total += float(logs.sum()) if self.jacobian else 0.0
+        return total
+
     @property
     def tied(self) -> bool:
         """Whether experts have learned priors that differ, so that they may not trade places."""
@@ -231,8 +244,12 @@ class Coordinates:
         return found
 
     def log_prior(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Log prior density (point,) and its first and second derivatives (point, coordinate)."""
-        value = np.zeros(len(theta))
+        """Log prior density (point,) and its first and second derivatives (point, coordinate).
+
+        Of coefficients with learned spreads it is that of the sampler's, in units of these; that of
+        the spreads' parameters themselves is a constant.
+        """
+        value = np.full(len(theta), self.log_own)
         first, second = np.zeros_like(theta), np.zeros_like(theta)
         for slot in self.slots:
             own = theta[:, slot.where]
@@ -242,7 +259,7 @@ class Coordinates:
                 unit = np.ones(1) if slot.stretch is None else slot.stretch
                 unit = np.broadcast_to(unit, shape[1:])
                 terms = density(slot.prior, own.reshape(shape) / unit)
-                value += np.sum(terms[0], axis=(1, 2)) - np.log(unit).sum()
+                value += np.sum(terms[0], axis=(1, 2))
                 first[:, slot.where] = np.reshape(terms[1] / unit, own.shape)
                 second[:, slot.where] = np.reshape(terms[2] / unit**2, own.shape)
             if self.jacobian and slot.scaling is None:

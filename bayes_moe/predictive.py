@@ -21,7 +21,9 @@ from bayes_moe.arrays import NUMERIC
 from bayes_moe.design import Rows
 from bayes_moe.errors import DataError, SpecError
 from bayes_moe.fitting import Fit
+from bayes_moe.inference.base import check_whole
 from bayes_moe.mixture import Mixture, chunks
+from bayes_moe.peaks import peaks
 from bayes_moe.quantiles import cdf, quantiles
 from bayes_moe.results import samples
 
@@ -144,6 +146,51 @@ class Predictive:
         if levels.ndim == 0:
             return self._array(found[..., 0])
         return self._array(found, {QUANTILE: levels})
+
+    def modes(self, *, most: int = 5, prominence: float = 0.1) -> xr.Dataset:
+        """Modes of the predictive density of each row, and the probability about each.
+
+        Where several responses are likely and what lies between them is not, the mean is no
+        prediction; the modes are.
+
+        Parameters
+        ----------
+        most : int
+            Most modes of a row.
+        prominence : float
+            Between 0 and 1: how far the density must fall between a mode and a higher one, as a
+            part of its own height.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``location``, ``density`` and ``probability`` (obs_id, mode), the most probable mode
+            first, NaN where there are fewer, and ``n_modes`` (obs_id,). The least density between
+            two neighbouring modes divides their probability. At most 200 draws are read.
+
+        Raises
+        ------
+        SpecError
+            For settings that cannot be.
+        """
+        import xarray as xr
+
+        check_whole("most", most, 1)
+        if isinstance(prominence, bool) or not 0 <= prominence <= 1:
+            raise SpecError(f"`prominence` must lie between 0 and 1; it is {prominence!r}.")
+
+        def read(mixture: Mixture, _: Rows) -> np.ndarray:
+            found = peaks(mixture, prominence, most)
+            return np.stack([found.location, found.density, found.probability], axis=-1)
+
+        values = self._over_rows(read)  # (obs, mode, figure)
+        names_of = ("location", "density", "probability")
+        figures = {
+            name: self._array(values[..., j], {names.MODE: np.arange(most)})
+            for j, name in enumerate(names_of)
+        }
+        count = self._array(np.isfinite(values[..., 0]).sum(axis=-1))
+        return xr.Dataset({**figures, "n_modes": count})
 
     def sample(self, size: int | None = None, *, random_seed: int | None = None) -> xr.DataArray:
         """Draw responses: whole numbers from discrete families.

@@ -7,13 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from bayes_moe import registry
+from bayes_moe import families, registry
 from bayes_moe.errors import SpecError
 from bayes_moe.experts import Expert
-from bayes_moe.gates import Gate, Tree
+from bayes_moe.formulas import split_formula
+from bayes_moe.gates import Gate, Softmax, Tree
 from bayes_moe.gates.tree import SHRINK, leaf_labels
+from bayes_moe.predictors import MLP
 from bayes_moe.priors import Prior
 from bayes_moe.spec import MixtureOfExperts
+
+TRUNK = "trunk"
+"""Name of a mixture density network's hidden layers."""
 
 
 def mixture_of_experts(
@@ -181,3 +186,81 @@ def hierarchical_mixture(
     named = leaves if leaves and isinstance(leaves[0], str) else [None] * described.n_leaves
     experts = [Expert(formula, family, name, predictor, **own) for name in named]
     return MixtureOfExperts(described, experts, priors, center)
+
+
+def mixture_density(
+    formula: str,
+    components: int = 5,
+    hidden: Sequence[int] = (16, 16),
+    family: str = "normal",
+    activation: str = "tanh",
+    priors: Mapping[str, Prior] | None = None,
+    center: bool = True,
+    **own: str | int,
+) -> MixtureOfExperts:
+    r"""Describe a mixture density network: one network whose heads are a mixture's parameters.
+
+    ``p(y | x) = sum_k w_k(x) f(y | mu_k(x), sigma_k(x))``, with ``w = softmax(A h(x))``,
+    ``mu_k(x)`` and ``log sigma_k(x)`` linear in the units ``h(x)`` of the last hidden layer, which
+    all heads share.
+
+    Parameters
+    ----------
+    formula : str
+        ``"response ~ features"`` of the network.
+    components : int
+        Number of components of the mixture.
+    hidden : sequence of int
+        Units of each hidden layer, the trunk ``trunk_hidden0``, ``trunk_hidden1``, ... Without any,
+        all heads are linear.
+    family : {"normal", "studentt", "poisson", "bernoulli", "binomial"}
+        Response distribution of each component. Its location and its scale get a head; what else it
+        has, such as the degrees of freedom, is one number a component.
+    activation : {"tanh", "softplus", "relu"}
+        What a unit makes of the sum of its inputs.
+    priors, center
+        As in :func:`mixture_of_experts`. The strength of weight decay, ``trunk_decay``, is learned.
+    **own : str or int
+        Other formulas of family parameters, which then are linear: ``sigma="~ 1"`` is one scale a
+        component. A binomial family needs ``trials``.
+
+    Returns
+    -------
+    MixtureOfExperts
+        The description: a softmax gate and experts whose predictors are
+        :class:`bayes_moe.predictors.MLP` with a common trunk. Fit it with ``method="map"``,
+        ``"laplace"`` (of the heads), ``"advi"`` or ``"nuts"``.
+
+    Raises
+    ------
+    SpecError
+        As :func:`mixture_of_experts`, and for settings of the network that cannot be.
+
+    References
+    ----------
+    Bishop, C. M. (1994). Mixture density networks. Technical report NCRG/94/004, Aston University.
+
+    Examples
+    --------
+    >>> import bayes_moe as bm
+    >>> spec = bm.mixture_density("accel ~ times", components=3, hidden=(8,))
+    >>> spec.n_experts
+    3
+    """
+    if not isinstance(components, int | np.integer) or isinstance(components, bool):
+        raise SpecError(f"`components` must be a whole number of at least 1; it is {components!r}.")
+    if components < 1:
+        raise SpecError(f"`components` must be a whole number of at least 1; it is {components!r}.")
+    features = split_formula(formula)[1]
+    layers: Any = tuple(hidden) if isinstance(hidden, list | tuple) else hidden
+    net = MLP(layers, activation, trunk=TRUNK if layers else None)
+    heads = {}
+    described = families.by_name(family)
+    for j, parameter in enumerate(described.PARAMS):
+        if j == 0 or (parameter.role == "scale" and parameter.name not in own):
+            heads[parameter.name] = net
+            if j:
+                own[parameter.name] = features
+    expert = Expert(formula, family, None, heads, **own)
+    gate = Softmax(features, predictor=net)
+    return MixtureOfExperts(gate, [expert] * int(components), priors, center)

@@ -1,21 +1,12 @@
-"""Learned spreads of coefficients, by their marginal mode: shrinkage and smoothing.
+"""Learned spreads of coefficients, by their marginal mode: shrinkage and smoothing, under EM.
 
 The joint mode of coefficients and of the spreads of their prior is no estimate: it lies where all
-spreads are zero, or nowhere. So the spreads are put at the mode of their own posterior, with the
-coefficients integrated out by Laplace's method, and the coefficients at their mode given these. A
-quasi-Newton method climbs ``f(c) + log |S| / 2 + log p``: the log density at the mode ``c`` of the
-coefficients, the volume of their normal approximation, and the log prior of the spreads' logarithms
-as a sampler sees it. Its gradient is that of the expected log density ``-log s_j - E[c_j^2] / (2
-s_j^2)``, which leaves out how the curvature of the likelihood moves with the mode.
-
-References
-----------
-MacKay, D. J. C. (1992). Bayesian interpolation. Neural Computation, 4(3), 415-447.
+spreads are zero, or nowhere. So the spreads are put at the mode of their own posterior
+(:mod:`bayes_moe.margins`), and the coefficients at their mode given these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -24,21 +15,13 @@ import numpy as np
 from bayes_moe import labels
 from bayes_moe.ascent import ascend
 from bayes_moe.coordinates import Coordinates
-from bayes_moe.densities import log_density_of_log
 from bayes_moe.errors import SpecError
+from bayes_moe.margins import Margin, Values
 from bayes_moe.objective import Objective
 from bayes_moe.optima import FINALISTS, Optima, covariance, search
 from bayes_moe.predictors.expansion import about_zero
 
 MOST_ROUNDS = 100
-SETTLED = 1e-9
-"""Relative gain of a step that ends the climb."""
-STEP = 1e-4
-"""Of difference slopes, in logarithms."""
-FARTHEST = 12.0
-"""Largest logarithm of a parameter of a spread."""
-NO_MARGIN = 1e300
-"""Minus the log marginal density where there is no normal approximation."""
 
 
 def search_settled(moving: Coordinates, **settings: Any) -> Optima:
@@ -50,8 +33,8 @@ def search_settled(moving: Coordinates, **settings: Any) -> Optima:
     found = search(moving, **settings)
     if not moving.own or found.singular[found.best]:
         return found
-    objective, best = _settle(Objective(moving, cores=settings.get("cores", 1)), found)
-    moving = objective.coordinates
+    margin = _Margin(Objective(moving, cores=settings.get("cores", 1)), found.theta[found.best])
+    moving, best = moving.under(margin.climb(MOST_ROUNDS)), margin.mode
     others = np.argsort(found.singular, kind="stable")[:FINALISTS]
     others = others[others != found.best]
     rest = {k: v for k, v in settings.items() if k not in ("theta", "allocation")}
@@ -62,35 +45,13 @@ def search_settled(moving: Coordinates, **settings: Any) -> Optima:
     return _in_order(final) if moving.tied else final
 
 
-def _settle(objective: Objective, found: Optima) -> tuple[Objective, np.ndarray]:
-    """The objective with spreads at their marginal mode, and the mode of the coefficients."""
-    from scipy.optimize import minimize
-
-    margin = _Margin(objective, found.theta[found.best])
-    minimize(
-        margin,
-        margin.logs(objective.coordinates.own),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(-FARTHEST, FARTHEST)] * margin.size,
-        options={"maxiter": MOST_ROUNDS, "ftol": SETTLED, "gtol": 1e-3},
-    )
-    return objective.under(margin.own(margin.best_logs)), margin.best
-
-
-class _Margin:
-    """Minus the log marginal density of the spreads' parameters, by Laplace's method.
-
-    It keeps the best point that was asked for, and the mode of the coefficients there.
-    """
+class _Margin(Margin):
+    """The margin over a model's coordinates; ``mode`` is that of the coefficients at the best."""
 
     def __init__(self, objective: Objective, theta: np.ndarray) -> None:
         moving = objective.coordinates
-        self.objective, self.best = objective, theta
-        self.priors = moving.spec.resolve_priors(moving.design)
-        self.shapes = {name: value.shape for name, value in moving.own.items()}
-        self.size = sum(value.size for value in moving.own.values())
-        self.best_logs, self.least = self.logs(moving.own), np.inf
+        super().__init__(moving.own, moving.spec.resolve_priors(moving.design))
+        self.objective, self.mode, self._last = objective, theta, theta
         self.slots = [slot for slot in moving.slots if slot.stretch is not None]
         for slot in self.slots:
             assert slot.prior is not None
@@ -100,54 +61,32 @@ class _Margin:
                     f"learned by EM; it is {slot.prior!r}. Use method='nuts'."
                 )
 
-    def logs(self, own: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Logarithms of all parameters in a row."""
-        return np.log(np.concatenate([own[name].ravel() for name in self.shapes]))
-
-    def own(self, logs: np.ndarray) -> dict[str, np.ndarray]:
-        """Parameters by name, from their logarithms in a row."""
-        found, at = {}, 0
-        for name, shape in self.shapes.items():
-            size = int(np.prod(shape))
-            found[name] = np.exp(logs[at : at + size]).reshape(shape)
-            at += size
-        return found
-
-    def __call__(self, logs: np.ndarray) -> tuple[float, np.ndarray]:
-        objective = self.objective.under(self.own(logs))
-        climbed = ascend(objective, self.best[None], max_iter=50, newton_first=True)
+    def evaluate(self, own: Values) -> tuple[float, Values] | None:
+        objective = self.objective.under(own)
+        climbed = ascend(objective, self.mode[None], max_iter=50, newton_first=True)
         theta, spread = climbed.theta[0], covariance(objective, climbed.theta[0])
         if spread is None:
-            return NO_MARGIN, np.zeros_like(logs)
-        volume = 0.5 * float(np.linalg.slogdet(spread)[1])
-        value = float(climbed.value[0]) + volume + self._log_prior(logs)
-        if -value < self.least:
-            self.least, self.best, self.best_logs = -value, theta, logs.copy()
+            return None
+        self._last = theta
         second = theta**2 + np.diag(spread)
-        slopes = [
-            (self._expected(logs + step, second) - self._expected(logs - step, second)) / (2 * STEP)
-            for step in STEP * np.eye(len(logs))
-        ]
-        return -value, -np.array(slopes)
+        volume = 0.5 * float(np.linalg.slogdet(spread)[1])
+        for slot in objective.coordinates.slots:
+            if slot.stretch is not None:  # from these coordinates to the sampler's
+                shape = (slot.directions, slot.terms)
+                volume -= float(np.log(np.broadcast_to(slot.stretch, shape)).sum())
+        parts = {s.variable: second[s.where].reshape(s.directions, s.terms) for s in self.slots}
+        return float(climbed.value[0]) - objective.coordinates.log_own + volume, parts
 
-    def _expected(self, logs: np.ndarray, second: np.ndarray) -> float:
-        """Expected log density of coefficients with some second moments, and the log prior."""
-        own, total = self.own(logs), self._log_prior(logs)
+    def spreads(self, own: Values) -> Values:
+        found = {}
         for slot in self.slots:
             assert slot.prior is not None
-            shape = (slot.directions, slot.terms)
             units = np.asarray(slot.prior.arguments["sigma"])
-            s = np.broadcast_to(units * self.objective.coordinates.spread(slot, own), shape)
-            total += float((-np.log(s) - 0.5 * second[slot.where].reshape(shape) / s**2).sum())
-        return total
+            found[slot.variable] = units * self.objective.coordinates.spread(slot, own)
+        return found
 
-    def _log_prior(self, logs: np.ndarray) -> float:
-        total, own = float(logs.sum()), self.own(logs)
-        for name, value in own.items():
-            total += float(
-                np.sum(log_density_of_log(self.priors[name], np.log(value)[..., None])[0])
-            )
-        return total
+    def keep(self) -> None:
+        self.mode = self._last
 
 
 def _in_order(found: Optima) -> Optima:

@@ -26,6 +26,8 @@ GAIN = 1e-13
 """Gain of an L-BFGS iteration, relative to the value, below which a climb ends."""
 RACE, LEAST_RACE = 100, 8
 """Iterations after which half of the climbs are given up, if there are so many."""
+FINAL = 400
+"""Further iterations after which the best few of these are followed to the end."""
 POLISHED = 3
 """Climbs that end with Newton steps."""
 MOST_COORDINATES, MOST_ELEMENTS = 400, 2 * 10**7
@@ -43,7 +45,9 @@ class Surface:
     """The log density of a graph as a function of its unconstrained vector.
 
     With ``jacobian`` it is that of the unconstrained values themselves, which a sampler sees, else
-    that of the natural variables. Threads may call it at the same time.
+    that of the natural variables. Threads may call it at the same time. Learned scales
+    (:meth:`bayes_moe.predictors.Predictor.scales`) have no mode together with what they scale: they
+    rest, which is to say that their slope is given as zero.
     """
 
     def __init__(self, graph: Graph, *, jacobian: bool = False) -> None:
@@ -51,12 +55,14 @@ class Surface:
 
         from bayes_moe.quick import compiled
 
-        self.graph = graph
+        self.graph, self.jacobian = graph, jacobian
         self.flat = graph.spec.gate.flat(graph.spec.n_experts, graph.design.rows.matrices)
         self._one_at_a_time = Lock()
         model = graph.model
         inputs = model.value_vars
         self._shapes = [v.shape for v in model.initial_point().values()]
+        scales = (name for place, p in graph.spec.placed for name in p.scales(place))
+        self.moving = ~self.coordinates(scales)
         unknown = [*model.free_RVs, *model.potentials]
         factors = model.logp([*unknown, *model.observed_RVs], jacobian=jacobian, sum=False)
         prior = pt.add(*(f.sum() for f in factors[: len(unknown)]))
@@ -82,7 +88,7 @@ class Surface:
         """
         with self._one_at_a_time:
             prior, likelihood, gradient = self._value(*self._split(x), weight)
-        return float(prior), float(likelihood), np.asarray(gradient)
+        return float(prior), float(likelihood), np.where(self.moving, gradient, 0.0)
 
     def variables(self, x: np.ndarray) -> dict[str, np.ndarray]:
         """Return the model's variables at a vector."""
@@ -108,17 +114,18 @@ class Surface:
         behind = {*ancestors([model[name] for name in names])}
         return self.coordinates(rv.name for rv in model.free_RVs if rv in behind)
 
-    def affordable(self, moving: int) -> bool:
+    def affordable(self, moving: int, most: int | None = None) -> bool:
         """Whether second derivatives along so many coordinates take seconds at most."""
         elements = self.graph.design.rows.size * self.graph.spec.n_experts
-        return moving <= MOST_COORDINATES and moving * elements <= MOST_ELEMENTS
+        most = MOST_COORDINATES if most is None else most
+        return moving <= most and moving * elements <= MOST_ELEMENTS
 
     def information(self, x: np.ndarray, moving: np.ndarray | None = None) -> np.ndarray:
         """Minus the second derivatives, by central differences of the gradient.
 
-        ``moving`` says along which coordinates; all by default.
+        ``moving`` says along which coordinates; by default all but those that rest.
         """
-        where = np.arange(x.size) if moving is None else np.flatnonzero(moving)
+        where = np.flatnonzero(self.moving if moving is None else moving)
         slopes = -_differences(lambda at: self(at)[1][where], x, where)
         return 0.5 * (slopes + slopes.T)
 
@@ -128,8 +135,9 @@ class Surface:
         Directions in which the density does not change by the model's own symmetry, as the
         rotations of a query and its keys, have variance zero; so have coordinates that do not move.
         """
+        moving = self.moving if moving is None else moving & self.moving
         spread = _semi_inverse(self.information(x, moving), self.flat)
-        if spread is None or moving is None:
+        if spread is None or moving.all():
             return spread
         whole = np.zeros((x.size, x.size))
         whole[np.ix_(moving, moving)] = spread
@@ -161,6 +169,11 @@ class Surface:
         ends = np.cumsum([int(np.prod(shape, dtype=int)) for shape in shapes])[:-1]
         parts = zip(names, np.split(sds, ends), shapes, strict=True)
         return {name: part.reshape(shape) for name, part, shape in parts}
+
+    def values(self, x: np.ndarray, name: str) -> np.ndarray:
+        """Return the unconstrained values of a free variable at a vector, in their shape."""
+        parts = zip(self.graph.model.free_RVs, self._split(x), strict=True)
+        return next(part for rv, part in parts if rv.name == name)
 
     def _split(self, x: np.ndarray) -> list[np.ndarray]:
         parts = []
@@ -234,12 +247,16 @@ def search(
         progress(len(climbs), 2 * len(points) if raced else len(points))
     climbs.sort(key=lambda c: -c.value)
     if raced:
-        for j, c in enumerate(climbs[: (len(climbs) + 1) // 2]):
-            rest = climb(surface, c.x, max_iter - RACE, newton_steps=0) if c.exhausted else c
-            climbs[j] = rest if rest is c else rest.after(c)
-            progress(len(climbs) + 2 * (j + 1), 2 * len(climbs))
-        climbs = climbs[: (len(climbs) + 1) // 2]
-        climbs.sort(key=lambda c: -c.value)
+        half = climbs[: (len(climbs) + 1) // 2]
+        for at_most, left in ((min(FINAL, max_iter - RACE), half), (max_iter, None)):
+            left = half[:POLISHED] if left is None else left
+            for j, c in enumerate(left):
+                more = at_most if left is half else max_iter - c.iterations
+                if c.exhausted and more > 0:
+                    half[j] = climb(surface, c.x, more, newton_steps=0).after(c)
+                progress(len(climbs) + 2 * (j + 1), 2 * len(climbs))
+            half.sort(key=lambda c: -c.value)
+        climbs = half
     best = [polished(surface, c) for c in climbs[:POLISHED]]
     return sorted(best + climbs[POLISHED:], key=lambda c: -c.value)
 

@@ -16,11 +16,11 @@ from bayes_moe.errors import SpecError, unknown
 from bayes_moe.graph import build
 from bayes_moe.inference.base import Method, check_whole
 from bayes_moe.inference.em import EM
-from bayes_moe.inference.map import check_mode
 from bayes_moe.modal import tree
 from bayes_moe.objective import Objective
 from bayes_moe.optima import RESTARTS, Optima, covariance, distinct
 from bayes_moe.progress import progress
+from bayes_moe.scales import settled
 from bayes_moe.spec import MixtureOfExperts
 from bayes_moe.standin import first_values, is_linear
 from bayes_moe.surface import Surface, ends, search
@@ -126,16 +126,16 @@ class Laplace(Method):
     ) -> xr.DataTree:
         if self.start is not None:
             raise SpecError("`start` is for linear models; this one is climbed through its graph.")
-        check_mode(spec)
         surface = Surface(build(spec, design), jacobian=True)
         with progress("Laplace", shown=self.progressbar) as tell:
             rng, count = np.random.default_rng(random_seed), min(self.restarts, MOST_CLIMBS)
             climbs = search(surface, first_values(spec, design, count, rng), self.max_iter, tell)
+            climbs = settled(surface, climbs)
         found = replace(distinct(ends(surface, climbs), design.rows), restarts=count)
         mode = found.theta[found.best]
         inner = {n for place, p in spec.placed for n in p.inner(place)}
         inner = inner if self.weights == "last" else set()
-        moving = ~surface.held(inner)
+        moving = surface.moving & ~surface.held(inner)
         if not surface.affordable(int(moving.sum())):
             raise SpecError(
                 f"The information of {moving.sum()} values from {design.rows.size} rows would take "

@@ -15,10 +15,10 @@ from bayes_moe.graph import build
 from bayes_moe.inference.base import Method, check_whole
 from bayes_moe.modal import point_tree
 from bayes_moe.optima import SUBSAMPLE, distinct
-from bayes_moe.predictors import Shrunk
 from bayes_moe.progress import progress
+from bayes_moe.scales import settled
 from bayes_moe.spec import MixtureOfExperts
-from bayes_moe.standin import first_values, is_linear
+from bayes_moe.standin import first_values
 from bayes_moe.surface import Surface, ends, search
 
 if TYPE_CHECKING:
@@ -38,6 +38,11 @@ class MAP(Method):
     Jacobian. Where EM can treat a model, EM is faster: no graph is compiled. A model that is not
     linear is climbed from modes of one whose gate is a softmax of linear predictors.
 
+    Learned scales, such as weight decay and smoothing, have no mode together with what they scale.
+    They are put at their marginal mode (:mod:`bayes_moe.scales`), and the objective is the density
+    given these; where second derivatives are not affordable, and by Adam, they stay where climbs
+    begin.
+
     L-BFGS climbs with the graph's own gradient; of eight starts or more the better half is
     followed to the end. The best climbs end with Newton steps, with a Hessian from differences of
     gradients, which also gives the standard errors. Where it is not affordable (more than 400
@@ -47,8 +52,8 @@ class MAP(Method):
     Adam follows gradients of ``log prior + (n / b) log likelihood`` of batches of ``b`` of the
     ``n`` rows (:mod:`bayes_moe.descent`). Some rows are held out, and the point of their best mean
     log density is the answer; short runs from all starts decide from which one to go on.
-    ``converged`` says that early stopping has settled, not that the gradient is zero; there are no
-    standard errors. The group ``fit`` has ``validation_log_density``, the held-out mean after each
+    ``converged`` says that this hardly rose in the last third of the epochs, not that the gradient
+    is zero; there are no standard errors. The group ``fit`` has ``validation_log_density``, the held-out mean after each
     epoch ``validation_path``, and ``epochs``; the objective is that of all rows.
 
     Parameters
@@ -63,15 +68,15 @@ class MAP(Method):
         ``"auto"`` is Adam for models that are not linear on more than 20,000 rows, else L-BFGS.
     batch_size : int, optional
         Rows of a batch of Adam's; by default 100 to 1000, more for longer tables.
-    epochs : int
-        Most passes of Adam over the rows.
+    epochs : int, optional
+        Most passes of Adam over the rows; by default as many as make 6000 steps.
     learning_rate : float
-        Of Adam; it falls where the held-out density does not rise.
+        Of Adam at its beginning; it falls to zero along half a cosine.
     validation : float
-        Share of the rows that Adam holds out.
-    patience : int
-        Epochs without a rise of the held-out density before the learning rate falls; after its
-        third fall, before the end.
+        Share of the rows that Adam holds out, of at most 20,000 rows.
+    patience : int, optional
+        Epochs without a rise of the held-out density after which half of those that are left are
+        passed over; by default a fifth of the epochs, and at least three.
 
     References
     ----------
@@ -87,23 +92,23 @@ class MAP(Method):
     progressbar: bool = True
     optimizer: str = "auto"
     batch_size: int | None = None
-    epochs: int = 100
-    learning_rate: float = 0.05
+    epochs: int | None = None
+    learning_rate: float = 0.02
     validation: float = 0.1
-    patience: int = 5
+    patience: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("restarts", "max_iter", "epochs", "patience"):
+        for name in ("restarts", "max_iter"):
             check_whole(name, getattr(self, name), 1)
-        if self.batch_size is not None:
-            check_whole("batch_size", self.batch_size, 1)
+        for name in ("batch_size", "epochs", "patience"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name), 1)
         if self.optimizer not in OPTIMIZERS:
             raise SpecError(unknown("optimizer", self.optimizer, OPTIMIZERS))
         check_share("learning_rate", self.learning_rate)
         check_share("validation", self.validation)
 
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
-        check_mode(spec)
         rng = np.random.default_rng(random_seed)
         if self.by_batches(spec, design):
             return self._adam(spec, design, rng)
@@ -111,6 +116,7 @@ class MAP(Method):
         with progress("MAP", shown=self.progressbar) as tell:
             starts = first_values(spec, design, self.restarts, rng)
             climbs = search(surface, starts, self.max_iter, tell)
+            climbs = settled(surface, climbs)
         found = replace(distinct(ends(surface, climbs), design.rows), restarts=self.restarts)
         best = found.best
         errors = None if found.singular[best] else surface.errors(found.theta[best])
@@ -127,7 +133,7 @@ class MAP(Method):
         """
         if self.optimizer == "auto":
             long = design.rows.size > MOST_ROWS
-            return long and not is_linear(spec) and not spec.gate.modelled
+            return long and not spec.is_linear and not spec.gate.modelled
         if self.optimizer == "adam" and spec.gate.modelled:
             raise SpecError(
                 f"Adam takes models of the response alone; the gate {spec.gate!r} models features "
@@ -178,14 +184,3 @@ def check_share(name: str, value: Any) -> None:
     number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     if not number or not 0 < value < 1:
         raise SpecError(f"`{name}` must lie between 0 and 1; it is {value!r}.")
-
-
-def check_mode(spec: MixtureOfExperts) -> None:
-    """Raise :class:`SpecError` for learned spreads, which have no joint mode with coefficients."""
-    for _, predictor in spec.placed:
-        if isinstance(predictor, Shrunk):
-            linear = "method='em' or 'laplace', which put them at their marginal mode, or 'nuts'"
-            raise SpecError(
-                f"The spreads of {predictor!r} have no mode together with the coefficients: use "
-                f"{linear if is_linear(spec) else "'nuts'"}."
-            )

@@ -164,6 +164,19 @@ class Predictor(ABC):
         """Names of reported variables that are no quantities: a mean says nothing of them."""
         return frozenset()
 
+    def scales(self, place: Place) -> frozenset[str]:
+        """Names of its own variables that are scales of others, and have no mode with them."""
+        return frozenset()
+
+    def factors(
+        self, place: Place, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Standard deviations that :meth:`scales` give to what the sampler moves, by its name.
+
+        They broadcast against the sampler's variable, whose prior has unit scale.
+        """
+        return {}
+
     def common(self, place: Place) -> frozenset[str]:
         """Names of its own variables that other predictors of the model may have too."""
         return frozenset()

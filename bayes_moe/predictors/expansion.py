@@ -105,6 +105,17 @@ class Expansion(Predictor):
     def default_prior(self, place: Place, matrix: Matrix, response: np.ndarray) -> Prior:
         return unit_prior(place.role)
 
+    def scales(self, place: Place) -> frozenset[str]:
+        return frozenset(self.own_dims(place)) - self.inner(place)
+
+    def factors(
+        self, place: Place, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        if not self.scales(place):
+            return {}
+        spread = self.spread(place, own, matrix, response, NUMERIC)
+        return {place.raw: spread.T if self.each(place) else spread[:, None]}
+
     def spread(
         self, place: Place, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray, xp: Arrays
     ) -> Any:

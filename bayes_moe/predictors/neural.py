@@ -29,7 +29,7 @@ ACTIVATIONS: dict[str, Callable[[Any, Arrays], Any]] = {
 }
 SCALES = ("learned", "fixed")
 START = 1.5
-"""Spread of the weights at which climbs begin, in units of their prior's: units that differ."""
+"""Scale of a layer's weights at which climbs begin."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +199,15 @@ class MLP(Expansion):
 
     def positive(self, place: Place) -> frozenset[str]:
         return frozenset(self._decay(place))
+
+    def factors(
+        self, place: Place, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        return {
+            names.raw(self._weights(place, layer)): np.asarray(own[name][layer])
+            for name in self._decay(place)
+            for layer in range(len(self.hidden))
+        }
 
     def inner(self, place: Place) -> frozenset[str]:
         return frozenset(self._weights(place, layer) for layer in range(len(self.hidden)))

@@ -106,6 +106,14 @@ class Shrunk(Linear):
         at = matrix.intercept
         return xp.concatenate([slopes[..., :at], constant, slopes[..., at:]], axis=-1)
 
+    def scales(self, place: Place) -> frozenset[str]:
+        return frozenset(self.own_dims(place))
+
+    def factors(
+        self, place: Place, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        return {place.raw: self.spread(place, own, matrix, response, NUMERIC)[:, None]}
+
     def raw_rv(
         self,
         place: Place,
