@@ -24,9 +24,6 @@ MOST_COORDINATES = 800
 """Coordinates up to which the normal approximation of a round is affordable."""
 FOLLOWED = 3
 """Climbs that are followed under the scales of the best."""
-FLAT = 0.05
-"""Curvature up to which a direction has the variance of its prior, which is 1: the climbs of large
-networks end before they are at a maximum in every direction."""
 ITERATIONS = 300
 """Most iterations of a climb under new scales."""
 
@@ -61,15 +58,10 @@ class _Margin(Margin):
     def evaluate(self, own: Values) -> tuple[float, Values] | None:
         x = _moved(self.surface, self.mode.x, own)
         ended = climb(self.surface, x, ITERATIONS, newton_steps=0)
-        information = self.surface.information(ended.x)
-        if not np.isfinite(information).all():
-            return None
-        self._last = ended.after(self.mode)
-        curvature, vectors = np.linalg.eigh(information)
-        curvature = np.where(curvature > FLAT, curvature, 1.0)
-        volume = -0.5 * float(np.log(curvature).sum())
-        variance = np.zeros(ended.x.size)
-        variance[self.surface.moving] = (vectors**2 / curvature).sum(axis=1)
+        spread = self.surface.rough_covariance(ended.x)
+        self._last, moving = ended.after(self.mode), self.surface.moving
+        volume = 0.5 * float(np.linalg.slogdet(spread[np.ix_(moving, moving)])[1])
+        variance = np.diag(spread)
         second = {
             name: (self.surface.values(ended.x, name) ** 2 + self.surface.values(variance, name))
             * s**2

@@ -22,12 +22,13 @@ from bayes_moe.design import Design
 from bayes_moe.graph import build
 from bayes_moe.objective import Objective
 from bayes_moe.optima import RESTARTS, Optima, covariance, distinct, nearest_mode
+from bayes_moe.scales import MOST_COORDINATES, settled
 from bayes_moe.settling import search_settled
 from bayes_moe.spec import MixtureOfExperts
 from bayes_moe.standin import StandIn, first_values, near
-from bayes_moe.surface import Surface, climb, ends, uphill
+from bayes_moe.surface import Surface, ends, search, uphill
 
-MAX_ITER = 500
+MAX_ITER = 1000
 TRIES = 10
 JITTER = 0.01
 """Standard deviation of the start about a mode that has no normal approximation."""
@@ -36,7 +37,7 @@ FAR = 3.0
 
 
 NO_VARIANCE = 1e-12
-CLIMBS = 6
+CLIMBS = 10
 """Climbs on a graph, whose modes are starts."""
 
 
@@ -149,6 +150,8 @@ class GraphStarts(Starts):
 
     def mode_of(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
         size = len(next(iter(values.values())))
+        if not self.surface.moving.all():  # modes are known under other scales than the chains'
+            return np.full(size, -1)
         each = ({name: v[j] for name, v in values.items()} for j in range(size))
         points = np.array([self.surface.point(v) for v in each])
         return uphill(self.surface, self.found, points, MAX_ITER)
@@ -185,13 +188,11 @@ def starts(spec: MixtureOfExperts, design: Design, random_seed: int, cores: int 
 def _graph_starts(spec: MixtureOfExperts, design: Design, rng: np.random.Generator) -> GraphStarts:
     graph = build(spec, design)
     surface = Surface(graph, jacobian=True)
-    climbs = [
-        climb(surface, surface.point(values), MAX_ITER, newton_steps=0)
-        for values in first_values(spec, design, CLIMBS, rng)
-    ]
+    climbs = settled(surface, search(surface, first_values(spec, design, CLIMBS, rng), MAX_ITER))
     found = distinct(ends(surface, climbs), design.rows)
+    known = surface.affordable(int(surface.moving.sum()), MOST_COORDINATES)
     spreads = tuple(
-        None if bad else surface.covariance(t)
+        surface.rough_covariance(t) if known and not bad else None
         for t, bad in zip(found.theta, found.singular, strict=True)
     )
     volumes = [-np.inf if s is None else _log_volume(s) for s in spreads]

@@ -37,6 +37,7 @@ RESPONSIBLE = 0.5
 SETTLED = 1e-2
 """Largest Newton step at a mode."""
 DIFFERENCE = 1e-5
+LEAST_CURVATURE = 0.05
 FLAT = 1e-5
 """Curvature below which a direction is flat, of the largest."""
 
@@ -141,6 +142,19 @@ class Surface:
             return spread
         whole = np.zeros((x.size, x.size))
         whole[np.ix_(moving, moving)] = spread
+        return whole
+
+    def rough_covariance(self, x: np.ndarray) -> np.ndarray:
+        """Covariance of a normal approximation where the density need not be at a maximum.
+
+        Climbs of large networks end before they are at one in every direction. Directions with a
+        curvature of at most ``LEAST_CURVATURE`` get the variance of their prior, about 1.
+        """
+        information = np.nan_to_num(self.information(x))
+        curvature, vectors = np.linalg.eigh(information)
+        curvature = np.where(curvature > LEAST_CURVATURE, curvature, 1.0)
+        whole = np.zeros((x.size, x.size))
+        whole[np.ix_(self.moving, self.moving)] = (vectors / curvature) @ vectors.T
         return whole
 
     def errors(
