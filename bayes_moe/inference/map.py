@@ -52,9 +52,10 @@ class MAP(Method):
     Adam follows gradients of ``log prior + (n / b) log likelihood`` of batches of ``b`` of the
     ``n`` rows (:mod:`bayes_moe.descent`). Some rows are held out, and the point of their best mean
     log density is the answer; short runs from all starts decide from which one to go on.
-    ``converged`` says that this hardly rose in the last third of the epochs, not that the gradient
-    is zero; there are no standard errors. The group ``fit`` has ``validation_log_density``, the held-out mean after each
-    epoch ``validation_path``, and ``epochs``; the objective is that of all rows.
+    ``converged`` says that it hardly rose in the last third of the epochs, not that the gradient is
+    zero; there are no standard errors. The group ``fit`` has ``validation_log_density``, the
+    held-out mean after each epoch ``validation_path``, and ``epochs``; the objective is that of all
+    rows.
 
     Parameters
     ----------
@@ -69,7 +70,7 @@ class MAP(Method):
     batch_size : int, optional
         Rows of a batch of Adam's; by default 100 to 1000, more for longer tables.
     epochs : int, optional
-        Most passes of Adam over the rows; by default as many as make 6000 steps.
+        Most passes of Adam over the rows; by default as many as make 12,000 steps.
     learning_rate : float
         Of Adam at its beginning; it falls to zero along half a cosine.
     validation : float
@@ -93,7 +94,7 @@ class MAP(Method):
     optimizer: str = "auto"
     batch_size: int | None = None
     epochs: int | None = None
-    learning_rate: float = 0.02
+    learning_rate: float = 0.01
     validation: float = 0.1
     patience: int | None = None
 
