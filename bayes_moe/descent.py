@@ -33,6 +33,8 @@ STILL = 0.02
 """Rise of the held-out mean log density in the last third of the epochs, of one that settled."""
 BETA1, BETA2, TINY = 0.9, 0.999, 1e-8
 LEAST_BATCH, MOST_BATCH = 100, 1000
+CALM = 250
+"""Rows of a batch above which the rate grows with their square root, as its noise falls."""
 EPOCH = 100
 """Steps of an epoch, as far as batches of usual size allow."""
 
@@ -62,9 +64,10 @@ class Schedule:
         """Epochs without a rise after which the best point is returned to."""
         return max(LEAST_PATIENCE, epochs // 5) if self.patience is None else self.patience
 
-    def rate(self, share: float) -> float:
-        """Learning rate after a share of the steps."""
-        return self.learning_rate * 0.5 * (1 + float(np.cos(np.pi * share)))
+    def rate(self, rows: int, share: float = 0.0) -> float:
+        """Learning rate after a share of the steps, given the rows that are not held out."""
+        calmer = max(1.0, self.batch(rows) / CALM) ** 0.5
+        return self.learning_rate * calmer * 0.5 * (1 + float(np.cos(np.pi * share)))
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ def descend(
     for values in starts:
         x = surface.point(values)
         if len(starts) > 1:
-            moving = _Adam(x, schedule.learning_rate)
+            moving = _Adam(x, schedule.rate(len(rows)))
             for which in islice(_shuffled(rows, schedule, rng), RACE):
                 moving.step(batches.slope(moving.x, which))
             x = moving.x
@@ -207,11 +210,11 @@ def _settle(
     stream, steps = _shuffled(rows, schedule, rng), len(rows) // schedule.batch(len(rows))
     left = schedule.passes(len(rows))
     patience = schedule.waits(left)
-    moving, pace, share = _Adam(x, schedule.learning_rate), 1 / (left * steps), 0.0
+    moving, pace, share = _Adam(x, schedule.rate(len(rows))), 1 / (left * steps), 0.0
     best, path, waited = x, [density], 0
     while left > 0:
         for which in islice(stream, steps):
-            moving.rate = schedule.rate(share)
+            moving.rate = schedule.rate(len(rows), share)
             moving.step(batches.slope(moving.x, which))
             share += pace
         left -= 1

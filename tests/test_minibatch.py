@@ -118,8 +118,9 @@ def test_epochs_are_fewer_where_they_are_long():
     assert Schedule(epochs=3).passes(900_000) == 3
     assert [Schedule().waits(epochs) for epochs in (5, 100)] == [3, 20]
     assert Schedule(patience=1).waits(100) == 1
-    rates = [Schedule(learning_rate=0.2).rate(share) for share in (0.0, 0.5, 1.0)]
+    rates = [Schedule(learning_rate=0.2).rate(900, share) for share in (0.0, 0.5, 1.0)]
     np.testing.assert_allclose(rates, [0.2, 0.1, 0.0], atol=1e-15)
+    assert Schedule().rate(10**6) == 2 * Schedule().rate(1000)
 
 
 def test_where_nothing_is_gained_half_of_what_is_left_is_passed_over(monkeypatch):

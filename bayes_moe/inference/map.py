@@ -72,7 +72,8 @@ class MAP(Method):
     epochs : int, optional
         Most passes of Adam over the rows; by default as many as make 12,000 steps.
     learning_rate : float
-        Of Adam at its beginning; it falls to zero along half a cosine.
+        Of Adam at its beginning, for batches of up to 250 rows; it grows with the square root of
+        larger ones, and falls to zero along half a cosine.
     validation : float
         Share of the rows that Adam holds out, of at most 20,000 rows.
     patience : int, optional
