@@ -5,6 +5,7 @@ import os
 
 from benchmarks import page
 from benchmarks.against import restarts, same_start
+from benchmarks.density import density
 from benchmarks.em import em
 from benchmarks.gradient import gradient
 from benchmarks.importing import importing
@@ -21,6 +22,7 @@ THEMES = {
     "settings": settings,
     "em": em,
     "trees": trees,
+    "density": density,
     "flexmix": same_start,
     "restarts": restarts,
 }

@@ -1,0 +1,186 @@
+"""Mixture density networks: held-out log score and time, beside the same network in PyTorch."""
+
+import os
+import subprocess
+import sys
+import time
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import bayes_moe as bm
+from benchmarks.page import Section
+from benchmarks.timing import Row, process, seconds
+
+TORCH = "TORCH_PYTHON"
+"""Environment variable that names a Python with torch; without it, this one."""
+PYTHON = os.environ.get(TORCH, sys.executable)
+PEER = Path(__file__).with_name("torch_mdn.py")
+COMPONENTS, HIDDEN = 5, (16, 16)
+SAMPLES, FOLDS = 3, 5
+WAYS = (("lbfgs", "adam"), ("lbfgs",), ("adam",))
+"""Optimizers of each problem."""
+COLD = """
+from benchmarks.density import Problem, inverse, ours
+ours(Problem("", "x ~ t", [(inverse(1000, 0), inverse(10_000, 100))]), "adam")
+"""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Tables to fit and rows of the same source to score, in pairs."""
+
+    what: str
+    formula: str
+    tables: list[tuple[pd.DataFrame, pd.DataFrame]]
+
+    @property
+    def spec(self) -> bm.MixtureOfExperts:
+        return bm.mixture_density(self.formula, COMPONENTS, HIDDEN)
+
+    @property
+    def response(self) -> str:
+        return self.formula.split("~")[0].strip()
+
+    @property
+    def features(self) -> list[str]:
+        return [name.strip() for name in self.formula.split("~")[1].split("+")]
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Log density of each table's new rows, and seconds of each fit."""
+
+    densities: list[np.ndarray]
+    seconds: list[float]
+
+    @property
+    def score(self) -> float:
+        return float(np.concatenate(self.densities).mean())
+
+
+def inverse(n: int, seed: int) -> pd.DataFrame:
+    """The inverse problem of Bishop (1994): up to three values of x for one t."""
+    rng = np.random.default_rng(seed)
+    x = rng.uniform(0, 1, n)
+    t = x + 0.3 * np.sin(2 * np.pi * x) + rng.uniform(-0.1, 0.1, n)
+    return pd.DataFrame({"x": x, "t": t})
+
+
+def uneven(n: int, seed: int) -> pd.DataFrame:
+    """Two branches of a curved response, whose shares and noise depend on two features."""
+    rng = np.random.default_rng(seed)
+    a, b = rng.uniform(-2, 2, n), rng.normal(size=n)
+    upper = rng.random(n) < 1 / (1 + np.exp(-2 * a * b))
+    mean = np.where(upper, np.sin(2 * a) + 0.5 * b, -1.5 - 0.5 * b**2)
+    noise = np.exp(-1.5 + 0.5 * a - 0.3 * upper)
+    return pd.DataFrame({"a": a, "b": b, "y": mean + noise * rng.normal(size=n)})
+
+
+def folds(table: pd.DataFrame, count: int) -> list[tuple[pd.DataFrame, pd.DataFrame]]:
+    fold = np.random.default_rng(0).permutation(len(table)) % count
+    return [(table[fold != j], table[fold == j]) for j in range(count)]
+
+
+def problems() -> list[Problem]:
+    mcycle = folds(bm.load_dataset("mcycle"), FOLDS)
+    samples = [(inverse(1000, seed), inverse(10_000, 100 + seed)) for seed in range(SAMPLES)]
+    long = [(uneven(20_000, 0), uneven(20_000, 1))]
+    return [
+        Problem(f"inverse problem, 1000 rows, {SAMPLES} samples", "x ~ t", samples),
+        Problem(f"mcycle, 133 rows, {FOLDS} folds", "accel ~ times", mcycle),
+        Problem("two branches, 20,000 rows", "y ~ a + b", long),
+    ]
+
+
+def ours(problem: Problem, optimizer: str) -> Answers:
+    densities, taken = [], []
+    options = {"method": "map", "random_seed": 1, "progressbar": False, "optimizer": optimizer}
+    with warnings.catch_warnings(action="ignore", category=bm.ConvergenceWarning):
+        for table, new in problem.tables:
+            began = time.perf_counter()
+            fit = bm.fit(problem.spec, table, **options)  # type: ignore[arg-type]
+            taken.append(time.perf_counter() - began)
+            densities.append(bm.predict(fit, new).logpdf(new[problem.response]).to_numpy())
+    return Answers(densities, taken)
+
+
+@cache
+def torch() -> str:
+    """Version of torch; empty without it."""
+    command = [PYTHON, "-c", "import torch; print(torch.__version__)"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def theirs(problem: Problem) -> Answers:
+    task: dict[str, Any] = {"hidden": HIDDEN, "components": COMPONENTS}
+    task["tables"] = len(problem.tables)
+    for j, pair in enumerate(problem.tables):
+        for end, table in zip(("", "_new"), pair, strict=True):
+            task[f"x{end}{j}"] = table[problem.features].to_numpy(float)
+            task[f"y{end}{j}"] = table[problem.response].to_numpy(float)
+    with TemporaryDirectory() as name:
+        np.savez(Path(name) / "task.npz", **task)
+        subprocess.run([PYTHON, str(PEER), name], check=True)
+        with np.load(Path(name) / "answer.npz") as found:
+            numbers = range(len(problem.tables))
+            densities = [found[f"density{j}"] for j in numbers]
+            return Answers(densities, [float(found[f"seconds{j}"]) for j in numbers])
+
+
+def compared(problem: Problem, optimizer: str, peer: Answers | None) -> Row:
+    """A row of the table; the errors are those of means over all rows, and over the samples."""
+    own = ours(problem, optimizer)
+    row: Row = {"what": f"{problem.what}, {optimizer}", "ours": own.score}
+    row |= {"torch": np.nan, "ours - torch": np.nan, "SE, rows": np.nan, "SE, samples": np.nan}
+    if peer is not None:
+        pairs = zip(own.densities, peer.densities, strict=True)
+        gains = [one - other for one, other in pairs]
+        means, all_rows = [g.mean() for g in gains], np.concatenate(gains)
+        row |= {"torch": peer.score, "ours - torch": float(all_rows.mean())}
+        row["SE, rows"] = float(all_rows.std(ddof=1) / np.sqrt(all_rows.size))
+        if len(means) > 1:
+            row["SE, samples"] = float(np.std(means, ddof=1) / np.sqrt(len(means)))
+    row |= {"ours s": median(own.seconds), "torch s": np.nan}
+    if peer is not None:
+        row["torch s"] = median(peer.seconds)
+    return row
+
+
+def density(_: int) -> list[Section]:
+    own = bm.mixture_density("x ~ t", 2, (4,))
+    bm.fit(
+        own, inverse(100, 0), method="map", random_seed=1, restarts=1, optimizer="adam", epochs=9
+    )
+    rows = []
+    for problem, optimizers in zip(problems(), WAYS, strict=True):
+        peer = theirs(problem) if torch() else None
+        rows += [compared(problem, optimizer, peer) for optimizer in optimizers]
+    first = problems()[0]
+    whole: Row = {"what": "whole processes, one sample of the inverse problem, adam"}
+    whole["ours s"] = seconds(process(COLD))
+    one = Problem(first.what, first.formula, first.tables[:1])
+    whole["torch s"] = seconds(lambda: theirs(one)) if torch() else np.nan
+    said = f"torch {torch()}" if torch() else f"no torch here, and none named by {TORCH}"
+    text = (
+        f"`bm.mixture_density` with {COMPONENTS} components and hidden layers {HIDDEN}, by "
+        "`method='map'` with default settings but for the optimizer, and the same network in "
+        f"plain PyTorch ({said}; `benchmarks/torch_mdn.py`): standardised data, Adam from 0.01 "
+        "with a falling rate, batches of 32 to 256 rows, early stopping on a tenth of the rows, "
+        "one start, one thread. Scores are mean log densities of rows that neither saw, in units of "
+        "the response. Seconds are medians of fits, the process warm; the last row has imports and "
+        "compiling too.\n\n"
+        "The inverse problem is Bishop's: x is uniform on (0, 1), t = x + 0.3 sin(2 pi x) plus "
+        "uniform noise on (-0.1, 0.1), and x is predicted from t, with 10,000 new rows a sample; "
+        "the true density scores 1.2824. The two branches have shares and noise that depend on two "
+        "features; there are 20,000 new rows."
+    )
+    return [Section("Mixture density networks: held-out score", text, [*rows, whole])]
