@@ -154,10 +154,13 @@ def _convergence(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> C
     posterior = tree[names.POSTERIOR].to_dataset()
     stats = tree[names.SAMPLE_STATS].to_dataset()
     reported = posterior[list(spec.quantities)]
+    unmoved = invariants(spec, posterior, design)
+    if len(spec.quantities) < len(spec.variables):
+        reported = reported.merge(unmoved.drop_vars(names.OBS, errors="ignore"))
     rhat, rhat_at = _worst(azs.rhat(reported), largest=True)
     bulk, bulk_at = _worst(azs.ess(reported, method="bulk"), largest=False)
     tail, tail_at = _worst(azs.ess(reported, method="tail"), largest=False)
-    invariant, _ = _worst(azs.rhat(invariants(spec, posterior, design)), largest=True)
+    invariant, _ = _worst(azs.rhat(unmoved), largest=True)
     certainty = (
         float(tree[names.RELABELLING][names.CERTAINTY].mean())
         if names.RELABELLING in tree.children

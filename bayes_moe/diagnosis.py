@@ -184,7 +184,8 @@ def summary(
     fit : Fit
         A fit.
     var_names : str or sequence of str, optional
-        Some of the reported variables; all by default.
+        Some of the reported variables; by default all that are quantities, as the weights of
+        networks and the trees of a forest are not.
     ci_prob : float, optional
         Probability inside the bounds; by default ArviZ's ``rcParams["stats.ci_prob"]``.
     ci_kind : str, optional

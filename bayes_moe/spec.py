@@ -224,7 +224,7 @@ class MixtureOfExperts(Record):
 
     @property
     def quantities(self) -> tuple[str, ...]:
-        """Names of the reported variables that are quantities, as trees are not."""
+        """Names of the reported variables that are quantities, as weights of networks are not."""
         none = {name for place, p in self.placed for name in p.structural(place)}
         return tuple(name for name in self.variables if name not in none)
 

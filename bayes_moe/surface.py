@@ -38,6 +38,8 @@ SETTLED = 1e-2
 """Largest Newton step at a mode."""
 DIFFERENCE = 1e-5
 LEAST_CURVATURE = 0.05
+MOST_STEPS, SMALL_GAIN = 20, 1e-9
+"""Newton steps along some coordinates, and the gain that ends them."""
 FLAT = 1e-5
 """Curvature below which a direction is flat, of the largest."""
 
@@ -144,17 +146,18 @@ class Surface:
         whole[np.ix_(moving, moving)] = spread
         return whole
 
-    def rough_covariance(self, x: np.ndarray) -> np.ndarray:
+    def rough_covariance(self, x: np.ndarray, moving: np.ndarray | None = None) -> np.ndarray:
         """Covariance of a normal approximation where the density need not be at a maximum.
 
         Climbs of large networks end before they are at one in every direction. Directions with a
         curvature of at most ``LEAST_CURVATURE`` get the variance of their prior, about 1.
         """
-        information = np.nan_to_num(self.information(x))
+        moving = self.moving if moving is None else moving & self.moving
+        information = np.nan_to_num(self.information(x, moving))
         curvature, vectors = np.linalg.eigh(information)
         curvature = np.where(curvature > LEAST_CURVATURE, curvature, 1.0)
         whole = np.zeros((x.size, x.size))
-        whole[np.ix_(self.moving, self.moving)] = (vectors / curvature) @ vectors.T
+        whole[np.ix_(moving, moving)] = (vectors / curvature) @ vectors.T
         return whole
 
     def errors(
@@ -337,6 +340,23 @@ def polished(surface: Surface, ended: Climb, newton_steps: int = NEWTON_STEPS) -
     norm = float(np.linalg.norm(gradient))
     converged = _is_flat(value, norm) and concave and size < SETTLED
     return Climb(x, value, norm, iterations, converged, False, path)
+
+
+def climbed_along(surface: Surface, x: np.ndarray, moving: np.ndarray) -> np.ndarray:
+    """Climb by Newton steps along some coordinates, while they gain; others stay as they are."""
+    value, gradient = surface(x)
+    for _ in range(MOST_STEPS):
+        step = surface.rough_covariance(x, moving) @ gradient
+        for part in (1.0, 0.3, 0.1, 0.03):
+            new, slope = surface(x + part * step)
+            if new > value:
+                break
+        else:
+            break
+        gained, x, value, gradient = new - value, x + part * step, new, slope
+        if gained < SMALL_GAIN:
+            break
+    return x
 
 
 def _is_flat(value: float, norm: float) -> bool:

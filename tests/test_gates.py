@@ -172,7 +172,7 @@ def test_responsibilities_are_bayes_rule(spec, design):
 
 
 def method_of(spec):
-    return "map" if spec.gate.branching(EXPERTS) is None else "em"
+    return "map" if not spec.is_linear else "em"
 
 
 @pytest.fixture(scope="module")

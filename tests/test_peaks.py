@@ -6,7 +6,6 @@ from scipy import stats
 
 import bayes_moe as bm
 
-
 WEIGHTS = {2: [0.6, 0.4], 3: [0.5, 0.3, 0.2]}
 
 

@@ -117,9 +117,7 @@ class Gaussian(Gate):
         found: np.ndarray = NUMERIC.logsumexp(self._joint(experts, draws, matrices), axis=-2)
         return found
 
-    def _joint(
-        self, experts: int, draws: Values, matrices: Mapping[str, Matrix]
-    ) -> np.ndarray:
+    def _joint(self, experts: int, draws: Values, matrices: Mapping[str, Matrix]) -> np.ndarray:
         """Log weight of every expert and density of its features (sample, expert, obs)."""
         joint: np.ndarray = log_softmax(draws[names.coef(names.GATE)], NUMERIC)
         for m in self.modelled:

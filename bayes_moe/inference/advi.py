@@ -187,7 +187,9 @@ class ADVI(Method):
             build_design(spec, design, "fused", batch_size=self.batch_size) if batches else graph
         )
         top = graph.flat(begun.variables(begun.found.theta[begun.found.best]))
-        information = Surface(graph, jacobian=True).information(top)
+        surface = Surface(graph, jacobian=True)
+        information = np.eye(top.size)  # of learned scales, which rest: about that of their priors
+        information[np.ix_(surface.moving, surface.moving)] = surface.information(top)
         form = FullRank() if self.full_rank else MeanField()
         with progress("ADVI", shown=self.progressbar) as tell:
             settled = self._climb(form, moving, top, information, random_seed, tell)

@@ -23,7 +23,7 @@ from bayes_moe.progress import progress
 from bayes_moe.scales import settled
 from bayes_moe.spec import MixtureOfExperts
 from bayes_moe.standin import first_values, is_linear
-from bayes_moe.surface import Surface, ends, search
+from bayes_moe.surface import Surface, climbed_along, ends, search
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -142,6 +142,7 @@ class Laplace(Method):
                 f"minutes{'' if self.weights == 'last' else ": use weights='last'"}. Use "
                 "method='map' or 'nuts'."
             )
+        mode = climbed_along(surface, mode, moving)
         spread = None if found.singular[found.best] else surface.covariance(mode, moving)
         if spread is None:
             raise SpecError(NO_APPROXIMATION)
@@ -152,6 +153,7 @@ class Laplace(Method):
         z, weighed = self._normal(root.shape[1], spec, design, random_seed)
         theta = mode + z @ root.T
         log_p = np.array([surface(x)[0] for x in theta[:weighed]])
+        log_p += found.value[found.best] - surface(mode)[0]  # weights are about this very mode
         points = [surface.variables(x) for x in theta]
         draws = {name: np.stack([p[name] for p in points]) for name in points[0]}
         errors = surface.errors(mode, spread) or {}

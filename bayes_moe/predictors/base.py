@@ -161,7 +161,10 @@ class Predictor(ABC):
         return frozenset()
 
     def structural(self, place: Place) -> frozenset[str]:
-        """Names of reported variables that are no quantities: a mean says nothing of them."""
+        """Names of reported variables that are no quantities: their means say nothing.
+
+        Chains need not agree about them. Summaries and verdicts leave them out.
+        """
         return frozenset()
 
     def scales(self, place: Place) -> frozenset[str]:

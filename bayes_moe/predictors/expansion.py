@@ -108,6 +108,11 @@ class Expansion(Predictor):
     def scales(self, place: Place) -> frozenset[str]:
         return frozenset(self.own_dims(place)) - self.inner(place)
 
+    def structural(self, place: Place) -> frozenset[str]:
+        """Inner weights, which may trade places without any change, and their coefficients."""
+        inner = self.inner(place)
+        return inner | {place.coef} if inner else inner
+
     def factors(
         self, place: Place, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray
     ) -> dict[str, np.ndarray]:
