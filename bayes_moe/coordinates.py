@@ -362,7 +362,7 @@ def _not_linear(spec: MixtureOfExperts) -> str:
     other = next((repr(p) for _, p in spec.placed if not p.is_linear), repr(spec.gate))
     return (
         f"{other} is not linear in its coefficients, so EM cannot treat it: use method='map' or "
-        "'nuts'."
+        "'nuts', or 'laplace' or 'advi'."
     )
 
 

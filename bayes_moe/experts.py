@@ -42,7 +42,8 @@ class Expert(Record):
         prefix ``name_`` on their variables.
     predictor : Predictor, str or mapping, optional
         What makes predictors of features: ``"linear"`` (the default), ``"spline"``, ``"fourier"``,
-        ``"hsgp"``, ``"mlp"``, ``"softtree"``, ``"bart"``, or one with settings, such as
+        ``"hsgp"``, ``"mlp"``, ``"softtree"``, ``"bart"``, a linear one under a shrinkage prior
+        (``"horseshoe"``, ``"r2d2"``, ``"normalgamma"``), or one with settings, such as
         ``bm.predictors.HSGP(m=20)``: that of the location, or of several parameters by name,
         ``{"mu": "hsgp", "sigma": "spline"}``. Every expert has one of its own.
     **own : str or int

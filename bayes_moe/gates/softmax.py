@@ -34,10 +34,10 @@ class Softmax(Gate):
         than its coefficients say, above 1 softer. Priors and coefficients are those of the
         predictors before.
     predictor : Predictor or str, optional
-        What makes predictors of features: ``"linear"`` (the default), ``"spline"``, ``"hsgp"``,
-        ``"mlp"``, or one with settings, such as ``bm.predictors.HSGP(m=20)``, which are fitted by
-        ``method="map"`` or ``"nuts"``; or linear ones under a shrinkage prior, ``"horseshoe"``,
-        ``"r2d2"`` or ``"normalgamma"``, by ``"em"``, ``"laplace"`` or ``"nuts"``. A prior of
+        What makes predictors of features: ``"linear"`` (the default), ``"spline"``,
+        ``"fourier"``, ``"hsgp"``, a linear one under a shrinkage prior, ``"horseshoe"``, ``"r2d2"``
+        or ``"normalgamma"``, all of which every method fits; ``"mlp"`` or ``"softtree"``, which EM
+        does not; or one with settings, such as ``bm.predictors.HSGP(m=20)``. A prior of
         ``gate_coef`` then is in units of the predictor's own spreads.
 
     References
