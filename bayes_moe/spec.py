@@ -378,7 +378,7 @@ class MixtureOfExperts(Record):
         formulas = self.formulas
         for place, predictor in self.placed:
             for name in sorted(predictor.common(place)):
-                own = (place, predictor, formulas[place.stem].replace(" ", ""))
+                own = (place, predictor, formulas[place.stem].replace(" ", "").lstrip("~"))
                 first = seen.setdefault(name, own)
                 if first[1:] != own[1:]:
                     raise SpecError(
