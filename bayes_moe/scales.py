@@ -19,7 +19,8 @@ import numpy as np
 from bayes_moe.margins import Margin, Values
 from bayes_moe.surface import Climb, Surface, climb, polished
 
-MOST_ROUNDS = 10
+MOST_ROUNDS, FEW_ROUNDS = 10, 3
+"""Steps of the scales, and how many where second derivatives take seconds."""
 MOST_COORDINATES = 800
 """Coordinates up to which the normal approximation of a round is affordable."""
 FOLLOWED = 3
@@ -38,7 +39,7 @@ def settled(surface: Surface, climbs: list[Climb]) -> list[Climb]:
     if surface.moving.all() or not surface.affordable(moving, MOST_COORDINATES):
         return climbs
     margin = _Margin(surface, climbs[0])
-    own = margin.climb(MOST_ROUNDS)
+    own = margin.climb(MOST_ROUNDS if surface.affordable(moving) else FEW_ROUNDS)
     others = [
         climb(surface, _moved(surface, c.x, own), ITERATIONS, newton_steps=0).after(c)
         for c in climbs[1:FOLLOWED]

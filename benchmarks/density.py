@@ -24,7 +24,7 @@ TORCH = "TORCH_PYTHON"
 PYTHON = os.environ.get(TORCH, sys.executable)
 PEER = Path(__file__).with_name("torch_mdn.py")
 COMPONENTS, HIDDEN = 5, (16, 16)
-SAMPLES, FOLDS, FIRST = 5, 5, 50
+SAMPLES, FOLDS, FIRST = 4, 3, 50
 """Samples of the inverse problem, folds of mcycle, and a seed that no setting was chosen by."""
 WAYS = (("lbfgs", "adam"), ("lbfgs",), ("adam",))
 """Optimizers of each problem."""
