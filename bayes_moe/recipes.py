@@ -91,8 +91,7 @@ def mixture_of_experts(
         raise SpecError(f"Give a gate, not its class: {gate.__name__}(...), with its formula.")
     if experts is None:
         experts = gate.n_leaves if isinstance(gate, Tree) else 2
-    if not isinstance(experts, int | np.integer) or isinstance(experts, bool) or experts < 1:
-        raise SpecError(f"`experts` must be a whole number of at least 1; it is {experts!r}.")
+    _check_experts("experts", experts)
     softmax: Any = registry.resolve("gate", "softmax")
     described = gate if isinstance(gate, Gate) else softmax(gate)
     return MixtureOfExperts(
@@ -247,10 +246,7 @@ def mixture_density(
     >>> spec.n_experts
     3
     """
-    if not isinstance(components, int | np.integer) or isinstance(components, bool):
-        raise SpecError(f"`components` must be a whole number of at least 1; it is {components!r}.")
-    if components < 1:
-        raise SpecError(f"`components` must be a whole number of at least 1; it is {components!r}.")
+    _check_experts("components", components)
     features = split_formula(formula)[1]
     layers: Any = tuple(hidden) if isinstance(hidden, list | tuple) else hidden
     net = MLP(layers, activation, trunk=TRUNK if layers else None)
@@ -264,3 +260,9 @@ def mixture_density(
     expert = Expert(formula, family, None, heads, **own)
     gate = Softmax(features, predictor=net)
     return MixtureOfExperts(gate, [expert] * int(components), priors, center)
+
+
+def _check_experts(name: str, value: Any) -> None:
+    """Raise :class:`SpecError` unless a number of experts is a whole one of at least 1."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+        raise SpecError(f"`{name}` must be a whole number of at least 1; it is {value!r}.")

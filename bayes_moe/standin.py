@@ -42,11 +42,6 @@ NOISE = 0.05
 """Standard deviation of noise in the logits, so that nothing stays alike."""
 
 
-def is_linear(spec: MixtureOfExperts) -> bool:
-    """Whether EM can treat a model, so that it is its own stand-in."""
-    return spec.is_linear
-
-
 @dataclass(frozen=True)
 class StandIn:
     """A linear model in the place of another.

@@ -163,7 +163,7 @@ class Surface:
     def errors(
         self, x: np.ndarray, spread: np.ndarray | None = None
     ) -> dict[str, np.ndarray] | None:
-        """Standard errors of the reported variables, by delta method.
+        """Standard errors of the reported variables, by delta method; NaN of scales, which rest.
 
         ``spread`` is the covariance, if it is known; without it there are none where it is not
         :meth:`affordable`.
@@ -185,7 +185,10 @@ class Surface:
         shapes = [self.variables(x)[name].shape for name in names]
         ends = np.cumsum([int(np.prod(shape, dtype=int)) for shape in shapes])[:-1]
         parts = zip(names, np.split(sds, ends), shapes, strict=True)
-        return {name: part.reshape(shape) for name, part, shape in parts}
+        found = {name: part.reshape(shape) for name, part, shape in parts}
+        placed = self.graph.spec.placed
+        scales = {name for place, p in placed for name in p.scales(place)}
+        return {n: np.full_like(sd, np.nan) if n in scales else sd for n, sd in found.items()}
 
     def values(self, x: np.ndarray, name: str) -> np.ndarray:
         """Return the unconstrained values of a free variable at a vector, in their shape."""

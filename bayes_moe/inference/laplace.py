@@ -22,7 +22,7 @@ from bayes_moe.optima import RESTARTS, Optima, covariance, distinct
 from bayes_moe.progress import progress
 from bayes_moe.scales import settled
 from bayes_moe.spec import MixtureOfExperts
-from bayes_moe.standin import first_values, is_linear
+from bayes_moe.standin import first_values
 from bayes_moe.surface import Surface, climbed_along, ends, search
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Laplace(Method):
         self._em()
 
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
-        if not is_linear(spec):
+        if not spec.is_linear:
             return self._through_graph(spec, design, random_seed)
         moving = coordinates(spec, design, jacobian=True)
         found = self._em().climb(moving, random_seed)
@@ -157,7 +157,11 @@ class Laplace(Method):
         points = [surface.variables(x) for x in theta]
         draws = {name: np.stack([p[name] for p in points]) for name in points[0]}
         errors = surface.errors(mode, spread) or {}
-        held = [n for n in spec.variables if surface.held([n]).any() and not np.any(errors[n])]
+        held = [
+            n
+            for n in spec.variables
+            if surface.held([n]).any() and not np.nan_to_num(errors[n]).any()
+        ]
         errors = {name: error for name, error in errors.items() if name not in held}
         result = self._tree(found, errors, draws, log_p, z)
         result[names.FIT].attrs |= {"held": json.dumps(held), "curvature": 1}
