@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayes_moe import seeds
-from bayes_moe.design import Design
-from bayes_moe.errors import DataError, SpecError
-from bayes_moe.formulas import looked_up
-from bayes_moe.graph import build
-from bayes_moe.likelihood import random_expert
-from bayes_moe.mixture import evaluate
-from bayes_moe.parameters import checked
-from bayes_moe.spec import MixtureOfExperts
-from bayes_moe.tables import to_pandas
+from bayes_moe.core import seeds
+from bayes_moe.core.errors import DataError, SpecError
+from bayes_moe.data.design import Design
+from bayes_moe.data.formulas import looked_up
+from bayes_moe.data.tables import to_pandas
+from bayes_moe.graph.build import build
+from bayes_moe.model.evaluation import evaluate
+from bayes_moe.model.likelihood import random_expert
+from bayes_moe.model.parameters import checked
+from bayes_moe.model.spec import MixtureOfExperts
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import bayes_moe as bm
-from bayes_moe.registry import TABLE
+from bayes_moe.core.registry import TABLE
 from benchmarks.timing import ROOT
 
 REFERENCE = ROOT.parent / "shared" / "reference" / "data"

@@ -8,7 +8,7 @@ from statistics import median
 import numpy as np
 
 import bayes_moe as bm
-from bayes_moe import optima
+from bayes_moe.em import multistart as optima
 from benchmarks import cases
 from benchmarks.against import WAYS
 from benchmarks.page import Section

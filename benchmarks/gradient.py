@@ -30,8 +30,8 @@ def of_graph(model: Any) -> tuple[Gradient, int]:
 
 def of_sampler(case: Case) -> tuple[Gradient, int]:
     """The log density with gradient that our NUTS calls by default."""
-    from bayes_moe.coordinates import coordinates
-    from bayes_moe.native import Native
+    from bayes_moe.em.parameter_vector import coordinates
+    from bayes_moe.sampling.compiled_density import Native
 
     native = Native.of(coordinates(case.spec, case.spec.design(case.table), jacobian=True))
     return native, native.size
@@ -42,7 +42,7 @@ def of_kernel(case: Case) -> tuple[Gradient, int]:
     import pytensor
     import pytensor.tensor as pt
 
-    from bayes_moe.fused import Part, fused_mixture
+    from bayes_moe.graph.fused_op import Part, fused_mixture
 
     rows, part = len(case.table), Part(case.family, 0, case.experts)
     constants = {"normal": 1, "studentt": 2, "poisson": 0}[case.family]

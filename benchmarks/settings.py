@@ -68,7 +68,7 @@ class Run:
 def run(case: Case, adaptation: str, target: float, seed: int) -> Run:
     import arviz_stats as azs
 
-    from bayes_moe.convergence import invariants
+    from bayes_moe.diagnostics.sampler import invariants
 
     fits: list[bm.Fit] = []
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 import bayes_moe as bm
-from bayes_moe.ascent import sweep_step
-from bayes_moe.coordinates import coordinates
-from bayes_moe.objective import Curvature, Objective
+from bayes_moe.em.climb import sweep_step
+from bayes_moe.em.objective import Curvature, Objective
+from bayes_moe.em.parameter_vector import coordinates
 from benchmarks.page import Section
 from benchmarks.timing import Row, alternate, seconds
 

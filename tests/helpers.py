@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayes_moe import names
-from bayes_moe.fitting import Fit
-from bayes_moe.results import standard_tree
-from bayes_moe.spec import MixtureOfExperts
+from bayes_moe.core import names
+from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.results.draws import standard_tree
+from bayes_moe.results.fit import Fit
 
 
 def fake_fit(

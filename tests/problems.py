@@ -7,11 +7,11 @@ import pandas as pd
 from scipy import special
 
 import bayes_moe as bm
-from bayes_moe import registry
-from bayes_moe.ascent import Ascent, ascend, first_points
-from bayes_moe.coordinates import coordinates
-from bayes_moe.objective import Curvature, Objective
-from bayes_moe.splits import allocations
+from bayes_moe.core import registry
+from bayes_moe.em.climb import Ascent, ascend, first_points
+from bayes_moe.em.objective import Curvature, Objective
+from bayes_moe.em.parameter_vector import coordinates
+from bayes_moe.em.partitions import allocations
 
 FAMILIES = list(registry.TABLE["family"])
 

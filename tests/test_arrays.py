@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bayes_moe.arrays import NUMERIC, symbolic
+from bayes_moe.core.arrays import NUMERIC, symbolic
 
 
 @pytest.mark.parametrize("name", ["softplus", "tanh", "sigmoid"])

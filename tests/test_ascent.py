@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 import bayes_moe as bm
-from bayes_moe.ascent import ascend, first_points, neutral, newton_step
-from bayes_moe.coordinates import coordinates
-from bayes_moe.kinks import kinked, promised
-from bayes_moe.objective import Curvature, Evaluation, Objective
-from bayes_moe.optima import covariance
-from bayes_moe.splits import WAYS, allocations, sweeps
+from bayes_moe.em.climb import ascend, first_points, neutral, newton_step
+from bayes_moe.em.multistart import covariance
+from bayes_moe.em.objective import Curvature, Evaluation, Objective
+from bayes_moe.em.parameter_vector import coordinates
+from bayes_moe.em.partitions import WAYS, allocations, sweeps
+from bayes_moe.em.proximal_newton import kinked, promised
 from tests.problems import climbs, faults, problem
 
 FAST = range(40)

@@ -13,17 +13,17 @@ from bartrs.bartrs import PosteriorSampler, PyBartSettings, PySampler  # noqa: E
 from numba import carray, cfunc, types  # noqa: E402
 
 import bayes_moe as bm  # noqa: E402
-from bayes_moe import names, registry  # noqa: E402
-from bayes_moe.errors import ConvergenceWarning  # noqa: E402
-from bayes_moe.mixture import evaluate  # noqa: E402
+from bayes_moe.core import names, registry  # noqa: E402
+from bayes_moe.core.errors import ConvergenceWarning  # noqa: E402
+from bayes_moe.model.evaluation import evaluate  # noqa: E402
 from bayes_moe.predictors import BART, Place  # noqa: E402
+from bayes_moe.predictors.bart_trees import LEAF, NONE, History, Nodes, forest_eta, packed  # noqa: E402
 from bayes_moe.predictors.cuts import cuts  # noqa: E402
-from bayes_moe.predictors.forest import LEAF, NONE, History, Nodes, forest_eta, packed  # noqa: E402
-from bayes_moe.results import samples  # noqa: E402
+from bayes_moe.results.draws import samples  # noqa: E402
 
 EXPERTS = Place("mu", "location", names.EXPERT, 2, each=True)
 SHORT = {"draws": 40, "tune": 40, "chains": 2, "cores": 2, "progressbar": False}
-few_draws = pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
+few_draws = pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 
 
 # --- arrays ---------------------------------------------------------------------------------------

@@ -16,10 +16,11 @@ from pytensor.compile.mode import Mode
 from scipy import stats
 
 import bayes_moe as bm
-from bayes_moe import convergence, relabelling
+from bayes_moe.diagnostics import sampler as convergence
 from bayes_moe.inference.nuts import NUTS
-from bayes_moe.mixture import evaluate
-from bayes_moe.results import samples
+from bayes_moe.model.evaluation import evaluate
+from bayes_moe.results import relabelling
+from bayes_moe.results.draws import samples
 
 pytestmark = pytest.mark.slow
 

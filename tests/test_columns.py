@@ -11,8 +11,9 @@ import pytest
 import xarray as xr
 
 import bayes_moe as bm
-from bayes_moe import names, results
-from bayes_moe.errors import FitFileError
+from bayes_moe.core import names
+from bayes_moe.core.errors import FitFileError
+from bayes_moe.results import draws as results
 from tests.helpers import fake_fit
 
 COLUMNS = {

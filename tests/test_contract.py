@@ -5,9 +5,9 @@ import pymc as pm
 import pytest
 from scipy import integrate
 
-from bayes_moe import registry
-from bayes_moe.arrays import NUMERIC, symbolic
-from bayes_moe.design import Matrix
+from bayes_moe.core import registry
+from bayes_moe.core.arrays import NUMERIC, symbolic
+from bayes_moe.data.design import Matrix
 
 FAMILIES = list(registry.TABLE["family"])
 

@@ -6,10 +6,10 @@ import pytest
 
 import bayes_moe as bm
 from bayes_moe.gates import Softmax, StickBreaking, Tree
+from bayes_moe.graph.log_density import Surface
 from bayes_moe.predictors import HSGP, MLP, Fourier, Spline
-from bayes_moe.surface import Surface
 
-quiet = pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
+quiet = pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 
 
 def smooth(x):

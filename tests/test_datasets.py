@@ -6,8 +6,8 @@ from importlib import resources
 import pytest
 
 import bayes_moe as bm
-from bayes_moe.datasets import SOURCES
-from bayes_moe.errors import DataError
+from bayes_moe.core.errors import DataError
+from bayes_moe.data.datasets import SOURCES
 
 
 @pytest.mark.parametrize("name", SOURCES)
@@ -68,7 +68,7 @@ def test_lidar_is_sigrists_mercury():
     ],
 )
 def test_the_file_is_the_one_that_was_checked(name, checked):
-    text = (resources.files("bayes_moe") / "data" / f"{name}.csv").read_bytes()
+    text = (resources.files("bayes_moe") / "data" / "csv" / f"{name}.csv").read_bytes()
     digest = hashlib.sha256(text.replace(b"\r\n", b"\n")).hexdigest()
     assert digest == checked
 

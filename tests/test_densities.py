@@ -10,8 +10,8 @@ import pytensor
 import pytest
 from scipy import linalg, special, stats
 
-from bayes_moe.densities import DENSITIES, kink, log_density, log_density_of_log
-from bayes_moe.priors import DISTRIBUTIONS, Prior
+from bayes_moe.priors.densities import DENSITIES, kink, log_density, log_density_of_log
+from bayes_moe.priors.prior import DISTRIBUTIONS, Prior
 
 POSITIVE = [n for n, kind in DISTRIBUTIONS.items() if kind.support == "positive"]
 REAL = [n for n in DISTRIBUTIONS if n not in POSITIVE]

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import bayes_moe as bm
-from bayes_moe.surface import Surface
+from bayes_moe.graph.log_density import Surface
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayes_moe.design import Design
-from bayes_moe.errors import DataError, MissingRowsWarning, SpecError
+from bayes_moe.core.errors import DataError, MissingRowsWarning, SpecError
+from bayes_moe.data.design import Design
 
 N = 24
 

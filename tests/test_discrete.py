@@ -9,9 +9,9 @@ from pytensor.compile.mode import Mode
 from scipy import special, stats
 
 import bayes_moe as bm
-from bayes_moe.errors import DataError, SpecError
-from bayes_moe.grid import walk
-from bayes_moe.mixture import evaluate
+from bayes_moe.core.errors import DataError, SpecError
+from bayes_moe.data.reference_grid import walk
+from bayes_moe.model.evaluation import evaluate
 from tests.helpers import fake_fit
 
 QUICK = Mode(linker="py", optimizer="fast_compile")

@@ -11,7 +11,8 @@ import pytest
 import statsmodels.api as sm
 
 import bayes_moe as bm
-from bayes_moe import names, optima
+from bayes_moe.core import names
+from bayes_moe.em import multistart
 
 DATA = Path(__file__).parent / "data"
 CASES = json.loads((DATA / "peers.json").read_text(encoding="utf-8"))["cases"]
@@ -45,7 +46,7 @@ def tone_ml(tone, tone_spec):
 # --- what peers found ---------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 @pytest.mark.parametrize(
     "case", CASES, ids=lambda c: f"{c['data']}-{c['formula']}-{c['gate']}-{c['experts']}"
 )
@@ -134,7 +135,7 @@ MODELS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 @pytest.mark.parametrize("name", list(MODELS))
 def test_the_mode_is_that_of_the_pymc_model(name):
     """The same log density, a vanishing gradient, and nothing better for the graph's L-BFGS."""
@@ -390,7 +391,7 @@ def test_a_long_table_is_climbed_from_a_part(monkeypatch, planted):
     """The same mode as from all rows."""
     spec, table, _, _ = planted
     whole = bm.fit(spec, table, method="em", random_seed=1)
-    monkeypatch.setattr(optima, "SUBSAMPLE", 500)
+    monkeypatch.setattr(multistart, "SUBSAMPLE", 500)
     part = bm.fit(spec, table, method="em", random_seed=1)
     for name in spec.variables:
         np.testing.assert_allclose(one(part, name), one(whole, name), atol=1e-6)

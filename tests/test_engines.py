@@ -16,16 +16,16 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.traversal import ancestors
 
 import bayes_moe as bm
-from bayes_moe import errors, registry
-from bayes_moe.engines import graphs
-from bayes_moe.engines.direct import Direct
-from bayes_moe.graph import build_design
+from bayes_moe.core import errors, registry
+from bayes_moe.graph.build import build_design
 from bayes_moe.inference.nuts import NUTS
+from bayes_moe.sampling import graph_samplers as graphs
+from bayes_moe.sampling.nutpie_compiled import Direct
 
 QUICK = Mode(linker="py", optimizer="fast_compile")
 SHORT = {"draws": 150, "tune": 150, "chains": 2, "progressbar": False}
 DEPTH = {"maxdepth_reached", "reached_max_treedepth"}
-few_draws = pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
+few_draws = pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 
 
 def table(rows, scale):

@@ -5,8 +5,8 @@ import pickle
 import pytest
 
 import bayes_moe as bm
-from bayes_moe import errors
-from bayes_moe.errors import nearest, unknown
+from bayes_moe.core import errors
+from bayes_moe.core.errors import nearest, unknown
 
 
 @pytest.mark.parametrize(

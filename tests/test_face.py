@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import bayes_moe as bm
-from bayes_moe import registry
+from bayes_moe.core import registry
 
 
 def run(code):

@@ -5,9 +5,10 @@ import pytensor.tensor as pt
 import pytest
 from scipy import special, stats
 
-from bayes_moe import families, registry
-from bayes_moe.arrays import NUMERIC, symbolic
-from bayes_moe.errors import DataError, SpecError
+from bayes_moe import families
+from bayes_moe.core import registry
+from bayes_moe.core.arrays import NUMERIC, symbolic
+from bayes_moe.core.errors import DataError, SpecError
 
 RESIDUALS = np.array([-1e3, -30.0, -1.5, 0.0, 1e-8, 0.7, 12.0, 1e3])
 MU = np.array([-4.0, 0.0, 2e3])[:, None]

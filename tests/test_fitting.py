@@ -137,7 +137,7 @@ def test_log_likelihood_is_stored_on_request(tone_spec, tone):
         "sigma": [0.1, 0.1],
     }
     fit = fake_fit(tone_spec, tone, parameters)
-    from bayes_moe.results import standard_tree
+    from bayes_moe.results.draws import standard_tree
 
     without = standard_tree(fit.idata, fit.spec, fit.design, log_likelihood=False)
     assert "log_likelihood" not in without.children
@@ -156,7 +156,7 @@ def test_unknown_methods_and_wrong_arguments(tone_spec, tone):
 
 # --- refit ---------------------------------------------------------------------------------------
 
-few_draws = pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
+few_draws = pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 SETTINGS = {
     "nuts": {"draws": 40, "tune": 60, "chains": 2, "progressbar": False, "target_accept": 0.8},
     "em": {"objective": "likelihood", "restarts": 3, "progressbar": False},

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayes_moe.errors import DataError, SpecError
-from bayes_moe.formulas import (
+from bayes_moe.core.errors import DataError, SpecError
+from bayes_moe.data.formulas import (
     FittedFormula,
     check_right_hand_side,
     looked_up,

@@ -12,10 +12,10 @@ import pytest
 from pytensor.compile.mode import Mode
 
 import bayes_moe as bm
-from bayes_moe import registry
-from bayes_moe.arrays import log_softmax, symbolic
-from bayes_moe.fused import FusedMixture, Part, fused_mixture
-from bayes_moe.likelihood import log_mixture
+from bayes_moe.core import registry
+from bayes_moe.core.arrays import log_softmax, symbolic
+from bayes_moe.graph.fused_op import FusedMixture, Part, fused_mixture
+from bayes_moe.model.likelihood import log_mixture
 
 QUICK = Mode(linker="py", optimizer="fast_compile")
 STABLE = Mode(linker="py", optimizer="fast_run").excluding("fusion", "inplace")

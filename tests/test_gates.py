@@ -9,13 +9,14 @@ import pytest
 from scipy import special
 
 import bayes_moe as bm
-from bayes_moe import labels, names, registry
-from bayes_moe.coordinates import coordinates
+from bayes_moe.core import names, registry
+from bayes_moe.em.parameter_vector import coordinates
 from bayes_moe.gates import Attention, Gaussian, Softmax, StickBreaking, Tree
-from bayes_moe.mixture import evaluate
-from bayes_moe.native import supports
+from bayes_moe.model import expert_order
+from bayes_moe.model.evaluation import evaluate
 from bayes_moe.predictors import HSGP, MLP, Place, Spline
 from bayes_moe.predictors.bilinear import Bilinear
+from bayes_moe.sampling.compiled_density import supports
 
 EXPERTS = 4
 EXAMPLES = {
@@ -154,7 +155,7 @@ def test_exchangeable_experts_may_trade_places(spec, design, graph):
     logp = graph.model.compile_logp(mode="FAST_COMPILE")
     before = evaluate(spec, values, design.rows).responsibilities(design.response)
     for order in allowed:
-        moved = labels.permuted(spec, values, np.array([order]))
+        moved = expert_order.permuted(spec, values, np.array([order]))
         after = evaluate(spec, moved, design.rows).responsibilities(design.response)
         np.testing.assert_allclose(after, before[:, list(order)], atol=1e-10)
         one, other = (
@@ -182,14 +183,14 @@ def mode(spec):
     return bm.fit(spec, table(), method, random_seed=1, restarts=restarts, progressbar=False)
 
 
-@pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 def test_climbs_never_fall(mode):
     path = mode.idata["fit"]["path"].values
     assert len(path) > 2
     assert (np.diff(path) >= -1e-9 * np.abs(path[:-1])).all()
 
 
-@pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 def test_a_fit_is_saved_and_predicts_new_rows(mode, tmp_path):
     again = bm.load(bm.save(mode, tmp_path / "fit.nc"))
     new = table(20, seed=1)
@@ -210,7 +211,7 @@ def is_quick(spec, request):
     return supports(spec) or request.node.callspec.params["spec"] in COMPILED
 
 
-@pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 def test_nuts_runs(spec, request):
     if not is_quick(spec, request):
         pytest.skip("its graph takes long to compile: a slow test")
@@ -218,14 +219,14 @@ def test_nuts_runs(spec, request):
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 def test_nuts_runs_on_graphs_that_take_long_to_compile(spec, request):
     if is_quick(spec, request):
         pytest.skip("it runs in the quick test")
     sampled(spec)
 
 
-@pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 def test_parameters_are_counted_as_they_move(spec):
     """Only for gates that EM treats: of others, some directions do nothing."""
     if not spec.is_linear:
@@ -248,7 +249,7 @@ def test_map_and_em_report_the_same_mode_of_a_joint_model():
         assert em[figure] == pytest.approx(graph[figure], rel=1e-7)
 
 
-@pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 def test_a_tree_with_a_prior_of_its_own_has_its_likelihood_climbed():
     spec = bm.hierarchical_mixture("y ~ x", priors={"gate_coef": bm.Prior("Normal", mu=0, sigma=1)})
     fit = bm.fit(spec, table(), "em", objective="likelihood", restarts=4, random_seed=1)
@@ -276,7 +277,7 @@ def test_mirrored_subtrees_are_alike():
     assert {frozenset({0, 1, 2}), frozenset({3, 4, 5})} in pairs
     values = values_of(spec, spec.design(table()), 1, size=None)
     order = np.array([[5, 3, 4, 1, 2, 0]])
-    moved = labels.permuted(spec, values, order)
+    moved = expert_order.permuted(spec, values, order)
     rows = spec.design(table()).rows
     before, after = (evaluate(spec, v, rows).log_weights[0] for v in (values, moved))
     np.testing.assert_allclose(after, before[order[0]], atol=1e-12)
@@ -482,7 +483,7 @@ def test_other_predictors_are_not_for_em(example):
         bm.fit(spec, table(), "em", progressbar=False)
 
 
-@pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 def test_rotations_of_queries_have_no_variance_under_laplace():
     spec = bm.mixture_of_experts("y ~ x", gate=EXAMPLES["attention"], experts=2)
     settings = {"restarts": 1, "draws": 40, "random_seed": 1, "progressbar": False}
@@ -504,7 +505,7 @@ def test_priors_of_a_predictor_s_own():
         spec(gate_amplitud=given)
 
 
-@pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 def test_a_curved_gate_finds_what_a_linear_one_cannot():
     """Experts that meet twice: one in the middle, the other on both sides."""
     rng = np.random.default_rng(3)

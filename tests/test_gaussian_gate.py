@@ -7,11 +7,11 @@ from scipy import stats
 from sklearn.mixture import GaussianMixture
 
 import bayes_moe as bm
-from bayes_moe.ascent import first_points, sweep_step
-from bayes_moe.coordinates import coordinates
+from bayes_moe.em.climb import first_points, sweep_step
+from bayes_moe.em.objective import Curvature, Objective
+from bayes_moe.em.parameter_vector import coordinates
+from bayes_moe.em.partitions import allocations
 from bayes_moe.gates import Gaussian
-from bayes_moe.objective import Curvature, Objective
-from bayes_moe.splits import allocations
 
 
 def table(n=600, seed=3):
@@ -115,7 +115,7 @@ def test_diagonal_covariances_are_normal_densities_side_by_side():
     np.testing.assert_allclose(cov[:, 0, 0], fit.idata["posterior"]["gate_a_sigma"][0, 0] ** 2)
 
 
-@pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 def test_derived_quantities_follow_relabelling(spec):
     fit = bm.fit(
         spec,

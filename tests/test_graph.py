@@ -11,7 +11,7 @@ import pytest
 from pytensor.compile.mode import Mode
 
 import bayes_moe as bm
-from bayes_moe import start
+from bayes_moe.sampling import chain_starts as start
 
 QUICK = Mode(linker="py", optimizer="fast_compile")
 

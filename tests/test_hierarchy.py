@@ -10,14 +10,14 @@ import pytest
 from sklearn.metrics import adjusted_rand_score
 
 import bayes_moe as bm
-from bayes_moe import relabelling
-from bayes_moe.ascent import ascend, first_points
-from bayes_moe.convergence import check
-from bayes_moe.coordinates import coordinates
-from bayes_moe.errors import ConvergenceWarning
-from bayes_moe.growing import grown
-from bayes_moe.objective import Objective
-from bayes_moe.splits import allocations, sweeps
+from bayes_moe.core.errors import ConvergenceWarning
+from bayes_moe.diagnostics.sampler import check
+from bayes_moe.em.climb import ascend, first_points
+from bayes_moe.em.objective import Objective
+from bayes_moe.em.parameter_vector import coordinates
+from bayes_moe.em.partitions import allocations, sweeps
+from bayes_moe.em.tree_starts import grown
+from bayes_moe.results import relabelling
 from tests.helpers import fake_fit
 
 TREE = bm.hierarchical_mixture("y ~ x0", gate="~ x0 + x1", branching=(2, 2))

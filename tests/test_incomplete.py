@@ -8,13 +8,13 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 import bayes_moe as bm
-from bayes_moe import mixture
-from bayes_moe.augmented import Expected, climb, standing_in
-from bayes_moe.coordinates import coordinates
-from bayes_moe.fitting import Fit
-from bayes_moe.modal import dataset
-from bayes_moe.objective import Curvature, Objective
-from bayes_moe.results import samples, standard_tree
+from bayes_moe.em.missing_search import Expected, climb, standing_in
+from bayes_moe.em.objective import Curvature, Objective
+from bayes_moe.em.parameter_vector import coordinates
+from bayes_moe.model import evaluation as mixture
+from bayes_moe.results.draws import samples, standard_tree
+from bayes_moe.results.fit import Fit
+from bayes_moe.results.mode_tree import dataset
 
 TRUTH = {
     "gate_coef": np.array([[-0.3], [0.3]]),

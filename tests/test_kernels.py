@@ -15,14 +15,17 @@ import pytest
 from scipy import special, stats
 
 import bayes_moe as bm
-from bayes_moe import registry
-from bayes_moe.arrays import NUMERIC
-from bayes_moe.coordinates import coordinates
-from bayes_moe.densities import DENSITIES, formula_arguments, log_density, log_density_of_log
-from bayes_moe.families.student import Normaliser
-from bayes_moe.kernels import arithmetic, priors, rows, student
-from bayes_moe.native import Native
-from bayes_moe.priors import DISTRIBUTIONS, Prior
+from bayes_moe.core import registry
+from bayes_moe.core.arrays import NUMERIC
+from bayes_moe.em.parameter_vector import coordinates
+from bayes_moe.families.student_t import Normaliser
+from bayes_moe.kernels import elementary as arithmetic
+from bayes_moe.kernels import family_rows as rows
+from bayes_moe.kernels import priors
+from bayes_moe.kernels import student_t as student
+from bayes_moe.priors.densities import DENSITIES, formula_arguments, log_density, log_density_of_log
+from bayes_moe.priors.prior import DISTRIBUTIONS, Prior
+from bayes_moe.sampling.compiled_density import Native
 from tests.test_densities import CASES, POSITIVE, names_of
 
 FAMILIES = list(registry.TABLE["family"])
@@ -351,15 +354,15 @@ def test_a_compiled_prior_takes_one_argument_a_value():
 
 ONE_KERNEL = """
 from bayes_moe.kernels import discrete, priors
-from bayes_moe.densities import DENSITIES
+from bayes_moe.priors.densities import DENSITIES
 assert discrete.poisson.address and priors.address(DENSITIES["Normal"].of_value, 2)
 print("done")
 """
 WHOLE_DENSITY = """
 import numpy as np
 import bayes_moe as bm
-from bayes_moe.coordinates import coordinates
-from bayes_moe.native import Native
+from bayes_moe.em.parameter_vector import coordinates
+from bayes_moe.sampling.compiled_density import Native
 spec = bm.mixture_of_experts("y ~ x", experts=2)
 table = {"x": np.arange(9.0), "y": np.arange(9.0) % 4}
 moving = coordinates(spec, spec.design(table), jacobian=True)

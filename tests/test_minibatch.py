@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 import bayes_moe as bm
-from bayes_moe.descent import Batches, Schedule, _settle
+from bayes_moe.graph.log_density import Surface
 from bayes_moe.inference.map import MAP
-from bayes_moe.surface import Surface
+from bayes_moe.optimize.adam import Batches, Schedule, _settle
 
 MLP = bm.gates.Softmax("~ x", predictor=bm.predictors.MLP((6,)))
 SPEC = bm.mixture_of_experts("y ~ x", gate=MLP, experts=2)

@@ -11,15 +11,16 @@ import pandas as pd
 import pytest
 
 import bayes_moe as bm
-from bayes_moe import objective, registry
-from bayes_moe.coordinates import Coordinates, coordinates
+from bayes_moe.core import registry
+from bayes_moe.em import objective
+from bayes_moe.em.objective import Curvature, Objective
+from bayes_moe.em.parameter_vector import Coordinates, coordinates
 from bayes_moe.gates import Softmax, StickBreaking, Tree
-from bayes_moe.gates.branching import Branching
-from bayes_moe.kernels import linear
-from bayes_moe.native import Native, _Layout, supports
-from bayes_moe.objective import Curvature, Objective
+from bayes_moe.gates.splits import Branching
+from bayes_moe.kernels import linear_model as linear
 from bayes_moe.predictors import Linear
-from bayes_moe.priors import DISTRIBUTIONS
+from bayes_moe.priors.prior import DISTRIBUTIONS
+from bayes_moe.sampling.compiled_density import Native, _Layout, supports
 from tests.problems import problem
 from tests.test_objective import CASES as OBJECTIVE_CASES
 from tests.test_objective import plain, points, table

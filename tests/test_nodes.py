@@ -6,7 +6,7 @@ import pytest
 
 import bayes_moe as bm
 from bayes_moe.gates import Softmax, StickBreaking, Tree
-from bayes_moe.outlines import direction, outline
+from bayes_moe.plots.tree_outline import direction, outline
 from tests.helpers import fake_fit
 from tests.test_gates import table
 

@@ -14,8 +14,8 @@ import xarray as xr
 from scipy import stats
 
 import bayes_moe as bm
-from bayes_moe.engines import graphs
-from bayes_moe.results import rectangular
+from bayes_moe.results.draws import rectangular
+from bayes_moe.sampling import graph_samplers as graphs
 
 REFERENCE = Path(__file__).parent / "data" / "tone_posterior.json"
 

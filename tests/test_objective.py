@@ -6,12 +6,12 @@ import pytest
 from scipy import special, stats
 
 import bayes_moe as bm
-from bayes_moe import objective as module
-from bayes_moe import registry
-from bayes_moe.coordinates import coordinates
+from bayes_moe.core import registry
+from bayes_moe.em import objective as module
+from bayes_moe.em.objective import Curvature, Objective
+from bayes_moe.em.parameter_vector import coordinates
 from bayes_moe.gates import Gaussian, Softmax, StickBreaking, Tree
-from bayes_moe.mixture import evaluate
-from bayes_moe.objective import Curvature, Objective
+from bayes_moe.model.evaluation import evaluate
 
 FAMILIES = list(registry.TABLE["family"])
 OWN = {"binomial": {"trials": "n"}}

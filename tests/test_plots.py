@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 
 import bayes_moe as bm
-from bayes_moe import plots
-from bayes_moe.design import Design
-from bayes_moe.grid import walk
+from bayes_moe.data.design import Design
+from bayes_moe.data.reference_grid import walk
+from bayes_moe.plots import curves as plots
 from tests.helpers import fake_fit
 
 mpl.use("Agg")
@@ -260,7 +260,8 @@ def test_two_fits_share_a_plot_collection():
 
 def test_importing_the_module_is_cheap():
     code = (
-        "import sys, bayes_moe.plots; print({'pymc', 'arviz_plots', 'matplotlib'} & {*sys.modules})"
+        "import sys, bayes_moe.plots.curves; "
+        "print({'pymc', 'arviz_plots', 'matplotlib'} & {*sys.modules})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -6,7 +6,7 @@ import pytest
 from scipy import integrate, stats
 
 import bayes_moe as bm
-from bayes_moe import mixture
+from bayes_moe.model import evaluation as mixture
 from tests.helpers import fake_fit
 
 CASES = {

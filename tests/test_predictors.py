@@ -8,8 +8,9 @@ import pymc as pm
 import pytest
 
 import bayes_moe as bm
-from bayes_moe import names, predictors, registry
-from bayes_moe.design import Matrix
+from bayes_moe import predictors
+from bayes_moe.core import names, registry
+from bayes_moe.data.design import Matrix
 from bayes_moe.predictors import (
     HSGP,
     MLP,

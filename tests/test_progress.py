@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from bayes_moe import progress
+from bayes_moe.core import progress
 
 
 @pytest.mark.parametrize("shown", [True, False])

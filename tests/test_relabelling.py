@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 import bayes_moe as bm
-from bayes_moe import names, relabelling
+from bayes_moe.core import names
+from bayes_moe.results import relabelling
 from tests.helpers import fake_fit
 
 

@@ -5,12 +5,13 @@ import pytest
 from scipy.optimize import linear_sum_assignment
 
 import bayes_moe as bm
-from bayes_moe import names, standin
-from bayes_moe.ascent import first_points
-from bayes_moe.coordinates import coordinates
-from bayes_moe.objective import Objective
+from bayes_moe.core import names
+from bayes_moe.em.climb import first_points
+from bayes_moe.em.objective import Objective
+from bayes_moe.em.parameter_vector import coordinates
+from bayes_moe.optimize import linear_surrogate as standin
 from bayes_moe.predictors import Place, SoftTree
-from bayes_moe.predictors.softtree import paths
+from bayes_moe.predictors.soft_tree import paths
 from tests.three_kinds import KINDS, rows, specs
 
 LEVELS = np.array([0.0, 1.0, 3.0, 2.0])

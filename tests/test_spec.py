@@ -10,7 +10,7 @@ import pytest
 
 import bayes_moe as bm
 from bayes_moe import Expert, MixtureOfExperts, Prior, mixture_of_experts
-from bayes_moe.errors import DataError, SpecError
+from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.gates import Softmax
 
 HALF = Prior("HalfNormal", sigma=1)

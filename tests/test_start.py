@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import bayes_moe as bm
-from bayes_moe import start
+from bayes_moe.sampling import chain_starts as start
 
 
 @pytest.mark.parametrize("family", ["normal", "studentt"])

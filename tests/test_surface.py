@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 
 import bayes_moe as bm
-from bayes_moe.standin import first_values
-from bayes_moe.surface import Climb, Surface, ends, search
+from bayes_moe.graph.log_density import Climb, Surface, ends, search
+from bayes_moe.optimize.linear_surrogate import first_values
 
 MLP = bm.gates.Softmax("~ x", predictor=bm.predictors.MLP((4, 3)))
 
@@ -53,7 +53,7 @@ def test_it_is_the_density_and_the_gradient_of_the_plain_graph(name, jacobian, t
 
 
 def test_a_family_without_a_kernel_falls_back_on_its_formulas(table, monkeypatch):
-    from bayes_moe import registry
+    from bayes_moe.core import registry
 
     with_kernel = Surface(bm.build(MODELS["network"], table))
     x = somewhere(with_kernel)
@@ -75,7 +75,7 @@ def test_second_derivatives_along_some_coordinates(table):
 
 
 def test_no_minutes_are_spent_on_second_derivatives(table, monkeypatch):
-    monkeypatch.setattr("bayes_moe.surface.MOST_COORDINATES", 5)
+    monkeypatch.setattr("bayes_moe.graph.log_density.MOST_COORDINATES", 5)
     fit = bm.fit(MODELS["network"], table, method="map", restarts=1, random_seed=1)
     figures = fit.idata["fit"]
     norm, value = float(figures["gradient_norm"]), float(figures["objective"])

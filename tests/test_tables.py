@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bayes_moe.errors import DataError
-from bayes_moe.tables import check_known, check_size, complete_rows, kind, plain, to_pandas
+from bayes_moe.core.errors import DataError
+from bayes_moe.data.tables import check_known, check_size, complete_rows, kind, plain, to_pandas
 
 PLAIN = pd.DataFrame({"x": [1.0, 2.5, 4.0], "k": [3, 1, 3], "g": ["a", "é b", "a"]})
 

@@ -6,17 +6,17 @@ import pandas as pd
 import pytest
 
 import bayes_moe as bm
-from bayes_moe.graph import build_design
+from bayes_moe.graph.build import build_design
+from bayes_moe.graph.log_density import Surface
 from bayes_moe.inference import advi
-from bayes_moe.inference.forms import FullRank, MeanField
+from bayes_moe.inference.advi_families import FullRank, MeanField
 from bayes_moe.inference.laplace import pareto_k
+from bayes_moe.inference.normal_approximation import Normal, Reader
 from bayes_moe.inference.pathfinder import smoothed
-from bayes_moe.inference.variational import Normal, Reader
-from bayes_moe.surface import Surface
 
 SPEC = bm.mixture_of_experts("y ~ x", gate="~ 1", experts=2)
 QUIET = {"random_seed": 1, "progressbar": False}
-some_steps = pytest.mark.filterwarnings("ignore::bayes_moe.errors.ConvergenceWarning")
+some_steps = pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 
 
 def lines(size, seed=2):
@@ -249,7 +249,7 @@ def test_no_batches_where_the_gate_models_features(table):
 
 
 def test_pathfinder_names_the_extra(monkeypatch, table):
-    monkeypatch.setattr("bayes_moe.errors.find_spec", lambda package: None)
+    monkeypatch.setattr("bayes_moe.core.errors.find_spec", lambda package: None)
     with pytest.raises(ImportError, match=r"bayes_moe\[jax\]"):
         bm.fit(SPEC, table, method="pathfinder", **QUIET)
 

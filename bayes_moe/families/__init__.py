@@ -5,7 +5,7 @@ Each family is a class-level table of parameters plus its formulas.
 
 from __future__ import annotations
 
-from bayes_moe import registry
+from bayes_moe.core import registry
 from bayes_moe.families.base import Derivatives, Family, Link, Parameter, Parameters
 
 __all__ = ["Derivatives", "Family", "Link", "Parameter", "Parameters", "by_name"]

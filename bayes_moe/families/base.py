@@ -1,7 +1,7 @@
 """What every response distribution can do: parameters, log density and its derivatives, moments.
 
-The log density is written once against an :class:`~bayes_moe.arrays.Arrays` namespace: the PyMC
-graph and NumPy prediction share it.
+The log density is written once against an :class:`~bayes_moe.core.arrays.Arrays` namespace: the
+PyMC graph and NumPy prediction share it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bayes_moe.arrays import Arrays
-from bayes_moe.errors import DataError
-from bayes_moe.tables import ROUNDING, check_size
+from bayes_moe.core.arrays import Arrays
+from bayes_moe.core.errors import DataError
+from bayes_moe.data.tables import ROUNDING, check_size
 
 Parameters = Mapping[str, Any]
 NOTHING: Parameters = MappingProxyType({})

@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy import special
 
-from bayes_moe.arrays import NUMERIC, Arrays
-from bayes_moe.errors import DataError
+from bayes_moe.core.arrays import NUMERIC, Arrays
+from bayes_moe.core.errors import DataError
 from bayes_moe.families.base import (
     LOG_ODDS,
     LOG_RATE,

@@ -10,17 +10,17 @@ from collections.abc import Mapping
 from math import log
 from typing import Any, ClassVar
 
-from bayes_moe import names
-from bayes_moe.arrays import Arrays, log_softmax
-from bayes_moe.design import Matrix
-from bayes_moe.errors import SpecError, unknown
+from bayes_moe.core import names
+from bayes_moe.core.arrays import Arrays, log_softmax
+from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.core.records import Record
+from bayes_moe.data.design import Matrix
 from bayes_moe.gates.base import Gate, Head
-from bayes_moe.gates.branching import Branching
 from bayes_moe.gates.softmax import Softmax
+from bayes_moe.gates.splits import Branching
+from bayes_moe.predictors.basis import check_count
 from bayes_moe.predictors.bilinear import Bilinear
-from bayes_moe.predictors.expansion import check_count
 from bayes_moe.predictors.linear import Linear
-from bayes_moe.record import Record
 
 QUERIES = ("free", "identity")
 

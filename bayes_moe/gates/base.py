@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bayes_moe import names
-from bayes_moe.arrays import NUMERIC, Arrays
-from bayes_moe.arrays import symbolic as symbolic_arrays
-from bayes_moe.design import Matrix
-from bayes_moe.errors import SpecError
-from bayes_moe.gates.branching import Branching
+from bayes_moe.core import names
+from bayes_moe.core.arrays import NUMERIC, Arrays
+from bayes_moe.core.arrays import symbolic as symbolic_arrays
+from bayes_moe.core.errors import SpecError
+from bayes_moe.data.design import Matrix
+from bayes_moe.gates.splits import Branching
 from bayes_moe.predictors import Place, Predictor
-from bayes_moe.priors import Prior
+from bayes_moe.priors.prior import Prior
 
 Values = Mapping[str, np.ndarray]
 

@@ -19,12 +19,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bayes_moe import names
-from bayes_moe.arrays import NUMERIC, Arrays, log_softmax
-from bayes_moe.design import Matrix
-from bayes_moe.errors import SpecError, unknown
-from bayes_moe.families.continuous import Normal
-from bayes_moe.formulas import check_right_hand_side, parse_formula
+from bayes_moe.core import names
+from bayes_moe.core.arrays import NUMERIC, Arrays, log_softmax
+from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.data.design import Matrix
+from bayes_moe.data.formulas import check_right_hand_side, parse_formula
+from bayes_moe.families.location_scale import Normal
 from bayes_moe.gates.base import Gate, Head, Modelled, Values
 from bayes_moe.gates.softmax import Softmax
 from bayes_moe.predictors import Linear, Place

@@ -12,11 +12,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bayes_moe import names, predictors
-from bayes_moe.arrays import Arrays, log_softmax
-from bayes_moe.errors import SpecError
+from bayes_moe import predictors
+from bayes_moe.core import names
+from bayes_moe.core.arrays import Arrays, log_softmax
+from bayes_moe.core.errors import SpecError
 from bayes_moe.gates.base import Gate, Head
-from bayes_moe.gates.branching import Branching, Split
+from bayes_moe.gates.splits import Branching, Split
 from bayes_moe.predictors import Linear, Predictor
 
 

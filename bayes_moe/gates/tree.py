@@ -15,13 +15,14 @@ from typing import Any, ClassVar
 import numpy as np
 from scipy.linalg import block_diag, helmert
 
-from bayes_moe import names, predictors
-from bayes_moe.arrays import Arrays
-from bayes_moe.errors import SpecError, unknown
+from bayes_moe import predictors
+from bayes_moe.core import names
+from bayes_moe.core.arrays import Arrays
+from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.core.records import Record
 from bayes_moe.gates.base import Gate, Head
-from bayes_moe.gates.branching import Branching, Split
+from bayes_moe.gates.splits import Branching, Split
 from bayes_moe.predictors import Linear, Predictor
-from bayes_moe.record import Record
 
 ROOT = "root"
 SHRINK = 0.8

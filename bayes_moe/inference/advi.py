@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayes_moe.design import Design
-from bayes_moe.errors import SpecError
-from bayes_moe.graph import Graph, build_design
-from bayes_moe.inference.base import Method, check_whole
-from bayes_moe.inference.forms import Form, FullRank, MeanField
+from bayes_moe.core.checks import check_whole
+from bayes_moe.core.errors import SpecError
+from bayes_moe.core.progress import Progress, progress
+from bayes_moe.data.design import Design
+from bayes_moe.graph.build import Graph, build_design
+from bayes_moe.graph.log_density import Surface
+from bayes_moe.graph.numpy_mode import mode
+from bayes_moe.inference.advi_families import Form, FullRank, MeanField
+from bayes_moe.inference.base import Method
 from bayes_moe.inference.laplace import LEAST_WEIGHED, MOST_WEIGHED, pareto_k
-from bayes_moe.inference.variational import Normal, Reader, begin, elbo, report
-from bayes_moe.progress import Progress, progress
-from bayes_moe.quick import mode
-from bayes_moe.spec import MixtureOfExperts
-from bayes_moe.start import Starts
-from bayes_moe.surface import Surface
+from bayes_moe.inference.normal_approximation import Normal, Reader, begin, elbo, report
+from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.sampling.chain_starts import Starts
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -7,11 +7,9 @@ from abc import ABC, abstractmethod
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
-
-from bayes_moe.design import Design
-from bayes_moe.errors import SpecError, unknown
-from bayes_moe.spec import MixtureOfExperts
+from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.data.design import Design
+from bayes_moe.model.spec import MixtureOfExperts
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -63,10 +61,3 @@ def no_gradient(spec: MixtureOfExperts, what: str) -> str:
         f"{what} needs a gradient, and {predictor!r} of {place.stem!r} has none: use method='nuts' "
         "with nuts_sampler='pymc', which is then the default and moves trees in steps of their own."
     )
-
-
-def check_whole(name: str, value: Any, least: int) -> None:
-    """Raise :class:`SpecError` unless a setting is a whole number of at least ``least``."""
-    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not is_whole or value < least:
-        raise SpecError(f"`{name}` must be a whole number >= {least}; it is {value!r}.")

@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayes_moe import names
-from bayes_moe.augmented import incomplete, search_incomplete, standard_errors, standing_in
-from bayes_moe.coordinates import Coordinates, coordinates
-from bayes_moe.design import Design
-from bayes_moe.errors import DataError, SpecError, unknown
-from bayes_moe.inference.base import Method, check_whole
-from bayes_moe.modal import point_tree
-from bayes_moe.optima import RESTARTS, Optima, covariance
-from bayes_moe.parameters import checked
-from bayes_moe.progress import progress
-from bayes_moe.settling import search_settled
-from bayes_moe.spec import MixtureOfExperts
+from bayes_moe.core import names
+from bayes_moe.core.checks import check_whole
+from bayes_moe.core.errors import DataError, SpecError, unknown
+from bayes_moe.core.progress import progress
+from bayes_moe.data.design import Design
+from bayes_moe.em.hyperparameters import search_settled
+from bayes_moe.em.missing_search import incomplete, search_incomplete, standard_errors, standing_in
+from bayes_moe.em.multistart import RESTARTS, Optima, covariance
+from bayes_moe.em.parameter_vector import Coordinates, coordinates
+from bayes_moe.inference.base import Method
+from bayes_moe.model.parameters import checked
+from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.results.mode_tree import point_tree
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,7 +40,7 @@ class EM(Method):
         the plain log likelihood, with scale parameters kept above 1e-3 times the response's
         standard deviation.
     restarts : int
-        Number of starts, from splits of the rows of several kinds (:mod:`bayes_moe.splits`).
+        Number of starts, from splits of the rows of several kinds (:mod:`bayes_moe.em.partitions`).
     start : array or mapping, optional
         Where to start instead, on all rows: responsibilities (obs, expert), such as
         ``bm.responsibilities(fit)`` of a mode, or every reported variable on the user's scale, as

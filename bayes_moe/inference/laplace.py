@@ -9,21 +9,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayes_moe import names
-from bayes_moe.coordinates import coordinates
-from bayes_moe.design import Design
-from bayes_moe.errors import SpecError, unknown
-from bayes_moe.graph import build
-from bayes_moe.inference.base import Method, check_whole
+from bayes_moe.core import names
+from bayes_moe.core.checks import check_whole
+from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.core.progress import progress
+from bayes_moe.data.design import Design
+from bayes_moe.em.multistart import RESTARTS, Optima, covariance, distinct
+from bayes_moe.em.objective import Objective
+from bayes_moe.em.parameter_vector import coordinates
+from bayes_moe.graph.build import build
+from bayes_moe.graph.log_density import Surface, climbed_along, ends, search
+from bayes_moe.inference.base import Method
 from bayes_moe.inference.em import EM
-from bayes_moe.modal import tree
-from bayes_moe.objective import Objective
-from bayes_moe.optima import RESTARTS, Optima, covariance, distinct
-from bayes_moe.progress import progress
-from bayes_moe.scales import settled
-from bayes_moe.spec import MixtureOfExperts
-from bayes_moe.standin import first_values
-from bayes_moe.surface import Surface, climbed_along, ends, search
+from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.optimize.hyperparameters import settled
+from bayes_moe.optimize.linear_surrogate import first_values
+from bayes_moe.results.mode_tree import tree
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayes_moe import names
-from bayes_moe.descent import Schedule, descend
-from bayes_moe.design import Design
-from bayes_moe.errors import SpecError, unknown
-from bayes_moe.graph import build
-from bayes_moe.inference.base import Method, check_whole
-from bayes_moe.modal import point_tree
-from bayes_moe.optima import SUBSAMPLE, distinct
-from bayes_moe.progress import progress
-from bayes_moe.scales import settled
-from bayes_moe.spec import MixtureOfExperts
-from bayes_moe.standin import first_values
-from bayes_moe.surface import Surface, ends, search
+from bayes_moe.core import names
+from bayes_moe.core.checks import check_whole
+from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.core.progress import progress
+from bayes_moe.data.design import Design
+from bayes_moe.em.multistart import SUBSAMPLE, distinct
+from bayes_moe.graph.build import build
+from bayes_moe.graph.log_density import Surface, ends, search
+from bayes_moe.inference.base import Method
+from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.optimize.adam import Schedule, descend
+from bayes_moe.optimize.hyperparameters import settled
+from bayes_moe.optimize.linear_surrogate import first_values
+from bayes_moe.results.mode_tree import point_tree
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -39,9 +40,9 @@ class MAP(Method):
     linear is climbed from modes of one whose gate is a softmax of linear predictors.
 
     Learned scales, such as weight decay and smoothing, have no mode together with what they scale.
-    They are put at their marginal mode (:mod:`bayes_moe.scales`), and the objective is the density
-    given these; where second derivatives are not affordable, and by Adam, they stay where climbs
-    begin.
+    They are put at their marginal mode (:mod:`bayes_moe.optimize.hyperparameters`), and the
+    objective is the density given these; where second derivatives are not affordable, and by Adam,
+    they stay where climbs begin.
 
     L-BFGS climbs with the graph's own gradient; of eight starts or more the better half is
     followed to the end. The best climbs end with Newton steps, with a Hessian from differences of
@@ -50,8 +51,8 @@ class MAP(Method):
     norm is below ``1e-6 * (1 + |objective|)``, and there are no standard errors: they are NaN.
 
     Adam follows gradients of ``log prior + (n / b) log likelihood`` of batches of ``b`` of the
-    ``n`` rows (:mod:`bayes_moe.descent`). Some rows are held out, and the point of their best mean
-    log density is the answer; short runs from all starts decide from which one to go on.
+    ``n`` rows (:mod:`bayes_moe.optimize.adam`). Some rows are held out, and the point of their best
+    mean log density is the answer; short runs from all starts decide from which one to go on.
     ``converged`` says that it hardly rose in the last third of the epochs, not that the gradient is
     zero; there are no standard errors. The group ``fit`` has ``validation_log_density``, the
     held-out mean after each epoch ``validation_path``, and ``epochs``; the objective is that of all

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayes_moe import names, start
-from bayes_moe.design import Design
-from bayes_moe.engines.base import Engine, Task
-from bayes_moe.errors import SpecError, need, unknown
-from bayes_moe.inference.base import Method, check_whole, no_gradient
-from bayes_moe.modal import modes_dataset
-from bayes_moe.response import LIKELIHOODS
-from bayes_moe.results import rectangular
-from bayes_moe.spec import MixtureOfExperts
+from bayes_moe.core import names
+from bayes_moe.core.checks import check_whole
+from bayes_moe.core.errors import SpecError, need, unknown
+from bayes_moe.data.design import Design
+from bayes_moe.graph.mixture_variable import LIKELIHOODS
+from bayes_moe.inference.base import Method, no_gradient
+from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.results.draws import rectangular
+from bayes_moe.results.mode_tree import modes_dataset
+from bayes_moe.sampling import chain_starts as start
+from bayes_moe.sampling.engine import Engine, Task
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -151,13 +153,13 @@ class NUTS(Method):
             for package in ("jax", *({sampler} - {"nutpie"})):
                 need(package, "jax")
         if (sampler, backend, self.likelihood) == ("nutpie", "numba", "fused"):
-            from bayes_moe.native import supports
+            from bayes_moe.sampling.compiled_density import supports
 
             if supports(spec):
-                from bayes_moe.engines.direct import Direct
+                from bayes_moe.sampling.nutpie_compiled import Direct
 
                 return Direct()
-        from bayes_moe.engines import graphs
+        from bayes_moe.sampling import graph_samplers as graphs
 
         if sampler == "nutpie":
             return graphs.Nutpie(self.likelihood, backend)

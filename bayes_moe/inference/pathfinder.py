@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import logsumexp
 
-from bayes_moe.design import Design
-from bayes_moe.errors import SpecError, need
-from bayes_moe.graph import Graph, build_design
-from bayes_moe.inference.base import Method, check_whole
+from bayes_moe.core.checks import check_whole
+from bayes_moe.core.errors import SpecError, need
+from bayes_moe.core.progress import progress
+from bayes_moe.data.design import Design
+from bayes_moe.graph.build import Graph, build_design
+from bayes_moe.inference.base import Method
 from bayes_moe.inference.laplace import LEAST_WEIGHED, MOST_WEIGHED, pareto_k
-from bayes_moe.inference.variational import Normal, Reader, begin, elbo, report
-from bayes_moe.progress import progress
-from bayes_moe.spec import MixtureOfExperts
+from bayes_moe.inference.normal_approximation import Normal, Reader, begin, elbo, report
+from bayes_moe.model.spec import MixtureOfExperts
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bayes_moe.kernels.arithmetic import exp, logistic, softplus
-from bayes_moe.kernels.rows import kernel
+from bayes_moe.kernels.elementary import exp, logistic, softplus
+from bayes_moe.kernels.family_rows import kernel
 
 
 @kernel(1)

@@ -6,9 +6,9 @@ from typing import Any
 
 from numba.extending import register_jitable
 
-from bayes_moe.kernels.arithmetic import exp, log
-from bayes_moe.kernels.compiling import REORDERED
-from bayes_moe.kernels.rows import WIDTH
+from bayes_moe.kernels.compile import REORDERED
+from bayes_moe.kernels.elementary import exp, log
+from bayes_moe.kernels.family_rows import WIDTH
 
 
 @register_jitable(fastmath=REORDERED)

@@ -1,4 +1,4 @@
-"""Prior densities as C functions: the formulas of :mod:`bayes_moe.densities`, as they are."""
+"""Prior densities as C functions, compiled from :mod:`bayes_moe.priors.densities`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from numba import float64, int64
 from numba.extending import register_jitable
 
-from bayes_moe.kernels.compiling import VERSION, c_function, doubles
+from bayes_moe.kernels.compile import VERSION, c_function, doubles
 
 LARGEST = 4
 """Most arguments of a formula; it has 1, 2 or 4."""

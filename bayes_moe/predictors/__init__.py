@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bayes_moe import registry
-from bayes_moe.errors import SpecError
+from bayes_moe.core import registry
+from bayes_moe.core.errors import SpecError
 from bayes_moe.predictors.bart import BART
 from bayes_moe.predictors.base import Place, Predictor
 from bayes_moe.predictors.fourier import Fourier
 from bayes_moe.predictors.hsgp import HSGP
 from bayes_moe.predictors.linear import Linear
 from bayes_moe.predictors.neural import MLP
-from bayes_moe.predictors.shrunk import R2D2, Horseshoe, NormalGamma, Shrunk
-from bayes_moe.predictors.softtree import SoftTree
+from bayes_moe.predictors.shrinkage import R2D2, Horseshoe, NormalGamma, Shrunk
+from bayes_moe.predictors.soft_tree import SoftTree
 from bayes_moe.predictors.spline import Spline
 
 __all__ = [

@@ -12,14 +12,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bayes_moe import names
-from bayes_moe.design import Matrix
-from bayes_moe.errors import SpecError, need
+from bayes_moe.core import names
+from bayes_moe.core.errors import SpecError, need
+from bayes_moe.data.design import Matrix
+from bayes_moe.predictors.bart_trees import forest_eta
 from bayes_moe.predictors.base import NOTHING, Place, Predictor, Values
+from bayes_moe.predictors.basis import check_count, check_positive
 from bayes_moe.predictors.cuts import Cuts, cuts
-from bayes_moe.predictors.expansion import check_count, check_positive
-from bayes_moe.predictors.forest import forest_eta
-from bayes_moe.priors import Prior, standard
+from bayes_moe.priors.prior import Prior, standard
 
 SPREAD = {"rate": 1.0, "odds": 2.0, "scale": 0.5}
 """Standard deviation that the sum of the trees begins with on a log or logit scale."""

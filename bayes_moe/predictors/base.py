@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from bayes_moe import names
-from bayes_moe.arrays import Arrays
-from bayes_moe.design import Matrix
-from bayes_moe.errors import SpecError
-from bayes_moe.priors import Prior
+from bayes_moe.core import names
+from bayes_moe.core.arrays import Arrays
+from bayes_moe.core.errors import SpecError
+from bayes_moe.data.design import Matrix
+from bayes_moe.priors.prior import Prior
 
 if TYPE_CHECKING:
     from bayes_moe.predictors.linear import Scaling

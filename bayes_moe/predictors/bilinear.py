@@ -14,13 +14,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bayes_moe import names
-from bayes_moe.arrays import NUMERIC, held, row_data
-from bayes_moe.arrays import symbolic as symbolic_arrays
-from bayes_moe.design import Matrix
+from bayes_moe.core import names
+from bayes_moe.core.arrays import NUMERIC, held, row_data
+from bayes_moe.core.arrays import symbolic as symbolic_arrays
+from bayes_moe.data.design import Matrix
 from bayes_moe.predictors.base import NOTHING, Place, Predictor, Values
 from bayes_moe.predictors.linear import least_squares, linear_eta
-from bayes_moe.priors import Prior, standard
+from bayes_moe.priors.prior import Prior, standard
 
 NOISE = 0.3
 """Spread of coefficients by which heads begin to differ, in units of their prior's."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayes_moe.predictors.forest import LEAF, Nodes
+from bayes_moe.predictors.bart_trees import LEAF, Nodes
 
 NO_COLUMN = 2**32 - 1
 """The column of a leaf in the sampler's trees."""

@@ -16,12 +16,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bayes_moe.arrays import Arrays
-from bayes_moe.design import Matrix
-from bayes_moe.errors import SpecError, unknown
-from bayes_moe.formulas import INTERCEPT
+from bayes_moe.core.arrays import Arrays
+from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.data.design import Matrix
+from bayes_moe.data.formulas import INTERCEPT
 from bayes_moe.predictors.base import Place
-from bayes_moe.predictors.expansion import (
+from bayes_moe.predictors.basis import (
     Expansion,
     boxed,
     check_count,
@@ -30,7 +30,7 @@ from bayes_moe.predictors.expansion import (
     halves,
     numeric,
 )
-from bayes_moe.priors import Prior, Standard
+from bayes_moe.priors.prior import Prior, Standard
 
 MATERN = {"matern12": 0.5, "matern32": 1.5, "matern52": 2.5}
 LINEAR = "linear"

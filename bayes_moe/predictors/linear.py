@@ -2,7 +2,7 @@
 
 The sampler moves ``raw`` coefficients (term, expert) of the standardised features ``Z``; the
 model reports ``beta`` on the user's scale. With centre ``c``, scale ``s``, and the units
-``offset`` and ``unit`` of :func:`bayes_moe.priors.standard`,
+``offset`` and ``unit`` of :func:`bayes_moe.priors.prior.standard`,
 
 ``beta_j = unit raw_j / s_j`` and ``beta_0 = offset + unit raw_0 - sum_j beta_j c_j``,
 
@@ -17,12 +17,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bayes_moe import names
-from bayes_moe.arrays import NUMERIC, Arrays, held, row_data
-from bayes_moe.arrays import symbolic as symbolic_arrays
-from bayes_moe.design import Matrix
+from bayes_moe.core import names
+from bayes_moe.core.arrays import NUMERIC, Arrays, held, row_data
+from bayes_moe.core.arrays import symbolic as symbolic_arrays
+from bayes_moe.data.design import Matrix
 from bayes_moe.predictors.base import NOTHING, Place, Predictor, Values
-from bayes_moe.priors import Prior, Standard, standard
+from bayes_moe.priors.prior import Prior, Standard, standard
 
 
 def linear_eta(coef: Any, features: Any, xp: Arrays) -> Any:

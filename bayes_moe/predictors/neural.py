@@ -13,14 +13,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bayes_moe import names
-from bayes_moe.arrays import Arrays
-from bayes_moe.design import Matrix
-from bayes_moe.errors import SpecError, unknown
-from bayes_moe.formulas import INTERCEPT
+from bayes_moe.core import names
+from bayes_moe.core.arrays import Arrays
+from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.data.design import Matrix
+from bayes_moe.data.formulas import INTERCEPT
 from bayes_moe.predictors.base import Place, Values
-from bayes_moe.predictors.expansion import Expansion, basis_dim, check_count, existing
-from bayes_moe.priors import Prior, Standard
+from bayes_moe.predictors.basis import Expansion, basis_dim, check_count, existing
+from bayes_moe.priors.prior import Prior, Standard
 
 ACTIVATIONS: dict[str, Callable[[Any, Arrays], Any]] = {
     "tanh": lambda x, xp: xp.tanh(x),

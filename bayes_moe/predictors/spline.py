@@ -15,12 +15,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bayes_moe.arrays import Arrays
-from bayes_moe.design import Matrix
-from bayes_moe.formulas import INTERCEPT
+from bayes_moe.core.arrays import Arrays
+from bayes_moe.data.design import Matrix
+from bayes_moe.data.formulas import INTERCEPT
 from bayes_moe.predictors.base import Place
-from bayes_moe.predictors.expansion import Expansion, boxed, check_count, column_dim, numeric
-from bayes_moe.priors import Prior, Standard
+from bayes_moe.predictors.basis import Expansion, boxed, check_count, column_dim, numeric
+from bayes_moe.priors.prior import Prior, Standard
 
 GRID = 201
 

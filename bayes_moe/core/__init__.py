@@ -1,0 +1,1 @@
+"""Words that every room uses: names, errors, arrays, records, the registry."""

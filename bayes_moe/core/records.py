@@ -1,0 +1,82 @@
+"""Frozen records with their own constructors: equality, hash and pickle from one dictionary."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from bayes_moe.core.errors import SpecError
+
+
+def plain(value: Any) -> Any:
+    """Return nested mappings and sequences with NumPy's numbers as Python's, ready for JSON."""
+    if isinstance(value, Mapping):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+class Record(ABC):
+    """A value that cannot be changed and is known by its dictionary of plain values.
+
+    For descriptions whose constructor takes free keyword arguments or checks many things;
+    simple records are dataclasses.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-ready description."""
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Self:
+        """Invert :meth:`to_dict`."""
+        return cls(**record)
+
+    def to_json(self) -> str:
+        """Return the description as JSON."""
+        return json.dumps(self.to_dict(), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Invert :meth:`to_json`.
+
+        Raises
+        ------
+        SpecError
+            If the text does not describe such a record.
+        """
+        try:
+            return cls.from_dict(json.loads(text))
+        except SpecError:
+            raise
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise SpecError(
+                f"The text is no description of a {cls.__name__} "
+                f"({type(error).__name__}: {error}): {text!r:.100}"
+            ) from error
+
+    def _set(self, **values: Any) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"{type(self).__name__} is frozen; write a new one.")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__} is frozen; write a new one.")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash(self.to_json())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).from_dict, (self.to_dict(),)

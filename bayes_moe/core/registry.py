@@ -1,0 +1,77 @@
+"""One literal table kind -> name -> class.
+
+The table holds dotted paths, not classes: every storey can resolve a name without importing
+the storeys above it, nothing heavy is imported until it is used, and the contract tests and
+the docs inventory run over the same rows.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from bayes_moe.core.errors import SpecError, unknown
+
+TABLE: dict[str, dict[str, str]] = {
+    "family": {
+        "normal": "bayes_moe.families.location_scale:Normal",
+        "studentt": "bayes_moe.families.location_scale:StudentT",
+        "poisson": "bayes_moe.families.discrete:Poisson",
+        "bernoulli": "bayes_moe.families.discrete:Bernoulli",
+        "binomial": "bayes_moe.families.discrete:Binomial",
+    },
+    "kernel": {
+        "normal": "bayes_moe.kernels.families:normal",
+        "studentt": "bayes_moe.kernels.families:studentt",
+        "poisson": "bayes_moe.kernels.discrete:poisson",
+        "bernoulli": "bayes_moe.kernels.discrete:bernoulli",
+        "binomial": "bayes_moe.kernels.discrete:binomial",
+    },
+    "predictor": {
+        "linear": "bayes_moe.predictors.linear:Linear",
+        "spline": "bayes_moe.predictors.spline:Spline",
+        "fourier": "bayes_moe.predictors.fourier:Fourier",
+        "hsgp": "bayes_moe.predictors.hsgp:HSGP",
+        "mlp": "bayes_moe.predictors.neural:MLP",
+        "softtree": "bayes_moe.predictors.soft_tree:SoftTree",
+        "bart": "bayes_moe.predictors.bart:BART",
+        "horseshoe": "bayes_moe.predictors.shrinkage:Horseshoe",
+        "normalgamma": "bayes_moe.predictors.shrinkage:NormalGamma",
+        "r2d2": "bayes_moe.predictors.shrinkage:R2D2",
+    },
+    "gate": {
+        "softmax": "bayes_moe.gates.softmax:Softmax",
+        "gaussian": "bayes_moe.gates.gaussian:Gaussian",
+        "attention": "bayes_moe.gates.attention:Attention",
+        "tree": "bayes_moe.gates.tree:Tree",
+        "stickbreaking": "bayes_moe.gates.stick_breaking:StickBreaking",
+    },
+    "method": {
+        "em": "bayes_moe.inference.em:EM",
+        "laplace": "bayes_moe.inference.laplace:Laplace",
+        "map": "bayes_moe.inference.map:MAP",
+        "nuts": "bayes_moe.inference.nuts:NUTS",
+        "advi": "bayes_moe.inference.advi:ADVI",
+        "pathfinder": "bayes_moe.inference.pathfinder:Pathfinder",
+    },
+}
+
+
+def has(kind: str, name: str) -> bool:
+    """Whether something is registered as ``name`` under ``kind``."""
+    return name in TABLE[kind]
+
+
+def resolve(kind: str, name: str) -> Any:
+    """Return the class registered as ``name`` under ``kind``.
+
+    Raises
+    ------
+    SpecError
+        If no such name is registered; the message offers the nearest one.
+    """
+    entries = TABLE[kind]
+    if not isinstance(name, str) or name not in entries:
+        raise SpecError(unknown(kind, name, entries))
+    module, attribute = entries[name].split(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,1 @@
+"""From a table to matrices: tables, formulas, designs, what is observed of a row."""

@@ -1,0 +1,393 @@
+"""The formula language (formulaic's): what a formula says, and a formula fitted to rows.
+
+A formula may call the functions of formulaic (``log``, ``poly``, ``bs``, ``C``, ``np.*``, ...)
+and a few builtins; it may not reach for anything else.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Self
+from unicodedata import normalize
+
+import numpy as np
+
+from bayes_moe.core import names
+from bayes_moe.core.errors import DataError, SpecError, unknown
+from bayes_moe.data.tables import listed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BUILTINS = frozenset({"abs", "bool", "float", "int", "len", "list", "pow", "range", "round", "str"})
+"""Builtin functions that formulas may use."""
+
+INTERCEPT = "Intercept"
+"""Name of the constant term's column."""
+
+ROW_TOLERANCE = 1e-9
+"""How far a term may change, relative to its size, when other rows leave the table."""
+
+
+def parse_formula(formula: str) -> Any:
+    """Parse a formula, with an error that shows it.
+
+    Raises
+    ------
+    SpecError
+        If it is no string, or cannot be read.
+    """
+    if not isinstance(formula, str):
+        raise SpecError(f"A formula must be a string such as 'y ~ x'; it is {formula!r}.")
+    return _parse(formula)
+
+
+def split_formula(formula: str) -> tuple[str, str]:
+    """Split ``"y ~ x"`` into its response and ``"~ x"``.
+
+    Raises
+    ------
+    SpecError
+        Unless there is one response, a column or a function of columns, and one right-hand side.
+    """
+    from formulaic.parser.algos.tokenize import tokenize
+
+    if not hasattr(parse_formula(formula), "lhs"):
+        raise SpecError(f"An expert's formula needs one response, as in 'y ~ x'; got {formula!r}.")
+    at = _tilde(formula)
+    left, right = formula[:at].strip(), formula[at:]
+    if [t.kind.value for t in tokenize(left)] not in (["name"], ["python"]):
+        raise SpecError(
+            f"An expert's formula needs one response: a column or a function of columns, such as "
+            f"'log(y)' or 'I(y - x)'; got {left!r} in {formula!r}."
+        )
+    check_right_hand_side("An expert's formula", right)
+    return left, f"~ {right[1:].strip()}"
+
+
+def check_right_hand_side(what: str, formula: str) -> None:
+    """Raise :class:`SpecError` unless a formula is one non-empty right-hand side."""
+    from formulaic.formula import SimpleFormula
+
+    parsed = parse_formula(formula)
+    if hasattr(parsed, "lhs"):
+        raise SpecError(f"{what} has no left-hand side; got {formula!r}.")
+    if not isinstance(parsed, SimpleFormula):
+        raise SpecError(f"{what} has one right-hand side; got {formula!r}.")
+    if not formula.strip(" ~\n\t") or not len(parsed):
+        raise SpecError(f"{what} has no terms: {formula!r}. Write '~ 1' for a constant.")
+
+
+def used_columns(formulas: list[str], available: list[str], *, strict: bool = True) -> list[str]:
+    """Return the table's columns that formulas use, in the table's order.
+
+    Raises
+    ------
+    DataError
+        For a name that is neither a column nor a function of the formula language, and for a
+        column that hides a function in use.
+    """
+    functions = _functions()
+    used: set[str] = set()
+    called: set[str] = set()
+    for formula in formulas:
+        for factor in _factors(formula):
+            for name, is_function in _names(factor):
+                if is_function and name in functions:
+                    called.add(name)
+                elif name in available:
+                    used.add(name)
+                elif (name not in functions or _is_lookup(factor)) and strict:
+                    what = "function in the formula" if is_function else "column"
+                    pool = sorted(functions) if is_function else available
+                    hint = _other_characters(name, available)
+                    raise DataError(f"{unknown(what, name, pool)}{hint} (formula {formula!r})")
+    if called & used:
+        name = min(called & used)
+        raise DataError(
+            f"The column {name!r} hides the function {name!r} that the formulas use; rename it."
+        )
+    return [c for c in available if c in used]
+
+
+def looked_up(formula: str) -> list[str]:
+    """Return the columns that a formula uses as they are, outside functions."""
+    return [factor.expr for factor in _factors(formula) if _is_lookup(factor)]
+
+
+@dataclass(frozen=True)
+class FittedFormula:
+    """A formula that remembers the rows it was fitted to: categories, knots, means, bases."""
+
+    formula: str
+    spec: Any
+
+    @classmethod
+    def fit(
+        cls, formula: str, columns: pd.DataFrame, labels: np.ndarray, *, is_response: bool = False
+    ) -> tuple[Self, np.ndarray]:
+        """Fit a formula, or a response, to rows; return it and its values (obs, term).
+
+        ``labels`` (obs,) name the rows in errors.
+
+        Raises
+        ------
+        DataError
+            If it cannot be evaluated, gives values that are not finite, loses a term, or has a
+            term that changes with the other rows.
+        """
+        recipe = parse_formula(f"{formula} - 1" if is_response else formula)
+        matrix = _materialise(recipe, columns, formula)
+        fitted = cls(formula, matrix.model_spec)
+        fitted._check_terms()
+        values = _finite(matrix, labels)
+        fitted._check_row_by_row(columns, values, labels)
+        return fitted, values
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of the design's columns."""
+        return tuple(str(c) for c in self.spec.column_names)
+
+    @property
+    def categories(self) -> dict[str, list[Any]]:
+        """Known categories of the columns that the formula uses as categories."""
+        found = {}
+        for factor in _factors(self.formula):
+            column = _category_column(factor)
+            if column is not None and "categories" in self._state(factor):
+                found[column] = list(self._state(factor)["categories"])
+        return found
+
+    def apply(self, columns: pd.DataFrame, labels: np.ndarray) -> np.ndarray:
+        """Return the values (obs, term) on other rows, with the fitted rows' categories and bases.
+
+        Raises
+        ------
+        DataError
+            If the rows cannot be evaluated; the message names the first that cannot.
+        """
+        try:
+            matrix = self._evaluate(columns)
+        except DataError as error:
+            where = f" First at row {labels[self._first_bad(columns)]}." if len(columns) else ""
+            raise DataError(f"{error}{where}") from error
+        if tuple(map(str, matrix.columns)) != self.terms:
+            raise DataError(
+                f"The formula {self.formula!r} gave the columns {list(matrix.columns)} on these "
+                f"rows but {list(self.terms)} on the fitted ones."
+            )
+        return _finite(matrix, labels)
+
+    def _state(self, factor: Any) -> dict[str, Any]:
+        """What was remembered to encode a factor."""
+        state: dict[str, Any] = self.spec.encoder_state.get(factor.expr, (None, {}))[1]
+        return state
+
+    def _evaluate(self, columns: pd.DataFrame) -> Any:
+        # formulaic writes into a specification's state, even when it fails.
+        state = {
+            name: copy.deepcopy(getattr(self.spec, name))
+            for name in ("transform_state", "encoder_state")
+        }
+        return _materialise(self.spec.update(**state), columns, self.formula)
+
+    def _first_bad(self, columns: pd.DataFrame) -> int:
+        """Return the position of the first row that cannot be evaluated, by bisection."""
+        good, bad = 0, len(columns)
+        while bad - good > 1:
+            middle = (good + bad) // 2
+            try:
+                self._evaluate(columns.iloc[:middle])
+                good = middle
+            except DataError:
+                bad = middle
+        return good
+
+    def _check_terms(self) -> None:
+        """Refuse terms that share a name or make no column."""
+        for part in self.spec.structure:
+            if INTERCEPT in part.columns and str(part.term) != "1":
+                raise DataError(
+                    f"A column named {INTERCEPT!r} cannot be a feature, since the constant term "
+                    f"has that name. Rename it (formula {self.formula!r})."
+                )
+            for factor in () if part.columns else part.term.factors:
+                levels = self._state(factor).get("categories", ())
+                if len(levels) == 1:
+                    raise DataError(
+                        f"{factor.expr!r} is constant: every row has the category {levels[0]!r}. "
+                        f"Remove it from the formula {self.formula!r}."
+                    )
+        doubled = [t for t in dict.fromkeys(self.terms) if self.terms.count(t) > 1]
+        if doubled:
+            raise DataError(
+                f"The formula {self.formula!r} makes more than one column {doubled[0]!r}; rename "
+                "the table's column of that name."
+            )
+
+    def _check_row_by_row(
+        self, columns: pd.DataFrame, values: np.ndarray, labels: np.ndarray
+    ) -> None:
+        """Refuse terms such as ``x - x.mean()``, which mean something else on other rows."""
+        if all(_is_lookup(factor) for factor in _factors(self.formula)):
+            return
+        size = np.abs(values).max(axis=0)
+        for half in (slice(0, None, 2), slice(1, None, 2)):
+            try:
+                again = self.apply(columns.iloc[half].reset_index(drop=True), labels[half])
+            except DataError as error:
+                raise DataError(_unstable(self.formula)) from error
+            changed = (np.abs(again - values[half]) > ROW_TOLERANCE * size).any(axis=0)
+            if changed.any():
+                raise DataError(_unstable(self.terms[int(np.argmax(changed))]))
+
+
+@lru_cache(maxsize=1024)
+def _parse(formula: str) -> Any:
+    from formulaic import Formula
+    from formulaic.errors import FormulaicError
+    from formulaic.parser.algos.tokenize import tokenize
+
+    try:
+        if any(t.kind.value == "name" and str(t) == "1" for t in tokenize(formula)):
+            raise SpecError(
+                f"A column named '1' cannot be told from the constant term in {formula!r}: rename "
+                "it, or write Q('1')."
+            )
+        return Formula(formula)
+    except (FormulaicError, SyntaxError) as error:
+        reason = str(error).splitlines()[0]
+        if "`.` operator" in reason:
+            reason = "`.` for all other columns is not supported; write the columns out."
+        raise SpecError(f"Cannot read the formula {formula!r}: {reason}") from error
+
+
+def _tilde(formula: str) -> int:
+    """Return where the ``~`` outside quotes and brackets is."""
+    bare = re.sub(r"`[^`]*`", lambda quoted: "_" * len(quoted.group()), formula)
+    depth = 0
+    for at, character in enumerate(bare):
+        depth += (character in "([{") - (character in ")]}")
+        if character == "~" and depth == 0:
+            return at
+    raise AssertionError(f"{formula!r} has no '~'.")
+
+
+def _factors(formula: str) -> Iterator[Any]:
+    """Columns and expressions in a formula."""
+    for term in parse_formula(formula):
+        yield from (f for f in term.factors if f.eval_method.value != "literal")
+
+
+def _other_characters(name: str, available: list[str]) -> str:
+    """Say which column looks like a name but has other Unicode characters, such as a micro sign."""
+    for column in available:
+        if normalize("NFKC", column) == normalize("NFKC", name):
+            return (
+                f" The column {column!r} has other Unicode characters than this: copy its name "
+                f"from the table; inside functions, write Q({column!r})."
+            )
+    return ""
+
+
+def _is_lookup(factor: Any) -> bool:
+    """Whether a factor is a column by its name."""
+    return bool(factor.eval_method.value == "lookup")
+
+
+def _functions() -> set[str]:
+    from formulaic.transforms import TRANSFORMS
+
+    return {*TRANSFORMS, *BUILTINS}
+
+
+def _names(factor: Any) -> list[tuple[str, bool]]:
+    """Names in a factor, each with whether it is called as a function."""
+    if _is_lookup(factor):
+        return [(factor.expr, False)]
+    tree, quoted = _tree(factor.expr)
+    found = []
+    called = {id(_root(node.func)) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
+            raise SpecError(f"The formula term {factor.expr!r} reaches for a private name.")
+        if isinstance(node, ast.Name):
+            found.append((quoted.get(node.id, node.id), id(node) in called))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Q":
+            found += [(str(a.value), False) for a in node.args if isinstance(a, ast.Constant)]
+    return found
+
+
+def _tree(expression: str) -> tuple[ast.Expression, dict[str, str]]:
+    """Parse an expression with names in backticks; return also what the backticks held."""
+    quoted: dict[str, str] = {}
+
+    def alias(match: re.Match[str]) -> str:
+        key = f"quoted_{len(quoted)}_"
+        quoted[key] = match.group(1)
+        return key
+
+    return ast.parse(re.sub(r"`([^`]+)`", alias, expression).strip(), mode="eval"), quoted
+
+
+def _root(node: ast.AST) -> ast.AST:
+    while isinstance(node, ast.Attribute):
+        node = node.value
+    return node
+
+
+def _category_column(factor: Any) -> str | None:
+    """Return the column whose values are the factor's categories: of ``g`` and ``C(g, ...)``."""
+    if _is_lookup(factor):
+        return str(factor.expr)
+    tree, quoted = _tree(factor.expr)
+    body = tree.body
+    if isinstance(body, ast.Call) and isinstance(body.func, ast.Name) and body.func.id == "C":
+        body = body.args[0] if body.args else body
+    return quoted.get(body.id, body.id) if isinstance(body, ast.Name) else None
+
+
+def _materialise(recipe: Any, columns: pd.DataFrame, shown: str) -> Any:
+    from formulaic.errors import DataMismatchWarning
+
+    # A formula without columns (`~ 1`) takes its number of rows from the table's index.
+    table = columns if columns.shape[1] else columns.assign(**{names.OBS: 0})
+    try:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            warnings.simplefilter("error", DataMismatchWarning)
+            return recipe.get_model_matrix(table, na_action="ignore")
+    except DataMismatchWarning as error:
+        reason = str(error).split(". They are")[0]
+        raise DataError(f"Unseen category in {shown!r}: {reason}.") from error
+    except Exception as error:  # what a formula's functions may raise, nobody knows
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
+        raise DataError(f"Cannot evaluate the formula {shown!r} on the table: {reason}") from error
+
+
+def _finite(matrix: Any, labels: np.ndarray) -> np.ndarray:
+    values = np.asarray(matrix, dtype=float)
+    bad = ~np.isfinite(values)
+    if bad.any():
+        column = int(np.argmax(bad.any(axis=0)))
+        rows = labels[bad[:, column]]
+        raise DataError(
+            f"The term {str(matrix.columns[column])!r} is not finite in {len(rows)} row(s), first "
+            f"at row(s) {listed(rows)}: check the function and its domain."
+        )
+    return values
+
+
+def _unstable(term: str) -> str:
+    return (
+        f"The term {term!r} depends on which other rows the table has, so it would change its "
+        "meaning on new rows. Use functions that remember the fitted rows, such as center(x), "
+        "scale(x), poly(x, 2) or bs(x, df=5), or make it a column of the table."
+    )

@@ -1,0 +1,277 @@
+"""The door for data: any supported table -> pandas columns of a few plain types, complete.
+
+Nothing writes into the user's table: what is changed is changed in a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayes_moe.core.errors import DataError, nearest
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LARGEST, SMALLEST = 1e150, 1e-150
+"""Sizes that numbers of a model may have: those whose squares are finite and positive."""
+
+ROUNDING = 1e-12
+"""Numbers whose range is this fraction of their size are constant but for rounding."""
+
+PLAIN_CATEGORIES = {"string", "integer", "floating", "boolean", "empty"}
+
+
+def to_pandas(data: Any) -> pd.DataFrame:
+    """Return any supported table as a pandas DataFrame whose column names are strings.
+
+    Raises
+    ------
+    DataError
+        For what is no table, columns of unequal length, and columns of the same name.
+    """
+    import pandas as pd
+
+    if isinstance(data, Mapping):
+        return _from_mapping(data)
+    table = data if isinstance(data, pd.DataFrame) else _from_narwhals(data)
+    if table.columns.nlevels > 1:
+        raise DataError(
+            f"The table's column names have {table.columns.nlevels} levels, such as "
+            f"{table.columns[0]!r}; flatten them to one name a column."
+        )
+    labels = [str(c) for c in table.columns]
+    _check_distinct(labels, "column names")
+    return table if labels == list(table.columns) else table.set_axis(labels, axis="columns")
+
+
+def plain(columns: pd.DataFrame) -> pd.DataFrame:
+    """Return complete columns as float64, integers, booleans, text, categories or dates.
+
+    Raises
+    ------
+    DataError
+        For columns of other types, and for columns that mix numbers and text.
+    """
+    import pandas as pd
+
+    found = {}
+    for name in map(str, columns):
+        _check_text(name, [name])
+        found[name] = _plain(name, _inferred(name, columns[name]))
+    return pd.DataFrame(found, index=columns.index)
+
+
+def kind(series: pd.Series) -> str:
+    """Return what a plain column is to a formula: ``"numbers"``, ``"categories"``, ``"dates"``."""
+    from pandas.api import types
+
+    dtype = series.dtype
+    if types.is_datetime64_any_dtype(dtype) or types.is_timedelta64_dtype(dtype):
+        return "dates"
+    return "numbers" if types.is_numeric_dtype(dtype) else "categories"
+
+
+def complete_rows(columns: pd.DataFrame, missing: str, advice: str) -> tuple[np.ndarray, list[str]]:
+    """Return a mask of complete rows and the columns that have gaps.
+
+    Raises
+    ------
+    DataError
+        For infinite values, and for missing ones unless ``missing`` is ``"drop"``.
+    """
+    keep = np.ones(len(columns), dtype=bool)
+    gaps = []
+    for name in map(str, columns):
+        series = _inferred(name, columns[name])
+        bad = series.isna().to_numpy(dtype=bool)
+        infinite = _infinite(series)
+        if infinite.any():
+            raise DataError(
+                f"Column {name!r} has {int(infinite.sum())} infinite value(s), first at "
+                f"row(s) {listed(np.flatnonzero(infinite))}. Mend or remove them."
+            )
+        if bad.any():
+            gaps.append(name)
+            if missing != "drop":
+                raise DataError(
+                    f"Column {name!r} has {int(bad.sum())} missing value(s), first at row(s) "
+                    f"{listed(np.flatnonzero(bad))}. {advice}"
+                )
+        keep &= ~bad
+    return keep, gaps
+
+
+def gaps(name: str, series: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Return a column of numbers as floats with NaN where it has gaps, and where these are.
+
+    Raises
+    ------
+    DataError
+        For a column with gaps that holds something else than numbers.
+    """
+    from pandas.api import types
+
+    gone = _inferred(name, series).isna().to_numpy(dtype=bool)
+    values = np.full(len(gone), np.nan)
+    if gone.any() and not gone.all():
+        known = _inferred(name, series[~gone])
+        if not types.is_numeric_dtype(known.dtype):
+            raise DataError(
+                f"Column {name!r} has {int(gone.sum())} missing value(s), first at row(s) "
+                f"{listed(np.flatnonzero(gone))}, and no numbers elsewhere, such as "
+                f"{listed(known[:1].tolist())}. Convert it to numbers."
+            )
+        values[~gone] = known.to_numpy(dtype=float)
+    return values, gone
+
+
+def check_known(name: str, series: pd.Series, known: Iterable[Any]) -> None:
+    """Raise :class:`DataError` if a column has categories other than the known ones."""
+    categories = list(known)
+    strange = ~series.isin(categories).to_numpy(dtype=bool)
+    if strange.any():
+        new = series[strange].drop_duplicates().tolist()
+        hint = nearest(new[0], map(str, categories))
+        raise DataError(
+            f"Column {name!r} has categories that the fitted rows do not: {listed(new)} "
+            f"(first at row {int(np.flatnonzero(strange)[0])}).{hint} Known: {listed(categories)}."
+        )
+
+
+def check_size(values: np.ndarray, what: str) -> None:
+    """Raise :class:`DataError` for numbers so large or small that their squares are lost."""
+    size = np.abs(values).max()
+    spread = size if size > LARGEST else np.ptp(values)
+    if size > LARGEST or 0 < spread < SMALLEST:
+        raise DataError(
+            f"The {what} has values up to {size:g} that differ by {spread:g}: double precision "
+            "cannot square them. Change the unit."
+        )
+
+
+def listed(values: Iterable[Any], most: int = 5) -> str:
+    """Show the first few values."""
+    shown = [repr(v) if isinstance(v, str) else str(v) for v in values]
+    return ", ".join(shown[:most]) + (", ..." if len(shown) > most else "")
+
+
+def _from_mapping(data: Mapping[Any, Any]) -> pd.DataFrame:
+    import pandas as pd
+
+    _check_distinct([str(name) for name in data], "column names")
+    columns = {str(name): _column(str(name), values) for name, values in data.items()}
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len({*lengths.values()}) > 1:
+        raise DataError(f"Columns of a dict must be equally long; lengths: {lengths}.")
+    return pd.DataFrame(columns)
+
+
+def _column(name: str, values: Any) -> pd.Series:
+    import pandas as pd
+
+    if isinstance(values, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
+        return pd.Series(values).reset_index(drop=True)
+    if not isinstance(values, list | tuple | np.ndarray):
+        values = np.asarray(values)
+    if isinstance(values, np.ndarray) and values.ndim != 1:
+        raise DataError(
+            f"Columns of a dict must be one-dimensional; {name!r} has the shape {values.shape}."
+        )
+    try:
+        return pd.Series(values)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"Cannot read the column {name!r}: {error}.") from error
+
+
+def _from_narwhals(data: Any) -> pd.DataFrame:
+    import narwhals.stable.v2 as nw
+
+    try:
+        return nw.from_native(data, eager_only=True).to_pandas()
+    except TypeError as error:
+        raise DataError(
+            f"Cannot read a table from {type(data).__name__!r}: give a pandas or polars "
+            "DataFrame, another eager table that narwhals reads, or a dict of arrays."
+        ) from error
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"Reading a table of {type(data).__module__.split('.')[0]} needs {error.name}: "
+            f"pip install {error.name}"
+        ) from error
+
+
+def _check_distinct(labels: list[str], what: str) -> None:
+    doubled = [name for name in dict.fromkeys(labels) if labels.count(name) > 1]
+    if doubled:
+        raise DataError(f"Duplicate {what}: {listed(doubled)}. Rename them.")
+
+
+def _infinite(series: pd.Series) -> np.ndarray:
+    from pandas.api import types
+
+    if not types.is_float_dtype(series.dtype):
+        return np.zeros(len(series), dtype=bool)
+    return np.isinf(series.to_numpy(dtype=float, na_value=np.nan))
+
+
+def _inferred(name: str, series: pd.Series) -> pd.Series:
+    """Give a column of Python objects the type that they have."""
+    try:
+        return series.infer_objects()
+    except ValueError as error:  # text that is no valid Unicode
+        raise DataError(f"Cannot read the column {name!r}: {error}.") from error
+
+
+def _plain(name: str, series: pd.Series) -> pd.Series:
+    import pandas as pd
+    from pandas.api import types
+
+    dtype = series.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        if dtype.categories.inferred_type not in PLAIN_CATEGORIES:  # intervals, dates, mixtures
+            labels = [str(c) for c in dtype.categories]
+            _check_distinct(labels, f"categories of {name!r}")
+            series = series.cat.rename_categories(labels)
+        _check_text(name, [c for c in series.cat.categories if isinstance(c, str)])
+        return series
+    if types.is_bool_dtype(dtype):
+        return series.astype(bool)
+    if types.is_float_dtype(dtype):
+        return series.astype(float)
+    if types.is_integer_dtype(dtype):
+        return series if isinstance(dtype, np.dtype) else series.astype("int64")
+    if types.is_datetime64_any_dtype(dtype) or types.is_timedelta64_dtype(dtype):
+        return series
+    if types.is_string_dtype(series):
+        _check_text(name, series.unique())
+        return series if dtype in ("object", "str") else series.astype(object)
+    raise DataError(_unusable(name, series))
+
+
+def _check_text(name: str, values: Iterable[str]) -> None:
+    """Refuse text that no file could hold, before anything is fitted to it."""
+    for value in values:
+        if "\0" in value or value != value.encode(errors="ignore").decode():
+            raise DataError(
+                f"Column {name!r} has text that is no valid Unicode or holds a null character: "
+                f"{value!r}. Mend it."
+            )
+
+
+def _unusable(name: str, series: pd.Series) -> str:
+    """Say why a column is no numbers, text, categories or dates."""
+    if series.dtype != object:
+        return (
+            f"Column {name!r} has the type {series.dtype}, which formulas cannot use: convert it "
+            "to numbers, text or categories."
+        )
+    first: dict[str, str] = {}
+    for row, value in series.items():
+        first.setdefault(type(value).__name__, f"{value!r} ({type(value).__name__}) at row {row}")
+    return (
+        f"Column {name!r} is neither all numbers nor all text: it holds "
+        f"{', '.join(list(first.values())[:3])}. Convert it to one type."
+    )

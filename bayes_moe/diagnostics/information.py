@@ -1,0 +1,133 @@
+"""Reading a mode: information criteria, and the table of modes that the starts found."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bayes_moe.core import names
+from bayes_moe.core.errors import SpecError
+from bayes_moe.results.fit import Fit
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+COLUMNS = (
+    "objective",
+    "log_likelihood",
+    "hits",
+    "converged",
+    "singular",
+    "separated",
+    "empty",
+    "gradient_norm",
+    "iterations",
+)
+
+
+def information(fit: Fit) -> pd.Series:
+    r"""Return the log likelihood at a mode, and information criteria.
+
+    With ``l`` the log likelihood, ``q`` free parameters and ``n`` rows: ``AIC = -2 l + 2 q``,
+    ``BIC = -2 l + q log n``, and ``ICL = BIC - 2 sum_i log max_k r_ik``, which adds the price of
+    rows that no expert surely owns. Less is better. The criteria are meant for a maximum of the
+    likelihood; under a posterior mode ``l`` is a little less. The objective of ``"laplace"`` is the
+    density of the unconstrained values (Jacobian included). Of ``"advi"`` and ``"pathfinder"`` the
+    figures are those of the mode where they began, but ``converged`` and ``iterations``.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit by ``"em"``, ``"map"``, ``"laplace"``, ``"advi"`` or ``"pathfinder"``.
+
+    Returns
+    -------
+    pandas.Series
+        ``log_likelihood``, ``n_parameters``, ``n_obs``, ``aic``, ``bic``, ``icl``, ``objective``,
+        ``converged``, ``gradient_norm`` and ``iterations``.
+
+    Raises
+    ------
+    SpecError
+        For draws by a sampler; compare those by :func:`arviz.loo`.
+
+    References
+    ----------
+    Biernacki, C., Celeux, G., & Govaert, G. (2000). Assessing a mixture model for clustering with
+    the integrated completed likelihood. IEEE Transactions on Pattern Analysis and Machine
+    Intelligence, 22(7), 719-725.
+    """
+    import pandas as pd
+
+    figures = _group(fit, names.FIT, "information")
+    log_likelihood, q = float(figures["log_likelihood"]), int(figures["n_parameters"])
+    n = fit.design.rows.size
+    bic = -2 * log_likelihood + q * math.log(n)
+    return pd.Series(
+        {
+            "log_likelihood": log_likelihood,
+            "n_parameters": q,
+            "n_obs": n,
+            "aic": -2 * log_likelihood + 2 * q,
+            "bic": bic,
+            "icl": bic - 2 * float(figures["log_allocation"]),
+            "objective": float(figures["objective"]),
+            "converged": bool(figures["converged"]),
+            "gradient_norm": float(figures["gradient_norm"]),
+            "iterations": int(figures["iterations"]),
+        },
+        dtype=object,
+        name=str(figures.attrs["objective"]),
+    )
+
+
+def modes(fit: Fit) -> pd.DataFrame:
+    """Return the distinct modes that the starts found, the highest first.
+
+    Modes that differ only by the labels of the experts are one.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit by ``"em"``, ``"map"``, ``"laplace"``, or by ``"nuts"`` that began from modes.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By mode: ``objective``, ``log_likelihood``, ``hits`` (starts that ended there),
+        ``converged``, ``singular`` (a scale parameter at its floor), ``separated`` (coefficients
+        that run away), ``empty`` (an expert without rows), ``gradient_norm``, ``iterations``, the
+        experts' shares of the rows, and ``answer``: the best mode that is not singular. For NUTS
+        and Laplace the objective is the density of the unconstrained values (Jacobian included);
+        for NUTS ``mass`` is the share of posterior mass about a mode by Laplace's method. The
+        parameters of every mode are in ``fit.idata["modes"]``.
+
+    Raises
+    ------
+    SpecError
+        For a fit without modes.
+    """
+    import pandas as pd
+
+    found = _group(fit, names.MODES, "modes")
+    table = pd.DataFrame({name: found[name].values for name in COLUMNS})
+    if "mass" in found:
+        table["mass"] = found["mass"].values
+    for k, label in enumerate(fit.spec.expert_labels):
+        table[f"share[{label}]"] = found["share"].values[:, k]
+    table["answer"] = np.arange(len(table)) == int(found.attrs["best"])
+    table.index = pd.Index(found[names.MODE].values, name=names.MODE)
+    return table
+
+
+def _group(fit: Fit, group: str, what: str) -> xr.Dataset:
+    if group not in fit.idata.children:
+        method = fit.idata.attrs.get("method", "draws")
+        raise SpecError(
+            f"This fit by {method!r} has no {what}: fit with method='em' (or 'map', 'laplace'). "
+            "Draws by a sampler are compared by az.loo."
+        )
+    return fit.idata[group].to_dataset()

@@ -1,0 +1,237 @@
+"""Whether a fit can be trusted: figures, and what is wrong in sentences a person can act on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from bayes_moe.core import names
+from bayes_moe.data.design import Design
+from bayes_moe.diagnostics.approximation import approximation
+from bayes_moe.diagnostics.mode import optimum
+from bayes_moe.model.evaluation import evaluate
+from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.results.draws import samples
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+LARGEST_RHAT = 1.01
+LEAST_ESS_PER_CHAIN = 100
+LEAST_BFMI = 0.3
+LARGEST_DEPTH_SHARE = 0.05
+LEAST_CERTAINTY = 0.9
+INVARIANT_ROWS = 5
+
+
+class Figures(Protocol):
+    """What a verdict needs of any kind of fit."""
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong, each with what to do; empty if nothing is."""
+
+    @property
+    def table(self) -> dict[str, Any]:
+        """The figures by name."""
+
+    @property
+    def trust(self) -> str:
+        """Why a fit without problems can be trusted."""
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """Figures of a set of draws.
+
+    ``rhat``, ``ess_bulk`` and ``ess_tail`` are the worst over reported variables;
+    ``rhat_invariant`` is the worst over quantities that no relabelling changes: the joint log
+    density and location and the sum of squared gate weights at a few rows.
+    """
+
+    chains: int
+    draws: int
+    complete: bool
+    divergences: int
+    rhat: float
+    rhat_variable: str
+    rhat_invariant: float
+    ess_bulk: float
+    ess_tail: float
+    ess_variable: str
+    bfmi: float
+    depth_share: float
+    certainty: float
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong, each with what to do; empty if nothing is."""
+        wanted = LEAST_ESS_PER_CHAIN * self.chains
+        found = []
+        if not self.complete:
+            found.append(
+                f"Sampling was stopped early: {self.chains} chain(s) of {self.draws} draws are "
+                "kept. Run fit again for the rest."
+            )
+        if self.divergences:
+            found.append(
+                f"{self.divergences} divergent transitions after tuning: parts of the posterior "
+                "may be missed. Raise target_accept (now e.g. 0.95), or give tighter priors."
+            )
+        if self.chains > 1 and self.rhat_invariant > LARGEST_RHAT:
+            found.append(
+                f"R-hat {self.rhat_invariant:.3f} on quantities that labels cannot change: chains "
+                "are in different modes or too short. Compare chains (az.plot_trace), sample "
+                "longer, or use fewer experts."
+            )
+        elif self.chains > 1 and not self.rhat <= LARGEST_RHAT:
+            found.append(
+                f"R-hat {self.rhat:.3f} at {self.rhat_variable} (at most {LARGEST_RHAT} is good): "
+                "sample longer, or use fewer experts if two of them cannot be told apart."
+            )
+        if self.chains == 1 and self.complete:
+            found.append("One chain only: R-hat cannot compare chains. Use chains=4.")
+        if not min(self.ess_bulk, self.ess_tail) >= wanted:
+            found.append(
+                f"Effective sample size {min(self.ess_bulk, self.ess_tail):.0f} at "
+                f"{self.ess_variable} (at least {wanted} is good): raise draws."
+            )
+        if self.bfmi < LEAST_BFMI:
+            found.append(
+                f"E-BFMI {self.bfmi:.2f} (at least {LEAST_BFMI} is good): heavy tails are explored "
+                "slowly. Raise tune and draws, or give tighter priors."
+            )
+        if self.depth_share > LARGEST_DEPTH_SHARE:
+            found.append(
+                f"{self.depth_share:.0%} of trajectories hit the largest tree depth: the posterior "
+                "is badly scaled. Raise tune, or rescale strongly correlated features."
+            )
+        if self.certainty < LEAST_CERTAINTY:
+            found.append(
+                f"Labels are certain to {self.certainty:.2f} on average (1 is sure, 0.5 a coin "
+                "toss): two experts overlap. Read predictions, not single experts' coefficients."
+            )
+        return found
+
+    @property
+    def table(self) -> dict[str, Any]:
+        """The figures by name."""
+        return {
+            "chains": self.chains,
+            "draws": self.draws,
+            "divergences": self.divergences,
+            "worst R-hat": round(self.rhat, 4),
+            "worst R-hat, label-invariant": round(self.rhat_invariant, 4),
+            "least bulk ESS": round(self.ess_bulk),
+            "least tail ESS": round(self.ess_tail),
+            "E-BFMI": round(self.bfmi, 2),
+            "trajectories at largest depth": f"{self.depth_share:.1%}",
+            "label certainty": round(self.certainty, 3),
+        }
+
+    @property
+    def trust(self) -> str:
+        """Why draws without problems can be trusted."""
+        return (
+            f"The draws can be trusted: R-hat at most {max(self.rhat, self.rhat_invariant):.3f}, "
+            f"effective sample size at least {min(self.ess_bulk, self.ess_tail):.0f}, "
+            "no divergences."
+        )
+
+
+def check(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Figures:
+    """Compute the figures of a fit's tree."""
+    if names.FIT in tree.children:
+        return approximation(tree) if names.ELBO in tree[names.FIT] else optimum(tree)
+    return _convergence(tree, spec, design)
+
+
+def _convergence(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Convergence:
+    import arviz_stats as azs
+
+    posterior = tree[names.POSTERIOR].to_dataset()
+    stats = tree[names.SAMPLE_STATS].to_dataset()
+    reported = posterior[list(spec.quantities)]
+    unmoved = invariants(spec, posterior, design)
+    if len(spec.quantities) < len(spec.variables):
+        reported = reported.merge(unmoved.drop_vars(names.OBS, errors="ignore"))
+    rhat, rhat_at = _worst(azs.rhat(reported), largest=True)
+    bulk, bulk_at = _worst(azs.ess(reported, method="bulk"), largest=False)
+    tail, tail_at = _worst(azs.ess(reported, method="tail"), largest=False)
+    invariant, _ = _worst(azs.rhat(unmoved), largest=True)
+    certainty = (
+        float(tree[names.RELABELLING][names.CERTAINTY].mean())
+        if names.RELABELLING in tree.children
+        else 1.0
+    )
+    return Convergence(
+        chains=posterior.sizes[names.CHAIN],
+        draws=posterior.sizes[names.DRAW],
+        complete=bool(tree.attrs.get("complete", 1)),
+        divergences=int(stats["diverging"].sum()),
+        rhat=rhat,
+        rhat_variable=rhat_at,
+        rhat_invariant=invariant,
+        ess_bulk=bulk,
+        ess_tail=tail,
+        ess_variable=bulk_at if bulk <= tail else tail_at,
+        bfmi=_least_bfmi(tree, spec),
+        depth_share=_depth_share(stats),
+        certainty=certainty,
+    )
+
+
+def invariants(spec: MixtureOfExperts, posterior: xr.Dataset, design: Design) -> xr.Dataset:
+    """Return quantities (chain, draw, ...) that no relabelling of experts changes.
+
+    Log density and mean of the mixture, and the sum of squared gate weights, at a few rows
+    spread over the response's range.
+    """
+    import xarray as xr
+
+    order = np.argsort(design.response, kind="stable")
+    picked = np.unique(np.linspace(0, len(order) - 1, INVARIANT_ROWS).astype(int))
+    rows = design.rows.pick(order[picked])
+    mixture = evaluate(spec, samples(spec, posterior), rows)
+    sizes = [posterior.sizes[d] for d in (names.CHAIN, names.DRAW)]
+    dims = (names.CHAIN, names.DRAW, names.OBS)
+    found = {
+        "log_density": mixture.log_density(rows.observed),
+        "location": (mixture.weights * mixture.expert_locations()).sum(axis=1),
+    }
+    if spec.n_experts > 1:
+        found["concentration"] = (mixture.weights**2).sum(axis=1)
+    return xr.Dataset({k: (dims, v.reshape(*sizes, -1)) for k, v in found.items()})
+
+
+def _least_bfmi(tree: xr.DataTree, spec: MixtureOfExperts) -> float:
+    """Least E-BFMI of the chains; NaN where other steps than NUTS change the energy too."""
+    import arviz_stats as azs
+
+    if "energy" not in tree[names.SAMPLE_STATS].data_vars or not spec.has_gradient:
+        return float("nan")
+    return float(azs.bfmi(tree)["energy"].min())
+
+
+def _depth_share(stats: xr.Dataset) -> float:
+    for name in ("maxdepth_reached", "reached_max_treedepth"):
+        if name in stats:
+            return float(stats[name].mean())
+    return 0.0
+
+
+def _worst(figures: xr.Dataset, *, largest: bool) -> tuple[float, str]:
+    """Most extreme figure of a dataset and the entry where it stands; NaN counts as extreme."""
+    worst, where = (-np.inf if largest else np.inf), ""
+    for name, figure in figures.data_vars.items():
+        values = np.atleast_1d(figure.values)
+        if np.isnan(values).any():
+            values = np.where(np.isnan(values), np.inf if largest else 0.0, values)
+        at = np.unravel_index(values.argmax() if largest else values.argmin(), values.shape)
+        value = float(values[at])
+        if (value > worst) if largest else (value < worst):
+            labels = [str(figure[d].values[i]) for d, i in zip(figure.dims, at, strict=False)]
+            worst, where = value, f"{name}[{', '.join(labels)}]" if labels else str(name)
+    return worst, where

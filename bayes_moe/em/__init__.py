@@ -1,0 +1,1 @@
+"""EM and Newton on linear models, in NumPy."""

@@ -1,0 +1,197 @@
+"""Sums over rows of features, and of products of features, weighted by something of every row.
+
+Predictors of one model mostly read the same features: equal tables are kept once, features along
+rows. A sum of products ``sum_i w_i z_ij z_ik`` for many weights ``w`` is one matrix product of the
+weights (pair, obs) with products of features (product, obs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from itertools import pairwise
+
+import numpy as np
+
+from bayes_moe.data.design import Matrix, Rows
+from bayes_moe.em.parameter_vector import Slot
+
+LARGEST_CACHE = 2**23
+"""Elements of products of features that are kept between passes (64 MiB)."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Distinct tables of features (term, obs).
+
+    Attributes
+    ----------
+    tables : list of array
+        (term, obs) each; the single feature of a constant is (1, 1).
+    of : list of int
+        Which table each slot reads.
+    """
+
+    tables: list[np.ndarray]
+    of: list[int]
+    _kept: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+
+    @classmethod
+    def of_slots(cls, slots: Sequence[Slot], rows: Rows) -> Features:
+        """Read the internal features of slots on rows."""
+        tables: list[np.ndarray] = []
+        index: list[int] = []
+        seen: list[Matrix | None] = []
+        for slot in slots:
+            matrix = None if slot.scaling is None else slot.features(rows)
+            same = [k for k, other in enumerate(seen) if _same(matrix, other)]
+            if not same:
+                same = [len(tables)]
+                seen.append(matrix)
+                tables.append(
+                    np.ones((1, 1))
+                    if matrix is None
+                    else np.ascontiguousarray(matrix.standardised.T)
+                )
+            index.append(same[0])
+        return cls(tables, index)
+
+    @cached_property
+    def moments(self) -> list[np.ndarray]:
+        """Mean products (term, term) of every table's features."""
+        return [np.matmul(t, t.T) / t.shape[1] for t in self.tables]
+
+    def take(self, table: int, where: slice) -> np.ndarray:
+        """Features (term, obs) of some rows, or (1, 1) of a constant."""
+        return self.tables[table] if self._constant(table) else self.tables[table][:, where]
+
+    def sums(self, weights: np.ndarray, table: int, where: slice) -> np.ndarray:
+        """Sums (..., term) over some rows of features times weights (..., obs)."""
+        if self._constant(table):
+            return weights.sum(axis=-1, keepdims=True)
+        found: np.ndarray = np.matmul(weights, self.tables[table][:, where].T)
+        return found
+
+    def products(self, weights: np.ndarray, tables: tuple[int, int], where: slice) -> np.ndarray:
+        """Sums (point, pair, term, term) of products of features times weights (..., obs)."""
+        a, b = tables
+        shape = (*weights.shape[:2], len(self.tables[a]), len(self.tables[b]))
+        if self._constant(a) or self._constant(b):
+            return self.sums(weights, b if self._constant(a) else a, where).reshape(shape)
+        flat = weights.reshape(-1, weights.shape[-1])
+        sums = np.matmul(flat, self._of_pairs(a, b, where).T)
+        if a != b:
+            return sums.reshape(shape)
+        i, j = _triangle(shape[2])
+        square = np.empty((len(flat), *shape[2:]))
+        square[:, i, j] = sums
+        square[:, j, i] = sums
+        return square.reshape(shape)
+
+    def _constant(self, table: int) -> bool:
+        return self.tables[table].shape[1] == 1
+
+    def _of_pairs(self, a: int, b: int, where: slice) -> np.ndarray:
+        """Products (product, obs) of features; of one table, each unordered pair once."""
+        if (a, b) in self._kept:
+            return self._kept[a, b][:, where]
+        one, other = self.tables[a], None if a == b else self.tables[b]
+        height = len(one) * (len(one) + 1) // 2 if other is None else len(one) * len(other)
+        if height * one.shape[1] <= LARGEST_CACHE:
+            self._kept[a, b] = _multiplied(one, other)
+            return self._kept[a, b][:, where]
+        return _multiplied(one[:, where], None if other is None else other[:, where])
+
+
+def _multiplied(one: np.ndarray, other: np.ndarray | None) -> np.ndarray:
+    """Products (product, obs) of the rows of two tables, or of the unordered pairs of one."""
+    if other is not None:
+        return (one[:, None] * other[None]).reshape(-1, one.shape[1])
+    height, n = one.shape
+    found = np.empty((height * (height + 1) // 2, n))
+    at = 0
+    for j in range(height):
+        np.multiply(one[j], one[j:], out=found[at : at + height - j])
+        at += height - j
+    return found
+
+
+def _same(one: Matrix | None, other: Matrix | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return (
+        one.terms == other.terms
+        and np.array_equal(one.center, other.center)
+        and np.array_equal(one.scale, other.scale)
+        and np.array_equal(one.values, other.values)
+    )
+
+
+@dataclass(frozen=True)
+class Group:
+    """Pairs of predictors whose features come from the same two tables."""
+
+    tables: tuple[int, int]
+    pairs: slice  # positions among the plan's pairs
+    places: np.ndarray  # (pair, feature, feature) in the flat matrix
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which pairs of stacked predictors a matrix needs, and where their sums belong.
+
+    Pairs stand by groups. ``runs`` are pairs of one predictor with neighbours, at neighbouring
+    positions: (first, second, positions).
+    """
+
+    first: np.ndarray
+    second: np.ndarray
+    groups: tuple[Group, ...]
+    runs: tuple[tuple[slice, slice, slice], ...]
+
+    @classmethod
+    def of_pairs(
+        cls, first: np.ndarray, second: np.ndarray, tables: np.ndarray, starts: np.ndarray
+    ) -> Plan:
+        """Plan for pairs of predictors.
+
+        ``tables`` (predictor,) says which table a predictor reads, ``starts`` (predictor + 1,)
+        where its coefficients begin.
+        """
+        key = tables[first] * (tables.max() + 1) + tables[second]
+        order = np.argsort(key, kind="stable")
+        first, second, key = first[order], second[order], key[order]
+        full = int(starts[-1])
+        widths = np.diff(starts)
+        groups = []
+        for start, stop in _stretches(key[1:] != key[:-1]):
+            a, b = first[start:stop], second[start:stop]
+            row = starts[a, None] + np.arange(widths[a[0]])
+            column = starts[b, None] + np.arange(widths[b[0]])
+            places = row[:, :, None] * full + column[:, None, :]
+            pair = (int(tables[a[0]]), int(tables[b[0]]))
+            groups.append(Group(pair, slice(start, stop), places))
+        breaks = (first[1:] != first[:-1]) | (second[1:] != second[:-1] + 1)
+        runs = tuple(
+            (slice(first[a], first[a] + 1), slice(second[a], second[b - 1] + 1), slice(a, b))
+            for a, b in _stretches(breaks)
+        )
+        return cls(first, second, tuple(groups), runs)
+
+    def pair(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Positions of pairs (a, b), a <= b, among the plan's."""
+        order = {pair: k for k, pair in enumerate(zip(self.first, self.second, strict=True))}
+        return np.array([order[pair] for pair in zip(a, b, strict=True)])
+
+
+@cache
+def _triangle(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the upper triangle of a square."""
+    return np.triu_indices(size)
+
+
+def _stretches(breaks: np.ndarray) -> list[tuple[int, int]]:
+    """Start and stop of stretches between breaks, which lie between neighbours."""
+    edges = [0, *(np.flatnonzero(breaks) + 1).tolist(), len(breaks) + 1]
+    return list(pairwise(edges))

@@ -1,0 +1,239 @@
+"""The only ``pm.Model()`` of the package: description + design -> Graph."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from bayes_moe.core import names
+from bayes_moe.core.arrays import BATCH, REPLACEABLE, log_softmax, row_data, symbolic
+from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.data.design import Design
+from bayes_moe.graph.mixture_variable import LIKELIHOODS, observed_mixture
+from bayes_moe.model.likelihood import log_components
+from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.priors.prior import Prior
+
+_ONE_AT_A_TIME = Lock()
+"""A compiled function's storage serves one call; chains ask for their starts from threads."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A plain PyMC model with the mixture's parts at hand.
+
+    Attributes
+    ----------
+    spec, design
+        What it was built from.
+    priors : mapping of str to Prior
+        Prior of every reported variable, defaults filled in.
+    model : pymc.Model
+        The model; its response is the observed variable ``y``.
+    log_weights : TensorVariable
+        Symbolic gate log weights (expert, obs).
+    log_densities : TensorVariable
+        Symbolic log density of the observed response under each expert (expert, obs).
+    """
+
+    spec: MixtureOfExperts
+    design: Design
+    priors: Mapping[str, Prior]
+    model: Any
+    log_weights: Any
+    log_densities: Any
+
+    def __repr__(self) -> str:
+        return (
+            f"Graph({self.design.rows.size} rows, {self.spec.counted})\n{self.spec!r}\n"
+            + "\n".join(f"{name} ~ {prior!r}" for name, prior in self.priors.items())
+        )
+
+    def free_values(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the model's free variables from reported ones (both on their natural scale)."""
+        matrices, response = self.design.rows.matrices, self.design.response
+        free: dict[str, np.ndarray] = {}
+        spec = self.spec
+        free |= spec.gate.to_raw(spec.n_experts, matrices, response, self.priors, values)
+        for part in spec.parts:
+            response = part.response(self.design.rows)
+            for c in part.block.components:
+                if c.formula is None:
+                    free[c.stem] = np.asarray(values[c.stem])
+                else:
+                    free |= c.predictor.to_raw(c.place, matrices[c.stem], response, values)
+        return free
+
+    def unconstrained(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the point of the model's value variables at reported values.
+
+        The result is what ``model.compile_logp()`` takes. Threads may call this at the same time.
+        """
+        free = self.free_values(values)
+        model = self.model
+        with _ONE_AT_A_TIME:
+            found = self._transform(*(free[rv.name] for rv in model.free_RVs))
+        return {
+            model.rvs_to_values[rv].name: np.asarray(x)
+            for rv, x in zip(model.free_RVs, found, strict=True)
+        }
+
+    @property
+    def structure(self) -> str:
+        """What decides the compiled functions: everything but numbers, names of terms among it.
+
+        Graphs of the same structure differ in :meth:`data` alone.
+        """
+        description = self.spec.to_dict()
+        description["priors"] = {name: prior.distribution for name, prior in self.priors.items()}
+        terms = {stem: list(m.terms) for stem, m in self.design.rows.matrices.items()}
+        return json.dumps([description, terms], sort_keys=True)
+
+    def data(self, wanted: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return the values of the shared variables with some names."""
+        from pytensor.compile.sharedvalue import SharedVariable
+        from pytensor.graph.traversal import ancestors
+
+        model = self.model
+        found = {
+            v.name: v
+            for v in ancestors([*model.basic_RVs, *model.deterministics, *model.data_vars])
+            if isinstance(v, SharedVariable)
+        }
+        return {name: found[name].get_value() for name in wanted}
+
+    def flat(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the point at reported values as one vector, in the order of the free variables."""
+        return np.concatenate([v.ravel() for v in self.unconstrained(values).values()])
+
+    @cached_property
+    def _transform(self) -> Any:
+        """Compiled map from free variables to their unconstrained values; compiles in no time."""
+        import pytensor
+        from pytensor.compile.mode import Mode
+
+        inputs, outputs = [], []
+        for rv in self.model.free_RVs:
+            value = rv.type()
+            transform = self.model.rvs_to_transforms[rv]
+            inputs.append(value)
+            outputs.append(
+                value if transform is None else transform.forward(value, *rv.owner.inputs)
+            )
+        mode = Mode(linker="py", optimizer="fast_compile")
+        return pytensor.function(inputs, outputs, mode=mode, on_unused_input="ignore")
+
+
+def build(
+    spec: MixtureOfExperts, data: Any, *, missing: str = "raise", likelihood: str = "fused"
+) -> Graph:
+    """Build the generative model of a description on data.
+
+    Parameters
+    ----------
+    spec : MixtureOfExperts
+        The description.
+    data : table or Design
+        pandas, polars, a dict of arrays, or a design already made.
+    missing : {"raise", "drop"}
+        What to do with rows that have missing values.
+    likelihood : {"fused", "symbolic"}
+        ``"fused"`` computes the response's log density and its derivatives in one compiled pass
+        over the rows, and has no second derivatives; ``"symbolic"`` states its formulas.
+
+    Returns
+    -------
+    Graph
+        ``.model`` is a plain :class:`pymc.Model` with named dims and coords: sample it with
+        anything, draw prior and posterior predictives, plot it.
+
+    Raises
+    ------
+    DataError, SpecError
+        See :meth:`bayes_moe.MixtureOfExperts.design`.
+    """
+    if likelihood not in LIKELIHOODS:
+        raise SpecError(unknown("likelihood", likelihood, LIKELIHOODS))
+    if missing == "model":
+        raise SpecError(
+            "A graph cannot integrate missing features out: build it with missing='drop', or fit "
+            "with method='em'."
+        )
+    design = data if isinstance(data, Design) else spec.design(data, missing)
+    return build_design(spec, design, likelihood)
+
+
+def build_design(
+    spec: MixtureOfExperts,
+    design: Design,
+    likelihood: str,
+    *,
+    replaceable: bool = False,
+    batch_size: int | None = None,
+) -> Graph:
+    """Build the model of a design; with ``replaceable``, all its numbers are shared variables.
+
+    With a ``batch_size`` its log likelihood is that of so many rows, drawn anew at every
+    evaluation, times rows over batch size: an unbiased estimate of that of all rows.
+    """
+    import pymc as pm
+
+    priors = spec.resolve_priors(design)
+    matrices, response = design.rows.matrices, design.response
+    with pm.Model(coords=coords(spec, design)) as model:
+        setattr(model, REPLACEABLE, replaceable)
+        observed = pm.Data(f"{names.RESPONSE}_data", response, dims=names.OBS)
+        total = None
+        if batch_size is not None:
+            total, rows = len(response), np.arange(len(response))
+            observed, chosen = pm.Minibatch(observed, rows, batch_size=batch_size)
+            setattr(model, BATCH, chosen)
+        logits = spec.gate.build(spec.n_experts, matrices, response, priors)
+        logits = _with_features(spec, design, logits, priors)
+        params = [block.build(matrices, response, priors) for block in spec.blocks]
+        observed_mixture(spec.blocks, logits, params, observed, likelihood, total)
+    log_densities = log_components(observed, spec.blocks, params, symbolic())
+    return Graph(spec, design, priors, model, log_softmax(logits, symbolic()), log_densities)
+
+
+def _with_features(
+    spec: MixtureOfExperts, design: Design, logits: Any, priors: Mapping[str, Prior]
+) -> Any:
+    """Add the log densities of features that the gate models; their total joins the model's."""
+    factors = [part for part in spec.parts if part.column is not None]
+    if not factors:
+        return logits
+    import pymc as pm
+
+    xp = symbolic()
+    joint = log_softmax(logits, xp)
+    for part in factors:
+        x = part.response(design.rows)
+        params = part.block.build(design.rows.matrices, x, priors)
+        data = row_data(f"{part.block.name}_data", x, dims=names.OBS)
+        joint = joint + part.block.family.log_density(data, params, xp)
+    pm.Potential(f"{names.GATE}_density", xp.logsumexp(joint, axis=-2), dims=names.OBS)
+    return joint
+
+
+def coords(spec: MixtureOfExperts, design: Design) -> dict[str, Any]:
+    """Return the coordinates of every dimension of the model."""
+    labels = spec.expert_labels
+    named = {names.OBS: design.rows.obs_id, names.EXPERT: labels}
+    for block in spec.blocks:
+        named[block.dim] = [labels[k] for k in block.positions]
+    named |= spec.gate.coords(spec.n_experts, design.rows.matrices)
+    named |= spec.gate.derived_coords()
+    hidden = {*spec.known_formulas, *(spec.gate.formulas if spec.n_experts == 1 else ())}
+    for stem, matrix in design.rows.matrices.items():
+        if stem not in hidden:
+            named[names.term(stem)] = list(matrix.terms)
+    for place, predictor in spec.placed:
+        named |= predictor.coords(place, design.rows.matrices[place.stem])
+    return named

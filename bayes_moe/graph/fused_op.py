@@ -1,0 +1,284 @@
+"""The mixture as one PyTensor operation: row log densities and, in the same pass, derivatives.
+
+``log p(y | x) = logsumexp_k(a_k + log f_k(y; eta_k)) - logsumexp_k(a_k)`` of gate logits ``a``
+and linear predictors ``eta``, with derivatives ``r_k - w_k`` by ``a_k`` and
+``r_k d log f_k / d eta_k``, where ``r`` are responsibilities and ``w`` gate weights. Logits need
+not be normalised.
+
+Under numba it runs the families' kernels, in NumPy the families' formulas. JAX compiles these
+formulas itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import pytensor.tensor as pt
+from pytensor.compile.mode import optdb
+from pytensor.gradient import DisconnectedType, disconnected_type, grad_not_implemented
+from pytensor.graph.basic import Apply
+from pytensor.graph.op import Op
+from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
+from pytensor.link.numba.cache import compile_numba_function_src
+from pytensor.link.numba.dispatch import basic as numba_basic
+
+from bayes_moe.core.arrays import NUMERIC, Arrays, along_rows, log_softmax, symbolic
+from bayes_moe.families import Family, by_name
+from bayes_moe.model.likelihood import allocate, log_mixture
+
+AT_ONCE = 2**14
+"""Elements of an array (expert, obs) that NumPy treats at once: few enough for caches."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Experts of one family: its name, and the first and one past the last of its experts."""
+
+    family: str
+    start: int
+    stop: int
+
+    @property
+    def described(self) -> Family:
+        """The family."""
+        return by_name(self.family)
+
+    @property
+    def width(self) -> int:
+        """Number of inputs: predictors, what is known of rows, and the log base."""
+        return len(self.described.PARAMS) + len(self.described.KNOWN) + 1
+
+    def named(self, etas: Sequence[Any], known: Sequence[Any], xp: Arrays) -> dict[str, Any]:
+        """Parameters as the family's formulas take them."""
+        params = self.described.PARAMS
+        found = {p.name: p.link.inverse(eta, xp) for p, eta in zip(params, etas, strict=True)}
+        return found | dict(zip(self.described.KNOWN, known, strict=True))
+
+
+class FusedMixture(Op):
+    """Inputs: ``y`` (obs,), logits (expert, obs), and of each part its predictors, known, base.
+
+    Predictors are (expert, obs), or (expert, 1) if the same for every row; what is known of rows
+    and the log base (:meth:`bayes_moe.families.Family.log_base`) are (1, obs) or (1, 1). Outputs:
+    log densities (obs,), and their derivatives by the logits and by each predictor, each
+    (expert, obs).
+    """
+
+    __props__ = ("parts",)
+
+    def __init__(self, parts: tuple[Part, ...]) -> None:
+        self.parts = parts
+
+    @property
+    def predictors(self) -> list[int]:
+        """Positions of the predictors among the inputs."""
+        found: list[int] = []
+        at = 2
+        for part in self.parts:
+            found += range(at, at + len(part.described.PARAMS))
+            at += part.width
+        return found
+
+    @property
+    def moving(self) -> set[int]:
+        """Positions of the inputs on which the outputs depend smoothly."""
+        return {0, 1, *self.predictors}
+
+    def make_node(self, *given: Any) -> Apply:
+        inputs = [pt.as_tensor(x, dtype="float64") for x in given]
+        outputs = [pt.vector(dtype="float64"), pt.matrix(dtype="float64")]
+        outputs += [pt.matrix(dtype="float64") for _ in self.predictors]
+        return Apply(self, inputs, outputs)
+
+    def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
+        rows = shapes[0][0]
+        return [(rows,), (shapes[1][0], rows), *((shapes[j][0], rows) for j in self.predictors)]
+
+    def perform(self, node: Apply, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
+        y, logits, *rest = inputs
+        experts = logits.shape[0]
+        found = [np.empty(y.size)]
+        found += [np.empty((experts, y.size))]
+        found += [np.empty((inputs[j].shape[0], y.size)) for j in self.predictors]
+        step = max(1, AT_ONCE // experts)
+        for start in range(0, y.size, step):
+            where = slice(start, start + step)
+            some = [x if x.shape[1] == 1 else x[:, where] for x in (logits, *rest)]
+            for out, value in zip(found, self.derivatives(y[where], *some), strict=True):
+                out[..., where] = value
+        for storage, out in zip(outputs, found, strict=True):
+            storage[0] = out
+
+    def derivatives(self, y: np.ndarray, logits: np.ndarray, *rest: np.ndarray) -> list[np.ndarray]:
+        """Outputs for some rows, by the families' formulas."""
+        with np.errstate(all="ignore"):
+            densities, scores, at = [], [], 0
+            for part in self.parts:
+                etas, known = self.split(part, rest[at:])
+                at += part.width
+                params = part.named(etas, known, NUMERIC)
+                density = part.described.log_density(y, params, NUMERIC)
+                shape = (part.stop - part.start, y.size)
+                densities.append(np.broadcast_to(density, shape))
+                derivatives = part.described.derivatives(y, params)
+                scores += [(part, np.broadcast_to(s, shape)) for s in derivatives.score]
+            logits = np.broadcast_to(logits, (logits.shape[0], y.size))
+            below, weights = allocate(logits)
+            value, shares = allocate(logits + np.concatenate(densities))
+        slopes = [shares[part.start : part.stop] * score for part, score in scores]
+        return [value - below, shares - weights, *slopes]
+
+    def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Any]:
+        slope, *others = cotangents
+        why = "use likelihood='symbolic' for second derivatives, and for those by the response"
+        found = [
+            grad_not_implemented(self, j, x, why) if j in self.moving else disconnected_type()
+            for j, x in enumerate(inputs)
+        ]
+        if not all(isinstance(c.type, DisconnectedType) for c in others):
+            return found
+        for j, derivative in zip([1, *self.predictors], outputs[1:], strict=True):
+            product = slope[None, :] * derivative
+            same = inputs[j].type.shape[1] == 1
+            found[j] = product.sum(axis=1, keepdims=True) if same else product
+        return found
+
+    def connection_pattern(self, node: Apply) -> list[list[bool]]:
+        return [[j in self.moving] * len(node.outputs) for j in range(len(node.inputs))]
+
+    @staticmethod
+    def split(part: Part, inputs: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
+        """Predictors, and what is known of rows."""
+        many = len(part.described.PARAMS)
+        return inputs[:many], inputs[many : part.width - 1]
+
+
+def fused_mixture(
+    y: Any, logits: Any, parts: Sequence[tuple[Part, Sequence[Any], Sequence[Any]]]
+) -> Any:
+    """Symbolic log density of the mixture (obs,).
+
+    Each part comes with its predictors (expert, obs) or (expert, 1), and what is known of rows.
+    """
+    xp = symbolic()
+    rest: list[Any] = []
+    for part, etas, known in parts:
+        given = dict(zip(part.described.KNOWN, known, strict=True))
+        base = pt.as_tensor(part.described.log_base(y, given, xp))
+        rest += [*etas, *known, base.reshape((1, -1)) if base.ndim < 2 else base]
+    node = FusedMixture(tuple(part for part, _, _ in parts)).make_node(y, logits, *rest)
+    return node.outputs[0]
+
+
+# --- numba ---------------------------------------------------------------------------------------
+
+
+@numba_basic.register_funcify_and_cache_key(FusedMixture)
+def _numba(op: FusedMixture, node: Apply, **_: Any) -> tuple[Any, str]:
+    from bayes_moe.core import registry
+    from bayes_moe.kernels import family_rows as rows
+    from bayes_moe.kernels import fused_pieces as whole
+    from bayes_moe.kernels.compile import REORDERED, VERSION
+
+    known = {name: getattr(rows, name) for name in LAYOUT} | {"np": np}
+    known |= {"fetch": whole.fetch, "store": whole.store, "mix": whole.mix}
+    known["copy"] = whole.copy
+    for part in op.parts:
+        kernel = registry.resolve("kernel", part.family)
+        known[f"rows_{part.family}"] = whole.row_function(kernel)
+    text = _text(op, [x.type.shape[1] == 1 for x in node.inputs[2:]])
+    key = sha256(f"{VERSION}{text}".encode()).hexdigest()
+    function = compile_numba_function_src(text, "fused_mixture", known)
+    return numba_basic.numba_njit(function, fastmath=REORDERED, error_model="numpy"), key
+
+
+LAYOUT = ("WIDTH", "PACK", "SCRATCH", "Y", "BASE", "KNOWN", "ETA", "VALUE", "SCORE")
+
+
+def _text(op: FusedMixture, same: Sequence[bool]) -> str:
+    """Code of the operation: chunks of rows, and in each one part after another.
+
+    ``same`` says which inputs after the logits hold one number for all rows.
+    """
+    experts = op.parts[-1].stop
+    inputs = [f"x{j}" for j in range(len(same))]
+    outputs = [f"d{j - 2}" for j in op.predictors]
+    load, keep, at = [], [], 0
+    for part in op.parts:
+        many = len(part.described.PARAMS)
+        etas = range(at, at + many)
+        shared = all(same[j] for j in etas[1:])
+        load += [f"for k in range({part.stop - part.start}):"]
+        load += [f"    fetch(s[ETA + {q} * WIDTH :], x{j}, k, a, m, w)" for q, j in enumerate(etas)]
+        if part.described.KNOWN:
+            load += [f"    fetch(s[KNOWN:], x{at + many}, 0, a, m, w)"]
+        load += [
+            f"    fetch(s[BASE:], x{at + part.width - 1}, 0, a, m, w)",
+            f"    rows_{part.family}(s.ctypes.data, {int(shared)}, w // PACK)",
+            f"    to = (k + {part.start}) * WIDTH",
+            "    copy(joint[to:], s[VALUE:], w)",
+        ]
+        for q, j in enumerate(etas):
+            of = f"SCORE + {q} * WIDTH"
+            load += [f"    copy(t{j}[k * WIDTH :], s[{of} :], w)"]
+            keep += [
+                f"for k in range({part.stop - part.start}):",
+                f"    store(d{j}, k, a, m, t{j}[k * WIDTH :], joint[{part.start} * WIDTH :])",
+            ]
+        at += part.width
+    made = [f"d{j - 2} = np.empty((x{j - 2}.shape[0], n))" for j in op.predictors]
+    made += [f"t{j - 2} = np.empty(x{j - 2}.shape[0] * WIDTH)" for j in op.predictors]
+    body = [
+        "n = y.shape[0]",
+        f"value, slopes = np.empty(n), np.empty(({experts}, n))",
+        *made,
+        "s, work = np.empty(SCRATCH), np.empty(4 * WIDTH)",
+        f"gate, below = np.empty({experts} * WIDTH), np.empty({experts} * WIDTH)",
+        f"joint = np.empty({experts} * WIDTH)",
+        "for a in range(0, n, WIDTH):",
+        "    m = min(WIDTH, n - a)",
+        "    w = (m + PACK - 1) // PACK * PACK",
+        "    fetch(s[Y:], y.reshape((1, n)), 0, a, m, w)",
+        f"    for k in range({experts}):",
+        "        fetch(gate[k * WIDTH :], logits, k, a, m, w)",
+        *("    " + line for line in load),
+        f"    mix(gate, joint, below, work, {experts}, m, w)",
+        "    copy(value[a:], work, m)",
+        f"    for k in range({experts}):",
+        "        copy(slopes[k, a:], below[k * WIDTH :], m)",
+        *("    " + line for line in keep),
+        f"return value, slopes, {', '.join(outputs)}",
+    ]
+    head = f"def fused_mixture(y, logits, {', '.join(inputs)}):"
+    return "\n".join([head, *("    " + line for line in body)])
+
+
+# --- other linkers -------------------------------------------------------------------------------
+
+
+@node_rewriter([FusedMixture])
+def _as_formulas(fgraph: Any, node: Apply) -> list[Any]:
+    """Replace the operation by the families' formulas, for a linker that compiles these itself."""
+    y = node.inputs[0]
+    xp, op = symbolic(), node.op
+    # Rows are told apart, so that the slopes of all come from one pass back.
+    apart = {j: along_rows(node.inputs[j], y) for j in (1, *op.predictors)}
+    given = [apart.get(j, x) for j, x in enumerate(node.inputs)][2:]
+    found = []
+    for part in op.parts:
+        etas, known = op.split(part, given)
+        given = given[part.width :]
+        found.append(part.described.log_density(y, part.named(etas, known, xp), xp))
+    densities = found[0] if len(found) == 1 else xp.concatenate(found, axis=-2)
+    value = log_mixture(log_softmax(apart[1], xp), densities, xp)
+    if not any(fgraph.clients[out] for out in node.outputs[1:]):
+        return [value, *node.outputs[1:]]
+    slopes: Any = pt.grad(value.sum(), list(apart.values()), disconnected_inputs="ignore")
+    return [value, *slopes]
+
+
+optdb.register("fused_mixture_as_formulas", dfs_rewriter(_as_formulas), "jax", position=0.05)

@@ -1,0 +1,104 @@
+"""Normal distributions as PyMC's ADVI writes them: free parameters, their start and their units."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import numpy as np
+
+from bayes_moe.em.multistart import inverse
+
+LEAST_CURVATURE = 1.0
+"""Information from which a coordinate's spread begins; that of a standard normal prior."""
+
+
+class Form(ABC):
+    """A family of normal distributions, and how PyMC writes its spread as free parameters.
+
+    A positive number ``s`` is written as ``rho`` with ``s = log(1 + exp(rho))``.
+    """
+
+    method: str
+    parameter: str
+
+    @abstractmethod
+    def begin(self, information: np.ndarray) -> np.ndarray:
+        """Parameters of the spread at minus the second derivatives of the log density."""
+
+    @abstractmethod
+    def units(self, spread: np.ndarray) -> np.ndarray:
+        """How long a step is of each parameter of the spread."""
+
+    @abstractmethod
+    def root(self, spread: np.ndarray) -> np.ndarray:
+        """Lower triangular root (coordinate, coordinate) of the covariance."""
+
+
+class MeanField(Form):
+    """Independent coordinates."""
+
+    method, parameter = "ADVI", "rho"
+
+    def begin(self, information: np.ndarray) -> np.ndarray:
+        return _inverse_softplus(_independent(information))
+
+    def units(self, spread: np.ndarray) -> np.ndarray:
+        return _relative(spread)
+
+    def root(self, spread: np.ndarray) -> np.ndarray:
+        return np.diag(np.logaddexp(0.0, spread))
+
+
+class FullRank(Form):
+    """Any covariance."""
+
+    method, parameter = "FullRankADVI", "L_tril"
+
+    def begin(self, information: np.ndarray) -> np.ndarray:
+        covariance = inverse(information)
+        root = (
+            np.diag(_independent(information))
+            if covariance is None
+            else np.linalg.cholesky(covariance)
+        )
+        written = root.copy()
+        np.fill_diagonal(written, _inverse_softplus(np.diag(root)))
+        return self._packed(written)
+
+    def units(self, spread: np.ndarray) -> np.ndarray:
+        written = self._unpacked(spread)
+        sds = np.sqrt((self.root(spread) ** 2).sum(axis=1))
+        units = np.repeat(sds[:, None], len(sds), axis=1)
+        np.fill_diagonal(units, _relative(np.diag(written)))
+        return self._packed(units)
+
+    def root(self, spread: np.ndarray) -> np.ndarray:
+        root = self._unpacked(spread)
+        np.fill_diagonal(root, np.logaddexp(0.0, np.diag(root)))
+        return root
+
+    def _packed(self, matrix: np.ndarray) -> np.ndarray:
+        found: np.ndarray = matrix[np.tril_indices(len(matrix))]
+        return found
+
+    def _unpacked(self, packed: np.ndarray) -> np.ndarray:
+        size = int((np.sqrt(8 * len(packed) + 1) - 1) / 2)
+        matrix = np.zeros((size, size))
+        matrix[np.tril_indices(size)] = packed
+        return matrix
+
+
+def _independent(information: np.ndarray) -> np.ndarray:
+    """Standard deviations of independent coordinates nearest to a normal distribution."""
+    return 1 / np.sqrt(np.maximum(np.diag(information), LEAST_CURVATURE))
+
+
+def _inverse_softplus(s: np.ndarray) -> np.ndarray:
+    found: np.ndarray = s + np.log(-np.expm1(-s))
+    return found
+
+
+def _relative(rho: np.ndarray) -> np.ndarray:
+    """Change of ``rho`` that changes ``log(1 + exp(rho))`` by its own size, to first order."""
+    found: np.ndarray = np.logaddexp(0.0, rho) * (1 + np.exp(-rho))
+    return found

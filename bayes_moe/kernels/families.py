@@ -1,0 +1,35 @@
+"""Kernels of the families of real responses."""
+
+from __future__ import annotations
+
+from bayes_moe.kernels.elementary import exp, log1p
+from bayes_moe.kernels.family_rows import kernel
+from bayes_moe.kernels.student_t import normaliser
+
+
+@kernel(2)
+def normal(
+    y: float, base: float, known: float, mu: float, log_sigma: float
+) -> tuple[float, float, float]:
+    """Return the log density by ``mu`` and ``log sigma``."""
+    inverse = exp(-log_sigma)
+    z = (y - mu) * inverse
+    z2 = z * z
+    return base - log_sigma - 0.5 * z2, z * inverse, z2 - 1.0
+
+
+@kernel(3)
+def studentt(
+    y: float, base: float, known: float, mu: float, log_sigma: float, log_nu: float
+) -> tuple[float, float, float, float]:
+    """Return the log density by ``mu``, ``log sigma`` and ``log nu``."""
+    inverse, nu = exp(-log_sigma), exp(log_nu)
+    gap, gap_score = normaliser(nu)
+    z = (y - mu) * inverse
+    ratio = z * z / nu
+    tail = ratio / (1.0 + ratio)
+    excess = log1p(ratio)
+    pull = (nu + 1.0) * tail
+    value = base + gap - log_sigma - 0.5 * (nu + 1.0) * excess
+    slope = (nu + 1.0) * z * inverse / (nu * (1.0 + ratio))
+    return value, slope, pull - 1.0, gap_score + 0.5 * (pull - nu * excess)

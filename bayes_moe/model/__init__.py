@@ -1,0 +1,1 @@
+"""Descriptions of mixtures, what they imply, and their value at given parameters."""

@@ -1,0 +1,64 @@
+"""Labels of exchangeable experts: their order, and putting draws into an order.
+
+Experts of one kind are numbered by the average of their location over rows, the lowest first, so
+that the same answer gets the same labels from every method and every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from bayes_moe.data.design import Rows
+from bayes_moe.model.evaluation import chunks
+from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.predictors.linear import unmixed
+
+MOST_ROWS = 500
+
+
+def some(rows: Rows, most: int = MOST_ROWS) -> Rows:
+    """Return at most so many rows, evenly spaced in the table."""
+    if rows.size <= most:
+        return rows
+    return rows.pick(np.unique(np.linspace(0, rows.size - 1, most).astype(int)))
+
+
+def levels(spec: MixtureOfExperts, draws: Mapping[str, np.ndarray], rows: Rows) -> np.ndarray:
+    """Average location (sample, expert) of each expert over some rows."""
+    picked = some(rows)
+    total = np.zeros((len(next(iter(draws.values()))), spec.n_experts))
+    for _, _, mixture in chunks(spec, draws, picked):
+        total += mixture.expert_locations().sum(axis=-1)
+    return total / picked.size
+
+
+def order(spec: MixtureOfExperts, level: np.ndarray) -> np.ndarray:
+    """Experts (..., place) by level (..., expert), as far as they may trade places."""
+    return spec.symmetry.order(level)
+
+
+def permuted(
+    spec: MixtureOfExperts, values: Mapping[str, np.ndarray], orders: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Put expert ``orders[sample, k]`` in place ``k`` of every variable (sample, ...)."""
+    places, bases = spec.turned(orders), spec.bases
+    every = spec.dims | spec.derived_dims
+    found = {}
+    for name, value in values.items():
+        dims = every[name]
+        if name in bases:  # coordinates in a basis (sample, term, direction)
+            dim, basis = bases[name]
+            rows = np.swapaxes(value @ basis, -1, -2)
+            moved = np.take_along_axis(rows, places[dim][..., None], axis=1)
+            found[name] = np.swapaxes(unmixed(basis, moved), -1, -2)
+            continue
+        axis = next((1 + j for j, dim in enumerate(dims) if dim in places), None)
+        if axis is None:
+            found[name] = value
+            continue
+        index = places[dims[axis - 1]]
+        shape = [len(index), *(index.shape[1] if j == axis else 1 for j in range(1, value.ndim))]
+        found[name] = np.take_along_axis(value, index.reshape(shape), axis=axis)
+    return found

@@ -1,0 +1,51 @@
+"""Parameters that a user gives: every reported variable by name, checked against the model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.data.design import Design
+from bayes_moe.model.spec import MixtureOfExperts
+
+
+def checked(
+    spec: MixtureOfExperts, design: Design, parameters: Mapping[str, Any]
+) -> dict[str, np.ndarray]:
+    """Return every reported variable as an array of its shape.
+
+    Raises
+    ------
+    SpecError
+        For unknown, missing, wrongly shaped or impossible parameters.
+    """
+    matrices = design.rows.matrices
+    shapes: dict[str, tuple[int, ...]] = spec.gate.shapes(spec.n_experts, matrices)
+    positive = spec.positive
+    for c in spec.components:
+        shapes |= c.shapes(matrices)
+    if not isinstance(parameters, Mapping):
+        raise SpecError(f"`parameters` must map names to arrays; it is {parameters!r}.")
+    for name in parameters:
+        if name not in shapes:
+            raise SpecError(unknown("parameter", name, shapes))
+    values = {}
+    for name, shape in shapes.items():
+        if name not in parameters:
+            raise SpecError(f"`parameters` lacks {name!r} with shape {shape}.")
+        try:
+            values[name] = np.asarray(parameters[name], dtype=float)
+        except (TypeError, ValueError) as error:
+            raise SpecError(
+                f"{name!r} must be numbers of shape {shape}; it is {parameters[name]!r}."
+            ) from error
+        if values[name].shape != shape:
+            raise SpecError(f"{name!r} must have shape {shape}; it has {values[name].shape}.")
+        if not np.all(np.isfinite(values[name])):
+            raise SpecError(f"{name!r} must be finite; it is {parameters[name]!r}.")
+        if name in positive and np.any(values[name] <= 0):
+            raise SpecError(f"{name!r} must be positive; it is {parameters[name]!r}.")
+    return values

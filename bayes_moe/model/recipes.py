@@ -1,0 +1,269 @@
+"""Recipes: the usual models from a formula, as descriptions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bayes_moe import families
+from bayes_moe.core import registry
+from bayes_moe.core.errors import SpecError
+from bayes_moe.data.formulas import split_formula
+from bayes_moe.gates import Gate, Softmax, Tree
+from bayes_moe.gates.tree import SHRINK, leaf_labels
+from bayes_moe.model.blocks import Expert
+from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.predictors import MLP
+from bayes_moe.priors.prior import Prior
+
+TRUNK = "trunk"
+"""Name of a mixture density network's hidden layers."""
+
+
+def mixture_of_experts(
+    formula: str,
+    gate: str | Gate | None = None,
+    experts: int | None = None,
+    family: str = "normal",
+    predictor: Any = None,
+    priors: Mapping[str, Prior] | None = None,
+    center: bool = True,
+    **own: str | int,
+) -> MixtureOfExperts:
+    r"""Describe a mixture of experts of one kind.
+
+    ``p(y | x) = sum_k w_k(z) f(y | x' beta_k, phi_k)``, with ``x`` the features of the experts'
+    formula and ``z`` those of the gate's; the default gate is ``w = softmax(z' alpha)``.
+
+    Parameters
+    ----------
+    formula : str
+        ``"response ~ features"`` of the experts, in formulaic's language: categoricals,
+        interactions, ``bs(x, df=5)``, ``poly(x, 2)``, ``log(x)``; names with spaces in backticks,
+        arithmetic inside ``I(...)``: ``I(x**2)``. The response is a column or a function of
+        columns.
+    gate : str or Gate, optional
+        Features of a softmax gate, e.g. ``"~ z"``, or a gate of another kind, such as
+        ``bm.gates.StickBreaking("~ z")``. Left out, the gate uses the experts' features;
+        ``"~ 1"`` makes it constant.
+    experts : int, optional
+        Number of experts, at least 1: by default 2, or as many as a tree gate has leaves. One
+        expert is an ordinary regression.
+    family : {"normal", "studentt", "poisson", "bernoulli", "binomial"}
+        Response distribution of each expert.
+    predictor : Predictor, str or mapping, optional
+        What makes the experts' predictors of features: see :class:`bayes_moe.Expert`. A gate has
+        its own: ``gate=bm.gates.Softmax("~ x", predictor="spline")``.
+    priors : mapping of str to Prior, optional
+        By variable: ``"gate_coef"``, ``"mu_coef"``, ``"sigma"``, ``"sigma_coef"``, ``"nu"``,
+        ``"p_coef"`` (Bernoulli and binomial), ...
+    center : bool
+        Whether intercept priors refer to the centre of the features (default) or to zero.
+    **own : str or int
+        Formulas of other family parameters on their link scale, e.g. ``sigma="~ x"``. A binomial
+        family needs ``trials``: a column such as ``trials="n"``, or a number such as ``trials=4``.
+
+    Returns
+    -------
+    MixtureOfExperts
+        The description; give it to :func:`bayes_moe.fit` or :func:`bayes_moe.build`.
+
+    Raises
+    ------
+    SpecError
+        For unknown families, parameters or priors, formulas that cannot be read, and a binomial
+        family without trials.
+
+    References
+    ----------
+    Jacobs, R. A., Jordan, M. I., Nowlan, S. J., & Hinton, G. E. (1991). Adaptive mixtures of
+    local experts. Neural Computation, 3(1), 79-87.
+
+    Examples
+    --------
+    >>> import bayes_moe as bm
+    >>> spec = bm.mixture_of_experts("tuned ~ stretchratio", experts=2, sigma="~ stretchratio")
+    >>> spec.n_experts
+    2
+    """
+    if isinstance(gate, type):
+        raise SpecError(f"Give a gate, not its class: {gate.__name__}(...), with its formula.")
+    if experts is None:
+        experts = gate.n_leaves if isinstance(gate, Tree) else 2
+    _check_experts("experts", experts)
+    softmax: Any = registry.resolve("gate", "softmax")
+    described = gate if isinstance(gate, Gate) else softmax(gate)
+    return MixtureOfExperts(
+        described, [Expert(formula, family, None, predictor, **own)] * int(experts), priors, center
+    )
+
+
+def hierarchical_mixture(
+    formula: str,
+    gate: str | Mapping[str, str] | None = None,
+    branching: Sequence[int] | None = None,
+    tree: Any = None,
+    family: str = "normal",
+    predictor: Any = None,
+    shrink: float = SHRINK,
+    priors: Mapping[str, Prior] | None = None,
+    center: bool = True,
+    **own: str | int,
+) -> MixtureOfExperts:
+    r"""Describe a hierarchical mixture of experts: a softmax at every split of a tree.
+
+    ``p(y | x) = sum_k prod_v g_vc(x) f(y | x' beta_k, phi_k)``, the product over the splits ``v``
+    on the path to leaf ``k`` and its branches ``c`` there, ``g_v = softmax(z' alpha_v)``.
+
+    Parameters
+    ----------
+    formula : str
+        ``"response ~ features"`` of the experts at the leaves.
+    gate : str or mapping of str to str, optional
+        Features of every split, e.g. ``"~ z"``, or of splits by name: ``{"root": "~ x", "0.1":
+        "~ z"}``. A split is named by the branches that lead to it; those left out use the experts'
+        features.
+    branching : sequence of int, optional
+        Branches at each level of a balanced tree; ``(2, 2)`` if there is no ``tree``.
+    tree : nested sequence, optional
+        The tree instead, such as ``[["a", "b"], "c"]``: a sequence is a split, a name or a position
+        an expert.
+    family : {"normal", "studentt", "poisson", "bernoulli", "binomial"}
+        Response distribution of each expert.
+    predictor : Predictor, str or mapping, optional
+        What makes the experts' predictors of features: see :class:`bayes_moe.Expert`.
+    shrink : float
+        Standard deviation of a split's prior over that of the split above it, at most 1.
+    priors, center, **own
+        As in :func:`mixture_of_experts`.
+
+    Returns
+    -------
+    MixtureOfExperts
+        The description. The posterior has ``gate_coef (gate_branch, gate_term)``, where a split's
+        rows sum to zero, and the experts' variables by leaf.
+
+    Raises
+    ------
+    SpecError
+        As :func:`mixture_of_experts`, and for trees that cannot be.
+
+    References
+    ----------
+    Jordan, M. I., & Jacobs, R. A. (1994). Hierarchical mixtures of experts and the EM algorithm.
+    Neural Computation, 6(2), 181-214.
+
+    Examples
+    --------
+    >>> import bayes_moe as bm
+    >>> spec = bm.hierarchical_mixture("accel ~ times", tree=[["rest", "fall"], "rise"])
+    >>> spec.expert_labels
+    ['rest', 'fall', 'rise']
+    """
+    if "experts" in own:
+        raise SpecError(
+            "A tree says by itself how many experts there are: give branching=(2, 2) or "
+            "tree=[['a', 'b'], 'c'] instead of `experts`."
+        )
+    if tree is None and branching is None:
+        branching = (2, 2)
+    by_split = gate if isinstance(gate, Mapping) else None
+    described = Tree(
+        tree,
+        branching=branching,
+        formula=gate if isinstance(gate, str) else None,
+        formulas=by_split,
+        shrink=shrink,
+    )
+    if gate is not None and not isinstance(gate, str | Mapping):
+        raise SpecError(
+            f"`gate` must be a formula, or formulas by split; it is {gate!r}. For another gate use "
+            "bm.mixture_of_experts(gate=...)."
+        )
+    leaves = [] if tree is None else leaf_labels(tree)
+    named = leaves if leaves and isinstance(leaves[0], str) else [None] * described.n_leaves
+    experts = [Expert(formula, family, name, predictor, **own) for name in named]
+    return MixtureOfExperts(described, experts, priors, center)
+
+
+def mixture_density(
+    formula: str,
+    components: int = 5,
+    hidden: Sequence[int] = (16, 16),
+    family: str = "normal",
+    activation: str = "tanh",
+    priors: Mapping[str, Prior] | None = None,
+    center: bool = True,
+    **own: str | int,
+) -> MixtureOfExperts:
+    r"""Describe a mixture density network: one network whose heads are a mixture's parameters.
+
+    ``p(y | x) = sum_k w_k(x) f(y | mu_k(x), sigma_k(x))``, with ``w = softmax(A h(x))``,
+    ``mu_k(x)`` and ``log sigma_k(x)`` linear in the units ``h(x)`` of the last hidden layer, which
+    all heads share.
+
+    Parameters
+    ----------
+    formula : str
+        ``"response ~ features"`` of the network.
+    components : int
+        Number of components of the mixture.
+    hidden : sequence of int
+        Units of each hidden layer, the trunk ``trunk_hidden0``, ``trunk_hidden1``, ... Without any,
+        all heads are linear.
+    family : {"normal", "studentt", "poisson", "bernoulli", "binomial"}
+        Response distribution of each component. Its location and its scale get a head; what else it
+        has, such as the degrees of freedom, is one number a component.
+    activation : {"tanh", "softplus", "relu"}
+        What a unit makes of the sum of its inputs.
+    priors, center
+        As in :func:`mixture_of_experts`. The strength of weight decay, ``trunk_decay``, is learned.
+    **own : str or int
+        Other formulas of family parameters, which then are linear: ``sigma="~ 1"`` is one scale a
+        component. A binomial family needs ``trials``.
+
+    Returns
+    -------
+    MixtureOfExperts
+        The description: a softmax gate and experts whose predictors are
+        :class:`bayes_moe.predictors.MLP` with a common trunk. Fit it with ``method="map"``,
+        ``"laplace"`` (of the heads), ``"advi"`` or ``"nuts"``.
+
+    Raises
+    ------
+    SpecError
+        As :func:`mixture_of_experts`, and for settings of the network that cannot be.
+
+    References
+    ----------
+    Bishop, C. M. (1994). Mixture density networks. Technical report NCRG/94/004, Aston University.
+
+    Examples
+    --------
+    >>> import bayes_moe as bm
+    >>> spec = bm.mixture_density("accel ~ times", components=3, hidden=(8,))
+    >>> spec.n_experts
+    3
+    """
+    _check_experts("components", components)
+    features = split_formula(formula)[1]
+    layers: Any = tuple(hidden) if isinstance(hidden, list | tuple) else hidden
+    net = MLP(layers, activation, trunk=TRUNK if layers else None)
+    heads = {}
+    described = families.by_name(family)
+    for j, parameter in enumerate(described.PARAMS):
+        if j == 0 or (parameter.role == "scale" and parameter.name not in own):
+            heads[parameter.name] = net
+            if j:
+                own[parameter.name] = features
+    expert = Expert(formula, family, None, heads, **own)
+    gate = Softmax(features, predictor=net)
+    return MixtureOfExperts(gate, [expert] * int(components), priors, center)
+
+
+def _check_experts(name: str, value: Any) -> None:
+    """Raise :class:`SpecError` unless a number of experts is a whole one of at least 1."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
+        raise SpecError(f"`{name}` must be a whole number of at least 1; it is {value!r}.")

@@ -1,0 +1,1 @@
+"""Modes of any model, through the gradient of its graph."""

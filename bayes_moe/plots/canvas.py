@@ -1,0 +1,288 @@
+"""Marks on an arviz-plots ``PlotCollection``: curves with bands, points, axis labels, a legend.
+
+Data reach the collection as one variable, ``value``, with our own dimension names, so that no
+column of the user's can clash with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayes_moe.core import names
+from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.data.reference_grid import Grid, state
+
+if TYPE_CHECKING:
+    import xarray as xr
+    from arviz_plots import PlotCollection
+
+VISUALS = ("pe_line", "ci_band", "observed_scatter", "xlabel", "ylabel", "legend")
+VALUE = "value"
+PROB = "prob"
+BOUND = "ci_bound"
+
+SIZE = (7.0, 4.3)  # inches
+BAND_ALPHA = 0.22
+BAR_WIDTHS = (1.5, 4.0)  # outermost interval, inner ones
+DODGE = 0.6  # of the distance between two categories
+GOLDEN = 0.6180339887498949
+MOST_LETTERS = 60
+
+Look = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Marks:
+    """How means and intervals look: names of arviz-plots visuals, and their arguments."""
+
+    mean: str
+    used: Look
+    unused: Look
+    interval: str
+    interval_look: Look
+    widths: Sequence[float] | None = None
+
+
+LINES = Marks(
+    mean="line_xy",
+    used={"width": 2},
+    unused={"width": 1.2, "linestyle": "C2"},
+    interval="fill_between_y",
+    interval_look={"alpha": BAND_ALPHA},
+)
+DOTS = Marks(
+    mean="scatter_xy",
+    used={"size": 45, "edgecolor": "B1", "width": 0.8},
+    unused={"size": 15, "alpha": 0.5},
+    interval="ciliney",
+    interval_look={"color": "B1"},
+    widths=BAR_WIDTHS,
+)
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """A plot collection, and what the user wants of its parts."""
+
+    collection: PlotCollection
+    visuals: Mapping[str, Any]
+
+    @property
+    def backend(self) -> str:
+        """Name of the plotting backend."""
+        return str(self.collection.backend)
+
+    @property
+    def colours(self) -> dict[Any, str]:
+        """Colour by expert."""
+        mapping = self.collection.aes["color"]["mapping"]
+        return dict(
+            zip(mapping[names.EXPERT].values.tolist(), mapping.values.tolist(), strict=True)
+        )
+
+    def wanted(self, part: str, defaults: Look) -> Look | None:
+        """Keyword arguments of a part, or None if it is to be left out."""
+        own = self.visuals.get(part, True)
+        if own is False:
+            return None
+        return defaults if own is True else defaults | dict(own)
+
+    def draw(
+        self, part: str, visual: Callable[..., Any], data: xr.DataArray, look: Look, label: str = ""
+    ) -> None:
+        """Draw a part once for every subset of the data that an aesthetic tells apart."""
+        wanted = self.wanted(part, look)
+        if wanted is None:
+            return
+        aes = self.collection.aes
+        foreign = {a for a in self.collection.aes_set if not {*aes[a].dims} <= {*data.dims}}
+        dataset = data.to_dataset(name=VALUE)
+        self.collection.map(visual, label or part, data=dataset, ignore_aes=foreign, **wanted)
+
+    def set(self, visual: str, **look: Any) -> None:
+        """Set limits or ticks of the plot."""
+        self.collection.facet_map(visual, store_artist=False, **look)
+
+    def text(self, text: str) -> str:
+        """Keep matplotlib from reading dollar signs as mathematics."""
+        return text.replace("$", r"\$") if self.backend == "matplotlib" else text
+
+
+def open_canvas(
+    given: PlotCollection | None,
+    backend: str | None,
+    visuals: Mapping[str, Any] | None,
+    data: xr.DataArray,
+    pc_kwargs: Mapping[str, Any],
+) -> Canvas:
+    """Make a collection with one plot, and a colour for each expert if the data have experts."""
+    from arviz_base import rcParams
+    from arviz_plots import PlotCollection
+
+    check_visuals(visuals, VISUALS)
+    experts = names.EXPERT in data.dims
+    if given is None:
+        options = dict(pc_kwargs)
+        backend = backend or str(rcParams["plot.backend"])
+        figure = dict(options.pop("figure_kwargs", {}))
+        if backend == "matplotlib":
+            figure = {"figsize": SIZE, "layout": "constrained"} | figure
+        elif "figsize" not in figure:
+            figure |= {"figsize": tuple(100 * s for s in SIZE), "figsize_units": "dots"}
+        if experts:
+            options["aes"] = {"color": [names.EXPERT]} | options.get("aes", {})
+        given = PlotCollection.wrap(
+            data.to_dataset(name=VALUE), backend=backend, figure_kwargs=figure, **options
+        )
+    if experts and not ("color" in given.aes_set and names.EXPERT in given.aes["color"].dims):
+        raise SpecError("The plot collection must map 'color' to the dimension 'expert'.")
+    return Canvas(given, visuals or {})
+
+
+def check_visuals(visuals: Mapping[str, Any] | None, valid: Sequence[str]) -> None:
+    """Raise :class:`SpecError` for parts that a plot does not have."""
+    for part in visuals or {}:
+        if part not in valid:
+            raise SpecError(unknown("part in `visuals`", part, valid))
+
+
+def curves(
+    canvas: Canvas,
+    grid: Grid,
+    mean: xr.DataArray,
+    band: xr.DataArray,
+    used: xr.DataArray | bool = True,
+    **look: Any,
+) -> None:
+    """Draw means (..., obs_id) and nested intervals (prob, ..., obs_id, ci_bound).
+
+    They are lines and bands, or points and bars over categories. Where they are not ``used``
+    there is only a thin dotted line, or a small point.
+    """
+    import xarray as xr
+    from arviz_plots import visuals
+
+    marks = DOTS if grid.levels else LINES
+    used = xr.ones_like(mean, dtype=bool) & used
+    x = xr.DataArray(grid.x, dims=names.OBS)
+    if grid.levels and names.EXPERT in mean.dims:
+        experts = mean[names.EXPERT]
+        x = x + experts.copy(data=dodge(experts.size))
+    nested = {"mark": marks.interval, "widths": marks.widths, "artist_dims": {PROB: len(band)}}
+    draw_mean = getattr(visuals, marks.mean)
+    common = {"x": x} | look
+    canvas.draw("ci_band", _nested, band.where(used), marks.interval_look | nested | common)
+    canvas.draw("pe_line", draw_mean, mean.where(~used), marks.unused | common, "pe_line_unused")
+    canvas.draw("pe_line", draw_mean, mean.where(used), marks.used | common)
+
+
+def points(canvas: Canvas, x: np.ndarray, y: np.ndarray, colour: str | list[str]) -> None:
+    """Draw rows of the data, smaller and more transparent the more there are."""
+    import xarray as xr
+    from arviz_plots.visuals import scatter_xy
+
+    crowd = min(1.0, (200 / len(x)) ** 0.5)
+    look = {
+        "x": xr.DataArray(x, dims=names.OBS),
+        "facecolor": colour,
+        "edgecolor": "B0",
+        "width": 0.4 * crowd,
+        "size": 4 + 22 * crowd,
+        "alpha": 0.2 + 0.6 * crowd,
+    }
+    canvas.draw("observed_scatter", scatter_xy, xr.DataArray(y, dims=names.OBS), look)
+
+
+def dodge(experts: int) -> np.ndarray:
+    """Sideways places of experts about their category (expert,)."""
+    return DODGE * ((np.arange(experts) + 0.5) / experts - 0.5)
+
+
+def jitter(n: int, experts: int = 1) -> np.ndarray:
+    """Sideways places of ``n`` rows about their category or expert, the same every time."""
+    return 0.8 * DODGE / experts * (np.arange(n) * GOLDEN % 1 - 0.5)
+
+
+def label_axes(canvas: Canvas, grid: Grid, response: str) -> None:
+    """Label the axes, and name the categories of a categorical feature."""
+    for part, text in (("xlabel", grid.feature), ("ylabel", response)):
+        wanted = canvas.wanted(part, {"text": canvas.text(text)})
+        if wanted is not None:
+            canvas.collection.facet_map(f"labelled_{part[0]}", part, **wanted)
+    if grid.levels:
+        labels = [canvas.text(str(level)) for level in grid.levels]
+        crowded = sum(len(label) + 2 for label in labels) > MOST_LETTERS
+        turned: Look = {"rotation": 90} if crowded else {}
+        canvas.set("set_xticks", values=list(range(len(labels))), labels=labels, **turned)
+        canvas.set("set_xlim", limits=(-0.5, len(labels) - 0.5))
+
+
+def add_legend(canvas: Canvas, entries: Mapping[str, Look], held: Mapping[str, Any]) -> None:
+    """Put a legend beside the plot, headed by what other columns are held at."""
+    collection = canvas.collection
+    stated = state(held)
+    title = "at " + "\nand ".join(stated) if stated else None
+    looks: Look = {"title": title and canvas.text(title), "update_visuals": False}
+    if canvas.backend == "matplotlib":
+        looks |= {"frameon": False, "alignment": "left"}
+        looks["visual_kwargs"] = {"solid_capstyle": "butt"}
+    if canvas.backend == "plotly":
+        entries = {k: _renamed(look, "alpha", "opacity") for k, look in entries.items()}
+    wanted = canvas.wanted("legend", looks)
+    if wanted is None or "legend" in collection.viz.children:
+        return
+    module = import_module(f"arviz_plots.backend.{canvas.backend}")
+    made = module.legend(collection, list(entries.values()), list(entries), **wanted)
+    collection.viz["legend/expert"] = made
+
+
+def expert_entries(canvas: Canvas) -> dict[str, Look]:
+    """Legend entries of the experts."""
+    return {f"expert {k}": {"color": c, "width": 2} for k, c in canvas.colours.items()}
+
+
+def band_entries(probabilities: Sequence[float], grid: Grid, colour: str) -> dict[str, Look]:
+    """Legend entries of nested bands, whose shades add up, or of bars; the widest first."""
+    entries: dict[str, Look] = {}
+    for j, p in enumerate(probabilities):
+        shade = 1 - (1 - BAND_ALPHA) ** (j + 1)
+        look = {"width": BAR_WIDTHS[j > 0]} if grid.levels else {"width": 8, "alpha": shade}
+        entries[f"{100 * p:g} % interval"] = {"color": colour} | look
+    return entries
+
+
+def point_entries(canvas: Canvas, label: str, colour: str) -> dict[str, Look]:
+    """Legend entry of the data, where the backend's legend can show a marker."""
+    if canvas.backend != "matplotlib":
+        return {}
+    return {label: {"color": colour, "marker": "o", "markersize": 5, "linestyle": "none"}}
+
+
+def _renamed(look: Look, old: str, new: str) -> Look:
+    """Return a look with one argument under another name."""
+    return {new if name == old else name: value for name, value in look.items()}
+
+
+def _nested(
+    da: xr.DataArray,
+    target: Any,
+    x: xr.DataArray,
+    mark: str,
+    widths: Sequence[float] | None,
+    **look: Any,
+) -> np.ndarray:
+    """Draw nested intervals (prob, obs_id, ci_bound), the widest first."""
+    from arviz_plots.plot_collection import backend_from_object
+
+    draw = getattr(backend_from_object(target), mark)
+    made = np.empty(len(da), dtype=object)
+    for j, interval in enumerate(da):
+        low, high = (interval.sel({BOUND: bound}).values for bound in ("lower", "upper"))
+        own = {} if widths is None else {"width": widths[j > 0]}
+        made[j] = draw(x.values, low, high, target, **(own | look))
+    return made

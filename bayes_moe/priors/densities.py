@@ -1,0 +1,312 @@
+r"""Log densities of priors with two derivatives, in NumPy.
+
+The values are PyMC's, normalising constants and all; PyMC itself is not needed to have them. In
+two constants PyMC is less exact: its ``log(2)`` in ``HalfStudentT`` and ``HalfCauchy`` has single
+precision, which adds 1.9e-9.
+
+**Zero-sum priors.** PyMC's ``ZeroSumNormal(sigma)`` of ``K`` experts ``x``, whose sum is zero, is
+
+.. math:: \log p(x) = -\frac{1}{2} \sum_{k=1}^{K} \frac{x_k^2}{\sigma^2}
+          - (K - 1) \log(\sqrt{2 \pi} \sigma).
+
+Let the columns of ``Q`` (K, K - 1) be an orthonormal basis of the vectors that sum to zero, and
+``x = Q c``. Then ``x'x = c'c``, so the density is that of ``K - 1`` independent
+``Normal(0, sigma)`` coordinates ``c``. The table's row is the density of one such coordinate, not
+of an expert. PyMC's own unconstrained values are coordinates in such a basis.
+
+**Two readers.** The formulas are arithmetic in NumPy's functions alone, and take their normalising
+constants as an argument. So they run on arrays here, and :mod:`bayes_moe.kernels.priors` compiles
+the same functions for numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from bayes_moe.priors.prior import DISTRIBUTIONS, Prior
+
+Parts = tuple[Any, Any, Any]
+
+LOG_2 = math.log(2.0)
+LOG_PI = math.log(math.pi)
+
+
+# --- as functions of the value ---------------------------------------------------------------
+
+
+def _normal(x: np.ndarray, mu: Any, sigma: Any) -> Parts:
+    r""":math:`-z^2/2 - \log\sigma - \log\sqrt{2\pi}` with :math:`z = (x - \mu) / \sigma`."""
+    z = (x - mu) / sigma
+    log_p = -0.5 * z * z - np.log(sigma) - 0.5 * (LOG_2 + LOG_PI)
+    return log_p, -z / sigma, -1.0 / sigma / sigma
+
+
+def _student(x: np.ndarray, nu: Any, mu: Any, width: Any, constant: Any) -> Parts:
+    r""":math:`c - \frac{\nu+1}{2} \log(1 + r^2)` with :math:`r = (x - \mu) / (\sigma\sqrt\nu)`.
+
+    ``width`` is :math:`\sigma\sqrt\nu`.
+
+    .. math:: \log p' = -\frac{\nu+1}{\sigma\sqrt\nu} \frac{r}{1 + r^2}, \quad
+              \log p'' = -\frac{\nu+1}{\sigma^2\nu} \frac{1 - r^2}{(1 + r^2)^2}.
+
+    All in :math:`q = \min(|r|, 1/|r|)`, whose square cannot overflow:
+    :math:`r/(1 + r^2) = \pm q/(1 + q^2)`.
+    """
+    r = (x - mu) / width
+    large = np.maximum(np.abs(r), 1.0)
+    q = np.minimum(np.abs(r), 1.0 / large)
+    log_p = constant - (nu + 1) / 2 * (np.log1p(q * q) + 2 * np.log(large))
+    slope = -(nu + 1) / width * np.sign(r) * q / (1 + q * q)
+    bend = np.where(large > 1, -q * q, 1.0) * (1 - q) * (1 + q) / (1 + q * q) ** 2
+    return log_p, slope, -(nu + 1) / width / width * bend
+
+
+def _laplace(x: np.ndarray, mu: Any, b: Any) -> Parts:
+    r""":math:`-|x - \mu| / b - \log(2b)`; at the kink both derivatives are 0."""
+    return -np.abs(x - mu) / b - np.log(b) - LOG_2, -np.sign(x - mu) / b, 0.0
+
+
+def _logistic(x: np.ndarray, mu: Any, s: Any) -> Parts:
+    r""":math:`-|z| - \log s - 2 \log(1 + e^{-|z|})` with :math:`z = (x - \mu) / s`."""
+    z = (x - mu) / s
+    tail = np.exp(-np.abs(z))
+    log_p = -np.abs(z) - np.log(s) - 2 * np.log1p(tail)
+    return log_p, -np.tanh(z / 2) / s, -2 * tail / (1 + tail) ** 2 / s / s
+
+
+def _half_normal(x: np.ndarray, sigma: Any) -> Parts:
+    """Twice the density of ``Normal(0, sigma)``."""
+    log_p, first, second = _normal(x, 0.0, sigma)
+    return log_p + LOG_2, first, second
+
+
+def _log_normal(x: np.ndarray, mu: Any, sigma: Any) -> Parts:
+    r""":math:`-z^2/2 - \log(\sqrt{2\pi}\sigma) - \log x` with :math:`z=(\log x - \mu)/\sigma`."""
+    log_p, first, second = _log_normal_of_log(np.log(x), mu, sigma)
+    return log_p, first / x, (second - first) / x / x
+
+
+def _gamma(x: np.ndarray, a: Any, b: Any, log_s: Any, constant: Any) -> Parts:
+    r"""Stacy's generalised gamma density, as in :func:`_gamma_of_log` with :math:`u = \log x`.
+
+    .. math:: \log p' = (a - b w) / x, \quad \log p'' = -(a + b (b - 1) w) / x^2.
+    """
+    u = np.log(x)
+    w = np.exp(b * (u - log_s))
+    curve = b * (b - 1)
+    bend = curve * np.where(curve == 0, 0.0, w)  # w may be infinite
+    return _gamma_of_log(u, a, b, log_s, constant)[0], (a - b * w) / x, -(a + bend) / x / x
+
+
+# --- as functions of the logarithm of the value, without a Jacobian ------------------------------
+
+
+def _half_normal_of_log(u: np.ndarray, sigma: Any) -> Parts:
+    r""":math:`\log\sqrt{2/\pi} - \log\sigma - w/2` with :math:`w = e^{2(u - \log\sigma)}`."""
+    w = np.exp(2 * (u - np.log(sigma)))
+    return 0.5 * (LOG_2 - LOG_PI) - np.log(sigma) - w / 2, -w, -2 * w
+
+
+def _half_student_of_log(u: np.ndarray, nu: Any, mu: Any, width: Any, constant: Any) -> Parts:
+    r""":math:`c - \frac{\nu+1}{2} \log(1 + e^t)` with :math:`t = 2 (u - \log(\sigma\sqrt\nu))`.
+
+    With the logistic function :math:`\ell`, the derivatives are :math:`-(\nu+1)\,\ell(t)` and
+    :math:`-2(\nu+1)\,\ell(t)\,\ell(-t)`. ``mu`` is 0.
+    """
+    t = 2 * (u - np.log(width))
+    log_p = constant - (nu + 1) / 2 * np.logaddexp(0.0, t)
+    first = -(nu + 1) / (1 + np.exp(-t))
+    return log_p, first, 2 * first / (1 + np.exp(t))
+
+
+def _log_normal_of_log(u: np.ndarray, mu: Any, sigma: Any) -> Parts:
+    r""":math:`-z^2/2 - \log(\sqrt{2\pi}\sigma) - u` with :math:`z = (u - \mu) / \sigma`."""
+    log_p, first, second = _normal(u, mu, sigma)
+    return log_p - u, first - 1.0, second
+
+
+def _gamma_of_log(u: np.ndarray, a: Any, b: Any, log_s: Any, constant: Any) -> Parts:
+    r"""Stacy's generalised gamma density.
+
+    .. math:: \log|b| - \log s - \log\Gamma((a + 1) / b) + a (u - \log s) - w, \quad
+              w = e^{b (u - \log s)},
+
+    with derivatives :math:`a - b w` and :math:`-b^2 w`.
+    """
+    t = u - log_s
+    w = np.exp(b * t)
+    return constant + a * t - w, a - b * w, -b * b * w
+
+
+# --- arguments of the formulas, normalising constants among them ---------------------------------
+
+
+def _of_student(nu: Any, mu: Any, sigma: Any, times: float = 1.0) -> tuple[Any, ...]:
+    width = sigma * np.sqrt(nu)
+    constant = special.gammaln((nu + 1) / 2) - special.gammaln(nu / 2) - 0.5 * LOG_PI
+    return nu, mu, width, constant - np.log(width) + math.log(times)
+
+
+def _of_gamma(a: Any, b: Any, s: Any) -> tuple[Any, ...]:
+    log_s = np.log(s)
+    return a, b, log_s, np.log(np.abs(b)) - log_s - special.gammaln((a + 1) / b)
+
+
+# --- the table ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Density:
+    """The density of a distribution: two formulas and the arguments they share.
+
+    ``arguments`` maps the distribution's arguments, by name, to those of ``of_value`` and of
+    ``of_log`` (positive distributions only). ``kink`` names the argument at which the density
+    has a kink.
+    """
+
+    arguments: Callable[..., tuple[Any, ...]]
+    of_value: Callable[..., Parts]
+    of_log: Callable[..., Parts] | None = None
+    kink: str | None = None
+
+
+DENSITIES: dict[str, Density] = {
+    "Normal": Density(lambda mu, sigma: (mu, sigma), _normal),
+    "StudentT": Density(_of_student, _student),
+    "Laplace": Density(lambda mu, b: (mu, b), _laplace, kink="mu"),
+    "Cauchy": Density(lambda alpha, beta: _of_student(1.0, alpha, beta), _student),
+    "Logistic": Density(lambda mu, s: (mu, s), _logistic),
+    "ZeroSumNormal": Density(lambda sigma: (0.0, sigma), _normal),  # of an orthonormal coordinate
+    "LogNormal": Density(lambda mu, sigma: (mu, sigma), _log_normal, _log_normal_of_log),
+    "HalfNormal": Density(lambda sigma: (sigma,), _half_normal, _half_normal_of_log),
+    "HalfStudentT": Density(
+        lambda nu, sigma: _of_student(nu, 0.0, sigma, 2.0), _student, _half_student_of_log
+    ),
+    "HalfCauchy": Density(
+        lambda beta: _of_student(1.0, 0.0, beta, 2.0), _student, _half_student_of_log
+    ),
+    "Exponential": Density(lambda lam: _of_gamma(0.0, 1.0, 1 / lam), _gamma, _gamma_of_log),
+    "Gamma": Density(
+        lambda alpha, beta: _of_gamma(alpha - 1, 1.0, 1 / beta), _gamma, _gamma_of_log
+    ),
+    "InverseGamma": Density(
+        lambda alpha, beta: _of_gamma(-alpha - 1, -1.0, beta), _gamma, _gamma_of_log
+    ),
+    "Weibull": Density(
+        lambda alpha, beta: _of_gamma(alpha - 1, alpha, beta), _gamma, _gamma_of_log
+    ),
+}
+
+
+def log_density(prior: Prior, value: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    r"""Log density of each element of ``value`` with its first two derivatives.
+
+    Parameters
+    ----------
+    prior : Prior
+        Arguments that are tuples (one number a term) broadcast along the last axis of ``value``.
+    value : ndarray
+        Values of the parameter. For ``ZeroSumNormal``: coordinates in an orthonormal basis of the
+        vectors that sum to zero (see the module's notes), not the experts' values.
+
+    Returns
+    -------
+    log_p, first, second : ndarray
+        :math:`\log p(x)`, :math:`\partial \log p / \partial x` and
+        :math:`\partial^2 \log p / \partial x^2`, each of ``value``'s shape.
+
+    Raises
+    ------
+    ValueError
+        If the arguments do not broadcast to the shape of ``value``.
+
+    Notes
+    -----
+    At the kink of a ``Laplace`` density, ``value == mu``, both derivatives are 0, the middle of
+    the one-sided ones.
+
+    Positive distributions live on the open interval from zero to infinity; outside it ``log_p`` is
+    minus infinity and the derivatives are 0. PyMC's densities differ from this only at zero
+    itself, where some are finite.
+
+    What exceeds the range of doubles is infinite, silently: the second derivative of a ``Gamma``
+    density at 1e-300, say.
+    """
+    density = DENSITIES[prior.distribution]
+    x = np.asarray(value, dtype=float)
+    if density.of_log is None:
+        return _evaluate(density.of_value, prior, x)
+    outside = (x <= 0) | np.isposinf(x)
+    log_p, first, second = _evaluate(density.of_value, prior, np.where(outside, 1.0, x))
+    log_p[outside], first[outside], second[outside] = -np.inf, 0.0, 0.0
+    return log_p, first, second
+
+
+def log_density_of_log(prior: Prior, u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    r"""Log density of ``exp(u)`` with its first two derivatives with respect to ``u``.
+
+    Parameters
+    ----------
+    prior : Prior
+        A prior of positive parameters. Arguments that are tuples broadcast along the last axis
+        of ``u``.
+    u : ndarray
+        Logarithms of the parameter's values.
+
+    Returns
+    -------
+    log_p, first, second : ndarray
+        :math:`\log p(e^u)`, :math:`\partial \log p(e^u) / \partial u` and
+        :math:`\partial^2 \log p(e^u) / \partial u^2`, each of ``u``'s shape. The density is that
+        of the value :math:`e^u`; that of :math:`u` itself has the Jacobian besides, which adds
+        :math:`u` to the first and 1 to the second.
+
+    Raises
+    ------
+    ValueError
+        If the prior is not one of positive parameters, or its arguments do not broadcast to the
+        shape of ``u``.
+
+    Notes
+    -----
+    Nothing is computed from :math:`e^u` itself, so nothing is lost where that is tiny or huge.
+    What exceeds the range of doubles is infinite, silently.
+    """
+    formula = DENSITIES[prior.distribution].of_log
+    if formula is None:
+        positive = ", ".join(n for n, kind in DISTRIBUTIONS.items() if kind.support == "positive")
+        raise ValueError(f"{prior.distribution} is no positive distribution; these are: {positive}")
+    return _evaluate(formula, prior, np.asarray(u, dtype=float))
+
+
+def formula_arguments(prior: Prior) -> tuple[Any, ...]:
+    """Return the arguments of a prior's formulas after the value; they broadcast as its own."""
+    given = {k: np.asarray(v, dtype=float) for k, v in prior.arguments.items()}
+    return DENSITIES[prior.distribution].arguments(**given)
+
+
+def kink(prior: Prior) -> np.ndarray | None:
+    """Where the density has a kink: ``mu`` of a ``Laplace`` prior, of its shape; else ``None``."""
+    argument = DENSITIES[prior.distribution].kink
+    return None if argument is None else np.asarray(prior.arguments[argument], dtype=float)
+
+
+def _evaluate(
+    formula: Callable[..., Parts], prior: Prior, point: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    given = formula_arguments(prior)
+    if np.broadcast_shapes(point.shape, *(np.shape(v) for v in given)) != point.shape:
+        raise ValueError(f"Values of shape {point.shape} do not fit the arguments of {prior!r}.")
+    with np.errstate(over="ignore", under="ignore"):
+        log_p, first, second = formula(point, *given)
+    return _filled(log_p, point), _filled(first, point), _filled(second, point)
+
+
+def _filled(part: Any, point: np.ndarray) -> np.ndarray:
+    return np.array(np.broadcast_to(part, point.shape), dtype=float)

@@ -1,0 +1,1 @@
+"""Draws and modes as a DataTree, saved and relabelled."""

@@ -1,0 +1,1 @@
+"""Chains: where they start, and what runs them."""

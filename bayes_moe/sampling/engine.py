@@ -1,0 +1,120 @@
+"""What every engine can do: chains from given starts, as a tree that says where each began."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from os import cpu_count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayes_moe.core import names
+from bayes_moe.sampling.chain_starts import Starts
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@dataclass(frozen=True)
+class Task:
+    """Chains to be run.
+
+    ``starts`` hold the model and its data too; settings are those of
+    :class:`bayes_moe.inference.nuts.NUTS`.
+    """
+
+    starts: Starts
+    random_seed: int
+    draws: int
+    tune: int
+    chains: int
+    cores: int | None
+    target_accept: float
+    adaptation: str
+    progressbar: bool
+
+    @property
+    def parallel(self) -> int:
+        """Chains to run at the same time."""
+        return min(self.chains, self.cores or cpu_count() or 1)
+
+
+class Engine(ABC):
+    """A way to run the No-U-Turn sampler."""
+
+    @abstractmethod
+    def run(self, task: Task) -> xr.DataTree:
+        """Return groups ``posterior`` and ``sample_stats``; chains cut short are filled with NaN.
+
+        ``sample_stats`` holds the mode at which each chain began.
+        """
+
+
+class Launch:
+    """Starting points for a sampler that asks for them in no certain order, by seed.
+
+    ``point`` maps reported variables to the sampler's flat vector.
+    """
+
+    def __init__(
+        self, starts: Starts, point: Callable[[dict[str, np.ndarray]], np.ndarray]
+    ) -> None:
+        self.starts = starts
+        self.point = point
+        self.drawn: list[tuple[int, np.ndarray]] = []
+
+    def __call__(self, seed: int) -> np.ndarray:
+        mode, values = self.starts.draw(np.random.default_rng(seed))
+        flat = self._flat({name: v[None] for name, v in values.items()})[0]
+        self.drawn.append((mode, flat))
+        return self.point(values)
+
+    def modes(self, first: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the mode at which each chain began, from its first draw (chain, ...).
+
+        A chain's first draw is nearest to its own start, or to one at the same mode.
+        """
+        points = np.array([point for _, point in self.drawn])
+        scale = points.std(axis=0) + 1e-12 * np.abs(points).max(axis=0) + 1e-300
+        distance = (((self._flat(first)[:, None] - points) / scale) ** 2).sum(axis=-1)
+        nearest = np.nan_to_num(distance, nan=np.inf).argmin(axis=1)
+        return np.array([self.drawn[j][0] for j in nearest])
+
+    def _flat(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Reported variables of several points side by side (point, value)."""
+        reported = (values[name] for name in self.starts.moving.spec.variables)
+        return np.concatenate([v.reshape(len(v), -1) for v in reported], axis=1)
+
+
+def begun(posterior: xr.Dataset, stats: xr.Dataset, modes: np.ndarray) -> xr.DataTree:
+    """Return the groups of an engine."""
+    import xarray as xr
+
+    started = (names.CHAIN, modes[: stats.sizes[names.CHAIN]])
+    return xr.DataTree.from_dict(
+        {
+            names.POSTERIOR: posterior,
+            names.SAMPLE_STATS: stats.assign({names.START_MODE: started}),
+        }
+    )
+
+
+def sample_nutpie(compiled: Any, task: Task, **more: Any) -> Any:
+    """Run nutpie on a compiled model from its own starting points."""
+    import nutpie
+
+    return nutpie.sample(
+        compiled,
+        draws=task.draws,
+        tune=task.tune,
+        chains=task.chains,
+        cores=task.cores,
+        seed=task.random_seed,
+        target_accept=task.target_accept,
+        adaptation=task.adaptation,
+        save_warmup=True,
+        progress_bar=task.progressbar,
+        **more,
+    )

@@ -1,0 +1,207 @@
+"""Samplers on the PyMC model: nutpie on its compiled graph, and PyMC's own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+from warnings import catch_warnings, filterwarnings
+
+import numpy as np
+
+from bayes_moe.core import names
+from bayes_moe.core.progress import announced
+from bayes_moe.graph.build import Graph, build_design
+from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.results.draws import nothing_drawn
+from bayes_moe.sampling.engine import Engine, Launch, Task, begun, sample_nutpie
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+DEEPEST = 10
+"""Largest tree depth of NumPyro and BlackJAX, who do not say that it was reached."""
+STARTS = {"numba": "initial_point_func", "jax": "_make_initial_points"}
+"""What nutpie calls the function of a seed that gives starting points."""
+
+
+@dataclass(frozen=True)
+class OnGraph(Engine):
+    """A sampler of the PyMC model. ``likelihood`` is that of :func:`bayes_moe.build`.
+
+    ``replaceable`` says whether the model's numbers are, for compiling once.
+    """
+
+    likelihood: str
+    replaceable: ClassVar[bool] = False
+
+    def graph(self, task: Task) -> Graph:
+        """Build the model."""
+        moving = task.starts.moving
+        return build_design(
+            moving.spec, moving.design, self.likelihood, replaceable=self.replaceable
+        )
+
+
+@dataclass(frozen=True)
+class Nutpie(OnGraph):
+    """nutpie on the graph, compiled by numba or JAX."""
+
+    backend: str
+    replaceable = True
+
+    def run(self, task: Task) -> xr.DataTree:
+        graph = self.graph(task)
+        compiled = self._compiled(graph, task.progressbar)
+        launch = Launch(task.starts, graph.flat)
+        compiled = dataclasses.replace(compiled, **{STARTS[self.backend]: launch})
+        tree: xr.DataTree = sample_nutpie(compiled, task)
+        return _groups(tree, launch.modes(_first_draws(tree, graph.spec)))
+
+    def _compiled(self, graph: Graph, shown: bool) -> Any:
+        """Compile the graph, or put its data into one of the same structure compiled before."""
+        import nutpie
+
+        key = (graph.structure, self.likelihood, self.backend)
+        if key not in _COMPILED:
+            what = "Compiling the model: this can take half a minute."
+            with announced(what, shown=shown), catch_warnings():
+                # Shapes that PyTensor would check, and JAX cannot, are those of one design.
+                filterwarnings("ignore", "Skipping Assert", UserWarning)
+                _COMPILED[key] = nutpie.compile_pymc_model(
+                    graph.model, backend=self.backend, freeze_model=False
+                )
+            while len(_COMPILED) > KEPT:
+                _COMPILED.pop(next(iter(_COMPILED)))
+        return _COMPILED[key].with_data(**graph.data(_shared(_COMPILED[key])))
+
+
+_COMPILED: dict[Hashable, Any] = {}
+"""Compiled graphs by structure, the oldest first. Each keeps the data it was compiled with."""
+KEPT = 8
+"""How many are kept."""
+
+
+def _shared(compiled: Any) -> list[str]:
+    """Names of the data that a compiled model reads."""
+    if hasattr(compiled, "shared_var_keys"):
+        return [variable.name for variable in compiled.shared_var_keys]
+    return list(compiled._shared_data)
+
+
+@dataclass(frozen=True)
+class PyMC(OnGraph):
+    """PyMC's own sampler."""
+
+    def run(self, task: Task) -> xr.DataTree:
+        import pymc as pm
+
+        graph = self.graph(task)
+        modes, initvals = _initial(graph, task)
+        steps = None
+        if not graph.spec.has_gradient:
+            from bayes_moe.sampling import bart_steps as forests
+
+            with announced("Compiling the steps of the trees.", shown=task.progressbar):
+                steps = forests.steps(graph)
+        at_once = StopAllChains(task.tune + task.draws) if task.parallel == 1 else None
+        try:
+            tree: xr.DataTree = pm.sample(
+                draws=task.draws,
+                tune=task.tune,
+                chains=task.chains,
+                cores=task.parallel,
+                random_seed=task.random_seed,
+                target_accept=task.target_accept,
+                nuts_sampler="pymc",
+                init="adapt_diag",
+                initvals=initvals,
+                step=steps,
+                progressbar=task.progressbar,
+                quiet=not task.progressbar,
+                compute_convergence_checks=False,
+                callback=at_once,
+                model=graph.model,
+            )
+        except ValueError as error:
+            if "Not enough samples" not in str(error):
+                raise
+            raise KeyboardInterrupt(str(error)) from error
+        if steps is not None:
+            tree = forests.with_trees(tree, graph)
+        return _groups(tree, modes)
+
+
+@dataclass(frozen=True)
+class Jax(OnGraph):
+    """NumPyro or BlackJAX on the graph, compiled by JAX; on a GPU if JAX sees one."""
+
+    sampler: str
+
+    def run(self, task: Task) -> xr.DataTree:
+        import jax
+        from pymc.model.transform.optimization import freeze_dims_and_data
+        from pymc.sampling.jax import sample_jax_nuts
+
+        graph = self.graph(task)
+        modes, initvals = _initial(graph, task)
+        tree: xr.DataTree = sample_jax_nuts(
+            draws=task.draws,
+            tune=task.tune,
+            chains=task.chains,
+            target_accept=task.target_accept,
+            random_seed=task.random_seed,
+            initvals=initvals,
+            jitter=False,
+            model=freeze_dims_and_data(graph.model),
+            progressbar=task.progressbar,
+            quiet=not task.progressbar,
+            chain_method="parallel" if jax.local_device_count() >= task.chains else "vectorized",
+            compute_convergence_checks=False,
+            nuts_sampler=self.sampler,
+        )
+        depth = tree[names.SAMPLE_STATS].to_dataset()["tree_depth"]
+        tree[names.SAMPLE_STATS] = tree[names.SAMPLE_STATS].assign(
+            reached_max_treedepth=depth >= DEEPEST
+        )
+        return _groups(tree, modes)
+
+
+def _initial(graph: Graph, task: Task) -> tuple[np.ndarray, list[Any]]:
+    """Draw the start of each chain: its mode (chain,), and the model's free variables."""
+    seeds = np.random.SeedSequence(task.random_seed).spawn(task.chains)
+    drawn = [task.starts.draw(np.random.default_rng(seed)) for seed in seeds]
+    return np.array([mode for mode, _ in drawn]), [graph.free_values(v) for _, v in drawn]
+
+
+def _groups(tree: xr.DataTree, modes: np.ndarray) -> xr.DataTree:
+    posterior, stats = (tree[group].to_dataset() for group in (names.POSTERIOR, names.SAMPLE_STATS))
+    return begun(posterior, stats, modes)
+
+
+def _first_draws(tree: xr.DataTree, spec: MixtureOfExperts) -> dict[str, np.ndarray]:
+    """Reported variables after the first tuning step (chain, ...)."""
+    warmup = tree[f"warmup_{names.POSTERIOR}"].to_dataset()
+    if not warmup.sizes[names.DRAW]:
+        raise nothing_drawn()
+    first = warmup.isel({names.DRAW: 0})
+    return {name: first[name].transpose(names.CHAIN, ...).values for name in spec.variables}
+
+
+class StopAllChains:
+    """Callback for PyMC's sequential sampling, where Ctrl-C ends one chain and the next begins.
+
+    A chain that begins after one that was cut short is stopped at its first draw.
+    """
+
+    def __init__(self, length: int) -> None:
+        self.length = length
+        self.made: dict[int, int] = {}
+
+    def __call__(self, trace: Any, draw: Any) -> None:
+        begins = draw.chain not in self.made
+        self.made[draw.chain] = self.made.get(draw.chain, 0) + 1
+        earlier = (n for chain, n in self.made.items() if chain < draw.chain)
+        if begins and any(n < self.length for n in earlier):
+            raise KeyboardInterrupt

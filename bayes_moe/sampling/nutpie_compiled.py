@@ -1,0 +1,110 @@
+"""nutpie on the compiled log density of a model with linear predictors: no graph, no compiling."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayes_moe.core import names
+from bayes_moe.core.progress import announced
+from bayes_moe.results.draws import nothing_drawn
+from bayes_moe.results.mode_tree import dataset
+from bayes_moe.sampling.compiled_density import Native
+from bayes_moe.sampling.engine import Engine, Launch, Task, begun, sample_nutpie
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+POINT = "point"
+KEPT = (
+    "depth",
+    "maxdepth_reached",
+    "diverging",
+    "energy",
+    "energy_error",
+    "logp",
+    "mean_tree_accept",
+    "n_steps",
+    "step_size",
+)
+"""Statistics of a draw that are stored, by nutpie's names."""
+
+
+class Direct(Engine):
+    """nutpie, whose threads call the compiled log density without Python."""
+
+    def run(self, task: Task) -> xr.DataTree:
+        moving = task.starts.moving
+        launch = Launch(task.starts, lambda v: moving.points({n: x[None] for n, x in v.items()})[0])
+        import nutpie.compile_pymc  # noqa: F401  (takes its time, which is no compiling)
+
+        with announced("Compiling the sampler, once for this machine.", shown=task.progressbar):
+            compiled = _compiled(Native.of(moving), launch)
+        trace = sample_nutpie(compiled, task, return_raw_trace=True)
+        draws, stats = trace.get_arrow_trace()
+        if not len(draws) or not launch.drawn:
+            raise nothing_drawn()
+        first = moving.variables(np.array([_first(batch, moving.size) for batch in draws]))
+        kept = [~_column(batch, "tuning").astype(bool) for batch in stats]
+        length = max(int(k.sum()) for k in kept)
+        theta = np.full((len(draws), length, moving.size), np.nan)
+        for chain, (batch, k) in enumerate(zip(draws, kept, strict=True)):
+            theta[chain, : k.sum()] = _column(batch, POINT).reshape(-1, moving.size)[k]
+        flat = moving.variables(theta.reshape(-1, moving.size))
+        laid = {name: v.reshape(*theta.shape[:2], *v.shape[1:]) for name, v in flat.items()}
+        posterior = dataset(moving.spec, moving.design, laid, (names.CHAIN, names.DRAW))
+        return begun(posterior, _stats(stats, kept, length), launch.modes(first))
+
+
+def _compiled(native: Native, launch: Launch) -> Any:
+    """Nutpie's model of functions in C, which is made for compiled graphs and fits any function."""
+    from nutpie.compile_pymc import CompiledPyMCModel
+
+    shape = (native.size,)
+    return CompiledPyMCModel(
+        dims={POINT: ("coordinate",)},
+        _n_dim=native.size,
+        _coords={"coordinate": np.arange(native.size)},
+        _shapes={POINT: shape},
+        compiled_logp_func=native.log_density,
+        compiled_expand_func=native.copy,
+        initial_point_func=launch,
+        shared_data={},
+        shared_var_keys={},
+        user_data=native.table,
+        n_expanded=native.size,
+        shape_info=([POINT], [slice(0, native.size)], [shape]),
+        logp_func=native,  # kept alive with the model
+        expand_func=None,
+    )
+
+
+def _column(batch: Any, name: str) -> np.ndarray:
+    """A column of an Arrow record batch, flat; NaN where nothing is stored."""
+    import pyarrow
+
+    column = pyarrow.array(batch.column(name))
+    values = column.flatten() if hasattr(column, "flatten") else column
+    return np.asarray(values.to_numpy(zero_copy_only=False))
+
+
+def _first(batch: Any, size: int) -> np.ndarray:
+    """The point after the first tuning step."""
+    values = _column(batch, POINT)
+    return values[:size] if values.size else np.full(size, np.nan)
+
+
+def _stats(batches: list[Any], kept: list[np.ndarray], length: int) -> xr.Dataset:
+    import xarray as xr
+
+    data = {}
+    for name in KEPT:
+        columns = [_column(batch, name) for batch in batches]
+        blank = np.zeros((len(batches), length), dtype=np.result_type(*columns))
+        if blank.dtype.kind == "f":
+            blank.fill(np.nan)
+        for chain, (column, k) in enumerate(zip(columns, kept, strict=True)):
+            blank[chain, : k.sum()] = column[k]
+        data[name] = ((names.CHAIN, names.DRAW), blank)
+    return xr.Dataset(data)
