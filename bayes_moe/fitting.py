@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import warnings
 from dataclasses import replace
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bayes_moe.core import names, registry, seeds
-from bayes_moe.core.errors import ConvergenceWarning, FitFileError, SpecError
+from bayes_moe.core.errors import ConvergenceWarning, SpecError
 from bayes_moe.data.design import Design
-from bayes_moe.diagnostics import sampler as convergence
+from bayes_moe.diagnostics.check import check
 from bayes_moe.inference.base import Method
-from bayes_moe.model.missing_features import integrable
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results import draws as results
 from bayes_moe.results import relabelling
@@ -207,7 +201,7 @@ def _fit(
     tree = results.standard_tree(tree, spec, design, log_likelihood=log_likelihood)
     if names.FIT not in tree.children:  # what lies about one mode has its labels
         tree = relabelling.align(tree, spec, design, relabel)
-    problems = convergence.check(tree, spec, design).problems
+    problems = check(tree, spec, design).problems
     if problems:
         warnings.warn("\n".join(problems), ConvergenceWarning, stacklevel=3)
     return Fit(spec, design, tree)
@@ -242,79 +236,3 @@ def relabel(fit: Fit, method: str = "responsibilities") -> Fit:
     tree = relabelling.align(fit.idata, fit.spec, fit.design, method)
     tree.attrs["relabel"] = method
     return replace(fit, idata=tree)
-
-
-def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
-    """Save a fit to one netCDF file.
-
-    The file holds the draws, the used columns of the data, and the description and design as
-    JSON; no pickle. It is written whole or not at all.
-
-    Parameters
-    ----------
-    fit : Fit
-        What to save.
-    path : path
-        Where; an existing file is replaced.
-
-    Returns
-    -------
-    pathlib.Path
-        The file.
-    """
-    description = {
-        "package_version": version("bayes_moe"),
-        "spec": fit.spec.to_dict(),
-        "design": {
-            "columns": results.describe_columns(fit.design.columns),
-            "terms": {stem: list(m.terms) for stem, m in fit.design.rows.matrices.items()},
-            "n_dropped": fit.design.n_dropped,
-        },
-    }
-    return results.write(fit.idata, path, description)
-
-
-def load(path: str | os.PathLike[str]) -> Fit:
-    """Load a fit that :func:`save` wrote.
-
-    The formulas are evaluated on the stored columns, and formulas can call NumPy and methods of
-    columns: load files from people you trust, as with any notebook.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    FitFileError
-        If the file is damaged, is not a saved fit, or needs a newer version of the package.
-    """
-    tree, header = results.read(path)
-    try:
-        spec = MixtureOfExperts.from_dict(header["spec"])
-        described = header["design"]
-        observed = tree[names.OBSERVED_DATA].to_dataset()
-        design = Design.from_data(
-            spec.response,
-            spec.formulas,
-            results.restore_columns(tree, described["columns"]),
-            missing="model",
-            center=spec.center,
-            obs_id=observed[names.OBS].values,
-            may_miss=integrable(spec.gate, spec.blocks, spec.n_experts),
-        )
-        design = replace(design, n_dropped=int(described["n_dropped"]))
-        tree[names.POSTERIOR].to_dataset()[list(spec.variables)]  # raises if one is not there
-        terms = {stem: list(m.terms) for stem, m in design.rows.matrices.items()}
-        stored = observed[names.RESPONSE].values
-        same = terms == described["terms"] and np.allclose(
-            design.response, stored, rtol=1e-12, atol=0
-        )
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
-        raise FitFileError(
-            f"{str(path)!r} is a damaged fit ({type(error).__name__}: {error})."
-        ) from error
-    if not same:
-        raise FitFileError(
-            f"{str(path)!r}: the formulas give other columns here than where the fit was saved; "
-            "install the version of formulaic that it was saved with."
-        )
-    return Fit(spec, design, tree)

@@ -30,7 +30,7 @@ def of_graph(model: Any) -> tuple[Gradient, int]:
 
 def of_sampler(case: Case) -> tuple[Gradient, int]:
     """The log density with gradient that our NUTS calls by default."""
-    from bayes_moe.em.parameter_vector import coordinates
+    from bayes_moe.em.vector_layout import coordinates
     from bayes_moe.sampling.compiled_density import Native
 
     native = Native.of(coordinates(case.spec, case.spec.design(case.table), jacobian=True))
@@ -42,9 +42,10 @@ def of_kernel(case: Case) -> tuple[Gradient, int]:
     import pytensor
     import pytensor.tensor as pt
 
-    from bayes_moe.graph.fused_op import Part, fused_mixture
+    from bayes_moe.graph.family_group import FamilyGroup
+    from bayes_moe.graph.fused_op import fused_mixture
 
-    rows, part = len(case.table), Part(case.family, 0, case.experts)
+    rows, part = len(case.table), FamilyGroup(case.family, 0, case.experts)
     constants = {"normal": 1, "studentt": 2, "poisson": 0}[case.family]
     shapes = [(case.experts, rows)] * 2 + [(case.experts, 1)] * constants
     moved = [pt.matrix(shape=(k, None if n > 1 else 1)) for k, n in shapes]

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 import bayes_moe as bm
-from bayes_moe.em.climb import sweep_step
+from bayes_moe.em.m_step import sweep_step
 from bayes_moe.em.objective import Curvature, Objective
-from bayes_moe.em.parameter_vector import coordinates
+from bayes_moe.em.vector_layout import coordinates
 from benchmarks.page import Section
 from benchmarks.timing import Row, alternate, seconds
 

@@ -8,10 +8,10 @@ from scipy import special
 
 import bayes_moe as bm
 from bayes_moe.core import registry
-from bayes_moe.em.climb import Ascent, ascend, first_points
+from bayes_moe.em.climb import ClimbResult, ascend, first_points
 from bayes_moe.em.objective import Curvature, Objective
-from bayes_moe.em.parameter_vector import coordinates
-from bayes_moe.em.partitions import allocations
+from bayes_moe.em.partitions import initial_partitions
+from bayes_moe.em.vector_layout import coordinates
 
 FAMILIES = list(registry.TABLE["family"])
 
@@ -74,17 +74,17 @@ def response(
 
 def climbs(
     number: int, likelihood: bool, restarts: int = 6, max_iter: int = 1000
-) -> tuple[Objective, np.ndarray, Ascent]:
+) -> tuple[Objective, np.ndarray, ClimbResult]:
     """Climb a problem from several splits; return the objective, the starts and the ends."""
     spec, table = problem(number)
     design = spec.design(table)
     objective = Objective(coordinates(spec, design, likelihood=likelihood))
-    split = allocations(spec, design.rows, restarts, np.random.default_rng(number))
+    split = initial_partitions(spec, design.rows, restarts, np.random.default_rng(number))
     start = first_points(objective, split)
     return objective, start, ascend(objective, start, max_iter=max_iter)
 
 
-def faults(objective: Objective, start: np.ndarray, found: Ascent) -> list[str]:
+def faults(objective: Objective, start: np.ndarray, found: ClimbResult) -> list[str]:
     """Say what is wrong with climbs; nothing should be."""
     wrong = []
     if not np.isfinite(found.theta).all() or not np.isfinite(found.value).all():

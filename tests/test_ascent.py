@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 
 import bayes_moe as bm
-from bayes_moe.em.climb import ascend, first_points, neutral, newton_step
-from bayes_moe.em.multistart import covariance
+from bayes_moe.em.climb import ascend, first_points, neutral
+from bayes_moe.em.modes import covariance
+from bayes_moe.em.newton import newton_step
 from bayes_moe.em.objective import Curvature, Evaluation, Objective
-from bayes_moe.em.parameter_vector import coordinates
-from bayes_moe.em.partitions import WAYS, allocations, sweeps
-from bayes_moe.em.proximal_newton import kinked, promised
+from bayes_moe.em.partitions import WAYS, initial_partitions, sweeps
+from bayes_moe.em.proximal_newton import predicted_gain, proximal_step
+from bayes_moe.em.vector_layout import coordinates
 from tests.problems import climbs, faults, problem
 
 FAST = range(40)
@@ -54,7 +55,7 @@ def test_many_random_problems():
 
 def test_no_step_from_where_there_is_nothing_to_gain(tone, tone_spec):
     objective = Objective(coordinates(tone_spec, tone_spec.design(tone)))
-    split = allocations(tone_spec, objective.rows, 4, np.random.default_rng(0))
+    split = initial_partitions(tone_spec, objective.rows, 4, np.random.default_rng(0))
     first = ascend(objective, first_points(objective, split), max_iter=100)
     again = ascend(objective, first.theta, max_iter=100, newton_first=True)
     assert first.converged.all()
@@ -65,7 +66,7 @@ def test_no_step_from_where_there_is_nothing_to_gain(tone, tone_spec):
 
 def test_climbs_do_not_depend_on_their_company(tone, tone_spec):
     objective = Objective(coordinates(tone_spec, tone_spec.design(tone)))
-    split = allocations(tone_spec, objective.rows, 6, np.random.default_rng(0))
+    split = initial_partitions(tone_spec, objective.rows, 6, np.random.default_rng(0))
     start = first_points(objective, split)
     together = ascend(objective, start, max_iter=100)
     for j in range(6):
@@ -104,8 +105,8 @@ def test_newton_steps_go_up_whatever_the_curvature():
 def test_splits_are_shares_of_all_rows(tone, way, formula):
     spec = bm.mixture_of_experts(formula, experts=3)
     rows = spec.design(tone).rows
-    split = allocations(spec, rows, 5, np.random.default_rng(0), mix=(way,))
-    again = allocations(spec, rows, 5, np.random.default_rng(0), mix=(way,))
+    split = initial_partitions(spec, rows, 5, np.random.default_rng(0), mix=(way,))
+    again = initial_partitions(spec, rows, 5, np.random.default_rng(0), mix=(way,))
     assert split.shape == (5, 3, 150)
     np.testing.assert_allclose(split.sum(axis=1), 1)
     assert (split > 0).all()
@@ -161,7 +162,7 @@ def test_climbs_with_kinks_end():
         spec = bm.MixtureOfExperts(spec.gate, spec.experts, prior)
         design = spec.design(table)
         objective = Objective(coordinates(spec, design))
-        split = allocations(spec, design.rows, 4, np.random.default_rng(number))
+        split = initial_partitions(spec, design.rows, 4, np.random.default_rng(number))
         found = ascend(objective, first_points(objective, split), max_iter=1000)
         assert (found.converged | found.floored).all(), number
         assert (np.diff(found.path, axis=0)[~np.isnan(np.diff(found.path, axis=0))] >= 0).all()
@@ -177,11 +178,11 @@ def test_kinked_steps_maximise_their_model():
     theta = rng.standard_normal((20, objective.size))
     theta[:10, 1:4] = moving.kinks[1:4]
     found = objective.evaluate(theta, Curvature.COMPLETE)
-    step = kinked(moving, theta, found, found.curvature)
+    step = proximal_step(moving, theta, found, found.curvature)
 
     def model(step):
         bend = np.einsum("bi,bij,bj->b", step, found.curvature, step)
-        return promised(moving, theta, found, step) - bend / 2
+        return predicted_gain(moving, theta, found, step) - bend / 2
 
     best = model(step)
     assert (best > 0).all()

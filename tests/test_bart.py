@@ -16,12 +16,19 @@ import bayes_moe as bm  # noqa: E402
 from bayes_moe.core import names, registry  # noqa: E402
 from bayes_moe.core.errors import ConvergenceWarning  # noqa: E402
 from bayes_moe.model.evaluation import evaluate  # noqa: E402
-from bayes_moe.predictors import BART, Place  # noqa: E402
-from bayes_moe.predictors.bart_trees import LEAF, NONE, History, Nodes, forest_eta, packed  # noqa: E402
-from bayes_moe.predictors.cuts import cuts  # noqa: E402
+from bayes_moe.predictors import BART, Site  # noqa: E402
+from bayes_moe.predictors.bart_trees import (  # noqa: E402
+    LEAF,
+    NONE,
+    History,
+    Nodes,
+    cuts,
+    forest_eta,
+    packed,
+)
 from bayes_moe.results.draws import samples  # noqa: E402
 
-EXPERTS = Place("mu", "location", names.EXPERT, 2, each=True)
+EXPERTS = Site("mu", "location", names.EXPERT, 2, each=True)
 SHORT = {"draws": 40, "tune": 40, "chains": 2, "cores": 2, "progressbar": False}
 few_draws = pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 

@@ -13,7 +13,7 @@ import xarray as xr
 import bayes_moe as bm
 from bayes_moe.core import names
 from bayes_moe.core.errors import FitFileError
-from bayes_moe.results import draws as results
+from bayes_moe.results import draws, storage
 from tests.helpers import fake_fit
 
 COLUMNS = {
@@ -57,12 +57,12 @@ NAMES += ["", ".", "..", "/", " lead", "trail ", "2x", "units", "constant_data",
 
 def round_trip(columns, path):
     """Through a netCDF file and a JSON text, as a saved fit goes."""
-    described = json.loads(json.dumps(results.describe_columns(columns)))
-    stored = results._columns_to_dataset(columns, {names.OBS: np.arange(len(columns))})
+    described = json.loads(json.dumps(storage.describe_columns(columns)))
+    stored = draws.columns_to_dataset(columns, {names.OBS: np.arange(len(columns))})
     tree = xr.DataTree.from_dict({names.CONSTANT_DATA: stored})
-    results.write(tree, path, {"columns": described})
-    back, header = results.read(path)
-    return results.restore_columns(back, header["columns"]), back[names.CONSTANT_DATA]
+    storage.write(tree, path, {"columns": described})
+    back, header = storage.read(path)
+    return storage.restore_columns(back, header["columns"]), back[names.CONSTANT_DATA]
 
 
 @pytest.mark.parametrize("kind", COLUMNS)

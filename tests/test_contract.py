@@ -7,7 +7,7 @@ from scipy import integrate
 
 from bayes_moe.core import registry
 from bayes_moe.core.arrays import NUMERIC, symbolic
-from bayes_moe.data.design import Matrix
+from bayes_moe.data.matrix import Matrix
 
 FAMILIES = list(registry.TABLE["family"])
 
@@ -76,7 +76,7 @@ def test_parameters_are_a_table_with_a_location_first(family):
 
 def test_guesses_are_finite_and_grow_with_the_response(family):
     y = np.array([0.0, 1.0])
-    guess = family.guess(y, {k: np.ones(1) for k in family.KNOWN})
+    guess = family.initial_eta(y, {k: np.ones(1) for k in family.KNOWN})
     assert np.isfinite(guess).all()
     assert guess[1] > guess[0]
 
@@ -128,7 +128,7 @@ def test_derivatives_are_those_of_finite_differences(family):
             bend = central(lambda p, b=b: family.derivatives(y, p).score[b], a, step * unit)
             np.testing.assert_allclose(found.second[a][b] * unit, bend * unit, rtol=1e-6, atol=1e-8)
             assert found.second[a][b] is found.second[b][a]
-        assert np.all(found.working[a] >= 0)
+        assert np.all(found.expected_information[a] >= 0)
 
 
 def test_working_curvature_is_expected_curvature(family):
@@ -139,9 +139,9 @@ def test_working_curvature_is_expected_curvature(family):
     found = family.derivatives(y, params)
     for a in range(len(family.PARAMS)):
         expected = -np.mean(found.second[a][a])
-        working = np.mean(found.working[a])
+        working = np.mean(found.expected_information[a])
         assert working >= 0.95 * expected
-        if np.size(found.working[a]) == 1:
+        if np.size(found.expected_information[a]) == 1:
             assert working == pytest.approx(expected, rel=0.05)
 
 
@@ -152,7 +152,11 @@ def test_derivatives_broadcast(family):
     params = at_etas(family, etas, {k: np.full(20, 9.0) for k in family.KNOWN})
     y = rng.integers(0, 2, 20).astype(float)
     found = family.derivatives(y, params)
-    for array in (*found.score, *found.working, *(x for row in found.second for x in row)):
+    for array in (
+        *found.score,
+        *found.expected_information,
+        *(x for row in found.second for x in row),
+    ):
         assert np.broadcast_shapes(np.shape(array), (4, 3, 20)) == (4, 3, 20)
 
 

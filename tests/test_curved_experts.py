@@ -6,7 +6,7 @@ import pytest
 
 import bayes_moe as bm
 from bayes_moe.gates import Softmax, StickBreaking, Tree
-from bayes_moe.graph.log_density import Surface
+from bayes_moe.graph.log_density import GraphLogDensity
 from bayes_moe.predictors import HSGP, MLP, Fourier, Spline
 
 quiet = pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
@@ -98,7 +98,7 @@ def test_smoothing_is_at_its_marginal_mode():
 
     def loss(log_s):
         own = {"mu_smoothing": np.array([[np.exp(log_s)]])}
-        spread = y.std() * predictor.factors(place, own, matrix, y)[place.raw][:, 0]
+        spread = y.std() * predictor.raw_sds(place, own, matrix, y)[place.raw][:, 0]
         cov = (features * spread**2) @ features.T + 0.3**2 * np.eye(len(y))
         prior = stats.gamma(2).logpdf(np.exp(log_s)) + log_s
         return -stats.multivariate_normal(np.full(len(y), y.mean()), cov).logpdf(y) - prior
@@ -162,7 +162,7 @@ def test_a_fit_is_saved_and_repeated(curves, tmp_path):
 def test_the_graph_and_em_have_one_mode(curves):
     data, fit = curves
     posterior = fit.idata["posterior"]
-    surface = Surface(bm.build(fit.spec, data))
+    surface = GraphLogDensity(bm.build(fit.spec, data))
     x = surface.point({n: posterior[n].values[0, 0] for n in fit.spec.variables})
     value, gradient = surface(x)
     assert value == pytest.approx(float(fit.idata["fit"]["objective"]), rel=1e-9)

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import bayes_moe as bm
-from bayes_moe.graph.log_density import Surface
+from bayes_moe.graph.log_density import GraphLogDensity
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_without_hidden_layers_it_is_a_linear_mixture(table):
     assert spec.is_linear
     assert not any(name.startswith("trunk") for name in spec.dims)
     assert spec.variables == linear.variables
-    surfaces = [Surface(bm.build(described, table)) for described in (spec, linear)]
+    surfaces = [GraphLogDensity(bm.build(described, table)) for described in (spec, linear)]
     gaps, features = [], table[["x", "z"]].to_numpy()
     for seed in (0, 1):
         values = values_of(linear, table, seed)

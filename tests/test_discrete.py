@@ -132,7 +132,7 @@ def test_one_expert_is_the_glm(case, rows):
     assert at.log_density(design.response).sum() == pytest.approx(glm.llf, rel=1e-10)
     found = spec.blocks[0].family.derivatives(design.response, at.params[0])
     np.testing.assert_allclose(found.score[0][0, 0] @ features, 0, atol=1e-6)
-    information = (features.T * found.working[0][0, 0]) @ features
+    information = (features.T * found.expected_information[0][0, 0]) @ features
     np.testing.assert_allclose(np.linalg.inv(information), glm.cov_params(), rtol=1e-6)
 
 

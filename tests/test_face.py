@@ -51,7 +51,7 @@ def test_every_name_is_there_and_documented(name):
 
 
 def test_unknown_names_raise():
-    with pytest.raises(AttributeError, match="no attribute 'fitt'"):
+    with pytest.raises(AttributeError, match="bayes_moe attribute fitt"):
         bm.fitt  # noqa: B018
 
 

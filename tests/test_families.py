@@ -81,7 +81,7 @@ def test_predictors_of_700_are_finite(name):
         at = family.derivatives(y, params)
         everything = [family.log_density(y, params, NUMERIC), family.cdf(y, params)]
         everything += [family.mean(params), family.variance(params), family.scale(params)]
-        for values in (*everything, at.score[0], at.second[0][0], at.working[0]):
+        for values in (*everything, at.score[0], at.second[0][0], at.expected_information[0]):
             assert np.isfinite(values).all()
         assert family.scale(params) > 0
         tensor = family.log_density(y, {k: pt.as_tensor(v) for k, v in params.items()}, symbolic())
@@ -164,9 +164,9 @@ def student_at(log_nu, z):
 
 def test_student_t_derivatives_are_finite_everywhere():
     at = student_at(LOG_NU, Z)
-    for array in (*at.score, *at.working, *(x for row in at.second for x in row)):
+    for array in (*at.score, *at.expected_information, *(x for row in at.second for x in row)):
         assert np.isfinite(array).all()
-    assert all((working > 0).all() for working in at.working)
+    assert all((working > 0).all() for working in at.expected_information)
 
 
 def test_student_t_shape_information_is_the_textbooks():
@@ -174,8 +174,12 @@ def test_student_t_shape_information_is_the_textbooks():
     nu = np.exp(LOG_NU[LOG_NU < 5])
     trigammas = special.polygamma(1, nu / 2) - special.polygamma(1, (nu + 1) / 2)
     expected = nu**2 * (trigammas / 4 - (nu + 5) / (2 * nu * (nu + 1) * (nu + 3)))
-    np.testing.assert_allclose(student_at(np.log(nu), Z[:1]).working[2], expected, rtol=1e-8)
-    np.testing.assert_allclose(student_at(np.array([20.0]), Z[:1]).working[2], 3.5 * np.exp(-40))
+    np.testing.assert_allclose(
+        student_at(np.log(nu), Z[:1]).expected_information[2], expected, rtol=1e-8
+    )
+    np.testing.assert_allclose(
+        student_at(np.array([20.0]), Z[:1]).expected_information[2], 3.5 * np.exp(-40)
+    )
 
 
 def test_student_t_derivatives_by_shape_have_the_normal_limit():
@@ -191,7 +195,11 @@ def test_student_t_derivatives_meet_where_formulas_change():
     """At ``nu`` of 30, and where the tail is 0.01: a change of ulps changes nothing."""
     for z in (np.array([0.5]), np.sqrt(30.0 / 99) * (1 + np.array([-1e-9, 1e-9]))):
         below, above = (student_at(np.log(np.array([30.0 * s])), z) for s in (1 - 1e-12, 1 + 1e-12))
-        for a, b in zip(below.score + below.working, above.score + above.working, strict=True):
+        for a, b in zip(
+            below.score + below.expected_information,
+            above.score + above.expected_information,
+            strict=True,
+        ):
             np.testing.assert_allclose(a, b, rtol=1e-10)
             np.testing.assert_allclose(a, a[..., :1] * np.ones(np.shape(a)), rtol=1e-7)
 

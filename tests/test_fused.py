@@ -14,7 +14,8 @@ from pytensor.compile.mode import Mode
 import bayes_moe as bm
 from bayes_moe.core import registry
 from bayes_moe.core.arrays import log_softmax, symbolic
-from bayes_moe.graph.fused_op import FusedMixture, Part, fused_mixture
+from bayes_moe.graph.family_group import FamilyGroup
+from bayes_moe.graph.fused_op import FusedMixture, fused_mixture
 from bayes_moe.model.likelihood import log_mixture
 
 QUICK = Mode(linker="py", optimizer="fast_compile")
@@ -35,7 +36,7 @@ class Layout:
     def __init__(self, *kinds, same=(), trials=None, fixed=False):
         self.trials, self.parts, start = trials, [], 0
         for family, number in kinds:
-            self.parts.append(Part(family, start, start + number))
+            self.parts.append(FamilyGroup(family, start, start + number))
             start += number
         self.experts = start
         self.y = pt.vector("y", dtype="float64")
@@ -44,7 +45,7 @@ class Layout:
         self.etas = [
             [
                 pt.tensor(p.name, shape=(number if fixed else None, rows), dtype="float64")
-                for a, p in enumerate(part.described.PARAMS)
+                for a, p in enumerate(part.family.PARAMS)
                 for rows in [1 if (j, a) in same else None]
             ]
             for j, (part, (_, number)) in enumerate(zip(self.parts, kinds, strict=True))
@@ -52,7 +53,7 @@ class Layout:
         self.known = [
             [
                 pt.tensor(k, shape=(1, None if trials is None else 1), dtype="float64")
-                for k in part.described.KNOWN
+                for k in part.family.KNOWN
             ]
             for part in self.parts
         ]
@@ -67,7 +68,7 @@ class Layout:
     def formulas(self):
         xp = symbolic()
         densities = [
-            part.described.log_density(self.y, part.named(etas, known, xp), xp)
+            part.family.log_density(self.y, part.named(etas, known, xp), xp)
             for part, etas, known in zip(*self._all, strict=True)
         ]
         return log_mixture(log_softmax(self.logits, xp), xp.concatenate(densities, axis=-2), xp)
@@ -86,14 +87,14 @@ class Layout:
         reach, logit = (FAR, 1e3) if far else (NEAR, 3.0)
         counts = rng.integers(1, 40, rows).astype(float)
         counts = counts if self.trials is None else np.full(1, float(self.trials))
-        first = self.parts[0].described
+        first = self.parts[0].family
         most = {"bernoulli": 1.0, "binomial": counts}.get(self.parts[0].family, 30.0)
         y = np.floor(rng.uniform(0, 1, rows) * (most + 1))
         if not first.discrete:
             y = rng.uniform(-reach["location"], reach["location"], rows)
         given = [y, rng.uniform(-logit, logit, (self.experts, rows))]
         for part, etas in zip(self.parts, self.etas, strict=True):
-            for p, eta in zip(part.described.PARAMS, etas, strict=True):
+            for p, eta in zip(part.family.PARAMS, etas, strict=True):
                 shape = (part.stop - part.start, eta.type.shape[1] or rows)
                 given.append(rng.uniform(-reach[p.role], reach[p.role], shape))
         return given + [counts[None] for known in self.known for _ in known]

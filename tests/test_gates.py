@@ -10,11 +10,11 @@ from scipy import special
 
 import bayes_moe as bm
 from bayes_moe.core import names, registry
-from bayes_moe.em.parameter_vector import coordinates
+from bayes_moe.em.vector_layout import coordinates
 from bayes_moe.gates import Attention, Gaussian, Softmax, StickBreaking, Tree
 from bayes_moe.model import expert_order
 from bayes_moe.model.evaluation import evaluate
-from bayes_moe.predictors import HSGP, MLP, Place, Spline
+from bayes_moe.predictors import HSGP, MLP, Site, Spline
 from bayes_moe.predictors.bilinear import Bilinear
 from bayes_moe.sampling.compiled_density import supports
 
@@ -155,7 +155,7 @@ def test_exchangeable_experts_may_trade_places(spec, design, graph):
     logp = graph.model.compile_logp(mode="FAST_COMPILE")
     before = evaluate(spec, values, design.rows).responsibilities(design.response)
     for order in allowed:
-        moved = expert_order.permuted(spec, values, np.array([order]))
+        moved = expert_order.permute(spec, values, np.array([order]))
         after = evaluate(spec, moved, design.rows).responsibilities(design.response)
         np.testing.assert_allclose(after, before[:, list(order)], atol=1e-10)
         one, other = (
@@ -277,7 +277,7 @@ def test_mirrored_subtrees_are_alike():
     assert {frozenset({0, 1, 2}), frozenset({3, 4, 5})} in pairs
     values = values_of(spec, spec.design(table()), 1, size=None)
     order = np.array([[5, 3, 4, 1, 2, 0]])
-    moved = expert_order.permuted(spec, values, order)
+    moved = expert_order.permute(spec, values, order)
     rows = spec.design(table()).rows
     before, after = (evaluate(spec, v, rows).log_weights[0] for v in (values, moved))
     np.testing.assert_allclose(after, before[order[0]], atol=1e-12)
@@ -442,7 +442,7 @@ def test_effective_coefficients_have_the_spread_of_a_softmax_gate():
 
 def test_free_parameters_of_attention_are_those_of_its_rank():
     matrix = bm.mixture_of_experts("y ~ x + z", experts=5).design(table()).rows.matrices["gate"]
-    place = Place("gate", "gate", "expert", 5)
+    place = Site("gate", "gate", "expert", 5)
     assert Bilinear(5).free(place, matrix, 1) == 4 * 3
     assert Bilinear(5, 1).free(place, matrix, 1) == 4 + 3 - 1
     assert Bilinear(5, 2, heads=2).free(replace(place, rows=10), matrix, 1) == 2 * 2 * (4 + 3 - 2)

@@ -7,10 +7,11 @@ from scipy import stats
 from sklearn.mixture import GaussianMixture
 
 import bayes_moe as bm
-from bayes_moe.em.climb import first_points, sweep_step
+from bayes_moe.em.climb import first_points
+from bayes_moe.em.m_step import sweep_step
 from bayes_moe.em.objective import Curvature, Objective
-from bayes_moe.em.parameter_vector import coordinates
 from bayes_moe.em.partitions import allocations
+from bayes_moe.em.vector_layout import coordinates
 from bayes_moe.gates import Gaussian
 
 

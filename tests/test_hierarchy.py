@@ -11,12 +11,12 @@ from sklearn.metrics import adjusted_rand_score
 
 import bayes_moe as bm
 from bayes_moe.core.errors import ConvergenceWarning
-from bayes_moe.diagnostics.sampler import check
+from bayes_moe.diagnostics.check import check
 from bayes_moe.em.climb import ascend, first_points
 from bayes_moe.em.objective import Objective
-from bayes_moe.em.parameter_vector import coordinates
-from bayes_moe.em.partitions import allocations, sweeps
-from bayes_moe.em.tree_starts import grown
+from bayes_moe.em.partitions import initial_partitions, sweeps
+from bayes_moe.em.tree_starts import tree_starts
+from bayes_moe.em.vector_layout import coordinates
 from bayes_moe.results import relabelling
 from tests.helpers import fake_fit
 
@@ -96,7 +96,7 @@ def switched(fit, orders):
     drawn = np.random.default_rng(4).integers(len(orders), size=(sizes["chain"], sizes["draw"]))
     order = np.array(sorted(orders))[drawn]
     tree = fit.idata.copy()
-    posterior = relabelling.permuted(fit.idata["posterior"].to_dataset(), fit.spec, order)
+    posterior = relabelling.permute(fit.idata["posterior"].to_dataset(), fit.spec, order)
     tree["posterior"] = type(tree)(posterior)
     return bm.Fit(fit.spec, fit.design, tree), order
 
@@ -147,9 +147,11 @@ def test_grown_starts_are_as_good_as_random_ones():
         table, _ = planted(seed)
         design = TREE.design(table)
         objective = Objective(coordinates(TREE, design), cores=1)
-        split = allocations(TREE, design.rows, 20, np.random.default_rng(seed), mix=("random",))
+        split = initial_partitions(
+            TREE, design.rows, 20, np.random.default_rng(seed), mix=("random",)
+        )
         at_random = first_points(objective, split, sweeps(20, ("random",)))
-        starts = grown(objective, 20, np.random.default_rng(seed))
+        starts = tree_starts(objective, 20, np.random.default_rng(seed))
         best, other = (ascend(objective, s, max_iter=1000).value.max() for s in (starts, at_random))
         wins += best >= other - 1e-6 * abs(other)
     assert wins >= 8

@@ -8,9 +8,10 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 import bayes_moe as bm
-from bayes_moe.em.missing_search import Expected, climb, standing_in
+from bayes_moe.em.missing_e_step import Expected, mean_imputed_design
+from bayes_moe.em.missing_search import climb
 from bayes_moe.em.objective import Curvature, Objective
-from bayes_moe.em.parameter_vector import coordinates
+from bayes_moe.em.vector_layout import coordinates
 from bayes_moe.model import evaluation as mixture
 from bayes_moe.results.draws import samples, standard_tree
 from bayes_moe.results.fit import Fit
@@ -136,7 +137,7 @@ def test_nothing_missing_reads_by_the_usual_way(known, monkeypatch):
     def refuse(*_):
         raise AssertionError
 
-    monkeypatch.setattr(mixture, "read", refuse)
+    monkeypatch.setattr(mixture, "evaluate_incomplete", refuse)
     bm.predict(known, planted_rows(5, 2)).mean()
 
 
@@ -163,7 +164,7 @@ def by_em(spec, table, **settings):
 
 def expected_of(spec, table, likelihood):
     design = spec.design(table, "model")
-    moving = coordinates(spec, standing_in(spec, design), likelihood=likelihood)
+    moving = coordinates(spec, mean_imputed_design(spec, design), likelihood=likelihood)
     return Expected(moving, design.rows)
 
 

@@ -17,7 +17,7 @@ from scipy import special, stats
 import bayes_moe as bm
 from bayes_moe.core import registry
 from bayes_moe.core.arrays import NUMERIC
-from bayes_moe.em.parameter_vector import coordinates
+from bayes_moe.em.vector_layout import coordinates
 from bayes_moe.families.student_t import Normaliser
 from bayes_moe.kernels import elementary as arithmetic
 from bayes_moe.kernels import family_rows as rows
@@ -353,15 +353,15 @@ def test_a_compiled_prior_takes_one_argument_a_value():
 # --- on disk and in other processes --------------------------------------------------------------
 
 ONE_KERNEL = """
-from bayes_moe.kernels import discrete, priors
+from bayes_moe.kernels import families, priors
 from bayes_moe.priors.densities import DENSITIES
-assert discrete.poisson.address and priors.address(DENSITIES["Normal"].of_value, 2)
+assert families.poisson.address and priors.address(DENSITIES["Normal"].of_value, 2)
 print("done")
 """
 WHOLE_DENSITY = """
 import numpy as np
 import bayes_moe as bm
-from bayes_moe.em.parameter_vector import coordinates
+from bayes_moe.em.vector_layout import coordinates
 from bayes_moe.sampling.compiled_density import Native
 spec = bm.mixture_of_experts("y ~ x", experts=2)
 table = {"x": np.arange(9.0), "y": np.arange(9.0) % 4}

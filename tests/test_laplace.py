@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import bayes_moe as bm
-from bayes_moe.inference.laplace import pareto_k
+from bayes_moe.inference.importance import pareto_k
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import bayes_moe as bm
-from bayes_moe.inference.laplace import pareto_k
+from bayes_moe.inference.importance import pareto_k
 
 TRUTH = {
     "gate_coef": np.array([[-0.3, -0.8], [0.3, 0.8]]),

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import bayes_moe as bm
-from bayes_moe.graph.log_density import Surface
+from bayes_moe.graph.log_density import GraphLogDensity
 from bayes_moe.inference.map import MAP
 from bayes_moe.optimize.adam import Batches, Schedule, _settle
 
@@ -39,7 +39,7 @@ def test_batches_add_up_to_the_whole(family):
     spec = SPEC
     if family == "binomial":
         spec = bm.mixture_of_experts("k ~ x", gate=MLP, experts=2, family="binomial", trials="n")
-    surface = Surface(bm.build(spec, table))
+    surface = GraphLogDensity(bm.build(spec, table))
     x = somewhere(surface)
     value, gradient = surface(x)
     batches = Batches(surface)
@@ -124,7 +124,7 @@ def test_epochs_are_fewer_where_they_are_long():
 
 
 def test_where_nothing_is_gained_half_of_what_is_left_is_passed_over(monkeypatch):
-    surface = Surface(bm.build(SPEC, inverse_sine(500)))
+    surface = GraphLogDensity(bm.build(SPEC, inverse_sine(500)))
     batches, x = Batches(surface), somewhere(surface)
     monkeypatch.setattr(Batches, "mean_density", lambda *_: 0.0)
     schedule, rows = Schedule(epochs=20, patience=2), np.arange(50, 500)

@@ -14,9 +14,10 @@ import bayes_moe as bm
 from bayes_moe.core import registry
 from bayes_moe.em import objective
 from bayes_moe.em.objective import Curvature, Objective
-from bayes_moe.em.parameter_vector import Coordinates, coordinates
+from bayes_moe.em.parameter_vector import ParameterVector
+from bayes_moe.em.vector_layout import coordinates
 from bayes_moe.gates import Softmax, StickBreaking, Tree
-from bayes_moe.gates.splits import Branching
+from bayes_moe.gates.splits import SplitTree
 from bayes_moe.kernels import linear_model as linear
 from bayes_moe.predictors import Linear
 from bayes_moe.priors.prior import DISTRIBUTIONS
@@ -340,7 +341,7 @@ def products(experts):
     ]
     blocks = (*one.spec.blocks, *other.spec.blocks)
     spec = SimpleNamespace(n_experts=experts, blocks=blocks, gate=one.spec.gate)
-    return one, other, Coordinates(spec, one.design, (*one.slots, *added), True)
+    return one, other, ParameterVector(spec, one.design, (*one.slots, *added), True)
 
 
 class Product(_Layout):
@@ -384,7 +385,7 @@ def test_one_softmax_as_a_split_is_the_same(monkeypatch):
     for name in ("normal-2", "normal-4", "a constant gate of six"):
         moving = free(*of(CASES[name]))
         flat = Native.of(moving)
-        monkeypatch.setattr(Branching, "flat", False)
+        monkeypatch.setattr(SplitTree, "is_single_softmax", False)
         split = Native.of(moving)
         monkeypatch.undo()
         assert flat.table[linear.SPLITS] == 0

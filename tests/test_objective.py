@@ -9,7 +9,7 @@ import bayes_moe as bm
 from bayes_moe.core import registry
 from bayes_moe.em import objective as module
 from bayes_moe.em.objective import Curvature, Objective
-from bayes_moe.em.parameter_vector import coordinates
+from bayes_moe.em.vector_layout import coordinates
 from bayes_moe.gates import Gaussian, Softmax, StickBreaking, Tree
 from bayes_moe.model.evaluation import evaluate
 

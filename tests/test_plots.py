@@ -10,7 +10,7 @@ import pytest
 
 import bayes_moe as bm
 from bayes_moe.data.design import Design
-from bayes_moe.data.reference_grid import walk
+from bayes_moe.data.reference_grid import grid_along
 from bayes_moe.plots import curves as plots
 from tests.helpers import fake_fit
 
@@ -99,7 +99,7 @@ def test_every_plot_is_made(k, name, backend):
 def test_gate_lines_are_mean_weights_inside_their_bands():
     fit = lines_fit(4, spread=0.3)
     pc = bm.plot_gate(fit, ci_prob=(0.5, 0.9), backend="none")
-    grid = walk(fit.design, "x")
+    grid = grid_along(fit.design, "x")
     assert grid.x[[0, -1]].tolist() == [
         fit.design.columns["x"].min(),
         fit.design.columns["x"].max(),
@@ -117,7 +117,7 @@ def test_gate_lines_are_mean_weights_inside_their_bands():
 def test_expert_lines_are_solid_where_the_gate_uses_them():
     fit = lines_fit(4, spread=0.2)
     pc = bm.plot_experts(fit, backend="none")
-    seen = bm.predict(fit, walk(fit.design, "x").rows)
+    seen = bm.predict(fit, grid_along(fit.design, "x").rows)
     for k in range(4):
         used = (seen.weights().sel(expert=k) >= plots.LEAST_WEIGHT).values
         mean = seen.expert_means().sel(expert=k).values
@@ -133,7 +133,7 @@ def test_expert_lines_are_solid_where_the_gate_uses_them():
 def test_predictive_bands_are_the_predictive_intervals():
     fit = lines_fit(2)
     pc = bm.plot_predictive(fit, backend="none")
-    seen = bm.predict(fit, walk(fit.design, "x").rows)
+    seen = bm.predict(fit, grid_along(fit.design, "x").rows)
     np.testing.assert_allclose(pc.viz["pe_line"]["value"].item()["y"], seen.mean())
     for j, p in enumerate((0.89, 0.5)):
         np.testing.assert_allclose(band_of(pc, j), seen.interval(p).T)
@@ -201,11 +201,11 @@ def test_categories_are_named_on_the_axis(feature, labels):
 
 def test_other_columns_are_held_and_the_legend_says_where():
     fit = awkward_fit()
-    held = walk(fit.design, "X").held
+    held = grid_along(fit.design, "X").held
     assert held["größe $b$"] == fit.design.columns["größe $b$"].median()
     assert (held["expert"], held["value"]) == ("v", True)
     pc = bm.plot_gate(fit, "X", at={"obs_id": "hi", "value": False}, backend="none")
-    rows = walk(fit.design, "X").rows.assign(obs_id="hi", value=False)
+    rows = grid_along(fit.design, "X").rows.assign(obs_id="hi", value=False)
     drawn = pc.viz["pe_line"]["value"].sel(expert=0).item()["y"]
     np.testing.assert_allclose(drawn, bm.predict(fit, rows).weights().sel(expert=0))
     pc = bm.plot_gate(fit, "X", at={"obs_id": "hi"})
@@ -336,7 +336,7 @@ def test_nothing_of_a_tree_overlaps_or_leaves_the_figure(name):
 def test_branch_lines_are_node_probabilities():
     fit = tree_fit(*TREES["balanced"])
     pc = bm.plot_tree(fit, "x")
-    rows = walk(fit.design, "x").rows
+    rows = grid_along(fit.design, "x").rows
     expected = bm.node_probabilities(fit, rows)
     for label in expected["gate_branch"].values:
         line = pc.viz["branch_line"]["value"].sel(gate_branch=label).item()

@@ -10,7 +10,7 @@ import pytest
 import bayes_moe as bm
 from bayes_moe import predictors
 from bayes_moe.core import names, registry
-from bayes_moe.data.design import Matrix
+from bayes_moe.data.matrix import Matrix
 from bayes_moe.predictors import (
     HSGP,
     MLP,
@@ -19,14 +19,14 @@ from bayes_moe.predictors import (
     Horseshoe,
     Linear,
     NormalGamma,
-    Place,
+    Site,
     SoftTree,
     Spline,
 )
 
 ROWS = 3
-GATE = Place(names.GATE, names.GATE, names.EXPERT, ROWS)
-EXPERTS = Place("mu", "location", names.EXPERT, ROWS, each=True)
+GATE = Site(names.GATE, names.GATE, names.EXPERT, ROWS)
+EXPERTS = Site("mu", "location", names.EXPERT, ROWS, each=True)
 EXAMPLES = {
     "linear": (Linear(), 2),
     "spline": (Spline(df=7), 1),
@@ -141,7 +141,7 @@ def test_projection_comes_back_to_its_own_curves(case):
     curve = case.predictor.evaluate(
         case.place, {n: v[None] for n, v in first.items()}, case.matrix
     )[0]
-    known = {n: first[n] for n in case.predictor.own_dims(case.place)}
+    known = {n: first[n] for n in case.predictor.hyperparameter_dims(case.place)}
     second = case.predictor.project(*given, curve, np.random.default_rng(0), known=known)
     again = case.predictor.evaluate(
         case.place, {n: v[None] for n, v in second.items()}, case.matrix

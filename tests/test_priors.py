@@ -9,7 +9,8 @@ from scipy import stats
 
 import bayes_moe as bm
 from bayes_moe.core.errors import SpecError
-from bayes_moe.priors.prior import DISTRIBUTIONS, Prior, default_constant, standard
+from bayes_moe.priors.defaults import default_constant, standard
+from bayes_moe.priors.prior import DISTRIBUTIONS, Prior
 
 VALUES = {"mu": -0.7, "sigma": 1.3, "nu": 4.0, "b": 0.8, "alpha": 2.0, "beta": 1.5, "s": 0.6}
 VALUES["lam"] = 2.0

@@ -29,9 +29,9 @@ def switch_labels(fit, seed=1):
     sizes = fit.idata["posterior"].sizes
     k = fit.spec.n_experts
     rng = np.random.default_rng(seed)
-    order = rng.permuted(np.tile(np.arange(k), (sizes["chain"], sizes["draw"], 1)), axis=-1)
+    order = rng.permute(np.tile(np.arange(k), (sizes["chain"], sizes["draw"], 1)), axis=-1)
     tree = fit.idata.copy()
-    posterior = relabelling.permuted(fit.idata["posterior"].to_dataset(), fit.spec, order)
+    posterior = relabelling.permute(fit.idata["posterior"].to_dataset(), fit.spec, order)
     tree["posterior"] = type(tree)(posterior)
     return bm.Fit(fit.spec, fit.design, tree), order
 
@@ -123,9 +123,7 @@ def test_only_experts_of_one_kind_trade_labels():
     assert original.idata["posterior"]["line_mu_coef"].dims[2] == "line_expert"
     order = np.array([[1, 0, 2]])[:, None] * np.ones((2, 50, 1), dtype=int)
     tree = original.idata.copy()
-    tree["posterior"] = type(tree)(
-        relabelling.permuted(tree["posterior"].to_dataset(), spec, order)
-    )
+    tree["posterior"] = type(tree)(relabelling.permute(tree["posterior"].to_dataset(), spec, order))
     aligned = bm.relabel(bm.Fit(spec, original.design, tree))
     np.testing.assert_array_equal(aligned.idata["relabelling"]["permutation"].values, order)
     for name in spec.variables:

@@ -90,9 +90,10 @@ def test_the_prior_is_the_one_it_says(name):
 
 def test_spreads_are_at_their_marginal_mode():
     """One feature, whose spread is looked for on a grid by Laplace's method."""
-    from bayes_moe.em.multistart import covariance, search
+    from bayes_moe.em.modes import covariance
+    from bayes_moe.em.multistart import search
     from bayes_moe.em.objective import Objective
-    from bayes_moe.em.parameter_vector import coordinates
+    from bayes_moe.em.vector_layout import coordinates
 
     spec, data = spec_of(NormalGamma(shape=1.0), noise=0), table(1, noise=0)
     design = spec.design(data)

@@ -8,9 +8,9 @@ import bayes_moe as bm
 from bayes_moe.core import names
 from bayes_moe.em.climb import first_points
 from bayes_moe.em.objective import Objective
-from bayes_moe.em.parameter_vector import coordinates
+from bayes_moe.em.vector_layout import coordinates
 from bayes_moe.optimize import linear_surrogate as standin
-from bayes_moe.predictors import Place, SoftTree
+from bayes_moe.predictors import Site, SoftTree
 from bayes_moe.predictors.soft_tree import paths
 from tests.three_kinds import KINDS, rows, specs
 
@@ -52,9 +52,9 @@ def test_leaves_are_products_along_their_paths():
     from tests.test_predictors import matrix_of
 
     matrix, tree = matrix_of(2, n=7), SoftTree(depth=3)
-    place = Place("mu", "location", names.EXPERT, 2, each=True)
+    place = Site("mu", "location", names.EXPERT, 2, each=True)
     rng = np.random.default_rng(0)
-    values = {n: v[None] for n, v in tree.usual(place, matrix, rng).items()}
+    values = {n: v[None] for n, v in tree.initial_hyperparameters(place, matrix, rng).items()}
     found = tree.leaves(place, values, matrix)
     assert found.shape == (1, 2, 8, 7)
     np.testing.assert_allclose(found.sum(axis=2), 1)
@@ -74,7 +74,7 @@ def test_rows_of_a_gate_share_a_tree():
     from tests.test_predictors import GATE, matrix_of
 
     matrix, tree = matrix_of(2), SoftTree()
-    values = tree.usual(GATE, matrix, np.random.default_rng(0))
+    values = tree.initial_hyperparameters(GATE, matrix, np.random.default_rng(0))
     found = tree.leaves(GATE, {n: v[None] for n, v in values.items()}, matrix)
     assert found.shape == (1, 1, 4, 40)
 
@@ -102,7 +102,7 @@ def test_empty_nodes_and_constant_rows_have_splits():
     from tests.test_predictors import matrix_of
 
     matrix, tree = matrix_of(2, n=6), SoftTree(depth=4)
-    place = Place("mu", "location", names.EXPERT, 1, each=True)
+    place = Site("mu", "location", names.EXPERT, 1, each=True)
     for target in (np.arange(6.0), np.ones(6)):
         for weights in (None, np.zeros((1, 6))):
             found = tree.near(place, matrix, target[None], np.random.default_rng(0), weights)
@@ -171,7 +171,7 @@ def test_a_start_hands_out_experts_to_the_kinds_that_suit_them():
     data, part = rows(600, 3)
     spec = specs()["mixed"]
     design = spec.design(data)
-    simple = standin.StandIn.of(spec)
+    simple = standin.LinearSurrogate.of(spec)
     seen = simple.seen(design)
     split = (0.97 * np.equal.outer(np.arange(3), part) + 0.01)[None]
     moving = coordinates(simple.spec, seen)

@@ -7,12 +7,11 @@ import pytest
 
 import bayes_moe as bm
 from bayes_moe.graph.build import build_design
-from bayes_moe.graph.log_density import Surface
+from bayes_moe.graph.log_density import GraphLogDensity
 from bayes_moe.inference import advi
 from bayes_moe.inference.advi_families import FullRank, MeanField
-from bayes_moe.inference.laplace import pareto_k
+from bayes_moe.inference.importance import pareto_k, smoothed
 from bayes_moe.inference.normal_approximation import Normal, Reader
-from bayes_moe.inference.pathfinder import smoothed
 
 SPEC = bm.mixture_of_experts("y ~ x", gate="~ 1", experts=2)
 QUIET = {"random_seed": 1, "progressbar": False}
@@ -158,7 +157,7 @@ def test_many_points_are_read_as_one_is(name, table):
     spec = SPECS[name]
     design = spec.design(table.head(60))
     graph = build_design(spec, design, "fused")
-    surface = Surface(graph, jacobian=True)
+    surface = GraphLogDensity(graph, jacobian=True)
     start = np.concatenate([np.ravel(v) for v in graph.model.initial_point().values()])
     points = start + 0.3 * np.random.default_rng(1).standard_normal((3, start.size))
     reader = Reader(graph)

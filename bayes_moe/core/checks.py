@@ -1,16 +1,54 @@
-"""Checks of arguments."""
+"""Checks of arguments: whole number, positive number, share, one of some names, identifier.
+
+All raise :class:`~bayes_moe.core.errors.SpecError` and name the argument and its value.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from bayes_moe.core.errors import SpecError
+from bayes_moe.core.errors import SpecError, unknown
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a number, and not True or False."""
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def is_whole(value: Any) -> bool:
+    """Whether a value is a whole number by its type, and not True or False."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
 def check_whole(name: str, value: Any, least: int) -> None:
     """Raise :class:`SpecError` unless a setting is a whole number of at least ``least``."""
-    is_whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not is_whole or value < least:
+    if not is_whole(value) or value < least:
         raise SpecError(f"`{name}` must be a whole number >= {least}; it is {value!r}.")
+
+
+def check_positive(name: str, value: Any) -> None:
+    """Raise :class:`SpecError` unless a setting is a finite positive number."""
+    if not is_number(value) or not np.isfinite(value) or value <= 0:
+        raise SpecError(f"`{name}` must be a positive number; it is {value!r}.")
+
+
+def check_share(name: str, value: Any) -> None:
+    """Raise :class:`SpecError` unless a setting is a number strictly between 0 and 1."""
+    if not is_number(value) or not 0 < value < 1:
+        raise SpecError(f"`{name}` must lie strictly between 0 and 1; it is {value!r}.")
+
+
+def check_one_of(kind: str, value: Any, valid: Iterable[str]) -> None:
+    """Raise :class:`SpecError` unless a setting is one of some names; offer the nearest."""
+    names = list(valid)
+    if value not in names:
+        raise SpecError(unknown(kind, value, names))
+
+
+def check_identifier(what: str, value: Any) -> None:
+    """Raise :class:`SpecError` unless a value is a string that can be a Python name."""
+    if not isinstance(value, str) or not value.isidentifier():
+        raise SpecError(f"{what} must be an identifier; it is {value!r}.")

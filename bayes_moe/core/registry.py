@@ -16,16 +16,16 @@ TABLE: dict[str, dict[str, str]] = {
     "family": {
         "normal": "bayes_moe.families.location_scale:Normal",
         "studentt": "bayes_moe.families.location_scale:StudentT",
-        "poisson": "bayes_moe.families.discrete:Poisson",
-        "bernoulli": "bayes_moe.families.discrete:Bernoulli",
-        "binomial": "bayes_moe.families.discrete:Binomial",
+        "poisson": "bayes_moe.families.counts:Poisson",
+        "bernoulli": "bayes_moe.families.binomial:Bernoulli",
+        "binomial": "bayes_moe.families.binomial:Binomial",
     },
     "kernel": {
         "normal": "bayes_moe.kernels.families:normal",
         "studentt": "bayes_moe.kernels.families:studentt",
-        "poisson": "bayes_moe.kernels.discrete:poisson",
-        "bernoulli": "bayes_moe.kernels.discrete:bernoulli",
-        "binomial": "bayes_moe.kernels.discrete:binomial",
+        "poisson": "bayes_moe.kernels.families:poisson",
+        "bernoulli": "bayes_moe.kernels.families:bernoulli",
+        "binomial": "bayes_moe.kernels.families:binomial",
     },
     "predictor": {
         "linear": "bayes_moe.predictors.linear:Linear",

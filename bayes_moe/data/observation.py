@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.core.arrays import row_data
 from bayes_moe.core.errors import DataError, SpecError
-from bayes_moe.data.design import Matrix, Rows
+from bayes_moe.core.graph_context import row_data
 from bayes_moe.data.formulas import looked_up, parse_formula
+from bayes_moe.data.matrix import Matrix, Rows
 from bayes_moe.data.tables import kind, listed
 
 
 @dataclass(frozen=True)
-class Known:
+class RowCount:
     """A known count: a column or expression of the table, or one whole number for all rows.
 
     ``stem`` is the name of its data variable and of its design matrix.
@@ -92,7 +92,7 @@ def checked(name: str, given: Any) -> str | int:
             f"{given!r}."
         )
     try:
-        terms = parse_formula(str(Known(name, name, given).formula))
+        terms = parse_formula(str(RowCount(name, name, given).formula))
     except SpecError:
         terms = ()
     if len(terms) != 1:

@@ -91,7 +91,7 @@ def choose_feature(design: Design, feature: str | None, stems: Iterable[str]) ->
     raise SpecError(f"Say which `feature` to plot against; the candidates are {listed}.")
 
 
-def walk(
+def grid_along(
     design: Design,
     feature: str,
     at: Mapping[str, Any] | None = None,

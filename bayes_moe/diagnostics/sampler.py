@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.data.design import Design
-from bayes_moe.diagnostics.approximation import approximation
-from bayes_moe.diagnostics.mode import optimum
 from bayes_moe.model.evaluation import evaluate
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.draws import samples
@@ -24,22 +22,6 @@ LEAST_BFMI = 0.3
 LARGEST_DEPTH_SHARE = 0.05
 LEAST_CERTAINTY = 0.9
 INVARIANT_ROWS = 5
-
-
-class Figures(Protocol):
-    """What a verdict needs of any kind of fit."""
-
-    @property
-    def problems(self) -> list[str]:
-        """What is wrong, each with what to do; empty if nothing is."""
-
-    @property
-    def table(self) -> dict[str, Any]:
-        """The figures by name."""
-
-    @property
-    def trust(self) -> str:
-        """Why a fit without problems can be trusted."""
 
 
 @dataclass(frozen=True)
@@ -141,14 +123,8 @@ class Convergence:
         )
 
 
-def check(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Figures:
-    """Compute the figures of a fit's tree."""
-    if names.FIT in tree.children:
-        return approximation(tree) if names.ELBO in tree[names.FIT] else optimum(tree)
-    return _convergence(tree, spec, design)
-
-
-def _convergence(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Convergence:
+def convergence(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Convergence:
+    """Convergence figures of the draws of a sampler."""
     import arviz_stats as azs
 
     posterior = tree[names.POSTERIOR].to_dataset()

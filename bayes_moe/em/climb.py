@@ -25,13 +25,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayes_moe.core.arrays import NUMERIC, log_softmax
 from bayes_moe.core.progress import Progress, silent
-from bayes_moe.data.formulas import INTERCEPT
-from bayes_moe.em.objective import Curvature, Evaluation, Objective
-from bayes_moe.em.parameter_vector import Slot
-from bayes_moe.em.proximal_newton import kinked, promised, rested
-from bayes_moe.priors.densities import log_density, log_density_of_log
+from bayes_moe.em.m_step import capped, sweep_step
+from bayes_moe.em.newton import ACCEPTED_GRADIENT, modulus, newton_step
+from bayes_moe.em.objective import Curvature, Objective
+from bayes_moe.em.proximal_newton import predicted_gain, projected, proximal_step
 
 LEAST_SWEEPS = 5
 SMALL_GAIN = 0.1
@@ -41,26 +39,18 @@ Where the objective is not concave, it goes on while it gains more than the last
 MOST_SWEEPS = 100
 SWEEPS_BETWEEN = 5
 """Sweeps after Newton's method was tried where the objective is not concave."""
-LARGEST_CHANGE = 3.0
-"""Largest root mean square change of a predictor on a log or logit scale in one step."""
 RUNNING = 0.05
 """Change of a predictor in a Newton step, at a vanishing gradient, that tells a runaway."""
 GRADIENT = 1e-9
-ACCEPTED_GRADIENT = 1e-6
 HALVINGS = 25
 ROWS_AT_FLOOR = 0.5
 """Rows whose scale parameter is at its floor that make a point singular."""
-PROMISE = 1e-12
-"""Gain that a Newton step promises, in units of ``1 + |f|``, below which rounding decides."""
-NULL = 1e-13
 NEUTRAL_SHAPE = 2.0
 """Logarithm of a shape parameter to begin with."""
-FLAT = 1e-6
-"""Curvature, in nats a squared unit of the coordinates, that is as good as none."""
 
 
 @dataclass(frozen=True)
-class Ascent:
+class ClimbResult:
     """Where the climbs ended.
 
     Attributes
@@ -128,7 +118,7 @@ def ascend(
     tol: float = GRADIENT,
     newton_first: bool = False,
     progress: Progress = silent,
-) -> Ascent:
+) -> ClimbResult:
     """Climb from points (point, coordinate).
 
     Parameters
@@ -146,7 +136,7 @@ def ascend(
     progress : callable
         Told how many climbs have ended, and of how many.
     """
-    climb = _Climb(objective, theta.copy(), tol, newton_first)
+    climb = _ClimbState(objective, theta.copy(), tol, newton_first)
     for _ in range(max_iter):
         active = np.flatnonzero(climb.active)
         if not active.size:
@@ -161,7 +151,7 @@ def ascend(
     return climb.end()
 
 
-class _Climb:
+class _ClimbState:
     """The state of several climbs."""
 
     def __init__(
@@ -189,8 +179,8 @@ class _Climb:
         self.floored = np.zeros(points, dtype=bool)
         self.path = [self.value.copy()]
 
-    def end(self) -> Ascent:
-        return Ascent(
+    def end(self) -> ClimbResult:
+        return ClimbResult(
             self.theta,
             self.value,
             self.gradient_norm,
@@ -206,8 +196,8 @@ class _Climb:
         theta = self.theta[which]
         found = self.objective.evaluate(theta, Curvature.COMPLETE)
         step = sweep_step(self.objective, theta, found)
-        slope = promised(self.objective.coordinates, theta, found, step)
-        settled = rested(self.objective.coordinates, theta, found)
+        slope = predicted_gain(self.objective.coordinates, theta, found, step)
+        settled = projected(self.objective.coordinates, theta, found)
         self.gradient_norm[which] = np.linalg.norm(settled.gradient, axis=1)
         gained = self._move(which, step, slope)
         self.sweeps[which] += 1
@@ -224,10 +214,10 @@ class _Climb:
         """One step of Newton's method; a sweep of EM where the objective is not concave."""
         coordinates, theta = self.objective.coordinates, self.theta[which]
         found = self.objective.evaluate(theta, Curvature.OBSERVED)
-        rest = rested(coordinates, theta, found)
+        rest = projected(coordinates, theta, found)
         step, concave, settled = newton_step(rest)
         if self.kinks is not None:
-            step = kinked(coordinates, theta, found, modulus(rest.curvature))
+            step = proximal_step(coordinates, theta, found, modulus(rest.curvature))
         norm = np.linalg.norm(rest.gradient, axis=1)
         self.gradient_norm[which] = norm
         size = 1 + np.abs(self.value[which])
@@ -242,7 +232,7 @@ class _Climb:
             return
         change = self.objective.eta_size(step)[go]
         step = capped(self.objective, theta, step)
-        slope = promised(coordinates, theta, found, step)
+        slope = predicted_gain(coordinates, theta, found, step)
         which, step, slope, norm, flat, concave, settled, size = (
             x[go] for x in (which, step, slope, norm, flat, concave, settled, size)
         )
@@ -300,166 +290,7 @@ class _Climb:
         self.active[which[low]] = False
 
 
-def sweep_step(objective: Objective, theta: np.ndarray, found: Evaluation) -> np.ndarray:
-    """Return the step of one sweep of EM from the complete-data derivatives."""
-    bend = np.einsum("bii->bi", found.curvature)
-    ridge = 1e-10 * (1 + np.abs(bend))
-    scale = 1 / np.sqrt(np.maximum(bend + ridge, 1e-300))
-    matrix = found.curvature * scale[:, :, None] * scale[:, None, :]
-    diagonal = np.arange(objective.size)
-    matrix[:, diagonal, diagonal] += ridge * scale**2
-    good = np.isfinite(matrix).all(axis=(1, 2))
-    matrix[~good] = np.eye(objective.size)
-    if np.isnan(objective.coordinates.kinks).all():
-        step = np.linalg.solve(matrix, (found.gradient * scale)[..., None])[..., 0] * scale
-    else:
-        whole = matrix / scale[:, :, None] / scale[:, None, :]
-        step = kinked(objective.coordinates, theta, found, whole)
-    step = np.where(good[:, None], step, np.nan)
-    step = capped(objective, theta, step)
-    for slot, location in scale_slots(objective.coordinates.slots):
-        step[:, slot.where] = _scale_step(theta, found, step, slot, location)
-    gate = objective.coordinates.slots[0]
-    if _is_constant_gate(objective):
-        step[:, gate.where] = _weight_step(theta, found, gate)
-    return step
-
-
 # --- constant gates -----------------------------------------------------------------------------
 
 
-def _is_constant_gate(objective: Objective) -> bool:
-    """Whether the gate is one softmax of constants, whose optimum is the experts' share of rows."""
-    branching, gate = objective.coordinates.branching, objective.coordinates.slots[0]
-    if branching is None or not branching.flat or gate.scaling is None or gate.basis is None:
-        return False
-    return gate.scaling.matrix.terms == (INTERCEPT,)
-
-
-def _weight_step(theta: np.ndarray, found: Evaluation, gate: Slot) -> np.ndarray:
-    """Step of a constant gate to its optimum, given the experts' rows.
-
-    With ``N_k`` the rows, it maximises ``sum_k N_k log w_k + log prior``; without a prior,
-    ``w_k = N_k / n``.
-    """
-    assert gate.basis is not None
-    rows = np.maximum(found.rows, 1e-12)
-    total = rows.sum(axis=1, keepdims=True)
-    free = np.log(rows) @ gate.basis.T / gate.unit
-    if gate.prior is None:
-        return free - theta[:, gate.where]
-    free = theta[:, gate.where].copy()
-    for _ in range(12):
-        weights = np.exp(log_softmax((free @ gate.basis * gate.unit)[..., None], NUMERIC))[..., 0]
-        _, first, second = log_density(gate.prior, free[..., None])
-        slope = gate.unit * (rows - total * weights) @ gate.basis.T + first[..., 0]
-        spread = np.einsum("bk,kl->bkl", weights, np.eye(weights.shape[1]))
-        spread = (spread - weights[:, :, None] * weights[:, None, :]) * total[:, :, None]
-        bend = gate.unit**2 * gate.basis @ spread @ gate.basis.T
-        diagonal = np.arange(bend.shape[1])
-        bend[:, diagonal, diagonal] += np.maximum(-second[..., 0], 1e-9)
-        change = np.clip(np.linalg.solve(bend, slope[..., None])[..., 0], -3.0, 3.0)
-        free += change
-        if np.abs(change).max() < 1e-10:
-            break
-    return free - theta[:, gate.where]
-
-
-def capped(objective: Objective, theta: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """Shorten steps that would change a predictor on a log or logit scale beyond reason.
-
-    A predictor may change by ``LARGEST_CHANGE``, or by as much as it is.
-    """
-    free = np.array([s.role == "location" for s in objective.coordinates.slots])
-    allowed = LARGEST_CHANGE + objective.eta_size(theta)
-    beyond = np.where(free, 0.0, objective.eta_size(step) / allowed).max(axis=1)
-    return step / np.maximum(beyond, 1.0)[:, None]
-
-
-def newton_step(found: Evaluation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return Newton steps, uphill also where the objective is not concave.
-
-    Besides, where it is concave, and where, being so, it promises no gain beyond rounding: the
-    gradient's norm alone cannot tell, since a large curvature multiplies what rounding leaves.
-    """
-    scale, matrix, good = _scaled(found.curvature)
-    values, vectors = np.linalg.eigh(matrix)
-    largest = np.abs(values).max(axis=1, keepdims=True)
-    null = np.abs(values) <= NULL * len(values[0]) * largest
-    along = np.einsum("bij,bi->bj", vectors, found.gradient * scale)
-    inverse = np.where(null, 0.0, 1 / np.where(null, 1.0, np.abs(values)))
-    step = np.einsum("bij,bj->bi", vectors, along * inverse) * scale
-    # The curvature along an eigenvector, in units of the coordinates.
-    bend = values / np.maximum(((scale[:, :, None] * vectors) ** 2).sum(axis=1), 1e-300)
-    concave = ((values >= -1e-9 * largest) | (bend >= -FLAT)).all(axis=1) & good
-    size = 1 + np.abs(found.value)
-    settled = concave & ((along**2 * inverse).sum(axis=1) <= 2 * PROMISE * size)
-    settled &= np.abs(along * null).max(axis=1) <= ACCEPTED_GRADIENT * size
-    return np.where(good[:, None], step, np.nan), concave, settled
-
-
-def modulus(matrix: np.ndarray) -> np.ndarray:
-    """Return matrices with the absolute values of their eigenvalues, none of them zero."""
-    scale, scaled, good = _scaled(matrix)
-    values, vectors = np.linalg.eigh(scaled)
-    values = np.abs(values) + NULL * np.abs(values).max(axis=1, keepdims=True) + 1e-300
-    found: np.ndarray = np.einsum("bij,bj,bkj->bik", vectors, values, vectors)
-    found = found / scale[:, :, None] / scale[:, None, :]
-    return np.where(good[:, None, None], found, np.eye(matrix.shape[1]))
-
-
-def _scaled(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Scale matrices to a diagonal of ones (or minus ones); say which are finite, zero others."""
-    scale = 1 / np.sqrt(np.maximum(np.abs(np.einsum("bii->bi", matrix)), 1e-300))
-    scale = np.where(np.isfinite(scale) & (scale < 1e100), scale, 1.0)
-    scaled = matrix * scale[:, :, None] * scale[:, None, :]
-    good = np.isfinite(scaled).all(axis=(1, 2))
-    return scale, np.where(good[:, None, None], scaled, 0.0), good
-
-
 # --- scales ---------------------------------------------------------------------------------
-
-
-def scale_slots(slots: tuple[Slot, ...]) -> list[tuple[Slot, Slot]]:
-    """Return the slots of constant scales with the location slots they belong to."""
-    locations = {s.block: s for s in slots if s.role == "location"}
-    return [
-        (s, locations[s.block])
-        for s in slots
-        if s.role == "scale" and s.scaling is None and s.block in locations
-    ]
-
-
-def _scale_step(
-    theta: np.ndarray, found: Evaluation, step: np.ndarray, slot: Slot, location: Slot
-) -> np.ndarray:
-    """Step of log sigma to its optimum, given the location's step.
-
-    With ``N`` the experts' rows and ``S`` the weighted sum of squares of the new residuals in units
-    of the old sigma, it maximises ``-N t - S exp(-2 t) / 2 + log prior`` over ``t``.
-    """
-    experts = len(slot.experts)
-    move = step[:, location.where]
-    own = found.own_curvature[:, location.where, location.where]
-    gained = 2 * move * found.own_gradient[:, location.where] - move * np.einsum(
-        "bij,bj->bi", own, move
-    )
-    gained = gained.reshape(len(theta), experts, -1).sum(axis=-1)
-    rows = found.rows[:, slot.experts]
-    square = np.maximum(rows + found.own_gradient[:, slot.where] - gained, 1e-12 * rows + 1e-300)
-    old = theta[:, slot.where]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.clip(0.5 * np.log(square / rows), -8.0, 8.0)
-    t = np.where(rows > 1e-8, t, 0.0)
-    if slot.prior is None:
-        return np.where(rows > 1e-8, np.maximum(t, slot.floor - old), 0.0)
-    for _ in range(12):
-        _, first, second = log_density_of_log(slot.prior, (old + t)[..., None])
-        shrunk = square * np.exp(-2 * t)
-        slope = shrunk - rows + first[..., 0]
-        bend = 2 * shrunk + np.maximum(-second[..., 0], 1e-6)
-        change = np.clip(slope / bend, -1.0, 1.0)
-        t = t + change
-        if np.abs(change).max() < 1e-10:
-            break
-    return t

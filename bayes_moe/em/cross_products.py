@@ -14,8 +14,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from bayes_moe.data.design import Matrix, Rows
-from bayes_moe.em.parameter_vector import Slot
+from bayes_moe.data.matrix import Matrix, Rows
+from bayes_moe.em.parameter_vector import ParameterBlock
 
 LARGEST_CACHE = 2**23
 """Elements of products of features that are kept between passes (64 MiB)."""
@@ -38,7 +38,7 @@ class Features:
     _kept: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
 
     @classmethod
-    def of_slots(cls, slots: Sequence[Slot], rows: Rows) -> Features:
+    def of_slots(cls, slots: Sequence[ParameterBlock], rows: Rows) -> Features:
         """Read the internal features of slots on rows."""
         tables: list[np.ndarray] = []
         index: list[int] = []

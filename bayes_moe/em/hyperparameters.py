@@ -14,17 +14,18 @@ import numpy as np
 
 from bayes_moe.core.errors import SpecError
 from bayes_moe.em.climb import ascend
-from bayes_moe.em.marginal_likelihood import Margin, Values
-from bayes_moe.em.multistart import FINALISTS, Optima, covariance, search
+from bayes_moe.em.marginal_likelihood import MarginalLikelihood, Values
+from bayes_moe.em.modes import Modes, covariance
+from bayes_moe.em.multistart import FINALISTS, search
 from bayes_moe.em.objective import Objective
-from bayes_moe.em.parameter_vector import Coordinates
+from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.model import expert_order
 from bayes_moe.predictors.basis import about_zero
 
 MOST_ROUNDS = 100
 
 
-def search_settled(moving: Coordinates, **settings: Any) -> Optima:
+def optimise_hyperparameters(moving: ParameterVector, **settings: Any) -> Modes:
     """Modes as :func:`bayes_moe.em.multistart.search` finds them, spreads at their marginal mode.
 
     ``settings`` are its own. The spreads are those of the best mode, and other modes are followed
@@ -45,7 +46,7 @@ def search_settled(moving: Coordinates, **settings: Any) -> Optima:
     return _in_order(final) if moving.tied else final
 
 
-class _Margin(Margin):
+class _Margin(MarginalLikelihood):
     """The margin over a model's coordinates; ``mode`` is that of the coefficients at the best."""
 
     def __init__(self, objective: Objective, theta: np.ndarray) -> None:
@@ -89,7 +90,7 @@ class _Margin(Margin):
         self.mode = self._last
 
 
-def _in_order(found: Optima) -> Optima:
+def _in_order(found: Modes) -> Modes:
     """The modes with the experts in the order of the best one's locations."""
     assert found.objective is not None
     moving = found.objective.coordinates
@@ -97,9 +98,9 @@ def _in_order(found: Optima) -> Optima:
     order = expert_order.order(moving.spec, levels)[found.best]
     every = np.tile(order, (len(found.theta), 1))
     own = {name: v[None] for name, v in moving.own.items()}
-    own = {name: v[0] for name, v in expert_order.permuted(moving.spec, own, order[None]).items()}
+    own = {name: v[0] for name, v in expert_order.permute(moving.spec, own, order[None]).items()}
     objective = found.objective.under(own)
-    theta = moving.permuted(found.theta, every)
+    theta = moving.permute(found.theta, every)
     return replace(
         found,
         theta=theta,

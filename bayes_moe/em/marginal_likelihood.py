@@ -33,7 +33,7 @@ NONE = 1e300
 Values = dict[str, np.ndarray]
 
 
-class Margin(ABC):
+class MarginalLikelihood(ABC):
     """Minus the log marginal density of scales, but for a constant, by their logarithms.
 
     ``own`` are the scales to begin with, ``priors`` their priors. It keeps the best scales that

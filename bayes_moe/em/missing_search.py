@@ -23,44 +23,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
-from bayes_moe.core.arrays import NUMERIC
+from bayes_moe.core.linalg import inverse
 from bayes_moe.core.progress import Progress, silent
-from bayes_moe.data.design import Design, Matrix, Rows
-from bayes_moe.em.climb import (
-    ACCEPTED_GRADIENT,
-    HALVINGS,
-    ROWS_AT_FLOOR,
-    first_points,
-    newton_step,
-    sweep_step,
-)
-from bayes_moe.em.multistart import FINALISTS, Optima, distinct, inverse, search
-from bayes_moe.em.objective import Curvature, Evaluation, Objective
-from bayes_moe.em.parameter_vector import Coordinates, coordinates
-from bayes_moe.em.partitions import allocations, sweeps
-from bayes_moe.em.proximal_newton import at_rest, rested
+from bayes_moe.data.design import Design
+from bayes_moe.em.climb import HALVINGS, first_points
+from bayes_moe.em.m_step import sweep_step
+from bayes_moe.em.missing_e_step import Expected, State, imputed
+from bayes_moe.em.modes import Modes, merge_modes
+from bayes_moe.em.multistart import FINALISTS, search
+from bayes_moe.em.newton import ACCEPTED_GRADIENT, newton_step
+from bayes_moe.em.objective import Objective
+from bayes_moe.em.parameter_vector import ParameterVector
+from bayes_moe.em.partitions import initial_partitions, sweeps
+from bayes_moe.em.proximal_newton import at_kink, projected
+from bayes_moe.em.vector_layout import coordinates
 from bayes_moe.model import expert_order
-from bayes_moe.model.likelihood import allocate, log_components
 from bayes_moe.model.missing_features import (
-    Imputed,
-    Pattern,
-    Reading,
     features,
     filled,
-    has_gaps,
-    patterns,
-    read,
 )
-from bayes_moe.model.spec import MixtureOfExperts
 
-ROUNDS = 5
-"""Rounds of regression by which gaps are filled for first starts."""
-LEFT = 0.5
-"""Standard deviation of what is added to filled gaps, in units of the feature's."""
 FILLINGS = 2
 """How often gaps are filled for starts."""
 FOLLOWED = 4
@@ -73,10 +58,6 @@ SMALL_GAIN = 1e-2
 """Rise of the objective in a sweep, in nats, below which Newton's method is tried."""
 SWEEPS_BETWEEN = 20
 """Sweeps after Newton's method was tried where the objective is not concave."""
-STEP = 1e-4
-"""Difference by which second derivatives are taken, in units of the coordinates."""
-ROUGH_STEP = 1e-6
-"""The same where they serve a step only."""
 NO_GAIN = 1e-14
 ROUNDING = 1e-13
 """What the objective may fall by in a Newton step, in units of ``1 + |f|``."""
@@ -84,210 +65,11 @@ LEAST_COMPLETE = 5
 """Complete rows an expert and feature without which they do not make starts of their own."""
 
 
-def incomplete(spec: MixtureOfExperts, design: Design) -> bool:
-    """Whether a model is to be fitted to rows with missing features."""
-    return has_gaps(spec.gate, spec.n_experts, design.rows)
-
-
-def standing_in(spec: MixtureOfExperts, design: Design) -> Design:
-    """Return a design without gaps, with the averages and spreads of what was observed.
-
-    Default priors, units and floors are made from it; its rows are not those of the data.
-    """
-    rows = filled(design.rows, spec.gate, imputed(spec, design.rows))
-    matrices = dict(rows.matrices)
-    for m in spec.gate.modelled:
-        values = matrices[m.stem].values.copy()
-        known = design.rows.matrices[m.stem].values[:, m.column]
-        known = known[~np.isnan(known)]
-        own = values[:, m.column]
-        values[:, m.column] = known.mean() + (own - own.mean()) * (known.std() / own.std())
-        matrices[m.stem] = replace(matrices[m.stem], values=values)
-    return replace(design, rows=replace(rows, matrices=matrices))
-
-
-def imputed(
-    spec: MixtureOfExperts, rows: Rows, rng: np.random.Generator | None = None
-) -> np.ndarray:
-    """Features (obs, feature) with gaps filled by regression on the observed ones.
-
-    With a generator, what the regression leaves is drawn: else the filled rows would lie on a
-    plane, to which an expert would fall.
-    """
-    x = features(spec.gate, rows)
-    gone = np.isnan(x)
-    centre, scale = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
-    z = np.where(gone, 0.0, (x - centre) / scale)
-    groups = patterns(x)
-    for _ in range(ROUNDS):
-        cov = np.cov(z, rowvar=False).reshape(z.shape[1], -1) + 1e-6 * np.eye(z.shape[1])
-        for g in groups:
-            within = cov[np.ix_(g.observed, g.observed)]
-            across = np.linalg.solve(within, cov[np.ix_(g.observed, g.missing)])
-            z[np.ix_(g.rows, g.missing)] = z[np.ix_(g.rows, g.observed)] @ across
-    if rng is not None:
-        z = z + gone * rng.normal(scale=LEFT, size=z.shape)
-    return np.where(gone, z * scale + centre, x)
-
-
-@dataclass(frozen=True)
-class State:
-    """What a point's E-step gives: the observed objective, and the complete-data derivatives."""
-
-    value: float
-    found: Evaluation
-    objective: Objective
-    norm: float
-    floored: bool
-
-
-@dataclass(frozen=True)
-class Expected:
-    """The observed objective of a model on rows with missing features."""
-
-    moving: Coordinates
-    rows: Rows
-
-    @cached_property
-    def _groups(self) -> list[Pattern]:
-        return patterns(features(self.moving.spec.gate, self.rows))
-
-    def value(self, theta: np.ndarray) -> float:
-        """Observed objective at a point (coordinate,); minus infinity if it is not finite."""
-        with np.errstate(all="ignore"):
-            value = self._allocate(self._read(theta))[0].sum()
-        value += self.moving.log_prior(theta[None])[0][0]
-        return float(value) if np.isfinite(value) else -np.inf
-
-    def state(self, theta: np.ndarray) -> State:
-        """E-step at a point (coordinate,)."""
-        reading = self._read(theta)
-        value, r = self._allocate(reading)
-        rows, allocation = self._augmented(reading, r[0])
-        objective = Objective(self.moving, rows)
-        found = objective.evaluate(theta[None], Curvature.COMPLETE, allocation[None])
-        found = _with_gate(self.moving, theta[None], found, self.rows.size, rows.size)
-        prior = self.moving.log_prior(theta[None])[0][0]
-        norm = float(np.linalg.norm(rested(self.moving, theta[None], found).gradient))
-        floored = bool(found.at_floor[0] > ROWS_AT_FLOOR)
-        return State(float(value.sum() + prior), found, objective, norm, floored)
-
-    def gradient(self, theta: np.ndarray) -> np.ndarray:
-        """Gradient (coordinate,) of the observed objective, by Fisher's identity."""
-        found: np.ndarray = self.state(theta).found.gradient[0]
-        return found
-
-    def information(self, theta: np.ndarray, at: np.ndarray | None = None) -> np.ndarray:
-        """Minus the second derivatives of the observed objective, by central differences.
-
-        With the gradient ``at`` the point, by forward differences, which is half the work.
-        """
-        columns = []
-        length = STEP if at is None else ROUGH_STEP
-        for step in length * np.eye(len(theta)):
-            after = self.gradient(theta + step)
-            gap = self.gradient(theta - step) - after if at is None else 2 * (at - after)
-            columns.append(gap / (2 * length))
-        matrix = np.column_stack(columns)
-        found: np.ndarray = (matrix + matrix.T) / 2
-        return found
-
-    # --- the E-step -------------------------------------------------------------------------------
-
-    def _read(self, theta: np.ndarray) -> Reading:
-        spec = self.moving.spec
-        draws = self.moving.variables(theta[None])
-        return read(spec.gate, spec.n_experts, spec.blocks, draws, self.rows, self._groups)
-
-    def _allocate(self, reading: Reading) -> tuple[np.ndarray, np.ndarray]:
-        density = log_components(
-            self.rows.observed, self.moving.spec.blocks, reading.params, NUMERIC
-        )
-        return allocate(reading.log_joint + density)
-
-    def _augmented(self, reading: Reading, r: np.ndarray) -> tuple[Rows, np.ndarray]:
-        """Complete rows and points in the place of others; their allocation (expert, obs)."""
-        x = features(self.moving.spec.gate, self.rows)
-        whole = np.flatnonzero(~np.isnan(x).any(axis=1))
-        sources, values, shares = [whole], [x[whole]], [r[:, whole]]
-        for found in reading.imputed:
-            mean, root = self._given_response(reading, found)
-            where, missing = found.pattern.rows, found.pattern.missing
-            experts, m, n = mean.shape
-            signed = np.sqrt(m) * np.concatenate([root, -root], axis=2)  # (expert, m, 2 m, obs)
-            points = mean[:, :, None] + np.broadcast_to(signed, (experts, m, 2 * m, n))
-            source = np.broadcast_to(where, (experts, 2 * m, n)).ravel()
-            own = x[source]
-            own[:, missing] = np.moveaxis(points, 1, -1).reshape(-1, m)
-            share = np.einsum("kj,jn->kjn", np.eye(experts), r[:, where])
-            share = np.broadcast_to(share[:, :, None] / (2 * m), (experts, experts, 2 * m, n))
-            sources.append(source)
-            values.append(own)
-            shares.append(share.reshape(experts, -1))
-        rows = _picked(self.rows, np.concatenate(sources))
-        return filled(rows, self.moving.spec.gate, np.concatenate(values)), np.hstack(shares)
-
-    def _given_response(self, reading: Reading, found: Imputed) -> tuple[np.ndarray, np.ndarray]:
-        """Mean (expert, missing, obs) and root (expert, missing, missing, obs) given all else."""
-        where = found.pattern.rows
-        mean, root = found.mean[0].copy(), found.root[0][..., None]
-        root = np.array(np.broadcast_to(root, (*root.shape[:3], len(where))))
-        y = self.rows.observed[where]
-        for j, (block, slopes) in enumerate(
-            zip(self.moving.spec.blocks, found.slopes, strict=True)
-        ):
-            if slopes is None:
-                continue
-            own = list(block.positions)
-            mu, sigma = (reading.params[j][n][0][:, where] for n in ("mu", "sigma"))
-            bare = np.broadcast_to(reading.bare[j]["sigma"][0], reading.params[j]["mu"][0].shape)
-            along = np.einsum("kij,ki->kj", found.root[0][own], slopes[0])
-            out = np.einsum("kij,kj->ki", found.root[0][own], along)
-            mean[own] += out[..., None] * ((y - mu) / sigma**2)[:, None]
-            shrink = 1 / (sigma**2 * (1 + bare[:, where] / sigma))
-            root[own] -= np.einsum("ki,kj,kn->kijn", out, along, shrink)
-        return mean, root
-
-
-def _picked(rows: Rows, which: np.ndarray) -> Rows:
-    """Rows by position, with repetition; their columns are not needed."""
-    matrices: dict[str, Matrix] = {
-        stem: replace(m, values=m.values[which]) for stem, m in rows.matrices.items()
-    }
-    return Rows(matrices, rows.obs_id[which], None, rows.observed[which])
-
-
-def _with_gate(
-    moving: Coordinates, theta: np.ndarray, found: Evaluation, size: int, points: int
-) -> Evaluation:
-    """Count rows for the gate once, and not once for each of their points."""
-    slot = moving.slots[0]
-    log_weights = moving.spec.gate.log_weights(
-        moving.spec.n_experts, slot.unit * slot.raw(theta) + slot.offset, NUMERIC
-    )
-    slope = slot.unit * (found.rows - size * np.exp(log_weights[..., 0]))
-    slope = slope if slot.basis is None else slope @ slot.basis.T
-    own_gradient, gradient = found.own_gradient.copy(), found.gradient.copy()
-    gradient[:, slot.where] += slope - own_gradient[:, slot.where]
-    own_gradient[:, slot.where] = slope
-    own_curvature, curvature = found.own_curvature.copy(), found.curvature.copy()
-    surplus = (1 - size / points) * own_curvature[:, slot.where, slot.where]
-    own_curvature[:, slot.where, slot.where] -= surplus
-    curvature[:, slot.where, slot.where] -= surplus
-    return replace(
-        found,
-        gradient=gradient,
-        curvature=curvature,
-        own_gradient=own_gradient,
-        own_curvature=own_curvature,
-    )
-
-
 # --- climbs ---------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Climb:
+class MissingClimb:
     """Where a climb ended, and how."""
 
     theta: np.ndarray
@@ -298,7 +80,7 @@ class Climb:
 
 def climb(
     expected: Expected, theta: np.ndarray, *, max_iter: int, tol: float, newton: bool = True
-) -> Climb:
+) -> MissingClimb:
     """Climb from a point (coordinate,) by sweeps of EM, then by Newton's method.
 
     No step is taken that lowers the observed objective by more than rounding. Without ``newton``
@@ -332,13 +114,13 @@ def climb(
     converged = False
     if newton and not state.floored and state.norm <= ACCEPTED_GRADIENT * (1 + abs(state.value)):
         converged = sure or _concave(expected, theta, state)
-    return Climb(theta, state, tuple(path), converged)
+    return MissingClimb(theta, state, tuple(path), converged)
 
 
 def _concave(expected: Expected, theta: np.ndarray, state: State) -> bool:
     """Whether the observed objective has a maximum at a point, and not a saddle."""
     bend = replace(state.found, curvature=expected.information(theta)[None])
-    return bool(newton_step(rested(expected.moving, theta[None], bend))[1][0])
+    return bool(newton_step(projected(expected.moving, theta[None], bend))[1][0])
 
 
 def _newton(expected: Expected, theta: np.ndarray, state: State) -> np.ndarray | None:
@@ -368,7 +150,7 @@ def _along(
 
 
 def search_incomplete(
-    moving: Coordinates,
+    moving: ParameterVector,
     design: Design,
     *,
     likelihood: bool,
@@ -380,7 +162,7 @@ def search_incomplete(
     theta: np.ndarray | None = None,
     cores: int = 1,
     progress: Progress = silent,
-) -> Optima:
+) -> Modes:
     """Find modes on rows with missing features.
 
     Climbs begin at the modes of the complete rows, and at those of all rows with gaps filled at
@@ -389,7 +171,7 @@ def search_incomplete(
     Parameters
     ----------
     moving : Coordinates
-        What moves, from a design :func:`standing_in`.
+        What moves, from a design :func:`mean_imputed_design`.
     design : Design
         The data.
     likelihood : bool
@@ -408,14 +190,14 @@ def search_incomplete(
         theta = np.concatenate([points for points, _ in found])
         hits = np.concatenate([counts for _, counts in found])
         if not len(theta):
-            split = allocations(moving.spec, designs[0].rows, SPLITS, rng)
+            split = initial_partitions(moving.spec, designs[0].rows, SPLITS, rng)
             theta = first_points(Objective(moving, designs[0].rows), split, sweeps(SPLITS))
             hits = np.ones(len(theta), dtype=int)
     ends = []
     for done, point in enumerate(theta):
         ends.append(climb(expected, point, max_iter=min(BURN_IN, max_iter), tol=tol, newton=False))
         progress(done + 1, len(theta) + FOLLOWED)
-    rough = distinct(_optima(expected, design, ends, hits, max_iter), design.rows)
+    rough = merge_modes(_optima(expected, design, ends, hits, max_iter), design.rows)
     follow = np.argsort(rough.singular, kind="stable")[:FOLLOWED]
     left = max(1, max_iter - BURN_IN)
     ends = []
@@ -429,11 +211,11 @@ def search_incomplete(
         iterations=final.iterations + rough.iterations[follow],
         path=np.concatenate([rough.path[:-1, follow], final.path]),
     )
-    return distinct(final, design.rows)
+    return merge_modes(final, design.rows)
 
 
 def standard_errors(
-    found: Optima, moving: Coordinates, design: Design
+    found: Modes, moving: ParameterVector, design: Design
 ) -> Mapping[str, np.ndarray] | None:
     """Standard errors of the best mode's variables; None if the information has no inverse."""
     theta = found.theta[found.best]
@@ -441,7 +223,7 @@ def standard_errors(
         return None
     expected = Expected(moving, design.rows)
     information = expected.information(theta)
-    free = ~at_rest(moving, theta[None], expected.state(theta).found)[0]
+    free = ~at_kink(moving, theta[None], expected.state(theta).found)[0]
     spread = inverse(information[np.ix_(free, free)])
     if spread is None:
         return None
@@ -450,7 +232,9 @@ def standard_errors(
     return moving.reported_sds(theta, whole)
 
 
-def _without_gaps(moving: Coordinates, design: Design, rng: np.random.Generator) -> list[Design]:
+def _without_gaps(
+    moving: ParameterVector, design: Design, rng: np.random.Generator
+) -> list[Design]:
     """All rows with gaps filled at random; the complete rows alone, if they are enough."""
     gate, experts = moving.spec.gate, moving.spec.n_experts
     found = []
@@ -458,13 +242,13 @@ def _without_gaps(moving: Coordinates, design: Design, rng: np.random.Generator)
         x = imputed(moving.spec, design.rows, rng)
         found.append(replace(moving.design, rows=filled(design.rows, gate, x)))
     kept = np.flatnonzero(~np.isnan(features(gate, design.rows)).any(axis=1))
-    if len(kept) >= LEAST_COMPLETE * experts * (1 + len(gate.modelled)):
+    if len(kept) >= LEAST_COMPLETE * experts * (1 + len(gate.feature_densities)):
         found.append(replace(moving.design, rows=design.rows.pick(kept)))
     return found
 
 
 def _starts(
-    moving: Coordinates,
+    moving: ParameterVector,
     design: Design,
     likelihood: bool,
     restarts: int,
@@ -484,20 +268,20 @@ def _starts(
 
 
 def _optima(
-    expected: Expected, design: Design, ends: list[Climb], hits: np.ndarray, max_iter: int
-) -> Optima:
+    expected: Expected, design: Design, ends: list[MissingClimb], hits: np.ndarray, max_iter: int
+) -> Modes:
     """Where climbs ended, each as a mode of its own."""
     moving, spec = expected.moving, expected.moving.spec
     theta = np.stack([end.theta for end in ends])
     level = expert_order.levels(spec, moving.variables(theta), design.rows)
-    theta = moving.permuted(theta, expert_order.order(spec, level))
+    theta = moving.permute(theta, expert_order.order(spec, level))
     longest = max(len(end.path) for end in ends)
     path = np.full((longest, len(ends)), np.nan)
     for j, end in enumerate(ends):
         path[: len(end.path), j] = end.path
     iterations = np.array([len(end.path) - 1 for end in ends])
     none = np.zeros(len(ends), dtype=bool)
-    return Optima(
+    return Modes(
         spec,
         design,
         moving.variables(theta),

@@ -36,10 +36,10 @@ from itertools import pairwise
 import numpy as np
 
 from bayes_moe.core.arrays import NUMERIC
-from bayes_moe.data.design import Rows
+from bayes_moe.data.matrix import Rows
 from bayes_moe.em.cross_products import Features, Plan
 from bayes_moe.em.gate_pairs import Links, links
-from bayes_moe.em.parameter_vector import Coordinates, Slot
+from bayes_moe.em.parameter_vector import ParameterBlock, ParameterVector
 from bayes_moe.families import Derivatives
 from bayes_moe.gates.splits import Split
 from bayes_moe.model.likelihood import allocate, log_components
@@ -105,7 +105,9 @@ class Objective:
         Threads that share the chunks of rows; the result does not depend on it.
     """
 
-    def __init__(self, coordinates: Coordinates, rows: Rows | None = None, cores: int = 1) -> None:
+    def __init__(
+        self, coordinates: ParameterVector, rows: Rows | None = None, cores: int = 1
+    ) -> None:
         self.coordinates = coordinates
         self.rows = coordinates.design.rows if rows is None else rows
         self.y = self.rows.observed
@@ -292,7 +294,7 @@ class Objective:
         full = [np.broadcast_to(r, (*r.shape[:2], max(x.shape[2] for x in rows))) for r in rows]
         eta = full[0] if len(full) == 1 else np.concatenate(full, axis=1)
         parts = branching.log_branches(eta, NUMERIC)
-        if branching.flat:
+        if branching.is_single_softmax:
             branches = np.exp(parts[0])
             return parts[0], (branches, branches)
         whole = np.concatenate(parts, axis=1)
@@ -348,7 +350,7 @@ class Objective:
     def _held(self, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Responsibility (point, row, obs) of each gate row's branch, and of its split."""
         branching = self.coordinates.branching
-        if branching is None or branching.flat:
+        if branching is None or branching.is_single_softmax:
             return r, np.ones((1, 1, 1))
         return np.matmul(self._branch_of.T, r), np.matmul(self._split_of.T, r)
 
@@ -424,7 +426,7 @@ class Objective:
             if slot.block is None:
                 weights[:, own] += full[:, rows]
                 continue
-            working = r[:, slot.experts] * each[slot.block].working[slot.parameter]
+            working = r[:, slot.experts] * each[slot.block].expected_information[slot.parameter]
             weights[:, own] = working if above is None else working * above
         return weights
 
@@ -512,7 +514,7 @@ class Objective:
         return found
 
     @staticmethod
-    def _common(one: Slot, other: Slot) -> tuple[np.ndarray, np.ndarray]:
+    def _common(one: ParameterBlock, other: ParameterBlock) -> tuple[np.ndarray, np.ndarray]:
         """Places of the experts that two slots share, in each."""
         places = {k: j for j, k in enumerate(other.experts)}
         shared = [(j, places[k]) for j, k in enumerate(one.experts) if k in places]

@@ -11,35 +11,27 @@ Points are arrays (point, coordinate): everything here works on many points at o
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import accumulate, pairwise
-from typing import Any
 
 import numpy as np
-from scipy.linalg import helmert
 
 from bayes_moe.core.arrays import NUMERIC
-from bayes_moe.core.errors import SpecError
-from bayes_moe.data.design import Design, Matrix, Rows
+from bayes_moe.core.linalg import unmixed
+from bayes_moe.data.design import Design
+from bayes_moe.data.matrix import Matrix, Rows
 from bayes_moe.families import Link
-from bayes_moe.gates.splits import Branching
+from bayes_moe.gates.splits import SplitTree
 from bayes_moe.model.spec import MixtureOfExperts
-from bayes_moe.predictors import Place, Predictor
-from bayes_moe.predictors.linear import Scaling, unmixed
+from bayes_moe.predictors import Predictor, Site
+from bayes_moe.predictors.scaling import Scaling
 from bayes_moe.priors.densities import kink, log_density, log_density_of_log
 from bayes_moe.priors.prior import Prior
 
-LIKELIHOOD_FLOOR = 1e-3
-"""Least scale parameter in units of the response's sd, where no prior keeps it from zero."""
-POSTERIOR_FLOOR = 1e-8
-"""The same under priors, which may let an expert that fits its rows exactly fall far."""
-
 
 @dataclass(frozen=True)
-class Slot:
+class ParameterBlock:
     """One linear predictor of the model: the gate's, or that of a family parameter of a block.
 
     Attributes
@@ -75,7 +67,7 @@ class Slot:
         Its place in the vector of coordinates.
     """
 
-    place: Place
+    place: Site
     predictor: Predictor
     variable: str
     block: int | None
@@ -142,7 +134,7 @@ class Slot:
 
 
 @dataclass(frozen=True)
-class Coordinates:
+class ParameterVector:
     """All slots of a model, the gate's first, and the log prior of the coordinates.
 
     ``jacobian`` adds the log Jacobian of constants, so that the log prior is the density of the
@@ -152,7 +144,7 @@ class Coordinates:
 
     spec: MixtureOfExperts
     design: Design
-    slots: tuple[Slot, ...]
+    slots: tuple[ParameterBlock, ...]
     jacobian: bool
     own: Mapping[str, np.ndarray] = field(default_factory=dict)
 
@@ -166,7 +158,7 @@ class Coordinates:
         """Whether the first slot is a gate's."""
         return self.slots[0].block is None
 
-    def under(self, own: Mapping[str, np.ndarray]) -> Coordinates:
+    def under(self, own: Mapping[str, np.ndarray]) -> ParameterVector:
         """Return the coordinates under other values of the parameters of learned priors."""
         slots = []
         for slot in self.slots:
@@ -175,7 +167,7 @@ class Coordinates:
             slots.append(slot)
         return replace(self, slots=tuple(slots), own=dict(own))
 
-    def spread(self, slot: Slot, own: Mapping[str, np.ndarray]) -> np.ndarray:
+    def spread(self, slot: ParameterBlock, own: Mapping[str, np.ndarray]) -> np.ndarray:
         """Spreads of a slot's coefficients under values of the parameters of learned priors."""
         rows = self.design.rows
         response = rows.observed
@@ -202,19 +194,19 @@ class Coordinates:
     @property
     def tied(self) -> bool:
         """Whether experts have learned priors that differ, so that they may not trade places."""
-        turned = self.spec.turned(np.arange(self.spec.n_experts)[None])
+        turned = self.spec.permutation_index(np.arange(self.spec.n_experts)[None])
         dims = self.spec.dims
         by_expert = (v for name, v in self.own.items() if dims[name][0] in turned)
         return any(np.ptp(v, axis=0).any() for v in by_expert)
 
     @cached_property
-    def branching(self) -> Branching | None:
+    def branching(self) -> SplitTree | None:
         """The gate's splits; None for one expert."""
         return self.spec.gate.branching(self.spec.n_experts) if self.gated else None
 
-    def permuted(self, theta: np.ndarray, orders: np.ndarray) -> np.ndarray:
+    def permute(self, theta: np.ndarray, orders: np.ndarray) -> np.ndarray:
         """Points where expert ``orders[point, k]`` has come into place ``k``."""
-        turned = self.spec.turned(orders)
+        turned = self.spec.permutation_index(orders)
         parts = []
         for slot in self.slots:
             raw = slot.raw(theta)
@@ -315,137 +307,3 @@ class Coordinates:
                 variance = np.einsum("kin,ij,nj->kj", by_expert, linear, linear, optimize=True)
                 found[slot.variable] = np.sqrt(np.maximum(variance, 0.0))
         return found | {name: np.full(value.shape, np.nan) for name, value in self.own.items()}
-
-
-def coordinates(
-    spec: MixtureOfExperts,
-    design: Design,
-    *,
-    likelihood: bool = False,
-    jacobian: bool = False,
-    own: Mapping[str, np.ndarray] | None = None,
-) -> Coordinates:
-    """Return the coordinates of a model whose predictors are linear in their coefficients.
-
-    Parameters
-    ----------
-    spec, design
-        The model and its data.
-    likelihood : bool
-        Leave the priors out, and keep scale parameters above ``LIKELIHOOD_FLOOR`` times the
-        response's sd: the plain likelihood is unbounded at zero.
-    jacobian : bool
-        See :class:`Coordinates`.
-    own : mapping of str to array, optional
-        Values of the parameters of learned priors; usual ones by default.
-    """
-    if not spec.is_linear:
-        raise SpecError(_not_linear(spec))
-    usual = _usual(spec, design)
-    own = usual if own is None else {name: own[name] for name in usual}
-    if own and likelihood:
-        raise SpecError(
-            "objective='likelihood' leaves priors out, and with them what smooths or shrinks the "
-            f"predictors ({', '.join(own)}): use linear ones, or objective='posterior'."
-        )
-    slots = [
-        *_gate_slots(spec, design, likelihood, own),
-        *_expert_slots(spec, design, likelihood, own),
-    ]
-    ends = accumulate((s.directions * s.terms for s in slots), initial=0)
-    placed = [replace(s, where=slice(*ab)) for s, ab in zip(slots, pairwise(ends), strict=True)]
-    return Coordinates(spec, design, tuple(placed), jacobian, own)
-
-
-def _not_linear(spec: MixtureOfExperts) -> str:
-    """What EM cannot treat."""
-    other = next((repr(p) for _, p in spec.placed if not p.is_linear), repr(spec.gate))
-    return (
-        f"{other} is not linear in its coefficients, so EM cannot treat it: use method='map' or "
-        "'nuts', or 'laplace' or 'advi'."
-    )
-
-
-def _usual(spec: MixtureOfExperts, design: Design) -> dict[str, np.ndarray]:
-    """Usual values of the parameters of learned priors."""
-    rng = np.random.default_rng(0)
-    found: dict[str, np.ndarray] = {}
-    for place, predictor in spec.placed:
-        found |= predictor.usual(place, design.rows.matrices[place.stem], rng)
-    return found
-
-
-def _gate_slots(
-    spec: MixtureOfExperts, design: Design, likelihood: bool, own: Mapping[str, np.ndarray]
-) -> Iterator[Slot]:
-    priors = spec.resolve_priors(design)
-    for h in spec.gate.heads(spec.n_experts):
-        given = priors[h.place.coef]
-        if likelihood and h.zero_sum:
-            given = Prior("ZeroSumNormal", sigma=1.0)
-        place, prior = h.placed(given)
-        basis = place.mixing
-        if basis is None and given.kind.support == "zero-sum":
-            basis = helmert(h.rows)
-        yield Slot(
-            place=h.place,
-            predictor=h.predictor,
-            variable=h.place.coef,
-            block=None,
-            parameter=-1,
-            experts=tuple(range(h.places.start, h.places.stop)),
-            link=Link("identity"),
-            basis=basis,
-            layout=h.placed(priors[h.place.coef])[0].mixing,
-            gain=spec.gate.gain,
-            **_internal(h.predictor, h.place, design, design.response, prior, likelihood, own),
-        )
-
-
-def _expert_slots(
-    spec: MixtureOfExperts, design: Design, likelihood: bool, own: Mapping[str, np.ndarray]
-) -> Iterator[Slot]:
-    priors = spec.resolve_priors(design)
-    floor = LIKELIHOOD_FLOOR if likelihood else POSTERIOR_FLOOR
-    for b, part in enumerate(spec.parts):
-        block, response = part.block, part.response(design.rows)
-        for p, c in enumerate(block.components):
-            role, prior = c.parameter.role, priors[c.variable]
-            internal: dict[str, Any] = {"scaling": None, "prior": None if likelihood else prior}
-            if c.formula is not None:
-                given = (c.predictor, c.place, design, response, prior, likelihood, own)
-                internal = _internal(*given)
-            yield Slot(
-                place=c.place,
-                predictor=c.predictor,
-                variable=c.variable,
-                block=b,
-                parameter=p,
-                experts=block.positions,
-                link=c.parameter.link,
-                basis=None,
-                floor=math.log(floor * float(np.std(response))) if role == "scale" else -math.inf,
-                **internal,
-            )
-
-
-def _internal(
-    predictor: Predictor,
-    place: Place,
-    design: Design,
-    response: np.ndarray,
-    prior: Prior,
-    likelihood: bool,
-    own: Mapping[str, np.ndarray],
-) -> dict[str, Any]:
-    """How internal coefficients stand to reported ones and to the sampler's, and their prior."""
-    matrix = design.rows.matrices[place.stem]
-    scaling = predictor.scaling(place, matrix, response)
-    stretch = predictor.spread(place, own, matrix, response, NUMERIC)
-    over = prior.over_terms(place.coef, scaling.matrix.terms)
-    inner = scaling.raw_prior(over) if stretch is None else over
-    return {
-        "scaling": scaling,
-        "stretch": stretch,
-        "prior": None if likelihood else inner,
-    }

@@ -25,7 +25,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from bayes_moe.data.design import Rows
+from bayes_moe.data.matrix import Rows
 from bayes_moe.model.spec import MixtureOfExperts
 
 MIX = ("random", "hyperplanes", "subsets", "residuals", "regions", "clusters")
@@ -37,7 +37,7 @@ SWEEPS, SHARP_SWEEPS = 2, 10
 """Sweeps with the allocation held fixed."""
 
 
-def allocations(
+def initial_partitions(
     spec: MixtureOfExperts,
     rows: Rows,
     count: int,
@@ -61,7 +61,7 @@ def allocations(
 LEAST_TO_DIVIDE = 10
 
 
-def divided(
+def split_rows(
     spec: MixtureOfExperts, rows: Rows, share: np.ndarray, parts: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Return a soft split (part, obs) of the rows that belong to an expert with a share (obs,).
@@ -98,7 +98,7 @@ def _cloud(spec: MixtureOfExperts, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
                 columns.setdefault(term, standardised[:, j])
     features = np.column_stack([*columns.values()]) if columns else np.empty((rows.size, 0))
     block = spec.blocks[0]
-    level = block.family.guess(rows.observed, block.known(rows.matrices))
+    level = block.family.initial_eta(rows.observed, block.known(rows.matrices))
     return features, (level - level.mean()) / (level.std() + 1e-300)
 
 

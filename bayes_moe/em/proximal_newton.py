@@ -17,19 +17,19 @@ from dataclasses import replace
 import numpy as np
 
 from bayes_moe.em.objective import Evaluation
-from bayes_moe.em.parameter_vector import Coordinates
+from bayes_moe.em.parameter_vector import ParameterVector
 
 DESCENTS = 50
 """Rounds of coordinate descent before the active set is tried."""
 
 
-def at_rest(coordinates: Coordinates, theta: np.ndarray, found: Evaluation) -> np.ndarray:
+def at_kink(coordinates: ParameterVector, theta: np.ndarray, found: Evaluation) -> np.ndarray:
     """Which coordinates (point, coordinate) are at a kink from which no side leads up."""
     # At a kink the gradient is that of all the rest.
     return (theta == coordinates.kinks) & (np.abs(found.gradient) <= coordinates.kink_slopes)
 
 
-def rested(coordinates: Coordinates, theta: np.ndarray, found: Evaluation) -> Evaluation:
+def projected(coordinates: ParameterVector, theta: np.ndarray, found: Evaluation) -> Evaluation:
     """Take the least of the gradients at kinks, and no curvature where coordinates rest."""
     at = theta == coordinates.kinks
     if not at.any():
@@ -38,15 +38,15 @@ def rested(coordinates: Coordinates, theta: np.ndarray, found: Evaluation) -> Ev
     pull = gradient[at]
     slopes = np.broadcast_to(coordinates.kink_slopes, theta.shape)[at]
     gradient[at] = np.sign(pull) * np.maximum(np.abs(pull) - slopes, 0.0)
-    point, coordinate = np.nonzero(at_rest(coordinates, theta, found))
+    point, coordinate = np.nonzero(at_kink(coordinates, theta, found))
     matrix[point, coordinate, :] = 0.0
     matrix[point, :, coordinate] = 0.0
     matrix[point, coordinate, coordinate] = 1.0
     return replace(found, gradient=gradient, curvature=matrix)
 
 
-def promised(
-    coordinates: Coordinates, theta: np.ndarray, found: Evaluation, step: np.ndarray
+def predicted_gain(
+    coordinates: ParameterVector, theta: np.ndarray, found: Evaluation, step: np.ndarray
 ) -> np.ndarray:
     """Rise (point,) along steps to first order, kinks as they are."""
     rise: np.ndarray = np.einsum("bi,bi->b", found.gradient, step)
@@ -59,8 +59,8 @@ def promised(
     return rise - (slope * bent).sum(axis=1)
 
 
-def kinked(
-    coordinates: Coordinates, theta: np.ndarray, found: Evaluation, matrix: np.ndarray
+def proximal_step(
+    coordinates: ParameterVector, theta: np.ndarray, found: Evaluation, matrix: np.ndarray
 ) -> np.ndarray:
     """Return steps to the maximum of the quadratic model with the kinks of the prior.
 

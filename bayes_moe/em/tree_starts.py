@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.data.design import Rows
+from bayes_moe.data.matrix import Rows
 from bayes_moe.em.climb import ascend, first_points
 from bayes_moe.em.objective import Objective
-from bayes_moe.em.parameter_vector import coordinates
-from bayes_moe.em.partitions import allocations, divided, sweeps
+from bayes_moe.em.partitions import initial_partitions, split_rows, sweeps
+from bayes_moe.em.vector_layout import coordinates
 from bayes_moe.gates import Gate
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.spec import MixtureOfExperts
@@ -35,12 +35,12 @@ def can_grow(spec: MixtureOfExperts) -> bool:
     return len(spec.blocks) == 1 and bool(spec.gate.shallower(spec.n_experts))
 
 
-def grown(objective: Objective, count: int, rng: np.random.Generator) -> np.ndarray:
+def tree_starts(objective: Objective, count: int, rng: np.random.Generator) -> np.ndarray:
     """Return so many points (point, coordinate) from which to climb an objective."""
     moving, rows = objective.coordinates, objective.rows
     spec = moving.spec
     small, *deeper = [_step(spec, *step) for step in spec.gate.shallower(spec.n_experts)]
-    share, held = allocations(small.spec, rows, count, rng), sweeps(count)
+    share, held = initial_partitions(small.spec, rows, count, rng), sweeps(count)
     for step in [*deeper, _Step(spec, tuple((k,) for k in range(spec.n_experts)))]:
         share = _refitted(small, objective, share, held)
         share = np.stack([_divided(step, small, rows, s, rng) for s in share])
@@ -90,5 +90,5 @@ def _divided(
     found = np.empty((len(step.groups), rows.size))
     for parent, leaves in zip(share, above.groups, strict=True):
         children = [g for g, own in enumerate(step.groups) if set(own) <= set(leaves)]
-        found[children] = parent * divided(step.spec, rows, parent, len(children), rng)
+        found[children] = parent * split_rows(step.spec, rows, parent, len(children), rng)
     return found

@@ -6,7 +6,8 @@ Each family is a class-level table of parameters plus its formulas.
 from __future__ import annotations
 
 from bayes_moe.core import registry
-from bayes_moe.families.base import Derivatives, Family, Link, Parameter, Parameters
+from bayes_moe.families.base import Derivatives, Family, Parameter, Parameters
+from bayes_moe.families.links import Link
 
 __all__ = ["Derivatives", "Family", "Link", "Parameter", "Parameters", "by_name"]
 

@@ -17,36 +17,10 @@ import numpy as np
 from bayes_moe.core.arrays import Arrays
 from bayes_moe.core.errors import DataError
 from bayes_moe.data.tables import ROUNDING, check_size
+from bayes_moe.families.links import Link
 
 Parameters = Mapping[str, Any]
 NOTHING: Parameters = MappingProxyType({})
-
-
-@dataclass(frozen=True)
-class Link:
-    """A link function by name, and the scale on which formulas take a parameter.
-
-    With ``natural=False`` a family's formulas take the predictor itself. So it is with log odds and
-    log rates: a probability that rounds to one has lost what it lacks of one, and a rate that
-    underflows its logarithm.
-    """
-
-    name: str
-    natural: bool = True
-
-    def inverse(self, eta: Any, xp: Arrays) -> Any:
-        """Map a predictor to what the family's formulas take."""
-        return xp.exp(eta) if self.natural and self.name == "log" else eta
-
-    def __call__(self, value: Any, xp: Arrays) -> Any:
-        """Map what the family's formulas take to the predictor."""
-        return xp.log(value) if self.natural and self.name == "log" else value
-
-
-IDENTITY = Link("identity")
-LOG = Link("log")
-LOG_RATE = Link("log", natural=False)
-LOG_ODDS = Link("logit", natural=False)
 
 
 @dataclass(frozen=True)
@@ -83,7 +57,7 @@ class Derivatives:
 
     score: tuple[np.ndarray, ...]
     second: tuple[tuple[np.ndarray, ...], ...]
-    working: tuple[np.ndarray, ...]
+    expected_information: tuple[np.ndarray, ...]
 
 
 class Family(ABC):
@@ -125,7 +99,7 @@ class Family(ABC):
         """Centre of the distribution in the response's units; it exists where a mean does not."""
         return params[self.PARAMS[0].name]
 
-    def guess(self, y: np.ndarray, known: Parameters) -> np.ndarray:
+    def initial_eta(self, y: np.ndarray, known: Parameters) -> np.ndarray:
         """Predictor of the location that a row alone suggests; finite."""
         return y
 

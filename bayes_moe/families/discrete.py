@@ -10,29 +10,22 @@ from abc import abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
-from scipy import special
 
 from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.core.errors import DataError
 from bayes_moe.families.base import (
-    LOG_ODDS,
-    LOG_RATE,
     NOTHING,
     Derivatives,
     Family,
-    Parameter,
     Parameters,
     check_varied,
 )
-
-LARGEST_RATE = 9.2e18
-"""NumPy draws no Poisson numbers of a larger rate: they would not fit into 64 bits."""
 
 HALF_UNIT = 0.5
 """Least width: that of the step between two whole numbers."""
 
 
-def _whole(y: Any, xp: Arrays) -> Any:
+def is_whole_number(y: Any, xp: Arrays) -> Any:
     """Where ``y`` is 0, 1, 2, ..."""
     return (y >= 0) & (y < np.inf) & (xp.floor(y) >= y)
 
@@ -45,27 +38,27 @@ class Discrete(Family):
     """Which responses there may be, in words."""
 
     @abstractmethod
-    def possible(self, y: Any, params: Parameters, xp: Arrays) -> Any:
+    def in_support(self, y: Any, params: Parameters, xp: Arrays) -> Any:
         """Where ``y`` has a probability."""
 
     @abstractmethod
-    def tilt(self, y: Any, params: Parameters, xp: Arrays) -> Any:
+    def log_kernel(self, y: Any, params: Parameters, xp: Arrays) -> Any:
         """Summand of the log probability in which the predictor stands."""
 
     @abstractmethod
-    def log_orders(self, y: Any, params: Parameters, xp: Arrays) -> Any:
+    def log_coefficient(self, y: Any, params: Parameters, xp: Arrays) -> Any:
         """Summand of the log probability of a possible ``y`` in which no predictor stands."""
 
     def log_density(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        possible = self.possible(y, params, xp)
+        possible = self.in_support(y, params, xp)
         inside = xp.where(possible, y, 0.0)
-        mass = self.tilt(inside, params, xp) + self.log_orders(inside, params, xp)
+        mass = self.log_kernel(inside, params, xp) + self.log_coefficient(inside, params, xp)
         return xp.where(possible, mass, -np.inf)
 
     def log_base(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        possible = self.possible(y, params, xp)
+        possible = self.in_support(y, params, xp)
         inside = xp.where(possible, y, 0.0)
-        return xp.where(possible, self.log_orders(inside, params, xp), -np.inf)
+        return xp.where(possible, self.log_coefficient(inside, params, xp), -np.inf)
 
     @abstractmethod
     def moments(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +88,7 @@ class Discrete(Family):
         known: Parameters = NOTHING,
         obs_id: np.ndarray | None = None,
     ) -> None:
-        impossible = np.flatnonzero(~self.possible(y, known, NUMERIC))
+        impossible = np.flatnonzero(~self.in_support(y, known, NUMERIC))
         if impossible.size:
             at = impossible[0]
             row = at if obs_id is None else obs_id[at]
@@ -112,127 +105,3 @@ class Discrete(Family):
     def _beside(self, at: int, known: Parameters) -> str:
         """Say what else is known of a row."""
         return ""
-
-
-class Poisson(Discrete):
-    """Poisson distribution with rate ``mu``; formulas take ``log mu``."""
-
-    PARAMS = (Parameter("mu", LOG_RATE, "rate"),)
-    support = "whole numbers from 0"
-
-    def possible(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        return _whole(y, xp)
-
-    def tilt(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        eta = params["mu"]
-        return y * eta - xp.exp(eta)
-
-    def log_orders(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        return -xp.gammaln(y + 1)
-
-    def dist(self, params: Parameters) -> Any:
-        import pymc as pm
-        import pytensor.tensor as pt
-
-        return pm.Poisson.dist(mu=pt.minimum(pt.exp(params["mu"]), LARGEST_RATE))
-
-    def guess(self, y: np.ndarray, known: Parameters) -> np.ndarray:
-        return np.log(y + HALF_UNIT)
-
-    def cdf(self, y: Any, params: Parameters) -> np.ndarray:
-        step = np.floor(y)
-        level = special.gammaincc(np.maximum(step, 0) + 1, self.mean(params))
-        return np.where(step >= 0, np.where(step < np.inf, level, 1.0), 0.0)
-
-    def moments(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
-        rate = NUMERIC.exp(params["mu"])
-        return rate, rate
-
-    def random(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
-        return rng.poisson(np.minimum(self.mean(params), LARGEST_RATE), size)
-
-
-class Successes(Discrete):
-    """Number of successes in independent trials; formulas take the log odds of ``p``."""
-
-    PARAMS = (Parameter("p", LOG_ODDS, "odds"),)
-
-    @abstractmethod
-    def trials(self, params: Parameters) -> Any:
-        """Return the number of trials."""
-
-    def possible(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        return _whole(y, xp) & (y <= self.trials(params))
-
-    def tilt(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        eta = params["p"]
-        return y * eta - self.trials(params) * xp.softplus(eta)
-
-    def guess(self, y: np.ndarray, known: Parameters) -> np.ndarray:
-        return np.log((y + HALF_UNIT) / (self.trials(known) - y + HALF_UNIT))
-
-    def cdf(self, y: Any, params: Parameters) -> np.ndarray:
-        step, trials = np.floor(y), self.trials(params)
-        inside = np.clip(step, 0, np.maximum(trials - 1, 0))
-        failure = special.expit(-np.asarray(params["p"]))
-        level = special.betainc(np.maximum(trials - inside, 1), inside + 1, failure)
-        return np.where(step >= 0, np.where(step < trials, level, 1.0), 0.0)
-
-    def moments(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
-        eta = np.asarray(params["p"])
-        mean = self.trials(params) * special.expit(eta)
-        return mean, mean * special.expit(-eta)
-
-    def random(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
-        trials = np.asarray(self.trials(params)).astype(np.int64)
-        return rng.binomial(trials, special.expit(params["p"]), size)
-
-
-class Bernoulli(Successes):
-    """Bernoulli distribution of 0 and 1 with probability ``p`` of 1."""
-
-    support = "0 and 1, or False and True"
-
-    def trials(self, params: Parameters) -> Any:
-        return 1.0
-
-    def log_orders(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        return 0.0 * y
-
-    def dist(self, params: Parameters) -> Any:
-        import pymc as pm
-
-        return pm.Bernoulli.dist(logit_p=params["p"])
-
-
-class Binomial(Successes):
-    """Binomial distribution of successes in ``trials``, each with probability ``p``."""
-
-    KNOWN = ("trials",)
-    support = "whole numbers from 0 to the number of trials"
-
-    def trials(self, params: Parameters) -> Any:
-        return params["trials"]
-
-    def log_orders(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        trials = params["trials"]
-        return xp.gammaln(trials + 1) - xp.gammaln(y + 1) - xp.gammaln(trials - y + 1)
-
-    def dist(self, params: Parameters) -> Any:
-        import pymc as pm
-        import pytensor.tensor as pt
-
-        return pm.Binomial.dist(n=pt.cast(params["trials"], "int64"), logit_p=params["p"])
-
-    def check_varied(self, y: np.ndarray, name: str, known: Parameters) -> None:
-        trials = np.broadcast_to(known["trials"], y.shape)
-        tried = trials > 0
-        check_varied(y[tried] / trials[tried], f"share of successes {name!r}")
-
-    def _beside(self, at: int, known: Parameters) -> str:
-        trials = known["trials"]
-        return f" of {trials[at if trials.size > 1 else 0]:g} trials"

@@ -9,7 +9,8 @@ import numpy as np
 from scipy import special
 
 from bayes_moe.core.arrays import Arrays
-from bayes_moe.families.base import IDENTITY, LOG, Derivatives, Family, Parameter, Parameters
+from bayes_moe.families.base import Derivatives, Family, Parameter, Parameters
+from bayes_moe.families.links import IDENTITY, LOG
 from bayes_moe.families.student_t import Normaliser, log_excess
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -37,7 +38,7 @@ class Normal(Family):
         return Derivatives(
             score=(slope, z2 - 1),
             second=((-precision, cross), (cross, -2 * z2)),
-            working=(precision, np.full_like(precision, 2.0)),
+            expected_information=(precision, np.full_like(precision, 2.0)),
         )
 
     def dist(self, params: Parameters) -> Any:
@@ -113,7 +114,11 @@ class StudentT(Family):
                 (mu_sigma, -2 * core * pull, sigma_nu),
                 (mu_nu, sigma_nu, 0.5 * (normaliser.second + sigma_nu - excess)),
             ),
-            working=(weight * (inverse * inverse), 2 * nu / (nu + 3), normaliser.information),
+            expected_information=(
+                weight * (inverse * inverse),
+                2 * nu / (nu + 3),
+                normaliser.information,
+            ),
         )
 
     def dist(self, params: Parameters) -> Any:

@@ -12,13 +12,14 @@ from typing import Any, ClassVar
 
 from bayes_moe.core import names
 from bayes_moe.core.arrays import Arrays, log_softmax
+from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.core.records import Record
-from bayes_moe.data.design import Matrix
-from bayes_moe.gates.base import Gate, Head
+from bayes_moe.data.matrix import Matrix
+from bayes_moe.gates.base import Gate
 from bayes_moe.gates.softmax import Softmax
-from bayes_moe.gates.splits import Branching
-from bayes_moe.predictors.basis import check_count
+from bayes_moe.gates.splits import SplitTree
+from bayes_moe.gates.structure import Head
 from bayes_moe.predictors.bilinear import Bilinear
 from bayes_moe.predictors.linear import Linear
 
@@ -75,8 +76,8 @@ class Attention(Record, Gate):
         query: str = "free",
     ) -> None:
         if size is not None:
-            check_count("size", size, 1)
-        check_count("heads", heads, 1)
+            check_whole("size", size, 1)
+        check_whole("heads", heads, 1)
         if query not in QUERIES:
             raise SpecError(unknown("query", query, QUERIES))
         if query == "identity" and (heads, size) != (1, None):
@@ -105,7 +106,7 @@ class Attention(Record, Gate):
         predictor = Bilinear(experts, self.size, self.n_heads)
         return (Head(names.GATE, predictor, names.EXPERT, None, rows),)
 
-    def branching(self, experts: int) -> Branching | None:
+    def branching(self, experts: int) -> SplitTree | None:
         return self.linear().branching(experts) if self.query == "identity" else None
 
     def log_weights(self, experts: int, eta: Any, xp: Arrays) -> Any:

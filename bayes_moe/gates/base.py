@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,88 +12,12 @@ from bayes_moe.core import names
 from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
 from bayes_moe.core.errors import SpecError
-from bayes_moe.data.design import Matrix
-from bayes_moe.gates.splits import Branching
-from bayes_moe.predictors import Place, Predictor
+from bayes_moe.data.matrix import Matrix
+from bayes_moe.gates.splits import SplitTree
+from bayes_moe.gates.structure import FeatureDensity, Head
 from bayes_moe.priors.prior import Prior
 
 Values = Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Head:
-    """One predictor of a gate, with several rows.
-
-    Attributes
-    ----------
-    stem : str
-        Its formula's name.
-    predictor : Predictor
-        Features -> rows.
-    dim : str
-        Dimension over the rows of its coefficients.
-    labels : tuple or None
-        Along that dimension; None for the dimension over experts.
-    places : slice
-        Its rows among those of all the gate's predictors.
-    basis : array (direction, row) or None
-        With a zero-sum prior, the rows are ``basis.T @ directions``; None where PyMC's own
-        zero-sum variable serves. Rows of the basis are orthogonal.
-    spread : array (row,) or None
-        With other priors, a factor of each row.
-    directions : tuple of str
-        Labels of the directions.
-    zero_sum : bool
-        Whether only differences between rows count, so that a prior may be zero-sum.
-    """
-
-    stem: str
-    predictor: Predictor
-    dim: str
-    labels: tuple[Any, ...] | None
-    places: slice
-    basis: np.ndarray | None = None
-    spread: np.ndarray | None = None
-    directions: tuple[str, ...] = ()
-    zero_sum: bool = True
-
-    @property
-    def rows(self) -> int:
-        """How many rows it has."""
-        found: int = self.places.stop - self.places.start
-        return found
-
-    @property
-    def place(self) -> Place:
-        """Where its predictor stands."""
-        return Place(self.stem, names.GATE, self.dim, self.rows)
-
-    def placed(self, prior: Prior) -> tuple[Place, Prior]:
-        """Where its predictor stands under a prior of its rows, and the internal rows' prior."""
-        mixing, dim, inner = self.mixing(prior)
-        return replace(self.place, mixing=mixing, raw_dim=dim), inner
-
-    def mixing(self, prior: Prior) -> tuple[np.ndarray | None, str, Prior]:
-        """Matrix from internal rows to rows, the internal rows' dimension, and their prior."""
-        if prior.kind.support == "zero-sum" and self.basis is not None:
-            return self.basis, names.split(self.stem), Prior("Normal", **prior.arguments)
-        spread = None if self.spread is None else np.diag(self.spread)
-        return spread, self.dim, prior
-
-
-@dataclass(frozen=True)
-class Modelled:
-    """A feature whose normal density is a factor of every expert's.
-
-    ``name`` is the prefix of its variables, ``term`` the feature, which is the column ``column`` of
-    the matrix ``stem``; ``formula`` are the features that its mean depends on.
-    """
-
-    name: str
-    term: str
-    stem: str
-    column: int
-    formula: str
 
 
 class Gate(ABC):
@@ -123,7 +46,7 @@ class Gate(ABC):
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description; its ``kind`` is the name in the registry."""
 
-    def branching(self, experts: int) -> Branching | None:
+    def branching(self, experts: int) -> SplitTree | None:
         """The gate as splits of softmaxes, if it is one: what EM and the compiled density read."""
         return None
 
@@ -133,7 +56,7 @@ class Gate(ABC):
         return 1.0
 
     @property
-    def modelled(self) -> tuple[Modelled, ...]:
+    def feature_densities(self) -> tuple[FeatureDensity, ...]:
         """Features that the gate models, if it is a part of their joint density with the response.
 
         The gate's own weights are then those before the features are seen.
@@ -186,7 +109,7 @@ class Gate(ABC):
         for h in self.heads(experts):
             given = (h.place, matrices[h.stem], response)
             found[h.place.coef] = h.predictor.default_prior(*given)
-            found |= h.predictor.own_priors(*given)
+            found |= h.predictor.hyperparameter_priors(*given)
         return found
 
     def dims(self, experts: int) -> dict[str, tuple[str, ...]]:
@@ -329,23 +252,23 @@ class Gate(ABC):
                 idle = len([s for s in own if not s.pinned])
             matrix = matrices[h.stem]
             total += h.predictor.free(h.place, matrix, idle)
-            seen |= h.predictor.common(h.place) & h.predictor.inner(h.place)
+            seen |= h.predictor.shared_variables(h.place) & h.predictor.basis_parameters(h.place)
         shapes = self.shapes(experts, matrices)
         return total + sum(int(np.prod(shapes[name])) for name in seen)
 
-    def turned(self, experts: int, orders: np.ndarray) -> dict[str, np.ndarray]:
+    def permutation_index(self, experts: int, orders: np.ndarray) -> dict[str, np.ndarray]:
         """Index (sample, row) of what comes into each place along the gate's own dimensions."""
         branching = self.branching(experts) if experts > 1 else None
         if branching is None:
             return {}
-        rows = branching.turned(orders)
+        rows = branching.permutation_index(orders)
         return {
             h.dim: rows[:, h.places] - h.places.start
             for h in self.heads(experts)
             if h.labels is not None
         }
 
-    def arrangement(self, experts: int) -> Any:
+    def exchange_tree(self, experts: int) -> Any:
         """Which experts may trade places: nested tuples of positions, ``(stem, children)``.
 
         A number is an expert; a tuple a stem and children, those of which that are alike trade

@@ -22,12 +22,13 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.arrays import NUMERIC, Arrays, log_softmax
 from bayes_moe.core.errors import SpecError, unknown
-from bayes_moe.data.design import Matrix
 from bayes_moe.data.formulas import check_right_hand_side, parse_formula
+from bayes_moe.data.matrix import Matrix
 from bayes_moe.families.location_scale import Normal
-from bayes_moe.gates.base import Gate, Head, Modelled, Values
+from bayes_moe.gates.base import Gate, Values
 from bayes_moe.gates.softmax import Softmax
-from bayes_moe.predictors import Linear, Place
+from bayes_moe.gates.structure import FeatureDensity, Head
+from bayes_moe.predictors import Linear, Site
 
 COVARIANCES = ("full", "diag")
 FEATURES = f"{names.GATE}_features"
@@ -85,12 +86,12 @@ class Gaussian(Gate):
         return tuple(_texts(self.formula))
 
     @property
-    def modelled(self) -> tuple[Modelled, ...]:
+    def feature_densities(self) -> tuple[FeatureDensity, ...]:
         return _modelled(self)
 
     @property
     def formulas(self) -> Mapping[str, str | None]:
-        regressions = {f"{m.name}_mu": m.formula for m in self.modelled}
+        regressions = {f"{m.name}_mu": m.formula for m in self.feature_densities}
         every = " + ".join(_texts(self.formula).values())
         return {names.GATE: "~ 1", FEATURES: f"~ 0 + {every}", **regressions}
 
@@ -120,8 +121,8 @@ class Gaussian(Gate):
     def _joint(self, experts: int, draws: Values, matrices: Mapping[str, Matrix]) -> np.ndarray:
         """Log weight of every expert and density of its features (sample, expert, obs)."""
         joint: np.ndarray = log_softmax(draws[names.coef(names.GATE)], NUMERIC)
-        for m in self.modelled:
-            place = Place(f"{m.name}_mu", "location", names.EXPERT, experts, each=True)
+        for m in self.feature_densities:
+            place = Site(f"{m.name}_mu", "location", names.EXPERT, experts, each=True)
             mu = Linear().evaluate(place, draws, matrices[place.stem])
             params = {"mu": mu, "sigma": draws[f"{m.name}_sigma"][..., None]}
             x = matrices[m.stem].values[:, m.column]
@@ -132,12 +133,14 @@ class Gaussian(Gate):
         if experts == 1:
             return {}
         logits = draws[names.coef(names.GATE)][..., 0]
-        level = np.stack([draws[names.coef(f"{m.name}_mu")][..., 0] for m in self.modelled], -1)
-        sd = np.stack([draws[f"{m.name}_sigma"] for m in self.modelled], axis=-1)
-        size = len(self.modelled)
+        level = np.stack(
+            [draws[names.coef(f"{m.name}_mu")][..., 0] for m in self.feature_densities], -1
+        )
+        sd = np.stack([draws[f"{m.name}_sigma"] for m in self.feature_densities], axis=-1)
+        size = len(self.feature_densities)
         rest = np.tile(np.eye(size), (*logits.shape, 1, 1))
         if self.covariance == "full":
-            for j, m in enumerate(self.modelled):
+            for j, m in enumerate(self.feature_densities):
                 rest[..., j, :j] = -draws[names.coef(f"{m.name}_mu")][..., 1:]
         root = np.linalg.inv(rest)
         weight = np.exp(log_softmax(logits[..., None], NUMERIC))[..., 0]
@@ -167,14 +170,14 @@ class Gaussian(Gate):
 
 
 @cache
-def _modelled(gate: Gaussian) -> tuple[Modelled, ...]:
+def _modelled(gate: Gaussian) -> tuple[FeatureDensity, ...]:
     texts = _texts(gate.formula)
     stems = [f"{names.GATE}_{re.sub(r'\W+', '_', t).strip('_')}" for t in texts]
     found = []
     for j, (term, stem) in enumerate(zip(texts, stems, strict=True)):
         name = stem if stems.count(stem) == 1 else f"{stem}_{j}"
         before = list(texts.values())[:j] if gate.covariance == "full" else []
-        found.append(Modelled(name, term, FEATURES, j, "~ " + " + ".join(["1", *before])))
+        found.append(FeatureDensity(name, term, FEATURES, j, "~ " + " + ".join(["1", *before])))
     return tuple(found)
 
 

@@ -10,14 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import numpy as np
-
 from bayes_moe import predictors
 from bayes_moe.core import names
 from bayes_moe.core.arrays import Arrays, log_softmax
-from bayes_moe.core.errors import SpecError
-from bayes_moe.gates.base import Gate, Head
-from bayes_moe.gates.splits import Branching, Split
+from bayes_moe.core.checks import check_positive
+from bayes_moe.gates.base import Gate
+from bayes_moe.gates.splits import Split, SplitTree
+from bayes_moe.gates.structure import Head
 from bayes_moe.predictors import Linear, Predictor
 
 
@@ -54,7 +53,7 @@ class Softmax(Gate):
     kind: ClassVar[str] = "softmax"
 
     def __post_init__(self) -> None:
-        check_temperature(self.temperature)
+        check_positive("temperature", self.temperature)
         made = predictors.made(self.predictor)
         object.__setattr__(self, "predictor", None if made == Linear() else made)
 
@@ -72,11 +71,11 @@ class Softmax(Gate):
         chosen = predictors.made(self.predictor)
         return (Head(names.GATE, chosen, names.EXPERT, None, slice(0, experts)),)
 
-    def branching(self, experts: int) -> Branching:
+    def branching(self, experts: int) -> SplitTree:
         leaves = tuple((k,) for k in range(experts))
         labels = tuple(map(str, range(experts)))
         split = Split("root", names.GATE, slice(0, experts), leaves, labels, 0)
-        return Branching((split,), experts)
+        return SplitTree((split,), experts)
 
     def logits(self, experts: int, eta: Any, xp: Arrays) -> Any:
         return eta
@@ -92,10 +91,3 @@ class Softmax(Gate):
         if self.predictor is None:
             return found
         return found | {"predictor": predictors.made(self.predictor).to_dict()}
-
-
-def check_temperature(value: Any) -> None:
-    """Raise :class:`SpecError` unless a temperature is a positive number."""
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not number or not np.isfinite(value) or value <= 0:
-        raise SpecError(f"`temperature` must be a positive number; it is {value!r}.")

@@ -65,7 +65,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Branching:
+class SplitTree:
     """All splits of a gate; the rows of predictors stand in their order."""
 
     splits: tuple[Split, ...]
@@ -77,7 +77,7 @@ class Branching:
         return max(s.rows.stop for s in self.splits)
 
     @property
-    def flat(self) -> bool:
+    def is_single_softmax(self) -> bool:
         """Whether there is one split, with an expert under each of its branches in order."""
         in_order = tuple((k,) for k in range(self.experts))
         return (
@@ -114,11 +114,11 @@ class Branching:
     def log_weights(self, eta: Any, xp: Arrays) -> Any:
         """Log weights (..., expert, obs) from rows of predictors (..., row, obs)."""
         parts = self.log_branches(eta, xp)
-        if self.flat:
+        if self.is_single_softmax:
             return parts[0]
         return xp.matmul(self.paths, xp.concatenate(parts, axis=-2))
 
-    def turned(self, orders: np.ndarray) -> np.ndarray:
+    def permutation_index(self, orders: np.ndarray) -> np.ndarray:
         """Rows (sample, row) that come into each row's place with experts (sample, expert).
 
         ``orders[s, k]`` is the expert that comes into place ``k``; it moves whole branches, and

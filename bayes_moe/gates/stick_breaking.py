@@ -18,9 +18,10 @@ from bayes_moe import predictors
 from bayes_moe.core import names
 from bayes_moe.core.arrays import Arrays
 from bayes_moe.core.errors import SpecError
-from bayes_moe.data.design import Matrix
-from bayes_moe.gates.base import Gate, Head
-from bayes_moe.gates.splits import Branching, Split
+from bayes_moe.data.matrix import Matrix
+from bayes_moe.gates.base import Gate
+from bayes_moe.gates.splits import Split, SplitTree
+from bayes_moe.gates.structure import Head
 from bayes_moe.predictors import Linear, Predictor
 from bayes_moe.priors.prior import Prior
 
@@ -94,7 +95,7 @@ class StickBreaking(Gate):
         # Coefficients of other predictors are in units of their own spreads, and normal about 0.
         return found | {names.coef(names.GATE): Prior("Normal", mu=0.0, sigma=1.0)}
 
-    def branching(self, experts: int) -> Branching:
+    def branching(self, experts: int) -> SplitTree:
         return _sticks(experts)
 
     def log_weights(self, experts: int, eta: Any, xp: Arrays) -> Any:
@@ -103,7 +104,7 @@ class StickBreaking(Gate):
     def linear(self) -> Gate:
         return replace(self, predictor=None)
 
-    def arrangement(self, experts: int) -> Any:
+    def exchange_tree(self, experts: int) -> Any:
         return None
 
     def reordered(self, order: tuple[int, ...]) -> Gate:
@@ -124,11 +125,11 @@ class StickBreaking(Gate):
 
 
 @cache
-def _sticks(experts: int) -> Branching:
+def _sticks(experts: int) -> SplitTree:
     splits = []
     for k in range(experts - 1):
         leaves = ((k,), tuple(range(k + 1, experts)))
         name = "root" if k == 0 else ".".join("1" * k)
         labels = (str(k), f"after {k}")
         splits.append(Split(name, names.GATE, slice(k, k + 1), leaves, labels, k))
-    return Branching(tuple(splits), experts)
+    return SplitTree(tuple(splits), experts)

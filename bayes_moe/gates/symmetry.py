@@ -87,7 +87,7 @@ class Symmetry:
 
 @cache
 def symmetry(arrangement: Any, kinds: tuple[int, ...]) -> Symmetry:
-    """Return the symmetry of a gate's arrangement (see :meth:`Gate.arrangement`).
+    """Return the symmetry of a gate's arrangement (see :meth:`Gate.exchange_tree`).
 
     ``kinds`` (expert,) says what an expert is: only those of the same kind are alike.
     """

@@ -20,8 +20,9 @@ from bayes_moe.core import names
 from bayes_moe.core.arrays import Arrays
 from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.core.records import Record
-from bayes_moe.gates.base import Gate, Head
-from bayes_moe.gates.splits import Branching, Split
+from bayes_moe.gates.base import Gate
+from bayes_moe.gates.splits import Split, SplitTree
+from bayes_moe.gates.structure import Head
 from bayes_moe.predictors import Linear, Predictor
 
 ROOT = "root"
@@ -150,7 +151,7 @@ class Tree(Gate, Record):
         moved = _mapped(self.tree, place.__getitem__)
         return self._with(moved, self.own)
 
-    def branching(self, experts: int) -> Branching:
+    def branching(self, experts: int) -> SplitTree:
         return _branching(self)
 
     def heads(self, experts: int) -> tuple[Head, ...]:
@@ -159,7 +160,7 @@ class Tree(Gate, Record):
     def log_weights(self, experts: int, eta: Any, xp: Arrays) -> Any:
         return self.branching(experts).log_weights(eta, xp)
 
-    def arrangement(self, experts: int) -> Any:
+    def exchange_tree(self, experts: int) -> Any:
         def node(at: Nested, name: str) -> Any:
             if isinstance(at, int):
                 return at
@@ -228,7 +229,7 @@ class Tree(Gate, Record):
 
 
 @cache
-def _branching(gate: Tree) -> Branching:
+def _branching(gate: Tree) -> SplitTree:
     """Splits by stem, so that rows of one predictor are neighbours, parents first in each."""
     nodes = list(_walk(gate.tree))
     splits = []
@@ -242,7 +243,7 @@ def _branching(gate: Tree) -> Branching:
             labels = tuple(_path(name, c) for c in range(len(children)))
             splits.append(Split(name, stem, rows, leaves, labels, depth))
             row += len(children)
-    return Branching(tuple(splits), gate.n_leaves)
+    return SplitTree(tuple(splits), gate.n_leaves)
 
 
 @cache

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.core.arrays import BATCH, REPLACEABLE, log_softmax, row_data, symbolic
+from bayes_moe.core.arrays import log_softmax, symbolic
 from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.core.graph_context import BATCH, REPLACEABLE, row_data
 from bayes_moe.data.design import Design
 from bayes_moe.graph.mixture_variable import LIKELIHOODS, observed_mixture
 from bayes_moe.model.likelihood import log_components
 from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.model.structure import coords
 from bayes_moe.priors.prior import Prior
 
 _ONE_AT_A_TIME = Lock()
@@ -220,20 +222,3 @@ def _with_features(
         joint = joint + part.block.family.log_density(data, params, xp)
     pm.Potential(f"{names.GATE}_density", xp.logsumexp(joint, axis=-2), dims=names.OBS)
     return joint
-
-
-def coords(spec: MixtureOfExperts, design: Design) -> dict[str, Any]:
-    """Return the coordinates of every dimension of the model."""
-    labels = spec.expert_labels
-    named = {names.OBS: design.rows.obs_id, names.EXPERT: labels}
-    for block in spec.blocks:
-        named[block.dim] = [labels[k] for k in block.positions]
-    named |= spec.gate.coords(spec.n_experts, design.rows.matrices)
-    named |= spec.gate.derived_coords()
-    hidden = {*spec.known_formulas, *(spec.gate.formulas if spec.n_experts == 1 else ())}
-    for stem, matrix in design.rows.matrices.items():
-        if stem not in hidden:
-            named[names.term(stem)] = list(matrix.terms)
-    for place, predictor in spec.placed:
-        named |= predictor.coords(place, design.rows.matrices[place.stem])
-    return named

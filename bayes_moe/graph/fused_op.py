@@ -12,8 +12,6 @@ formulas itself.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -26,37 +24,12 @@ from pytensor.graph.rewriting.basic import dfs_rewriter, node_rewriter
 from pytensor.link.numba.cache import compile_numba_function_src
 from pytensor.link.numba.dispatch import basic as numba_basic
 
-from bayes_moe.core.arrays import NUMERIC, Arrays, along_rows, log_softmax, symbolic
-from bayes_moe.families import Family, by_name
+from bayes_moe.core.arrays import NUMERIC, along_rows, log_softmax, symbolic
+from bayes_moe.graph.family_group import FamilyGroup, predictor_inputs
 from bayes_moe.model.likelihood import allocate, log_mixture
 
 AT_ONCE = 2**14
 """Elements of an array (expert, obs) that NumPy treats at once: few enough for caches."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """Experts of one family: its name, and the first and one past the last of its experts."""
-
-    family: str
-    start: int
-    stop: int
-
-    @property
-    def described(self) -> Family:
-        """The family."""
-        return by_name(self.family)
-
-    @property
-    def width(self) -> int:
-        """Number of inputs: predictors, what is known of rows, and the log base."""
-        return len(self.described.PARAMS) + len(self.described.KNOWN) + 1
-
-    def named(self, etas: Sequence[Any], known: Sequence[Any], xp: Arrays) -> dict[str, Any]:
-        """Parameters as the family's formulas take them."""
-        params = self.described.PARAMS
-        found = {p.name: p.link.inverse(eta, xp) for p, eta in zip(params, etas, strict=True)}
-        return found | dict(zip(self.described.KNOWN, known, strict=True))
 
 
 class FusedMixture(Op):
@@ -70,18 +43,13 @@ class FusedMixture(Op):
 
     __props__ = ("parts",)
 
-    def __init__(self, parts: tuple[Part, ...]) -> None:
+    def __init__(self, parts: tuple[FamilyGroup, ...]) -> None:
         self.parts = parts
 
     @property
     def predictors(self) -> list[int]:
         """Positions of the predictors among the inputs."""
-        found: list[int] = []
-        at = 2
-        for part in self.parts:
-            found += range(at, at + len(part.described.PARAMS))
-            at += part.width
-        return found
+        return predictor_inputs(self.parts)
 
     @property
     def moving(self) -> set[int]:
@@ -121,10 +89,10 @@ class FusedMixture(Op):
                 etas, known = self.split(part, rest[at:])
                 at += part.width
                 params = part.named(etas, known, NUMERIC)
-                density = part.described.log_density(y, params, NUMERIC)
+                density = part.family.log_density(y, params, NUMERIC)
                 shape = (part.stop - part.start, y.size)
                 densities.append(np.broadcast_to(density, shape))
-                derivatives = part.described.derivatives(y, params)
+                derivatives = part.family.derivatives(y, params)
                 scores += [(part, np.broadcast_to(s, shape)) for s in derivatives.score]
             logits = np.broadcast_to(logits, (logits.shape[0], y.size))
             below, weights = allocate(logits)
@@ -151,14 +119,14 @@ class FusedMixture(Op):
         return [[j in self.moving] * len(node.outputs) for j in range(len(node.inputs))]
 
     @staticmethod
-    def split(part: Part, inputs: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
+    def split(part: FamilyGroup, inputs: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
         """Predictors, and what is known of rows."""
-        many = len(part.described.PARAMS)
+        many = len(part.family.PARAMS)
         return inputs[:many], inputs[many : part.width - 1]
 
 
 def fused_mixture(
-    y: Any, logits: Any, parts: Sequence[tuple[Part, Sequence[Any], Sequence[Any]]]
+    y: Any, logits: Any, parts: Sequence[tuple[FamilyGroup, Sequence[Any], Sequence[Any]]]
 ) -> Any:
     """Symbolic log density of the mixture (obs,).
 
@@ -167,8 +135,8 @@ def fused_mixture(
     xp = symbolic()
     rest: list[Any] = []
     for part, etas, known in parts:
-        given = dict(zip(part.described.KNOWN, known, strict=True))
-        base = pt.as_tensor(part.described.log_base(y, given, xp))
+        given = dict(zip(part.family.KNOWN, known, strict=True))
+        base = pt.as_tensor(part.family.log_base(y, given, xp))
         rest += [*etas, *known, base.reshape((1, -1)) if base.ndim < 2 else base]
     node = FusedMixture(tuple(part for part, _, _ in parts)).make_node(y, logits, *rest)
     return node.outputs[0]
@@ -179,82 +147,16 @@ def fused_mixture(
 
 @numba_basic.register_funcify_and_cache_key(FusedMixture)
 def _numba(op: FusedMixture, node: Apply, **_: Any) -> tuple[Any, str]:
-    from bayes_moe.core import registry
-    from bayes_moe.kernels import family_rows as rows
-    from bayes_moe.kernels import fused_pieces as whole
-    from bayes_moe.kernels.compile import REORDERED, VERSION
+    """The compiled function of an operation, and the key of its cache entry."""
+    from bayes_moe.graph import fused_numba  # brings the kernels, which other linkers do not need
+    from bayes_moe.kernels.compile import REORDERED
 
-    known = {name: getattr(rows, name) for name in LAYOUT} | {"np": np}
-    known |= {"fetch": whole.fetch, "store": whole.store, "mix": whole.mix}
-    known["copy"] = whole.copy
-    for part in op.parts:
-        kernel = registry.resolve("kernel", part.family)
-        known[f"rows_{part.family}"] = whole.row_function(kernel)
-    text = _text(op, [x.type.shape[1] == 1 for x in node.inputs[2:]])
-    key = sha256(f"{VERSION}{text}".encode()).hexdigest()
+    same_for_all_rows = [x.type.shape[1] == 1 for x in node.inputs[2:]]
+    text = fused_numba.fused_code(op.parts, same_for_all_rows)
+    known = fused_numba.fused_names(op.parts)
     function = compile_numba_function_src(text, "fused_mixture", known)
-    return numba_basic.numba_njit(function, fastmath=REORDERED, error_model="numpy"), key
-
-
-LAYOUT = ("WIDTH", "PACK", "SCRATCH", "Y", "BASE", "KNOWN", "ETA", "VALUE", "SCORE")
-
-
-def _text(op: FusedMixture, same: Sequence[bool]) -> str:
-    """Code of the operation: chunks of rows, and in each one part after another.
-
-    ``same`` says which inputs after the logits hold one number for all rows.
-    """
-    experts = op.parts[-1].stop
-    inputs = [f"x{j}" for j in range(len(same))]
-    outputs = [f"d{j - 2}" for j in op.predictors]
-    load, keep, at = [], [], 0
-    for part in op.parts:
-        many = len(part.described.PARAMS)
-        etas = range(at, at + many)
-        shared = all(same[j] for j in etas[1:])
-        load += [f"for k in range({part.stop - part.start}):"]
-        load += [f"    fetch(s[ETA + {q} * WIDTH :], x{j}, k, a, m, w)" for q, j in enumerate(etas)]
-        if part.described.KNOWN:
-            load += [f"    fetch(s[KNOWN:], x{at + many}, 0, a, m, w)"]
-        load += [
-            f"    fetch(s[BASE:], x{at + part.width - 1}, 0, a, m, w)",
-            f"    rows_{part.family}(s.ctypes.data, {int(shared)}, w // PACK)",
-            f"    to = (k + {part.start}) * WIDTH",
-            "    copy(joint[to:], s[VALUE:], w)",
-        ]
-        for q, j in enumerate(etas):
-            of = f"SCORE + {q} * WIDTH"
-            load += [f"    copy(t{j}[k * WIDTH :], s[{of} :], w)"]
-            keep += [
-                f"for k in range({part.stop - part.start}):",
-                f"    store(d{j}, k, a, m, t{j}[k * WIDTH :], joint[{part.start} * WIDTH :])",
-            ]
-        at += part.width
-    made = [f"d{j - 2} = np.empty((x{j - 2}.shape[0], n))" for j in op.predictors]
-    made += [f"t{j - 2} = np.empty(x{j - 2}.shape[0] * WIDTH)" for j in op.predictors]
-    body = [
-        "n = y.shape[0]",
-        f"value, slopes = np.empty(n), np.empty(({experts}, n))",
-        *made,
-        "s, work = np.empty(SCRATCH), np.empty(4 * WIDTH)",
-        f"gate, below = np.empty({experts} * WIDTH), np.empty({experts} * WIDTH)",
-        f"joint = np.empty({experts} * WIDTH)",
-        "for a in range(0, n, WIDTH):",
-        "    m = min(WIDTH, n - a)",
-        "    w = (m + PACK - 1) // PACK * PACK",
-        "    fetch(s[Y:], y.reshape((1, n)), 0, a, m, w)",
-        f"    for k in range({experts}):",
-        "        fetch(gate[k * WIDTH :], logits, k, a, m, w)",
-        *("    " + line for line in load),
-        f"    mix(gate, joint, below, work, {experts}, m, w)",
-        "    copy(value[a:], work, m)",
-        f"    for k in range({experts}):",
-        "        copy(slopes[k, a:], below[k * WIDTH :], m)",
-        *("    " + line for line in keep),
-        f"return value, slopes, {', '.join(outputs)}",
-    ]
-    head = f"def fused_mixture(y, logits, {', '.join(inputs)}):"
-    return "\n".join([head, *("    " + line for line in body)])
+    compiled = numba_basic.numba_njit(function, fastmath=REORDERED, error_model="numpy")
+    return compiled, fused_numba.fused_key(text)
 
 
 # --- other linkers -------------------------------------------------------------------------------
@@ -272,7 +174,7 @@ def _as_formulas(fgraph: Any, node: Apply) -> list[Any]:
     for part in op.parts:
         etas, known = op.split(part, given)
         given = given[part.width :]
-        found.append(part.described.log_density(y, part.named(etas, known, xp), xp))
+        found.append(part.family.log_density(y, part.named(etas, known, xp), xp))
     densities = found[0] if len(found) == 1 else xp.concatenate(found, axis=-2)
     value = log_mixture(log_softmax(apart[1], xp), densities, xp)
     if not any(fgraph.clients[out] for out in node.outputs[1:]):

@@ -87,12 +87,13 @@ def _fused(
     """One operation, where every family has a kernel."""
     if not all(registry.has("kernel", b.kind.family) for b in blocks):
         return _symbolic(y, blocks, logits, params)
-    from bayes_moe.graph.fused_op import Part, fused_mixture
+    from bayes_moe.graph.family_group import FamilyGroup
+    from bayes_moe.graph.fused_op import fused_mixture
 
     xp = symbolic_arrays()
     parts = []
     for block, named in zip(blocks, params, strict=True):
-        part = Part(block.kind.family, block.positions[0], block.positions[-1] + 1)
+        part = FamilyGroup(block.kind.family, block.positions[0], block.positions[-1] + 1)
         etas = [p.link(named[p.name], xp) for p in block.family.PARAMS]
         parts.append((part, etas, [named[name] for name in block.family.KNOWN]))
     return fused_mixture(y, logits, parts)

@@ -13,11 +13,11 @@ from bayes_moe.core.errors import SpecError
 from bayes_moe.core.progress import Progress, progress
 from bayes_moe.data.design import Design
 from bayes_moe.graph.build import Graph, build_design
-from bayes_moe.graph.log_density import Surface
+from bayes_moe.graph.log_density import GraphLogDensity
 from bayes_moe.graph.numpy_mode import mode
 from bayes_moe.inference.advi_families import Form, FullRank, MeanField
 from bayes_moe.inference.base import Method
-from bayes_moe.inference.laplace import LEAST_WEIGHED, MOST_WEIGHED, pareto_k
+from bayes_moe.inference.importance import LEAST_WEIGHED, MOST_WEIGHED, pareto_k
 from bayes_moe.inference.normal_approximation import Normal, Reader, begin, elbo, report
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.sampling.chain_starts import Starts
@@ -39,7 +39,7 @@ FAR = 3.0
 
 
 @dataclass(frozen=True)
-class Settled:
+class ADVIResult:
     """Where ADVI ended: the distribution, the ELBO at every iteration, and whether it settled."""
 
     normal: Normal
@@ -47,7 +47,7 @@ class Settled:
     converged: bool
 
 
-class Record:
+class ADVIHistory:
     """Blocks of iterations: what the parameters were on average, and the ELBO at each."""
 
     def __init__(self, form: Form, coordinates: int) -> None:
@@ -74,10 +74,10 @@ class Record:
         if self.iterations >= 2 * CHECK and self.iterations % CHECK == 0:
             self.settled = self._has_settled()
 
-    def answer(self) -> Settled:
+    def answer(self) -> ADVIResult:
         """Return the distribution at the average of the parameters."""
         normal = self._normal(_second_half(self.means))
-        return Settled(normal, np.concatenate(self.elbos), self.settled)
+        return ADVIResult(normal, np.concatenate(self.elbos), self.settled)
 
     def _normal(self, means: np.ndarray) -> Normal:
         """Return the distribution at the average of blocks' parameters (block, parameter)."""
@@ -188,7 +188,7 @@ class ADVI(Method):
             build_design(spec, design, "fused", batch_size=self.batch_size) if batches else graph
         )
         top = graph.flat(begun.variables(begun.found.theta[begun.found.best]))
-        surface = Surface(graph, jacobian=True)
+        surface = GraphLogDensity(graph, jacobian=True)
         information = np.eye(top.size)  # of learned scales, which rest: about that of their priors
         information[np.ix_(surface.moving, surface.moving)] = surface.information(top)
         form = FullRank() if self.full_rank else MeanField()
@@ -204,14 +204,14 @@ class ADVI(Method):
         information: np.ndarray,
         random_seed: int,
         tell: Progress,
-    ) -> Settled:
+    ) -> ADVIResult:
         """Maximise the ELBO until it has settled."""
         spread = form.begin(information)
         units = {"mu": np.sqrt((form.root(spread) ** 2).sum(axis=1))}
         units[form.parameter] = form.units(spread)
         start = {"mu": top, form.parameter: spread}
         step, moved = _compiled(form.method, graph, start, units, self.learning_rate, random_seed)
-        record = Record(form, top.size)
+        record = ADVIHistory(form, top.size)
         while record.iterations < self.iterations and not record.settled:
             losses = np.empty(BLOCK)
             total = np.zeros(top.size + spread.size)
@@ -223,7 +223,7 @@ class ADVI(Method):
         return record.answer()
 
     def _answer(
-        self, begun: Starts, graph: Graph, settled: Settled, random_seed: int
+        self, begun: Starts, graph: Graph, settled: ADVIResult, random_seed: int
     ) -> xr.DataTree:
         size = self.chains * self.draws
         points = settled.normal.draw(size, np.random.default_rng([random_seed, 1]))

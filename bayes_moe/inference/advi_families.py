@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from bayes_moe.em.multistart import inverse
+from bayes_moe.core.linalg import inverse
 
 LEAST_CURVATURE = 1.0
 """Information from which a coordinate's spread begins; that of a standard normal prior."""

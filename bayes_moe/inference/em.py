@@ -14,10 +14,13 @@ from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import DataError, SpecError, unknown
 from bayes_moe.core.progress import progress
 from bayes_moe.data.design import Design
-from bayes_moe.em.hyperparameters import search_settled
-from bayes_moe.em.missing_search import incomplete, search_incomplete, standard_errors, standing_in
-from bayes_moe.em.multistart import RESTARTS, Optima, covariance
-from bayes_moe.em.parameter_vector import Coordinates, coordinates
+from bayes_moe.em.hyperparameters import optimise_hyperparameters
+from bayes_moe.em.missing_e_step import incomplete, mean_imputed_design
+from bayes_moe.em.missing_search import search_incomplete, standard_errors
+from bayes_moe.em.modes import Modes, covariance
+from bayes_moe.em.multistart import RESTARTS
+from bayes_moe.em.parameter_vector import ParameterVector
+from bayes_moe.em.vector_layout import coordinates
 from bayes_moe.inference.base import Method
 from bayes_moe.model.parameters import checked
 from bayes_moe.model.spec import MixtureOfExperts
@@ -100,7 +103,7 @@ class EM(Method):
         self, spec: MixtureOfExperts, design: Design, random_seed: int
     ) -> xr.DataTree:
         likelihood = self.objective == "likelihood"
-        moving = coordinates(spec, standing_in(spec, design), likelihood=likelihood)
+        moving = coordinates(spec, mean_imputed_design(spec, design), likelihood=likelihood)
         allocation, theta = _given(self.start, moving)
         with progress("EM", shown=self.progressbar) as tell:
             found = search_incomplete(
@@ -118,11 +121,11 @@ class EM(Method):
             )
         return point_tree(found, self.objective, standard_errors(found, moving, design))
 
-    def climb(self, moving: Coordinates, random_seed: int) -> Optima:
+    def climb(self, moving: ParameterVector, random_seed: int) -> Modes:
         """Find the modes."""
         allocation, theta = _given(self.start, moving)
         with progress("EM", shown=self.progressbar) as tell:
-            return search_settled(
+            return optimise_hyperparameters(
                 moving,
                 restarts=self.restarts,
                 max_iter=self.max_iter,
@@ -135,7 +138,7 @@ class EM(Method):
             )
 
 
-def _given(start: Any, moving: Coordinates) -> tuple[np.ndarray | None, np.ndarray | None]:
+def _given(start: Any, moving: ParameterVector) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Return the user's start as responsibilities (1, expert, obs) or a point (1, coordinate)."""
     if start is None:
         return None, None

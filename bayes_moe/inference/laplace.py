@@ -14,15 +14,19 @@ from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.core.progress import progress
 from bayes_moe.data.design import Design
-from bayes_moe.em.multistart import RESTARTS, Optima, covariance, distinct
+from bayes_moe.em.modes import Modes, covariance, merge_modes
+from bayes_moe.em.multistart import RESTARTS
 from bayes_moe.em.objective import Objective
-from bayes_moe.em.parameter_vector import coordinates
+from bayes_moe.em.vector_layout import coordinates
 from bayes_moe.graph.build import build
-from bayes_moe.graph.log_density import Surface, climbed_along, ends, search
+from bayes_moe.graph.log_density import GraphLogDensity
 from bayes_moe.inference.base import Method
 from bayes_moe.inference.em import EM
+from bayes_moe.inference.importance import pareto_k, weighed
 from bayes_moe.model.spec import MixtureOfExperts
-from bayes_moe.optimize.hyperparameters import settled
+from bayes_moe.optimize.graph_modes import ends
+from bayes_moe.optimize.hyperparameters import optimise_hyperparameters
+from bayes_moe.optimize.lbfgs import climbed_along, search
 from bayes_moe.optimize.linear_surrogate import first_values
 from bayes_moe.results.mode_tree import tree
 
@@ -36,11 +40,6 @@ NO_APPROXIMATION = (
     "The posterior has no normal approximation: its information at the mode is not positive "
     "definite (see method='em'). Give tighter priors, fewer experts, or use method='nuts'."
 )
-MOST_WEIGHED = 2 * 10**7
-"""Draws x rows x experts up to which every draw gets an importance weight."""
-LEAST_WEIGHED = 200
-LEAST_FOR_TAIL = 25
-"""Draws below which their weights have no tail to look at."""
 
 
 @dataclass(frozen=True)
@@ -127,14 +126,14 @@ class Laplace(Method):
     ) -> xr.DataTree:
         if self.start is not None:
             raise SpecError("`start` is for linear models; this one is climbed through its graph.")
-        surface = Surface(build(spec, design), jacobian=True)
+        surface = GraphLogDensity(build(spec, design), jacobian=True)
         with progress("Laplace", shown=self.progressbar) as tell:
             rng, count = np.random.default_rng(random_seed), min(self.restarts, MOST_CLIMBS)
             climbs = search(surface, first_values(spec, design, count, rng), self.max_iter, tell)
-            climbs = settled(surface, climbs)
-        found = replace(distinct(ends(surface, climbs), design.rows), restarts=count)
+            climbs = optimise_hyperparameters(surface, climbs)
+        found = replace(merge_modes(ends(surface, climbs), design.rows), restarts=count)
         mode = found.theta[found.best]
-        inner = {n for place, p in spec.placed for n in p.inner(place)}
+        inner = {n for place, p in spec.placed for n in p.basis_parameters(place)}
         inner = inner if self.weights == "last" else set()
         moving = surface.moving & ~surface.held(inner)
         if not surface.affordable(int(moving.sum())):
@@ -174,11 +173,11 @@ class Laplace(Method):
         """Standard normal draws (draw, coordinate), and how many of them get a weight."""
         draws = self.chains * self.draws
         z = np.random.default_rng([random_seed, 1]).standard_normal((draws, size))
-        return z, _weighed(draws, design.rows.size * spec.n_experts)
+        return z, weighed(draws, design.rows.size * spec.n_experts)
 
     def _tree(
         self,
-        found: Optima,
+        found: Modes,
         errors: Mapping[str, np.ndarray],
         draws: Mapping[str, np.ndarray],
         log_p: np.ndarray,
@@ -205,17 +204,3 @@ class Laplace(Method):
             cores=self.cores,
             progressbar=self.progressbar,
         )
-
-
-def _weighed(size: int, elements: int) -> int:
-    return min(size, max(LEAST_WEIGHED, MOST_WEIGHED // elements))
-
-
-def pareto_k(log_weight: np.ndarray) -> float:
-    """Shape of the generalised Pareto distribution of the largest weights; NaN for few draws."""
-    from arviz_stats.base import array_stats
-
-    if len(log_weight) < LEAST_FOR_TAIL:
-        return float("nan")
-    finite = np.where(np.isfinite(log_weight), log_weight, -1e10)
-    return float(array_stats.psislw(-finite)[1])  # it takes the log of what weights divide by

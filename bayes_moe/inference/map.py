@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.core.checks import check_whole
+from bayes_moe.core.checks import check_share, check_whole
 from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.core.progress import progress
 from bayes_moe.data.design import Design
-from bayes_moe.em.multistart import SUBSAMPLE, distinct
+from bayes_moe.em.modes import merge_modes
+from bayes_moe.em.multistart import SUBSAMPLE
 from bayes_moe.graph.build import build
-from bayes_moe.graph.log_density import Surface, ends, search
+from bayes_moe.graph.log_density import GraphLogDensity
 from bayes_moe.inference.base import Method
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.optimize.adam import Schedule, descend
-from bayes_moe.optimize.hyperparameters import settled
+from bayes_moe.optimize.graph_modes import ends
+from bayes_moe.optimize.hyperparameters import optimise_hyperparameters
+from bayes_moe.optimize.lbfgs import search
 from bayes_moe.optimize.linear_surrogate import first_values
 from bayes_moe.results.mode_tree import point_tree
 
@@ -115,12 +118,12 @@ class MAP(Method):
         rng = np.random.default_rng(random_seed)
         if self.by_batches(spec, design):
             return self._adam(spec, design, rng)
-        surface = Surface(build(spec, design))
+        surface = GraphLogDensity(build(spec, design))
         with progress("MAP", shown=self.progressbar) as tell:
             starts = first_values(spec, design, self.restarts, rng)
             climbs = search(surface, starts, self.max_iter, tell)
-            climbs = settled(surface, climbs)
-        found = replace(distinct(ends(surface, climbs), design.rows), restarts=self.restarts)
+            climbs = optimise_hyperparameters(surface, climbs)
+        found = replace(merge_modes(ends(surface, climbs), design.rows), restarts=self.restarts)
         best = found.best
         errors = None if found.singular[best] else surface.errors(found.theta[best])
         tree = point_tree(found, "posterior", errors)
@@ -136,8 +139,8 @@ class MAP(Method):
         """
         if self.optimizer == "auto":
             long = design.rows.size > MOST_ROWS
-            return long and not spec.is_linear and not spec.gate.modelled
-        if self.optimizer == "adam" and spec.gate.modelled:
+            return long and not spec.is_linear and not spec.gate.feature_densities
+        if self.optimizer == "adam" and spec.gate.feature_densities:
             raise SpecError(
                 f"Adam takes models of the response alone; the gate {spec.gate!r} models features "
                 "too. Use optimizer='lbfgs' or method='em'."
@@ -150,11 +153,11 @@ class MAP(Method):
         schedule = Schedule(
             self.batch_size, self.epochs, self.learning_rate, self.validation, self.patience
         )
-        surface = Surface(build(spec, design))
+        surface = GraphLogDensity(build(spec, design))
         with progress("MAP", shown=self.progressbar) as tell:
             starts = first_values(spec, _some(design, rng), self.restarts, rng)
             climb, done = descend(surface, starts, schedule, rng, tell)
-        found = replace(distinct(ends(surface, [climb]), design.rows), restarts=self.restarts)
+        found = replace(merge_modes(ends(surface, [climb]), design.rows), restarts=self.restarts)
         figures = {
             "epochs": len(done.path) - 1,
             "validation_log_density": done.held_out,
@@ -180,10 +183,3 @@ def described(
     told = told.assign_attrs(optimizer=optimizer, curvature=int(affordable))
     tree[names.FIT] = xr.DataTree(told)
     return tree
-
-
-def check_share(name: str, value: Any) -> None:
-    """Raise :class:`SpecError` unless a setting is a number between 0 and 1."""
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not number or not 0 < value < 1:
-        raise SpecError(f"`{name}` must lie between 0 and 1; it is {value!r}.")

@@ -18,7 +18,7 @@ from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.draws import rectangular
 from bayes_moe.results.mode_tree import modes_dataset
 from bayes_moe.sampling import chain_starts as start
-from bayes_moe.sampling.engine import Engine, Task
+from bayes_moe.sampling.engine import Engine, SamplingTask
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -132,7 +132,7 @@ class NUTS(Method):
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         engine = self._engine(spec)
         begun = start.starts(spec, design, random_seed, self.cores or cpu_count() or 1)
-        task = Task(
+        task = SamplingTask(
             begun,
             random_seed,
             self.draws,

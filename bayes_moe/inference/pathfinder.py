@@ -15,7 +15,7 @@ from bayes_moe.core.progress import progress
 from bayes_moe.data.design import Design
 from bayes_moe.graph.build import Graph, build_design
 from bayes_moe.inference.base import Method
-from bayes_moe.inference.laplace import LEAST_WEIGHED, MOST_WEIGHED, pareto_k
+from bayes_moe.inference.importance import LEAST_WEIGHED, MOST_WEIGHED, pareto_k, smoothed
 from bayes_moe.inference.normal_approximation import Normal, Reader, begin, elbo, report
 from bayes_moe.model.spec import MixtureOfExperts
 
@@ -207,13 +207,3 @@ def _resampled(
     figures = elbo(log_weight) | {"pareto_k": k, "ess": float(1 / (weight**2).sum())}
     stats = {"lp": log_p[chosen], "path": paths[chosen]}
     return Resampled({name: v[chosen] for name, v in values.items()}, stats, figures)
-
-
-def smoothed(log_weight: np.ndarray) -> np.ndarray:
-    """Return weights that sum to 1, the largest Pareto smoothed."""
-    from arviz_stats.base import array_stats
-
-    finite = np.where(np.isfinite(log_weight), log_weight, -1e10)
-    log_smooth = np.asarray(array_stats.psislw(-finite)[0])
-    weight = np.exp(log_smooth - logsumexp(log_smooth))
-    return weight / weight.sum()

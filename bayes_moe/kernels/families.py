@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bayes_moe.kernels.elementary import exp, log1p
+from bayes_moe.kernels.elementary import exp, log1p, logistic, softplus
 from bayes_moe.kernels.family_rows import kernel
 from bayes_moe.kernels.student_t import normaliser
 
@@ -33,3 +33,22 @@ def studentt(
     value = base + gap - log_sigma - 0.5 * (nu + 1.0) * excess
     slope = (nu + 1.0) * z * inverse / (nu * (1.0 + ratio))
     return value, slope, pull - 1.0, gap_score + 0.5 * (pull - nu * excess)
+
+
+@kernel(1)
+def poisson(y: float, base: float, known: float, log_rate: float) -> tuple[float, float]:
+    """Return the log probability by the log rate."""
+    rate = exp(log_rate)
+    return base + y * log_rate - rate, y - rate
+
+
+@kernel(1)
+def binomial(y: float, base: float, trials: float, log_odds: float) -> tuple[float, float]:
+    """Return the log probability by the log odds."""
+    return base + y * log_odds - trials * softplus(log_odds), y - trials * logistic(log_odds)
+
+
+@kernel(1)
+def bernoulli(y: float, base: float, known: float, log_odds: float) -> tuple[float, float]:
+    """Return the log probability by the log odds."""
+    return base + y * log_odds - softplus(log_odds), y - logistic(log_odds)

@@ -28,7 +28,6 @@ from bayes_moe.kernels.family_rows import (
     BASE,
     ETA,
     KNOWN,
-    LARGEST,
     PACK,
     SCORE,
     SCRATCH,
@@ -37,6 +36,51 @@ from bayes_moe.kernels.family_rows import (
     Y,
 )
 from bayes_moe.kernels.gate_splits import BRANCH, SPLIT, branch_out
+from bayes_moe.kernels.linear_layout import (
+    ADD,
+    ALL_SHARED,
+    AT,
+    BASIS,
+    BLOCK,
+    BLOCKS,
+    BRANCHES,
+    COEF,
+    COEFS,
+    COUNTS,
+    DIRECTIONS,
+    ETAS,
+    EXPERTS,
+    FEATURES,
+    FIRST,
+    GATE,
+    HEAD,
+    JACOBIAN,
+    KERNEL,
+    LAST,
+    LOG_BASE,
+    NUMBERS,
+    OF,
+    PARAMETERS,
+    PREDICTORS,
+    PRIOR,
+    PRIOR_ARGUMENTS,
+    RESPONSE,
+    ROW,
+    ROWS,
+    SHARED,
+    SIZE,
+    SLOT,
+    SLOTS,
+    SPLITS,
+    START,
+    STOP,
+    TABLE,
+    TABLES,
+    TERMS,
+    WHERE,
+    WIDE,
+)
+from bayes_moe.kernels.linear_products import fill, gather_sums, predict_rows, sum_of
 from bayes_moe.kernels.mixture import mix, row_of
 
 # Positions in the table that describes a model to the compiled function. It begins with HEAD
@@ -44,159 +88,11 @@ from bayes_moe.kernels.mixture import mix, row_of
 # gate's splits and their branches (see `kernels.branches`) unless it is one softmax of all experts.
 # A row of predictors is one expert's predictor of one parameter; coefficients stand in their order.
 
-(
-    SIZE,  # coordinates
-    ROWS,  # of the data
-    EXPERTS,
-    PREDICTORS,  # rows of predictors
-    COEFS,  # coefficients
-    GATE,  # first row of the predictors of a gate without splits
-    TABLES,  # how many records follow of each kind
-    SLOTS,
-    BLOCKS,
-    SPLITS,
-    BRANCHES,
-) = range(11)
-HEAD = 11
-(
-    FEATURES,  # address (term, obs)
-    TERMS,
-    FIRST,  # row of predictors that reads the table
-    LAST,  # one past the last such row
-    AT,  # first coefficient
-) = range(5)
-TABLE = 5
-(
-    WHERE,  # first coordinate
-    DIRECTIONS,  # free directions over the experts
-    OF,  # experts
-    WIDE,  # terms
-    ROW,  # first row of predictors
-    COEF,  # first coefficient
-    NUMBERS,  # address of unit and offset
-    BASIS,  # address (direction, expert), or 0
-    PRIOR,  # address of the compiled formula
-    PRIOR_ARGUMENTS,  # address (argument, coordinate)
-    JACOBIAN,  # whether a coordinate is a logarithm whose Jacobian is added
-    SHARED,  # whether predictors are the same for all rows
-) = range(12)
-SLOT = 12
-(
-    KERNEL,  # address of the compiled rows
-    PARAMETERS,
-    ALL_SHARED,  # whether all predictors but the first are the same for all rows
-    START,  # first expert
-    STOP,  # one past the last
-    RESPONSE,  # address (obs,)
-    ADD,  # whether the log density is added to that of the blocks before
-    LOG_BASE,  # address (obs,)
-    COUNTS,  # address of known counts (obs,), or 0
-    ETAS,  # first row of predictors, of each parameter
-) = range(10)
-BLOCK = ETAS + LARGEST
 
 LARGEST_DOUBLE = sys.float_info.max
 INVALID = 3
 """What the C function returns where the density or a derivative is not finite: nutpie takes a
 positive code for a divergence, and stops at a negative one."""
-
-
-@register_jitable(fastmath=REORDERED)
-def _fill(numbers: Any, value: float) -> None:
-    for i in range(numbers.size):
-        numbers[i] = value
-
-
-@register_jitable(fastmath=REORDERED)
-def _sum(numbers: Any) -> float:
-    total = 0.0
-    for i in range(numbers.size):
-        total += numbers[i]
-    return total
-
-
-@register_jitable(fastmath=REORDERED)
-def _predict(
-    eta: Any, coefs: Any, terms: int, rows: int, features: Any, width: int, long: int
-) -> None:
-    """``eta += coefs . features`` for some rows of the table.
-
-    Two predictors and three features at a time, or what is left: each number that is loaded serves
-    several products, and no loop writes and reads more arrays than a compiler tells apart.
-    """
-    row = 0
-    while row < rows:
-        pair = row + 1 < rows
-        e0, c0 = row_of(eta, row, width), coefs[row * terms : (row + 1) * terms]
-        e1, c1 = e0, c0
-        if pair:
-            e1, c1 = row_of(eta, row + 1, width), coefs[(row + 1) * terms : (row + 2) * terms]
-        t = 0
-        while t < terms:
-            f0 = features[t * long : t * long + width]
-            if pair and t + 3 <= terms:
-                f1 = features[(t + 1) * long : (t + 1) * long + width]
-                f2 = features[(t + 2) * long : (t + 2) * long + width]
-                a0, a1, a2, b0, b1, b2 = c0[t], c0[t + 1], c0[t + 2], c1[t], c1[t + 1], c1[t + 2]
-                for i in range(width):
-                    e0[i] += a0 * f0[i] + a1 * f1[i] + a2 * f2[i]
-                    e1[i] += b0 * f0[i] + b1 * f1[i] + b2 * f2[i]
-                t += 3
-            else:
-                a0, b0 = c0[t], c1[t]
-                for i in range(width):
-                    e0[i] += a0 * f0[i]
-                if pair:
-                    for i in range(width):
-                        e1[i] += b0 * f0[i]
-                t += 1
-        row += 2 if pair else 1
-
-
-@register_jitable(fastmath=REORDERED)
-def _gather(
-    score: Any, slopes: Any, terms: int, rows: int, features: Any, width: int, long: int
-) -> None:
-    """``slopes += features . score`` for some rows of the table; see :func:`_predict`."""
-    row = 0
-    while row < rows:
-        pair = row + 1 < rows
-        g = row * terms
-        s0 = row_of(score, row, width)
-        s1 = row_of(score, row + 1, width) if pair else s0
-        t = 0
-        while t < terms:
-            f0 = features[t * long : t * long + width]
-            a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = 0.0
-            if t + 4 <= terms:
-                f1 = features[(t + 1) * long : (t + 1) * long + width]
-                f2 = features[(t + 2) * long : (t + 2) * long + width]
-                f3 = features[(t + 3) * long : (t + 3) * long + width]
-                for i in range(width):
-                    a0 += s0[i] * f0[i]
-                    a1 += s0[i] * f1[i]
-                    a2 += s0[i] * f2[i]
-                    a3 += s0[i] * f3[i]
-                    b0 += s1[i] * f0[i]
-                    b1 += s1[i] * f1[i]
-                    b2 += s1[i] * f2[i]
-                    b3 += s1[i] * f3[i]
-                slopes[g + t + 1] += a1
-                slopes[g + t + 2] += a2
-                slopes[g + t + 3] += a3
-                if pair:
-                    slopes[g + terms + t + 1] += b1
-                    slopes[g + terms + t + 2] += b2
-                    slopes[g + terms + t + 3] += b3
-            else:
-                for i in range(width):
-                    a0 += s0[i] * f0[i]
-                    b0 += s1[i] * f0[i]
-            slopes[g + t] += a0
-            if pair:
-                slopes[g + terms + t] += b0
-            t += 4 if t + 4 <= terms else 1
-        row += 2 if pair else 1
 
 
 @register_jitable(fastmath=REORDERED)
@@ -327,14 +223,14 @@ def _log_density() -> Any:
         joint, scratch = np.empty((experts + p[SPLITS]) * WIDTH), np.empty(SCRATCH)
         work, gate = np.empty(4 * WIDTH), max(p[GATE], 0) * WIDTH
         room = np.empty(3 * experts * WIDTH if p[SPLITS] else 0)
-        _fill(eta[predictors * WIDTH :], 0.0)
+        fill(eta[predictors * WIDTH :], 0.0)
         _coefficients(p, slots, x, coefs, offsets)
         for j in range(p[SLOTS]):
             s = slots + j * SLOT
             if p[s + SHARED]:
                 for k in range(p[s + OF]):
                     row = p[s + ROW] + k
-                    _fill(row_of(eta, row, WIDTH), offsets[row] + coefs[p[s + COEF] + k])
+                    fill(row_of(eta, row, WIDTH), offsets[row] + coefs[p[s + COEF] + k])
         value = 0.0
         for start in range(0, rows, WIDTH):
             number = min(WIDTH, rows - start)
@@ -344,8 +240,8 @@ def _log_density() -> Any:
                 terms, first, many = p[t + TERMS], p[t + FIRST], p[t + LAST] - p[t + FIRST]
                 f = doubles(p[t + FEATURES], terms * long)[start:]
                 for row in range(first, first + many):
-                    _fill(row_of(eta, row, width), offsets[row])
-                _predict(eta[first * WIDTH :], coefs[p[t + AT] :], terms, many, f, width, long)
+                    fill(row_of(eta, row, width), offsets[row])
+                predict_rows(eta[first * WIDTH :], coefs[p[t + AT] :], terms, many, f, width, long)
             _experts(p, blocks, eta, score, joint, scratch, start, width)
             if p[SPLITS]:
                 numbers = p[splits:]
@@ -357,21 +253,23 @@ def _log_density() -> Any:
                 value += mix(eta[gate:], joint, score[gate:], work, experts, number, width)
                 _weigh(p, blocks, score, joint, width)
             else:
-                value += _sum(joint[:number])
+                value += sum_of(joint[:number])
             if number < width:
                 for row in range(predictors):
-                    _fill(row_of(score, row, width)[number:], 0.0)
+                    fill(row_of(score, row, width)[number:], 0.0)
             for j in range(p[TABLES]):
                 t = tables + j * TABLE
                 terms, first, many = p[t + TERMS], p[t + FIRST], p[t + LAST] - p[t + FIRST]
                 f = doubles(p[t + FEATURES], terms * long)[start:]
-                _gather(score[first * WIDTH :], slopes[p[t + AT] :], terms, many, f, width, long)
+                gather_sums(
+                    score[first * WIDTH :], slopes[p[t + AT] :], terms, many, f, width, long
+                )
             for j in range(p[SLOTS]):
                 s = slots + j * SLOT
                 if p[s + SHARED]:
                     for k in range(p[s + OF]):
                         row = p[s + ROW] + k
-                        slopes[p[s + COEF] + k] += _sum(row_of(score, row, width))
+                        slopes[p[s + COEF] + k] += sum_of(row_of(score, row, width))
         value += _to_coordinates(p, slots, slopes, x, grad)
         carray(value_, 1)[0] = value
         sound = abs(value) <= LARGEST_DOUBLE  # `isfinite` is not safe where sums are reordered

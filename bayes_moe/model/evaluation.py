@@ -13,10 +13,10 @@ from functools import cached_property
 import numpy as np
 
 from bayes_moe.core.arrays import NUMERIC
-from bayes_moe.data.design import Rows
+from bayes_moe.data.matrix import Rows
 from bayes_moe.model.blocks import Block
 from bayes_moe.model.likelihood import allocate, log_components, log_mixture, random_expert
-from bayes_moe.model.missing_features import has_gaps, read
+from bayes_moe.model.missing_features import evaluate_incomplete, has_gaps
 from bayes_moe.model.spec import MixtureOfExperts
 
 CHUNK_ELEMENTS = 2**18
@@ -166,7 +166,7 @@ def evaluate(spec: MixtureOfExperts, draws: Mapping[str, np.ndarray], rows: Rows
     for block in spec.blocks:
         block.check_known(rows)
     if has_gaps(spec.gate, spec.n_experts, rows):
-        found = read(spec.gate, spec.n_experts, spec.blocks, draws, rows)
+        found = evaluate_incomplete(spec.gate, spec.n_experts, spec.blocks, draws, rows)
         return Mixture(found.log_weights, spec.blocks, found.params)
     return Mixture(
         spec.gate.evaluate(spec.n_experts, draws, rows.matrices),

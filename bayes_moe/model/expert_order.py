@@ -10,15 +10,15 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bayes_moe.data.design import Rows
+from bayes_moe.core.linalg import unmixed
+from bayes_moe.data.matrix import Rows
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.spec import MixtureOfExperts
-from bayes_moe.predictors.linear import unmixed
 
 MOST_ROWS = 500
 
 
-def some(rows: Rows, most: int = MOST_ROWS) -> Rows:
+def evenly_spaced_rows(rows: Rows, most: int = MOST_ROWS) -> Rows:
     """Return at most so many rows, evenly spaced in the table."""
     if rows.size <= most:
         return rows
@@ -27,7 +27,7 @@ def some(rows: Rows, most: int = MOST_ROWS) -> Rows:
 
 def levels(spec: MixtureOfExperts, draws: Mapping[str, np.ndarray], rows: Rows) -> np.ndarray:
     """Average location (sample, expert) of each expert over some rows."""
-    picked = some(rows)
+    picked = evenly_spaced_rows(rows)
     total = np.zeros((len(next(iter(draws.values()))), spec.n_experts))
     for _, _, mixture in chunks(spec, draws, picked):
         total += mixture.expert_locations().sum(axis=-1)
@@ -39,11 +39,11 @@ def order(spec: MixtureOfExperts, level: np.ndarray) -> np.ndarray:
     return spec.symmetry.order(level)
 
 
-def permuted(
+def permute(
     spec: MixtureOfExperts, values: Mapping[str, np.ndarray], orders: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Put expert ``orders[sample, k]`` in place ``k`` of every variable (sample, ...)."""
-    places, bases = spec.turned(orders), spec.bases
+    places, bases = spec.permutation_index(orders), spec.bases
     every = spec.dims | spec.derived_dims
     found = {}
     for name, value in values.items():

@@ -17,7 +17,7 @@ Advances in Neural Information Processing Systems, 6, 120-127.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -25,13 +25,11 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.arrays import NUMERIC, log_softmax
-from bayes_moe.data.design import Matrix, Rows
-from bayes_moe.data.formulas import parse_formula, used_columns
+from bayes_moe.data.matrix import Matrix, Rows
 from bayes_moe.families.location_scale import HALF_LOG_2PI
 from bayes_moe.gates import Gate
-from bayes_moe.gates.base import Modelled
+from bayes_moe.gates.structure import FeatureDensity
 from bayes_moe.model.blocks import Block
-from bayes_moe.predictors import Linear
 
 Values = Mapping[str, np.ndarray]
 
@@ -61,7 +59,7 @@ class Imputed:
 
 
 @dataclass(frozen=True)
-class Reading:
+class IncompleteEvaluation:
     """Draws on rows of which some are incomplete.
 
     ``log_joint`` (sample, expert, obs) is the log of an expert's share times the density of what is
@@ -84,75 +82,12 @@ class Reading:
 # --- which columns may be missing -----------------------------------------------------------------
 
 
-def integrable(gate: Gate, blocks: Sequence[Block], experts: int) -> dict[str, str | None]:
-    """Columns that a gate models, and why their missing values cannot be integrated out.
-
-    None stands where they can.
-    """
-    if experts == 1 or not gate.modelled:
-        return {}
-    found = {}
-    for column in _plain_columns(str(gate.formulas[gate.modelled[0].stem])):
-        reasons = [*_of_gate(gate, column), *(r for b in blocks for r in _of_block(b, column))]
-        found[column] = reasons[0] if reasons else None
-    return found
-
-
-def _of_gate(gate: Gate, column: str) -> Iterator[str]:
-    for formula in gate.formulas.values():
-        if formula is not None:
-            yield from (f"the gate uses {term!r}" for term in _other_terms(formula, column))
-
-
-def _of_block(block: Block, column: str) -> Iterator[str]:
-    location, *others = block.components
-    assert location.formula is not None
-    used = [c for c in block.components if c.formula is not None and _uses(c.formula, column)]
-    for c in used:
-        if not isinstance(c.predictor, Linear):
-            yield f"{c.parameter.name!r} of an expert uses it in {c.predictor!r}"
-    for term in _other_terms(location.formula, column):
-        yield f"{location.parameter.name!r} of an expert uses {term!r}"
-    family = block.kind.family
-    if family != "normal" and column in _plain_columns(location.formula):
-        yield f"experts of the family {family!r} use it"
-    told = {c.parameter.name: c.formula for c in others} | {k.name: k.formula for k in block.knowns}
-    for name, formula in told.items():
-        if formula is not None and _uses(formula, column):
-            yield f"{name!r} of an expert uses it"
-    if _uses(f"~ 0 + {block.kind.response}", column):
-        yield "the response uses it"
-
-
-def _plain_columns(formula: str) -> list[str]:
-    """Columns that are terms of a formula as they are."""
-    terms = [list(term.factors) for term in parse_formula(formula)]
-    return [t[0].expr for t in terms if len(t) == 1 and t[0].eval_method.value == "lookup"]
-
-
-def _other_terms(formula: str, column: str) -> list[str]:
-    """Terms of a formula that use a column, but are not the column itself."""
-    found = []
-    for term in parse_formula(formula):
-        factors = list(term.factors)
-        if len(factors) == 1 and factors[0].expr == column:
-            continue
-        texts = [f"`{f.expr}`" if f.eval_method.value == "lookup" else f.expr for f in factors]
-        if _uses("~ 0 + " + ":".join(texts), column):
-            found.append(str(term))
-    return found
-
-
-def _uses(formula: str, column: str) -> bool:
-    return bool(used_columns([formula], [column], strict=False))
-
-
 # --- rows -----------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=64)
-def _modelled(gate: Gate) -> tuple[Modelled, ...]:
-    return gate.modelled
+def _modelled(gate: Gate) -> tuple[FeatureDensity, ...]:
+    return gate.feature_densities
 
 
 def features(gate: Gate, rows: Rows) -> np.ndarray:
@@ -197,14 +132,14 @@ def _filled(matrix: Matrix, terms: Mapping[str, int], x: np.ndarray) -> Matrix:
 # --- draws on rows --------------------------------------------------------------------------------
 
 
-def read(
+def evaluate_incomplete(
     gate: Gate,
     experts: int,
     blocks: Sequence[Block],
     draws: Values,
     rows: Rows,
     groups: Sequence[Pattern] | None = None,
-) -> Reading:
+) -> IncompleteEvaluation:
     """Evaluate draws (sample, ...) of the reported variables on rows, of which some have gaps."""
     x = features(gate, rows)
     plain = filled(rows, gate, 0.0)
@@ -226,7 +161,7 @@ def read(
         for block, own, slope in zip(blocks, params, slopes, strict=True):
             if slope is not None:
                 _integrate(block, own, slope, found, rows.size)
-    return Reading(log_joint, params, bare, tuple(imputed))
+    return IncompleteEvaluation(log_joint, params, bare, tuple(imputed))
 
 
 def _moments(gate: Gate, draws: Values) -> tuple[np.ndarray, np.ndarray]:

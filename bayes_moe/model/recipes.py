@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from bayes_moe import families
 from bayes_moe.core import registry
+from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import SpecError
 from bayes_moe.data.formulas import split_formula
 from bayes_moe.gates import Gate, Softmax, Tree
 from bayes_moe.gates.tree import SHRINK, leaf_labels
-from bayes_moe.model.blocks import Expert
+from bayes_moe.model.expert import Expert
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.predictors import MLP
 from bayes_moe.priors.prior import Prior
@@ -92,7 +91,7 @@ def mixture_of_experts(
         raise SpecError(f"Give a gate, not its class: {gate.__name__}(...), with its formula.")
     if experts is None:
         experts = gate.n_leaves if isinstance(gate, Tree) else 2
-    _check_experts("experts", experts)
+    check_whole("experts", experts, 1)
     softmax: Any = registry.resolve("gate", "softmax")
     described = gate if isinstance(gate, Gate) else softmax(gate)
     return MixtureOfExperts(
@@ -247,7 +246,7 @@ def mixture_density(
     >>> spec.n_experts
     3
     """
-    _check_experts("components", components)
+    check_whole("components", components, 1)
     features = split_formula(formula)[1]
     layers: Any = tuple(hidden) if isinstance(hidden, list | tuple) else hidden
     net = MLP(layers, activation, trunk=TRUNK if layers else None)
@@ -261,9 +260,3 @@ def mixture_density(
     expert = Expert(formula, family, None, heads, **own)
     gate = Softmax(features, predictor=net)
     return MixtureOfExperts(gate, [expert] * int(components), priors, center)
-
-
-def _check_experts(name: str, value: Any) -> None:
-    """Raise :class:`SpecError` unless a number of experts is a whole one of at least 1."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1:
-        raise SpecError(f"`{name}` must be a whole number of at least 1; it is {value!r}.")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -14,33 +12,18 @@ from bayes_moe import families
 from bayes_moe.core import names, registry
 from bayes_moe.core.errors import DataError, SpecError, unknown
 from bayes_moe.core.records import Record, plain
-from bayes_moe.data.design import Design, Rows
+from bayes_moe.data.design import Design
 from bayes_moe.data.formulas import check_right_hand_side
+from bayes_moe.data.matrix import Rows
 from bayes_moe.gates import Gate
-from bayes_moe.gates.base import Head, Modelled
+from bayes_moe.gates.structure import Head
 from bayes_moe.gates.symmetry import Symmetry, symmetry
-from bayes_moe.model.blocks import Block, Component, Expert, blocks
-from bayes_moe.model.missing_features import integrable
-from bayes_moe.predictors import Place, Predictor
+from bayes_moe.model.blocks import Block, Component, blocks
+from bayes_moe.model.expert import Expert
+from bayes_moe.model.missing_rules import integrable
+from bayes_moe.model.structure import DensityFactor, feature_factors
+from bayes_moe.predictors import Predictor, Site
 from bayes_moe.priors.prior import Prior
-
-
-@dataclass(frozen=True)
-class Part:
-    """A factor of the density of some experts.
-
-    ``column`` is the matrix and the column of its response, None for the model's own.
-    """
-
-    block: Block
-    column: tuple[str, int] | None = None
-
-    def response(self, rows: Rows) -> np.ndarray:
-        """What the factor is a density of (obs,)."""
-        if self.column is None:
-            return rows.observed
-        stem, j = self.column
-        return rows.matrices[stem].values[:, j]
 
 
 class MixtureOfExperts(Record):
@@ -138,12 +121,12 @@ class MixtureOfExperts(Record):
         return blocks(self.experts)
 
     @property
-    def parts(self) -> tuple[Part, ...]:
+    def parts(self) -> tuple[DensityFactor, ...]:
         """Factors of the experts' densities: their own, then those of the gate's features."""
-        own = (Part(block) for block in self.blocks)
+        own = (DensityFactor(block) for block in self.blocks)
         if self.n_experts == 1:
             return tuple(own)
-        return (*own, *_features(self.gate.modelled, self.n_experts))
+        return (*own, *feature_factors(self.gate.feature_densities, self.n_experts))
 
     @property
     def response(self) -> str:
@@ -202,7 +185,7 @@ class MixtureOfExperts(Record):
         return tuple(c for part in self.parts for c in part.block.components)
 
     @property
-    def placed(self) -> tuple[tuple[Place, Predictor], ...]:
+    def placed(self) -> tuple[tuple[Site, Predictor], ...]:
         """All predictors of the model, the gate's first, and where they stand."""
         gate = ((h.place, h.predictor) for h in self.gate.heads(self.n_experts))
         own = ((c.place, c.predictor) for c in self.components if c.formula is not None)
@@ -226,7 +209,7 @@ class MixtureOfExperts(Record):
     @property
     def quantities(self) -> tuple[str, ...]:
         """Names of the reported variables that are quantities, as weights of networks are not."""
-        none = {name for place, p in self.placed for name in p.structural(place)}
+        none = {name for place, p in self.placed for name in p.unidentified(place)}
         return tuple(name for name in self.variables if name not in none)
 
     @property
@@ -251,15 +234,15 @@ class MixtureOfExperts(Record):
         """Which experts may trade places."""
         kinds = {k: b for b, block in enumerate(self.blocks) for k in block.positions}
         return symmetry(
-            self.gate.arrangement(self.n_experts), tuple(kinds[k] for k in sorted(kinds))
+            self.gate.exchange_tree(self.n_experts), tuple(kinds[k] for k in sorted(kinds))
         )
 
-    def turned(self, orders: np.ndarray) -> dict[str, np.ndarray]:
+    def permutation_index(self, orders: np.ndarray) -> dict[str, np.ndarray]:
         """Index (sample, place) along every dimension of experts or branches.
 
         Expert ``orders[sample, k]`` comes into place ``k``.
         """
-        found = {names.EXPERT: orders, **self.gate.turned(self.n_experts, orders)}
+        found = {names.EXPERT: orders, **self.gate.permutation_index(self.n_experts, orders)}
         for block in self.blocks:
             found[block.dim] = orders[:, list(block.positions)] - block.positions[0]
         return found
@@ -299,7 +282,7 @@ class MixtureOfExperts(Record):
             For ``missing="model"`` and a gate that does not model its features.
         """
         may_miss = integrable(self.gate, self.blocks, self.n_experts)
-        if missing == "model" and not self.gate.modelled:
+        if missing == "model" and not self.gate.feature_densities:
             raise SpecError(
                 "missing='model' needs a gate that models its features, such as "
                 "bm.gates.Gaussian('~ x'); with another gate use missing='drop'."
@@ -356,7 +339,7 @@ class MixtureOfExperts(Record):
                 f"Experts of different kinds need different names, none of them 'gate'; "
                 f"{clash[0]!r} is taken."
             )
-        shared = {name for place, p in self.placed for name in p.common(place)}
+        shared = {name for place, p in self.placed for name in p.shared_variables(place)}
         own = (name for part in self.parts for name in part.block.variables)
         every = [n for n in (*self.gate_variables, *own) if n not in shared]
         twice = [n for n in every if every.count(n) > 1]
@@ -375,10 +358,10 @@ class MixtureOfExperts(Record):
                 )
 
     def _check_trunks(self) -> None:
-        seen: dict[str, tuple[Place, Predictor, str]] = {}
+        seen: dict[str, tuple[Site, Predictor, str]] = {}
         formulas = self.formulas
         for place, predictor in self.placed:
-            for name in sorted(predictor.common(place)):
+            for name in sorted(predictor.shared_variables(place)):
                 own = (place, predictor, formulas[place.stem].replace(" ", "").lstrip("~"))
                 first = seen.setdefault(name, own)
                 if first[1:] != own[1:]:
@@ -416,24 +399,11 @@ class MixtureOfExperts(Record):
                 )
 
 
-@lru_cache(maxsize=256)
-def _features(modelled: tuple[Modelled, ...], experts: int) -> tuple[Part, ...]:
-    """Normal densities of features, one for each expert."""
-    everyone = tuple(range(experts))
-    return tuple(
-        Part(
-            Block(Expert(f"feature {m.formula}", "normal"), everyone, m.name, names.EXPERT),
-            (m.stem, m.column),
-        )
-        for m in modelled
-    )
-
-
 def _check_modelled(gate: Gate, rows: Rows) -> None:
     """Raise :class:`DataError` for features that have no density."""
-    for m in gate.modelled:
+    for m in gate.feature_densities:
         matrix = rows.matrices[m.stem]
-        if len(matrix.terms) != len(gate.modelled):
+        if len(matrix.terms) != len(gate.feature_densities):
             raise DataError(
                 f"A Gaussian gate models columns of numbers; its features make the columns "
                 f"{', '.join(matrix.terms)}. Leave categories out, or use a softmax gate."

@@ -18,7 +18,8 @@ from itertools import islice
 import numpy as np
 
 from bayes_moe.core.progress import silent
-from bayes_moe.graph.log_density import Climb, Surface
+from bayes_moe.graph.log_density import GraphLogDensity
+from bayes_moe.optimize.lbfgs import LBFGSResult
 
 AT_ONCE = 4096
 """Rows that a function of all rows takes at a time."""
@@ -88,7 +89,7 @@ class Descent:
 class Batches:
     """A surface that sees some rows at a time: its graph's data are replaced by theirs."""
 
-    def __init__(self, surface: Surface) -> None:
+    def __init__(self, surface: GraphLogDensity) -> None:
         self.surface = surface
         self.size = surface.graph.design.rows.size
         found = ((v, v.get_value(borrow=True)) for v in surface.graph.model.data_vars)
@@ -147,12 +148,12 @@ class _Adam:
 
 
 def descend(
-    surface: Surface,
+    surface: GraphLogDensity,
     starts: Sequence[Mapping[str, np.ndarray]],
     schedule: Schedule,
     rng: np.random.Generator,
     progress: Callable[[int, int], None] = silent,
-) -> tuple[Climb, Descent]:
+) -> tuple[LBFGSResult, Descent]:
     """Race short runs from reported variables, go on from the best, and judge the end on all rows.
 
     Parameters
@@ -192,7 +193,15 @@ def descend(
     value, gradient = batches(done.x)
     norm = float(np.linalg.norm(gradient))
     value = value if np.isfinite(value) else -np.inf
-    climb = Climb(done.x, value, norm, done.steps, done.settled, not done.settled, [value])
+    climb = LBFGSResult(
+        done.x,
+        value,
+        norm,
+        done.steps,
+        done.settled,
+        not done.settled,
+        [value],
+    )
     return climb, done
 
 

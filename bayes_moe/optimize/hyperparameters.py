@@ -16,8 +16,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bayes_moe.em.marginal_likelihood import Margin, Values
-from bayes_moe.graph.log_density import Climb, Surface, climb, polished
+from bayes_moe.em.marginal_likelihood import MarginalLikelihood, Values
+from bayes_moe.graph.log_density import GraphLogDensity
+from bayes_moe.optimize.lbfgs import LBFGSResult, climb, polished
 
 MOST_ROUNDS, FEW_ROUNDS = 10, 3
 """Steps of the scales, and how many where second derivatives take seconds."""
@@ -29,7 +30,9 @@ ITERATIONS = 300
 """Most iterations of a climb under new scales."""
 
 
-def settled(surface: Surface, climbs: list[Climb]) -> list[Climb]:
+def optimise_hyperparameters(
+    surface: GraphLogDensity, climbs: list[LBFGSResult]
+) -> list[LBFGSResult]:
     """Return the best few climbs, the highest first, under scales at their marginal mode.
 
     Without scales, or where second derivatives are not affordable, all climbs as they are: scales
@@ -47,10 +50,10 @@ def settled(surface: Surface, climbs: list[Climb]) -> list[Climb]:
     return sorted([polished(surface, margin.mode), *others], key=lambda c: -c.value)
 
 
-class _Margin(Margin):
+class _Margin(MarginalLikelihood):
     """The margin over a surface's vector; ``mode`` is the climb at the best scales."""
 
-    def __init__(self, surface: Surface, best: Climb) -> None:
+    def __init__(self, surface: GraphLogDensity, best: LBFGSResult) -> None:
         values, spec = surface.variables(best.x), surface.graph.spec
         own = {name: values[name] for place, p in spec.placed for name in p.scales(place)}
         super().__init__(own, surface.graph.priors)
@@ -76,14 +79,14 @@ class _Margin(Margin):
         graph, found = self.surface.graph, dict[str, np.ndarray]()
         for place, predictor in graph.spec.placed:
             matrix = graph.design.rows.matrices[place.stem]
-            found |= predictor.factors(place, own, matrix, graph.design.response)
+            found |= predictor.raw_sds(place, own, matrix, graph.design.response)
         return found
 
     def keep(self) -> None:
         self.mode = self._last
 
 
-def _moved(surface: Surface, x: np.ndarray, own: Mapping[str, np.ndarray]) -> np.ndarray:
+def _moved(surface: GraphLogDensity, x: np.ndarray, own: Mapping[str, np.ndarray]) -> np.ndarray:
     """The vector of the same weights and coefficients under other scales."""
     values = surface.variables(x)
     reported = {name: values[name] for name in surface.graph.spec.variables}

@@ -19,8 +19,8 @@ from bayes_moe.data.design import Design
 from bayes_moe.em import multistart
 from bayes_moe.em.climb import first_points
 from bayes_moe.em.objective import Objective
-from bayes_moe.em.parameter_vector import coordinates
-from bayes_moe.em.partitions import allocations
+from bayes_moe.em.partitions import initial_partitions
+from bayes_moe.em.vector_layout import coordinates
 from bayes_moe.model.blocks import Block, blocks
 from bayes_moe.model.evaluation import Mixture, evaluate
 from bayes_moe.model.spec import MixtureOfExperts
@@ -43,7 +43,7 @@ NOISE = 0.05
 
 
 @dataclass(frozen=True)
-class StandIn:
+class LinearSurrogate:
     """A linear model in the place of another.
 
     ``order[k]`` is the expert of the other model that expert ``k`` of ``spec`` stands for.
@@ -53,7 +53,7 @@ class StandIn:
     order: tuple[int, ...]
 
     @classmethod
-    def of(cls, spec: MixtureOfExperts) -> StandIn:
+    def of(cls, spec: MixtureOfExperts) -> LinearSurrogate:
         """Return the model with linear predictors on the same features, under default priors.
 
         Priors of parameters that stay as they are stay too.
@@ -86,7 +86,7 @@ def first_values(
     """
     if spec.is_linear:
         return _from_splits(spec, design, count, rng)
-    simple = StandIn.of(spec)
+    simple = LinearSurrogate.of(spec)
     found = multistart.search(
         coordinates(simple.spec, simple.seen(design)),
         restarts=multistart.RESTARTS,
@@ -118,14 +118,14 @@ def _from_splits(
     rows = design.rows
     if rows.size > multistart.SUBSAMPLE:
         rows = rows.pick(np.sort(rng.choice(rows.size, multistart.SUBSAMPLE, replace=False)))
-    split = allocations(spec, rows, count, rng)
+    split = initial_partitions(spec, rows, count, rng)
     values = moving.variables(first_points(Objective(moving, rows), split))
     return [{name: v[j % len(split)] for name, v in values.items()} for j in range(count)]
 
 
 def near(
     spec: MixtureOfExperts,
-    simple: StandIn,
+    simple: LinearSurrogate,
     design: Design,
     point: Values,
     rng: np.random.Generator,
@@ -193,7 +193,7 @@ def _near_experts(
         target = c.parameter.link(values, NUMERIC)
         by_rows = weights is not None and c.parameter is block.family.PARAMS[0]
         if by_rows:
-            target = block.family.guess(rows.observed, block.known(rows.matrices))
+            target = block.family.initial_eta(rows.observed, block.known(rows.matrices))
         found |= c.predictor.project(
             c.place,
             rows.matrices[c.stem],
@@ -216,7 +216,9 @@ def _by_expert(mixture: Mixture) -> list[Values]:
     ]
 
 
-def _handed_out(spec: MixtureOfExperts, simple: StandIn, rng: np.random.Generator) -> np.ndarray:
+def _handed_out(
+    spec: MixtureOfExperts, simple: LinearSurrogate, rng: np.random.Generator
+) -> np.ndarray:
     """Which expert of the stand-in each expert of a model begins as."""
     places = np.empty(spec.n_experts, dtype=np.int64)
     places[list(simple.order)] = np.arange(spec.n_experts)
@@ -230,7 +232,7 @@ def _handed_out(spec: MixtureOfExperts, simple: StandIn, rng: np.random.Generato
 
 def _likeliest(
     spec: MixtureOfExperts,
-    simple: StandIn,
+    simple: LinearSurrogate,
     design: Design,
     point: Values,
     rng: np.random.Generator,

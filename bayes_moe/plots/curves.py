@@ -1,8 +1,8 @@
 """Pictures of a fit against one feature, on arviz-plots' ``PlotCollection``.
 
 All share one signature. Their numbers come from :func:`bayes_moe.predict` on a grid of reference
-rows (:func:`bayes_moe.data.reference_grid.walk`). Of a long chain only evenly spaced draws are
-used: as many as keep (draw, point, expert) within ``MOST_VALUES``.
+rows (:func:`bayes_moe.data.reference_grid.grid_along`). Of a long chain only evenly spaced draws
+are used: as many as keep (draw, point, expert) within ``MOST_VALUES``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.errors import SpecError
-from bayes_moe.data.reference_grid import Grid, choose_feature, columns_of, plain_name, walk
+from bayes_moe.data.reference_grid import Grid, choose_feature, columns_of, grid_along, plain_name
 from bayes_moe.plots.canvas import (
     BOUND,
     PROB,
@@ -30,7 +30,8 @@ from bayes_moe.plots.canvas import (
     point_entries,
     points,
 )
-from bayes_moe.prediction.predictive import Predictive, predict, responsibilities, thinned
+from bayes_moe.prediction.predict import predict, responsibilities, thinned
+from bayes_moe.prediction.predictive import Predictive
 from bayes_moe.results.fit import Fit
 
 if TYPE_CHECKING:
@@ -270,7 +271,7 @@ def _walk(
 ) -> Grid:
     """Rows along a feature, by default one of some predictors."""
     chosen = choose_feature(fit.design, feature, stems)
-    return walk(fit.design, chosen, at, fit.spec.known_formulas)
+    return grid_along(fit.design, chosen, at, fit.spec.known_formulas)
 
 
 def band_probabilities(given: float | Sequence[float] | None, *inner: float) -> list[float]:

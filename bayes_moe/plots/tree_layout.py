@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import fill
 
-from bayes_moe.plots.tree_outline import Node
+from bayes_moe.plots.tree_outline import OutlineNode
 
 COLUMN = {4: 2.2, 6: 1.95}  # inches between leaves, up to so many leaves
 NARROW = 1.7
@@ -17,7 +17,7 @@ LINE, LETTER = 0.19, 0.075  # inches of a line of text, and of a letter
 
 
 @dataclass(frozen=True)
-class Place:
+class PanelBox:
     """Where a node's panel stands, in inches from the left bottom corner of the figure."""
 
     left: float
@@ -38,13 +38,13 @@ class Layout:
     ``foot`` is the text below the legend, ``columns`` the number of the legend's columns.
     """
 
-    places: Mapping[str, Place]
+    places: Mapping[str, PanelBox]
     size: tuple[float, float]
     foot: str
     columns: int
 
 
-def lay_out(root: Node, stated: Sequence[str], legend: Sequence[str]) -> Layout:
+def lay_out(root: OutlineNode, stated: Sequence[str], legend: Sequence[str]) -> Layout:
     """Leaves from left to right, splits above the middle of their branches, rows by depth."""
     leaves = root.leaves
     column = next((c for most, c in COLUMN.items() if leaves <= most), NARROW)
@@ -57,16 +57,16 @@ def lay_out(root: Node, stated: Sequence[str], legend: Sequence[str]) -> Layout:
     beside = max(1, int(len(legend) * min(1.0, wide / needed)))
     under = BELOW + FOOT + LINE * (len(foot.splitlines()) + -(-len(legend) // beside))
     size = (wide, TOP + HEIGHT + deepest * step + under)
-    places: dict[str, Place] = {}
+    places: dict[str, PanelBox] = {}
 
-    def put(node: Node, first: int) -> float:
+    def put(node: OutlineNode, first: int) -> float:
         start, middles = first, []
         for child in node.children:
             middles.append(put(child, start))
             start += child.leaves
         middle = (middles[0] + middles[-1]) / 2 if middles else first + 0.5
         bottom = size[1] - TOP - HEIGHT - node.depth * step
-        places[node.label] = Place(LEFT + middle * column - column / 2, bottom, width)
+        places[node.label] = PanelBox(LEFT + middle * column - column / 2, bottom, width)
         return middle
 
     put(root, 0)

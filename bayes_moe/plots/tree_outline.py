@@ -10,8 +10,8 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.data.formulas import INTERCEPT
-from bayes_moe.data.reference_grid import Grid, columns_of, plain_name, state, walk
-from bayes_moe.diagnostics.verdict import usage
+from bayes_moe.data.reference_grid import Grid, columns_of, grid_along, plain_name, state
+from bayes_moe.diagnostics.usage import usage
 from bayes_moe.gates.splits import Split
 from bayes_moe.model.blocks import Block, Component
 from bayes_moe.prediction.branch_probabilities import (
@@ -20,7 +20,7 @@ from bayes_moe.prediction.branch_probabilities import (
     log_node_probabilities,
     node_probabilities,
 )
-from bayes_moe.prediction.predictive import thinned
+from bayes_moe.prediction.predict import thinned
 from bayes_moe.predictors import Linear
 from bayes_moe.results.fit import Fit
 
@@ -35,7 +35,7 @@ MOST_TERMS, MOST_LETTERS = 4, 60
 
 
 @dataclass(frozen=True, eq=False)
-class Node:
+class OutlineNode:
     """A split or an expert, and what is below.
 
     Attributes
@@ -62,14 +62,14 @@ class Node:
     split: Split | None
     expert: int | None
     label: str
-    children: tuple[Node, ...] = ()
+    children: tuple[OutlineNode, ...] = ()
 
     @property
     def leaves(self) -> int:
         """Number of experts below."""
         return sum(child.leaves for child in self.children) or 1
 
-    def walk(self) -> Iterator[Node]:
+    def walk(self) -> Iterator[OutlineNode]:
         """Yield this node and all below, parents before children."""
         yield self
         for child in self.children:
@@ -112,7 +112,7 @@ class Direction:
         return f"{self.grid.feature} {sign} {self.middle:.4g}"
 
 
-def outline(fit: Fit) -> Node:
+def outline(fit: Fit) -> OutlineNode:
     """Return a fit's gate as a tree, with shares.
 
     Raises
@@ -124,16 +124,16 @@ def outline(fit: Fit) -> Node:
     shares = usage(fit).mean((names.CHAIN, names.DRAW)).values
     labels = fit.spec.expert_labels
 
-    def node(leaves: tuple[int, ...], branch: str, depth: int) -> Node:
+    def node(leaves: tuple[int, ...], branch: str, depth: int) -> OutlineNode:
         share = float(shares[list(leaves)].sum())
         if len(leaves) == 1:
-            return Node(branch, share, depth, None, leaves[0], f"expert {labels[leaves[0]]}")
+            return OutlineNode(branch, share, depth, None, leaves[0], f"expert {labels[leaves[0]]}")
         split = below[frozenset(leaves)]
         children = tuple(
             node(part, label, depth + 1)
             for part, label in zip(split.leaves, split.labels, strict=True)
         )
-        return Node(branch, share, depth, split, None, split.name, children)
+        return OutlineNode(branch, share, depth, split, None, split.name, children)
 
     return node(tuple(range(fit.spec.n_experts)), "", 0)
 
@@ -153,7 +153,7 @@ def direction(
         if not columns:
             return None
         feature = max(columns, key=lambda column: _slope(few, split, column, at))
-    grid = walk(fit.design, feature, _others(at, feature), fit.spec.known_formulas)
+    grid = grid_along(fit.design, feature, _others(at, feature), fit.spec.known_formulas)
     shares = node_probabilities(few, grid.rows).sel({BRANCH: list(split.labels)}).values
     if grid.levels:
         return Direction(grid, likeliest=tuple(shares.argmax(axis=1).tolist()))
@@ -217,7 +217,7 @@ def tree_text(fit: Fit, *, at: Mapping[str, Any] | None = None) -> str:
 
 def _lines(
     fit: Fit,
-    node: Node,
+    node: OutlineNode,
     first: str,
     rest: str,
     condition: str,
@@ -296,7 +296,7 @@ def _sum_of_terms(terms: np.ndarray, values: np.ndarray) -> str:
 
 def _slope(fit: Fit, split: Split, column: str, at: Mapping[str, Any] | None) -> float:
     """Standard deviation of a split's predictor over the fitted rows, as one column varies."""
-    grid = walk(fit.design, column, _others(at, column), fit.spec.known_formulas)
+    grid = grid_along(fit.design, column, _others(at, column), fit.spec.known_formulas)
     logs = log_node_probabilities(fit, grid.rows).sel({BRANCH: list(split.labels)}).values
     rows = logs - logs.mean(axis=1, keepdims=True)  # (point, branch)
     seen = grid.positions(fit.design.columns)

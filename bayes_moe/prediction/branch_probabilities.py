@@ -11,10 +11,10 @@ import numpy as np
 
 from bayes_moe.core.arrays import NUMERIC, log_softmax
 from bayes_moe.core.errors import SpecError
-from bayes_moe.data.design import Rows
-from bayes_moe.gates.splits import Branching, Split
+from bayes_moe.data.matrix import Rows
+from bayes_moe.gates.splits import Split, SplitTree
 from bayes_moe.model.evaluation import Mixture
-from bayes_moe.prediction.predictive import predict, reduced, with_response
+from bayes_moe.prediction.predict import predict, reduced, with_response
 from bayes_moe.results.fit import Fit
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def node_responsibilities(fit: Fit, rows: Any = None) -> xr.DataArray:
     return _named(found, branching)
 
 
-def branching_of(fit: Fit) -> Branching:
+def branching_of(fit: Fit) -> SplitTree:
     """Return the splits of a fit's gate.
 
     Raises
@@ -145,11 +145,11 @@ def _log_branches(log_weights: np.ndarray, split: Split) -> np.ndarray:
     return np.asarray(log_softmax(np.concatenate(below, axis=-2), NUMERIC))
 
 
-def _labels(branching: Branching) -> list[str]:
+def _labels(branching: SplitTree) -> list[str]:
     return [label for split in branching.splits for label in split.labels]
 
 
-def _named(values: xr.DataArray, branching: Branching) -> xr.DataArray:
+def _named(values: xr.DataArray, branching: SplitTree) -> xr.DataArray:
     """Say of every branch at which split it is, and how deep."""
     splits = [split for split in branching.splits for _ in split.labels]
     return values.assign_coords(

@@ -18,9 +18,9 @@ import numpy as np
 
 from bayes_moe.core import names, seeds
 from bayes_moe.core.arrays import NUMERIC
-from bayes_moe.core.checks import check_whole
+from bayes_moe.core.checks import check_share, check_whole
 from bayes_moe.core.errors import DataError, SpecError
-from bayes_moe.data.design import Rows
+from bayes_moe.data.matrix import Rows
 from bayes_moe.model.evaluation import Mixture, chunks
 from bayes_moe.prediction.density_modes import peaks
 from bayes_moe.prediction.quantiles import cdf, quantiles
@@ -94,7 +94,7 @@ class Predictive:
             from arviz_base import rcParams
 
             ci_prob = float(rcParams["stats.ci_prob"])
-        _check_probability("ci_prob", ci_prob)
+        check_share("ci_prob", ci_prob)
         bounds = self.quantile([(1 - ci_prob) / 2, (1 + ci_prob) / 2])
         renamed = bounds.rename({QUANTILE: CI_BOUND})
         return renamed.assign_coords({CI_BOUND: ["lower", "upper"]})
@@ -141,7 +141,7 @@ class Predictive:
         """
         levels = np.asarray(p, dtype=float)
         for level in np.atleast_1d(levels):
-            _check_probability("p", level)
+            check_share("p", level)
         found = self._over_rows(lambda m, _: quantiles(m, np.atleast_1d(levels)))
         if levels.ndim == 0:
             return self._array(found[..., 0])
@@ -355,115 +355,3 @@ class Predictive:
         shape = (*(len(v) for v in coords.values()), *values.shape[1:])
         labels = {**coords, names.OBS: self.rows.obs_id, **self._extra(values.ndim - 2, along)}
         return xr.DataArray(values.reshape(shape), dims=tuple(labels), coords=labels)
-
-
-def predict(fit: Fit, rows: Any = None, *, top_k: int | None = None) -> Predictive:
-    """Return the posterior predictive distribution of the response for new rows.
-
-    The response is the left-hand side of the formula: of ``log(y) ~ x``, predictions are of
-    ``log(y)``.
-
-    Parameters
-    ----------
-    fit : Fit
-        A fit.
-    rows : table, optional
-        Rows with the features (a response is not needed); None means the fitted rows.
-    top_k : int, optional
-        Keep only so many experts, those of largest gate weight for each row and draw, with
-        weights divided by their sum. What that changes is bounded by
-        :meth:`Predictive.approximation_error`.
-
-    Returns
-    -------
-    Predictive
-        With ``mean``, ``sd``, ``interval``, ``pdf``, ``logpdf``, ``cdf``, ``quantile``,
-        ``sample``, ``weights``, ``expert_means``, ``expert_locations`` and
-        ``approximation_error``. Nothing is sampled or compiled.
-
-    Raises
-    ------
-    DataError
-        For missing columns or values, and categories that the fitted rows do not have.
-    SpecError
-        If ``top_k`` is not a whole number between 1 and the number of experts.
-    """
-    if top_k is not None:
-        whole = isinstance(top_k, int | np.integer) and not isinstance(top_k, bool)
-        if not whole or not 1 <= top_k <= fit.spec.n_experts:
-            raise SpecError(
-                f"`top_k` must be a whole number between 1 and the number of experts, "
-                f"{fit.spec.n_experts}; it is {top_k!r}."
-            )
-        top_k = int(top_k)
-    return Predictive(fit, fit.design.transform(rows), top_k)
-
-
-def reduced(
-    seen: Predictive, read: Reader, along: Mapping[str, Any], *, draws: bool = False
-) -> xr.DataArray:
-    """Read mixtures as (sample, ..., obs), and average over samples or keep them.
-
-    Parameters
-    ----------
-    seen : Predictive
-        Of the rows.
-    read : callable
-        Reads the mixture of a chunk of rows.
-    along : mapping of str to sequence
-        The dimension between, which comes last, and its labels.
-    draws : bool
-        Whether to keep the posterior draws.
-    """
-    return seen._reduce(read, draws=draws, along=along)
-
-
-def thinned(fit: Fit, most: float) -> Fit:
-    """Keep evenly spaced draws of a fit, at most so many; of every chain at least one."""
-    import xarray as xr
-
-    posterior = fit.idata[names.POSTERIOR].to_dataset()
-    draws = posterior.sizes[names.CHAIN] * posterior.sizes[names.DRAW]
-    step = max(1, int(np.ceil(draws / most)))
-    kept = posterior.isel({names.DRAW: slice(None, None, step)})
-    return replace(fit, idata=xr.DataTree.from_dict({names.POSTERIOR: kept}))
-
-
-def with_response(fit: Fit, rows: Any = None) -> Predictive:
-    """Return the predictive of rows that have a response; None means the fitted rows."""
-    return Predictive(fit, fit.design.transform(rows, with_response=True))
-
-
-def log_density(fit: Fit, rows: Any = None) -> xr.DataArray:
-    """Return the log density of given responses under every draw (chain, draw, obs_id).
-
-    Parameters
-    ----------
-    fit : Fit
-        A fit.
-    rows : table, optional
-        Rows with features and response; None means the fitted rows.
-    """
-    seen = with_response(fit, rows)
-    return seen._reduce(lambda m, part: m.log_density(part.observed), draws=True)
-
-
-def responsibilities(fit: Fit, rows: Any = None) -> xr.DataArray:
-    """Return each expert's probability of having made a row (chain, draw, obs_id, expert).
-
-    ``r_k = w_k(x) f_k(y | x) / sum_j w_j(x) f_j(y | x)``: gate weights updated by the response.
-
-    Parameters
-    ----------
-    fit : Fit
-        A fit.
-    rows : table, optional
-        Rows with features and response; None means the fitted rows.
-    """
-    seen = with_response(fit, rows)
-    return seen._reduce(lambda m, part: m.responsibilities(part.observed), draws=True)
-
-
-def _check_probability(name: str, value: float) -> None:
-    if not 0 < value < 1:
-        raise ValueError(f"`{name}` must lie strictly between 0 and 1; it is {value!r}.")

@@ -13,12 +13,13 @@ from typing import Any
 from bayes_moe.core import registry
 from bayes_moe.core.errors import SpecError
 from bayes_moe.predictors.bart import BART
-from bayes_moe.predictors.base import Place, Predictor
+from bayes_moe.predictors.base import Predictor
 from bayes_moe.predictors.fourier import Fourier
 from bayes_moe.predictors.hsgp import HSGP
 from bayes_moe.predictors.linear import Linear
 from bayes_moe.predictors.neural import MLP
-from bayes_moe.predictors.shrinkage import R2D2, Horseshoe, NormalGamma, Shrunk
+from bayes_moe.predictors.shrinkage import R2D2, Horseshoe, NormalGamma, Shrinkage
+from bayes_moe.predictors.site import Site
 from bayes_moe.predictors.soft_tree import SoftTree
 from bayes_moe.predictors.spline import Spline
 
@@ -31,9 +32,9 @@ __all__ = [
     "Horseshoe",
     "Linear",
     "NormalGamma",
-    "Place",
     "Predictor",
-    "Shrunk",
+    "Shrinkage",
+    "Site",
     "SoftTree",
     "Spline",
     "made",

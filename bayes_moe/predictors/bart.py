@@ -13,13 +13,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bayes_moe.core import names
+from bayes_moe.core.checks import check_positive, check_whole
 from bayes_moe.core.errors import SpecError, need
-from bayes_moe.data.design import Matrix
-from bayes_moe.predictors.bart_trees import forest_eta
-from bayes_moe.predictors.base import NOTHING, Place, Predictor, Values
-from bayes_moe.predictors.basis import check_count, check_positive
-from bayes_moe.predictors.cuts import Cuts, cuts
-from bayes_moe.priors.prior import Prior, standard
+from bayes_moe.data.matrix import Matrix
+from bayes_moe.predictors.bart_trees import Cuts, cuts, forest_eta
+from bayes_moe.predictors.base import NOTHING, Predictor, Values
+from bayes_moe.predictors.site import Site
+from bayes_moe.priors.defaults import standard
+from bayes_moe.priors.prior import Prior
 
 SPREAD = {"rate": 1.0, "odds": 2.0, "scale": 0.5}
 """Standard deviation that the sum of the trees begins with on a log or logit scale."""
@@ -81,7 +82,7 @@ class BART(Predictor):
 
     def __post_init__(self) -> None:
         for name, least in (("trees", 1), ("particles", 2)):
-            check_count(name, getattr(self, name), least)
+            check_whole(name, getattr(self, name), least)
         for name in ("alpha", "beta", "batch"):
             check_positive(name, getattr(self, name))
         if self.alpha >= 1:
@@ -93,7 +94,7 @@ class BART(Predictor):
 
     def build(
         self,
-        place: Place,
+        place: Site,
         matrix: Matrix,
         response: np.ndarray,
         prior: Prior | None,
@@ -119,7 +120,7 @@ class BART(Predictor):
             dims=(place.dim, names.OBS),
         )
 
-    def columns(self, place: Place, matrix: Matrix) -> Cuts:
+    def columns(self, place: Site, matrix: Matrix) -> Cuts:
         """Return the features as the sampler of trees is given them."""
         features = _features(matrix)
         if not 0 < features.shape[1] <= MOST_COLUMNS:
@@ -129,7 +130,7 @@ class BART(Predictor):
             )
         return cuts(features)
 
-    def target(self, place: Place, response: np.ndarray) -> np.ndarray:
+    def target(self, place: Site, response: np.ndarray) -> np.ndarray:
         """About where eta may lie (obs,): the mean and the spread with which trees begin."""
         units = standard(place.role, response, True)
         z = (response - response.mean()) / response.std()
@@ -138,16 +139,16 @@ class BART(Predictor):
 
     # --- on draws -----------------------------------------------------------------------------
 
-    def evaluate(self, place: Place, draws: Values, matrix: Matrix) -> np.ndarray:
+    def evaluate(self, place: Site, draws: Values, matrix: Matrix) -> np.ndarray:
         split, cut = (draws[name] for name in self.dims(place))
         return forest_eta(split, cut, _features(matrix))
 
-    def to_raw(self, place: Place, matrix: Matrix, response: np.ndarray, values: Values) -> Values:
+    def to_raw(self, place: Site, matrix: Matrix, response: np.ndarray, values: Values) -> Values:
         return {place.raw: values[place.raw]}
 
     def project(
         self,
-        place: Place,
+        place: Site,
         matrix: Matrix,
         response: np.ndarray,
         target: np.ndarray,
@@ -161,23 +162,23 @@ class BART(Predictor):
 
     # --- names and shapes ---------------------------------------------------------------------
 
-    def dims(self, place: Place) -> dict[str, tuple[str, ...]]:
+    def dims(self, place: Site) -> dict[str, tuple[str, ...]]:
         node = f"{place.stem}_node"
         return {
             f"{place.stem}_split": (place.dim, node),
             f"{place.stem}_cut": (place.dim, node),
         }
 
-    def structural(self, place: Place) -> frozenset[str]:
+    def unidentified(self, place: Site) -> frozenset[str]:
         return frozenset(self.dims(place))
 
-    def internal_dims(self, place: Place) -> dict[str, tuple[str, ...]]:
+    def internal_dims(self, place: Site) -> dict[str, tuple[str, ...]]:
         return {place.raw: (place.dim, names.OBS)}
 
-    def shapes(self, place: Place, matrix: Matrix) -> dict[str, tuple[int, ...]]:
+    def shapes(self, place: Site, matrix: Matrix) -> dict[str, tuple[int, ...]]:
         raise SpecError(f"Trees cannot be given as parameters: {place.stem!r} has {self!r}.")
 
-    def default_prior(self, place: Place, matrix: Matrix, response: np.ndarray) -> Prior:
+    def default_prior(self, place: Site, matrix: Matrix, response: np.ndarray) -> Prior:
         raise SpecError(f"{self!r} of {place.stem!r} has no coefficients.")
 
     def to_dict(self) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -12,61 +11,15 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.arrays import Arrays
 from bayes_moe.core.errors import SpecError
-from bayes_moe.data.design import Matrix
+from bayes_moe.data.matrix import Matrix
+from bayes_moe.predictors.site import Site
 from bayes_moe.priors.prior import Prior
 
 if TYPE_CHECKING:
-    from bayes_moe.predictors.linear import Scaling
+    from bayes_moe.predictors.scaling import Scaling
 
 Values = Mapping[str, np.ndarray]
 NOTHING: Values = {}
-
-
-@dataclass(frozen=True, eq=False)
-class Place:
-    """Where a predictor stands in a model.
-
-    Attributes
-    ----------
-    stem : str
-        What the names of its variables begin with.
-    role : str
-        What it predicts: ``"gate"``, ``"location"``, ``"scale"``, ...
-    dim : str
-        Dimension over its rows: experts, or branches of a gate.
-    rows : int
-        How many there are.
-    each : bool
-        Whether every row has parameters of its own, as experts have; rows of a gate share what is
-        not a coefficient.
-    mixing : array (internal, row) or None
-        Takes internal rows to rows, if they are others: ``rows = mixing.T @ internal``.
-    raw_dim : str or None
-        Dimension over internal rows, if it is another.
-    """
-
-    stem: str
-    role: str
-    dim: str
-    rows: int
-    each: bool = False
-    mixing: np.ndarray | None = None
-    raw_dim: str | None = None
-
-    @property
-    def coef(self) -> str:
-        """Name of the coefficients."""
-        return names.coef(self.stem)
-
-    @property
-    def raw(self) -> str:
-        """Name of the sampler's coefficients."""
-        return names.raw(self.stem)
-
-    @property
-    def inner_dim(self) -> str:
-        """Dimension over internal rows."""
-        return self.raw_dim or self.dim
 
 
 class Predictor(ABC):
@@ -89,7 +42,7 @@ class Predictor(ABC):
         return False
 
     @abstractmethod
-    def default_prior(self, place: Place, matrix: Matrix, response: np.ndarray) -> Prior:
+    def default_prior(self, place: Site, matrix: Matrix, response: np.ndarray) -> Prior:
         """Return the data-scaled default prior of the coefficients, in the user's units.
 
         Where coefficients are not on the user's scale, the prior is that of internal ones.
@@ -98,7 +51,7 @@ class Predictor(ABC):
     @abstractmethod
     def build(
         self,
-        place: Place,
+        place: Site,
         matrix: Matrix,
         response: np.ndarray,
         prior: Prior,
@@ -106,22 +59,22 @@ class Predictor(ABC):
     ) -> Any:
         """Create the random variables in the current model and return eta (row, obs).
 
-        ``prior`` is that of the internal rows; ``own`` are the priors of :meth:`own_priors`, by
-        default those.
+        ``prior`` is that of the internal rows; ``own`` are the priors of
+        :meth:`hyperparameter_priors`, by default those.
         """
 
     @abstractmethod
-    def evaluate(self, place: Place, draws: Values, matrix: Matrix) -> np.ndarray:
+    def evaluate(self, place: Site, draws: Values, matrix: Matrix) -> np.ndarray:
         """Return eta (sample, row, obs) of posterior draws on rows of a table."""
 
     @abstractmethod
-    def to_raw(self, place: Place, matrix: Matrix, response: np.ndarray, values: Values) -> Values:
+    def to_raw(self, place: Site, matrix: Matrix, response: np.ndarray, values: Values) -> Values:
         """Return the sampler's variables from the reported ones; see :meth:`build`."""
 
     @abstractmethod
     def project(
         self,
-        place: Place,
+        place: Site,
         matrix: Matrix,
         response: np.ndarray,
         target: np.ndarray,
@@ -144,35 +97,37 @@ class Predictor(ABC):
 
     # --- parameters of its own ----------------------------------------------------------------
 
-    def own_priors(self, place: Place, matrix: Matrix, response: np.ndarray) -> dict[str, Prior]:
+    def hyperparameter_priors(
+        self, place: Site, matrix: Matrix, response: np.ndarray
+    ) -> dict[str, Prior]:
         """Return the default priors of what the predictor has besides coefficients."""
         return {}
 
-    def own_dims(self, place: Place) -> dict[str, tuple[str, ...]]:
+    def hyperparameter_dims(self, place: Site) -> dict[str, tuple[str, ...]]:
         """Dimensions of what the predictor has besides coefficients."""
         return {}
 
-    def positive(self, place: Place) -> frozenset[str]:
+    def positive(self, place: Site) -> frozenset[str]:
         """Names of reported variables that are positive."""
         return frozenset()
 
-    def inner(self, place: Place) -> frozenset[str]:
+    def basis_parameters(self, place: Site) -> frozenset[str]:
         """Names of its own variables on which its features depend, such as hidden weights."""
         return frozenset()
 
-    def structural(self, place: Place) -> frozenset[str]:
+    def unidentified(self, place: Site) -> frozenset[str]:
         """Names of reported variables that are no quantities: their means say nothing.
 
         Chains need not agree about them. Summaries and verdicts leave them out.
         """
         return frozenset()
 
-    def scales(self, place: Place) -> frozenset[str]:
+    def scales(self, place: Site) -> frozenset[str]:
         """Names of its own variables that are scales of others, and have no mode with them."""
         return frozenset()
 
-    def factors(
-        self, place: Place, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray
+    def raw_sds(
+        self, place: Site, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray
     ) -> dict[str, np.ndarray]:
         """Standard deviations that :meth:`scales` give to what the sampler moves, by its name.
 
@@ -180,7 +135,7 @@ class Predictor(ABC):
         """
         return {}
 
-    def common(self, place: Place) -> frozenset[str]:
+    def shared_variables(self, place: Site) -> frozenset[str]:
         """Names of its own variables that other predictors of the model may have too."""
         return frozenset()
 
@@ -190,7 +145,7 @@ class Predictor(ABC):
         """Return the features that coefficients refer to."""
         return matrix
 
-    def scaling(self, place: Place, matrix: Matrix, response: np.ndarray) -> Scaling:
+    def scaling(self, place: Site, matrix: Matrix, response: np.ndarray) -> Scaling:
         """Return the map between internal and reported coefficients.
 
         Raises
@@ -201,7 +156,7 @@ class Predictor(ABC):
         raise SpecError(f"The predictor {self!r} is not linear: use method='map' or 'nuts'.")
 
     def spread(
-        self, place: Place, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray, xp: Arrays
+        self, place: Site, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray, xp: Arrays
     ) -> Any:
         """Spreads (..., term) or (..., row, term) of internal coefficients in the sampler's units.
 
@@ -209,7 +164,9 @@ class Predictor(ABC):
         """
         return None
 
-    def usual(self, place: Place, matrix: Matrix, rng: np.random.Generator) -> dict[str, Any]:
+    def initial_hyperparameters(
+        self, place: Site, matrix: Matrix, rng: np.random.Generator
+    ) -> dict[str, Any]:
         """Usual values of the predictor's own parameters; weights are drawn."""
         return {}
 
@@ -220,19 +177,19 @@ class Predictor(ABC):
         if prior.kind.support == "positive":
             raise SpecError(f"The prior of {name!r} must have real support; it is {prior!r}.")
 
-    def dims(self, place: Place) -> dict[str, tuple[str, ...]]:
+    def dims(self, place: Site) -> dict[str, tuple[str, ...]]:
         """Dimensions of the reported variables."""
-        return {place.coef: (place.dim, names.term(place.stem))} | self.own_dims(place)
+        return {place.coef: (place.dim, names.term(place.stem))} | self.hyperparameter_dims(place)
 
-    def internal_dims(self, place: Place) -> dict[str, tuple[str, ...]]:
+    def internal_dims(self, place: Site) -> dict[str, tuple[str, ...]]:
         """Dimensions of the sampler's variables that are not reported."""
         return {place.raw: (names.term(place.stem), place.inner_dim)}
 
-    def coords(self, place: Place, matrix: Matrix) -> dict[str, list[Any]]:
+    def coords(self, place: Site, matrix: Matrix) -> dict[str, list[Any]]:
         """Labels along the predictor's own dimensions."""
         return {names.term(place.stem): list(matrix.terms)}
 
-    def shapes(self, place: Place, matrix: Matrix) -> dict[str, tuple[int, ...]]:
+    def shapes(self, place: Site, matrix: Matrix) -> dict[str, tuple[int, ...]]:
         """Shapes of the reported variables."""
         sizes = {dim: len(found) for dim, found in self.coords(place, matrix).items()}
         return {
@@ -240,16 +197,19 @@ class Predictor(ABC):
             for name, dims in self.dims(place).items()
         }
 
-    def free(self, place: Place, matrix: Matrix, idle: int) -> int:
+    def free(self, place: Site, matrix: Matrix, idle: int) -> int:
         """Number of parameters of the likelihood.
 
         ``idle`` is how many rows are known from the others, where only differences count. Spreads
         of coefficients are no parameters of the likelihood.
         """
         shapes = self.shapes(place, matrix)
-        inner = sum(int(np.prod(shapes[n])) for n in self.inner(place) - self.common(place))
+        inner = sum(
+            int(np.prod(shapes[n]))
+            for n in self.basis_parameters(place) - self.shared_variables(place)
+        )
         return inner + (place.rows - idle) * shapes[place.coef][-1]
 
-    def variables(self, place: Place) -> tuple[str, ...]:
+    def variables(self, place: Site) -> tuple[str, ...]:
         """Names of the reported variables."""
         return tuple(self.dims(place))

@@ -3,7 +3,7 @@
 The sampler moves ``raw`` (feature, row) with a prior of unit scale, and ``coef_j = s_j raw_j``,
 where the spreads ``s_j`` may depend on parameters of the predictor's own, such as a length scale.
 The first feature is 1 and carries the intercept. Features themselves may depend on parameters too,
-such as the weights of a hidden layer: those are the predictor's ``inner`` ones.
+such as the weights of a hidden layer: those are the predictor's ``basis_parameters`` ones.
 
 As experts' predictors, every expert has parameters of its own; rows of a gate share them.
 """
@@ -18,27 +18,20 @@ from typing import Any
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.core.arrays import NUMERIC, Arrays, held, row_data
+from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
-from bayes_moe.core.errors import SpecError
-from bayes_moe.data.design import Matrix
-from bayes_moe.data.formulas import INTERCEPT
-from bayes_moe.predictors.base import NOTHING, Place, Predictor, Values
-from bayes_moe.predictors.linear import Scaling, least_squares, unmixed
-from bayes_moe.priors.prior import Prior, Standard, standard
+from bayes_moe.core.graph_context import held, row_data
+from bayes_moe.core.linalg import least_squares, unmixed
+from bayes_moe.data.matrix import Matrix
+from bayes_moe.predictors.base import NOTHING, Predictor, Values
+from bayes_moe.predictors.columns import basis_dim
+from bayes_moe.predictors.scaling import Scaling
+from bayes_moe.predictors.site import Site
+from bayes_moe.priors.defaults import Units, standard
+from bayes_moe.priors.prior import Prior
 
 
-def basis_dim(stem: str) -> str:
-    """Dimension over the features of an expansion, e.g. ``gate_basis``."""
-    return f"{stem}_basis"
-
-
-def column_dim(stem: str) -> str:
-    """Dimension over the numeric columns that an expansion is made of, e.g. ``gate_column``."""
-    return f"{stem}_column"
-
-
-class Expansion(Predictor):
+class Basis(Predictor):
     """A predictor that is linear in features which it makes itself.
 
     Coefficients refer to these features, and their prior to ``raw``: its scale is a factor of the
@@ -61,7 +54,7 @@ class Expansion(Predictor):
 
     @abstractmethod
     def spreads(
-        self, place: Place, own: Mapping[str, Any], units: Standard, matrix: Matrix, xp: Arrays
+        self, place: Site, own: Mapping[str, Any], units: Units, matrix: Matrix, xp: Arrays
     ) -> Any:
         """Spreads (..., feature) of the coefficients, given the predictor's own parameters.
 
@@ -71,50 +64,48 @@ class Expansion(Predictor):
     def check(self, matrix: Matrix) -> None:
         """Raise :class:`SpecError` if the fitted rows do not serve."""
 
-    def each(self, place: Place) -> bool:
+    def each(self, place: Site) -> bool:
         """Whether every row has parameters of its own."""
         return place.each
 
-    def lead(self, place: Place) -> tuple[str, ...]:
+    def lead(self, place: Site) -> tuple[str, ...]:
         """First dimensions of the predictor's own parameters."""
         return (place.dim,) if self.each(place) else ()
 
-    def lead_shape(self, place: Place) -> tuple[int, ...]:
+    def lead_shape(self, place: Site) -> tuple[int, ...]:
         """Sizes of the first dimensions of the predictor's own parameters."""
         return (place.rows,) if self.each(place) else ()
 
-    def data_stem(self, place: Place) -> str:
+    def data_stem(self, place: Site) -> str:
         """What the name of the features' data begins with."""
         return place.stem
 
-    def phi(self, place: Place, own: Mapping[str, Any], features: Any, xp: Arrays) -> Any:
+    def phi(self, place: Site, own: Mapping[str, Any], features: Any, xp: Arrays) -> Any:
         """Features (..., feature, obs) but the intercept, from ``features`` (obs, input)."""
         return features.T
 
-    def eta(
-        self, place: Place, coef: Any, own: Mapping[str, Any], features: Any, xp: Arrays
-    ) -> Any:
+    def eta(self, place: Site, coef: Any, own: Mapping[str, Any], features: Any, xp: Arrays) -> Any:
         """Sum (..., row, obs) of coefficients (..., row, feature) times features."""
         phi, slopes = self.phi(place, own, features, xp), coef[..., 1:]
-        if self.inner(place) and self.each(place):
+        if self.basis_parameters(place) and self.each(place):
             total = xp.matmul(slopes[..., None, :], phi)[..., 0, :]
         else:
             total = xp.matmul(slopes, phi)
         return total + coef[..., 0, None]
 
-    def default_prior(self, place: Place, matrix: Matrix, response: np.ndarray) -> Prior:
+    def default_prior(self, place: Site, matrix: Matrix, response: np.ndarray) -> Prior:
         return unit_prior(place.role)
 
-    def scales(self, place: Place) -> frozenset[str]:
-        return frozenset(self.own_dims(place)) - self.inner(place)
+    def scales(self, place: Site) -> frozenset[str]:
+        return frozenset(self.hyperparameter_dims(place)) - self.basis_parameters(place)
 
-    def structural(self, place: Place) -> frozenset[str]:
+    def unidentified(self, place: Site) -> frozenset[str]:
         """Inner weights, which may trade places without any change, and their coefficients."""
-        inner = self.inner(place)
+        inner = self.basis_parameters(place)
         return inner | {place.coef} if inner else inner
 
-    def factors(
-        self, place: Place, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray
+    def raw_sds(
+        self, place: Site, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray
     ) -> dict[str, np.ndarray]:
         if not self.scales(place):
             return {}
@@ -122,29 +113,29 @@ class Expansion(Predictor):
         return {place.raw: spread.T if self.each(place) else spread[:, None]}
 
     def spread(
-        self, place: Place, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray, xp: Arrays
+        self, place: Site, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray, xp: Arrays
     ) -> Any:
         return self.spreads(place, own, standard(place.role, response, True), matrix, xp)
 
     # --- the graph ----------------------------------------------------------------------------
 
-    def own_rvs(
+    def hyperparameter_rvs(
         self,
-        place: Place,
+        place: Site,
         matrix: Matrix,
         response: np.ndarray,
         own: Mapping[str, Prior] | None,
     ) -> dict[str, Any]:
         """Create the predictor's own variables, but those that another predictor has created."""
-        priors = self.own_priors(place, matrix, response) | dict(own or {})
+        priors = self.hyperparameter_priors(place, matrix, response) | dict(own or {})
         found = {}
-        for name, dims in self.own_dims(place).items():
+        for name, dims in self.hyperparameter_dims(place).items():
             found[name] = existing(name, partial(priors[name].rv, name, dims))
         return found
 
     def build(
         self,
-        place: Place,
+        place: Site,
         matrix: Matrix,
         response: np.ndarray,
         prior: Prior,
@@ -154,7 +145,7 @@ class Expansion(Predictor):
 
         self.check(matrix)
         xp, stem, units = symbolic_arrays(), place.stem, standard(place.role, response, True)
-        found = self.own_rvs(place, matrix, response, own)
+        found = self.hyperparameter_rvs(place, matrix, response, own)
         basis = self.basis_dim(place)
         spread_prior = prior.over_terms(place.coef, tuple(self.labels(matrix)))
         raw = spread_prior.rv(place.raw, (basis, place.inner_dim), column=True)
@@ -167,23 +158,25 @@ class Expansion(Predictor):
         features = existing(data, partial(row_data, data, self.features(matrix)))
         return self.eta(place, coef, found, features, xp)
 
-    def evaluate(self, place: Place, draws: Values, matrix: Matrix) -> np.ndarray:
+    def evaluate(self, place: Site, draws: Values, matrix: Matrix) -> np.ndarray:
         found: np.ndarray = self.eta(
             place, draws[place.coef], draws, self.features(matrix), NUMERIC
         )
         return found
 
-    def to_raw(self, place: Place, matrix: Matrix, response: np.ndarray, values: Values) -> Values:
+    def to_raw(self, place: Site, matrix: Matrix, response: np.ndarray, values: Values) -> Values:
         units = standard(place.role, response, True)
-        own = {name: np.asarray(values[name]) for name in self.own_dims(place)}
+        own = {name: np.asarray(values[name]) for name in self.hyperparameter_dims(place)}
         spread = self.spreads(place, own, units, matrix, NUMERIC)
         spread = spread if self.each(place) else spread[..., None, :]
         level = units.offset * self._first(matrix)
         raw = (values[place.coef] - level) / (units.unit * spread)
         free = raw if place.mixing is None else unmixed(place.mixing, raw)
-        return self.own_raw(place, matrix, own) | {place.raw: np.swapaxes(free, -1, -2)}
+        return self.raw_hyperparameters(place, matrix, own) | {place.raw: np.swapaxes(free, -1, -2)}
 
-    def own_raw(self, place: Place, matrix: Matrix, own: Values) -> dict[str, np.ndarray]:
+    def raw_hyperparameters(
+        self, place: Site, matrix: Matrix, own: Values
+    ) -> dict[str, np.ndarray]:
         """Return the sampler's variables from the predictor's own reported ones."""
         return dict(own)
 
@@ -191,7 +184,7 @@ class Expansion(Predictor):
 
     def project(
         self,
-        place: Place,
+        place: Site,
         matrix: Matrix,
         response: np.ndarray,
         target: np.ndarray,
@@ -203,7 +196,7 @@ class Expansion(Predictor):
     ) -> dict[str, np.ndarray]:
         units = standard(place.role, response, True)
         wanted = (target - units.offset) / units.unit
-        own = self.near(place, matrix, wanted, rng, weights)
+        own = self.initialise(place, matrix, wanted, rng, weights)
         own |= {name: known[name] for name in own if name in known}
         spread = self.spreads(place, own, units, matrix, NUMERIC)
         size = len(self.labels(matrix))
@@ -222,16 +215,16 @@ class Expansion(Predictor):
         level = units.offset * self._first(matrix)
         return own | {place.coef: units.unit * spread * np.concatenate(raw) + level}
 
-    def near(
+    def initialise(
         self,
-        place: Place,
+        place: Site,
         matrix: Matrix,
         target: np.ndarray,
         rng: np.random.Generator,
         weights: np.ndarray | None,
     ) -> dict[str, np.ndarray]:
         """Own parameters with which the features may come near ``target`` (row, obs)."""
-        return self.usual(place, matrix, rng)
+        return self.initial_hyperparameters(place, matrix, rng)
 
     # --- what EM asks -------------------------------------------------------------------------
 
@@ -241,7 +234,7 @@ class Expansion(Predictor):
         values = np.column_stack([np.ones(len(features)), features])
         return Matrix(labels, values, np.zeros(len(labels)), np.ones(len(labels)))
 
-    def scaling(self, place: Place, matrix: Matrix, response: np.ndarray) -> Scaling:
+    def scaling(self, place: Site, matrix: Matrix, response: np.ndarray) -> Scaling:
         if not self.is_linear:
             return super().scaling(place, matrix, response)
         self.check(matrix)
@@ -249,17 +242,17 @@ class Expansion(Predictor):
 
     # --- names and shapes ---------------------------------------------------------------------
 
-    def basis_dim(self, place: Place) -> str:
+    def basis_dim(self, place: Site) -> str:
         """Dimension over the features."""
         return basis_dim(place.stem)
 
-    def dims(self, place: Place) -> dict[str, tuple[str, ...]]:
-        return {place.coef: (place.dim, self.basis_dim(place))} | self.own_dims(place)
+    def dims(self, place: Site) -> dict[str, tuple[str, ...]]:
+        return {place.coef: (place.dim, self.basis_dim(place))} | self.hyperparameter_dims(place)
 
-    def internal_dims(self, place: Place) -> dict[str, tuple[str, ...]]:
+    def internal_dims(self, place: Site) -> dict[str, tuple[str, ...]]:
         return {place.raw: (self.basis_dim(place), place.inner_dim)}
 
-    def coords(self, place: Place, matrix: Matrix) -> dict[str, list[Any]]:
+    def coords(self, place: Site, matrix: Matrix) -> dict[str, list[Any]]:
         return {self.basis_dim(place): self.labels(matrix)}
 
     def _first(self, matrix: Matrix) -> np.ndarray:
@@ -286,53 +279,3 @@ def about_zero(prior: Prior) -> bool:
     """Whether a prior is normal about 0, as learned spreads need it."""
     normal = prior.distribution in ("Normal", "ZeroSumNormal")
     return normal and not np.any(np.asarray(prior.arguments.get("mu", 0.0)) != 0)
-
-
-def numeric(predictor: Predictor, matrix: Matrix) -> list[int]:
-    """Positions of the numeric columns of a formula with an intercept.
-
-    Raises
-    ------
-    SpecError
-        Without an intercept or a numeric column, and for categories and expanded terms.
-    """
-    columns = [j for j, term in enumerate(matrix.terms) if term != INTERCEPT]
-    coded = [matrix.terms[j] for j in columns if matrix.terms[j].endswith("]")]
-    if coded:
-        raise SpecError(f"{predictor!r} takes numeric columns; {coded[0]!r} is none.")
-    if matrix.intercept is None or not columns:
-        raise SpecError(
-            f"{predictor!r} needs a formula with an intercept and a numeric column; the terms are "
-            f"{', '.join(matrix.terms)}."
-        )
-    return columns
-
-
-def halves(predictor: Predictor, matrix: Matrix) -> np.ndarray:
-    """Half the range (column,) of the fitted rows' numeric columns, in standard deviations."""
-    columns = numeric(predictor, matrix)
-    least, largest = matrix.range
-    found: np.ndarray = 0.5 * (largest - least)[columns] / matrix.scale[columns]
-    return found
-
-
-def boxed(predictor: Predictor, matrix: Matrix) -> np.ndarray:
-    """Numeric columns (obs, column), on a scale where the fitted rows lie between -1 and 1."""
-    columns = numeric(predictor, matrix)
-    least, largest = (ends[columns] for ends in matrix.range)
-    found: np.ndarray = (2 * matrix.values[:, columns] - least - largest) / (largest - least)
-    return found
-
-
-def check_positive(name: str, value: Any) -> None:
-    """Raise :class:`SpecError` unless a setting is a positive number."""
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not number or not np.isfinite(value) or value <= 0:
-        raise SpecError(f"`{name}` must be a positive number; it is {value!r}.")
-
-
-def check_count(name: str, value: Any, least: int) -> None:
-    """Raise :class:`SpecError` unless a setting is a whole number of at least ``least``."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < least:
-        raise SpecError(f"`{name}` must be a whole number >= {least}; it is {value!r}.")

@@ -15,12 +15,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.core.arrays import NUMERIC, held, row_data
+from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
-from bayes_moe.data.design import Matrix
-from bayes_moe.predictors.base import NOTHING, Place, Predictor, Values
-from bayes_moe.predictors.linear import least_squares, linear_eta
-from bayes_moe.priors.prior import Prior, standard
+from bayes_moe.core.graph_context import held, row_data
+from bayes_moe.core.linalg import least_squares
+from bayes_moe.data.matrix import Matrix
+from bayes_moe.predictors.base import NOTHING, Predictor, Values
+from bayes_moe.predictors.scaling import linear_eta
+from bayes_moe.predictors.site import Site
+from bayes_moe.priors.defaults import standard
+from bayes_moe.priors.prior import Prior
 
 NOISE = 0.3
 """Spread of coefficients by which heads begin to differ, in units of their prior's."""
@@ -52,12 +56,12 @@ class Bilinear(Predictor):
         """Length of queries and keys."""
         return min(self.experts - 1, len(matrix.terms)) if self.size is None else self.size
 
-    def default_prior(self, place: Place, matrix: Matrix, response: np.ndarray) -> Prior:
+    def default_prior(self, place: Site, matrix: Matrix, response: np.ndarray) -> Prior:
         return Prior("ZeroSumNormal", sigma=1.0)
 
     def build(
         self,
-        place: Place,
+        place: Site,
         matrix: Matrix,
         response: np.ndarray,
         prior: Prior,
@@ -86,12 +90,12 @@ class Bilinear(Predictor):
         etas = [linear_eta(coef, features, xp) for coef in coefs]
         return etas[0] if self.heads == 1 else xp.concatenate(etas, axis=-2)
 
-    def evaluate(self, place: Place, draws: Values, matrix: Matrix) -> np.ndarray:
+    def evaluate(self, place: Site, draws: Values, matrix: Matrix) -> np.ndarray:
         coef = draws[place.coef]  # (sample, head, expert, term)
         flat = linear_eta(coef.reshape(-1, coef.shape[-1]), matrix.values, NUMERIC)
         return flat.reshape(len(coef), -1, flat.shape[-1])
 
-    def to_raw(self, place: Place, matrix: Matrix, response: np.ndarray, values: Values) -> Values:
+    def to_raw(self, place: Site, matrix: Matrix, response: np.ndarray, values: Values) -> Values:
         coef = np.asarray(values[place.coef])
         internal = np.linalg.solve(matrix.to_user.T, np.swapaxes(coef, -1, -2))
         product = np.swapaxes(internal, -1, -2) / _spread(place.role, matrix, response)
@@ -109,7 +113,7 @@ class Bilinear(Predictor):
 
     def project(
         self,
-        place: Place,
+        place: Site,
         matrix: Matrix,
         response: np.ndarray,
         target: np.ndarray,
@@ -130,25 +134,25 @@ class Bilinear(Predictor):
         several = kept + noise - noise.mean(axis=1, keepdims=True)
         return {place.coef: (several * spread) @ matrix.to_user}
 
-    def dims(self, place: Place) -> dict[str, tuple[str, ...]]:
+    def dims(self, place: Site) -> dict[str, tuple[str, ...]]:
         return {place.coef: self._dims(place)}
 
-    def internal_dims(self, place: Place) -> dict[str, tuple[str, ...]]:
+    def internal_dims(self, place: Site) -> dict[str, tuple[str, ...]]:
         stem, lead = place.stem, self._lead(place)
         return {
             _query(stem): (*lead, _size(stem), names.term(stem)),
             _key(stem): (*lead, _size(stem), place.inner_dim),
         }
 
-    def coords(self, place: Place, matrix: Matrix) -> dict[str, list[Any]]:
+    def coords(self, place: Site, matrix: Matrix) -> dict[str, list[Any]]:
         own: dict[str, list[Any]] = {dim: list(range(self.heads)) for dim in self._lead(place)}
         own[_size(place.stem)] = list(range(self.length(matrix)))
         return super().coords(place, matrix) | own
 
-    def shapes(self, place: Place, matrix: Matrix) -> dict[str, tuple[int, ...]]:
+    def shapes(self, place: Site, matrix: Matrix) -> dict[str, tuple[int, ...]]:
         return super().shapes(replace(place, rows=place.rows // self.heads), matrix)
 
-    def free(self, place: Place, matrix: Matrix, idle: int) -> int:
+    def free(self, place: Site, matrix: Matrix, idle: int) -> int:
         across, along = place.rows // self.heads - idle, len(matrix.terms)
         rank = min(self.length(matrix), across, along)
         return self.heads * rank * (across + along - rank)
@@ -161,10 +165,10 @@ class Bilinear(Predictor):
             "heads": self.heads,
         }
 
-    def _lead(self, place: Place) -> tuple[str, ...]:
+    def _lead(self, place: Site) -> tuple[str, ...]:
         return () if self.heads == 1 else (f"{place.stem}_head",)
 
-    def _dims(self, place: Place) -> tuple[str, ...]:
+    def _dims(self, place: Site) -> tuple[str, ...]:
         return (*self._lead(place), place.dim, names.term(place.stem))
 
 

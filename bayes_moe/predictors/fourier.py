@@ -13,22 +13,19 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bayes_moe.core.arrays import Arrays
+from bayes_moe.core.checks import check_positive, check_whole
 from bayes_moe.core.errors import SpecError
-from bayes_moe.data.design import Matrix
 from bayes_moe.data.formulas import INTERCEPT
-from bayes_moe.predictors.base import Place
-from bayes_moe.predictors.basis import (
-    Expansion,
-    check_count,
-    check_positive,
-    column_dim,
-    numeric,
-)
-from bayes_moe.priors.prior import Prior, Standard
+from bayes_moe.data.matrix import Matrix
+from bayes_moe.predictors.basis import Basis
+from bayes_moe.predictors.columns import column_dim, numeric
+from bayes_moe.predictors.site import Site
+from bayes_moe.priors.defaults import Units
+from bayes_moe.priors.prior import Prior
 
 
 @dataclass(frozen=True)
-class Fourier(Expansion):
+class Fourier(Basis):
     """Periodic curve of one numeric column, as a sum of harmonics.
 
     The amplitude, ``mu_amplitude`` where the predictor is that of ``mu``, is the standard deviation
@@ -55,7 +52,7 @@ class Fourier(Expansion):
 
     def __post_init__(self) -> None:
         check_positive("period", self.period)
-        check_count("order", self.order, 1)
+        check_whole("order", self.order, 1)
 
     @property
     def is_linear(self) -> bool:
@@ -74,27 +71,31 @@ class Fourier(Expansion):
         self._column(matrix)
 
     def spreads(
-        self, place: Place, own: Mapping[str, Any], units: Standard, matrix: Matrix, xp: Arrays
+        self, place: Site, own: Mapping[str, Any], units: Units, matrix: Matrix, xp: Arrays
     ) -> Any:
         falling = 1 / np.tile(np.arange(1, self.order + 1), 2)
         level = np.zeros(2 * self.order + 1)
         level[0] = units.intercept
         return level + xp.matmul(own[_amplitude(place)], np.concatenate([[0.0], falling])[None])
 
-    def own_priors(self, place: Place, matrix: Matrix, response: np.ndarray) -> dict[str, Prior]:
+    def hyperparameter_priors(
+        self, place: Site, matrix: Matrix, response: np.ndarray
+    ) -> dict[str, Prior]:
         return {_amplitude(place): Prior("Gamma", alpha=2.0, beta=1.0)}
 
-    def own_dims(self, place: Place) -> dict[str, tuple[str, ...]]:
+    def hyperparameter_dims(self, place: Site) -> dict[str, tuple[str, ...]]:
         return {_amplitude(place): (*self.lead(place), column_dim(place.stem))}
 
-    def positive(self, place: Place) -> frozenset[str]:
+    def positive(self, place: Site) -> frozenset[str]:
         return frozenset({_amplitude(place)})
 
-    def coords(self, place: Place, matrix: Matrix) -> dict[str, list[Any]]:
+    def coords(self, place: Site, matrix: Matrix) -> dict[str, list[Any]]:
         own = {column_dim(place.stem): [matrix.terms[self._column(matrix)]]}
         return super().coords(place, matrix) | own
 
-    def usual(self, place: Place, matrix: Matrix, rng: np.random.Generator) -> dict[str, Any]:
+    def initial_hyperparameters(
+        self, place: Site, matrix: Matrix, rng: np.random.Generator
+    ) -> dict[str, Any]:
         return {_amplitude(place): np.ones((*self.lead_shape(place), 1))}
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,5 +110,5 @@ class Fourier(Expansion):
         return columns[0]
 
 
-def _amplitude(place: Place) -> str:
+def _amplitude(place: Site) -> str:
     return f"{place.stem}_amplitude"

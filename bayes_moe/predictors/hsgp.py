@@ -17,20 +17,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bayes_moe.core.arrays import Arrays
+from bayes_moe.core.checks import check_positive, check_whole
 from bayes_moe.core.errors import SpecError, unknown
-from bayes_moe.data.design import Matrix
 from bayes_moe.data.formulas import INTERCEPT
-from bayes_moe.predictors.base import Place
-from bayes_moe.predictors.basis import (
-    Expansion,
-    boxed,
-    check_count,
-    check_positive,
-    column_dim,
-    halves,
-    numeric,
-)
-from bayes_moe.priors.prior import Prior, Standard
+from bayes_moe.data.matrix import Matrix
+from bayes_moe.predictors.basis import Basis
+from bayes_moe.predictors.columns import boxed, column_dim, halves, numeric
+from bayes_moe.predictors.site import Site
+from bayes_moe.priors.defaults import Units
+from bayes_moe.priors.prior import Prior
 
 MATERN = {"matern12": 0.5, "matern32": 1.5, "matern52": 2.5}
 LINEAR = "linear"
@@ -41,7 +36,7 @@ LEAST = 1e-8
 
 
 @dataclass(frozen=True)
-class HSGP(Expansion):
+class HSGP(Basis):
     """Hilbert-space approximation of a Gaussian process over a formula's numeric columns.
 
     Where the predictor is that of ``mu``: length scales ``mu_lengthscale``, one a column and in its
@@ -73,7 +68,7 @@ class HSGP(Expansion):
     kind: ClassVar[str] = "hsgp"
 
     def __post_init__(self) -> None:
-        check_count("m", self.m, 1)
+        check_whole("m", self.m, 1)
         check_positive("c", self.c)
         if self.c < 1:
             raise SpecError(f"`c` must be at least 1; it is {self.c!r}.")
@@ -102,7 +97,7 @@ class HSGP(Expansion):
         numeric(self, matrix)
 
     def spreads(
-        self, place: Place, own: Mapping[str, Any], units: Standard, matrix: Matrix, xp: Arrays
+        self, place: Site, own: Mapping[str, Any], units: Units, matrix: Matrix, xp: Arrays
     ) -> Any:
         lengthscale, amplitude = own[_lengthscale(place)], own[_amplitude(place)]
         level = units.intercept + 0.0 * amplitude
@@ -118,28 +113,32 @@ class HSGP(Expansion):
         waves = xp.matmul(amplitude, np.ones((1, self.m**columns))) * root
         return xp.concatenate([level, waves], axis=-1)
 
-    def own_priors(self, place: Place, matrix: Matrix, response: np.ndarray) -> dict[str, Prior]:
+    def hyperparameter_priors(
+        self, place: Site, matrix: Matrix, response: np.ndarray
+    ) -> dict[str, Prior]:
         return {
             _lengthscale(place): Prior("LogNormal", mu=0.0, sigma=0.5),
             _amplitude(place): Prior("Gamma", alpha=2.0, beta=1.0),
         }
 
-    def own_dims(self, place: Place) -> dict[str, tuple[str, ...]]:
+    def hyperparameter_dims(self, place: Site) -> dict[str, tuple[str, ...]]:
         lead = self.lead(place)
         return {
             _lengthscale(place): (*lead, column_dim(place.stem)),
             _amplitude(place): (*lead, f"{place.stem}_kernel"),
         }
 
-    def positive(self, place: Place) -> frozenset[str]:
-        return frozenset(self.own_dims(place))
+    def positive(self, place: Site) -> frozenset[str]:
+        return frozenset(self.hyperparameter_dims(place))
 
-    def coords(self, place: Place, matrix: Matrix) -> dict[str, list[Any]]:
+    def coords(self, place: Site, matrix: Matrix) -> dict[str, list[Any]]:
         columns = [matrix.terms[j] for j in numeric(self, matrix)]
         own = {column_dim(place.stem): columns, f"{place.stem}_kernel": [self.kernel]}
         return super().coords(place, matrix) | own
 
-    def usual(self, place: Place, matrix: Matrix, rng: np.random.Generator) -> dict[str, Any]:
+    def initial_hyperparameters(
+        self, place: Site, matrix: Matrix, rng: np.random.Generator
+    ) -> dict[str, Any]:
         lead, columns = self.lead_shape(place), len(numeric(self, matrix))
         return {
             _lengthscale(place): np.ones((*lead, columns)),
@@ -173,11 +172,11 @@ class HSGP(Expansion):
         return self.c * halves(self, matrix)
 
 
-def _lengthscale(place: Place) -> str:
+def _lengthscale(place: Site) -> str:
     return f"{place.stem}_lengthscale"
 
 
-def _amplitude(place: Place) -> str:
+def _amplitude(place: Site) -> str:
     return f"{place.stem}_amplitude"
 
 

@@ -15,12 +15,16 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.arrays import Arrays
+from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import SpecError, unknown
-from bayes_moe.data.design import Matrix
 from bayes_moe.data.formulas import INTERCEPT
-from bayes_moe.predictors.base import Place, Values
-from bayes_moe.predictors.basis import Expansion, basis_dim, check_count, existing
-from bayes_moe.priors.prior import Prior, Standard
+from bayes_moe.data.matrix import Matrix
+from bayes_moe.predictors.base import Values
+from bayes_moe.predictors.basis import Basis, existing
+from bayes_moe.predictors.columns import basis_dim
+from bayes_moe.predictors.site import Site
+from bayes_moe.priors.defaults import Units
+from bayes_moe.priors.prior import Prior
 
 ACTIVATIONS: dict[str, Callable[[Any, Arrays], Any]] = {
     "tanh": lambda x, xp: xp.tanh(x),
@@ -33,7 +37,7 @@ START = 1.5
 
 
 @dataclass(frozen=True)
-class MLP(Expansion):
+class MLP(Basis):
     r"""Multilayer perceptron.
 
     Where the predictor is that of ``mu``: weights of hidden layer 0, ``mu_hidden0 (mu_unit0,
@@ -79,7 +83,7 @@ class MLP(Expansion):
         if not isinstance(self.hidden, tuple | list):
             raise SpecError(f"`hidden` must be a sequence of whole numbers; it is {self.hidden!r}.")
         for units in self.hidden:
-            check_count("hidden", units, 1)
+            check_whole("hidden", units, 1)
         object.__setattr__(self, "hidden", tuple(map(int, self.hidden)))
         if self.activation not in ACTIVATIONS:
             raise SpecError(unknown("activation", self.activation, ACTIVATIONS))
@@ -95,14 +99,14 @@ class MLP(Expansion):
     def is_linear(self) -> bool:
         return not self.hidden
 
-    def each(self, place: Place) -> bool:
+    def each(self, place: Site) -> bool:
         return place.each and self.trunk is None
 
-    def root(self, place: Place) -> str:
+    def root(self, place: Site) -> str:
         """What the names of hidden layers begin with."""
         return self.trunk or place.stem
 
-    def data_stem(self, place: Place) -> str:
+    def data_stem(self, place: Site) -> str:
         return self.root(place)
 
     def labels(self, matrix: Matrix) -> list[str]:
@@ -114,13 +118,13 @@ class MLP(Expansion):
         return matrix.standardised if self.hidden else matrix.standardised[:, 1:]
 
     def spreads(
-        self, place: Place, own: Mapping[str, Any], units: Standard, matrix: Matrix, xp: Arrays
+        self, place: Site, own: Mapping[str, Any], units: Units, matrix: Matrix, xp: Arrays
     ) -> np.ndarray:
         slopes = self.hidden[-1] if self.hidden else len(matrix.terms) - 1
         width = np.sqrt(slopes) if self.hidden else 1.0
         return np.array([units.intercept, *[units.slope / width] * slopes])
 
-    def phi(self, place: Place, own: Mapping[str, Any], features: Any, xp: Arrays) -> Any:
+    def phi(self, place: Site, own: Mapping[str, Any], features: Any, xp: Arrays) -> Any:
         if not self.hidden:
             return features.T
         act = ACTIVATIONS[self.activation]
@@ -132,7 +136,9 @@ class MLP(Expansion):
 
     # --- hidden layers ------------------------------------------------------------------------
 
-    def own_priors(self, place: Place, matrix: Matrix, response: np.ndarray) -> dict[str, Prior]:
+    def hyperparameter_priors(
+        self, place: Site, matrix: Matrix, response: np.ndarray
+    ) -> dict[str, Prior]:
         weights = {
             self._weights(place, layer): Prior("Normal", mu=0.0, sigma=float(inputs**-0.5))
             for layer, (_, inputs) in enumerate(self._sizes(matrix))
@@ -140,7 +146,7 @@ class MLP(Expansion):
         decay = {name: Prior("Gamma", alpha=2.0, beta=1.0) for name in self._decay(place)}
         return weights | decay
 
-    def own_dims(self, place: Place) -> dict[str, tuple[str, ...]]:
+    def hyperparameter_dims(self, place: Site) -> dict[str, tuple[str, ...]]:
         root, found = self.root(place), {}
         for layer in range(len(self.hidden)):
             inputs = names.term(root) if layer == 0 else f"{root}_input{layer}"
@@ -151,20 +157,20 @@ class MLP(Expansion):
             )
         return found | {name: (f"{root}_layer",) for name in self._decay(place)}
 
-    def own_rvs(
+    def hyperparameter_rvs(
         self,
-        place: Place,
+        place: Site,
         matrix: Matrix,
         response: np.ndarray,
         own: Mapping[str, Prior] | None,
     ) -> dict[str, Any]:
         if not self._decay(place):
-            return super().own_rvs(place, matrix, response, own)
+            return super().hyperparameter_rvs(place, matrix, response, own)
         import pymc as pm
 
         priors, dims = (
-            self.own_priors(place, matrix, response) | dict(own or {}),
-            self.own_dims(place),
+            self.hyperparameter_priors(place, matrix, response) | dict(own or {}),
+            self.hyperparameter_dims(place),
         )
         (name,) = self._decay(place)
         decay = existing(name, lambda: priors[name].rv(name, dims[name]))
@@ -179,7 +185,9 @@ class MLP(Expansion):
             found[weights] = existing(weights, scaled)
         return found
 
-    def own_raw(self, place: Place, matrix: Matrix, own: Values) -> dict[str, np.ndarray]:
+    def raw_hyperparameters(
+        self, place: Site, matrix: Matrix, own: Values
+    ) -> dict[str, np.ndarray]:
         if not self._decay(place):
             return dict(own)
         (name,) = self._decay(place)
@@ -192,16 +200,16 @@ class MLP(Expansion):
             found[names.raw(weights)] = values / wide
         return found
 
-    def internal_dims(self, place: Place) -> dict[str, tuple[str, ...]]:
-        own = self.own_dims(place)
-        hidden = self.inner(place) if self._decay(place) else ()
+    def internal_dims(self, place: Site) -> dict[str, tuple[str, ...]]:
+        own = self.hyperparameter_dims(place)
+        hidden = self.basis_parameters(place) if self._decay(place) else ()
         return super().internal_dims(place) | {names.raw(n): own[n] for n in hidden}
 
-    def positive(self, place: Place) -> frozenset[str]:
+    def positive(self, place: Site) -> frozenset[str]:
         return frozenset(self._decay(place))
 
-    def factors(
-        self, place: Place, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray
+    def raw_sds(
+        self, place: Site, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray
     ) -> dict[str, np.ndarray]:
         return {
             names.raw(self._weights(place, layer)): np.asarray(own[name][layer])
@@ -209,13 +217,13 @@ class MLP(Expansion):
             for layer in range(len(self.hidden))
         }
 
-    def inner(self, place: Place) -> frozenset[str]:
+    def basis_parameters(self, place: Site) -> frozenset[str]:
         return frozenset(self._weights(place, layer) for layer in range(len(self.hidden)))
 
-    def common(self, place: Place) -> frozenset[str]:
-        return frozenset() if self.trunk is None else frozenset(self.own_dims(place))
+    def shared_variables(self, place: Site) -> frozenset[str]:
+        return frozenset() if self.trunk is None else frozenset(self.hyperparameter_dims(place))
 
-    def coords(self, place: Place, matrix: Matrix) -> dict[str, list[Any]]:
+    def coords(self, place: Site, matrix: Matrix) -> dict[str, list[Any]]:
         root = self.root(place)
         found = super().coords(place, matrix) | {names.term(root): list(matrix.terms)}
         for layer, units in enumerate(self.hidden):
@@ -226,10 +234,12 @@ class MLP(Expansion):
             found[f"{root}_layer"] = list(range(len(self.hidden)))
         return found
 
-    def basis_dim(self, place: Place) -> str:
+    def basis_dim(self, place: Site) -> str:
         return basis_dim(place.stem) if self.hidden else names.term(place.stem)
 
-    def usual(self, place: Place, matrix: Matrix, rng: np.random.Generator) -> dict[str, Any]:
+    def initial_hyperparameters(
+        self, place: Site, matrix: Matrix, rng: np.random.Generator
+    ) -> dict[str, Any]:
         lead = self.lead_shape(place)
         weights = {
             self._weights(place, layer): START
@@ -253,10 +263,10 @@ class MLP(Expansion):
         inputs = [len(matrix.terms), *(units + 1 for units in self.hidden)]
         return list(zip(self.hidden, inputs, strict=False))
 
-    def _weights(self, place: Place, layer: int) -> str:
+    def _weights(self, place: Site, layer: int) -> str:
         return f"{self.root(place)}_hidden{layer}"
 
-    def _decay(self, place: Place) -> tuple[str, ...]:
+    def _decay(self, place: Site) -> tuple[str, ...]:
         """Name of the layers' scales, if they are learned."""
         learned = self.hidden and self.scale == "learned"
         return (f"{self.root(place)}_decay",) if learned else ()

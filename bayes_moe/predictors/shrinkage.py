@@ -27,18 +27,21 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
+from bayes_moe.core.checks import check_positive
 from bayes_moe.core.errors import SpecError
-from bayes_moe.data.design import Matrix
-from bayes_moe.predictors.base import NOTHING, Place, Values
-from bayes_moe.predictors.basis import about_zero, check_positive, unit_prior
+from bayes_moe.data.matrix import Matrix
+from bayes_moe.predictors.base import NOTHING, Values
+from bayes_moe.predictors.basis import about_zero, unit_prior
 from bayes_moe.predictors.linear import Linear
-from bayes_moe.priors.prior import Prior, standard
+from bayes_moe.predictors.site import Site
+from bayes_moe.priors.defaults import standard
+from bayes_moe.priors.prior import Prior
 
 SLAB = 2.5
 
 
 @dataclass(frozen=True)
-class Shrunk(Linear):
+class Shrinkage(Linear):
     """A linear predictor whose slopes share learned spreads over the experts."""
 
     @abstractmethod
@@ -53,7 +56,7 @@ class Shrunk(Linear):
     def slopes(self, level: Any, local: Any, xp: Arrays) -> Any:
         """Spreads (..., slope) given global and local parameters (..., slope)."""
 
-    def default_prior(self, place: Place, matrix: Matrix, response: np.ndarray) -> Prior:
+    def default_prior(self, place: Site, matrix: Matrix, response: np.ndarray) -> Prior:
         return unit_prior(place.role)
 
     def check_prior(self, name: str, prior: Prior) -> None:
@@ -63,7 +66,9 @@ class Shrunk(Linear):
                 f"units of the learned spreads; it is {prior!r}."
             )
 
-    def own_priors(self, place: Place, matrix: Matrix, response: np.ndarray) -> dict[str, Prior]:
+    def hyperparameter_priors(
+        self, place: Site, matrix: Matrix, response: np.ndarray
+    ) -> dict[str, Prior]:
         slopes = len(self._slope_places(matrix))
         if not slopes:
             raise SpecError(f"{self!r} needs a feature to shrink; the formula has none.")
@@ -73,27 +78,29 @@ class Shrunk(Linear):
             f"{place.stem}_local": self.local_prior(),
         }
 
-    def own_dims(self, place: Place) -> dict[str, tuple[str, ...]]:
+    def hyperparameter_dims(self, place: Site) -> dict[str, tuple[str, ...]]:
         stem = place.stem
         return {
             f"{stem}_global": (f"{stem}_shrinkage",),
             f"{stem}_local": (f"{stem}_slope",),
         }
 
-    def positive(self, place: Place) -> frozenset[str]:
-        return frozenset(self.own_dims(place))
+    def positive(self, place: Site) -> frozenset[str]:
+        return frozenset(self.hyperparameter_dims(place))
 
-    def coords(self, place: Place, matrix: Matrix) -> dict[str, list[Any]]:
+    def coords(self, place: Site, matrix: Matrix) -> dict[str, list[Any]]:
         slopes = [matrix.terms[j] for j in self._slope_places(matrix)]
         own = {f"{place.stem}_shrinkage": [self.kind], f"{place.stem}_slope": slopes}
         return super().coords(place, matrix) | own
 
-    def usual(self, place: Place, matrix: Matrix, rng: np.random.Generator) -> dict[str, Any]:
+    def initial_hyperparameters(
+        self, place: Site, matrix: Matrix, rng: np.random.Generator
+    ) -> dict[str, Any]:
         slopes = len(self._slope_places(matrix))
         return {f"{place.stem}_global": np.ones(1), f"{place.stem}_local": np.ones(slopes)}
 
     def spread(
-        self, place: Place, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray, xp: Arrays
+        self, place: Site, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray, xp: Arrays
     ) -> Any:
         """Spreads (..., term) of the internal coefficients, that of the intercept too."""
         count = len(self._slope_places(matrix))
@@ -106,37 +113,37 @@ class Shrunk(Linear):
         at = matrix.intercept
         return xp.concatenate([slopes[..., :at], constant, slopes[..., at:]], axis=-1)
 
-    def scales(self, place: Place) -> frozenset[str]:
-        return frozenset(self.own_dims(place))
+    def scales(self, place: Site) -> frozenset[str]:
+        return frozenset(self.hyperparameter_dims(place))
 
-    def factors(
-        self, place: Place, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray
+    def raw_sds(
+        self, place: Site, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray
     ) -> dict[str, np.ndarray]:
         return {place.raw: self.spread(place, own, matrix, response, NUMERIC)[:, None]}
 
     def raw_rv(
         self,
-        place: Place,
+        place: Site,
         matrix: Matrix,
         response: np.ndarray,
         prior: Prior,
         own: Mapping[str, Prior],
     ) -> Any:
-        found = {name: own[name].rv(name, d) for name, d in self.own_dims(place).items()}
+        found = {name: own[name].rv(name, d) for name, d in self.hyperparameter_dims(place).items()}
         spread = self.spread(place, found, matrix, response, symbolic_arrays())
         given = prior.over_terms(place.coef, matrix.terms)
         dims = (names.term(place.stem), place.inner_dim)
         return given.rv(place.raw, dims, column=True) * spread[:, None]
 
-    def to_raw(self, place: Place, matrix: Matrix, response: np.ndarray, values: Values) -> Values:
-        own = {name: np.asarray(values[name]) for name in self.own_dims(place)}
+    def to_raw(self, place: Site, matrix: Matrix, response: np.ndarray, values: Values) -> Values:
+        own = {name: np.asarray(values[name]) for name in self.hyperparameter_dims(place)}
         found = super().to_raw(place, matrix, response, values)
         spread = self.spread(place, own, matrix, response, NUMERIC)
         return own | {name: raw / spread[..., :, None] for name, raw in found.items()}
 
     def project(
         self,
-        place: Place,
+        place: Site,
         matrix: Matrix,
         response: np.ndarray,
         target: np.ndarray,
@@ -149,14 +156,14 @@ class Shrunk(Linear):
         found = super().project(
             place, matrix, response, target, rng, ridge=ridge, weights=weights, known=known
         )
-        return found | self.usual(place, matrix, rng)
+        return found | self.initial_hyperparameters(place, matrix, rng)
 
     def _slope_places(self, matrix: Matrix) -> list[int]:
         return [j for j in range(len(matrix.terms)) if j != matrix.intercept]
 
 
 @dataclass(frozen=True)
-class Horseshoe(Shrunk):
+class Horseshoe(Shrinkage):
     r"""Linear predictor under the regularised horseshoe.
 
     ``gate_global`` has the prior ``HalfCauchy(tau_0)``, :math:`\tau_0 = \frac{p_0}{p - p_0}
@@ -198,7 +205,7 @@ class Horseshoe(Shrunk):
 
 
 @dataclass(frozen=True)
-class R2D2(Shrunk):
+class R2D2(Shrinkage):
     r"""Linear predictor under the R2-induced Dirichlet decomposition.
 
     The total variance of the predictor, in units of the logistic distribution's
@@ -240,7 +247,7 @@ class R2D2(Shrunk):
 
 
 @dataclass(frozen=True)
-class NormalGamma(Shrunk):
+class NormalGamma(Shrinkage):
     """Linear predictor under the normal-gamma prior.
 
     ``gate_global ~ HalfCauchy(1)``; the variances of slopes in its units, ``gate_local`` (slope,),

@@ -16,12 +16,15 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.arrays import NUMERIC, Arrays
+from bayes_moe.core.checks import check_positive, check_whole
 from bayes_moe.core.errors import SpecError
-from bayes_moe.data.design import Matrix
 from bayes_moe.data.formulas import INTERCEPT
-from bayes_moe.predictors.base import Place, Values
-from bayes_moe.predictors.basis import Expansion, check_count, check_positive
-from bayes_moe.priors.prior import Prior, Standard
+from bayes_moe.data.matrix import Matrix
+from bayes_moe.predictors.base import Values
+from bayes_moe.predictors.basis import Basis
+from bayes_moe.predictors.site import Site
+from bayes_moe.priors.defaults import Units
+from bayes_moe.priors.prior import Prior
 
 DEEPEST = 6
 TAILS = 2.0
@@ -35,7 +38,7 @@ TRIED = 0.5
 
 
 @dataclass(frozen=True)
-class SoftTree(Expansion):
+class SoftTree(Basis):
     r"""Decision tree with soft splits.
 
     Where the predictor is that of ``mu``: a row with standardised features ``z`` (1 among them)
@@ -93,7 +96,7 @@ class SoftTree(Expansion):
     kind: ClassVar[str] = "softtree"
 
     def __post_init__(self) -> None:
-        check_count("depth", self.depth, 1)
+        check_whole("depth", self.depth, 1)
         if self.depth > DEEPEST:
             raise SpecError(f"`depth` must be at most {DEEPEST}; it is {self.depth!r}.")
         check_positive("sharpness", self.sharpness)
@@ -112,11 +115,11 @@ class SoftTree(Expansion):
         return matrix.standardised
 
     def spreads(
-        self, place: Place, own: Mapping[str, Any], units: Standard, matrix: Matrix, xp: Arrays
+        self, place: Site, own: Mapping[str, Any], units: Units, matrix: Matrix, xp: Arrays
     ) -> np.ndarray:
         return np.array([units.intercept, *[units.slope] * 2**self.depth])
 
-    def phi(self, place: Place, own: Mapping[str, Any], features: Any, xp: Arrays) -> Any:
+    def phi(self, place: Site, own: Mapping[str, Any], features: Any, xp: Arrays) -> Any:
         weights = own[_split(place)] * own[_sharpness(place)][..., None]  # (..., node, term)
         right = xp.sigmoid(xp.matmul(weights, features.T))  # (..., node, obs)
         found = xp.concatenate([1.0 - right[..., :1, :], right[..., :1, :]], axis=-2)
@@ -126,7 +129,7 @@ class SoftTree(Expansion):
             found = xp.concatenate([found - turned, turned], axis=-2)
         return found
 
-    def leaves(self, place: Place, draws: Values, matrix: Matrix) -> np.ndarray:
+    def leaves(self, place: Site, draws: Values, matrix: Matrix) -> np.ndarray:
         """Return the probabilities of the leaves, which sum to 1.
 
         Parameters
@@ -149,24 +152,26 @@ class SoftTree(Expansion):
 
     # --- splits -------------------------------------------------------------------------------
 
-    def own_priors(self, place: Place, matrix: Matrix, response: np.ndarray) -> dict[str, Prior]:
+    def hyperparameter_priors(
+        self, place: Site, matrix: Matrix, response: np.ndarray
+    ) -> dict[str, Prior]:
         sigma = (1.0, *[0.5] * (len(matrix.terms) - 1))
         return {
             _split(place): Prior("StudentT", nu=TAILS, mu=0.0, sigma=sigma),
             _sharpness(place): Prior("LogNormal", mu=float(np.log(self.sharpness)), sigma=1.0),
         }
 
-    def own_dims(self, place: Place) -> dict[str, tuple[str, ...]]:
+    def hyperparameter_dims(self, place: Site) -> dict[str, tuple[str, ...]]:
         lead = (*self.lead(place), f"{place.stem}_node")
         return {_split(place): (*lead, names.term(place.stem)), _sharpness(place): lead}
 
-    def positive(self, place: Place) -> frozenset[str]:
+    def positive(self, place: Site) -> frozenset[str]:
         return frozenset({_sharpness(place)})
 
-    def inner(self, place: Place) -> frozenset[str]:
+    def basis_parameters(self, place: Site) -> frozenset[str]:
         return frozenset({_split(place), _sharpness(place)})
 
-    def coords(self, place: Place, matrix: Matrix) -> dict[str, list[Any]]:
+    def coords(self, place: Site, matrix: Matrix) -> dict[str, list[Any]]:
         return super().coords(place, matrix) | {
             f"{place.stem}_node": list(range(self.nodes)),
             names.term(place.stem): list(matrix.terms),
@@ -174,21 +179,23 @@ class SoftTree(Expansion):
 
     # --- where climbs begin -------------------------------------------------------------------
 
-    def usual(self, place: Place, matrix: Matrix, rng: np.random.Generator) -> dict[str, Any]:
+    def initial_hyperparameters(
+        self, place: Site, matrix: Matrix, rng: np.random.Generator
+    ) -> dict[str, Any]:
         lead = (*self.lead_shape(place), self.nodes)
         weights = rng.standard_normal((*lead, len(matrix.terms)))
         return {_split(place): weights, _sharpness(place): np.full(lead, START)}
 
-    def near(
+    def initialise(
         self,
-        place: Place,
+        place: Site,
         matrix: Matrix,
         target: np.ndarray,
         rng: np.random.Generator,
         weights: np.ndarray | None,
     ) -> dict[str, np.ndarray]:
         """Splits of a regression tree that is grown on ``target``, one or one for each row."""
-        found = self.usual(place, matrix, rng)
+        found = self.initial_hyperparameters(place, matrix, rng)
         shares = np.ones_like(target) if weights is None else weights
         if not self.each(place):
             return found | {_split(place): self._grown(matrix, target, shares, rng)}
@@ -221,11 +228,11 @@ def paths(depth: int) -> list[str]:
     return ["".join("LR"[i >> d & 1] for d in range(depth)) for i in range(2**depth)]
 
 
-def _split(place: Place) -> str:
+def _split(place: Site) -> str:
     return f"{place.stem}_split"
 
 
-def _sharpness(place: Place) -> str:
+def _sharpness(place: Site) -> str:
     return f"{place.stem}_sharpness"
 
 

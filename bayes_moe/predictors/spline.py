@@ -16,17 +16,20 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bayes_moe.core.arrays import Arrays
-from bayes_moe.data.design import Matrix
+from bayes_moe.core.checks import check_whole
 from bayes_moe.data.formulas import INTERCEPT
-from bayes_moe.predictors.base import Place
-from bayes_moe.predictors.basis import Expansion, boxed, check_count, column_dim, numeric
-from bayes_moe.priors.prior import Prior, Standard
+from bayes_moe.data.matrix import Matrix
+from bayes_moe.predictors.basis import Basis
+from bayes_moe.predictors.columns import boxed, column_dim, numeric
+from bayes_moe.predictors.site import Site
+from bayes_moe.priors.defaults import Units
+from bayes_moe.priors.prior import Prior
 
 GRID = 201
 
 
 @dataclass(frozen=True)
-class Spline(Expansion):
+class Spline(Basis):
     """Penalised B-splines of numeric columns, one curve a column, added up.
 
     The smoothing standard deviations, ``mu_smoothing`` where the predictor is that of ``mu``, have
@@ -62,8 +65,8 @@ class Spline(Expansion):
     kind: ClassVar[str] = "spline"
 
     def __post_init__(self) -> None:
-        check_count("degree", self.degree, 1)
-        check_count("df", self.df, self.degree + 2)
+        check_whole("degree", self.degree, 1)
+        check_whole("df", self.df, self.degree + 2)
 
     @property
     def is_linear(self) -> bool:
@@ -85,7 +88,7 @@ class Spline(Expansion):
         return np.concatenate(parts, axis=1)
 
     def spreads(
-        self, place: Place, own: Mapping[str, Any], units: Standard, matrix: Matrix, xp: Arrays
+        self, place: Site, own: Mapping[str, Any], units: Units, matrix: Matrix, xp: Arrays
     ) -> Any:
         columns, width = len(numeric(self, matrix)), self.df - 1
         line, bends = np.zeros(1 + columns * width), np.zeros((columns, 1 + columns * width))
@@ -96,20 +99,24 @@ class Spline(Expansion):
             bends[c, first + 1 : first + width] = 1.0
         return line + xp.matmul(own[_smoothing(place)], bends)
 
-    def own_priors(self, place: Place, matrix: Matrix, response: np.ndarray) -> dict[str, Prior]:
+    def hyperparameter_priors(
+        self, place: Site, matrix: Matrix, response: np.ndarray
+    ) -> dict[str, Prior]:
         return {_smoothing(place): Prior("Gamma", alpha=2.0, beta=1.0)}
 
-    def own_dims(self, place: Place) -> dict[str, tuple[str, ...]]:
+    def hyperparameter_dims(self, place: Site) -> dict[str, tuple[str, ...]]:
         return {_smoothing(place): (*self.lead(place), column_dim(place.stem))}
 
-    def positive(self, place: Place) -> frozenset[str]:
+    def positive(self, place: Site) -> frozenset[str]:
         return frozenset({_smoothing(place)})
 
-    def coords(self, place: Place, matrix: Matrix) -> dict[str, list[Any]]:
+    def coords(self, place: Site, matrix: Matrix) -> dict[str, list[Any]]:
         columns = [matrix.terms[j] for j in numeric(self, matrix)]
         return super().coords(place, matrix) | {column_dim(place.stem): columns}
 
-    def usual(self, place: Place, matrix: Matrix, rng: np.random.Generator) -> dict[str, Any]:
+    def initial_hyperparameters(
+        self, place: Site, matrix: Matrix, rng: np.random.Generator
+    ) -> dict[str, Any]:
         return {_smoothing(place): np.ones((*self.lead_shape(place), len(numeric(self, matrix))))}
 
     def to_dict(self) -> dict[str, Any]:
@@ -124,7 +131,7 @@ class Spline(Expansion):
         return found
 
 
-def _smoothing(place: Place) -> str:
+def _smoothing(place: Site) -> str:
     return f"{place.stem}_smoothing"
 
 

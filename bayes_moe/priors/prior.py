@@ -28,7 +28,6 @@ zero where an expert collapses onto a few rows, and the likelihood grows without
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -36,8 +35,8 @@ from typing import Any
 
 import numpy as np
 
-from bayes_moe.core.arrays import held
 from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.core.graph_context import held
 from bayes_moe.core.records import Record
 
 
@@ -191,47 +190,3 @@ def _number(distribution: str, name: str, value: Any) -> float | tuple[float, ..
 
 def _no_number(distribution: str, name: str, value: Any) -> str:
     return f"Argument {name!r} of prior {distribution!r} is no number: {value!r}."
-
-
-@dataclass(frozen=True)
-class Standard:
-    """Internal units of a linear predictor, and its default prior in them.
-
-    The internal coefficients refer to ``eta = offset + unit * (Z @ raw)`` with ``Z`` the centred
-    and scaled features; ``offset`` and ``unit`` make the default prior the same numbers for
-    every data set.
-    """
-
-    offset: float
-    unit: float
-    intercept: float
-    slope: float
-
-
-def standard(role: str, response: np.ndarray, has_intercept: bool) -> Standard:
-    """Return internal units and default prior widths of a linear predictor by its role.
-
-    Without an intercept the features are not centred, and locations are scaled by the root mean
-    square of the response, so that its level stays within reach.
-    """
-    spread = float(np.std(response)) if has_intercept else math.sqrt(float(np.mean(response**2)))
-    if role == "gate":
-        return Standard(0.0, 1.0, 1.5, 2.5)
-    if role == "location":
-        return Standard(float(np.mean(response)) if has_intercept else 0.0, spread, 2.5, 2.5)
-    if role == "rate":
-        level = math.log(float(np.mean(response)))
-        return Standard(level if has_intercept else 0.0, 1.0, 2.5, 2.5)
-    if role == "odds":
-        return Standard(0.0, 1.0, 2.5, 2.5)
-    if role == "scale":
-        level = math.log(float(np.std(response)) / 2)
-        return Standard(level if has_intercept else 0.0, 1.0, 1.0, 1.0)
-    return Standard(math.log(15.0) if has_intercept else 0.0, 1.0, 1.0, 0.5)
-
-
-def default_constant(role: str, response: np.ndarray) -> Prior:
-    """Return the default prior of a parameter that is constant per expert."""
-    if role == "scale":
-        return Prior("LogNormal", mu=math.log(float(np.std(response)) / 2), sigma=1.0)
-    return Prior("Gamma", alpha=2.0, beta=0.1)

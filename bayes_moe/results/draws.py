@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.core.errors import FitFileError
 from bayes_moe.data.design import Design
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.spec import MixtureOfExperts
@@ -21,8 +16,13 @@ if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-FORMAT = "bayes_moe fit"
-FORMAT_VERSION = 1
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
 LARGEST_LOG_LIKELIHOOD = 2 * 10**7
 """Draws x rows up to which the pointwise log likelihood is stored with the fit (160 MB)."""
 
@@ -101,7 +101,7 @@ def standard_tree(
     groups[names.OBSERVED_DATA] = xr.Dataset(
         {names.RESPONSE: (names.OBS, design.response, {"column": spec.response})}, coords=obs
     )
-    groups[names.CONSTANT_DATA] = _columns_to_dataset(design.columns, obs)
+    groups[names.CONSTANT_DATA] = columns_to_dataset(design.columns, obs)
     result = xr.DataTree.from_dict(groups)
     result.attrs.update(tree.attrs)
     return result
@@ -153,83 +153,7 @@ def samples(spec: MixtureOfExperts, posterior: xr.Dataset) -> dict[str, np.ndarr
     return found
 
 
-def write(tree: xr.DataTree, path: str | os.PathLike[str], description: dict[str, Any]) -> Path:
-    """Write a tree and a JSON description to one netCDF file, all of it or nothing."""
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {str(target.parent)!r} to save in.")
-    if target.is_dir():
-        raise IsADirectoryError(f"{str(target)!r} is a folder; name a file.")
-    header = {"format": FORMAT, "version": FORMAT_VERSION, **description}
-    copy = tree.copy()
-    copy.attrs["bayes_moe"] = json.dumps(header)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        copy.to_netcdf(temporary, engine="h5netcdf", encoding=_checksums(copy))
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return target
-
-
-def _checksums(tree: xr.DataTree) -> dict[str, Any]:
-    """Ask for a checksum of every array of numbers, so that damage to a file is found."""
-    return {
-        node.path: {
-            name: {"fletcher32": True}
-            for name, variable in node.data_vars.items()
-            if variable.size and variable.ndim and variable.dtype.kind in "biuf"
-        }
-        for node in tree.subtree
-    }
-
-
-def read(path: str | os.PathLike[str]) -> tuple[xr.DataTree, dict[str, Any]]:
-    """Read what :func:`write` wrote.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    FitFileError
-        If the file is damaged, or was not written by this package.
-    """
-    import xarray as xr
-
-    source = Path(path)
-    if source.is_dir():
-        raise FitFileError(f"{str(source)!r} is a folder, not a saved fit.")
-    if not source.exists():
-        raise FileNotFoundError(f"There is no file {str(source)!r}.")
-    try:
-        with xr.open_datatree(source, engine="h5netcdf") as opened:
-            tree = opened.load().copy()
-    except Exception as error:
-        raise FitFileError(
-            f"{str(source)!r} cannot be read as a netCDF file; it is damaged or of another "
-            f"kind ({type(error).__name__}: {error})."
-        ) from error
-    try:
-        header = json.loads(tree.attrs.pop("bayes_moe"))
-        if header["format"] != FORMAT:
-            raise ValueError(FORMAT)
-        newer = int(header["version"]) > FORMAT_VERSION
-    except (KeyError, TypeError, ValueError) as error:
-        raise FitFileError(
-            f"{str(source)!r} is a netCDF file, but not a fit saved by bayes_moe."
-        ) from error
-    if newer:
-        raise FitFileError(
-            f"{str(source)!r} has format version {header['version']}; this bayes_moe reads up "
-            f"to {FORMAT_VERSION}. Upgrade the package."
-        )
-    return tree, header
-
-
-def _columns_to_dataset(columns: pd.DataFrame, coords: Mapping[str, Any]) -> xr.Dataset:
+def columns_to_dataset(columns: pd.DataFrame, coords: Mapping[str, Any]) -> xr.Dataset:
     """Store a table's columns; text and categories as strings, the original name as attribute."""
     import xarray as xr
     from pandas.api import types
@@ -247,44 +171,3 @@ def _columns_to_dataset(columns: pd.DataFrame, coords: Mapping[str, Any]) -> xr.
         values = series.to_numpy() if is_number else series.astype(str).to_numpy(dtype=str)
         variables[name] = (names.OBS, values, {"column": column})
     return xr.Dataset(variables, coords=dict(coords))
-
-
-def describe_columns(columns: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return what the stored strings do not say of a table's columns: name, type, categories."""
-    import pandas as pd
-
-    described: list[dict[str, Any]] = []
-    for column in columns:
-        series = columns[column]
-        entry: dict[str, Any] = {"column": str(column), "dtype": str(series.dtype)}
-        if isinstance(series.dtype, pd.CategoricalDtype):
-            categories = series.cat.categories
-            entry |= {
-                "dtype": "category",
-                "categories": categories.tolist(),
-                "ordered": bool(series.cat.ordered),
-            }
-        described.append(entry)
-    return described
-
-
-def restore_columns(tree: xr.DataTree, described: list[dict[str, Any]]) -> pd.DataFrame:
-    """Rebuild the table of used columns from a tree and :func:`describe_columns`."""
-    import pandas as pd
-
-    stored = {
-        str(v.attrs["column"]): v.values
-        for v in tree[names.CONSTANT_DATA].to_dataset().data_vars.values()
-    }
-    table = {}
-    for entry in described:
-        values = pd.Series(stored[entry["column"]])
-        if entry["dtype"] == "category":
-            categories = entry["categories"]
-            back = dict(zip(map(str, categories), categories, strict=True))
-            dtype = pd.CategoricalDtype(categories, ordered=entry["ordered"])
-            values = values.map(back).astype(dtype)
-        else:
-            values = values.astype(entry["dtype"])
-        table[entry["column"]] = values
-    return pd.DataFrame(table)

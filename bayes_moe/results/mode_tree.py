@@ -10,9 +10,9 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.data.design import Design
-from bayes_moe.em.multistart import Optima
-from bayes_moe.graph.build import coords
+from bayes_moe.em.modes import Modes
 from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.model.structure import coords
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -21,7 +21,7 @@ FLAGS = ("converged", "singular", "separated", "empty")
 
 
 def point_tree(
-    found: Optima, objective: str, errors: Mapping[str, np.ndarray] | None
+    found: Modes, objective: str, errors: Mapping[str, np.ndarray] | None
 ) -> xr.DataTree:
     """Return the best mode as a posterior of one draw, with groups about how it was found."""
     best = found.best
@@ -31,7 +31,7 @@ def point_tree(
 
 
 def tree(
-    found: Optima,
+    found: Modes,
     objective: str,
     errors: Mapping[str, np.ndarray] | None,
     draws: Mapping[str, np.ndarray],
@@ -71,7 +71,7 @@ def tree(
     return result
 
 
-def _fit(found: Optima, best: int, objective: str) -> xr.Dataset:
+def _fit(found: Modes, best: int, objective: str) -> xr.Dataset:
     import xarray as xr
 
     path = found.path[:, best]
@@ -96,7 +96,7 @@ def _fit(found: Optima, best: int, objective: str) -> xr.Dataset:
     )
 
 
-def modes_dataset(found: Optima) -> xr.Dataset:
+def modes_dataset(found: Modes) -> xr.Dataset:
     """Return every mode's parameters and figures along the dimension ``mode``."""
     figures: dict[str, Any] = {
         "objective": found.value,
@@ -118,13 +118,17 @@ def n_parameters(spec: MixtureOfExperts, design: Design, values: Mapping[str, np
     """Number of free parameters of the likelihood; of a softmax only differences count."""
     matrices = design.rows.matrices
     total = spec.gate.free(spec.n_experts, matrices)
-    shared = {n for h in spec.gate.heads(spec.n_experts) for n in h.predictor.common(h.place)}
+    shared = {
+        n for h in spec.gate.heads(spec.n_experts) for n in h.predictor.shared_variables(h.place)
+    }
     for c in spec.components:
         if c.formula is None:
             total += values[c.variable][0].size
             continue
         total += c.predictor.free(c.place, matrices[c.stem], 0)
-        new = (c.predictor.common(c.place) & c.predictor.inner(c.place)) - shared
+        new = (
+            c.predictor.shared_variables(c.place) & c.predictor.basis_parameters(c.place)
+        ) - shared
         total += sum(values[name][0].size for name in new)
         shared |= new
     return total

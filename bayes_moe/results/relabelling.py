@@ -22,7 +22,6 @@ Statistical Society B, 62(4), 795-809.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,10 +29,16 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.data.design import Design
-from bayes_moe.gates.symmetry import Symmetry
 from bayes_moe.model import expert_order
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.results.alignment import (
+    assign,
+    kullback_leibler,
+    label_certainty,
+    normal_cost,
+    scaled,
+)
 from bayes_moe.results.draws import samples
 
 if TYPE_CHECKING:
@@ -41,10 +46,6 @@ if TYPE_CHECKING:
 
 METHODS = ("responsibilities", "parameters", "none")
 MOST_ELEMENTS = 2 * 10**7
-MOST_ROUNDS = 50
-LEAST_PROBABILITY = 1e-10
-
-Cost = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 def align(
@@ -72,10 +73,10 @@ def align(
     draws = samples(spec, posterior)
     allocations, locations = _read_draws(spec, draws, design)
     if method == "responsibilities":
-        permutation = _assign(symmetry, allocations, _kullback_leibler)
+        permutation = assign(symmetry, allocations, kullback_leibler)
     else:
-        permutation = _assign(symmetry, _parameters(spec, draws), _normal)
-    certainty = _certainty(symmetry, allocations, permutation)
+        permutation = assign(symmetry, _parameters(spec, draws), normal_cost)
+    certainty = label_certainty(symmetry, allocations, permutation)
     level = np.take_along_axis(locations, permutation, axis=1).mean(axis=0)
     permutation = permutation[:, symmetry.order(level)]
     return _record(tree, spec, permutation, certainty, method)
@@ -94,9 +95,7 @@ def undo(tree: xr.DataTree, spec: MixtureOfExperts) -> xr.DataTree:
     stored = tree[names.RELABELLING][names.PERMUTATION]
     inverse = np.argsort(stored.transpose(names.CHAIN, names.DRAW, ...).values, axis=-1)
     restored = tree.copy()
-    restored[names.POSTERIOR] = _as_node(
-        permuted(tree[names.POSTERIOR].to_dataset(), spec, inverse)
-    )
+    restored[names.POSTERIOR] = _as_node(permute(tree[names.POSTERIOR].to_dataset(), spec, inverse))
     del restored[names.RELABELLING]
     return restored
 
@@ -107,7 +106,7 @@ def _read_draws(
     """Allocations (sample, expert, obs) of some rows, and mean locations (sample, expert)."""
     n_samples = len(next(iter(draws.values())))
     most = min(expert_order.MOST_ROWS, max(20, MOST_ELEMENTS // (n_samples * spec.n_experts)))
-    rows = expert_order.some(design.rows, most)
+    rows = expert_order.evenly_spaced_rows(design.rows, most)
     allocations = np.empty((n_samples, spec.n_experts, rows.size))
     for where, part, mixture in chunks(spec, draws, rows):
         allocations[:, :, where] = mixture.responsibilities(part.observed)
@@ -122,63 +121,16 @@ def _parameters(spec: MixtureOfExperts, draws: dict[str, np.ndarray]) -> np.ndar
     """
     first = next(iter(draws.values()))
     own = [draws[n] for n in spec.gate_variables if spec.dims[n][0] == names.EXPERT]
-    values = [_scaled(v) for v in own]
+    values = [scaled(v) for v in own]
     for block in spec.blocks:
         for c in block.components:
             if c.variable not in draws:
                 continue
             given = draws[c.variable] if c.formula else np.log(draws[c.variable])[..., None]
             laid = np.zeros((len(first), spec.n_experts, given.shape[-1]))
-            laid[:, list(block.positions)] = _scaled(given)
+            laid[:, list(block.positions)] = scaled(given)
             values.append(laid)
     return np.concatenate(values, axis=-1)
-
-
-def _scaled(values: np.ndarray) -> np.ndarray:
-    return values / (values.std(axis=(0, 1)) + 1e-300)
-
-
-def _kullback_leibler(features: np.ndarray, aligned: np.ndarray) -> np.ndarray:
-    """Stephens' cost (sample, label, expert) of allocations, up to a constant in the expert."""
-    log_mean = np.log(np.maximum(aligned.mean(axis=0), LEAST_PROBABILITY))
-    return -np.einsum("sjo,ko->skj", features, log_mean, optimize=True)
-
-
-def _normal(features: np.ndarray, aligned: np.ndarray) -> np.ndarray:
-    """Negative normal log density of expert j's parameters under label k."""
-    mean = aligned.mean(axis=0)
-    scale = aligned.std(axis=0) + 1e-8
-    z = (features[:, None] - mean[:, None]) / scale[:, None]  # (sample, label, expert, parameter)
-    return (0.5 * z**2 + np.log(scale)[:, None]).sum(axis=-1)
-
-
-def _distance(features: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Squared distance (sample, label, expert) of each draw's experts to each label's mean."""
-    return np.stack([((features - m) ** 2).sum(axis=-1) for m in mean], axis=1)
-
-
-def _assign(symmetry: Symmetry, features: np.ndarray, cost: Cost) -> np.ndarray:
-    """Best permutations (sample, expert) of features (sample, expert, ...)."""
-    best = symmetry.assign(_distance(features, features[0]))
-    for _ in range(MOST_ROUNDS):
-        aligned = np.take_along_axis(features, best[..., None], axis=1)
-        previous, best = best, symmetry.assign(cost(features, aligned))
-        if np.array_equal(best, previous):
-            break
-    return best
-
-
-def _certainty(symmetry: Symmetry, allocations: np.ndarray, best: np.ndarray) -> np.ndarray:
-    """How much nearer each draw is to its labels than to the best exchange of two (sample,)."""
-    aligned = np.take_along_axis(allocations, best[..., None], axis=1)
-    distance = _distance(aligned, aligned.mean(axis=0))
-    own = np.einsum("skk->sk", distance)
-    certainty = np.ones(len(best))
-    for one, other in symmetry.exchanges():
-        kept = own[:, [*one.leaves, *other.leaves]].sum(axis=1)
-        exchanged = symmetry.cost(distance, one, other) + symmetry.cost(distance, other, one)
-        certainty = np.minimum(certainty, exchanged / (kept + exchanged + 1e-300))
-    return certainty
 
 
 def _record(
@@ -207,7 +159,7 @@ def _record(
         attrs={"method": method},
     )
     result = tree.copy()
-    result[names.POSTERIOR] = _as_node(permuted(posterior, spec, permutation))
+    result[names.POSTERIOR] = _as_node(permute(posterior, spec, permutation))
     result[names.RELABELLING] = _as_node(group)
     return result
 
@@ -218,7 +170,7 @@ def _as_node(dataset: xr.Dataset) -> xr.DataTree:
     return xr.DataTree(dataset)
 
 
-def permuted(posterior: xr.Dataset, spec: MixtureOfExperts, permutation: np.ndarray) -> xr.Dataset:
+def permute(posterior: xr.Dataset, spec: MixtureOfExperts, permutation: np.ndarray) -> xr.Dataset:
     """Put expert ``permutation[chain, draw, k]`` in place ``k`` of every variable."""
     result = posterior.copy()
     sizes = permutation.shape[:2]
@@ -227,7 +179,7 @@ def permuted(posterior: xr.Dataset, spec: MixtureOfExperts, permutation: np.ndar
             continue
         laid = posterior[name].transpose(names.CHAIN, names.DRAW, *dims)
         flat = {name: laid.values.reshape(-1, *laid.shape[2:])}
-        moved = expert_order.permuted(spec, flat, permutation.reshape(-1, permutation.shape[-1]))
+        moved = expert_order.permute(spec, flat, permutation.reshape(-1, permutation.shape[-1]))
         data = moved[name].reshape(*sizes, *laid.shape[2:])
         result[name] = laid.copy(data=data).transpose(*posterior[name].dims)
     return result

@@ -27,9 +27,8 @@ from pymc.step_methods.arraystep import ArrayStepShared
 from bayes_moe.core import names
 from bayes_moe.graph.build import Graph
 from bayes_moe.kernels.compile import doubles
-from bayes_moe.predictors import BART, Place
-from bayes_moe.predictors.bart_trees import History, Nodes, packed
-from bayes_moe.predictors.cuts import Cuts
+from bayes_moe.predictors import BART, Site
+from bayes_moe.predictors.bart_trees import Cuts, History, Nodes, packed
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -55,7 +54,7 @@ class Read:
 
 
 @dataclass(frozen=True)
-class Soil:
+class BartSettings:
     """What trees grow from: their settings, the columns that they split, and where they begin.
 
     They begin at the mean of ``target`` (obs,), and their leaves spread with its standard
@@ -90,14 +89,14 @@ class Soil:
         return PySampler.init(x=features, y=self.target, model=density, settings=settings)
 
 
-class Grow(ArrayStepShared):
+class PGBARTStep(ArrayStepShared):
     """Step of one variable (expert, obs) of sums of trees."""
 
     name = "trees"
     stats_dtypes_shapes: ClassVar[dict[str, Any]] = {STAT: (object, [])}
 
     def __init__(
-        self, vars: Any, soil: Soil, model: Any = None, blocked: bool = True, **_: Any
+        self, vars: Any, soil: BartSettings, model: Any = None, blocked: bool = True, **_: Any
     ) -> None:
         self.model, self.soil = model, soil
         self.values = [model.rvs_to_values.get(v, v) for v in vars]
@@ -181,11 +180,11 @@ def _row(compiled: Any, current: np.ndarray, k: int) -> Any:
     return cfunc(signature)(density)
 
 
-def steps(graph: Graph) -> list[Grow]:
+def steps(graph: Graph) -> list[PGBARTStep]:
     """Return the steps of a model's sums of trees; each takes seconds to compile."""
     model = graph.model
     return [
-        Grow([model[place.raw]], soil=_soil(graph, place, predictor), model=model)
+        PGBARTStep([model[place.raw]], soil=_soil(graph, place, predictor), model=model)
         for place, predictor in _forests(graph)
     ]
 
@@ -216,7 +215,7 @@ def with_trees(tree: xr.DataTree, graph: Graph) -> xr.DataTree:
 
 def _check(
     graph: Graph,
-    place: Place,
+    place: Site,
     predictor: BART,
     arrays: tuple[np.ndarray, np.ndarray],
     drawn: np.ndarray,
@@ -235,16 +234,18 @@ def _check(
         )
 
 
-def _forests(graph: Graph) -> Iterator[tuple[Place, BART]]:
+def _forests(graph: Graph) -> Iterator[tuple[Site, BART]]:
     return ((place, p) for place, p in graph.spec.placed if isinstance(p, BART))
 
 
-def _soil(graph: Graph, place: Place, predictor: BART) -> Soil:
+def _soil(graph: Graph, place: Site, predictor: BART) -> BartSettings:
     matrix, response = graph.design.rows.matrices[place.stem], graph.design.response
-    return Soil(predictor, predictor.columns(place, matrix), predictor.target(place, response))
+    return BartSettings(
+        predictor, predictor.columns(place, matrix), predictor.target(place, response)
+    )
 
 
-def _histories(given: np.ndarray, place: Place) -> list[list[History]]:
+def _histories(given: np.ndarray, place: Site) -> list[list[History]]:
     """Trees by chain and expert, from what the steps said (chain, draw, ...)."""
     found = []
     for chain in given:

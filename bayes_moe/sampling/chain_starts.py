@@ -18,15 +18,21 @@ from typing import Any
 import numpy as np
 
 from bayes_moe.data.design import Design
-from bayes_moe.em.hyperparameters import search_settled
-from bayes_moe.em.multistart import RESTARTS, Optima, covariance, distinct, nearest_mode
+from bayes_moe.em.hyperparameters import optimise_hyperparameters
+from bayes_moe.em.modes import Modes, covariance, merge_modes
+from bayes_moe.em.multistart import RESTARTS, nearest_mode
 from bayes_moe.em.objective import Objective
-from bayes_moe.em.parameter_vector import coordinates
+from bayes_moe.em.vector_layout import coordinates
 from bayes_moe.graph.build import build
-from bayes_moe.graph.log_density import Surface, ends, search, uphill
+from bayes_moe.graph.log_density import GraphLogDensity
 from bayes_moe.model.spec import MixtureOfExperts
-from bayes_moe.optimize.hyperparameters import MOST_COORDINATES, settled
-from bayes_moe.optimize.linear_surrogate import StandIn, first_values, near
+from bayes_moe.optimize.graph_modes import ends, uphill
+from bayes_moe.optimize.hyperparameters import MOST_COORDINATES
+from bayes_moe.optimize.hyperparameters import (
+    optimise_hyperparameters as optimise_graph_hyperparameters,
+)
+from bayes_moe.optimize.lbfgs import search
+from bayes_moe.optimize.linear_surrogate import LinearSurrogate, first_values, near
 
 MAX_ITER = 1000
 TRIES = 10
@@ -50,7 +56,7 @@ class Starts(ABC):
     """
 
     moving: Any
-    found: Optima
+    found: Modes
     spreads: tuple[np.ndarray | None, ...]
     mass: np.ndarray
 
@@ -88,7 +94,7 @@ class Starts(ABC):
 
 @dataclass(frozen=True)
 class LinearStarts(Starts):
-    """Starts of a model in its :class:`Coordinates`."""
+    """Starts of a model in its :class:`ParameterVector`."""
 
     @cached_property
     def objective(self) -> Objective:
@@ -121,7 +127,7 @@ class NearStarts(Starts):
     """
 
     near: Starts
-    simple: StandIn
+    simple: LinearSurrogate
 
     def value(self, point: np.ndarray) -> float:
         return self.near.value(point)
@@ -140,7 +146,7 @@ class NearStarts(Starts):
 class GraphStarts(Starts):
     """Starts of a model through its graph: ``moving`` is the graph."""
 
-    surface: Surface
+    surface: GraphLogDensity
 
     def value(self, point: np.ndarray) -> float:
         return self.surface(point)[0]
@@ -165,7 +171,7 @@ class GraphStarts(Starts):
 def starts(spec: MixtureOfExperts, design: Design, random_seed: int, cores: int = 1) -> Starts:
     """Find the modes of a posterior and the mass about each."""
     if not spec.has_gradient:
-        simple = StandIn.of(spec)
+        simple = LinearSurrogate.of(spec)
         linear = starts(simple.spec, simple.seen(design), random_seed, cores)
         own = (linear.found, linear.spreads, linear.mass)
         return NearStarts(Posed(spec, design), *own, linear, simple)
@@ -173,7 +179,9 @@ def starts(spec: MixtureOfExperts, design: Design, random_seed: int, cores: int 
     if not spec.is_linear:
         return _graph_starts(spec, design, rng)
     moving = coordinates(spec, design, jacobian=True)
-    found = search_settled(moving, restarts=RESTARTS, max_iter=MAX_ITER, rng=rng, cores=cores)
+    found = optimise_hyperparameters(
+        moving, restarts=RESTARTS, max_iter=MAX_ITER, rng=rng, cores=cores
+    )
     assert found.objective is not None
     moving = found.objective.coordinates
     objective = Objective(moving, cores=cores)
@@ -187,9 +195,10 @@ def starts(spec: MixtureOfExperts, design: Design, random_seed: int, cores: int 
 
 def _graph_starts(spec: MixtureOfExperts, design: Design, rng: np.random.Generator) -> GraphStarts:
     graph = build(spec, design)
-    surface = Surface(graph, jacobian=True)
-    climbs = settled(surface, search(surface, first_values(spec, design, CLIMBS, rng), MAX_ITER))
-    found = distinct(ends(surface, climbs), design.rows)
+    surface = GraphLogDensity(graph, jacobian=True)
+    climbs = search(surface, first_values(spec, design, CLIMBS, rng), MAX_ITER)
+    climbs = optimise_graph_hyperparameters(surface, climbs)
+    found = merge_modes(ends(surface, climbs), design.rows)
     known = surface.affordable(int(surface.moving.sum()), MOST_COORDINATES)
     spreads = tuple(
         surface.rough_covariance(t) if known and not bad else None
@@ -199,7 +208,7 @@ def _graph_starts(spec: MixtureOfExperts, design: Design, rng: np.random.Generat
     return GraphStarts(graph, found, spreads, _mass(found, volumes), surface)
 
 
-def _mass(found: Optima, log_volumes: list[float]) -> np.ndarray:
+def _mass(found: Modes, log_volumes: list[float]) -> np.ndarray:
     """Share of each mode in the mass of all, by Laplace's method; of the best if none has any."""
     log_mass = found.value + 0.5 * np.array(log_volumes)
     if not np.isfinite(log_mass).any():

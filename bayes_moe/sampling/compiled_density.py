@@ -21,7 +21,7 @@ import numpy as np
 from bayes_moe.core import registry
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.em.cross_products import Features
-from bayes_moe.em.parameter_vector import Coordinates, Slot
+from bayes_moe.em.parameter_vector import ParameterBlock, ParameterVector
 from bayes_moe.gates.splits import Split
 from bayes_moe.kernels import gate_splits as branches
 from bayes_moe.kernels import linear_model as linear
@@ -50,7 +50,7 @@ class Native:
     _kept: tuple[np.ndarray, ...]
 
     @classmethod
-    def of(cls, moving: Coordinates) -> Native:
+    def of(cls, moving: ParameterVector) -> Native:
         """Lay out a model with priors, one that :func:`supports` admits, for the compiled function.
 
         The density has no floor under scale parameters, unlike that of EM.
@@ -82,7 +82,7 @@ _prototype = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p
 class _Layout:
     """The table of a model, and the arrays that it points to."""
 
-    def __init__(self, moving: Coordinates) -> None:
+    def __init__(self, moving: ParameterVector) -> None:
         self.moving = moving
         self.rows = moving.design.rows
         self.arrays: list[np.ndarray] = []
@@ -132,7 +132,7 @@ class _Layout:
         self.arrays.append(np.ascontiguousarray(values, dtype=float))
         return int(self.arrays[-1].ctypes.data)
 
-    def shared(self, slot: Slot) -> bool:
+    def shared(self, slot: ParameterBlock) -> bool:
         """Whether a slot's predictors are the same for every row."""
         return self.features[self.table_of[slot.variable]].shape[1] == 1
 
@@ -151,7 +151,7 @@ class _Layout:
             },
         )
 
-    def slot(self, slot: Slot) -> list[int]:
+    def slot(self, slot: ParameterBlock) -> list[int]:
         if slot.prior is None:
             raise ValueError("A sampler needs priors: coordinates(..., likelihood=False).")
         shape = (slot.directions, slot.terms)
@@ -187,7 +187,7 @@ class _Layout:
         return found
 
     def block(
-        self, block: Block, own: Sequence[Slot], response: np.ndarray, add: bool = False
+        self, block: Block, own: Sequence[ParameterBlock], response: np.ndarray, add: bool = False
     ) -> list[int]:
         """Record of a block of experts.
 
@@ -228,7 +228,7 @@ class _Layout:
     def gate(self) -> tuple[list[list[int]], list[list[int]]]:
         """Records of the gate's splits, children before parents, and of their branches."""
         branching = self.moving.branching
-        if branching is None or branching.flat:
+        if branching is None or branching.is_single_softmax:
             return [], []
         ordered = sorted(branching.splits, key=lambda s: -s.depth)
         below = {frozenset(s.below): branching.experts + j for j, s in enumerate(ordered)}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Task:
+class SamplingTask:
     """Chains to be run.
 
     ``starts`` hold the model and its data too; settings are those of
@@ -45,14 +45,14 @@ class Engine(ABC):
     """A way to run the No-U-Turn sampler."""
 
     @abstractmethod
-    def run(self, task: Task) -> xr.DataTree:
+    def run(self, task: SamplingTask) -> xr.DataTree:
         """Return groups ``posterior`` and ``sample_stats``; chains cut short are filled with NaN.
 
         ``sample_stats`` holds the mode at which each chain began.
         """
 
 
-class Launch:
+class StartPoints:
     """Starting points for a sampler that asks for them in no certain order, by seed.
 
     ``point`` maps reported variables to the sampler's flat vector.
@@ -88,7 +88,7 @@ class Launch:
         return np.concatenate([v.reshape(len(v), -1) for v in reported], axis=1)
 
 
-def begun(posterior: xr.Dataset, stats: xr.Dataset, modes: np.ndarray) -> xr.DataTree:
+def sampler_groups(posterior: xr.Dataset, stats: xr.Dataset, modes: np.ndarray) -> xr.DataTree:
     """Return the groups of an engine."""
     import xarray as xr
 
@@ -101,7 +101,7 @@ def begun(posterior: xr.Dataset, stats: xr.Dataset, modes: np.ndarray) -> xr.Dat
     )
 
 
-def sample_nutpie(compiled: Any, task: Task, **more: Any) -> Any:
+def sample_nutpie(compiled: Any, task: SamplingTask, **more: Any) -> Any:
     """Run nutpie on a compiled model from its own starting points."""
     import nutpie
 

@@ -15,7 +15,13 @@ from bayes_moe.core.progress import announced
 from bayes_moe.graph.build import Graph, build_design
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.draws import nothing_drawn
-from bayes_moe.sampling.engine import Engine, Launch, Task, begun, sample_nutpie
+from bayes_moe.sampling.engine import (
+    Engine,
+    SamplingTask,
+    StartPoints,
+    sample_nutpie,
+    sampler_groups,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -36,7 +42,7 @@ class OnGraph(Engine):
     likelihood: str
     replaceable: ClassVar[bool] = False
 
-    def graph(self, task: Task) -> Graph:
+    def graph(self, task: SamplingTask) -> Graph:
         """Build the model."""
         moving = task.starts.moving
         return build_design(
@@ -51,10 +57,10 @@ class Nutpie(OnGraph):
     backend: str
     replaceable = True
 
-    def run(self, task: Task) -> xr.DataTree:
+    def run(self, task: SamplingTask) -> xr.DataTree:
         graph = self.graph(task)
         compiled = self._compiled(graph, task.progressbar)
-        launch = Launch(task.starts, graph.flat)
+        launch = StartPoints(task.starts, graph.flat)
         compiled = dataclasses.replace(compiled, **{STARTS[self.backend]: launch})
         tree: xr.DataTree = sample_nutpie(compiled, task)
         return _groups(tree, launch.modes(_first_draws(tree, graph.spec)))
@@ -94,7 +100,7 @@ def _shared(compiled: Any) -> list[str]:
 class PyMC(OnGraph):
     """PyMC's own sampler."""
 
-    def run(self, task: Task) -> xr.DataTree:
+    def run(self, task: SamplingTask) -> xr.DataTree:
         import pymc as pm
 
         graph = self.graph(task)
@@ -139,7 +145,7 @@ class Jax(OnGraph):
 
     sampler: str
 
-    def run(self, task: Task) -> xr.DataTree:
+    def run(self, task: SamplingTask) -> xr.DataTree:
         import jax
         from pymc.model.transform.optimization import freeze_dims_and_data
         from pymc.sampling.jax import sample_jax_nuts
@@ -168,7 +174,7 @@ class Jax(OnGraph):
         return _groups(tree, modes)
 
 
-def _initial(graph: Graph, task: Task) -> tuple[np.ndarray, list[Any]]:
+def _initial(graph: Graph, task: SamplingTask) -> tuple[np.ndarray, list[Any]]:
     """Draw the start of each chain: its mode (chain,), and the model's free variables."""
     seeds = np.random.SeedSequence(task.random_seed).spawn(task.chains)
     drawn = [task.starts.draw(np.random.default_rng(seed)) for seed in seeds]
@@ -177,7 +183,7 @@ def _initial(graph: Graph, task: Task) -> tuple[np.ndarray, list[Any]]:
 
 def _groups(tree: xr.DataTree, modes: np.ndarray) -> xr.DataTree:
     posterior, stats = (tree[group].to_dataset() for group in (names.POSTERIOR, names.SAMPLE_STATS))
-    return begun(posterior, stats, modes)
+    return sampler_groups(posterior, stats, modes)
 
 
 def _first_draws(tree: xr.DataTree, spec: MixtureOfExperts) -> dict[str, np.ndarray]:

@@ -11,7 +11,13 @@ from bayes_moe.core.progress import announced
 from bayes_moe.results.draws import nothing_drawn
 from bayes_moe.results.mode_tree import dataset
 from bayes_moe.sampling.compiled_density import Native
-from bayes_moe.sampling.engine import Engine, Launch, Task, begun, sample_nutpie
+from bayes_moe.sampling.engine import (
+    Engine,
+    SamplingTask,
+    StartPoints,
+    sample_nutpie,
+    sampler_groups,
+)
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,9 +40,11 @@ KEPT = (
 class Direct(Engine):
     """nutpie, whose threads call the compiled log density without Python."""
 
-    def run(self, task: Task) -> xr.DataTree:
+    def run(self, task: SamplingTask) -> xr.DataTree:
         moving = task.starts.moving
-        launch = Launch(task.starts, lambda v: moving.points({n: x[None] for n, x in v.items()})[0])
+        launch = StartPoints(
+            task.starts, lambda v: moving.points({n: x[None] for n, x in v.items()})[0]
+        )
         import nutpie.compile_pymc  # noqa: F401  (takes its time, which is no compiling)
 
         with announced("Compiling the sampler, once for this machine.", shown=task.progressbar):
@@ -54,10 +62,10 @@ class Direct(Engine):
         flat = moving.variables(theta.reshape(-1, moving.size))
         laid = {name: v.reshape(*theta.shape[:2], *v.shape[1:]) for name, v in flat.items()}
         posterior = dataset(moving.spec, moving.design, laid, (names.CHAIN, names.DRAW))
-        return begun(posterior, _stats(stats, kept, length), launch.modes(first))
+        return sampler_groups(posterior, _stats(stats, kept, length), launch.modes(first))
 
 
-def _compiled(native: Native, launch: Launch) -> Any:
+def _compiled(native: Native, launch: StartPoints) -> Any:
     """Nutpie's model of functions in C, which is made for compiled graphs and fits any function."""
     from nutpie.compile_pymc import CompiledPyMCModel
 

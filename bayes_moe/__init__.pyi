@@ -1,0 +1,90 @@
+# The public names, each stated once: type checkers read this file, and `__init__.py` loads from it.
+
+from . import gates as gates
+from . import predictors as predictors
+from .core.errors import ConvergenceWarning as ConvergenceWarning
+from .core.errors import DataError as DataError
+from .core.errors import FitFileError as FitFileError
+from .core.errors import MissingRowsWarning as MissingRowsWarning
+from .core.errors import SpecError as SpecError
+from .data.datasets import load_dataset as load_dataset
+from .diagnostics.information import information as information
+from .diagnostics.information import modes as modes
+from .diagnostics.summary import summary as summary
+from .diagnostics.usage import effective_experts as effective_experts
+from .diagnostics.usage import experts_in_use as experts_in_use
+from .diagnostics.usage import usage as usage
+from .diagnostics.verdict import Diagnosis as Diagnosis
+from .diagnostics.verdict import diagnose as diagnose
+from .fitting import fit as fit
+from .fitting import refit as refit
+from .fitting import relabel as relabel
+from .graph.build import Graph as Graph
+from .graph.build import build as build
+from .model.expert import Expert as Expert
+from .model.recipes import hierarchical_mixture as hierarchical_mixture
+from .model.recipes import mixture_density as mixture_density
+from .model.recipes import mixture_of_experts as mixture_of_experts
+from .model.spec import MixtureOfExperts as MixtureOfExperts
+from .plots.curves import plot_experts as plot_experts
+from .plots.curves import plot_gate as plot_gate
+from .plots.curves import plot_predictive as plot_predictive
+from .plots.tree_figure import plot_tree as plot_tree
+from .plots.tree_outline import tree_text as tree_text
+from .prediction.branch_probabilities import node_probabilities as node_probabilities
+from .prediction.branch_probabilities import node_responsibilities as node_responsibilities
+from .prediction.predict import log_density as log_density
+from .prediction.predict import predict as predict
+from .prediction.predict import responsibilities as responsibilities
+from .prediction.predictive import Predictive as Predictive
+from .priors.prior import Prior as Prior
+from .results.fit import Fit as Fit
+from .results.storage import load as load
+from .results.storage import save as save
+from .simulation import simulate as simulate
+
+__version__: str
+__all__ = [
+    "ConvergenceWarning",
+    "DataError",
+    "Diagnosis",
+    "Expert",
+    "Fit",
+    "FitFileError",
+    "Graph",
+    "MissingRowsWarning",
+    "MixtureOfExperts",
+    "Predictive",
+    "Prior",
+    "SpecError",
+    "build",
+    "diagnose",
+    "effective_experts",
+    "experts_in_use",
+    "fit",
+    "gates",
+    "hierarchical_mixture",
+    "information",
+    "load",
+    "load_dataset",
+    "log_density",
+    "mixture_density",
+    "mixture_of_experts",
+    "modes",
+    "node_probabilities",
+    "node_responsibilities",
+    "plot_experts",
+    "plot_gate",
+    "plot_predictive",
+    "plot_tree",
+    "predict",
+    "predictors",
+    "refit",
+    "relabel",
+    "responsibilities",
+    "save",
+    "simulate",
+    "summary",
+    "tree_text",
+    "usage",
+]

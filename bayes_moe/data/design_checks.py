@@ -1,0 +1,87 @@
+"""Checks of design matrices and responses before a fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bayes_moe.core.errors import DataError, SpecError
+from bayes_moe.data.formulas import INTERCEPT, looked_up, used_columns
+from bayes_moe.data.tables import (
+    ROUNDING,
+    check_size,
+    kind,
+    listed,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def check_features(formula: str, columns: pd.DataFrame) -> None:
+    """Refuse features that are no numbers and no categories."""
+    for name in looked_up(formula):
+        if kind(columns[name]) == "dates":
+            raise DataError(
+                f"Column {name!r} holds dates, such as {columns[name].iloc[0]}: make a column of "
+                f"numbers or categories from it (formula {formula!r})."
+            )
+
+
+def check_response(response: str, formulas: Mapping[str, str], columns: pd.DataFrame) -> None:
+    """Refuse responses that are no numbers, or that the features already tell."""
+    for name in looked_up(response):
+        if kind(columns[name]) != "numbers":
+            raise DataError(
+                f"The response {name!r} holds {kind(columns[name])}, such as "
+                f"{listed(columns[name][:1].tolist())}; it must be numeric."
+            )
+    available = list(columns.columns)
+    told_by = used_columns([response], available)
+    for stem, formula in formulas.items():
+        if told_by and {*told_by} <= {*used_columns([formula], available)}:
+            raise SpecError(
+                f"The response {response!r} is made of features of {stem!r} ({formula!r}); a "
+                "response cannot be its own feature."
+            )
+
+
+def check_single(response: str, values: np.ndarray) -> np.ndarray:
+    """The response (obs,) of a formula whose left-hand side gives one column."""
+    if values.shape[1] != 1:
+        raise DataError(
+            f"The response {response!r} makes {values.shape[1]} columns; it must be one, and "
+            "numeric."
+        )
+    return values[:, 0]
+
+
+def check_degenerate(values: np.ndarray, terms: tuple[str, ...], stem: str) -> None:
+    """Refuse columns that no data can tell from the intercept or from one another."""
+    has_intercept = INTERCEPT in terms
+    columns = [j for j, t in enumerate(terms) if t != INTERCEPT]
+    size = np.abs(values).max(axis=0)
+    for j in columns:
+        check_size(values[:, j], f"design column {terms[j]!r} of {stem!r}")
+        constant = np.ptp(values[:, j]) <= ROUNDING * size[j]
+        if size[j] == 0 and terms[j].endswith("]"):
+            raise DataError(
+                f"The design column {terms[j]!r} of {stem!r} is 0 in every row: no row falls in "
+                "it. Remove the category (.cat.remove_unused_categories()) or the term."
+            )
+        if constant and (has_intercept or size[j] == 0):
+            raise DataError(
+                f"The design column {terms[j]!r} of {stem!r} is constant up to rounding "
+                f"({values[0, j]:g} in every row). Remove it from the formula."
+            )
+    shifted = values[:, columns] - (values[:, columns].mean(axis=0) if has_intercept else 0.0)
+    unit = shifted / np.linalg.norm(shifted, axis=0)
+    parallel = np.triu(np.abs(unit.T @ unit) > 1 - ROUNDING, k=1)
+    if parallel.any():
+        a, b = np.argwhere(parallel)[0]
+        raise DataError(
+            f"The design columns {terms[columns[a]]!r} and {terms[columns[b]]!r} of {stem!r} are "
+            "duplicates of each other (up to shift and scale). Remove one."
+        )

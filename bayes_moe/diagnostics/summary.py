@@ -1,0 +1,135 @@
+"""Summary table of the reported variables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayes_moe.core import names
+from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.results.fit import Fit
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def summary(
+    fit: Fit,
+    var_names: str | Sequence[str] | None = None,
+    *,
+    ci_prob: float | None = None,
+    ci_kind: str | None = None,
+    round_to: Any = None,
+) -> pd.DataFrame:
+    """Return a table of the reported variables.
+
+    Draws by a sampler are summarised as :func:`arviz.summary` does, with R-hat and effective
+    sample sizes after relabelling; draws of an approximation (Laplace, ADVI, Pathfinder) without
+    these. A mode has its estimates, standard errors and bounds: ``estimate -/+ z se``, for positive
+    parameters on the log scale.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit.
+    var_names : str or sequence of str, optional
+        Some of the reported variables; by default all that are quantities, as the weights of
+        networks and the trees of a forest are not.
+    ci_prob : float, optional
+        Probability inside the bounds; by default ArviZ's ``rcParams["stats.ci_prob"]``.
+    ci_kind : str, optional
+        As in :func:`arviz.summary`; a mode has no other bounds than those above.
+    round_to : int or str, optional
+        As in :func:`arviz.summary`; ``"none"`` gives raw numbers. Left out, numbers have four
+        significant digits, R-hat three decimals, and effective sample sizes none.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for every named coefficient, e.g. ``mu_coef[0, stretchratio]``.
+
+    Raises
+    ------
+    SpecError
+        For a variable that the fit does not have.
+    """
+    posterior = fit.idata[names.POSTERIOR].to_dataset()
+    wanted = [var_names] if isinstance(var_names, str) else list(var_names or fit.spec.quantities)
+    for name in wanted:
+        if name not in posterior:
+            raise SpecError(unknown("variable", name, fit.spec.variables))
+    if fit.is_point:
+        if ci_kind not in (None, "eti", "hdi"):
+            raise SpecError(unknown("ci_kind", ci_kind, ("eti", "hdi")))
+        return _rounded(_mode_summary(fit, wanted, ci_prob), round_to)
+    import arviz_stats as azs
+
+    table: pd.DataFrame = azs.summary(
+        posterior,
+        var_names=wanted,
+        ci_prob=ci_prob,
+        ci_kind=ci_kind,
+        round_to="none" if round_to is None else round_to,
+        kind="stats" if names.FIT in fit.idata.children else "all",
+    )
+    return _rounded(table) if round_to is None else table
+
+
+def _mode_summary(fit: Fit, wanted: Sequence[str], ci_prob: float | None) -> pd.DataFrame:
+    """Estimates with standard errors and bounds."""
+    import pandas as pd
+    from scipy.special import ndtri
+
+    if ci_prob is None:
+        from arviz_base import rcParams
+
+        ci_prob = float(rcParams["stats.ci_prob"])
+    if not 0 < ci_prob < 1:
+        raise ValueError(f"`ci_prob` must lie strictly between 0 and 1; it is {ci_prob!r}.")
+    z = float(ndtri((1 + ci_prob) / 2))
+    posterior = fit.idata[names.POSTERIOR].to_dataset()
+    errors = fit.idata[names.STANDARD_ERROR].to_dataset()
+    positive = fit.spec.positive
+    rows: dict[str, list[float]] = {}
+    for name in wanted:
+        estimate = posterior[name].isel({names.CHAIN: 0, names.DRAW: 0})
+        if name not in errors:
+            raise SpecError(
+                f"{name!r} is internal and has no standard error; summarise "
+                f"{', '.join(fit.spec.variables)}."
+            )
+        error = errors[name]
+        for at in np.ndindex(estimate.shape):
+            labels = [str(estimate[d].values[i]) for d, i in zip(estimate.dims, at, strict=True)]
+            value, se = float(estimate.values[at]), float(error.values[at])
+            width = np.exp(z * se / value) if name in positive else z * se
+            bounds = (
+                [value / width, value * width]
+                if name in positive
+                else [value - width, value + width]
+            )
+            rows[f"{name}[{', '.join(labels)}]"] = [value, se, *bounds]
+    percent = f"{100 * ci_prob:g}"
+    columns = ["estimate", "se", f"ci{percent}_lb", f"ci{percent}_ub"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def _rounded(table: pd.DataFrame, round_to: Any = None) -> pd.DataFrame:
+    """Round numbers to four significant digits, R-hat to three decimals, sample sizes to none.
+
+    ``round_to`` may be ``"none"``, a number of decimals, or of significant digits such as ``"2g"``.
+    """
+    if round_to == "none":
+        return table
+    if isinstance(round_to, int):
+        return table.round(round_to)
+    digits = "4g" if round_to in (None, "auto") else str(round_to)
+    rounded = table.map(lambda v: float(f"{v:.{digits}}"))
+    for column in table:
+        if str(column).startswith("ess"):
+            rounded[column] = table[column].round().fillna(0).astype(int)
+        elif column == "r_hat":
+            rounded[column] = table[column].round(3)
+    return rounded

@@ -1,0 +1,112 @@
+"""Share of the rows by expert."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bayes_moe.core import names
+from bayes_moe.core.errors import SpecError
+from bayes_moe.model.evaluation import chunks
+from bayes_moe.results.draws import samples
+from bayes_moe.results.fit import Fit
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+
+def usage(fit: Fit) -> xr.DataArray:
+    """Return each expert's share of the fitted rows' responsibility (chain, draw, expert)."""
+    import xarray as xr
+
+    posterior = fit.idata[names.POSTERIOR].to_dataset()
+    draws = samples(fit.spec, posterior)
+    total = np.zeros((len(next(iter(draws.values()))), fit.spec.n_experts))
+    for _, part, mixture in chunks(fit.spec, draws, fit.design.rows):
+        total += mixture.responsibilities(part.observed).sum(axis=-1)
+    coords = {
+        names.CHAIN: posterior[names.CHAIN].values,
+        names.DRAW: posterior[names.DRAW].values,
+        names.EXPERT: np.asarray(fit.spec.expert_labels),
+    }
+    shape = tuple(len(v) for v in coords.values())
+    return xr.DataArray(
+        (total / fit.design.rows.size).reshape(shape), dims=tuple(coords), coords=coords
+    )
+
+
+def effective_experts(fit: Fit) -> xr.DataArray:
+    """Return the effective number of experts (chain, draw).
+
+    ``exp(- sum_k s_k log s_k)``, with ``s_k`` the experts' shares of the fitted rows'
+    responsibility (:func:`usage`): 1 if one expert takes all rows, K if all take as many. It is the
+    Hill number of order 1 of the shares.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit.
+
+    References
+    ----------
+    Hill, M. O. (1973). Diversity and evenness: a unifying notation and its consequences. Ecology,
+    54(2), 427-432.
+    """
+    return hill_number(usage(fit))
+
+
+def experts_in_use(fit: Fit, *, least_rows: float = 1.0) -> xr.DataArray:
+    """Return how many experts are in use under each draw (chain, draw).
+
+    An expert is in use if its expected number of rows, the sum of its responsibilities for the
+    fitted rows, is at least ``least_rows``.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit.
+    least_rows : float
+        Expected number of rows from which an expert counts.
+
+    Raises
+    ------
+    SpecError
+        If ``least_rows`` is not a positive number.
+
+    Examples
+    --------
+    The posterior of the number of experts in use, as a table:
+
+    >>> used = bm.experts_in_use(fit)  # doctest: +SKIP
+    >>> used.to_series().value_counts(normalize=True)  # doctest: +SKIP
+    """
+    number = isinstance(least_rows, int | float | np.number) and not isinstance(least_rows, bool)
+    if not number or not np.isfinite(least_rows) or least_rows <= 0:
+        raise SpecError(f"`least_rows` must be a positive number of rows; it is {least_rows!r}.")
+    rows = usage(fit) * fit.design.rows.size
+    return (rows >= least_rows).sum(names.EXPERT).rename("experts_in_use")
+
+
+def hill_number(shares: xr.DataArray) -> xr.DataArray:
+    """Exponential of the entropy of shares (chain, draw, expert)."""
+    from scipy.special import entr
+
+    entropy = entr(shares.values).sum(axis=shares.get_axis_num(names.EXPERT))
+    return shares.isel({names.EXPERT: 0}, drop=True).copy(data=np.exp(entropy))
+
+
+def usage_table(shares: xr.DataArray) -> pd.DataFrame:
+    """Mean, sd and quantiles of the shares (chain, draw, expert), one row an expert."""
+    import pandas as pd
+
+    flat = shares.values.reshape(-1, shares.shape[-1])
+    index = pd.Index(shares[names.EXPERT].values, name=names.EXPERT)
+    if len(flat) == 1:
+        return pd.DataFrame({"mean": flat[0]}, index=index)
+    low, high = np.quantile(flat, [0.05, 0.95], axis=0)
+    return pd.DataFrame(
+        {"mean": flat.mean(axis=0), "sd": flat.std(axis=0), "q05": low, "q95": high},
+        index=index,
+    )

@@ -1,0 +1,59 @@
+"""Families of counts: Poisson."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from bayes_moe.core.arrays import NUMERIC, Arrays
+from bayes_moe.families.base import (
+    Parameter,
+    Parameters,
+)
+from bayes_moe.families.discrete import HALF_UNIT, Discrete, is_whole_number
+from bayes_moe.families.links import LOG_RATE
+
+LARGEST_RATE = 9.2e18
+"""NumPy draws no Poisson numbers of a larger rate: they would not fit into 64 bits."""
+
+
+class Poisson(Discrete):
+    """Poisson distribution with rate ``mu``; formulas take ``log mu``."""
+
+    PARAMS = (Parameter("mu", LOG_RATE, "rate"),)
+    support = "whole numbers from 0"
+
+    def in_support(self, y: Any, params: Parameters, xp: Arrays) -> Any:
+        return is_whole_number(y, xp)
+
+    def log_kernel(self, y: Any, params: Parameters, xp: Arrays) -> Any:
+        eta = params["mu"]
+        return y * eta - xp.exp(eta)
+
+    def log_coefficient(self, y: Any, params: Parameters, xp: Arrays) -> Any:
+        return -xp.gammaln(y + 1)
+
+    def dist(self, params: Parameters) -> Any:
+        import pymc as pm
+        import pytensor.tensor as pt
+
+        return pm.Poisson.dist(mu=pt.minimum(pt.exp(params["mu"]), LARGEST_RATE))
+
+    def initial_eta(self, y: np.ndarray, known: Parameters) -> np.ndarray:
+        return np.log(y + HALF_UNIT)
+
+    def cdf(self, y: Any, params: Parameters) -> np.ndarray:
+        step = np.floor(y)
+        level = special.gammaincc(np.maximum(step, 0) + 1, self.mean(params))
+        return np.where(step >= 0, np.where(step < np.inf, level, 1.0), 0.0)
+
+    def moments(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
+        rate = NUMERIC.exp(params["mu"])
+        return rate, rate
+
+    def random(
+        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
+    ) -> np.ndarray:
+        return rng.poisson(np.minimum(self.mean(params), LARGEST_RATE), size)

@@ -1,0 +1,73 @@
+"""Which columns may have missing values, and why others may not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from bayes_moe.data.formulas import parse_formula, used_columns
+from bayes_moe.gates import Gate
+from bayes_moe.model.blocks import Block
+from bayes_moe.predictors import Linear
+
+
+def integrable(gate: Gate, blocks: Sequence[Block], experts: int) -> dict[str, str | None]:
+    """Columns that a gate models, and why their missing values cannot be integrated out.
+
+    None stands where they can.
+    """
+    if experts == 1 or not gate.feature_densities:
+        return {}
+    found = {}
+    for column in _plain_columns(str(gate.formulas[gate.feature_densities[0].stem])):
+        reasons = [*_of_gate(gate, column), *(r for b in blocks for r in _of_block(b, column))]
+        found[column] = reasons[0] if reasons else None
+    return found
+
+
+def _of_gate(gate: Gate, column: str) -> Iterator[str]:
+    for formula in gate.formulas.values():
+        if formula is not None:
+            yield from (f"the gate uses {term!r}" for term in _other_terms(formula, column))
+
+
+def _of_block(block: Block, column: str) -> Iterator[str]:
+    location, *others = block.components
+    assert location.formula is not None
+    used = [c for c in block.components if c.formula is not None and _uses(c.formula, column)]
+    for c in used:
+        if not isinstance(c.predictor, Linear):
+            yield f"{c.parameter.name!r} of an expert uses it in {c.predictor!r}"
+    for term in _other_terms(location.formula, column):
+        yield f"{location.parameter.name!r} of an expert uses {term!r}"
+    family = block.kind.family
+    if family != "normal" and column in _plain_columns(location.formula):
+        yield f"experts of the family {family!r} use it"
+    told = {c.parameter.name: c.formula for c in others} | {k.name: k.formula for k in block.knowns}
+    for name, formula in told.items():
+        if formula is not None and _uses(formula, column):
+            yield f"{name!r} of an expert uses it"
+    if _uses(f"~ 0 + {block.kind.response}", column):
+        yield "the response uses it"
+
+
+def _plain_columns(formula: str) -> list[str]:
+    """Columns that are terms of a formula as they are."""
+    terms = [list(term.factors) for term in parse_formula(formula)]
+    return [t[0].expr for t in terms if len(t) == 1 and t[0].eval_method.value == "lookup"]
+
+
+def _other_terms(formula: str, column: str) -> list[str]:
+    """Terms of a formula that use a column, but are not the column itself."""
+    found = []
+    for term in parse_formula(formula):
+        factors = list(term.factors)
+        if len(factors) == 1 and factors[0].expr == column:
+            continue
+        texts = [f"`{f.expr}`" if f.eval_method.value == "lookup" else f.expr for f in factors]
+        if _uses("~ 0 + " + ":".join(texts), column):
+            found.append(str(term))
+    return found
+
+
+def _uses(formula: str, column: str) -> bool:
+    return bool(used_columns([formula], [column], strict=False))
