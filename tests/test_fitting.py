@@ -11,7 +11,7 @@ import xarray as xr
 
 import bayes_moe as bm
 from bayes_moe.inference.base import Method
-from tests.helpers import fake_fit
+from tests.support.fits import fake_fit
 
 READ = """
 import sys

@@ -12,7 +12,7 @@ import bayes_moe as bm
 from bayes_moe.data.design import Design
 from bayes_moe.data.reference_grid import grid_along
 from bayes_moe.plots import curves as plots
-from tests.helpers import fake_fit
+from tests.support.fits import fake_fit
 
 mpl.use("Agg")
 PLOTS = {"gate": bm.plot_gate, "experts": bm.plot_experts, "predictive": bm.plot_predictive}

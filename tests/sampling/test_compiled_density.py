@@ -22,9 +22,9 @@ from bayes_moe.kernels import linear_model as linear
 from bayes_moe.predictors import Linear
 from bayes_moe.priors.prior import DISTRIBUTIONS
 from bayes_moe.sampling.compiled_density import Native, _Layout, supports
-from tests.problems import problem
-from tests.test_objective import CASES as OBJECTIVE_CASES
-from tests.test_objective import plain, points, table
+from tests.em.test_objective import CASES as OBJECTIVE_CASES
+from tests.em.test_objective import plain, points, table
+from tests.support.problems import problem
 
 P = bm.Prior
 CASES = OBJECTIVE_CASES | {

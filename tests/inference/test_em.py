@@ -14,7 +14,7 @@ import bayes_moe as bm
 from bayes_moe.core import names
 from bayes_moe.em import multistart
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 CASES = json.loads((DATA / "peers.json").read_text(encoding="utf-8"))["cases"]
 QUICK = "FAST_COMPILE"
 

@@ -5,8 +5,8 @@ import pytest
 import xarray as xr
 
 import bayes_moe as bm
-from tests.helpers import fake_fit
-from tests.test_relabelling import lines
+from tests.results.test_relabelling import lines
+from tests.support.fits import fake_fit
 
 
 @pytest.fixture

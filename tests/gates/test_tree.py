@@ -18,7 +18,7 @@ from bayes_moe.em.partitions import initial_partitions, sweeps
 from bayes_moe.em.tree_starts import tree_starts
 from bayes_moe.em.vector_layout import coordinates
 from bayes_moe.results import relabelling
-from tests.helpers import fake_fit
+from tests.support.fits import fake_fit
 
 TREE = bm.hierarchical_mixture("y ~ x0", gate="~ x0 + x1", branching=(2, 2))
 SEEDS = range(10)

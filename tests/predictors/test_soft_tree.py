@@ -12,7 +12,7 @@ from bayes_moe.em.vector_layout import coordinates
 from bayes_moe.optimize import linear_surrogate as standin
 from bayes_moe.predictors import Site, SoftTree
 from bayes_moe.predictors.soft_tree import paths
-from tests.three_kinds import KINDS, rows, specs
+from tests.support.three_kinds import KINDS, rows, specs
 
 LEVELS = np.array([0.0, 1.0, 3.0, 2.0])
 RESPONSE = np.array([1.0, 2.0, 4.0])
@@ -49,7 +49,7 @@ def accuracy(leaf, cell):
 
 
 def test_leaves_are_products_along_their_paths():
-    from tests.test_predictors import matrix_of
+    from tests.predictors.test_contract import matrix_of
 
     matrix, tree = matrix_of(2, n=7), SoftTree(depth=3)
     place = Site("mu", "location", names.EXPERT, 2, each=True)
@@ -71,7 +71,7 @@ def test_leaves_are_products_along_their_paths():
 
 
 def test_rows_of_a_gate_share_a_tree():
-    from tests.test_predictors import GATE, matrix_of
+    from tests.predictors.test_contract import GATE, matrix_of
 
     matrix, tree = matrix_of(2), SoftTree()
     values = tree.initial_hyperparameters(GATE, matrix, np.random.default_rng(0))
@@ -99,7 +99,7 @@ def test_climbs_begin_at_a_regression_tree():
 
 
 def test_empty_nodes_and_constant_rows_have_splits():
-    from tests.test_predictors import matrix_of
+    from tests.predictors.test_contract import matrix_of
 
     matrix, tree = matrix_of(2, n=6), SoftTree(depth=4)
     place = Site("mu", "location", names.EXPERT, 1, each=True)

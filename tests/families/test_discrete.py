@@ -12,7 +12,7 @@ import bayes_moe as bm
 from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.data.reference_grid import walk
 from bayes_moe.model.evaluation import evaluate
-from tests.helpers import fake_fit
+from tests.support.fits import fake_fit
 
 QUICK = Mode(linker="py", optimizer="fast_compile")
 GATE = np.array([[0.2, -1.0], [-0.2, 1.0]])

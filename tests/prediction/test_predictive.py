@@ -7,7 +7,7 @@ from scipy import integrate, stats
 
 import bayes_moe as bm
 from bayes_moe.model import evaluation as mixture
-from tests.helpers import fake_fit
+from tests.support.fits import fake_fit
 
 CASES = {
     "normal": {"sigma": [0.4, 0.8, 0.2]},

@@ -7,8 +7,8 @@ import pytest
 import bayes_moe as bm
 from bayes_moe.gates import Softmax, StickBreaking, Tree
 from bayes_moe.plots.tree_outline import direction, outline
-from tests.helpers import fake_fit
-from tests.test_gates import table
+from tests.gates.test_contract import table
+from tests.support.fits import fake_fit
 
 GATES = {
     "softmax": Softmax("~ x + z"),

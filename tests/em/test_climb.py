@@ -14,7 +14,7 @@ from bayes_moe.em.objective import Curvature, Evaluation, Objective
 from bayes_moe.em.partitions import WAYS, initial_partitions, sweeps
 from bayes_moe.em.proximal_newton import predicted_gain, proximal_step
 from bayes_moe.em.vector_layout import coordinates
-from tests.problems import climbs, faults, problem
+from tests.support.problems import climbs, faults, problem
 
 FAST = range(40)
 SLOW = range(1000, 1500)

@@ -17,7 +17,7 @@ import bayes_moe as bm
 from bayes_moe.results.draws import rectangular
 from bayes_moe.sampling import graph_samplers as graphs
 
-REFERENCE = Path(__file__).parent / "data" / "tone_posterior.json"
+REFERENCE = Path(__file__).parents[1] / "data" / "tone_posterior.json"
 
 
 def reference_fit(nuts_sampler):

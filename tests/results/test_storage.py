@@ -14,7 +14,7 @@ import bayes_moe as bm
 from bayes_moe.core import names
 from bayes_moe.core.errors import FitFileError
 from bayes_moe.results import draws, storage
-from tests.helpers import fake_fit
+from tests.support.fits import fake_fit
 
 COLUMNS = {
     "floats": [0.1, 1e-300, -0.0, 1e300],

@@ -7,7 +7,7 @@ import pytest
 import bayes_moe as bm
 from bayes_moe.core import names
 from bayes_moe.results import relabelling
-from tests.helpers import fake_fit
+from tests.support.fits import fake_fit
 
 
 def lines(k, n=120, seed=0):

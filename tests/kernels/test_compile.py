@@ -26,7 +26,7 @@ from bayes_moe.kernels import student_t as student
 from bayes_moe.priors.densities import DENSITIES, formula_arguments, log_density, log_density_of_log
 from bayes_moe.priors.prior import DISTRIBUTIONS, Prior
 from bayes_moe.sampling.compiled_density import Native
-from tests.test_densities import CASES, POSITIVE, names_of
+from tests.priors.test_densities import CASES, POSITIVE, names_of
 
 FAMILIES = list(registry.TABLE["family"])
 COUNT = 200
