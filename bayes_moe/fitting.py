@@ -1,20 +1,20 @@
-"""fit: one pass down through the house, one record up; and the record's file."""
+"""Fit a model to data, fit it again to other data, and align the experts' labels anew."""
 
 from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bayes_moe.core import names, registry, seeds
-from bayes_moe.core.errors import ConvergenceWarning, SpecError
+from bayes_moe.core.errors import PACKAGE_FILES, ConvergenceWarning, SpecError
 from bayes_moe.data.design import Design
 from bayes_moe.diagnostics.check import check
 from bayes_moe.inference.base import Method
 from bayes_moe.model.spec import MixtureOfExperts
-from bayes_moe.results import draws as results
 from bayes_moe.results import relabelling
+from bayes_moe.results.draws import standard_tree
 from bayes_moe.results.fit import Fit
 
 
@@ -44,65 +44,57 @@ def fit(
         one of largest evidence lower bound, by batches of the rows if the table is long;
         ``"pathfinder"`` from several along quasi-Newton paths (extra ``jax``); ``"nuts"`` samples.
     random_seed : int, optional
-        The same seed gives the same draws.
+        Seed of the random generator; the same seed gives the same draws.
     missing : {"raise", "drop", "model"}
         What to do with rows that have missing values in a used column: refuse the table, leave
         them out, or, with ``method="em"`` and :class:`bayes_moe.gates.Gaussian`, keep them and
         integrate the missing features out. That is right if whether a value is missing does not
-        depend on the value itself, given what is observed of the row.
+        depend on the value itself, conditional on the observed values of the row.
     relabel : {"responsibilities", "parameters", "none"}
         How expert labels are aligned over a sampler's draws and chains; see
-        :func:`bayes_moe.relabel`. Other methods stay about one mode, whose experts are ordered by
-        their average location.
+        :func:`bayes_moe.relabel`. Results of other methods are about one mode, whose experts are
+        ordered by their average location.
     log_likelihood : bool, optional
         Whether to store the pointwise log likelihood (for ``az.loo``). By default it is stored
         up to 2e7 values (160 MB), and not for a single mode.
     **settings
-        Settings of the method: see :class:`bayes_moe.inference.nuts.NUTS` (``draws``, ``tune``,
-        ``chains``, ``cores``, ``target_accept``, ``adaptation``, ``nuts_sampler``, ``backend``,
-        ``likelihood``, ``progressbar``), :class:`bayes_moe.inference.em.EM` (``objective``,
-        ``restarts``, ``start``, ``max_iter``, ``tol``, ``cores``, ``progressbar``),
-        :class:`bayes_moe.inference.map.MAP`, :class:`bayes_moe.inference.laplace.Laplace`
-        (``draws``, ``chains``, and those of EM but ``objective``),
-        :class:`bayes_moe.inference.advi.ADVI` (``draws``, ``chains``, ``iterations``,
-        ``learning_rate``, ``full_rank``, ``batch_size``, ``progressbar``) and
-        :class:`bayes_moe.inference.pathfinder.Pathfinder` (``draws``, ``chains``, ``paths``,
-        ``max_iter``, ``progressbar``).
+        Settings of the method, which its page lists: :class:`~bayes_moe.inference.nuts.NUTS`,
+        :class:`~bayes_moe.inference.em.EM`, :class:`~bayes_moe.inference.map.MAP`,
+        :class:`~bayes_moe.inference.laplace.Laplace`, :class:`~bayes_moe.inference.advi.ADVI` and
+        :class:`~bayes_moe.inference.pathfinder.Pathfinder`.
 
     Returns
     -------
     Fit
-        If sampling is interrupted (Ctrl-C), the draws made so far, with ``complete`` False; the
-        samplers on JAX keep none.
+        Result of the method. If sampling is interrupted (Ctrl-C), the draws so far, with
+        ``complete`` False; the samplers on JAX keep none.
 
     Raises
     ------
     DataError, SpecError
-        For data and descriptions that cannot be used; the message says what to do.
+        For data and models that cannot be used; the message names the remedy.
 
     Warns
     -----
     ConvergenceWarning
-        If the draws are not to be trusted yet.
+        If a check of the result fails.
     """
     if not isinstance(spec, MixtureOfExperts):
         raise SpecError(
             "`spec` must be a MixtureOfExperts (see bm.mixture_of_experts), got "
             f"{type(spec).__name__}."
         )
-    if isinstance(method, Method):
-        if settings:
-            raise SpecError(
-                f"Give settings inside the method, not beside it: {', '.join(settings)}."
-            )
-        chosen, method = method, type(method).__name__.lower()
+    if not isinstance(method, Method):
+        chosen: Method = registry.resolve("method", method).from_settings(settings)
+    elif settings:
+        raise SpecError(f"Give settings inside the method, not beside it: {', '.join(settings)}.")
     else:
-        chosen = registry.resolve("method", method).from_settings(settings)
+        chosen = method
     relabelling.check_method(relabel)
-    _check_missing(missing, method)
+    _check_missing(missing, type(chosen))
     chosen.check(spec)
     design = spec.design(data, missing)
-    return _fit(spec, design, chosen, method, random_seed, relabel, log_likelihood, missing)
+    return _fit(spec, design, FitSettings(chosen, random_seed, relabel, missing, log_likelihood))
 
 
 def refit(
@@ -120,22 +112,22 @@ def refit(
     Parameters
     ----------
     fit : Fit
-        A fit; it is not changed.
+        A fit, left unchanged.
     data : table
         Other data with the same columns.
     random_seed : int, optional
-        The same seed gives the same draws.
+        Seed of the random generator; the same seed gives the same draws.
     missing : {"raise", "drop", "model"}, optional
         What to do with rows that have missing values; by default what the fit did.
     **changes
-        Settings that shall be others than the fit's, such as ``draws=500``. A ``start`` that the
-        fit was given belongs to its data, and is not repeated.
+        Settings that replace the fit's, such as ``draws=500``. The fit's ``start`` belongs to its
+        data, and is not repeated.
 
     Returns
     -------
     Fit
-        Default priors are scaled to the new data, and categories are those of the new data, as in
-        a first fit.
+        Fit to the new data. Default priors and categories are those of the new data, as in a first
+        fit.
 
     Raises
     ------
@@ -145,78 +137,81 @@ def refit(
     Warns
     -----
     ConvergenceWarning
-        If the draws are not to be trusted yet.
+        If a check of the result fails.
     """
     attributes = fit.idata.attrs
-    name = attributes["method"]
-    if name not in registry.TABLE["method"] or "settings" not in attributes:
+    name = attributes[names.METHOD]
+    if not registry.has("method", name) or names.SETTINGS not in attributes:
         raise SpecError(
             "The fit does not say by which settings it was made (a method of your own, or a file "
             "of an older version): use bm.fit(fit.spec, data, ...)."
         )
-    missing = str(attributes.get("missing", "raise")) if missing is None else missing
-    _check_missing(missing, name)
-    settings = json.loads(attributes["settings"]) | changes
-    chosen = registry.resolve("method", name).from_settings(settings)
-    stored = attributes.get("log_likelihood")
-    return _fit(
-        fit.spec,
-        fit.spec.design(data, missing),
-        chosen,
-        name,
-        random_seed,
-        attributes["relabel"],
-        None if stored is None else bool(stored),
-        missing,
-    )
+    missing = str(attributes.get(names.MISSING, "raise")) if missing is None else missing
+    method_class = registry.resolve("method", name)
+    _check_missing(missing, method_class)
+    method = method_class.from_settings(json.loads(attributes[names.SETTINGS]) | changes)
+    stored = attributes.get(names.LOG_LIKELIHOOD)
+    log_likelihood = None if stored is None else bool(stored)
+    settings = FitSettings(method, random_seed, attributes[names.RELABEL], missing, log_likelihood)
+    return _fit(fit.spec, fit.spec.design(data, missing), settings)
 
 
-def _check_missing(missing: str, method: str) -> None:
-    if missing == "model" and method != "em":
+@dataclass(frozen=True)
+class FitSettings:
+    """Arguments of :func:`fit` beside the model and the data."""
+
+    method: Method
+    random_seed: int | None
+    relabel: str
+    missing: str
+    log_likelihood: bool | None
+
+
+def _check_missing(missing: str, method: type[Method]) -> None:
+    if missing == "model" and not method.integrates_missing:
         raise SpecError(
-            f"missing='model' needs method='em'; method={method!r} cannot integrate missing "
+            f"missing='model' needs method='em'; method={method.name!r} cannot integrate missing "
             "features out. Use missing='drop', or method='em'."
         )
 
 
-def _fit(
-    spec: MixtureOfExperts,
-    design: Design,
-    method: Method,
-    name: str,
-    random_seed: int | None,
-    relabel: str,
-    log_likelihood: bool | None,
-    missing: str,
-) -> Fit:
-    seed, settings = seeds.resolve(random_seed), method.described
+def _fit(spec: MixtureOfExperts, design: Design, settings: FitSettings) -> Fit:
+    """Fit to a design; warn at the user's line where a check fails."""
+    method, seed = settings.method, seeds.resolve(settings.random_seed)
+    described = method.described  # raises before the work if the settings cannot be stored
     tree = method.run(spec, design, seed)
-    tree.attrs["random_seed"] = seed
-    tree.attrs["method"] = name
-    tree.attrs["relabel"] = relabel
-    tree.attrs["settings"] = settings
-    tree.attrs["missing"] = missing
-    if log_likelihood is not None:
-        tree.attrs["log_likelihood"] = int(log_likelihood)
-    tree = results.standard_tree(tree, spec, design, log_likelihood=log_likelihood)
-    if names.FIT not in tree.children:  # what lies about one mode has its labels
-        tree = relabelling.align(tree, spec, design, relabel)
+    tree.attrs |= {
+        names.RANDOM_SEED: seed,
+        names.METHOD: method.name,
+        names.RELABEL: settings.relabel,
+        names.SETTINGS: described,
+        names.MISSING: settings.missing,
+    }
+    if settings.log_likelihood is not None:
+        tree.attrs[names.LOG_LIKELIHOOD] = int(settings.log_likelihood)
+    tree = standard_tree(tree, spec, design, log_likelihood=settings.log_likelihood)
+    if tree.attrs[names.KIND] == names.KIND_DRAWS:  # draws about one mode have its labels
+        tree = relabelling.align(tree, spec, design, settings.relabel)
     problems = check(tree, spec, design).problems
     if problems:
-        warnings.warn("\n".join(problems), ConvergenceWarning, stacklevel=3)
+        warnings.warn(
+            "\n".join(problems),
+            ConvergenceWarning,
+            skip_file_prefixes=PACKAGE_FILES,
+        )
     return Fit(spec, design, tree)
 
 
 def relabel(fit: Fit, method: str = "responsibilities") -> Fit:
-    """Align expert labels anew, or undo it.
+    """Align expert labels again, or undo the alignment.
 
     Parameters
     ----------
     fit : Fit
-        A fit; it is not changed.
+        A fit, left unchanged.
     method : {"responsibilities", "parameters", "none"}
-        Align by the rows' allocation probabilities, by the experts' parameters, or go back to
-        the sampler's own labels.
+        Align by the rows' allocation probabilities, by the experts' parameters, or restore the
+        sampler's labels.
 
     Returns
     -------
@@ -226,13 +221,13 @@ def relabel(fit: Fit, method: str = "responsibilities") -> Fit:
     Raises
     ------
     SpecError
-        For a fit about one mode: its labels cannot be otherwise from draw to draw.
+        For a fit about one mode, whose draws have the same labels.
     """
-    if names.FIT in fit.idata.children:
+    if fit.kind != names.KIND_DRAWS:
         raise SpecError(
-            f"A fit by {fit.idata.attrs['method']!r} lies about one mode: there is nothing to "
+            f"A fit by {fit.idata.attrs[names.METHOD]!r} lies about one mode: there is nothing to "
             "relabel."
         )
     tree = relabelling.align(fit.idata, fit.spec, fit.design, method)
-    tree.attrs["relabel"] = method
+    tree.attrs[names.RELABEL] = method
     return replace(fit, idata=tree)

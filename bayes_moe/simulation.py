@@ -1,4 +1,4 @@
-"""Data from known parameters, or from the prior."""
+"""Simulated responses, with known parameters or with parameters from the prior."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def simulate(
     random_seed: int | None = None,
     expert_column: str | None = None,
 ) -> pd.DataFrame:
-    """Simulate responses from a mixture of experts.
+    """Return a table with responses simulated from a mixture of experts.
 
     Parameters
     ----------
@@ -39,18 +39,18 @@ def simulate(
     rows : table
         Rows with the features, and the number of trials of a binomial family.
     parameters : mapping of str to array, optional
-        Every reported variable on the user's scale: ``gate_coef`` (expert, gate_term),
-        ``mu_coef`` (expert, mu_term), ``sigma`` (expert,), ... Left out, they are drawn from the
-        prior, whose defaults are scaled to the response in ``rows``.
+        Each reported variable on the user's scale: ``gate_coef`` (expert, gate_term),
+        ``mu_coef`` (expert, mu_term), ``sigma`` (expert,), ... By default they are drawn from
+        the prior, whose default scales depend on the response in ``rows``.
     random_seed : int, optional
         The same seed gives the same responses.
     expert_column : str, optional
-        Name of a column that says which expert made each row.
+        Name of a column with the label of the expert that generated each row.
 
     Returns
     -------
     pandas.DataFrame
-        The rows with simulated responses; ``.attrs["parameters"]`` holds the parameters.
+        The rows with simulated responses, and the parameters in ``.attrs["parameters"]``.
 
     Raises
     ------
@@ -82,12 +82,13 @@ def simulate(
 def _from_prior(
     spec: MixtureOfExperts, table: pd.DataFrame, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
+    """Return one draw of each reported variable from the prior."""
     import pymc as pm
 
-    if not spec.has_gradient:
+    if not spec.structure.has_gradient:
         raise SpecError(
-            "Trees have no prior that can be drawn from (theirs is a way of growing), so no data "
-            "can be drawn from the prior of a model with them."
+            "Regression trees have no prior density to draw from, so no data can be drawn from "
+            "the prior of a model with them."
         )
     if spec.response.strip("`") not in table.columns:
         raise DataError(
@@ -96,6 +97,5 @@ def _from_prior(
         )
     model = build(spec, table).model
     seed = int(rng.integers(2**31))
-    wanted = [model[name] for name in spec.variables]
-    drawn = pm.draw(wanted, random_seed=seed)
-    return dict(zip(spec.variables, drawn, strict=True))
+    draws = pm.draw([model[name] for name in spec.variables], random_seed=seed)
+    return dict(zip(spec.variables, draws, strict=True))

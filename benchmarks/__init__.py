@@ -1,4 +1,4 @@
-"""What the package costs its user, measured side by side: ``python -m benchmarks``.
+"""Time and memory of the package, beside other programs: ``python -m benchmarks``.
 
 Everything is measured on one thread: these are read when NumPy and numba are first imported, and
 child processes (R too) inherit them.

@@ -19,7 +19,7 @@ STARTS = 10  # random starts of a peer; ours are the package's default
 
 @dataclass(frozen=True)
 class Ours:
-    """What our EM reached, and the seconds of the whole ``bm.fit`` call."""
+    """Final figures of our EM, and seconds of the whole ``bm.fit`` call."""
 
     seconds: float
     log_likelihood: float
@@ -32,12 +32,12 @@ def ours(case: Case, **settings: Any) -> Ours:
     fits: list[bm.Fit] = []
     settings = {"cores": 1, "progressbar": False, "objective": "likelihood", **settings}
     taken = seconds(lambda: fits.append(bm.fit(case.spec, case.table, method="em", **settings)))
-    found = bm.information(fits[0])
+    figures = bm.information(fits[0])
     return Ours(
         taken,
-        float(found["log_likelihood"]),
-        int(found["iterations"]),
-        bool(found["converged"]),
+        float(figures["log_likelihood"]),
+        int(figures["iterations"]),
+        bool(figures["converged"]),
         float(fits[0].idata["posterior"]["sigma"].min()) / case.spread
         if case.family == "normal"
         else math.nan,
@@ -45,7 +45,7 @@ def ours(case: Case, **settings: Any) -> Ours:
 
 
 def from_start(case: Case) -> Ours:
-    """From given labels: every iteration on every row, as a peer does it."""
+    """Our EM from the case's labels, with every iteration on all rows, like the peers."""
     return ours(case, start=case.responsibilities, random_seed=1)
 
 
@@ -54,7 +54,7 @@ def from_defaults(case: Case) -> Ours:
 
 
 def compare(case: Case, fit: Callable[[Case], Ours], package: str, starts: int, rounds: int) -> Row:
-    """One row: the peer's runs and ours taken in turn, or ours alone if the peer is not here."""
+    """One row: the peer's runs and ours in turn, or ours alone if the peer is not installed."""
     if package not in peers.versions():
         alone = [fit(case) for _ in range(rounds)]
         what = {"what": case.what, "peer": package}
@@ -116,15 +116,15 @@ def same_start(rounds: int) -> list[Section]:
 
 
 def packages(case: Case) -> list[str]:
-    """flexmix fits every case; mixtools has two experts and one feature."""
+    """Peers of a case: flexmix fits all, mixtools two experts with one feature."""
     both = case.experts == 2 and case.what.startswith(("tone", "ethanol"))
     return ["flexmix", "mixtools"] if both else ["flexmix"]
 
 
 def restarts(rounds: int) -> list[Section]:
-    found, skipped = cases.small()
+    small, skipped = cases.small()
     rows = []
-    for case in found:
+    for case in small:
         from_defaults(case)
         rows += [compare(case, from_defaults, p, STARTS, rounds) for p in packages(case)]
     text = (

@@ -38,7 +38,7 @@ class Case:
 
     @property
     def features(self) -> NDArray[np.float64]:
-        """Columns of the experts' formula (obs, feature), where it is a plain sum of columns."""
+        """Columns of the experts' formula (obs, feature), which must be a plain sum of columns."""
         names = [name.strip() for name in self.formula.split("~")[1].split("+")]
         return self.table[names].to_numpy(float)
 
@@ -107,7 +107,7 @@ def reference(name: str) -> Callable[[], pd.DataFrame]:
 
 
 def small() -> tuple[list[Case], list[str]]:
-    """The small cases that can be fitted here, and a line for each one that cannot."""
+    """Small cases whose tables are installed, and a note on each other one."""
     cases, skipped = [], []
     for data, formula, gate, experts, family in SMALL:
         what = f"{data}, K = {experts}, `{formula}`, gate `{gate}`"

@@ -1,4 +1,4 @@
-"""One posterior by NUTS in a process of its own: ``python -m benchmarks.chains`` prints JSON.
+"""One posterior by NUTS in a separate process: ``python -m benchmarks.chains`` prints JSON.
 
 Arguments: problem, program, settings as JSON, and a file for the draws (chain, draw, ...): gate
 and mu (expert, term), and sigma (expert).
@@ -38,7 +38,7 @@ class Settings:
 
 
 def ours(case: Case, settings: Settings) -> Sampled:
-    """Compiling is what a first fit of a few draws takes beyond a second one."""
+    """Our run; compiling is the time of a first fit of a few draws less that of a second."""
 
     def fit(**shorter: int) -> bm.Fit:
         chosen = asdict(settings) | shorter
@@ -72,7 +72,7 @@ def by_nutpie(case: Case, settings: Settings, **more: Any) -> Sampled:
 
 
 def by_pymc(case: Case, settings: Settings) -> Sampled:
-    """Sampling is PyMC's own figure; compiling is all else of the call."""
+    """PyMC's run; sampling is the time that it reports, compiling the rest of the call."""
     import pymc as pm
 
     model = handwritten.model(case)

@@ -68,7 +68,7 @@ class Answers:
 
 
 def inverse(n: int, seed: int) -> pd.DataFrame:
-    """The inverse problem of Bishop (1994): several values of x belong to one t."""
+    """Inverse problem of Bishop (1994): several values of x for one t."""
     rng = np.random.default_rng(seed)
     x = rng.uniform(0, 1, n)
     t = x + 0.3 * np.sin(2 * np.pi * x) + rng.uniform(-0.1, 0.1, n)
@@ -132,35 +132,41 @@ def theirs(problem: Problem) -> Answers:
     with TemporaryDirectory() as name:
         np.savez(Path(name) / "task.npz", **task)
         subprocess.run([PYTHON, str(PEER), name], check=True)
-        with np.load(Path(name) / "answer.npz") as found:
+        with np.load(Path(name) / "answer.npz") as answer:
             numbers = range(len(problem.tables))
-            densities = [found[f"density{j}"] for j in numbers]
-            return Answers(densities, [float(found[f"seconds{j}"]) for j in numbers])
+            densities = [answer[f"density{j}"] for j in numbers]
+            return Answers(densities, [float(answer[f"seconds{j}"]) for j in numbers])
 
 
 def compared(problem: Problem, optimizer: str, peer: Answers | None) -> Row:
     """A row of the table; the errors are those of means over all rows, and over the samples."""
-    own = ours(problem, optimizer)
-    row: Row = {"what": f"{problem.what}, {optimizer}", "ours": own.score}
+    answers = ours(problem, optimizer)
+    row: Row = {"what": f"{problem.what}, {optimizer}", "ours": answers.score}
     row |= {"torch": np.nan, "ours - torch": np.nan, "SE, rows": np.nan, "SE, samples": np.nan}
     if peer is not None:
-        pairs = zip(own.densities, peer.densities, strict=True)
+        pairs = zip(answers.densities, peer.densities, strict=True)
         gains = [one - other for one, other in pairs]
         means, all_rows = [g.mean() for g in gains], np.concatenate(gains)
         row |= {"torch": peer.score, "ours - torch": float(all_rows.mean())}
         row["SE, rows"] = float(all_rows.std(ddof=1) / np.sqrt(all_rows.size))
         if len(means) > 1:
             row["SE, samples"] = float(np.std(means, ddof=1) / np.sqrt(len(means)))
-    row |= {"ours s": median(own.seconds), "torch s": np.nan}
+    row |= {"ours s": median(answers.seconds), "torch s": np.nan}
     if peer is not None:
         row["torch s"] = median(peer.seconds)
     return row
 
 
 def density(_: int) -> list[Section]:
-    own = bm.mixture_density("x ~ t", 2, (4,))
+    network = bm.mixture_density("x ~ t", 2, (4,))
     bm.fit(
-        own, inverse(100, 0), method="map", random_seed=1, restarts=1, optimizer="adam", epochs=9
+        network,
+        inverse(100, 0),
+        method="map",
+        random_seed=1,
+        restarts=1,
+        optimizer="adam",
+        epochs=9,
     )
     rows = []
     for problem, optimizers in zip(problems(), WAYS, strict=True):

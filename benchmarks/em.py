@@ -74,15 +74,15 @@ def exponent(rows: list[Row]) -> str:
 
 def growth(rounds: int) -> Section:
     taken = max(1, rounds // 2)
-    found = {way: [measured(n, way, taken) for n in SIZES] for way in WAYS}
-    powers = "; ".join(f"{way}, {exponent(rows)}" for way, rows in found.items())
+    measurements = {way: [measured(n, way, taken) for n in SIZES] for way in WAYS}
+    powers = "; ".join(f"{way}, {exponent(rows)}" for way, rows in measurements.items())
     text = (
         "The problem of the comparison with flexmix (K = 4, p = 10, 81 parameters): seconds of "
         "the whole `bm.fit` call after a warm-up on 1000 rows, and the peak of resident memory, "
         "each size in a process of its own. Time grows with the rows to the power: "
         f"{powers}. Without a given start, a table of more than {optima.SUBSAMPLE} rows is first "
-        "climbed on that many rows at random."
+        "fitted on that many rows at random."
     )
     return Section(
-        "EM: growth with the rows", text, [row for rows in found.values() for row in rows]
+        "EM: growth with the rows", text, [row for rows in measurements.values() for row in rows]
     )

@@ -1,4 +1,4 @@
-"""The gradient that a sampler calls."""
+"""Log density with gradient, as a sampler calls it: ours, and of models written by hand."""
 
 from collections.abc import Callable
 from typing import Any
@@ -30,15 +30,15 @@ def of_graph(model: Any) -> tuple[Gradient, int]:
 
 def of_sampler(case: Case) -> tuple[Gradient, int]:
     """The log density with gradient that our NUTS calls by default."""
-    from bayes_moe.em.vector_layout import coordinates
+    from bayes_moe.em.vector_layout import parameter_vector
     from bayes_moe.sampling.compiled_density import Native
 
-    native = Native.of(coordinates(case.spec, case.spec.design(case.table), jacobian=True))
+    native = Native.of(parameter_vector(case.spec, case.spec.design(case.table), jacobian=True))
     return native, native.size
 
 
 def of_kernel(case: Case) -> tuple[Gradient, int]:
-    """The fused operation alone, at predictors that are given: no features, no priors."""
+    """The fused operation alone, as a function of predictors: no features, no priors."""
     import pytensor
     import pytensor.tensor as pt
 
@@ -56,15 +56,15 @@ def of_kernel(case: Case) -> tuple[Gradient, int]:
 
     def gradient(point: np.ndarray) -> Any:
         parts = np.split(point, ends[:-1])
-        given = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
-        found = function(case.response, *given)
-        return found[0], found[1].ravel()
+        etas = [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+        outputs = function(case.response, *etas)
+        return outputs[0], outputs[1].ravel()
 
     return gradient, int(ends[-1])
 
 
 def repeated(gradient: Gradient, size: int) -> Callable[[], None]:
-    """A call of several gradients near zero; the first one, which may compile, is done here.
+    """Function of several gradients near zero; the first call, which may compile, is done here.
 
     On the internal scale, zero means equal experts at the centre of the data.
     """

@@ -31,7 +31,7 @@ class Standardised:
         return cls(features, (y - y.mean()) / y.std(), float(y.mean()), float(y.std()))
 
     def in_units_of_response(self, mu: Array, sigma: Array) -> tuple[Array, Array]:
-        """Coefficients (..., term) and scales (...) for the response as it was given."""
+        """Coefficients (..., term) and scales (...) on the scale of the response."""
         offset = np.where(np.arange(mu.shape[-1]) == 0, self.mean, 0.0)
         return offset + self.sd * mu, self.sd * sigma
 

@@ -1,4 +1,4 @@
-"""The machine and the versions, in words that name neither hosts nor paths."""
+"""Description of machine and versions, without names of hosts or paths."""
 
 import os
 import platform

@@ -42,14 +42,14 @@ def nuts(rounds: int) -> Iterator[Section]:
 
 @dataclass(frozen=True)
 class Run:
-    """Seconds of one run, and its draws of what does not depend on labels."""
+    """Seconds of one run, and its draws of label-invariant quantities."""
 
     compiling: float
     sampling: float
     invariants: np.ndarray  # (chain, draw, quantity)
 
     def of_each(self, figure: str) -> np.ndarray:
-        """A figure of ArviZ for each quantity (quantity,)."""
+        """One of ArviZ's statistics of each quantity (quantity,)."""
         from arviz_stats.base import array_stats
 
         call = getattr(array_stats, figure)
@@ -71,14 +71,14 @@ class Run:
 
 
 def invariants(draws: dict[str, np.ndarray], features: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Quantities that do not depend on labels: (chain, draw, quantity).
+    """Label-invariant quantities (chain, draw, quantity).
 
     The log likelihood of all rows; at a few rows, the mean and the sum of squared gate weights.
     """
     chains, length = draws["sigma"].shape[:2]
     flat = {name: v.reshape(chains * length, *v.shape[2:]) for name, v in draws.items()}
     rows = np.linspace(0, len(y) - 1, FIXED).astype(int)
-    found = []
+    quantities = []
     for start in range(0, chains * length, CHUNK):
         gate, mu, sigma = (flat[name][start : start + CHUNK] for name in ("gate", "mu", "sigma"))
         log_weight = log_softmax(gate @ features.T, axis=1)  # (draw, expert, obs)
@@ -86,13 +86,13 @@ def invariants(draws: dict[str, np.ndarray], features: np.ndarray, y: np.ndarray
         density = logsumexp(log_weight + norm.logpdf(y, mean, sigma[..., None]), axis=1)
         weight = np.exp(log_weight[..., rows])
         means = (weight * mean[..., rows]).sum(axis=1)
-        found.append(np.column_stack([density.sum(axis=1), means, (weight**2).sum(axis=1)]))
-    return np.concatenate(found).reshape(chains, length, -1)
+        quantities.append(np.column_stack([density.sum(axis=1), means, (weight**2).sum(axis=1)]))
+    return np.concatenate(quantities).reshape(chains, length, -1)
 
 
 @contextmanager
 def cache_folder() -> Iterator[dict[str, str]]:
-    """Environment of a process with compile caches of its own, empty at first."""
+    """Environment of a process with separate compile caches, which are empty at first."""
     with TemporaryDirectory() as name:
         flags = os.environ.get("PYTENSOR_FLAGS", "")
         yield os.environ | {
@@ -102,7 +102,7 @@ def cache_folder() -> Iterator[dict[str, str]]:
 
 
 def answer(arguments: list[str], environment: dict[str, str]) -> dict[str, float]:
-    """The last line that a Python process prints, read as JSON."""
+    """Last line that a Python process prints, parsed as JSON."""
     said = subprocess.run(
         [sys.executable, *arguments],
         check=True,
@@ -111,12 +111,12 @@ def answer(arguments: list[str], environment: dict[str, str]) -> dict[str, float
         capture_output=True,
         text=True,
     ).stdout
-    found: dict[str, float] = json.loads(said.splitlines()[-1])
-    return found
+    printed: dict[str, float] = json.loads(said.splitlines()[-1])
+    return printed
 
 
 def sampled(problem: str, program: str, settings: Settings) -> Run:
-    """One run in a process of its own, with empty compile caches."""
+    """One run in a separate process with empty compile caches."""
     case = PROBLEMS[problem]()
     with cache_folder() as environment, TemporaryDirectory() as name:
         path = Path(name) / "draws.npz"
@@ -138,7 +138,7 @@ def apart(a: Run, b: Run) -> float:
 
 
 def compared(problem: str, rounds: int) -> tuple[list[Row], list[str]]:
-    """A row for each program, and a line for each one that cannot run here."""
+    """A row for each program, and a note on each one that cannot run here."""
     notes: list[str] = []
     taken: dict[str, list[Run]] = {name: [] for name in (OURS, *PEERS)}
     if not stan.version():
@@ -159,7 +159,7 @@ def compared(problem: str, rounds: int) -> tuple[list[Row], list[str]]:
 
 def row(program: str, pairs: list[tuple[Run, Run]]) -> Row:
     runs = [b for _, b in pairs]
-    found: Row = {
+    figures: Row = {
         "program": program,
         "compiling s": median(r.compiling for r in runs),
         "sampling s": median(r.sampling for r in runs),
@@ -169,8 +169,8 @@ def row(program: str, pairs: list[tuple[Run, Run]]) -> Row:
         "worst R-hat": f"{max(r.of_each('rhat').max() for r in runs):.3f}",
     }
     if program == OURS:
-        return found
-    return found | {
+        return figures
+    return figures | {
         "ours / theirs": median(a.per_second / b.per_second for a, b in pairs),
         "with compiling": median(a.per_whole_second / b.per_whole_second for a, b in pairs),
         "worst difference / MCSE": max(apart(a, b) for a, b in pairs),

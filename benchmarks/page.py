@@ -13,7 +13,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 
 @dataclass(frozen=True)
 class Section:
-    """A heading, what was measured, and the rows; rows need not share all columns."""
+    """A heading, a text and rows of a table; rows need not have all columns."""
 
     title: str
     text: str
@@ -70,7 +70,7 @@ def markdown(section: Section, measured: str) -> str:
 
 
 def put(section: Section, rounds: int, load: float) -> None:
-    """Put a section into docs/benchmarks.md, in the place of the one with its title."""
+    """Write a section into docs/benchmarks.md, in place of the one with its title."""
     head = f"""# Benchmarks
 
 Written by `make bench`, or a theme at a time by `python -m benchmarks --write --only nuts`. Seconds
@@ -84,7 +84,7 @@ Machine: {machine.words()}.
         f"*Measured on {day}, {rounds} rounds, load average {load:.1f} at the beginning. "
         f"{machine.versions()}.*"
     )
-    found = PAGE.read_text(encoding="utf-8").split("\n## ")[1:] if PAGE.exists() else []
-    sections = {text.split("\n", 1)[0]: f"## {text.rstrip()}\n" for text in found}
+    texts = PAGE.read_text(encoding="utf-8").split("\n## ")[1:] if PAGE.exists() else []
+    sections = {text.split("\n", 1)[0]: f"## {text.rstrip()}\n" for text in texts}
     sections[section.title] = markdown(section, measured)
     PAGE.write_text("\n".join([head, *sections.values()]), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""R packages as peers: found if installed, run in their own process, read back and checked."""
+"""R packages as peers: called in a separate process if installed."""
 
 import shutil
 import subprocess
@@ -41,7 +41,7 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a peer reached; not-a-number where no start gave a fit."""
+    """Final figures of a peer; NaN where no start gave a fit."""
 
     seconds: float
     log_likelihood: float = np.nan  # as the peer prints it
@@ -55,7 +55,7 @@ class Answer:
 def waiting(
     case: Case, package: str, starts: int = 1, seed: int = 1
 ) -> Iterator[Callable[[], Answer]]:
-    """A call that runs ``package`` on ``case``; the table is written once, before the first."""
+    """Function that runs ``package`` on ``case``, whose table is written here, once."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         task = {
@@ -84,35 +84,35 @@ def run(case: Case, folder: Path) -> Answer:
     command = ["Rscript", "--no-init-file", str(script), str(folder)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     said = (folder / "answer.txt").read_text(encoding="utf-8").splitlines()
-    found = {name: np.array(numbers, float) for name, *numbers in map(str.split, said)}
-    seconds = float(found["seconds"][0])
-    if "log_likelihood" not in found:
+    figures = {name: np.array(numbers, float) for name, *numbers in map(str.split, said)}
+    seconds = float(figures["seconds"][0])
+    if "log_likelihood" not in figures:
         return Answer(seconds)
     return Answer(
         seconds,
-        float(found["log_likelihood"][0]),
-        ml_log_likelihood(case, found),
-        found["sigma"].min() / case.spread if case.family == "normal" else np.nan,
-        int(found["iterations"][0]),
-        int(found["ended"][0]),
+        float(figures["log_likelihood"][0]),
+        ml_log_likelihood(case, figures),
+        figures["sigma"].min() / case.spread if case.family == "normal" else np.nan,
+        int(figures["iterations"][0]),
+        int(figures["ended"][0]),
     )
 
 
-def ml_log_likelihood(case: Case, found: dict[str, NDArray[np.float64]]) -> float:
+def ml_log_likelihood(case: Case, figures: dict[str, NDArray[np.float64]]) -> float:
     """Log likelihood at the peer's coefficients, in NumPy, after one M-step for sigma.
 
-    flexmix divides by the residual degrees of freedom, so its own figure lies below the maximum.
+    flexmix divides by the residual degrees of freedom, so its log likelihood is below the maximum.
     """
     if case.family != "normal":
-        return float(found["log_likelihood"][0])
+        return float(figures["log_likelihood"][0])
     response, right = case.formula.split("~")
-    gate, mu = (found[name].reshape(case.experts, -1) for name in ("gate", "mu"))
+    gate, mu = (figures[name].reshape(case.experts, -1) for name in ("gate", "mu"))
     features, gate_features = (
         np.asarray(model_matrix(formula, case.table)) for formula in (right, case.gate)
     )
     residual = case.table[response.strip()].to_numpy()[:, None] - features @ mu.T  # (obs, expert)
     log_weights = log_softmax(gate_features @ gate.T, axis=1)
-    responsibility = softmax(log_weights + norm.logpdf(residual, 0, found["sigma"]), axis=1)
+    responsibility = softmax(log_weights + norm.logpdf(residual, 0, figures["sigma"]), axis=1)
     variance = (responsibility * residual**2).sum(axis=0) / responsibility.sum(axis=0)
     terms = log_weights + norm.logpdf(residual, 0, np.sqrt(variance))
     return float(logsumexp(terms, axis=1).sum())

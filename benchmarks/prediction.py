@@ -1,4 +1,4 @@
-"""Readings of the posterior predictive."""
+"""Time and memory of quantities of the posterior predictive."""
 
 import resource
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""One EM fit in a process of its own: ``python -m benchmarks.scale <rows> <way>`` prints JSON."""
+"""One EM fit in a separate process: ``python -m benchmarks.scale <rows> <way>`` prints JSON."""
 
 import json
 import resource

@@ -42,21 +42,21 @@ def correlated() -> Case:
 
 
 def posteriors() -> tuple[list[Case], list[str]]:
-    """The posteriors that can be sampled here, and a line for each that cannot."""
-    found, skipped = [], []
+    """Posteriors whose tables are installed, and a note on each other one."""
+    listed, skipped = [], []
     for data, formula, gate, experts, family in TABLES:
         what = f"{data}, K = {experts}, `{formula}`, gate `{gate}`, {family}"
         if data != "tone" and not cases.REFERENCE.is_dir():
             skipped.append(f"{what}: skipped, the reference tables are not here")
             continue
         table = (cases.tone if data == "tone" else cases.reference(data))()
-        found.append(Case(what, table, formula, gate, experts, family))
-    return [*found, correlated(), cases.simulated(5_000)], skipped
+        listed.append(Case(what, table, formula, gate, experts, family))
+    return [*listed, correlated(), cases.simulated(5_000)], skipped
 
 
 @dataclass(frozen=True)
 class Run:
-    """Figures of one fit; ESS is the least over quantities that labels cannot change."""
+    """Figures of one fit; ESS is the least over label-invariant quantities."""
 
     seconds: float
     ess: float
@@ -93,7 +93,7 @@ def run(case: Case, adaptation: str, target: float, seed: int) -> Run:
 
 
 def settings(rounds: int) -> list[Section]:
-    found, skipped = posteriors()
+    listed, skipped = posteriors()
     figures: dict[str, Callable[[list[Run]], object]] = {
         "least ESS": lambda runs: round(median(r.ess for r in runs)),
         "gradients a draw": lambda runs: median(r.steps for r in runs),
@@ -103,7 +103,7 @@ def settings(rounds: int) -> list[Section]:
         "worst R-hat": lambda runs: f"{max(r.rhat for r in runs):.3f}",
     }
     rows: list[Row] = []
-    for case in found:
+    for case in listed:
         run(case, "diag", 0.9, 0)
         for adaptation, target in SETTINGS:
             runs = [run(case, adaptation, target, seed) for seed in SEEDS[: max(1, rounds)]]

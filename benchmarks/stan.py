@@ -1,4 +1,4 @@
-"""Stan through R's rstan, in a process of its own; see stan.R and mixture.stan."""
+"""Stan through R's rstan, in a separate process; see stan.R and mixture.stan."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ def version() -> str:
 
 
 def reason(said: str) -> str:
-    """The first line of R's that names an error."""
+    """First line of R's output that contains an error."""
     lines = said.splitlines()
     return next((line.strip() for line in lines if line.startswith("Error")), "no word why")
 
@@ -62,7 +62,7 @@ def run(
     values = np.moveaxis(values, 0, -1)  # (chain, draw, value)
     gate, mu, sigma = np.split(values, [k * terms, 2 * k * terms], axis=-1)
     shape = (chains, draws, terms, k)
-    found = {
+    columns = {
         name: np.swapaxes(v.reshape(shape), -1, -2) for name, v in (("gate", gate), ("mu", mu))
     }
-    return compiling, sampling, found | {"sigma": sigma}
+    return compiling, sampling, columns | {"sigma": sigma}

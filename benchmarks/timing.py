@@ -1,4 +1,4 @@
-"""Clocks: seconds of a call, two calls taken in turn, whole processes."""
+"""Seconds of a call, of two calls in turn, and of whole processes."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ def seconds(call: Callable[[], object]) -> float:
 
 
 def alternate[A, B](a: Callable[[], A], b: Callable[[], B], rounds: int) -> list[tuple[A, B]]:
-    """What two calls give, taken in turn: a load on the machine falls on both."""
+    """Results of two calls in turn, so that other load on the machine affects both."""
     return [(a(), b()) for _ in range(rounds)]
 
 
@@ -35,6 +35,6 @@ def in_turn(what: str, a: Callable[[], object], b: Callable[[], object], rounds:
 
 
 def process(code: str) -> Callable[[], object]:
-    """A whole Python process that runs ``code``; what it prints is thrown away."""
+    """Function that runs ``code`` in a Python process and discards its output."""
     command = [sys.executable, "-c", code]
     return lambda: subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)

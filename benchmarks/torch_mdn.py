@@ -1,4 +1,4 @@
-"""A mixture density network as a PyTorch user writes one, in a process of its own.
+"""A mixture density network as a PyTorch user writes one, in a separate process.
 
 ``<python with torch> benchmarks/torch_mdn.py <folder>`` reads ``task.npz``, fits every table in it
 and writes ``answer.npz``; it imports nothing of this repository.
@@ -18,12 +18,12 @@ HELD_OUT, PATIENCE, EPOCHS = 0.1, 50, 2000
 RATE, FALL, WAIT = 0.01, 0.3, 15
 """Adam's learning rate, and its fall after so many epochs in which nothing was gained."""
 LEAST_BATCH, MOST_BATCH, STEPS = 32, 256, 20
-"""Rows of a batch, so that an epoch has about so many steps."""
+"""Bounds of the number of rows in a batch, and steps in an epoch within these bounds."""
 HALF_LOG_2PI = 0.5 * np.log(2 * np.pi)
 
 
 class Network(nn.Module):
-    """Hidden layers of tanh, and one linear layer to all parameters of the mixture."""
+    """Network of tanh layers, with a linear layer to all parameters of the mixture."""
 
     def __init__(self, features: int, hidden: list[int], components: int) -> None:
         super().__init__()
@@ -73,7 +73,7 @@ def standardised(values: np.ndarray, like: np.ndarray) -> torch.Tensor:
 
 
 def answer(task: dict[str, np.ndarray], j: int) -> dict[str, np.ndarray]:
-    """Fit table ``j``: the log density of its new rows, and seconds."""
+    """Log density of the new rows of table ``j``, and seconds of its fit."""
     x, y, x_new, y_new = (task[f"{name}{j}"] for name in ("x", "y", "x_new", "y_new"))
     hidden, components = task["hidden"].tolist(), int(task["components"])
     began = time.perf_counter()
@@ -89,10 +89,10 @@ def main() -> None:
     folder = Path(sys.argv[1])
     with np.load(folder / "task.npz") as file:
         task = dict(file)
-    found: dict[str, np.ndarray] = {}
+    answers: dict[str, np.ndarray] = {}
     for j in range(int(task["tables"])):
-        found |= answer(task, j)
-    np.savez(folder / "answer.npz", **found)
+        answers |= answer(task, j)
+    np.savez(folder / "answer.npz", **answers)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import pandas as pd
 import bayes_moe as bm
 from bayes_moe.em.m_step import sweep_step
 from bayes_moe.em.objective import Curvature, Objective
-from bayes_moe.em.vector_layout import coordinates
+from bayes_moe.em.vector_layout import parameter_vector
 from benchmarks.page import Section
 from benchmarks.timing import Row, alternate, seconds
 
@@ -24,7 +24,7 @@ def trees(rounds: int) -> list[Section]:
 
 
 def nested() -> pd.DataFrame:
-    """Eight regressions in the octants of the first three of ten features."""
+    """Rows of eight regressions, one in each octant of the first three of ten features."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((ROWS, FEATURES))
     leaf = 4 * (x[:, 0] > 0) + 2 * (x[:, 1] > 0) + (x[:, 2] > 0)
@@ -36,11 +36,11 @@ def nested() -> pd.DataFrame:
 def fits(
     table: pd.DataFrame, tree: bm.MixtureOfExperts, flat: bm.MixtureOfExperts, rounds: int
 ) -> Section:
-    found: dict[str, bm.Fit] = {}
+    by_gate: dict[str, bm.Fit] = {}
 
     def timed(what: str, spec: bm.MixtureOfExperts) -> float:
         def fit() -> None:
-            found[what] = bm.fit(spec, table, method="em", random_seed=1, progressbar=False)
+            by_gate[what] = bm.fit(spec, table, method="em", random_seed=1, progressbar=False)
 
         return seconds(fit)
 
@@ -49,8 +49,8 @@ def fits(
         {
             "what": f"{what}, 30 starts",
             "s": median(pair[j] for pair in pairs),
-            "log likelihood": float(found[what].idata["fit"]["log_likelihood"]),
-            "converged": str(bool(found[what].idata["fit"]["converged"])),
+            "log likelihood": float(by_gate[what].idata["fit"]["log_likelihood"]),
+            "converged": str(bool(by_gate[what].idata["fit"]["converged"])),
         }
         for j, what in enumerate(("tree", "flat"))
     ]
@@ -69,7 +69,7 @@ def iterations(
     for what, curvature in (("a sweep of EM", Curvature.COMPLETE), ("Newton", Curvature.OBSERVED)):
         calls = []
         for spec in (tree, flat):
-            objective = Objective(coordinates(spec, spec.design(table)), cores=2)
+            objective = Objective(parameter_vector(spec, spec.design(table)), cores=2)
             theta = 0.1 * np.random.default_rng(0).standard_normal((1, objective.size))
 
             def call(
@@ -77,9 +77,9 @@ def iterations(
                 theta: np.ndarray = theta,
                 curvature: Curvature = curvature,
             ) -> None:
-                found = objective.evaluate(theta, curvature)
+                evaluation = objective.evaluate(theta, curvature)
                 if curvature is Curvature.COMPLETE:
-                    sweep_step(objective, theta, found)
+                    sweep_step(objective, theta, evaluation)
 
             call()
             calls.append(call)

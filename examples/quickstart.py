@@ -1,7 +1,7 @@
 """The main job on real data: fit, check, read, predict, draw, save.
 
 Run from a checkout with ``make quickstart``; it writes pictures and a saved fit to the folder
-``quickstart_output`` (or to the folder given as the first argument).
+``quickstart_output`` (or to the folder that is the first argument).
 """
 
 import sys

@@ -6,6 +6,8 @@ import pytest
 
 import bayes_moe as bm
 
+pytest.register_assert_rewrite("tests.support")
+
 
 @pytest.fixture(scope="session")
 def tone():

@@ -20,7 +20,7 @@ from bayes_moe.diagnostics import sampler as convergence
 from bayes_moe.inference.nuts import NUTS
 from bayes_moe.model.evaluation import evaluate
 from bayes_moe.results import relabelling
-from bayes_moe.results.draws import samples
+from bayes_moe.results.draws import stacked_draws
 
 pytestmark = pytest.mark.slow
 
@@ -89,8 +89,8 @@ def label_invariants(spec, draws, rows, fixed):
     For Student t the standard deviation is made of scales: its own may be infinite.
     """
     data, there = evaluate(spec, draws, rows), evaluate(spec, draws, fixed)
-    location = there.expert_locations()
-    scale = np.broadcast_to(there.expert_scales(), there.weights.shape)
+    location = there.moments("location")
+    scale = np.broadcast_to(there.moments("scale"), there.weights.shape)
     mean = (there.weights * location).sum(axis=1)
     variance = (there.weights * (scale**2 + (location - mean[:, None]) ** 2)).sum(axis=1)
     shares = data.responsibilities(rows.observed)
@@ -121,7 +121,7 @@ def simulated_ranks(spec, draw_prior, n_rows, simulations, seed):
         table = bm.simulate(spec, rows, truth, random_seed=data_seed)
         length = 10 * DRAWS_RANKED // 4
         design, tree = sample(spec, table, int(sampler_seed), draws=length, tune=300)
-        drawn = samples(spec, tree["posterior"].to_dataset())
+        drawn = stacked_draws(spec, tree["posterior"].to_dataset())
         both = {k: np.concatenate([truth[k][None], v[::10]]) for k, v in drawn.items()}
         fixed = design.transform(FIXED, with_response=True)
         found = label_invariants(spec, both, design.rows, fixed)
@@ -216,7 +216,7 @@ def test_separated_experts_are_recovered_from_every_start():
         invariant = azs.rhat(convergence.invariants(spec, tree["posterior"].to_dataset(), design))
         rhats.append(max(float(v.max()) for v in invariant.data_vars.values()))
         aligned = relabelling.align(tree, spec, design)["posterior"].to_dataset()
-        low, high = np.quantile(identified(samples(spec, aligned)), [0.05, 0.95], axis=0)
+        low, high = np.quantile(identified(stacked_draws(spec, aligned)), [0.05, 0.95], axis=0)
         covered.append((low <= truth) & (truth <= high))
     assert max(rhats) < 1.01
     low, high = stats.binom.interval(0.99, np.size(covered), 0.9)

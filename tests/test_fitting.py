@@ -10,9 +10,15 @@ import pytest
 import xarray as xr
 
 import bayes_moe as bm
+from bayes_moe.core import registry
 from bayes_moe.inference.base import Method
 from tests.support.fits import fake_fit
 
+TONE_PARAMETERS = {
+    "gate_coef": np.array([[1.0, -0.5], [-1.0, 0.5]]),
+    "mu_coef": np.array([[1.9, 0.0], [0.0, 1.0]]),
+    "sigma": np.array([0.05, 0.15]),
+}
 READ = """
 import sys
 import numpy as np
@@ -279,3 +285,29 @@ def test_settings_may_be_numpy_s_numbers(tone_spec, tone):
     settings = SETTINGS["laplace"] | {"draws": np.int64(70)}
     first = bm.fit(tone_spec, tone, "laplace", random_seed=np.int64(1), **settings)
     same_draws(bm.refit(first, tone, random_seed=1), first)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_convergence_warnings_point_at_the_line_of_the_caller(tone_spec, tone, again):
+    settings = {"method": "em", "max_iter": 1, "restarts": 2, "progressbar": False}
+    with pytest.warns(bm.ConvergenceWarning) as caught:
+        fit = bm.fit(tone_spec, tone, random_seed=1, **settings)
+    if again:
+        with pytest.warns(bm.ConvergenceWarning) as caught:
+            bm.refit(fit, tone)
+    assert {warning.filename for warning in caught} == {__file__}
+
+
+def test_the_kind_of_a_fit_is_stored_and_told_from_older_files(tone_spec, tone, tmp_path):
+    kinds = {"em": "mode", "laplace": "approximation"}
+    for method, kind in kinds.items():
+        fit = bm.fit(tone_spec, tone, method, random_seed=1, progressbar=False)
+        assert fit.kind == fit.idata.attrs["kind"] == kind
+        del fit.idata.attrs["kind"]  # as in files of earlier versions
+        assert bm.load(bm.save(fit, tmp_path / f"{method}.nc")).kind == kind
+    assert fake_fit(tone_spec, tone, TONE_PARAMETERS).kind == "draws"
+
+
+def test_names_of_methods_are_those_of_the_registry():
+    for name in registry.TABLE["method"]:
+        assert registry.resolve("method", name).name == name

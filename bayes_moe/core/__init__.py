@@ -1,1 +1,1 @@
-"""Words that every room uses: names, errors, arrays, records, the registry."""
+"""Shared by all folders: names, errors, argument checks, arrays, records and the registry."""

@@ -1,12 +1,12 @@
-"""One namespace of array functions over NumPy or PyTensor, so that a formula is written once.
+"""Array functions of NumPy or PyTensor under one set of names, so that a formula is written once.
 
-Predictors, gates and families state their mathematics against an :class:`Arrays`; the graph
-passes :func:`symbolic`, prediction passes :data:`NUMERIC`.
+Predictors, gates and families take an :class:`Arrays` as the argument ``xp``; the graph passes
+:func:`symbolic`, prediction and EM pass :data:`NUMERIC`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+Values = Mapping[str, np.ndarray]
+"""Arrays by the name of a variable."""
+
 
 @dataclass(frozen=True)
 class Arrays:
-    """The array functions that formulas of this package may use."""
+    """Array functions that the formulas of predictors, gates and families may use."""
 
     exp: Callable[..., Any]
     log: Callable[..., Any]
@@ -34,8 +37,9 @@ class Arrays:
 
 
 def _logsumexp(x: np.ndarray, axis: int, keepdims: bool = False) -> np.ndarray:
-    """Log of a sum of exponentials over one short axis; exact at -inf and beyond exp's range."""
+    """Log of the sum of exponentials along one axis; exact at -inf and beyond exp's range."""
     top = np.max(x, axis=axis, keepdims=True)
+    # A maximum of -inf or inf would give NaN as the difference x - top.
     shift = np.where(np.isfinite(top), top, 0.0)
     with np.errstate(divide="ignore"):
         total = np.log(np.sum(np.exp(x - shift), axis=axis, keepdims=True)) + shift
@@ -50,15 +54,15 @@ def _exp(x: np.ndarray) -> np.ndarray:
 
 def softplus(x: np.ndarray) -> np.ndarray:
     """``log(1 + exp(x))``, exact to rounding for every finite ``x``."""
-    found: np.ndarray = np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x)))
-    return found
+    value: np.ndarray = np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x)))
+    return value
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
     """``1 / (1 + exp(-x))``, four times as fast as SciPy's."""
     with np.errstate(over="ignore"):
-        found: np.ndarray = 1.0 / (1.0 + np.exp(-x))
-    return found
+        value: np.ndarray = 1.0 / (1.0 + np.exp(-x))
+    return value
 
 
 NUMERIC = Arrays(
@@ -79,7 +83,7 @@ NUMERIC = Arrays(
 
 @cache
 def symbolic() -> Arrays:
-    """Return the PyTensor namespace; PyTensor is imported on the first call."""
+    """Array functions of PyTensor, which is imported on the first call."""
     import pytensor.tensor as pt
 
     return Arrays(
@@ -99,12 +103,12 @@ def symbolic() -> Arrays:
 
 
 def along_rows(x: Any, y: Any) -> Any:
-    """Spread one symbolic number an expert (expert, 1) over the rows of ``y``: (expert, obs)."""
+    """Symbolic array (expert, obs) of ``x`` (expert, 1) or (expert, obs), by the rows of ``y``."""
     import pytensor.tensor as pt
 
     return x + pt.zeros_like(y)[None, :] if x.type.shape[1] == 1 else x
 
 
 def log_softmax(logits: Any, xp: Arrays) -> Any:
-    """Log weights (..., expert, obs) of a gate's logits (..., expert, obs)."""
+    """Log weights (..., expert, obs) of a softmax over logits (..., expert, obs)."""
     return logits - xp.logsumexp(logits, axis=-2, keepdims=True)

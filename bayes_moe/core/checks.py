@@ -1,4 +1,4 @@
-"""Checks of arguments: whole number, positive number, share, one of some names, identifier.
+"""Checks of arguments: whole number, positive number, share, one of a list of names, identifier.
 
 All raise :class:`~bayes_moe.core.errors.SpecError` and name the argument and its value.
 """
@@ -14,12 +14,12 @@ from bayes_moe.core.errors import SpecError, unknown
 
 
 def is_number(value: Any) -> bool:
-    """Whether a value is a number, and not True or False."""
+    """Whether a value is an int, a float or a NumPy number; bool does not count."""
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def is_whole(value: Any) -> bool:
-    """Whether a value is a whole number by its type, and not True or False."""
+    """Whether a value is an int or a NumPy integer; bool does not count."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
@@ -42,13 +42,13 @@ def check_share(name: str, value: Any) -> None:
 
 
 def check_one_of(kind: str, value: Any, valid: Iterable[str]) -> None:
-    """Raise :class:`SpecError` unless a setting is one of some names; offer the nearest."""
+    """Raise :class:`SpecError` unless a setting is a valid name; the message offers the nearest."""
     names = list(valid)
     if value not in names:
         raise SpecError(unknown(kind, value, names))
 
 
 def check_identifier(what: str, value: Any) -> None:
-    """Raise :class:`SpecError` unless a value is a string that can be a Python name."""
+    """Raise :class:`SpecError` unless a value is a string that is a Python identifier."""
     if not isinstance(value, str) or not value.isidentifier():
         raise SpecError(f"{what} must be an identifier; it is {value!r}.")

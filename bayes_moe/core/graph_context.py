@@ -2,42 +2,48 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-REPLACEABLE = "bayes_moe_replaceable"
-"""Attribute of a PyMC model whose numbers can be replaced after compiling."""
 
+@dataclass(frozen=True, eq=False)
+class GraphContext:
+    """How numbers and data of the current PyMC model are stored.
 
-def held(name: str, value: Any) -> Any:
-    """Numbers of the current PyMC model that depend on the data.
-
-    Compiled functions hold constants, and serve one data set. In a model that is to be compiled
-    once for many the numbers are shared variables, which can be replaced; elsewhere they are
-    constants, since PyMC takes shared variables for data that the user may have changed.
+    Attributes
+    ----------
+    replaceable : bool
+        Whether numbers that depend on the data are shared variables, so that a compiled function
+        serves many data sets. Otherwise they are constants: PyMC takes shared variables for data
+        that the user may have changed.
+    batch : tensor variable or None
+        Positions of the rows of the present minibatch, a random variable; None for all rows.
     """
-    import pymc as pm
-    import pytensor
 
-    number = np.asarray(value, dtype=float)
-    if not getattr(pm.modelcontext(None), REPLACEABLE, False):
-        return number
-    return pytensor.shared(number, name=name, shape=number.shape)
+    replaceable: bool = False
+    batch: Any = None
+
+    def number(self, name: str, value: Any) -> Any:
+        """Return numbers that depend on the data: an array, or a shared variable of that name."""
+        array = np.asarray(value, dtype=float)
+        if not self.replaceable:
+            return array
+        import pytensor
+
+        return pytensor.shared(array, name=name, shape=array.shape)
+
+    def data(self, name: str, values: Any, dims: Any = None) -> Any:
+        """Return ``pm.Data(name, values, dims=dims)``, or its rows in the present minibatch.
+
+        The first axis of ``values`` is over the rows of the table.
+        """
+        import pymc as pm
+
+        data = pm.Data(name, values, dims=dims)
+        return data if self.batch is None else data[self.batch]
 
 
-BATCH = "bayes_moe_batch"
-"""Attribute of a PyMC model that sees some rows at a time: their positions, a random variable."""
-
-
-def row_data(name: str, values: Any, dims: Any = None) -> Any:
-    """Data of the current PyMC model whose first axis are the rows of the table.
-
-    It is ``pm.Data(name, values, dims=dims)``, which holds all the rows; in a model of minibatches
-    the rows of the present batch are returned, the same for all data.
-    """
-    import pymc as pm
-
-    data = pm.Data(name, values, dims=dims)
-    batch = getattr(pm.modelcontext(None), BATCH, None)
-    return data if batch is None else data[batch]
+CONSTANTS = GraphContext()
+"""Numbers are constants, and data are those of all rows."""

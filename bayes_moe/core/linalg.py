@@ -6,6 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
+DIFFERENCE_STEP = 1e-5
+"""Step of central differences, relative to the coordinate: near the cube root of the rounding error
+of doubles (6e-6), where truncation and rounding contribute equally."""
+
+CURVATURE_TOLERANCE = 1e-5
+"""Share of the largest curvature below which a direction counts as flat: well above the errors of
+second derivatives that are differences of gradients."""
+
 
 def inverse(matrix: np.ndarray) -> np.ndarray | None:
     """Inverse of a positive definite matrix; None if it is not so to working precision."""
@@ -15,66 +23,64 @@ def inverse(matrix: np.ndarray) -> np.ndarray | None:
     values, vectors = np.linalg.eigh(matrix / np.multiply.outer(scale, scale))
     if not values.min() > 1e-12 * values.max():
         return None
-    found: np.ndarray = (vectors / values) @ vectors.T / np.multiply.outer(scale, scale)
-    return found
+    inverted: np.ndarray = (vectors / values) @ vectors.T / np.multiply.outer(scale, scale)
+    return inverted
 
 
-def unmixed(mixing: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Internal rows (..., internal, term) of ``rows = mixing.T @ internal`` (..., row, term).
+def unmixed(mixing: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """Solution ``internal`` (..., internal, term) of ``outputs = mixing.T @ internal``.
 
-    Rows of ``mixing`` are orthogonal.
+    ``outputs`` are (..., output, term) and ``mixing`` (internal, output), with orthogonal rows.
     """
-    found: np.ndarray = np.matmul(mixing / (mixing**2).sum(axis=1, keepdims=True), rows)
-    return found
+    internal: np.ndarray = np.matmul(mixing / (mixing**2).sum(axis=1, keepdims=True), outputs)
+    return internal
 
 
 def least_squares(
     features: np.ndarray, target: np.ndarray, ridge: float, weights: np.ndarray | None = None
 ) -> np.ndarray:
-    """Coefficients (row, feature) of least ``w |target - coef features'|^2 + ridge |coef|^2``.
+    """Minimiser (output, feature) of ``w |target - coef features'|^2 + ridge |coef|^2``.
 
-    ``features`` are (obs, feature), ``target`` and ``weights`` (row, obs).
+    ``features`` are (obs, feature), ``target`` and ``weights`` (output, obs).
     """
     if weights is not None:
         roots = np.sqrt(weights)
-        rows = [
-            least_squares(root[:, None] * features, (root * wanted)[None], ridge)
-            for root, wanted in zip(roots, target, strict=True)
+        outputs = [
+            least_squares(root[:, None] * features, (root * values)[None], ridge)
+            for root, values in zip(roots, target, strict=True)
         ]
-        return np.concatenate(rows)
+        return np.concatenate(outputs)
+    # The ridge as further rows: the normal equations would square the condition number.
     size = features.shape[1]
-    whole = np.concatenate([features, np.sqrt(ridge) * np.eye(size)])
-    wanted = np.concatenate([target.T, np.zeros((size, len(target)))])
-    found: np.ndarray = np.linalg.lstsq(whole, wanted)[0].T
-    return found
+    augmented = np.concatenate([features, np.sqrt(ridge) * np.eye(size)])
+    values = np.concatenate([target.T, np.zeros((size, len(target)))])
+    coefficients: np.ndarray = np.linalg.lstsq(augmented, values)[0].T
+    return coefficients
 
 
-DIFFERENCE = 1e-5
+def semi_inverse(matrix: np.ndarray, n_invariant_directions: int) -> np.ndarray | None:
+    """Pseudo-inverse of a matrix that is positive definite but for its flat directions.
 
-
-FLAT = 1e-5
-"""Curvature below which a direction is flat, of the largest."""
-
-
-def semi_inverse(matrix: np.ndarray, flat: int) -> np.ndarray | None:
-    """Inverse of a matrix but for at most so many flat directions; None if it has others."""
-    if flat == 0 or not np.isfinite(matrix).all():
+    None if more than ``n_invariant_directions`` are flat, or a curvature is negative.
+    """
+    if n_invariant_directions == 0 or not np.isfinite(matrix).all():
         return inverse(matrix)
     values, vectors = np.linalg.eigh(matrix)
-    steep = values > FLAT * values.max()
-    if (~steep).sum() > flat or values.min() < -FLAT * values.max():
+    curved = values > CURVATURE_TOLERANCE * values.max()
+    n_flat = (~curved).sum()
+    if n_flat > n_invariant_directions or values.min() < -CURVATURE_TOLERANCE * values.max():
         return None
-    found: np.ndarray = (vectors[:, steep] / values[steep]) @ vectors[:, steep].T
-    return found
+    inverted: np.ndarray = (vectors[:, curved] / values[curved]) @ vectors[:, curved].T
+    return inverted
 
 
 def differences(
     function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, where: np.ndarray
 ) -> np.ndarray:
-    """Slopes (coordinate, value) along some coordinates, by central differences."""
-    rows = []
+    """Central differences (coordinate, value) by the coordinates ``where`` of ``x``."""
+    slopes = []
     for j in where:
         step = np.zeros_like(x)
-        step[j] = DIFFERENCE * max(1.0, abs(x[j]))
-        rows.append((function(x + step) - function(x - step)) / (2 * step[j]))
-    return np.array(rows)
+        step[j] = DIFFERENCE_STEP * max(1.0, abs(x[j]))
+        slopes.append((function(x + step) - function(x - step)) / (2 * step[j]))
+    return np.array(slopes)

@@ -55,3 +55,114 @@ def split(stem: str) -> str:
 def features(stem: str) -> str:
     """Data variable with the internal features of a linear predictor."""
     return f"{stem}_features"
+
+
+AMPLITUDE = "amplitude"
+BASIS = "basis"
+COLUMN = "column"
+CUT = "cut"
+DECAY = "decay"
+GLOBAL = "global"
+HEAD = "head"
+HIDDEN = "hidden"
+INPUT = "input"
+KERNEL = "kernel"
+KEY = "key"
+LAYER = "layer"
+LENGTHSCALE = "lengthscale"
+LOCAL = "local"
+NODE = "node"
+QUERY = "query"
+SHARPNESS = "sharpness"
+SHRINKAGE = "shrinkage"
+SIZE = "size"
+SLOPE = "slope"
+SMOOTHING = "smoothing"
+SPLIT = "split"
+UNIT = "unit"
+
+
+def part(stem: str, suffix: str) -> str:
+    """Variable or dimension of one kind of predictor, e.g. ``mu_amplitude`` or ``mu_basis``."""
+    return f"{stem}_{suffix}"
+
+
+# Results of predictions.
+CI_BOUND = "ci_bound"
+CI_BOUNDS = ("lower", "upper")
+QUANTILE = "quantile"
+SAMPLE = "sample"
+LOCATION = "location"
+DENSITY = "density"
+PROBABILITY = "probability"
+N_MODES = "n_modes"
+DROPPED_WEIGHT = "dropped_weight"
+MEAN_SHIFT = "mean_shift"
+
+# Branches of a gate's splits.
+GATE_BRANCH = "gate_branch"
+DEPTH = "depth"
+
+# Dimensions of the arrays in a plot collection.
+INTERVAL_PROBABILITY = "prob"
+
+
+# Groups `fit` and `modes`: figures of modes and of approximations.
+OBJECTIVE = "objective"
+LOG_PRIOR = "log_prior"
+LOG_ALLOCATION = "log_allocation"
+GRADIENT_NORM = "gradient_norm"
+ITERATIONS = "iterations"
+N_PARAMETERS = "n_parameters"
+RESTARTS = "restarts"
+EXHAUSTED = "exhausted"
+CONVERGED = "converged"
+SINGULAR = "singular"
+SEPARATED = "separated"
+EMPTY = "empty"
+HITS = "hits"
+MASS = "mass"
+SHARE = "share"
+PATH = "path"
+ITERATION = "iteration"
+EPOCH = "epoch"
+EPOCHS = "epochs"
+VALIDATION_LOG_DENSITY = "validation_log_density"
+VALIDATION_PATH = "validation_path"
+ELBO_ERROR = "elbo_error"
+PARETO_K = "pareto_k"
+ESS = "ess"
+PATHS = "paths"
+
+# Attributes of these groups.
+BEST = "best"
+RUNNING = "running"
+HELD = "held"
+CURVATURE = "curvature"
+OPTIMIZER = "optimizer"
+ADVICE = "advice"
+BETTER = "better"
+
+# Group `sample_stats`.
+LP = "lp"
+LOG_WEIGHT = "log_weight"
+DIVERGING = "diverging"
+ENERGY = "energy"
+DEPTH_REACHED = ("maxdepth_reached", "reached_max_treedepth")
+
+# Attributes of a fit's tree; `kind` has one of the three values below.
+KIND = "kind"
+METHOD = "method"
+SETTINGS = "settings"
+RANDOM_SEED = "random_seed"
+RELABEL = "relabel"
+MISSING = "missing"
+COMPLETE = "complete"
+DRAWS_ASKED = "draws_asked"
+CHAINS_ASKED = "chains_asked"
+
+KIND_DRAWS = "draws"
+KIND_MODE = "mode"
+KIND_APPROXIMATION = "approximation"
+
+# Attribute of a stored column: its name in the user's table.

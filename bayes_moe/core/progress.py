@@ -1,4 +1,4 @@
-"""Progress of long work on the terminal or in a notebook; short work shows nothing."""
+"""Progress bars on the terminal or in a notebook, for work that takes longer than a second."""
 
 from __future__ import annotations
 
@@ -10,39 +10,40 @@ from threading import Timer
 from typing import Any
 
 Progress = Callable[[int, int], None]
+"""Function of the number of finished steps and of all steps."""
 
 
 def silent(done: int, of: int) -> None:
-    """Tell nobody of the progress."""
+    """No-op progress callback."""
 
 
 PATIENCE = 1.0
-"""Seconds before anything is shown."""
+"""Seconds before a bar or a message is shown."""
 
 
 @contextmanager
 def progress(what: str, *, shown: bool) -> Iterator[Progress]:
-    """Give a function to tell how much is done, and of how much."""
-    began = time.monotonic()
+    """Context with a progress callback ``(done, of)`` that updates a bar called ``what``."""
+    start = time.monotonic()
     bars: list[Any] = []
     task: list[Any] = []
 
-    def tell(done: int, of: int) -> None:
-        if not shown or time.monotonic() - began < PATIENCE:
+    def update(done: int, of: int) -> None:
+        if not shown or time.monotonic() - start < PATIENCE:
             return
         if not bars:
             from rich.console import Console
             from rich.progress import Progress as Bar
 
             console = Console(stderr=True)
-            seen = console.is_terminal or console.is_jupyter
-            bars.append(Bar(console=console, transient=True, disable=not seen))
+            is_interactive = console.is_terminal or console.is_jupyter
+            bars.append(Bar(console=console, transient=True, disable=not is_interactive))
             bars[0].start()
             task.append(bars[0].add_task(what, total=of))
         bars[0].update(task[0], completed=done, total=of)
 
     try:
-        yield tell
+        yield update
     finally:
         for bar in bars:
             bar.stop()
@@ -50,7 +51,7 @@ def progress(what: str, *, shown: bool) -> Iterator[Progress]:
 
 @contextmanager
 def announced(what: str, *, shown: bool) -> Iterator[None]:
-    """Say on stderr what is going on, if it takes long."""
+    """Context that prints ``what`` to stderr if its body takes longer than ``PATIENCE``."""
     timer = Timer(PATIENCE, lambda: print(what, file=sys.stderr))
     timer.daemon = True
     if shown:

@@ -1,4 +1,4 @@
-"""Frozen records with their own constructors: equality, hash and pickle from one dictionary."""
+"""Frozen records whose equality, hash, JSON and pickle derive from one dictionary."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bayes_moe.core.errors import SpecError
 
 
 def plain(value: Any) -> Any:
-    """Return nested mappings and sequences with NumPy's numbers as Python's, ready for JSON."""
+    """Copy of nested mappings and sequences with NumPy's numbers as Python's, for JSON."""
     if isinstance(value, Mapping):
         return {k: plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -22,13 +22,15 @@ def plain(value: Any) -> Any:
 
 
 class Record(ABC):
-    """A value that cannot be changed and is known by its dictionary of plain values.
+    """An immutable value that is equal to another of its class if their dictionaries are.
 
     For descriptions whose constructor takes free keyword arguments or checks many things;
     simple records are dataclasses.
     """
 
-    __slots__ = ()
+    __slots__ = ("_hash",)
+
+    _hash: int
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
@@ -36,8 +38,8 @@ class Record(ABC):
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Self:
-        """Invert :meth:`to_dict`."""
-        return cls(**record)
+        """Invert :meth:`to_dict`; a ``kind``, which names the class, is no argument of it."""
+        return cls(**{name: value for name, value in record.items() if name != "kind"})
 
     def to_json(self) -> str:
         """Return the description as JSON."""
@@ -65,6 +67,8 @@ class Record(ABC):
     def _set(self, **values: Any) -> None:
         for name, value in values.items():
             object.__setattr__(self, name, value)
+        if hasattr(self, "_hash"):
+            object.__delattr__(self, "_hash")
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"{type(self).__name__} is frozen; write a new one.")
@@ -76,7 +80,12 @@ class Record(ABC):
         return type(other) is type(self) and self.to_dict() == other.to_dict()
 
     def __hash__(self) -> int:
-        return hash(self.to_json())
+        # Caches are keyed by records, and writing the JSON at every look-up would dominate them.
+        try:
+            return self._hash
+        except AttributeError:
+            object.__setattr__(self, "_hash", hash(self.to_json()))
+            return self._hash
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).from_dict, (self.to_dict(),)

@@ -1,16 +1,17 @@
-"""One literal table kind -> name -> class.
+"""Table of all families, kernels, predictors, gates and methods: kind -> name -> class.
 
-The table holds dotted paths, not classes: every storey can resolve a name without importing
-the storeys above it, nothing heavy is imported until it is used, and the contract tests and
+The table holds dotted paths, not classes: every folder can resolve a name without importing
+the folders above it, nothing heavy is imported until it is used, and the contract tests and
 the docs inventory run over the same rows.
 """
 
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from typing import Any
 
-from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.core.checks import check_one_of
 
 TABLE: dict[str, dict[str, str]] = {
     "family": {
@@ -58,20 +59,51 @@ TABLE: dict[str, dict[str, str]] = {
 
 
 def has(kind: str, name: str) -> bool:
-    """Whether something is registered as ``name`` under ``kind``."""
+    """Whether a class is registered as ``name`` under ``kind``."""
     return name in TABLE[kind]
 
 
 def resolve(kind: str, name: str) -> Any:
-    """Return the class registered as ``name`` under ``kind``.
+    """Class registered as ``name`` under ``kind``.
 
     Raises
     ------
     SpecError
         If no such name is registered; the message offers the nearest one.
     """
-    entries = TABLE[kind]
-    if not isinstance(name, str) or name not in entries:
-        raise SpecError(unknown(kind, name, entries))
-    module, attribute = entries[name].split(":")
+    return _imported(_path(kind, name))
+
+
+def shared(kind: str, name: str) -> Any:
+    """Instance, the same at every call, of the class registered as ``name`` under ``kind``.
+
+    For classes without state, whose constructor takes no arguments.
+
+    Raises
+    ------
+    SpecError
+        As :func:`resolve`.
+    """
+    return _instance(_path(kind, name))
+
+
+def _path(kind: str, name: str) -> str:
+    """Dotted path registered as ``name`` under ``kind``."""
+    check_one_of(kind, name, TABLE[kind])
+    return TABLE[kind][name]
+
+
+@cache
+def _instance(path: str) -> Any:
+    """Instance of the class at a dotted path."""
+    return _imported(path)()
+
+
+@cache
+def _imported(path: str) -> Any:
+    """Attribute at a dotted path ``"package.module:attribute"``.
+
+    The key is the path, not the name, so that entries of the table can be replaced.
+    """
+    module, attribute = path.split(":")
     return getattr(importlib.import_module(module), attribute)

@@ -1,14 +1,14 @@
-"""Random seeds: one check of what a user gives, and a drawn seed where none is given."""
+"""Random seeds: check of a user's seed, or a drawn seed in place of None."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from bayes_moe.core.errors import SpecError
+from bayes_moe.core.checks import check_whole
 
 
 def resolve(random_seed: int | None) -> int:
-    """Return the seed to use; a drawn one can be kept with a result, so that it can be repeated.
+    """Seed to use and to store with a result: the user's, or a drawn one in place of None.
 
     Raises
     ------
@@ -17,6 +17,5 @@ def resolve(random_seed: int | None) -> int:
     """
     if random_seed is None:
         return int(np.random.SeedSequence().generate_state(1)[0])
-    if not isinstance(random_seed, int | np.integer) or random_seed < 0:
-        raise SpecError(f"`random_seed` must be a whole number >= 0; it is {random_seed!r}.")
+    check_whole("random_seed", random_seed, 0)
     return int(random_seed)

@@ -1,1 +1,1 @@
-"""From a table to matrices: tables, formulas, designs, what is observed of a row."""
+"""Tables, formulas, designs with their matrices, known counts of rows, and data sets."""

@@ -1,4 +1,4 @@
-"""Small public data sets that ship with the package, each with its source."""
+"""Public data sets that ship with the package, each with its source."""
 
 from __future__ import annotations
 

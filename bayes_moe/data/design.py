@@ -1,7 +1,7 @@
-"""Formula + table -> Design: matrices, response, terms, scaling; the same recipe for new rows.
+"""Design: formulas fitted to a table, with its matrices and response; also applied to new rows.
 
-Formulas are formulaic's. A design remembers the columns it was made from, so it can be remade
-exactly from its formulas and its table: that is how a saved fit comes back without pickle.
+Formulas are formulaic's. A design keeps the columns that it was fitted to, so it can be fitted
+again to the same numbers: a saved fit stores the columns, and no pickle.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.core.errors import DataError, SpecError, unknown
+from bayes_moe.core.checks import check_one_of
+from bayes_moe.core.errors import DataError, unknown
 from bayes_moe.data.design_checks import (
     check_degenerate,
     check_features,
@@ -24,11 +25,11 @@ from bayes_moe.data.formulas import FittedFormula, used_columns
 from bayes_moe.data.matrix import Rows, design_matrix
 from bayes_moe.data.missing import (
     MISSING,
-    filled_holes,
+    fill_gaps,
     missing_advice,
     refuse_or_drop,
-    with_holes,
-    with_rows_of_holes,
+    with_gap_cells,
+    with_gaps,
 )
 from bayes_moe.data.tables import (
     check_known,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Design:
-    """A table seen through the formulas of a model.
+    """Formulas of a model fitted to a table.
 
     Attributes
     ----------
@@ -65,7 +66,7 @@ class Design:
     formulas: Mapping[str, str]
     center: bool
     n_dropped: int
-    _seen: Mapping[str, FittedFormula]
+    _fitted: Mapping[str, FittedFormula]
     may_miss: Mapping[str, str | None] = field(default_factory=dict)
 
     @classmethod
@@ -80,7 +81,7 @@ class Design:
         obs_id: np.ndarray | None = None,
         may_miss: Mapping[str, str | None] | None = None,
     ) -> Design:
-        """Apply formulas to a table.
+        """Fit formulas to a table.
 
         Parameters
         ----------
@@ -91,8 +92,8 @@ class Design:
         data : DataFrame or mapping of arrays
             pandas, polars, anything narwhals reads, or a dict of equally long arrays.
         missing : {"raise", "drop", "model"}
-            What to do with rows that have missing values in a used column. With ``"model"`` they
-            stay, and what is missing is NaN in the matrices.
+            Treatment of rows that have missing values in a used column. With ``"model"`` they
+            are kept, and missing values are NaN in the matrices.
         center : bool
             Whether features are centred (if there is an intercept).
         obs_id : array, optional
@@ -106,96 +107,86 @@ class Design:
             For unknown columns, missing or infinite values, constant or duplicate design
             columns, and tables without enough rows.
         """
-        if missing not in MISSING:
-            raise SpecError(unknown("value of `missing`", missing, MISSING))
+        check_one_of("value of `missing`", missing, MISSING)
         may_miss = may_miss or {}
-        table = to_pandas(data)
-        fitted = response is not None
-        least = 2 if fitted else 1
-        if len(table) < least:
-            raise DataError(f"The table has {len(table)} row(s); a mixture needs at least {least}.")
-        available = list(table.columns)
-        used = used_columns(([response] if response else []) + [*formulas.values()], available)
-        given = table[used].reset_index(drop=True)
-        holes: dict[str, np.ndarray] = {}
-        if missing == "model":
-            given, holes = filled_holes(given, may_miss)
-        columns, kept = refuse_or_drop(given, missing, missing_advice(given, missing, may_miss))
-        labels = (np.arange(len(kept)) if obs_id is None else np.asarray(obs_id))[kept]
+        expressions = ([response] if response else []) + [*formulas.values()]
+        has_response = response is not None
+        least = 2 if has_response else 1
+        used = _used_columns(data, expressions, missing, may_miss, least)
+        labels = (np.arange(len(used.kept)) if obs_id is None else np.asarray(obs_id))[used.kept]
         for formula in formulas.values():
-            check_features(formula, columns)
-        seen: dict[str, FittedFormula] = {}
+            check_features(formula, used.columns)
+        fitted: dict[str, FittedFormula] = {}
         observed = None
         if response:
-            check_response(response, formulas, columns)
-            seen[names.RESPONSE], values = FittedFormula.fit(
-                response, columns, labels, is_response=True
+            check_response(response, formulas, used.columns)
+            fitted[names.RESPONSE], values = FittedFormula.fit(
+                response, used.columns, labels, is_response=True
             )
             observed = check_single(response, values)
         matrices = {}
         for stem, formula in formulas.items():
-            seen[stem], values = FittedFormula.fit(formula, columns, labels)
-            if fitted:
-                check_degenerate(values, seen[stem].terms, stem)
-            values = with_holes(values, seen[stem].terms, holes)
-            matrices[stem] = design_matrix(values, seen[stem].terms, center)
-        rows = Rows(matrices, labels, with_rows_of_holes(columns, holes), observed)
-        n_dropped = len(kept) - len(columns)
-        return cls(rows, response or "", dict(formulas), center, n_dropped, seen, may_miss)
+            fitted[stem], values = FittedFormula.fit(formula, used.columns, labels)
+            terms = fitted[stem].terms
+            if has_response:
+                check_degenerate(values, terms, stem)
+            matrices[stem] = design_matrix(with_gaps(values, terms, used.gaps), terms, center)
+        rows = Rows(matrices, labels, with_gap_cells(used.columns, used.gaps), observed)
+        n_dropped = len(used.kept) - len(used.columns)
+        return cls(rows, response or "", dict(formulas), center, n_dropped, fitted, may_miss)
 
     @property
     def response(self) -> np.ndarray:
-        """The response (obs,) as the model sees it."""
+        """Values (obs,) of the response term."""
         return self.rows.observed
 
     @property
     def columns(self) -> pd.DataFrame:
-        """The used columns of the rows the model is fitted to."""
+        """Used columns of the rows that the model is fitted to."""
         table: pd.DataFrame = self.rows.columns
         return table
 
     def transform(self, data: Any = None, *, with_response: bool = False) -> Rows:
-        """See new rows through this design; None means the rows it was made from.
+        """Matrices of new rows; None means the fitted rows.
 
         Categories, spline knots, polynomial bases, centring and scaling are those of the
-        original rows. Missing values of columns that the gate models are NaN in the matrices, if
+        fitted rows. Missing values of columns that the gate models are NaN in the matrices, if
         they can be integrated out.
 
         Raises
         ------
         DataError
-            For unknown columns, missing values in others, and categories that were not seen.
+            For unknown columns, missing values in others, and categories that the fitted rows lack.
         """
         if data is None:
             return self.rows
         table = to_pandas(data)
-        wanted = [*self.formulas.values()] + ([self.response_term] if with_response else [])
-        used = used_columns(wanted, list(self.columns.columns))
+        expressions = [*self.formulas.values()] + ([self.response_term] if with_response else [])
+        used = used_columns(expressions, list(self.columns.columns))
         for name in used:
             if name not in table.columns:
                 raise DataError(f"{unknown('column', name, table.columns)} The model needs it.")
-        given, holes = filled_holes(table[used].reset_index(drop=True), self.may_miss, self.columns)
-        columns, _ = refuse_or_drop(given, "raise", "Fill or remove them.")
-        columns = self._as_fitted(columns)
+        table, gaps = fill_gaps(table[used].reset_index(drop=True), self.may_miss, self.columns)
+        complete, _ = refuse_or_drop(table, "raise", "Fill or remove them.")
+        columns = self._as_fitted(complete)
         labels = np.arange(len(columns))
         matrices = {}
         for stem, matrix in self.rows.matrices.items():
-            values = self._seen[stem].apply(columns, labels)
-            values = with_holes(values, matrix.terms, holes)
-            matrices[stem] = matrix.at(values)
+            values = self._fitted[stem].apply(columns, labels)
+            matrices[stem] = matrix.at(with_gaps(values, matrix.terms, gaps))
         response = None
         if with_response:
-            values = self._seen[names.RESPONSE].apply(columns, labels)
+            values = self._fitted[names.RESPONSE].apply(columns, labels)
             response = check_single(self.response_term, values)
-        return Rows(matrices, labels, with_rows_of_holes(columns, holes), response)
+        return Rows(matrices, labels, with_gap_cells(columns, gaps), response)
 
     def _as_fitted(self, columns: pd.DataFrame) -> pd.DataFrame:
-        """Return new columns as the fitted ones' types; refuse what those cannot hold."""
+        """New columns in the types of the fitted ones; DataError for values these cannot hold."""
         import pandas as pd
 
         if not len(columns):
             return self.columns[list(columns)].iloc[:0]
-        found = {}
+        converted = {}
         for name in columns:
             fitted, new = self.columns[name], columns[name]
             if isinstance(fitted.dtype, pd.CategoricalDtype):
@@ -206,9 +197,42 @@ class Design:
                     f"Column {name!r} holds {kind(new)} here, such as {listed(new[:1].tolist())} "
                     f"at row 0, but {kind(fitted)} in the fitted rows."
                 )
-            found[name] = new
-        for formula in self._seen.values():
-            for name, known in formula.categories.items():
-                if name in found:
-                    check_known(name, found[name], known)
-        return pd.DataFrame(found, index=columns.index)
+            converted[name] = new
+        for formula in self._fitted.values():
+            for name, categories in formula.categories.items():
+                if name in converted:
+                    check_known(name, converted[name], categories)
+        return pd.DataFrame(converted, index=columns.index)
+
+
+@dataclass(frozen=True)
+class _UsedColumns:
+    """Columns that formulas use, without missing values.
+
+    ``kept`` (row of the table,) marks the rows that are kept, and ``gaps`` the filled cells by
+    column (obs,).
+    """
+
+    columns: pd.DataFrame
+    kept: np.ndarray
+    gaps: Mapping[str, np.ndarray]
+
+
+def _used_columns(
+    data: Any,
+    expressions: list[str],
+    missing: str,
+    may_miss: Mapping[str, str | None],
+    least: int,
+) -> _UsedColumns:
+    """Columns of a table that formulas use, with missing values refused, dropped or filled."""
+    table = to_pandas(data)
+    if len(table) < least:
+        raise DataError(f"The table has {len(table)} row(s); a mixture needs at least {least}.")
+    used = used_columns(expressions, list(table.columns))
+    columns = table[used].reset_index(drop=True)
+    gaps: dict[str, np.ndarray] = {}
+    if missing == "model":
+        columns, gaps = fill_gaps(columns, may_miss)
+    complete, kept = refuse_or_drop(columns, missing, missing_advice(columns, missing, may_miss))
+    return _UsedColumns(complete, kept, gaps)

@@ -1,4 +1,4 @@
-"""Checks of design matrices and responses before a fit."""
+"""Checks of features, responses and design matrices before a fit."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def check_features(formula: str, columns: pd.DataFrame) -> None:
-    """Refuse features that are no numbers and no categories."""
+    """Raise :class:`DataError` for features that are neither numbers nor categories."""
     for name in looked_up(formula):
         if kind(columns[name]) == "dates":
             raise DataError(
@@ -31,7 +31,7 @@ def check_features(formula: str, columns: pd.DataFrame) -> None:
 
 
 def check_response(response: str, formulas: Mapping[str, str], columns: pd.DataFrame) -> None:
-    """Refuse responses that are no numbers, or that the features already tell."""
+    """Raise an error for a response that is not numeric, or a function of the features."""
     for name in looked_up(response):
         if kind(columns[name]) != "numbers":
             raise DataError(
@@ -39,9 +39,9 @@ def check_response(response: str, formulas: Mapping[str, str], columns: pd.DataF
                 f"{listed(columns[name][:1].tolist())}; it must be numeric."
             )
     available = list(columns.columns)
-    told_by = used_columns([response], available)
+    columns_of_response = {*used_columns([response], available)}
     for stem, formula in formulas.items():
-        if told_by and {*told_by} <= {*used_columns([formula], available)}:
+        if columns_of_response and columns_of_response <= {*used_columns([formula], available)}:
             raise SpecError(
                 f"The response {response!r} is made of features of {stem!r} ({formula!r}); a "
                 "response cannot be its own feature."
@@ -49,7 +49,7 @@ def check_response(response: str, formulas: Mapping[str, str], columns: pd.DataF
 
 
 def check_single(response: str, values: np.ndarray) -> np.ndarray:
-    """The response (obs,) of a formula whose left-hand side gives one column."""
+    """Response (obs,) from the values (obs, 1) of a formula's left-hand side."""
     if values.shape[1] != 1:
         raise DataError(
             f"The response {response!r} makes {values.shape[1]} columns; it must be one, and "
@@ -59,13 +59,14 @@ def check_single(response: str, values: np.ndarray) -> np.ndarray:
 
 
 def check_degenerate(values: np.ndarray, terms: tuple[str, ...], stem: str) -> None:
-    """Refuse columns that no data can tell from the intercept or from one another."""
+    """Raise :class:`DataError` for columns that are constant or collinear in pairs."""
     has_intercept = INTERCEPT in terms
     columns = [j for j, t in enumerate(terms) if t != INTERCEPT]
     size = np.abs(values).max(axis=0)
     for j in columns:
         check_size(values[:, j], f"design column {terms[j]!r} of {stem!r}")
         constant = np.ptp(values[:, j]) <= ROUNDING * size[j]
+        # formulaic writes the category of a dummy variable in brackets.
         if size[j] == 0 and terms[j].endswith("]"):
             raise DataError(
                 f"The design column {terms[j]!r} of {stem!r} is 0 in every row: no row falls in "

@@ -1,7 +1,7 @@
-"""The formula language (formulaic's): what a formula says, and a formula fitted to rows.
+"""Formulas (formulaic's language): parsing, columns in use, and formulas fitted to rows.
 
 A formula may call the functions of formulaic (``log``, ``poly``, ``bs``, ``C``, ``np.*``, ...)
-and a few builtins; it may not reach for anything else.
+and a few builtins; other names are columns of the table.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ INTERCEPT = "Intercept"
 """Name of the constant term's column."""
 
 ROW_TOLERANCE = 1e-9
-"""How far a term may change, relative to its size, when other rows leave the table."""
+"""Largest change of a term, relative to its size, when other rows are removed."""
 
 
 def parse_formula(formula: str) -> Any:
-    """Parse a formula, with an error that shows it.
+    """Formula parsed by formulaic.
 
     Raises
     ------
     SpecError
-        If it is no string, or cannot be read.
+        If it is no string, or cannot be parsed.
     """
     if not isinstance(formula, str):
         raise SpecError(f"A formula must be a string such as 'y ~ x'; it is {formula!r}.")
@@ -49,7 +49,7 @@ def parse_formula(formula: str) -> Any:
 
 
 def split_formula(formula: str) -> tuple[str, str]:
-    """Split ``"y ~ x"`` into its response and ``"~ x"``.
+    """Left-hand side ``"y"`` and right-hand side ``"~ x"`` of ``"y ~ x"``.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def check_right_hand_side(what: str, formula: str) -> None:
 
 
 def used_columns(formulas: list[str], available: list[str], *, strict: bool = True) -> list[str]:
-    """Return the table's columns that formulas use, in the table's order.
+    """Columns of the table that formulas use, in the table's order.
 
     Raises
     ------
@@ -117,13 +117,13 @@ def used_columns(formulas: list[str], available: list[str], *, strict: bool = Tr
 
 
 def looked_up(formula: str) -> list[str]:
-    """Return the columns that a formula uses as they are, outside functions."""
+    """Columns that a formula uses as they are, outside functions."""
     return [factor.expr for factor in _factors(formula) if _is_lookup(factor)]
 
 
 @dataclass(frozen=True)
 class FittedFormula:
-    """A formula that remembers the rows it was fitted to: categories, knots, means, bases."""
+    """A formula with the state of its fit to rows: categories, knots, means and bases."""
 
     formula: str
     spec: Any
@@ -132,9 +132,9 @@ class FittedFormula:
     def fit(
         cls, formula: str, columns: pd.DataFrame, labels: np.ndarray, *, is_response: bool = False
     ) -> tuple[Self, np.ndarray]:
-        """Fit a formula, or a response, to rows; return it and its values (obs, term).
+        """Formula, or response, fitted to rows, and its values (obs, term).
 
-        ``labels`` (obs,) name the rows in errors.
+        ``labels`` (obs,) are the names of rows in errors.
 
         Raises
         ------
@@ -157,16 +157,16 @@ class FittedFormula:
 
     @property
     def categories(self) -> dict[str, list[Any]]:
-        """Known categories of the columns that the formula uses as categories."""
-        found = {}
+        """Categories in the fitted rows, of the columns that the formula uses as categories."""
+        categories = {}
         for factor in _factors(self.formula):
             column = _category_column(factor)
             if column is not None and "categories" in self._state(factor):
-                found[column] = list(self._state(factor)["categories"])
-        return found
+                categories[column] = list(self._state(factor)["categories"])
+        return categories
 
     def apply(self, columns: pd.DataFrame, labels: np.ndarray) -> np.ndarray:
-        """Return the values (obs, term) on other rows, with the fitted rows' categories and bases.
+        """Values (obs, term) on other rows, with the fitted rows' categories and bases.
 
         Raises
         ------
@@ -186,11 +186,12 @@ class FittedFormula:
         return _finite(matrix, labels)
 
     def _state(self, factor: Any) -> dict[str, Any]:
-        """What was remembered to encode a factor."""
+        """State of a factor's encoding in the fit: its categories, if it has any."""
         state: dict[str, Any] = self.spec.encoder_state.get(factor.expr, (None, {}))[1]
         return state
 
     def _evaluate(self, columns: pd.DataFrame) -> Any:
+        """Model matrix of other rows, as formulaic returns it."""
         # formulaic writes into a specification's state, even when it fails.
         state = {
             name: copy.deepcopy(getattr(self.spec, name))
@@ -199,7 +200,7 @@ class FittedFormula:
         return _materialise(self.spec.update(**state), columns, self.formula)
 
     def _first_bad(self, columns: pd.DataFrame) -> int:
-        """Return the position of the first row that cannot be evaluated, by bisection."""
+        """Position of the first row that cannot be evaluated, by bisection."""
         good, bad = 0, len(columns)
         while bad - good > 1:
             middle = (good + bad) // 2
@@ -211,13 +212,14 @@ class FittedFormula:
         return good
 
     def _check_terms(self) -> None:
-        """Refuse terms that share a name or make no column."""
+        """Raise :class:`DataError` for terms of the same name and terms without a column."""
         for part in self.spec.structure:
             if INTERCEPT in part.columns and str(part.term) != "1":
                 raise DataError(
                     f"A column named {INTERCEPT!r} cannot be a feature, since the constant term "
                     f"has that name. Rename it (formula {self.formula!r})."
                 )
+            # formulaic drops the column of a term whose only category is the baseline.
             for factor in () if part.columns else part.term.factors:
                 levels = self._state(factor).get("categories", ())
                 if len(levels) == 1:
@@ -235,16 +237,16 @@ class FittedFormula:
     def _check_row_by_row(
         self, columns: pd.DataFrame, values: np.ndarray, labels: np.ndarray
     ) -> None:
-        """Refuse terms such as ``x - x.mean()``, which mean something else on other rows."""
+        """DataError for terms that depend on other rows, such as ``x - x.mean()``."""
         if all(_is_lookup(factor) for factor in _factors(self.formula)):
             return
         size = np.abs(values).max(axis=0)
         for half in (slice(0, None, 2), slice(1, None, 2)):
             try:
-                again = self.apply(columns.iloc[half].reset_index(drop=True), labels[half])
+                alone = self.apply(columns.iloc[half].reset_index(drop=True), labels[half])
             except DataError as error:
                 raise DataError(_unstable(self.formula)) from error
-            changed = (np.abs(again - values[half]) > ROW_TOLERANCE * size).any(axis=0)
+            changed = (np.abs(alone - values[half]) > ROW_TOLERANCE * size).any(axis=0)
             if changed.any():
                 raise DataError(_unstable(self.terms[int(np.argmax(changed))]))
 
@@ -270,7 +272,8 @@ def _parse(formula: str) -> Any:
 
 
 def _tilde(formula: str) -> int:
-    """Return where the ``~`` outside quotes and brackets is."""
+    """Position of the ``~`` outside quotes and brackets."""
+    # Parsed formulas do not keep the text of their sides.
     bare = re.sub(r"`[^`]*`", lambda quoted: "_" * len(quoted.group()), formula)
     depth = 0
     for at, character in enumerate(bare):
@@ -281,13 +284,13 @@ def _tilde(formula: str) -> int:
 
 
 def _factors(formula: str) -> Iterator[Any]:
-    """Columns and expressions in a formula."""
+    """Columns and expressions in a formula, as formulaic's factors."""
     for term in parse_formula(formula):
         yield from (f for f in term.factors if f.eval_method.value != "literal")
 
 
 def _other_characters(name: str, available: list[str]) -> str:
-    """Say which column looks like a name but has other Unicode characters, such as a micro sign."""
+    """Hint at a column that differs from ``name`` in Unicode form only; else the empty string."""
     for column in available:
         if normalize("NFKC", column) == normalize("NFKC", name):
             return (
@@ -303,6 +306,7 @@ def _is_lookup(factor: Any) -> bool:
 
 
 def _functions() -> set[str]:
+    """Names of the functions that formulas may use."""
     from formulaic.transforms import TRANSFORMS
 
     return {*TRANSFORMS, *BUILTINS}
@@ -313,20 +317,21 @@ def _names(factor: Any) -> list[tuple[str, bool]]:
     if _is_lookup(factor):
         return [(factor.expr, False)]
     tree, quoted = _tree(factor.expr)
-    found = []
+    pairs = []
     called = {id(_root(node.func)) for node in ast.walk(tree) if isinstance(node, ast.Call)}
     for node in ast.walk(tree):
+        # Private attributes, such as `x.__class__`, would open all of Python to a saved formula.
         if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
             raise SpecError(f"The formula term {factor.expr!r} reaches for a private name.")
         if isinstance(node, ast.Name):
-            found.append((quoted.get(node.id, node.id), id(node) in called))
+            pairs.append((quoted.get(node.id, node.id), id(node) in called))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Q":
-            found += [(str(a.value), False) for a in node.args if isinstance(a, ast.Constant)]
-    return found
+            pairs += [(str(a.value), False) for a in node.args if isinstance(a, ast.Constant)]
+    return pairs
 
 
 def _tree(expression: str) -> tuple[ast.Expression, dict[str, str]]:
-    """Parse an expression with names in backticks; return also what the backticks held."""
+    """Parsed expression with names for its parts in backticks, and these parts by name."""
     quoted: dict[str, str] = {}
 
     def alias(match: re.Match[str]) -> str:
@@ -338,13 +343,14 @@ def _tree(expression: str) -> tuple[ast.Expression, dict[str, str]]:
 
 
 def _root(node: ast.AST) -> ast.AST:
+    """Object of a chain of attributes: ``np`` of ``np.linalg.norm``."""
     while isinstance(node, ast.Attribute):
         node = node.value
     return node
 
 
 def _category_column(factor: Any) -> str | None:
-    """Return the column whose values are the factor's categories: of ``g`` and ``C(g, ...)``."""
+    """Column that a factor may use as categories: ``g`` of ``g`` and ``C(g, ...)``, or None."""
     if _is_lookup(factor):
         return str(factor.expr)
     tree, quoted = _tree(factor.expr)
@@ -367,7 +373,7 @@ def _materialise(recipe: Any, columns: pd.DataFrame, shown: str) -> Any:
     except DataMismatchWarning as error:
         reason = str(error).split(". They are")[0]
         raise DataError(f"Unseen category in {shown!r}: {reason}.") from error
-    except Exception as error:  # what a formula's functions may raise, nobody knows
+    except Exception as error:  # functions in a formula can raise any exception
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise DataError(f"Cannot evaluate the formula {shown!r} on the table: {reason}") from error
 

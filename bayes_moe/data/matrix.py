@@ -1,23 +1,20 @@
-"""Matrix and Rows: the design matrices and the response of some rows of a table."""
+"""Matrix and Rows: design matrices and response of a set of rows of a table."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bayes_moe.core.errors import DataError
 from bayes_moe.data.formulas import INTERCEPT
 
-if TYPE_CHECKING:
-    pass
-
 
 @dataclass(frozen=True)
 class Matrix:
-    """The features of one linear predictor, for one set of rows.
+    """Features of one predictor, for one set of rows.
 
     ``values`` (obs, term) are on the user's scale. ``center`` and ``scale`` (term,) belong to
     the rows that the model was fitted to: ``standardised`` is ``(values - center) / scale``.
@@ -38,7 +35,7 @@ class Matrix:
         return np.nanmin(self.values, axis=0), np.nanmax(self.values, axis=0)
 
     def at(self, values: np.ndarray) -> Matrix:
-        """Return the features of other rows, on the user's scale, for the same fit."""
+        """Matrix of other rows ``values`` (obs, term), with the fitted centre, scale and span."""
         return replace(self, values=values, span=self.range)
 
     @property
@@ -55,8 +52,8 @@ class Matrix:
     def to_user(self) -> np.ndarray:
         """Matrix (term, term) that takes coefficients of ``standardised`` to those of ``values``.
 
-        ``beta = raw @ to_user``: slopes are divided by their scale, and what centring took out
-        goes back into the intercept.
+        ``beta = raw @ to_user``: slopes are divided by their scale, and the intercept changes by
+        the slopes times the centre.
         """
         linear = np.diag(1 / self.scale)
         if self.intercept is not None:
@@ -66,7 +63,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Rows:
-    """New rows seen through a design: matrices by predictor, row labels, perhaps a response."""
+    """Rows of a table as a model uses them: design matrices by stem, labels, columns, response."""
 
     matrices: Mapping[str, Matrix]
     obs_id: np.ndarray
@@ -75,18 +72,18 @@ class Rows:
 
     @property
     def size(self) -> int:
-        """How many rows there are."""
+        """Number of rows."""
         return len(self.obs_id)
 
     @property
     def observed(self) -> np.ndarray:
-        """The response (obs,) of rows that have one."""
+        """Response (obs,); DataError for rows without one."""
         if self.response is None:
             raise DataError("These rows have no response.")
         return self.response
 
     def pick(self, which: slice | np.ndarray) -> Rows:
-        """Return some of the rows, by position."""
+        """Rows at some positions."""
         matrices = {stem: m.at(m.values[which]) for stem, m in self.matrices.items()}
         response = None if self.response is None else self.response[which]
         return Rows(matrices, self.obs_id[which], self.columns.iloc[which], response)
@@ -96,11 +93,12 @@ def design_matrix(values: np.ndarray, terms: tuple[str, ...], center: bool) -> M
     """Matrix of a formula's values (obs, term), with the centre and scale of each term."""
     has_intercept = INTERCEPT in terms
     free = np.array([t != INTERCEPT for t in terms])
-    gone = np.isnan(values)
-    if gone.any():
-        known = np.ma.masked_array(values, gone)
-        mean, sd = known.mean(axis=0).data, known.std(axis=0).data
-        root_mean_square = np.sqrt((known**2).mean(axis=0).data)
+    absent = np.isnan(values)
+    # Masked arrays sum in another order, so they are used only where values are missing.
+    if absent.any():
+        observed = np.ma.masked_array(values, absent)
+        mean, sd = observed.mean(axis=0).data, observed.std(axis=0).data
+        root_mean_square = np.sqrt((observed**2).mean(axis=0).data)
     else:
         mean, sd = values.mean(axis=0), values.std(axis=0)
         root_mean_square = np.sqrt(np.mean(values**2, axis=0))

@@ -1,4 +1,4 @@
-"""Counts that a family must know of each row besides its parameters: numbers of trials."""
+"""Known counts of each row that a family needs beside the response: numbers of trials."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from bayes_moe.core import names
+from bayes_moe.core.checks import is_whole
 from bayes_moe.core.errors import DataError, SpecError
-from bayes_moe.core.graph_context import row_data
+from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.data.formulas import looked_up, parse_formula
 from bayes_moe.data.matrix import Matrix, Rows
 from bayes_moe.data.tables import kind, listed
@@ -20,37 +21,38 @@ from bayes_moe.data.tables import kind, listed
 class RowCount:
     """A known count: a column or expression of the table, or one whole number for all rows.
 
-    ``stem`` is the name of its data variable and of its design matrix.
+    ``name`` is the family's, such as ``"trials"``; ``stem`` names its data variable and its design
+    matrix; ``term`` is the expression or the number.
     """
 
     name: str
     stem: str
-    given: str | int
+    term: str | int
 
     @property
     def formula(self) -> str | None:
-        """The formula that reads it from a table; None for a number."""
-        return f"~ 0 + {self.given}" if isinstance(self.given, str) else None
+        """Right-hand side that evaluates it on a table; None for a number."""
+        return f"~ 0 + {self.term}" if isinstance(self.term, str) else None
 
     def values(
         self, matrices: Mapping[str, Matrix], where: slice | np.ndarray = slice(None)
     ) -> np.ndarray:
-        """Return the values (obs,) of some rows, or (1,) if they are the same for all."""
-        if isinstance(self.given, int):
-            return np.array([float(self.given)])
+        """Counts (obs,) of the rows ``where``, or (1,) for one number."""
+        if isinstance(self.term, int):
+            return np.array([float(self.term)])
         return matrices[self.stem].values[where, 0]
 
-    def data(self, matrices: Mapping[str, Matrix]) -> Any:
-        """Put the values into the current model: (1, obs), or (1, 1)."""
+    def data(self, matrices: Mapping[str, Matrix], context: GraphContext = CONSTANTS) -> Any:
+        """Counts in the current PyMC model: (1, obs), or (1, 1) for one number."""
         import pytensor.tensor as pt
 
         values = self.values(matrices)
         if self.formula is None:
             return pt.as_tensor(values[None])
-        return row_data(self.stem, values, dims=names.OBS)[None]
+        return context.data(self.stem, values, dims=names.OBS)[None]
 
     def check(self, rows: Rows) -> None:
-        """Raise :class:`DataError` unless it is one column of whole numbers from 0."""
+        """Raise :class:`DataError` unless it is one column of whole numbers >= 0."""
         if self.formula is None:
             return
         for column in looked_up(self.formula):
@@ -63,41 +65,41 @@ class RowCount:
         terms = rows.matrices[self.stem].terms
         if len(terms) != 1:
             raise DataError(
-                f"`{self.name}` must be one column; {self.given!r} makes {len(terms)}: "
+                f"`{self.name}` must be one column; {self.term!r} makes {len(terms)}: "
                 f"{listed(terms)}."
             )
         values = self.values(rows.matrices)
         wrong = np.flatnonzero((values < 0) | (values != np.floor(values)))
         if wrong.size:
             raise DataError(
-                f"The number of {self.name} {self.given!r} is {values[wrong[0]]:g} at row "
+                f"The number of {self.name} {self.term!r} is {values[wrong[0]]:g} at row "
                 f"{rows.obs_id[wrong[0]]}; it must be a whole number from 0 ({wrong.size} row(s) "
                 "are not)."
             )
 
 
-def checked(name: str, given: Any) -> str | int:
-    """Return what the user gave as a known count.
+def check_row_count(name: str, term: Any) -> str | int:
+    """Known count that a user specified: a term of a formula, or a whole number.
 
     Raises
     ------
     SpecError
         Unless it is one term of a formula, or a whole number of at least 1.
     """
-    if isinstance(given, int | np.integer) and not isinstance(given, bool) and given >= 1:
-        return int(given)
-    if not isinstance(given, str):
+    if is_whole(term) and term >= 1:
+        return int(term)
+    if not isinstance(term, str):
         raise SpecError(
             f"`{name}` must be a column, an expression, or a whole number of at least 1; it is "
-            f"{given!r}."
+            f"{term!r}."
         )
     try:
-        terms = parse_formula(str(RowCount(name, name, given).formula))
+        terms = parse_formula(str(RowCount(name, name, term).formula))
     except SpecError:
         terms = ()
     if len(terms) != 1:
         raise SpecError(
             f"`{name}` must be one column (in backticks if its name has spaces) or one expression, "
-            f"such as 'n' or 'I(a + b)'; it is {given!r}."
+            f"such as 'n' or 'I(a + b)'; it is {term!r}."
         )
-    return given
+    return term

@@ -1,4 +1,4 @@
-"""Reference rows: one column walks over its observed values while the others stand still."""
+"""Reference rows: a grid over one column, all other columns fixed."""
 
 from __future__ import annotations
 
@@ -18,46 +18,49 @@ if TYPE_CHECKING:
     import pandas as pd
 
 POINTS = 200
-"""Points of a grid over a numeric column."""
+"""Number of points of a grid over a numeric column."""
 
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """Rows that differ in one column.
+    """Rows that differ in one column only.
 
     Attributes
     ----------
     feature : str
-        The column that walks.
+        The column that differs.
     rows : pandas.DataFrame
         The rows (point, column); they have no response.
     levels : tuple
         Categories of the feature in the order of the axis; empty for a numeric feature.
-    held : dict
-        Values of the columns that stand still.
+    fixed : dict
+        Values of the other columns.
     """
 
     feature: str
     rows: pd.DataFrame
     levels: tuple[Any, ...]
-    held: Mapping[str, Any]
+    fixed: Mapping[str, Any]
 
     @property
     def x(self) -> np.ndarray:
-        """Where the rows stand on the feature's axis (point,)."""
+        """Positions of the rows on the feature's axis (point,)."""
         return self.positions(self.rows)
 
     def positions(self, table: pd.DataFrame) -> np.ndarray:
-        """Return where a table's rows stand on the feature's axis: category 0 is at 0, ..."""
+        """Return positions of a table's rows on the feature's axis (obs,).
+
+        A categorical feature has its categories at 0, 1, ...
+        """
         values = table[self.feature]
         if not self.levels:
             return values.to_numpy(dtype=float)
-        place = {level: float(j) for j, level in enumerate(self.levels)}
-        return np.array([place[v] for v in values.tolist()])
+        position = {level: float(j) for j, level in enumerate(self.levels)}
+        return np.array([position[v] for v in values.tolist()])
 
 
 def columns_of(design: Design, stems: Iterable[str] | None = None) -> list[str]:
-    """Return the columns that some predictors use (all predictors if ``stems`` is None)."""
+    """Return the columns that predictors use; those of all predictors if ``stems`` is None."""
     formulas = [design.formulas[s] for s in (design.formulas if stems is None else stems)]
     return used_columns(formulas, list(design.columns.columns))
 
@@ -65,22 +68,22 @@ def columns_of(design: Design, stems: Iterable[str] | None = None) -> list[str]:
 def choose_feature(design: Design, feature: str | None, stems: Iterable[str]) -> str:
     """Return the column to plot against.
 
-    Left out, it is the only numeric column of some predictors, or their only column. Predictors
-    without columns leave the choice to the whole model.
+    By default it is the only numeric column of the predictors ``stems``, or their only column;
+    if these have no columns, that of all predictors.
 
     Raises
     ------
     DataError
         If the model does not use the column.
     SpecError
-        If there is no choice, or more than one; the message names the candidates.
+        If there is no such column, or more than one; the message names the candidates.
     """
-    every = columns_of(design)
+    columns = columns_of(design)
     if feature is not None:
-        if feature not in every:
-            raise DataError(unknown("feature", feature, every))
+        if feature not in columns:
+            raise DataError(unknown("feature", feature, columns))
         return feature
-    candidates = columns_of(design, stems) or every
+    candidates = columns_of(design, stems) or columns
     numeric = [c for c in candidates if not is_categorical(design, c)]
     for choice in (numeric, candidates):
         if len(choice) == 1:
@@ -97,11 +100,11 @@ def grid_along(
     at: Mapping[str, Any] | None = None,
     whole: Iterable[str] = (),
 ) -> Grid:
-    """Walk over the observed values of a column, the others held still.
+    """Return a grid over the observed values of a column, all other columns fixed.
 
-    A numeric feature takes 200 even steps over its range, a categorical one every observed
-    category. Numeric columns are held at their median, others at their most frequent category.
-    Columns of predictors in ``whole`` take whole numbers only.
+    A numeric feature has 200 equidistant values over its range, a categorical one every observed
+    category. Numeric columns are fixed at their median, others at their most frequent category.
+    Columns of predictors in ``whole`` have whole numbers only.
 
     Parameters
     ----------
@@ -110,57 +113,59 @@ def grid_along(
     feature : str
         A column that the model uses.
     at : mapping of str to value, optional
-        Other values to hold columns at, in the columns' own units.
+        Other values to fix columns at, in the columns' own units.
     whole : iterable of str
-        Stems of what must be whole, such as numbers of trials.
+        Stems of predictors that must be whole, such as numbers of trials.
 
     Raises
     ------
     DataError
         For columns that the model does not use, categories that were not observed, and values
-        that are no numbers.
+        that are not numbers.
     SpecError
-        If ``at`` holds the feature itself.
+        If ``at`` names the feature itself.
     """
     import pandas as pd
 
-    wanted = dict(at or {})
-    if feature in wanted:
+    at = dict(at or {})
+    if feature in at:
         raise SpecError(f"`at` cannot hold {feature!r}: it is the feature of the plot.")
     columns = columns_of(design)
-    for column in wanted:
+    for column in at:
         if column not in columns:
             raise DataError(unknown("column in `at`", column, columns))
-    observed, rounded = design.columns, columns_of(design, whole)
+    observed, whole_columns = design.columns, columns_of(design, whole)
     levels = _levels(observed[feature]) if is_categorical(design, feature) else ()
     steps = levels or np.linspace(observed[feature].min(), observed[feature].max(), POINTS)
-    if feature in rounded:
+    if feature in whole_columns:
         steps = np.unique(np.rint(steps))
-    rows, held = {}, {}
+    rows, fixed = {}, {}
     for column in columns:
         if column != feature:
-            held[column] = _hold(design, column, wanted)
-            if column in rounded and column not in wanted:
-                held[column] = float(np.rint(held[column]))
-        values = steps if column == feature else [held[column]] * len(steps)
-        kind = observed[column].dtype if is_categorical(design, column) else float
-        rows[column] = pd.Series(values, dtype=kind)
-    return Grid(feature, pd.DataFrame(rows), levels, held)
+            fixed[column] = _fixed_value(design, column, at)
+            # A median of an even number of counts can be a half.
+            if column in whole_columns and column not in at:
+                fixed[column] = float(np.rint(fixed[column]))
+        values = steps if column == feature else [fixed[column]] * len(steps)
+        dtype = observed[column].dtype if is_categorical(design, column) else float
+        rows[column] = pd.Series(values, dtype=dtype)
+    return Grid(feature, pd.DataFrame(rows), levels, fixed)
 
 
-def state(held: Mapping[str, Any]) -> list[str]:
-    """Return values of columns in words, such as ``"x = 1.5"``."""
-    return [f"{c} = {v:.4g}" if isinstance(v, float) else f"{c} = {v}" for c, v in held.items()]
+def state(fixed: Mapping[str, Any]) -> list[str]:
+    """Return one text per fixed column, such as ``"x = 1.5"``."""
+    return [f"{c} = {v:.4g}" if isinstance(v, float) else f"{c} = {v}" for c, v in fixed.items()]
 
 
 def plain_name(term: str) -> str:
     """Return a formula's term without the backticks around a column's name."""
+    # Only of a whole term: in `a` + `b` the backticks are needed.
     inner = term[1:-1]
     return inner if term == f"`{inner}`" and "`" not in inner else term
 
 
 def is_categorical(design: Design, column: str) -> bool:
-    """Whether the model sees a column as categories: text, truth values, or inside ``C()``."""
+    """Whether the model treats a column as categories: text, truth values, or inside ``C()``."""
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
     series = design.columns[column]
@@ -174,24 +179,24 @@ def is_categorical(design: Design, column: str) -> bool:
     )
 
 
-def _hold(design: Design, column: str, wanted: Mapping[str, Any]) -> Any:
-    """Return the value a column is held at."""
+def _fixed_value(design: Design, column: str, at: Mapping[str, Any]) -> Any:
+    """Return the value a column is fixed at."""
     series = design.columns[column]
     if is_categorical(design, column):
         levels = _levels(series)
-        if column not in wanted:
+        if column not in at:
             return max(levels, key=lambda level: int((series == level).sum()))
-        if wanted[column] not in levels:
+        if at[column] not in levels:
             raise DataError(
-                unknown(f"category of {column!r} in `at`", wanted[column], map(str, levels))
+                unknown(f"category of {column!r} in `at`", at[column], map(str, levels))
             )
-        return wanted[column]
-    value = wanted.get(column, series.median())
+        return at[column]
+    value = at.get(column, series.median())
     if not isinstance(value, Real) or not math.isfinite(value):
         raise DataError(f"`at` must hold the column {column!r} at a number; it is {value!r}.")
     return float(value)
 
 
 def _levels(series: pd.Series) -> tuple[Any, ...]:
-    """Observed categories: a categorical column's in its own order, others sorted."""
+    """Return the observed categories: of a categorical column in its order, others sorted."""
     return tuple(series.drop_duplicates().sort_values().tolist())

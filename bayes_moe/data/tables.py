@@ -1,6 +1,6 @@
-"""The door for data: any supported table -> pandas columns of a few plain types, complete.
+"""Conversion of any supported table to complete pandas columns of a few plain types.
 
-Nothing writes into the user's table: what is changed is changed in a copy.
+The user's table is never changed: changes are made in a copy.
 """
 
 from __future__ import annotations
@@ -16,21 +16,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LARGEST, SMALLEST = 1e150, 1e-150
-"""Sizes that numbers of a model may have: those whose squares are finite and positive."""
+"""Bounds of absolute values in a model: between them, squares are finite and positive."""
 
 ROUNDING = 1e-12
-"""Numbers whose range is this fraction of their size are constant but for rounding."""
+"""Range of numbers, relative to their size, up to which they count as constant."""
 
 PLAIN_CATEGORIES = {"string", "integer", "floating", "boolean", "empty"}
+"""pandas' types of category labels that a saved fit can store."""
 
 
 def to_pandas(data: Any) -> pd.DataFrame:
-    """Return any supported table as a pandas DataFrame whose column names are strings.
+    """Any supported table as a pandas DataFrame whose column names are strings.
 
     Raises
     ------
     DataError
-        For what is no table, columns of unequal length, and columns of the same name.
+        For objects that are no table, columns of unequal length, and columns of the same name.
     """
     import pandas as pd
 
@@ -48,7 +49,7 @@ def to_pandas(data: Any) -> pd.DataFrame:
 
 
 def plain(columns: pd.DataFrame) -> pd.DataFrame:
-    """Return complete columns as float64, integers, booleans, text, categories or dates.
+    """Complete columns as float64, integers, booleans, text, categories or dates.
 
     Raises
     ------
@@ -57,15 +58,15 @@ def plain(columns: pd.DataFrame) -> pd.DataFrame:
     """
     import pandas as pd
 
-    found = {}
+    converted = {}
     for name in map(str, columns):
         _check_text(name, [name])
-        found[name] = _plain(name, _inferred(name, columns[name]))
-    return pd.DataFrame(found, index=columns.index)
+        converted[name] = _plain(name, _inferred(name, columns[name]))
+    return pd.DataFrame(converted, index=columns.index)
 
 
 def kind(series: pd.Series) -> str:
-    """Return what a plain column is to a formula: ``"numbers"``, ``"categories"``, ``"dates"``."""
+    """Type of a plain column in formulas: ``"numbers"``, ``"categories"`` or ``"dates"``."""
     from pandas.api import types
 
     dtype = series.dtype
@@ -75,7 +76,7 @@ def kind(series: pd.Series) -> str:
 
 
 def complete_rows(columns: pd.DataFrame, missing: str, advice: str) -> tuple[np.ndarray, list[str]]:
-    """Return a mask of complete rows and the columns that have gaps.
+    """Mask (row,) of complete rows, and the names of columns with missing values.
 
     Raises
     ------
@@ -83,67 +84,68 @@ def complete_rows(columns: pd.DataFrame, missing: str, advice: str) -> tuple[np.
         For infinite values, and for missing ones unless ``missing`` is ``"drop"``.
     """
     keep = np.ones(len(columns), dtype=bool)
-    gaps = []
+    incomplete = []
     for name in map(str, columns):
         series = _inferred(name, columns[name])
-        bad = series.isna().to_numpy(dtype=bool)
+        absent = series.isna().to_numpy(dtype=bool)
         infinite = _infinite(series)
         if infinite.any():
             raise DataError(
                 f"Column {name!r} has {int(infinite.sum())} infinite value(s), first at "
                 f"row(s) {listed(np.flatnonzero(infinite))}. Mend or remove them."
             )
-        if bad.any():
-            gaps.append(name)
+        if absent.any():
+            incomplete.append(name)
             if missing != "drop":
                 raise DataError(
-                    f"Column {name!r} has {int(bad.sum())} missing value(s), first at row(s) "
-                    f"{listed(np.flatnonzero(bad))}. {advice}"
+                    f"Column {name!r} has {int(absent.sum())} missing value(s), first at row(s) "
+                    f"{listed(np.flatnonzero(absent))}. {advice}"
                 )
-        keep &= ~bad
-    return keep, gaps
+        keep &= ~absent
+    return keep, incomplete
 
 
-def gaps(name: str, series: pd.Series) -> tuple[np.ndarray, np.ndarray]:
-    """Return a column of numbers as floats with NaN where it has gaps, and where these are.
+def numbers_with_gaps(name: str, series: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """A column of numbers (row,) as floats with NaN for missing values, and a mask (row,) of these.
 
     Raises
     ------
     DataError
-        For a column with gaps that holds something else than numbers.
+        For a column with missing values whose others are not numbers.
     """
     from pandas.api import types
 
-    gone = _inferred(name, series).isna().to_numpy(dtype=bool)
-    values = np.full(len(gone), np.nan)
-    if gone.any() and not gone.all():
-        known = _inferred(name, series[~gone])
-        if not types.is_numeric_dtype(known.dtype):
+    absent = _inferred(name, series).isna().to_numpy(dtype=bool)
+    values = np.full(len(absent), np.nan)
+    if absent.any() and not absent.all():
+        observed = _inferred(name, series[~absent])
+        if not types.is_numeric_dtype(observed.dtype):
             raise DataError(
-                f"Column {name!r} has {int(gone.sum())} missing value(s), first at row(s) "
-                f"{listed(np.flatnonzero(gone))}, and no numbers elsewhere, such as "
-                f"{listed(known[:1].tolist())}. Convert it to numbers."
+                f"Column {name!r} has {int(absent.sum())} missing value(s), first at row(s) "
+                f"{listed(np.flatnonzero(absent))}, and no numbers elsewhere, such as "
+                f"{listed(observed[:1].tolist())}. Convert it to numbers."
             )
-        values[~gone] = known.to_numpy(dtype=float)
-    return values, gone
+        values[~absent] = observed.to_numpy(dtype=float)
+    return values, absent
 
 
 def check_known(name: str, series: pd.Series, known: Iterable[Any]) -> None:
     """Raise :class:`DataError` if a column has categories other than the known ones."""
     categories = list(known)
-    strange = ~series.isin(categories).to_numpy(dtype=bool)
-    if strange.any():
-        new = series[strange].drop_duplicates().tolist()
+    unknown = ~series.isin(categories).to_numpy(dtype=bool)
+    if unknown.any():
+        new = series[unknown].drop_duplicates().tolist()
         hint = nearest(new[0], map(str, categories))
         raise DataError(
             f"Column {name!r} has categories that the fitted rows do not: {listed(new)} "
-            f"(first at row {int(np.flatnonzero(strange)[0])}).{hint} Known: {listed(categories)}."
+            f"(first at row {int(np.flatnonzero(unknown)[0])}).{hint} Known: {listed(categories)}."
         )
 
 
 def check_size(values: np.ndarray, what: str) -> None:
-    """Raise :class:`DataError` for numbers so large or small that their squares are lost."""
+    """Raise :class:`DataError` for numbers whose squares overflow or underflow."""
     size = np.abs(values).max()
+    # The range of still larger numbers could overflow.
     spread = size if size > LARGEST else np.ptp(values)
     if size > LARGEST or 0 < spread < SMALLEST:
         raise DataError(
@@ -153,12 +155,13 @@ def check_size(values: np.ndarray, what: str) -> None:
 
 
 def listed(values: Iterable[Any], most: int = 5) -> str:
-    """Show the first few values."""
+    """First few values as text, separated by commas."""
     shown = [repr(v) if isinstance(v, str) else str(v) for v in values]
     return ", ".join(shown[:most]) + (", ..." if len(shown) > most else "")
 
 
 def _from_mapping(data: Mapping[Any, Any]) -> pd.DataFrame:
+    """Data frame of a mapping from column names to equally long sequences."""
     import pandas as pd
 
     _check_distinct([str(name) for name in data], "column names")
@@ -170,6 +173,7 @@ def _from_mapping(data: Mapping[Any, Any]) -> pd.DataFrame:
 
 
 def _column(name: str, values: Any) -> pd.Series:
+    """Values of a mapping's entry as a series with the index 0, 1, ..."""
     import pandas as pd
 
     if isinstance(values, pd.Series | pd.Index | pd.api.extensions.ExtensionArray):
@@ -187,6 +191,7 @@ def _column(name: str, values: Any) -> pd.Series:
 
 
 def _from_narwhals(data: Any) -> pd.DataFrame:
+    """Data frame of any eager table that narwhals reads, such as polars'."""
     import narwhals.stable.v2 as nw
 
     try:
@@ -204,12 +209,14 @@ def _from_narwhals(data: Any) -> pd.DataFrame:
 
 
 def _check_distinct(labels: list[str], what: str) -> None:
+    """Raise :class:`DataError` for labels that occur more than once."""
     doubled = [name for name in dict.fromkeys(labels) if labels.count(name) > 1]
     if doubled:
         raise DataError(f"Duplicate {what}: {listed(doubled)}. Rename them.")
 
 
 def _infinite(series: pd.Series) -> np.ndarray:
+    """Mask (row,) of infinite floats."""
     from pandas.api import types
 
     if not types.is_float_dtype(series.dtype):
@@ -218,7 +225,7 @@ def _infinite(series: pd.Series) -> np.ndarray:
 
 
 def _inferred(name: str, series: pd.Series) -> pd.Series:
-    """Give a column of Python objects the type that they have."""
+    """Column with the type that its Python objects share, if they do."""
     try:
         return series.infer_objects()
     except ValueError as error:  # text that is no valid Unicode
@@ -226,6 +233,7 @@ def _inferred(name: str, series: pd.Series) -> pd.Series:
 
 
 def _plain(name: str, series: pd.Series) -> pd.Series:
+    """A complete column as one of the plain types."""
     import pandas as pd
     from pandas.api import types
 
@@ -252,7 +260,7 @@ def _plain(name: str, series: pd.Series) -> pd.Series:
 
 
 def _check_text(name: str, values: Iterable[str]) -> None:
-    """Refuse text that no file could hold, before anything is fitted to it."""
+    """Raise :class:`DataError` for text that no saved fit could hold."""
     for value in values:
         if "\0" in value or value != value.encode(errors="ignore").decode():
             raise DataError(
@@ -262,7 +270,7 @@ def _check_text(name: str, values: Iterable[str]) -> None:
 
 
 def _unusable(name: str, series: pd.Series) -> str:
-    """Say why a column is no numbers, text, categories or dates."""
+    """Message on a column that is neither numbers nor text, categories or dates."""
     if series.dtype != object:
         return (
             f"Column {name!r} has the type {series.dtype}, which formulas cannot use: convert it "

@@ -1,4 +1,4 @@
-"""Whether a normal approximation fitted to a posterior can be trusted: figures, and words."""
+"""Checks of draws from a normal approximation fitted by its ELBO."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Approximation:
     """Figures of draws from an approximation.
 
     ``elbo`` is the mean of ``log p - log q`` over its draws, with ``elbo_error``; ``ess`` the
-    effective number of draws after importance resampling (NaN without), ``advice`` the method's
-    own remedy where it has not converged.
+    effective number of draws after importance resampling (NaN without). ``advice`` is the method's
+    remedy where it has not converged, ``better`` the one for a large Pareto k.
     """
 
     elbo: float
@@ -37,31 +37,31 @@ class Approximation:
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong, each with what to do; empty if nothing is."""
-        found = []
+        """Failed checks, each with its remedy; empty if all pass."""
+        problems = []
         if not self.converged:
-            found.append(f"Not converged after {self.iterations} iterations: {self.advice}.")
+            problems.append(f"Not converged after {self.iterations} iterations: {self.advice}.")
         if self.empty:
-            found.append("An expert has less than one row: use fewer experts.")
+            problems.append("An expert has less than one row: use fewer experts.")
         if self.pareto_k > LARGEST_PARETO_K:
-            found.append(
+            problems.append(
                 f"Pareto k {self.pareto_k:.2f} (at most {LARGEST_PARETO_K} is good): the "
                 f"approximation is not near the posterior. {self.better}."
             )
         if self.ess < LEAST_ESS:
-            found.append(
+            problems.append(
                 f"Effective number of draws {self.ess:.0f} after importance resampling (at least "
                 f"{LEAST_ESS} is good): raise paths or draws."
             )
-        return found
+        return problems
 
     @property
     def table(self) -> dict[str, Any]:
-        """The figures by name."""
+        """Figures by name."""
         figures: dict[str, Any] = {
             "ELBO": f"{self.elbo:.3f} (error {self.elbo_error:.3f})",
             "iterations": self.iterations,
-            "converged": self.converged,
+            names.CONVERGED: self.converged,
             "empty expert": self.empty,
         }
         if not np.isnan(self.pareto_k):
@@ -72,7 +72,7 @@ class Approximation:
 
     @property
     def trust(self) -> str:
-        """Why draws without problems can be trusted."""
+        """Verdict on draws that pass all checks."""
         return (
             f"The approximation has settled at an ELBO of {self.elbo:.2f}, and its draws are near "
             f"enough to the posterior (Pareto k {self.pareto_k:.2f})."
@@ -80,16 +80,16 @@ class Approximation:
 
 
 def approximation(tree: xr.DataTree) -> Approximation:
-    """Read the figures of a fitted approximation from a fit's tree."""
+    """Figures of the approximation of a fit's tree."""
     fit = tree[names.FIT].to_dataset()
     return Approximation(
         elbo=float(fit[names.ELBO]),
-        elbo_error=float(fit["elbo_error"]),
-        iterations=int(fit["iterations"]),
-        converged=bool(fit["converged"]),
-        empty=bool(fit["empty"]),
-        pareto_k=float(fit["pareto_k"]),
-        ess=float(fit["ess"]) if "ess" in fit else float("nan"),
-        advice=str(fit.attrs["advice"]),
-        better=str(fit.attrs["better"]),
+        elbo_error=float(fit[names.ELBO_ERROR]),
+        iterations=int(fit[names.ITERATIONS]),
+        converged=bool(fit[names.CONVERGED]),
+        empty=bool(fit[names.EMPTY]),
+        pareto_k=float(fit[names.PARETO_K]),
+        ess=float(fit[names.ESS]) if names.ESS in fit else float("nan"),
+        advice=str(fit.attrs[names.ADVICE]),
+        better=str(fit.attrs[names.BETTER]),
     )

@@ -2,37 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bayes_moe.core import names
 from bayes_moe.data.design import Design
 from bayes_moe.diagnostics.approximation import approximation
 from bayes_moe.diagnostics.mode import optimum
+from bayes_moe.diagnostics.sampler import convergence
 from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.results.fit import kind_of
 
 if TYPE_CHECKING:
     import xarray as xr
-from bayes_moe.diagnostics.sampler import convergence
 
 
 class Figures(Protocol):
-    """What a verdict needs of any kind of fit."""
+    """Interface of the figures of a fit, of any kind."""
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong, each with what to do; empty if nothing is."""
+        """Failed checks, each with its remedy; empty if all pass."""
 
     @property
     def table(self) -> dict[str, Any]:
-        """The figures by name."""
+        """Figures by name."""
 
     @property
     def trust(self) -> str:
-        """Why a fit without problems can be trusted."""
+        """Verdict on a fit that passes all checks."""
 
 
 def check(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Figures:
-    """Compute the figures of a fit's tree."""
-    if names.FIT in tree.children:
-        return approximation(tree) if names.ELBO in tree[names.FIT] else optimum(tree)
-    return convergence(tree, spec, design)
+    """Figures of a fit's tree."""
+    return CHECKS[kind_of(tree)](tree, spec, design)
+
+
+def _mode(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Figures:
+    return optimum(tree)
+
+
+def _approximation(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Figures:
+    # Laplace's approximation has no ELBO; it is as good as the mode and its Pareto k.
+    return approximation(tree) if names.ELBO in tree[names.FIT] else optimum(tree)
+
+
+CHECKS: dict[str, Callable[[xr.DataTree, MixtureOfExperts, Design], Figures]] = {
+    names.KIND_DRAWS: convergence,
+    names.KIND_MODE: _mode,
+    names.KIND_APPROXIMATION: _approximation,
+}
+"""Check by kind of a fit."""

@@ -1,4 +1,4 @@
-"""Reading a mode: information criteria, and the table of modes that the starts found."""
+"""Information criteria of a mode, and the table of modes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     import xarray as xr
 
 COLUMNS = (
-    "objective",
-    "log_likelihood",
-    "hits",
-    "converged",
-    "singular",
-    "separated",
-    "empty",
-    "gradient_norm",
-    "iterations",
+    names.OBJECTIVE,
+    names.LOG_LIKELIHOOD,
+    names.HITS,
+    names.CONVERGED,
+    names.SINGULAR,
+    names.SEPARATED,
+    names.EMPTY,
+    names.GRADIENT_NORM,
+    names.ITERATIONS,
 )
 
 
@@ -32,11 +32,11 @@ def information(fit: Fit) -> pd.Series:
     r"""Return the log likelihood at a mode, and information criteria.
 
     With ``l`` the log likelihood, ``q`` free parameters and ``n`` rows: ``AIC = -2 l + 2 q``,
-    ``BIC = -2 l + q log n``, and ``ICL = BIC - 2 sum_i log max_k r_ik``, which adds the price of
-    rows that no expert surely owns. Less is better. The criteria are meant for a maximum of the
+    ``BIC = -2 l + q log n``, and ``ICL = BIC - 2 sum_i log max_k r_ik``, which adds a penalty for
+    rows of uncertain allocation. Less is better. The criteria are meant for a maximum of the
     likelihood; under a posterior mode ``l`` is a little less. The objective of ``"laplace"`` is the
     density of the unconstrained values (Jacobian included). Of ``"advi"`` and ``"pathfinder"`` the
-    figures are those of the mode where they began, but ``converged`` and ``iterations``.
+    figures are those of the mode at their start, except ``converged`` and ``iterations``.
 
     Parameters
     ----------
@@ -63,43 +63,44 @@ def information(fit: Fit) -> pd.Series:
     import pandas as pd
 
     figures = _group(fit, names.FIT, "information")
-    log_likelihood, q = float(figures["log_likelihood"]), int(figures["n_parameters"])
+    log_likelihood = float(figures[names.LOG_LIKELIHOOD])
+    q = int(figures[names.N_PARAMETERS])
     n = fit.design.rows.size
     bic = -2 * log_likelihood + q * math.log(n)
     return pd.Series(
         {
-            "log_likelihood": log_likelihood,
-            "n_parameters": q,
+            names.LOG_LIKELIHOOD: log_likelihood,
+            names.N_PARAMETERS: q,
             "n_obs": n,
             "aic": -2 * log_likelihood + 2 * q,
             "bic": bic,
-            "icl": bic - 2 * float(figures["log_allocation"]),
-            "objective": float(figures["objective"]),
-            "converged": bool(figures["converged"]),
-            "gradient_norm": float(figures["gradient_norm"]),
-            "iterations": int(figures["iterations"]),
+            "icl": bic - 2 * float(figures[names.LOG_ALLOCATION]),
+            names.OBJECTIVE: float(figures[names.OBJECTIVE]),
+            names.CONVERGED: bool(figures[names.CONVERGED]),
+            names.GRADIENT_NORM: float(figures[names.GRADIENT_NORM]),
+            names.ITERATIONS: int(figures[names.ITERATIONS]),
         },
         dtype=object,
-        name=str(figures.attrs["objective"]),
+        name=str(figures.attrs[names.OBJECTIVE]),
     )
 
 
 def modes(fit: Fit) -> pd.DataFrame:
-    """Return the distinct modes that the starts found, the highest first.
+    """Return the distinct modes that the starts reached, the highest first.
 
     Modes that differ only by the labels of the experts are one.
 
     Parameters
     ----------
     fit : Fit
-        A fit by ``"em"``, ``"map"``, ``"laplace"``, or by ``"nuts"`` that began from modes.
+        A fit by ``"em"``, ``"map"``, ``"laplace"``, or ``"nuts"``, whose chains start at modes.
 
     Returns
     -------
     pandas.DataFrame
         By mode: ``objective``, ``log_likelihood``, ``hits`` (starts that ended there),
         ``converged``, ``singular`` (a scale parameter at its floor), ``separated`` (coefficients
-        that run away), ``empty`` (an expert without rows), ``gradient_norm``, ``iterations``, the
+        that diverge), ``empty`` (an expert without rows), ``gradient_norm``, ``iterations``, the
         experts' shares of the rows, and ``answer``: the best mode that is not singular. For NUTS
         and Laplace the objective is the density of the unconstrained values (Jacobian included);
         for NUTS ``mass`` is the share of posterior mass about a mode by Laplace's method. The
@@ -112,20 +113,21 @@ def modes(fit: Fit) -> pd.DataFrame:
     """
     import pandas as pd
 
-    found = _group(fit, names.MODES, "modes")
-    table = pd.DataFrame({name: found[name].values for name in COLUMNS})
-    if "mass" in found:
-        table["mass"] = found["mass"].values
+    figures = _group(fit, names.MODES, "modes")
+    table = pd.DataFrame({name: figures[name].values for name in COLUMNS})
+    if names.MASS in figures:
+        table[names.MASS] = figures[names.MASS].values
     for k, label in enumerate(fit.spec.expert_labels):
-        table[f"share[{label}]"] = found["share"].values[:, k]
-    table["answer"] = np.arange(len(table)) == int(found.attrs["best"])
-    table.index = pd.Index(found[names.MODE].values, name=names.MODE)
+        table[f"share[{label}]"] = figures[names.SHARE].values[:, k]
+    table["answer"] = np.arange(len(table)) == int(figures.attrs[names.BEST])
+    table.index = pd.Index(figures[names.MODE].values, name=names.MODE)
     return table
 
 
 def _group(fit: Fit, group: str, what: str) -> xr.Dataset:
+    """Group of a fit's tree, or an error that says which methods have it."""
     if group not in fit.idata.children:
-        method = fit.idata.attrs.get("method", "draws")
+        method = fit.idata.attrs.get(names.METHOD, names.KIND_DRAWS)
         raise SpecError(
             f"This fit by {method!r} has no {what}: fit with method='em' (or 'map', 'laplace'). "
             "Draws by a sampler are compared by az.loo."

@@ -1,4 +1,4 @@
-"""Whether a mode, and draws about it, can be trusted: figures, and what is wrong in sentences."""
+"""Checks of a mode, and of draws from the normal approximation there."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ LEAST_HITS = 2
 class Optimum:
     """Figures of a mode, and of draws from the normal approximation there.
 
-    ``running`` names the variables that run away, ``exhausted`` says whether the climb used up its
-    iterations, and ``limit`` which setting allows more; ``pareto_k`` is NaN without draws.
+    ``running`` are the variables that diverge, ``exhausted`` says whether the optimiser used up its
+    iterations, and ``limit`` is the setting that allows more; ``pareto_k`` is NaN without draws.
     """
 
     objective: str
@@ -44,64 +44,74 @@ class Optimum:
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong, each with what to do; empty if nothing is."""
-        found = []
-        likelihood = self.objective == "likelihood"
-        priors = "use objective='posterior'" if likelihood else "give tighter priors"
-        fewer = f"Use fewer experts, or {priors}" if self.experts > 1 else priors.capitalize()
-        if self.singular and likelihood:
-            found.append(
-                "Singular: a scale parameter fell to its floor, where the likelihood grows without "
-                f"bound. {fewer}."
-            )
-        elif self.singular:
-            found.append(
-                "Singular: an expert fits its rows exactly, and its scale parameter fell below "
-                f"1e-8 of the response's. {fewer}."
-            )
-        elif self.running:
-            found.append(
-                f"Separated: {', '.join(self.running)} runs away while the {self.objective} gains "
-                f"nothing, so that there is no finite maximum. To have one, {priors}."
-            )
-        elif self.exhausted:
-            found.append(
-                f"Not converged after {self.iterations} iterations (gradient norm "
-                f"{self.gradient_norm:.2g}): raise {self.limit}."
-            )
-        elif not self.converged:
-            found.append(
-                f"Stopped where no step gains, at a point that is no sure maximum (gradient norm "
-                f"{self.gradient_norm:.2g}), such as a saddle: use other starts (restarts, "
-                "random_seed)."
-            )
-        elif not self.has_errors:
-            found.append(
-                "There are no standard errors: the objective is flat in some direction. Remove "
-                f"collinear features, or {priors}."
-            )
+        """Failed checks, each with its remedy; empty if all pass."""
+        problems = [message] if (message := self._no_maximum()) else []
         if self.empty:
-            found.append("An expert has less than one row: use fewer experts.")
+            problems.append("An expert has less than one row: use fewer experts.")
         if self.restarts >= LEAST_HITS and self.hits < LEAST_HITS and self.modes > 1:
-            found.append(
+            problems.append(
                 f"Only {self.hits} of {self.restarts} starts found the best mode: there may be a "
                 "better one. Raise restarts."
             )
         if self.pareto_k > LARGEST_PARETO_K:
-            found.append(
+            problems.append(
                 f"Pareto k {self.pareto_k:.2f} (at most {LARGEST_PARETO_K} is good): the posterior "
                 "is not near normal. Use method='nuts'."
             )
-        return found
+        return problems
+
+    def _no_maximum(self) -> str:
+        """Why the point is no maximum with standard errors; empty if it is one."""
+        if self.singular:
+            return self._singular()
+        if self.running:
+            return (
+                f"Separated: {', '.join(self.running)} runs away while the {self.objective} gains "
+                f"nothing, so that there is no finite maximum. To have one, {self._priors()}."
+            )
+        if self.exhausted:
+            return (
+                f"Not converged after {self.iterations} iterations (gradient norm "
+                f"{self.gradient_norm:.2g}): raise {self.limit}."
+            )
+        if not self.converged:
+            return (
+                f"Stopped where no step gains, at a point that is no sure maximum (gradient norm "
+                f"{self.gradient_norm:.2g}), such as a saddle: use other starts (restarts, "
+                "random_seed)."
+            )
+        if not self.has_errors:
+            return (
+                "There are no standard errors: the objective is flat in some direction. Remove "
+                f"collinear features, or {self._priors()}."
+            )
+        return ""
+
+    def _singular(self) -> str:
+        priors = self._priors()
+        fewer = f"Use fewer experts, or {priors}" if self.experts > 1 else priors.capitalize()
+        if self.objective == "likelihood":
+            return (
+                "Singular: a scale parameter fell to its floor, where the likelihood grows without "
+                f"bound. {fewer}."
+            )
+        return (
+            "Singular: an expert fits its rows exactly, and its scale parameter fell below "
+            f"1e-8 of the response's. {fewer}."
+        )
+
+    def _priors(self) -> str:
+        likelihood = self.objective == "likelihood"
+        return "use objective='posterior'" if likelihood else "give tighter priors"
 
     @property
     def table(self) -> dict[str, Any]:
-        """The figures by name."""
+        """Figures by name."""
         figures = {
             f"log {self.objective}": round(self.value, 4),
             "gradient norm": f"{self.gradient_norm:.1e}",
             "iterations": self.iterations,
-            "converged": self.converged,
+            names.CONVERGED: self.converged,
             "singular": self.singular,
             "separated": ", ".join(self.running) or False,
             "empty expert": self.empty,
@@ -114,8 +124,8 @@ class Optimum:
 
     @property
     def trust(self) -> str:
-        """Why a mode without problems can be trusted."""
-        near = (
+        """Verdict on a mode that passes all checks."""
+        approximation = (
             ""
             if np.isnan(self.pareto_k)
             else (
@@ -125,32 +135,32 @@ class Optimum:
         )
         return (
             f"This is a maximum of the {self.objective}: gradient norm {self.gradient_norm:.1e}, "
-            f"found from {self.hits} of {self.restarts} starts{near}."
+            f"found from {self.hits} of {self.restarts} starts{approximation}."
         )
 
 
 def optimum(tree: xr.DataTree) -> Optimum:
-    """Read the figures of a mode from a fit's tree."""
+    """Figures of the best mode of a fit's tree."""
     fit = tree[names.FIT].to_dataset()
     modes = tree[names.MODES].to_dataset()
     errors = tree[names.STANDARD_ERROR].to_dataset()
     return Optimum(
-        objective=str(fit.attrs["objective"]),
-        value=float(fit["objective"]),
-        gradient_norm=float(fit["gradient_norm"]),
-        iterations=int(fit["iterations"]),
-        converged=bool(fit["converged"]),
-        singular=bool(fit["singular"]),
-        running=tuple(json.loads(fit.attrs["running"])),
-        exhausted=bool(fit["exhausted"]),
+        objective=str(fit.attrs[names.OBJECTIVE]),
+        value=float(fit[names.OBJECTIVE]),
+        gradient_norm=float(fit[names.GRADIENT_NORM]),
+        iterations=int(fit[names.ITERATIONS]),
+        converged=bool(fit[names.CONVERGED]),
+        singular=bool(fit[names.SINGULAR]),
+        running=tuple(json.loads(fit.attrs[names.RUNNING])),
+        exhausted=bool(fit[names.EXHAUSTED]),
         experts=modes.sizes[names.EXPERT],
-        empty=bool(fit["empty"]),
-        hits=int(modes["hits"][int(modes.attrs["best"])]),
-        restarts=int(fit["restarts"]),
+        empty=bool(fit[names.EMPTY]),
+        hits=int(modes[names.HITS][int(modes.attrs[names.BEST])]),
+        restarts=int(fit[names.RESTARTS]),
         modes=modes.sizes[names.MODE],
-        # learned spreads of priors have none, nor has a model too large for second derivatives
-        has_errors=not fit.attrs.get("curvature", 1)
+        # Hyperparameters have no standard errors, nor has a model too large for second derivatives.
+        has_errors=not fit.attrs.get(names.CURVATURE, 1)
         or any(bool(np.isfinite(e.values).all()) for e in errors.data_vars.values()),
-        pareto_k=float(fit["pareto_k"]) if "pareto_k" in fit else float("nan"),
-        limit="epochs" if fit.attrs.get("optimizer") == "adam" else "max_iter",
+        pareto_k=float(fit[names.PARETO_K]) if names.PARETO_K in fit else float("nan"),
+        limit="epochs" if fit.attrs.get(names.OPTIMIZER) == "adam" else "max_iter",
     )

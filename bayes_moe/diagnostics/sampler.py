@@ -1,7 +1,8 @@
-"""Whether a fit can be trusted: figures, and what is wrong in sentences a person can act on."""
+"""Convergence checks of a sampler's draws."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from bayes_moe.core import names
 from bayes_moe.data.design import Design
 from bayes_moe.model.evaluation import evaluate
 from bayes_moe.model.spec import MixtureOfExperts
-from bayes_moe.results.draws import samples
+from bayes_moe.results.draws import stacked_draws
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -49,57 +50,64 @@ class Convergence:
 
     @property
     def problems(self) -> list[str]:
-        """What is wrong, each with what to do; empty if nothing is."""
-        wanted = LEAST_ESS_PER_CHAIN * self.chains
-        found = []
+        """Failed checks, each with its remedy; empty if all pass."""
+        return [*self._sampling(), *self._mixing(), *self._geometry(), *self._labels()]
+
+    def _sampling(self) -> Iterator[str]:
         if not self.complete:
-            found.append(
+            yield (
                 f"Sampling was stopped early: {self.chains} chain(s) of {self.draws} draws are "
                 "kept. Run fit again for the rest."
             )
         if self.divergences:
-            found.append(
+            yield (
                 f"{self.divergences} divergent transitions after tuning: parts of the posterior "
                 "may be missed. Raise target_accept (now e.g. 0.95), or give tighter priors."
             )
+
+    def _mixing(self) -> Iterator[str]:
         if self.chains > 1 and self.rhat_invariant > LARGEST_RHAT:
-            found.append(
+            yield (
                 f"R-hat {self.rhat_invariant:.3f} on quantities that labels cannot change: chains "
                 "are in different modes or too short. Compare chains (az.plot_trace), sample "
                 "longer, or use fewer experts."
             )
         elif self.chains > 1 and not self.rhat <= LARGEST_RHAT:
-            found.append(
+            yield (
                 f"R-hat {self.rhat:.3f} at {self.rhat_variable} (at most {LARGEST_RHAT} is good): "
                 "sample longer, or use fewer experts if two of them cannot be told apart."
             )
         if self.chains == 1 and self.complete:
-            found.append("One chain only: R-hat cannot compare chains. Use chains=4.")
-        if not min(self.ess_bulk, self.ess_tail) >= wanted:
-            found.append(
+            yield "One chain only: R-hat cannot compare chains. Use chains=4."
+        least = LEAST_ESS_PER_CHAIN * self.chains
+        if not min(self.ess_bulk, self.ess_tail) >= least:
+            yield (
                 f"Effective sample size {min(self.ess_bulk, self.ess_tail):.0f} at "
-                f"{self.ess_variable} (at least {wanted} is good): raise draws."
+                f"{self.ess_variable} (at least {least} is good): raise draws."
             )
+
+    def _geometry(self) -> Iterator[str]:
         if self.bfmi < LEAST_BFMI:
-            found.append(
+            yield (
                 f"E-BFMI {self.bfmi:.2f} (at least {LEAST_BFMI} is good): heavy tails are explored "
                 "slowly. Raise tune and draws, or give tighter priors."
             )
         if self.depth_share > LARGEST_DEPTH_SHARE:
-            found.append(
+            yield (
                 f"{self.depth_share:.0%} of trajectories hit the largest tree depth: the posterior "
                 "is badly scaled. Raise tune, or rescale strongly correlated features."
             )
+
+    def _labels(self) -> Iterator[str]:
         if self.certainty < LEAST_CERTAINTY:
-            found.append(
+            yield (
                 f"Labels are certain to {self.certainty:.2f} on average (1 is sure, 0.5 a coin "
                 "toss): two experts overlap. Read predictions, not single experts' coefficients."
             )
-        return found
 
     @property
     def table(self) -> dict[str, Any]:
-        """The figures by name."""
+        """Figures by name."""
         return {
             "chains": self.chains,
             "draws": self.draws,
@@ -115,7 +123,7 @@ class Convergence:
 
     @property
     def trust(self) -> str:
-        """Why draws without problems can be trusted."""
+        """Verdict on draws that pass all checks."""
         return (
             f"The draws can be trusted: R-hat at most {max(self.rhat, self.rhat_invariant):.3f}, "
             f"effective sample size at least {min(self.ess_bulk, self.ess_tail):.0f}, "
@@ -129,14 +137,14 @@ def convergence(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Co
 
     posterior = tree[names.POSTERIOR].to_dataset()
     stats = tree[names.SAMPLE_STATS].to_dataset()
-    reported = posterior[list(spec.quantities)]
-    unmoved = invariants(spec, posterior, design)
-    if len(spec.quantities) < len(spec.variables):
-        reported = reported.merge(unmoved.drop_vars(names.OBS, errors="ignore"))
+    reported = posterior[list(spec.structure.quantities)]
+    label_free = invariants(spec, posterior, design)
+    if len(spec.structure.quantities) < len(spec.variables):
+        reported = reported.merge(label_free.drop_vars(names.OBS, errors="ignore"))
     rhat, rhat_at = _worst(azs.rhat(reported), largest=True)
     bulk, bulk_at = _worst(azs.ess(reported, method="bulk"), largest=False)
     tail, tail_at = _worst(azs.ess(reported, method="tail"), largest=False)
-    invariant, _ = _worst(azs.rhat(unmoved), largest=True)
+    invariant, _ = _worst(azs.rhat(label_free), largest=True)
     certainty = (
         float(tree[names.RELABELLING][names.CERTAINTY].mean())
         if names.RELABELLING in tree.children
@@ -145,8 +153,8 @@ def convergence(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Co
     return Convergence(
         chains=posterior.sizes[names.CHAIN],
         draws=posterior.sizes[names.DRAW],
-        complete=bool(tree.attrs.get("complete", 1)),
-        divergences=int(stats["diverging"].sum()),
+        complete=bool(tree.attrs.get(names.COMPLETE, 1)),
+        divergences=int(stats[names.DIVERGING].sum()),
         rhat=rhat,
         rhat_variable=rhat_at,
         rhat_invariant=invariant,
@@ -160,7 +168,7 @@ def convergence(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Co
 
 
 def invariants(spec: MixtureOfExperts, posterior: xr.Dataset, design: Design) -> xr.Dataset:
-    """Return quantities (chain, draw, ...) that no relabelling of experts changes.
+    """Quantities (chain, draw, ...) that no relabelling of experts changes.
 
     Log density and mean of the mixture, and the sum of squared gate weights, at a few rows
     spread over the response's range.
@@ -170,36 +178,37 @@ def invariants(spec: MixtureOfExperts, posterior: xr.Dataset, design: Design) ->
     order = np.argsort(design.response, kind="stable")
     picked = np.unique(np.linspace(0, len(order) - 1, INVARIANT_ROWS).astype(int))
     rows = design.rows.pick(order[picked])
-    mixture = evaluate(spec, samples(spec, posterior), rows)
+    mixture = evaluate(spec, stacked_draws(spec, posterior), rows)
     sizes = [posterior.sizes[d] for d in (names.CHAIN, names.DRAW)]
     dims = (names.CHAIN, names.DRAW, names.OBS)
-    found = {
+    quantities = {
         "log_density": mixture.log_density(rows.observed),
-        "location": (mixture.weights * mixture.expert_locations()).sum(axis=1),
+        "location": (mixture.weights * mixture.moments("location")).sum(axis=1),
     }
     if spec.n_experts > 1:
-        found["concentration"] = (mixture.weights**2).sum(axis=1)
-    return xr.Dataset({k: (dims, v.reshape(*sizes, -1)) for k, v in found.items()})
+        quantities["concentration"] = (mixture.weights**2).sum(axis=1)
+    return xr.Dataset({k: (dims, v.reshape(*sizes, -1)) for k, v in quantities.items()})
 
 
 def _least_bfmi(tree: xr.DataTree, spec: MixtureOfExperts) -> float:
-    """Least E-BFMI of the chains; NaN where other steps than NUTS change the energy too."""
+    """Least E-BFMI of the chains; NaN where steps other than NUTS change the energy too."""
     import arviz_stats as azs
 
-    if "energy" not in tree[names.SAMPLE_STATS].data_vars or not spec.has_gradient:
+    if names.ENERGY not in tree[names.SAMPLE_STATS].data_vars or not spec.structure.has_gradient:
         return float("nan")
-    return float(azs.bfmi(tree)["energy"].min())
+    return float(azs.bfmi(tree)[names.ENERGY].min())
 
 
 def _depth_share(stats: xr.Dataset) -> float:
-    for name in ("maxdepth_reached", "reached_max_treedepth"):
+    """Share of trajectories at the largest tree depth; 0 if the sampler does not store it."""
+    for name in names.DEPTH_REACHED:
         if name in stats:
             return float(stats[name].mean())
     return 0.0
 
 
 def _worst(figures: xr.Dataset, *, largest: bool) -> tuple[float, str]:
-    """Most extreme figure of a dataset and the entry where it stands; NaN counts as extreme."""
+    """Most extreme figure of a dataset, and the name of its entry; NaN counts as extreme."""
     worst, where = (-np.inf if largest else np.inf), ""
     for name, figure in figures.data_vars.items():
         values = np.atleast_1d(figure.values)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayes_moe.core import names
+from bayes_moe.core.checks import check_one_of, check_share
 from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.results.fit import Fit
 
@@ -25,7 +26,7 @@ def summary(
 ) -> pd.DataFrame:
     """Return a table of the reported variables.
 
-    Draws by a sampler are summarised as :func:`arviz.summary` does, with R-hat and effective
+    Draws of a sampler are summarised as :func:`arviz.summary` does, with R-hat and effective
     sample sizes after relabelling; draws of an approximation (Laplace, ADVI, Pathfinder) without
     these. A mode has its estimates, standard errors and bounds: ``estimate -/+ z se``, for positive
     parameters on the log scale.
@@ -35,8 +36,8 @@ def summary(
     fit : Fit
         A fit.
     var_names : str or sequence of str, optional
-        Some of the reported variables; by default all that are quantities, as the weights of
-        networks and the trees of a forest are not.
+        Reported variables; by default all that are identified, without the weights of networks
+        and the trees of a forest.
     ci_prob : float, optional
         Probability inside the bounds; by default ArviZ's ``rcParams["stats.ci_prob"]``.
     ci_kind : str, optional
@@ -56,29 +57,33 @@ def summary(
         For a variable that the fit does not have.
     """
     posterior = fit.idata[names.POSTERIOR].to_dataset()
-    wanted = [var_names] if isinstance(var_names, str) else list(var_names or fit.spec.quantities)
-    for name in wanted:
+    selected = (
+        [var_names]
+        if isinstance(var_names, str)
+        else list(var_names or fit.spec.structure.quantities)
+    )
+    for name in selected:
         if name not in posterior:
             raise SpecError(unknown("variable", name, fit.spec.variables))
     if fit.is_point:
-        if ci_kind not in (None, "eti", "hdi"):
-            raise SpecError(unknown("ci_kind", ci_kind, ("eti", "hdi")))
-        return _rounded(_mode_summary(fit, wanted, ci_prob), round_to)
+        if ci_kind is not None:
+            check_one_of("ci_kind", ci_kind, ("eti", "hdi"))
+        return _rounded(_mode_summary(fit, selected, ci_prob), round_to)
     import arviz_stats as azs
 
     table: pd.DataFrame = azs.summary(
         posterior,
-        var_names=wanted,
+        var_names=selected,
         ci_prob=ci_prob,
         ci_kind=ci_kind,
         round_to="none" if round_to is None else round_to,
-        kind="stats" if names.FIT in fit.idata.children else "all",
+        kind="all" if fit.kind == names.KIND_DRAWS else "stats",
     )
     return _rounded(table) if round_to is None else table
 
 
-def _mode_summary(fit: Fit, wanted: Sequence[str], ci_prob: float | None) -> pd.DataFrame:
-    """Estimates with standard errors and bounds."""
+def _mode_summary(fit: Fit, selected: Sequence[str], ci_prob: float | None) -> pd.DataFrame:
+    """Table of estimates, standard errors and bounds of a mode."""
     import pandas as pd
     from scipy.special import ndtri
 
@@ -86,14 +91,13 @@ def _mode_summary(fit: Fit, wanted: Sequence[str], ci_prob: float | None) -> pd.
         from arviz_base import rcParams
 
         ci_prob = float(rcParams["stats.ci_prob"])
-    if not 0 < ci_prob < 1:
-        raise ValueError(f"`ci_prob` must lie strictly between 0 and 1; it is {ci_prob!r}.")
+    check_share("ci_prob", ci_prob)
     z = float(ndtri((1 + ci_prob) / 2))
     posterior = fit.idata[names.POSTERIOR].to_dataset()
     errors = fit.idata[names.STANDARD_ERROR].to_dataset()
-    positive = fit.spec.positive
+    positive = fit.spec.structure.positive
     rows: dict[str, list[float]] = {}
-    for name in wanted:
+    for name in selected:
         estimate = posterior[name].isel({names.CHAIN: 0, names.DRAW: 0})
         if name not in errors:
             raise SpecError(
@@ -117,7 +121,7 @@ def _mode_summary(fit: Fit, wanted: Sequence[str], ci_prob: float | None) -> pd.
 
 
 def _rounded(table: pd.DataFrame, round_to: Any = None) -> pd.DataFrame:
-    """Round numbers to four significant digits, R-hat to three decimals, sample sizes to none.
+    """Table with four significant digits, R-hat with three decimals, sample sizes with none.
 
     ``round_to`` may be ``"none"``, a number of decimals, or of significant digits such as ``"2g"``.
     """

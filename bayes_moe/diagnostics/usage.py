@@ -1,4 +1,4 @@
-"""Share of the rows by expert."""
+"""Experts' shares of the rows, and how many experts are in use."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.core.errors import SpecError
+from bayes_moe.core.checks import check_positive
 from bayes_moe.model.evaluation import chunks
-from bayes_moe.results.draws import samples
+from bayes_moe.results.draws import stacked_draws
 from bayes_moe.results.fit import Fit
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ def usage(fit: Fit) -> xr.DataArray:
     import xarray as xr
 
     posterior = fit.idata[names.POSTERIOR].to_dataset()
-    draws = samples(fit.spec, posterior)
+    draws = stacked_draws(fit.spec, posterior)
     total = np.zeros((len(next(iter(draws.values()))), fit.spec.n_experts))
-    for _, part, mixture in chunks(fit.spec, draws, fit.design.rows):
-        total += mixture.responsibilities(part.observed).sum(axis=-1)
+    for _, chunk, mixture in chunks(fit.spec, draws, fit.design.rows):
+        total += mixture.responsibilities(chunk.observed).sum(axis=-1)
     coords = {
         names.CHAIN: posterior[names.CHAIN].values,
         names.DRAW: posterior[names.DRAW].values,
@@ -82,15 +82,13 @@ def experts_in_use(fit: Fit, *, least_rows: float = 1.0) -> xr.DataArray:
     >>> used = bm.experts_in_use(fit)  # doctest: +SKIP
     >>> used.to_series().value_counts(normalize=True)  # doctest: +SKIP
     """
-    number = isinstance(least_rows, int | float | np.number) and not isinstance(least_rows, bool)
-    if not number or not np.isfinite(least_rows) or least_rows <= 0:
-        raise SpecError(f"`least_rows` must be a positive number of rows; it is {least_rows!r}.")
+    check_positive("least_rows", least_rows)
     rows = usage(fit) * fit.design.rows.size
     return (rows >= least_rows).sum(names.EXPERT).rename("experts_in_use")
 
 
 def hill_number(shares: xr.DataArray) -> xr.DataArray:
-    """Exponential of the entropy of shares (chain, draw, expert)."""
+    """Exponential of the entropy (chain, draw) of shares (chain, draw, expert)."""
     from scipy.special import entr
 
     entropy = entr(shares.values).sum(axis=shares.get_axis_num(names.EXPERT))
@@ -98,15 +96,15 @@ def hill_number(shares: xr.DataArray) -> xr.DataArray:
 
 
 def usage_table(shares: xr.DataArray) -> pd.DataFrame:
-    """Mean, sd and quantiles of the shares (chain, draw, expert), one row an expert."""
+    """Mean, sd and quantiles by expert of shares (chain, draw, expert)."""
     import pandas as pd
 
-    flat = shares.values.reshape(-1, shares.shape[-1])
+    by_sample = shares.values.reshape(-1, shares.shape[-1])
     index = pd.Index(shares[names.EXPERT].values, name=names.EXPERT)
-    if len(flat) == 1:
-        return pd.DataFrame({"mean": flat[0]}, index=index)
-    low, high = np.quantile(flat, [0.05, 0.95], axis=0)
+    if len(by_sample) == 1:
+        return pd.DataFrame({"mean": by_sample[0]}, index=index)
+    low, high = np.quantile(by_sample, [0.05, 0.95], axis=0)
     return pd.DataFrame(
-        {"mean": flat.mean(axis=0), "sd": flat.std(axis=0), "q05": low, "q95": high},
+        {"mean": by_sample.mean(axis=0), "sd": by_sample.std(axis=0), "q05": low, "q95": high},
         index=index,
     )

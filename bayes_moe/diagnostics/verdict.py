@@ -1,4 +1,4 @@
-"""Reading a fit: the summary table, and a verdict in words."""
+"""Diagnosis of a fit: verdict, figures, and the experts' shares of the rows."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ LEAST_USAGE = 0.02
 
 @dataclass(frozen=True, repr=False, eq=False)
 class Diagnosis:
-    """What :func:`diagnose` found; printing it prints the verdict and the tables.
+    """Result of :func:`diagnose`; printing it prints the verdict and the tables.
 
     Attributes
     ----------
     ok : bool
-        Whether nothing was found wrong.
+        Whether all checks pass.
     verdict : str
-        In words: what was found, and what to do.
+        Failed checks with their remedies, or why the fit can be trusted.
     problems : tuple of str
-        Each problem with its remedy; empty if there is none.
+        Failed checks, each with its remedy; empty if all pass.
     table : pandas.DataFrame
         The figures behind the verdict.
     usage : pandas.DataFrame
@@ -48,12 +48,12 @@ class Diagnosis:
 
 
 def diagnose(fit: Fit) -> Diagnosis:
-    """Say whether a fit can be trusted, and what each expert does.
+    """Check whether a fit can be trusted, and how many rows each expert takes.
 
     Of draws by a sampler it checks divergences, R-hat and effective sample sizes of the reported
     (relabelled) variables, R-hat of quantities that labels cannot change, E-BFMI, tree depth, the
     certainty of labels and the experts' usage. Of a mode (``"em"``, ``"map"``, ``"laplace"``) it
-    checks the gradient, whether a maximum exists, how many starts found it, and the Pareto k of
+    checks the gradient, whether a maximum exists, how many starts reached it, and the Pareto k of
     draws about it. Of a fitted approximation (``"advi"``, ``"pathfinder"``) it checks whether the
     evidence lower bound has settled, the Pareto k, and the effective number of resampled draws.
 
@@ -88,11 +88,12 @@ def diagnose(fit: Fit) -> Diagnosis:
 def _figure_table(figures: Figures, effective: float) -> pd.DataFrame:
     import pandas as pd
 
-    found = dict(figures.table) | {"effective experts": f"{effective:.2f}"}
-    return pd.DataFrame({"value": pd.Series(found, dtype=object)})
+    values = figures.table | {"effective experts": f"{effective:.2f}"}
+    return pd.DataFrame({"value": pd.Series(values, dtype=object)})
 
 
 def _idle(table: pd.DataFrame) -> list[str]:
+    """Messages for experts that take few rows."""
     return [
         f"Expert {label} takes {share:.1%} of the rows on average: fewer experts may do."
         for label, share in table["mean"].items()

@@ -1,14 +1,14 @@
-"""Climbing to modes from many starting points at once: EM sweeps, then Newton's method.
+"""EM from many starting points at once: sweeps, then Newton's method.
 
 A sweep of EM solves every block of the complete-data information for its own gradient: weighted
 least squares for locations, one step of iteratively reweighted least squares for other links, one
-Newton step for the gate; the constant scale of a location-scale family then has its exact optimum
-given the new location, and a constant gate has its own. Newton's method on the exact observed
-information takes over where sweeps gain little. No step is taken that lowers the objective: steps
-are halved until it rises.
+Newton step for the gate. The constant scale of a location-scale family is then at its exact
+maximum given the new location, and a constant gate at its own. Newton's method on the exact
+observed information takes over where sweeps gain little. Steps are halved until the objective does
+not fall.
 
-A Laplace prior has a kink, where the mode may lie. Steps then are to the maximum of the quadratic
-model with the kinks (proximal Newton), so that coordinates come to rest exactly there.
+A Laplace prior has a kink, where the mode may be. Steps then maximise the quadratic model with the
+kinks (proximal Newton), so that coordinates can be exactly at them.
 
 References
 ----------
@@ -21,37 +21,40 @@ Meng, X.-L., & Rubin, D. B. (1993). Maximum likelihood estimation via the ECM al
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 
 from bayes_moe.core.progress import Progress, silent
 from bayes_moe.em.m_step import capped, sweep_step
-from bayes_moe.em.newton import ACCEPTED_GRADIENT, modulus, newton_step
-from bayes_moe.em.objective import Curvature, Objective
+from bayes_moe.em.newton import ACCEPTED_GRADIENT, first_order_gain, modulus, newton_step
+from bayes_moe.em.objective import Curvature, Evaluation, Objective
 from bayes_moe.em.proximal_newton import predicted_gain, projected, proximal_step
 
 LEAST_SWEEPS = 5
 SMALL_GAIN = 0.1
-"""Rise of the objective in a sweep, in nats a thousand rows, below which Newton's takes over.
+"""Gain of a sweep, in nats per thousand rows, below which Newton's method takes over.
 
-Where the objective is not concave, it goes on while it gains more than the last sweep did."""
+Where the objective is not concave, Newton's method continues while it gains more than the last
+sweep.
+"""
 MOST_SWEEPS = 100
 SWEEPS_BETWEEN = 5
-"""Sweeps after Newton's method was tried where the objective is not concave."""
+"""Sweeps between attempts of Newton's method where the objective is not concave."""
 RUNNING = 0.05
-"""Change of a predictor in a Newton step, at a vanishing gradient, that tells a runaway."""
+"""Change of a predictor in a Newton step, at a vanishing gradient, from which it diverges."""
 GRADIENT = 1e-9
 HALVINGS = 25
 ROWS_AT_FLOOR = 0.5
 """Rows whose scale parameter is at its floor that make a point singular."""
 NEUTRAL_SHAPE = 2.0
-"""Logarithm of a shape parameter to begin with."""
+"""Initial logarithm of a shape parameter."""
 
 
 @dataclass(frozen=True)
 class ClimbResult:
-    """Where the climbs ended.
+    """Final points of optimiser runs.
 
     Attributes
     ----------
@@ -62,12 +65,16 @@ class ClimbResult:
         Sweeps and Newton steps.
     converged : array (point,)
         Whether the gradient vanishes at a maximum that is reached at finite coordinates.
-    running : array (point, slot)
-        Which predictors still run away where the gradient vanishes.
+    running : array (point, variable)
+        Whether the predictor of a variable still diverges where the gradient vanishes.
     floored : array (point,)
-        Whether a scale parameter has fallen to its floor.
+        Whether a scale parameter is at its floor.
+    exhausted : array (point,)
+        Whether the run used up its iterations.
     path : array (iteration, point)
-        The objective before every iteration and at the end; NaN after a climb's end.
+        The objective before every iteration and at the end; NaN after a run's end.
+    variables : tuple of str
+        Reported variables of ``running``.
     """
 
     theta: np.ndarray
@@ -77,40 +84,59 @@ class ClimbResult:
     converged: np.ndarray
     running: np.ndarray
     floored: np.ndarray
+    exhausted: np.ndarray
     path: np.ndarray
+    variables: tuple[str, ...]
+
+    @classmethod
+    def concatenate(cls, runs: Sequence[ClimbResult]) -> ClimbResult:
+        """Return the results of separate runs as one."""
+        by_point = [f.name for f in fields(cls) if f.name not in ("path", "variables")]
+        joined = {name: np.concatenate([getattr(run, name) for run in runs]) for name in by_point}
+        path = padded_paths([run.path[:, j] for run in runs for j in range(len(run.value))])
+        return cls(**joined, path=path, variables=runs[0].variables)
 
 
-def first_points(
+def padded_paths(paths: Sequence[Sequence[float] | np.ndarray]) -> np.ndarray:
+    """Return paths of different lengths as one array (iteration, run), with NaN at their ends."""
+    padded = np.full((max(len(path) for path in paths), len(paths)), np.nan)
+    for j, path in enumerate(paths):
+        padded[: len(path), j] = path
+    return padded
+
+
+def initial_points(
     objective: Objective, allocation: np.ndarray, sweeps: int | np.ndarray = 2
 ) -> np.ndarray:
-    """Return points (point, coordinate) from a split of the rows (point, expert, obs).
+    """Return points (point, coordinate) fitted to partitions of the rows (point, expert, obs).
 
-    ``sweeps``, one number or one a point, is how long the allocation is held.
+    ``sweeps``, one number or one a point, is the number of M-steps with the allocation fixed.
     """
-    theta = neutral(objective, len(allocation))
-    left = np.broadcast_to(sweeps, len(allocation))
-    for done in range(int(left.max())):
-        which = np.flatnonzero(left > done)
-        found = objective.evaluate(theta[which], Curvature.COMPLETE, allocation[which])
-        step = sweep_step(objective, theta[which], found)
-        for slot in objective.coordinates.slots:
-            if slot.role == "shape":  # nothing to learn from residuals of a bad fit
-                step[:, slot.where] = 0.0
+    theta = equal_experts(objective, len(allocation))
+    counts = np.broadcast_to(sweeps, len(allocation))
+    for done in range(int(counts.max())):
+        which = np.flatnonzero(counts > done)
+        evaluation = objective.evaluate(theta[which], Curvature.COMPLETE, allocation[which])
+        step = sweep_step(objective, theta[which], evaluation)
+        for block in objective.vector.blocks:
+            # Residuals of a bad fit carry no information on the shape.
+            if block.role == "shape":
+                step[:, block.where] = 0.0
         theta[which] += step
     return theta
 
 
-def neutral(objective: Objective, points: int) -> np.ndarray:
-    """Return the point where all experts are alike: no features, half the response's spread."""
+def equal_experts(objective: Objective, points: int) -> np.ndarray:
+    """Return equal experts (point, coordinate): no features, half the response's sd."""
     theta = np.zeros((points, objective.size))
-    spread = float(np.std(objective.coordinates.design.response)) / 2
-    for slot in objective.coordinates.slots:
-        if slot.scaling is None:
-            theta[:, slot.where] = np.log(spread) if slot.role == "scale" else NEUTRAL_SHAPE
+    sd = float(np.std(objective.vector.design.response)) / 2
+    for block in objective.vector.blocks:
+        if block.scaling is None:
+            theta[:, block.where] = np.log(sd) if block.role == "scale" else NEUTRAL_SHAPE
     return theta
 
 
-def ascend(
+def run_em(
     objective: Objective,
     theta: np.ndarray,
     *,
@@ -119,48 +145,47 @@ def ascend(
     newton_first: bool = False,
     progress: Progress = silent,
 ) -> ClimbResult:
-    """Climb from points (point, coordinate).
+    """Return the final points of EM runs from initial points (point, coordinate).
 
     Parameters
     ----------
     objective : Objective
-        What to climb.
+        What to maximise.
     theta : array (point, coordinate)
-        Where from.
+        Initial points.
     max_iter : int
-        Most iterations of each climb.
+        Most iterations of each run.
     tol : float
-        A gradient norm below ``tol * (1 + |f|)`` ends a climb.
+        A gradient norm below ``tol * (1 + |f|)`` ends a run.
     newton_first : bool
-        Begin with Newton's method: for points that are nearly modes already.
+        Start with Newton's method: for points that are nearly modes already.
     progress : callable
-        Told how many climbs have ended, and of how many.
+        Called with the number of runs that have ended, and of all runs.
     """
-    climb = _ClimbState(objective, theta.copy(), tol, newton_first)
+    state = _EMState(objective, theta.copy(), tol, newton_first)
     for _ in range(max_iter):
-        active = np.flatnonzero(climb.active)
+        active = np.flatnonzero(state.active)
         if not active.size:
             break
-        newton = climb.try_newton[active]
-        for which, step in ((active[~newton], climb.sweep), (active[newton], climb.newton)):
+        newton = state.try_newton[active]
+        for which, step in ((active[~newton], state.sweep), (active[newton], state.newton)):
             if which.size:
                 step(which)
-        climb.path.append(np.where(climb.counted, climb.value, np.nan))
-        climb.counted = climb.active.copy()
-        progress(int((~climb.active).sum()), len(theta))
-    return climb.end()
+        state.path.append(np.where(state.counted, state.value, np.nan))
+        state.counted = state.active.copy()
+        progress(int((~state.active).sum()), len(theta))
+    return state.result(max_iter)
 
 
-class _ClimbState:
-    """The state of several climbs."""
+class _EMState:
+    """State of several EM runs."""
 
     def __init__(
         self, objective: Objective, theta: np.ndarray, tol: float, newton_first: bool
     ) -> None:
         points = len(theta)
         self.objective = objective
-        kinks = objective.coordinates.kinks
-        self.kinks = None if np.isnan(kinks).all() else kinks
+        self.vector = objective.vector
         self.theta = theta
         self.tol = tol
         self.small_gain = SMALL_GAIN * max(1.0, objective.y.size / 1000)
@@ -175,31 +200,33 @@ class _ClimbState:
         self.active = np.isfinite(self.value)
         self.counted = self.active.copy()
         self.converged = np.zeros(points, dtype=bool)
-        self.running = np.zeros((points, len(objective.coordinates.slots)), dtype=bool)
+        self.running = np.zeros((points, len(self.vector.blocks)), dtype=bool)
         self.floored = np.zeros(points, dtype=bool)
         self.path = [self.value.copy()]
 
-    def end(self) -> ClimbResult:
+    def result(self, max_iter: int) -> ClimbResult:
         return ClimbResult(
-            self.theta,
-            self.value,
-            self.gradient_norm,
-            self.iterations,
-            self.converged,
-            self.running,
-            self.floored,
-            np.array(self.path),
+            theta=self.theta,
+            value=self.value,
+            gradient_norm=self.gradient_norm,
+            iterations=self.iterations,
+            converged=self.converged,
+            running=self.running,
+            floored=self.floored,
+            exhausted=self.iterations >= max_iter,
+            path=np.array(self.path),
+            variables=tuple(block.variable for block in self.vector.blocks),
         )
 
     def sweep(self, which: np.ndarray) -> None:
-        """One sweep of EM for some climbs."""
+        """One sweep of EM for the runs ``which``."""
         theta = self.theta[which]
-        found = self.objective.evaluate(theta, Curvature.COMPLETE)
-        step = sweep_step(self.objective, theta, found)
-        slope = predicted_gain(self.objective.coordinates, theta, found, step)
-        settled = projected(self.objective.coordinates, theta, found)
-        self.gradient_norm[which] = np.linalg.norm(settled.gradient, axis=1)
-        gained = self._move(which, step, slope)
+        evaluation = self.objective.evaluate(theta, Curvature.COMPLETE)
+        step = sweep_step(self.objective, theta, evaluation)
+        predicted = self._predicted_gain(theta, evaluation, step)
+        gradient = self._projected(theta, evaluation).gradient
+        self.gradient_norm[which] = np.linalg.norm(gradient, axis=1)
+        gained = self._move(which, step, predicted)
         self.sweeps[which] += 1
         slow = (gained < self.small_gain) | (self.sweeps[which] >= MOST_SWEEPS)
         self.try_newton[which] = (slow & (self.sweeps[which] >= self.next_try[which])) | (
@@ -208,49 +235,59 @@ class _ClimbState:
         self.gain[which] = gained
         self.active[which[(gained <= 0) & self.stuck[which]]] = False
         self.stuck[which] = False
-        self._stop_floored(which, found.at_floor)
+        self._stop_floored(which, evaluation.at_floor)
 
     def newton(self, which: np.ndarray) -> None:
         """One step of Newton's method; a sweep of EM where the objective is not concave."""
-        coordinates, theta = self.objective.coordinates, self.theta[which]
-        found = self.objective.evaluate(theta, Curvature.OBSERVED)
-        rest = projected(coordinates, theta, found)
-        step, concave, settled = newton_step(rest)
-        if self.kinks is not None:
-            step = proximal_step(coordinates, theta, found, modulus(rest.curvature))
-        norm = np.linalg.norm(rest.gradient, axis=1)
+        theta = self.theta[which]
+        evaluation = self.objective.evaluate(theta, Curvature.OBSERVED)
+        smooth = self._projected(theta, evaluation)
+        step, concave, settled = newton_step(smooth)
+        if self.vector.has_kinks:
+            step = proximal_step(self.vector, theta, evaluation, modulus(smooth.curvature))
+        norm = np.linalg.norm(smooth.gradient, axis=1)
         self.gradient_norm[which] = norm
         size = 1 + np.abs(self.value[which])
-        flat = norm <= self.tol * size
-        go = concave | flat | (self.gain[which] < self.small_gain)
-        back = which[~go]
-        if back.size:
-            self.next_try[back] = self.sweeps[back] + SWEEPS_BETWEEN
-            self.try_newton[back] = False
-            self.sweep(back)
-        if not go.any():
+        vanished = norm <= self.tol * size
+        use_newton = concave | vanished | (self.gain[which] < self.small_gain)
+        others = which[~use_newton]
+        if others.size:
+            self.next_try[others] = self.sweeps[others] + SWEEPS_BETWEEN
+            self.try_newton[others] = False
+            self.sweep(others)
+        if not use_newton.any():
             return
-        change = self.objective.eta_size(step)[go]
+        change = self.objective.eta_size(step)[use_newton]
         step = capped(self.objective, theta, step)
-        slope = predicted_gain(coordinates, theta, found, step)
-        which, step, slope, norm, flat, concave, settled, size = (
-            x[go] for x in (which, step, slope, norm, flat, concave, settled, size)
+        predicted = self._predicted_gain(theta, evaluation, step)
+        which, step, predicted, norm, vanished, concave, settled, size = (
+            x[use_newton] for x in (which, step, predicted, norm, vanished, concave, settled, size)
         )
-        gained = self._move(which, step, slope)
-        still = gained <= 0
-        ended = (flat & concave) | (still & (settled | (norm <= ACCEPTED_GRADIENT * size)))
-        runs = change > RUNNING
-        self.running[which] = runs & ended[:, None]
-        self.converged[which] = ended & concave & ~runs.any(axis=1)
+        gained = self._move(which, step, predicted)
+        no_gain = gained <= 0
+        ended = (vanished & concave) | (no_gain & (settled | (norm <= ACCEPTED_GRADIENT * size)))
+        diverges = change > RUNNING
+        self.running[which] = diverges & ended[:, None]
+        self.converged[which] = ended & concave & ~diverges.any(axis=1)
         self.active[which[ended]] = False
-        self.stuck[which] = still & ~ended
-        back = which[~ended & (still | (~concave & (gained < self.gain[which])))]
-        self.try_newton[back] = False
-        self.next_try[back] = self.sweeps[back] + SWEEPS_BETWEEN
-        self._stop_floored(which, found.at_floor[go])
+        self.stuck[which] = no_gain & ~ended
+        to_sweeps = which[~ended & (no_gain | (~concave & (gained < self.gain[which])))]
+        self.try_newton[to_sweeps] = False
+        self.next_try[to_sweeps] = self.sweeps[to_sweeps] + SWEEPS_BETWEEN
+        self._stop_floored(which, evaluation.at_floor[use_newton])
 
-    def _move(self, which: np.ndarray, step: np.ndarray, slope: np.ndarray) -> np.ndarray:
-        """Go along steps, halved until the objective does not fall; return what was gained."""
+    def _projected(self, theta: np.ndarray, evaluation: Evaluation) -> Evaluation:
+        return projected(self.vector, theta, evaluation) if self.vector.has_kinks else evaluation
+
+    def _predicted_gain(
+        self, theta: np.ndarray, evaluation: Evaluation, step: np.ndarray
+    ) -> np.ndarray:
+        if self.vector.has_kinks:
+            return predicted_gain(self.vector, theta, evaluation, step)
+        return first_order_gain(evaluation, step)
+
+    def _move(self, which: np.ndarray, step: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+        """Take steps, halved until the objective does not fall; return the gains (point,)."""
         self.iterations[which] += 1
         gained = np.zeros(len(which))
         length = np.ones(len(which))
@@ -260,14 +297,14 @@ class _ClimbState:
                 break
             at = which[left]
             candidate = self.theta[at] + length[left, None] * step[left]
-            if self.kinks is not None:
-                near = 1e-13 * (1 + np.abs(self.theta[at]) + np.abs(self.kinks))
-                there = np.abs(candidate - self.kinks) <= near
-                candidate = np.where(there, self.kinks, candidate)
+            if self.vector.has_kinks:
+                kinks = self.vector.kinks
+                rounding = 1e-13 * (1 + np.abs(self.theta[at]) + np.abs(kinks))
+                candidate = np.where(np.abs(candidate - kinks) <= rounding, kinks, candidate)
             value = self.objective.value(candidate)
             rounding = 1e-14 * (1 + np.abs(self.value[at]))
-            wanted = np.maximum(1e-4 * length[left] * slope[left], 0.0)
-            good = value - self.value[at] >= np.where(wanted < 10 * rounding, 0.0, wanted)
+            required = np.maximum(1e-4 * length[left] * predicted[left], 0.0)
+            good = value - self.value[at] >= np.where(required < 10 * rounding, 0.0, required)
             taken = at[good]
             self.theta[taken] = candidate[good]
             gained[left[good]] = value[good] - self.value[taken]
@@ -277,20 +314,14 @@ class _ClimbState:
         return gained
 
     def _stop_floored(self, which: np.ndarray, rows: np.ndarray) -> None:
-        """End climbs where a scale parameter has fallen to its floor: no maximum is there.
+        """End runs where a scale parameter is at its floor: there is no maximum.
 
-        ``rows`` (point,) is how many rows belonged to it before the step.
+        ``rows`` (point,) is the number of rows at it before the step.
         """
         low = rows > ROWS_AT_FLOOR
-        for slot in self.objective.coordinates.slots:
-            if slot.floor > -np.inf and slot.scaling is None:
-                low |= (self.theta[which, slot.where] <= slot.floor).any(axis=1)
+        for block in self.vector.blocks:
+            if block.floor > -np.inf and block.scaling is None:
+                low |= (self.theta[which, block.where] <= block.floor).any(axis=1)
         self.floored[which[low]] = True
         self.converged[which[low]] = False
         self.active[which[low]] = False
-
-
-# --- constant gates -----------------------------------------------------------------------------
-
-
-# --- scales ---------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
-"""Sums over rows of features, and of products of features, weighted by something of every row.
+"""Weighted sums over rows of features, and of products of features.
 
-Predictors of one model mostly read the same features: equal tables are kept once, features along
-rows. A sum of products ``sum_i w_i z_ij z_ik`` for many weights ``w`` is one matrix product of the
+Predictors of one model mostly have the same features: equal tables are kept once, as (term, obs).
+A sum of products ``sum_i w_i z_ij z_ik`` for many weights ``w`` is one matrix product of the
 weights (pair, obs) with products of features (product, obs).
 """
 
@@ -30,25 +30,25 @@ class Features:
     tables : list of array
         (term, obs) each; the single feature of a constant is (1, 1).
     of : list of int
-        Which table each slot reads.
+        Table of each block of parameters.
     """
 
     tables: list[np.ndarray]
     of: list[int]
-    _kept: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+    _products: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
 
     @classmethod
-    def of_slots(cls, slots: Sequence[ParameterBlock], rows: Rows) -> Features:
-        """Read the internal features of slots on rows."""
+    def of_blocks(cls, slots: Sequence[ParameterBlock], rows: Rows) -> Features:
+        """Internal features of blocks of parameters on rows."""
         tables: list[np.ndarray] = []
         index: list[int] = []
-        seen: list[Matrix | None] = []
-        for slot in slots:
-            matrix = None if slot.scaling is None else slot.features(rows)
-            same = [k for k, other in enumerate(seen) if _same(matrix, other)]
+        matrices: list[Matrix | None] = []
+        for block in slots:
+            matrix = None if block.scaling is None else block.features(rows)
+            same = [k for k, other in enumerate(matrices) if _same(matrix, other)]
             if not same:
                 same = [len(tables)]
-                seen.append(matrix)
+                matrices.append(matrix)
                 tables.append(
                     np.ones((1, 1))
                     if matrix is None
@@ -70,8 +70,8 @@ class Features:
         """Sums (..., term) over some rows of features times weights (..., obs)."""
         if self._constant(table):
             return weights.sum(axis=-1, keepdims=True)
-        found: np.ndarray = np.matmul(weights, self.tables[table][:, where].T)
-        return found
+        sums: np.ndarray = np.matmul(weights, self.tables[table][:, where].T)
+        return sums
 
     def products(self, weights: np.ndarray, tables: tuple[int, int], where: slice) -> np.ndarray:
         """Sums (point, pair, term, term) of products of features times weights (..., obs)."""
@@ -94,27 +94,27 @@ class Features:
 
     def _of_pairs(self, a: int, b: int, where: slice) -> np.ndarray:
         """Products (product, obs) of features; of one table, each unordered pair once."""
-        if (a, b) in self._kept:
-            return self._kept[a, b][:, where]
+        if (a, b) in self._products:
+            return self._products[a, b][:, where]
         one, other = self.tables[a], None if a == b else self.tables[b]
         height = len(one) * (len(one) + 1) // 2 if other is None else len(one) * len(other)
         if height * one.shape[1] <= LARGEST_CACHE:
-            self._kept[a, b] = _multiplied(one, other)
-            return self._kept[a, b][:, where]
+            self._products[a, b] = _multiplied(one, other)
+            return self._products[a, b][:, where]
         return _multiplied(one[:, where], None if other is None else other[:, where])
 
 
 def _multiplied(one: np.ndarray, other: np.ndarray | None) -> np.ndarray:
-    """Products (product, obs) of the rows of two tables, or of the unordered pairs of one."""
+    """Products (product, obs) of the terms of two tables, or of the unordered pairs of one."""
     if other is not None:
         return (one[:, None] * other[None]).reshape(-1, one.shape[1])
     height, n = one.shape
-    found = np.empty((height * (height + 1) // 2, n))
+    products = np.empty((height * (height + 1) // 2, n))
     at = 0
     for j in range(height):
-        np.multiply(one[j], one[j:], out=found[at : at + height - j])
+        np.multiply(one[j], one[j:], out=products[at : at + height - j])
         at += height - j
-    return found
+    return products
 
 
 def _same(one: Matrix | None, other: Matrix | None) -> bool:
@@ -130,19 +130,19 @@ def _same(one: Matrix | None, other: Matrix | None) -> bool:
 
 @dataclass(frozen=True)
 class Group:
-    """Pairs of predictors whose features come from the same two tables."""
+    """Pairs of outputs whose features are in the same two tables."""
 
     tables: tuple[int, int]
     pairs: slice  # positions among the plan's pairs
-    places: np.ndarray  # (pair, feature, feature) in the flat matrix
+    places: np.ndarray  # (pair, feature, feature) positions in the raveled matrix
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which pairs of stacked predictors a matrix needs, and where their sums belong.
+    """Pairs of stacked outputs that an information matrix needs, and the positions of their sums.
 
-    Pairs stand by groups. ``runs`` are pairs of one predictor with neighbours, at neighbouring
-    positions: (first, second, positions).
+    Pairs are ordered by groups. ``runs`` are consecutive pairs of one output with consecutive
+    others: (first, second, positions).
     """
 
     first: np.ndarray
@@ -154,10 +154,10 @@ class Plan:
     def of_pairs(
         cls, first: np.ndarray, second: np.ndarray, tables: np.ndarray, starts: np.ndarray
     ) -> Plan:
-        """Plan for pairs of predictors.
+        """Plan for pairs (first, second) of outputs.
 
-        ``tables`` (predictor,) says which table a predictor reads, ``starts`` (predictor + 1,)
-        where its coefficients begin.
+        ``tables`` (output,) is each output's table of features, ``starts`` (output + 1,) its first
+        coefficient.
         """
         key = tables[first] * (tables.max() + 1) + tables[second]
         order = np.argsort(key, kind="stable")
@@ -179,6 +179,17 @@ class Plan:
         )
         return cls(first, second, tuple(groups), runs)
 
+    def matrix(self, sums: Sequence[np.ndarray], size: int) -> np.ndarray:
+        """Symmetric matrices (point, size, size) of sums (point, pair, feature, feature) by group.
+
+        ``size`` is the number of coefficients of all outputs.
+        """
+        matrix = np.zeros((len(sums[0]), size * size))
+        for group, total in zip(self.groups, sums, strict=True):
+            matrix[:, group.places] = total
+            matrix[:, group.places % size * size + group.places // size] = total
+        return matrix.reshape(-1, size, size)
+
     def pair(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Positions of pairs (a, b), a <= b, among the plan's."""
         order = {pair: k for k, pair in enumerate(zip(self.first, self.second, strict=True))}
@@ -192,6 +203,6 @@ def _triangle(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _stretches(breaks: np.ndarray) -> list[tuple[int, int]]:
-    """Start and stop of stretches between breaks, which lie between neighbours."""
+    """Start and stop of stretches without breaks; ``breaks`` are between neighbours."""
     edges = [0, *(np.flatnonzero(breaks) + 1).tolist(), len(breaks) + 1]
     return list(pairwise(edges))

@@ -14,13 +14,14 @@ from bayes_moe.em.climb import ROWS_AT_FLOOR
 from bayes_moe.em.objective import Curvature, Evaluation, Objective
 from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.em.proximal_newton import projected
+from bayes_moe.gates.feature_model import FeatureModel
 from bayes_moe.model.likelihood import allocate, log_components
 from bayes_moe.model.missing_features import (
     Imputed,
     IncompleteEvaluation,
     Pattern,
     evaluate_incomplete,
-    features,
+    feature_values,
     filled,
     has_gaps,
     patterns,
@@ -28,39 +29,41 @@ from bayes_moe.model.missing_features import (
 from bayes_moe.model.spec import MixtureOfExperts
 
 ROUNDS = 5
-"""Rounds of regression by which gaps are filled for first starts."""
-
-
-LEFT = 0.5
-"""Standard deviation of what is added to filled gaps, in units of the feature's."""
-
-
+"""Rounds of regression that fill gaps for initial points."""
+NOISE = 0.5
+"""Standard deviation of the noise in filled gaps, in units of the feature's."""
 STEP = 1e-4
-"""Difference by which second derivatives are taken, in units of the coordinates."""
-
-
+"""Step of finite differences for second derivatives, in units of the coordinates."""
 ROUGH_STEP = 1e-6
-"""The same where they serve a step only."""
+"""The same where second derivatives are for a step only."""
 
 
-def incomplete(spec: MixtureOfExperts, design: Design) -> bool:
+def has_missing_features(spec: MixtureOfExperts, design: Design) -> bool:
     """Whether a model is to be fitted to rows with missing features."""
-    return has_gaps(spec.gate, spec.n_experts, design.rows)
+    features = spec.structure.gate.features
+    return features is not None and has_gaps(features, design.rows)
+
+
+def _features(spec: MixtureOfExperts) -> FeatureModel:
+    features = spec.structure.gate.features
+    assert features is not None
+    return features
 
 
 def mean_imputed_design(spec: MixtureOfExperts, design: Design) -> Design:
-    """Return a design without gaps, with the averages and spreads of what was observed.
+    """Return a design without gaps, with the means and standard deviations of observed features.
 
-    Default priors, units and floors are made from it; its rows are not those of the data.
+    Default priors, units and floors are computed from it; its rows are not those of the data.
     """
-    rows = filled(design.rows, spec.gate, imputed(spec, design.rows))
+    rows = filled(design.rows, _features(spec), imputed(spec, design.rows))
     matrices = dict(rows.matrices)
-    for m in spec.gate.feature_densities:
+    for m in _features(spec).densities:
         values = matrices[m.stem].values.copy()
-        known = design.rows.matrices[m.stem].values[:, m.column]
-        known = known[~np.isnan(known)]
-        own = values[:, m.column]
-        values[:, m.column] = known.mean() + (own - own.mean()) * (known.std() / own.std())
+        observed = design.rows.matrices[m.stem].values[:, m.column]
+        observed = observed[~np.isnan(observed)]
+        column = values[:, m.column]
+        ratio = observed.std() / column.std()
+        values[:, m.column] = observed.mean() + (column - column.mean()) * ratio
         matrices[m.stem] = replace(matrices[m.stem], values=values)
     return replace(design, rows=replace(rows, matrices=matrices))
 
@@ -70,13 +73,13 @@ def imputed(
 ) -> np.ndarray:
     """Features (obs, feature) with gaps filled by regression on the observed ones.
 
-    With a generator, what the regression leaves is drawn: else the filled rows would lie on a
-    plane, to which an expert would fall.
+    With a generator, noise is added: without it the filled rows are on a plane, and a scale
+    parameter fitted to them goes to its floor.
     """
-    x = features(spec.gate, rows)
-    gone = np.isnan(x)
+    x = feature_values(_features(spec), rows)
+    missing = np.isnan(x)
     centre, scale = np.nanmean(x, axis=0), np.nanstd(x, axis=0)
-    z = np.where(gone, 0.0, (x - centre) / scale)
+    z = np.where(missing, 0.0, (x - centre) / scale)
     groups = patterns(x)
     for _ in range(ROUNDS):
         cov = np.cov(z, rowvar=False).reshape(z.shape[1], -1) + 1e-6 * np.eye(z.shape[1])
@@ -85,135 +88,138 @@ def imputed(
             across = np.linalg.solve(within, cov[np.ix_(g.observed, g.missing)])
             z[np.ix_(g.rows, g.missing)] = z[np.ix_(g.rows, g.observed)] @ across
     if rng is not None:
-        z = z + gone * rng.normal(scale=LEFT, size=z.shape)
-    return np.where(gone, z * scale + centre, x)
+        z = z + missing * rng.normal(scale=NOISE, size=z.shape)
+    return np.where(missing, z * scale + centre, x)
 
 
 @dataclass(frozen=True)
-class State:
-    """What a point's E-step gives: the observed objective, and the complete-data derivatives."""
+class EStep:
+    """E-step at a point: the observed objective, and complete-data derivatives."""
 
     value: float
-    found: Evaluation
+    evaluation: Evaluation
     objective: Objective
     norm: float
     floored: bool
 
 
 @dataclass(frozen=True)
-class Expected:
-    """The observed objective of a model on rows with missing features."""
+class ObservedObjective:
+    """Observed objective of a model on rows with missing features."""
 
-    moving: ParameterVector
+    vector: ParameterVector
     rows: Rows
 
     @cached_property
-    def _groups(self) -> list[Pattern]:
-        return patterns(features(self.moving.spec.gate, self.rows))
+    def _patterns(self) -> list[Pattern]:
+        return patterns(feature_values(_features(self.vector.spec), self.rows))
 
     def value(self, theta: np.ndarray) -> float:
         """Observed objective at a point (coordinate,); minus infinity if it is not finite."""
         with np.errstate(all="ignore"):
-            value = self._allocate(self._read(theta))[0].sum()
-        value += self.moving.log_prior(theta[None])[0][0]
+            value = self._allocate(self._evaluate(theta))[0].sum()
+        value += self.vector.log_prior(theta[None])[0][0]
         return float(value) if np.isfinite(value) else -np.inf
 
-    def state(self, theta: np.ndarray) -> State:
+    def state(self, theta: np.ndarray) -> EStep:
         """E-step at a point (coordinate,)."""
-        reading = self._read(theta)
-        value, r = self._allocate(reading)
-        rows, allocation = self._augmented(reading, r[0])
-        objective = Objective(self.moving, rows)
-        found = objective.evaluate(theta[None], Curvature.COMPLETE, allocation[None])
-        found = _with_gate(self.moving, theta[None], found, self.rows.size, rows.size)
-        prior = self.moving.log_prior(theta[None])[0][0]
-        norm = float(np.linalg.norm(projected(self.moving, theta[None], found).gradient))
-        floored = bool(found.at_floor[0] > ROWS_AT_FLOOR)
-        return State(float(value.sum() + prior), found, objective, norm, floored)
+        incomplete = self._evaluate(theta)
+        value, r = self._allocate(incomplete)
+        rows, allocation = self._augmented(incomplete, r[0])
+        objective = Objective(self.vector, rows)
+        evaluation = objective.evaluate(theta[None], Curvature.COMPLETE, allocation[None])
+        evaluation = _with_gate(self.vector, theta[None], evaluation, self.rows.size, rows.size)
+        prior = self.vector.log_prior(theta[None])[0][0]
+        gradient = projected(self.vector, theta[None], evaluation).gradient
+        norm = float(np.linalg.norm(gradient))
+        floored = bool(evaluation.at_floor[0] > ROWS_AT_FLOOR)
+        return EStep(float(value.sum() + prior), evaluation, objective, norm, floored)
 
     def gradient(self, theta: np.ndarray) -> np.ndarray:
         """Gradient (coordinate,) of the observed objective, by Fisher's identity."""
-        found: np.ndarray = self.state(theta).found.gradient[0]
-        return found
+        gradient: np.ndarray = self.state(theta).evaluation.gradient[0]
+        return gradient
 
-    def information(self, theta: np.ndarray, at: np.ndarray | None = None) -> np.ndarray:
+    def information(self, theta: np.ndarray, gradient: np.ndarray | None = None) -> np.ndarray:
         """Minus the second derivatives of the observed objective, by central differences.
 
-        With the gradient ``at`` the point, by forward differences, which is half the work.
+        With the ``gradient`` at the point, by forward differences, which halves the work.
         """
         columns = []
-        length = STEP if at is None else ROUGH_STEP
+        length = STEP if gradient is None else ROUGH_STEP
         for step in length * np.eye(len(theta)):
             after = self.gradient(theta + step)
-            gap = self.gradient(theta - step) - after if at is None else 2 * (at - after)
-            columns.append(gap / (2 * length))
+            if gradient is None:
+                difference = self.gradient(theta - step) - after
+            else:
+                difference = 2 * (gradient - after)
+            columns.append(difference / (2 * length))
         matrix = np.column_stack(columns)
-        found: np.ndarray = (matrix + matrix.T) / 2
-        return found
+        symmetric: np.ndarray = (matrix + matrix.T) / 2
+        return symmetric
 
-    # --- the E-step -------------------------------------------------------------------------------
+    def _evaluate(self, theta: np.ndarray) -> IncompleteEvaluation:
+        spec = self.vector.spec
+        draws = self.vector.variables(theta[None])
+        return evaluate_incomplete(spec.structure, draws, self.rows, self._patterns)
 
-    def _read(self, theta: np.ndarray) -> IncompleteEvaluation:
-        spec = self.moving.spec
-        draws = self.moving.variables(theta[None])
-        return evaluate_incomplete(
-            spec.gate, spec.n_experts, spec.blocks, draws, self.rows, self._groups
-        )
-
-    def _allocate(self, reading: IncompleteEvaluation) -> tuple[np.ndarray, np.ndarray]:
+    def _allocate(self, incomplete: IncompleteEvaluation) -> tuple[np.ndarray, np.ndarray]:
         density = log_components(
-            self.rows.observed, self.moving.spec.blocks, reading.params, NUMERIC
+            self.rows.observed, self.vector.spec.structure.blocks, incomplete.params, NUMERIC
         )
-        return allocate(reading.log_joint + density)
+        return allocate(incomplete.log_joint + density)
 
-    def _augmented(self, reading: IncompleteEvaluation, r: np.ndarray) -> tuple[Rows, np.ndarray]:
-        """Complete rows and points in the place of others; their allocation (expert, obs)."""
-        x = features(self.moving.spec.gate, self.rows)
-        whole = np.flatnonzero(~np.isnan(x).any(axis=1))
-        sources, values, shares = [whole], [x[whole]], [r[:, whole]]
-        for found in reading.imputed:
-            mean, root = self._given_response(reading, found)
-            where, missing = found.pattern.rows, found.pattern.missing
+    def _augmented(
+        self, incomplete: IncompleteEvaluation, r: np.ndarray
+    ) -> tuple[Rows, np.ndarray]:
+        """Complete rows and imputation points of the others; their allocation (expert, obs)."""
+        x = feature_values(_features(self.vector.spec), self.rows)
+        complete = np.flatnonzero(~np.isnan(x).any(axis=1))
+        sources, values, shares = [complete], [x[complete]], [r[:, complete]]
+        for imputation in incomplete.imputed:
+            mean, root = self._given_response(incomplete, imputation)
+            where, missing = imputation.pattern.rows, imputation.pattern.missing
             experts, m, n = mean.shape
             signed = np.sqrt(m) * np.concatenate([root, -root], axis=2)  # (expert, m, 2 m, obs)
             points = mean[:, :, None] + np.broadcast_to(signed, (experts, m, 2 * m, n))
             source = np.broadcast_to(where, (experts, 2 * m, n)).ravel()
-            own = x[source]
-            own[:, missing] = np.moveaxis(points, 1, -1).reshape(-1, m)
+            imputed_x = x[source]
+            imputed_x[:, missing] = np.moveaxis(points, 1, -1).reshape(-1, m)
             share = np.einsum("kj,jn->kjn", np.eye(experts), r[:, where])
             share = np.broadcast_to(share[:, :, None] / (2 * m), (experts, experts, 2 * m, n))
             sources.append(source)
-            values.append(own)
+            values.append(imputed_x)
             shares.append(share.reshape(experts, -1))
         rows = _picked(self.rows, np.concatenate(sources))
-        return filled(rows, self.moving.spec.gate, np.concatenate(values)), np.hstack(shares)
+        return filled(rows, _features(self.vector.spec), np.concatenate(values)), np.hstack(shares)
 
     def _given_response(
-        self, reading: IncompleteEvaluation, found: Imputed
+        self, incomplete: IncompleteEvaluation, imputation: Imputed
     ) -> tuple[np.ndarray, np.ndarray]:
         """Mean (expert, missing, obs) and root (expert, missing, missing, obs) given all else."""
-        where = found.pattern.rows
-        mean, root = found.mean[0].copy(), found.root[0][..., None]
+        where = imputation.pattern.rows
+        mean, root = imputation.mean[0].copy(), imputation.root[0][..., None]
         root = np.array(np.broadcast_to(root, (*root.shape[:3], len(where))))
         y = self.rows.observed[where]
         for j, (block, slopes) in enumerate(
-            zip(self.moving.spec.blocks, found.slopes, strict=True)
+            zip(self.vector.spec.structure.blocks, imputation.slopes, strict=True)
         ):
             if slopes is None:
                 continue
-            own = list(block.positions)
-            mu, sigma = (reading.params[j][n][0][:, where] for n in ("mu", "sigma"))
-            bare = np.broadcast_to(reading.bare[j]["sigma"][0], reading.params[j]["mu"][0].shape)
-            along = np.einsum("kij,ki->kj", found.root[0][own], slopes[0])
-            out = np.einsum("kij,kj->ki", found.root[0][own], along)
-            mean[own] += out[..., None] * ((y - mu) / sigma**2)[:, None]
-            shrink = 1 / (sigma**2 * (1 + bare[:, where] / sigma))
-            root[own] -= np.einsum("ki,kj,kn->kijn", out, along, shrink)
+            experts = list(block.positions)
+            params, bare = incomplete.params[j], incomplete.bare[j]["sigma"][0]
+            mu, sigma = (params[name][0][:, where] for name in ("mu", "sigma"))
+            bare = np.broadcast_to(bare, params["mu"][0].shape)[:, where]
+            along = np.einsum("kij,ki->kj", imputation.root[0][experts], slopes[0])
+            out = np.einsum("kij,kj->ki", imputation.root[0][experts], along)
+            mean[experts] += out[..., None] * ((y - mu) / sigma**2)[:, None]
+            shrink = 1 / (sigma**2 * (1 + bare / sigma))
+            root[experts] -= np.einsum("ki,kj,kn->kijn", out, along, shrink)
         return mean, root
 
 
 def _picked(rows: Rows, which: np.ndarray) -> Rows:
-    """Rows by position, with repetition; their columns are not needed."""
+    """Rows by position, with repetition, without their columns."""
     matrices: dict[str, Matrix] = {
         stem: replace(m, values=m.values[which]) for stem, m in rows.matrices.items()
     }
@@ -221,26 +227,27 @@ def _picked(rows: Rows, which: np.ndarray) -> Rows:
 
 
 def _with_gate(
-    moving: ParameterVector, theta: np.ndarray, found: Evaluation, size: int, points: int
+    vector: ParameterVector, theta: np.ndarray, evaluation: Evaluation, size: int, points: int
 ) -> Evaluation:
-    """Count rows for the gate once, and not once for each of their points."""
-    slot = moving.slots[0]
-    log_weights = moving.spec.gate.log_weights(
-        moving.spec.n_experts, slot.unit * slot.raw(theta) + slot.offset, NUMERIC
+    """Derivatives in which the gate has every row once, and not once per imputation point."""
+    gate = vector.blocks[0]
+    log_weights = vector.spec.structure.gate.log_weights(
+        gate.unit * gate.raw(theta) + gate.offset, NUMERIC
     )
-    slope = slot.unit * (found.rows - size * np.exp(log_weights[..., 0]))
-    slope = slope if slot.basis is None else slope @ slot.basis.T
-    own_gradient, gradient = found.own_gradient.copy(), found.gradient.copy()
-    gradient[:, slot.where] += slope - own_gradient[:, slot.where]
-    own_gradient[:, slot.where] = slope
-    own_curvature, curvature = found.own_curvature.copy(), found.curvature.copy()
-    surplus = (1 - size / points) * own_curvature[:, slot.where, slot.where]
-    own_curvature[:, slot.where, slot.where] -= surplus
-    curvature[:, slot.where, slot.where] -= surplus
+    slope = gate.unit * (evaluation.rows - size * np.exp(log_weights[..., 0]))
+    slope = slope if gate.basis is None else slope @ gate.basis.T
+    of_likelihood, gradient = evaluation.likelihood_gradient.copy(), evaluation.gradient.copy()
+    gradient[:, gate.where] += slope - of_likelihood[:, gate.where]
+    of_likelihood[:, gate.where] = slope
+    likelihood_curvature = evaluation.likelihood_curvature.copy()
+    curvature = evaluation.curvature.copy()
+    surplus = (1 - size / points) * likelihood_curvature[:, gate.where, gate.where]
+    likelihood_curvature[:, gate.where, gate.where] -= surplus
+    curvature[:, gate.where, gate.where] -= surplus
     return replace(
-        found,
+        evaluation,
         gradient=gradient,
         curvature=curvature,
-        own_gradient=own_gradient,
-        own_curvature=own_curvature,
+        likelihood_gradient=of_likelihood,
+        likelihood_curvature=likelihood_curvature,
     )

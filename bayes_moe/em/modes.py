@@ -9,33 +9,34 @@ import numpy as np
 from bayes_moe.core.linalg import inverse
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Rows
+from bayes_moe.em.climb import ClimbResult
 from bayes_moe.em.objective import Curvature, Objective
+from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.em.proximal_newton import at_kink
 from bayes_moe.model import expert_order
 from bayes_moe.model.evaluation import chunks, evaluate
 from bayes_moe.model.spec import MixtureOfExperts
 
 SAME_VALUE = 2e-3
-
-
+"""Difference of the objective within one mode, in nats."""
 SAME_ROWS = 2e-2
-
-
+"""Largest difference of a row's log density within one mode, in nats."""
 LEAST_ROWS = 1.0
-
+"""Rows below which an expert is empty."""
 
 Values = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Modes:
-    """Modes, the highest first; the answer is ``best``.
+    """Modes, the highest first; ``best`` is the estimate.
 
     All arrays have the modes first, ``path`` (iteration, mode) second. ``values`` are the model's
-    variables, ``theta`` the coordinates that moved, ``share`` (mode, expert) the experts' share of
-    the rows, ``exhausted`` whether a climb used up its iterations, ``log_allocation`` the sum over
-    rows of the largest log responsibility. ``running`` (mode,) says by variable whether it runs
-    away; ``restarts`` is the number of climbs, ``objective`` what was climbed (None for a graph).
+    variables, ``theta`` the free coordinates, ``hits`` the number of runs that ended there,
+    ``exhausted`` whether a run used up its iterations, ``share`` (mode, expert) the experts' share
+    of the rows, ``log_allocation`` the sum over rows of the largest log responsibility. ``running``
+    (mode,) is by variable whether it diverges; ``restarts`` is the number of runs, ``objective``
+    what they maximised (None for a graph).
     """
 
     spec: MixtureOfExperts
@@ -57,14 +58,51 @@ class Modes:
     running: dict[str, np.ndarray]
     objective: Objective | None
 
+    @classmethod
+    def of_ends(
+        cls,
+        spec: MixtureOfExperts,
+        design: Design,
+        ends: ClimbResult,
+        *,
+        values: Values,
+        log_prior: np.ndarray,
+        objective: Objective | None = None,
+    ) -> Modes:
+        """Return one mode per optimiser run; :func:`merge_modes` merges and judges them.
+
+        ``values`` are the model's variables at the final points, with the experts in canonical
+        order.
+        """
+        return cls(
+            spec=spec,
+            design=design,
+            values=values,
+            theta=ends.theta,
+            value=ends.value,
+            log_prior=log_prior,
+            gradient_norm=ends.gradient_norm,
+            iterations=ends.iterations,
+            hits=np.ones(len(ends.theta), dtype=int),
+            converged=ends.converged,
+            singular=ends.floored,
+            exhausted=ends.exhausted,
+            path=ends.path,
+            share=np.empty((len(ends.theta), 0)),
+            log_allocation=np.empty(len(ends.theta)),
+            restarts=len(ends.theta),
+            running={name: ends.running[:, j] for j, name in enumerate(ends.variables)},
+            objective=objective,
+        )
+
     @property
     def best(self) -> int:
-        """The mode of largest objective that is not singular, if there is one."""
+        """Index of the highest mode that is not singular, if there is one."""
         return int(np.argmin(self.singular))
 
     @property
     def separated(self) -> np.ndarray:
-        """Whether a variable runs away (mode,)."""
+        """Whether a variable diverges (mode,)."""
         none = np.zeros(len(self.value), dtype=bool)
         return np.logical_or.reduce([none, *self.running.values()])
 
@@ -74,67 +112,96 @@ class Modes:
         return (self.share * self.design.rows.size < LEAST_ROWS).any(axis=1)
 
 
-def compared_density(found: Modes, rows: Rows) -> np.ndarray:
-    """Log density (point, obs) of rows spread over the table: the same for any labels."""
-    some = expert_order.evenly_spaced_rows(rows)
+def compared_density(modes: Modes, rows: Rows) -> np.ndarray:
+    """Log density (mode, obs) of evenly spaced rows, which does not depend on expert labels."""
+    spaced = expert_order.evenly_spaced_rows(rows)
     with np.errstate(all="ignore"):
-        density = evaluate(found.spec, found.values, some).log_density(some.observed)
+        density = evaluate(modes.spec, modes.values, spaced).log_density(spaced.observed)
     return np.nan_to_num(density, neginf=-1e300, posinf=1e300)
 
 
-def merge_modes(found: Modes, rows: Rows) -> Modes:
-    """Sort ends of climbs, merge those in the same mode, and see how the experts share rows."""
-    n = rows.size
-    density = compared_density(found, rows)
-    kept: list[int] = []
-    hits: list[int] = []
-    for j in np.argsort(-found.value, kind="stable"):
-        for m, k in enumerate(kept):
-            near = found.value[k] - found.value[j] <= SAME_VALUE + 1e-9 * abs(found.value[k])
-            if near and np.abs(density[k] - density[j]).max() <= SAME_ROWS:
-                hits[m] += int(found.hits[j])
-                break
-        else:
-            kept.append(int(j))
-            hits.append(int(found.hits[j]))
-    which = np.array(kept)
-    values = {name: v[which] for name, v in found.values.items()}
-    share = np.zeros((len(which), found.spec.n_experts))
+def match_modes(modes: Modes, other: Modes, rows: Rows) -> np.ndarray:
+    """Index in ``modes`` of each of ``other`` (mode,), by their densities of rows; -1 for none."""
+    density, other_density = compared_density(modes, rows), compared_density(other, rows)
+    close = np.abs(other.value[:, None] - modes.value) <= 10 * SAME_VALUE * (
+        1 + 1e-6 * np.abs(modes.value)
+    )
+    distance = np.abs(other_density[:, None] - density[None]).max(axis=-1)
+    same = close & (distance <= 5 * SAME_ROWS)
+    return np.where(same.any(axis=1), same.argmax(axis=1), -1)
+
+
+def merge_modes(modes: Modes, rows: Rows) -> Modes:
+    """Distinct modes, the highest first, with the experts' shares of the rows."""
+    which, hits = _distinct(modes, rows)
+    values = {name: v[which] for name, v in modes.values.items()}
+    share = np.zeros((len(which), modes.spec.n_experts))
     log_allocation = np.zeros(len(which))
-    for _, part, mixture in chunks(found.spec, values, rows):
+    for _, part, mixture in chunks(modes.spec, values, rows):
         with np.errstate(all="ignore"):
             r = mixture.responsibilities(part.observed)
-            share += r.sum(axis=-1) / n
+            share += r.sum(axis=-1) / rows.size
             log_allocation += np.log(r.max(axis=1)).sum(axis=-1)
     return replace(
-        found,
+        modes,
         values=values,
-        theta=found.theta[which],
-        value=found.value[which],
-        log_prior=found.log_prior[which],
-        gradient_norm=found.gradient_norm[which],
-        iterations=found.iterations[which],
-        hits=np.array(hits),
-        converged=found.converged[which],
-        singular=found.singular[which],
-        exhausted=found.exhausted[which],
-        path=found.path[:, which],
+        theta=modes.theta[which],
+        value=modes.value[which],
+        log_prior=modes.log_prior[which],
+        gradient_norm=modes.gradient_norm[which],
+        iterations=modes.iterations[which],
+        hits=hits,
+        converged=modes.converged[which],
+        singular=modes.singular[which],
+        exhausted=modes.exhausted[which],
+        path=modes.path[:, which],
         share=share,
         log_allocation=log_allocation,
-        running={name: runs[which] for name, runs in found.running.items()},
+        running={name: diverges[which] for name, diverges in modes.running.items()},
     )
+
+
+def _distinct(modes: Modes, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of distinct modes, the highest first, and their hits."""
+    density = compared_density(modes, rows)
+    distinct: list[int] = []
+    hits: list[int] = []
+    for j in np.argsort(-modes.value, kind="stable"):
+        for m, k in enumerate(distinct):
+            tolerance = SAME_VALUE + 1e-9 * abs(modes.value[k])
+            close = modes.value[k] - modes.value[j] <= tolerance
+            if close and np.abs(density[k] - density[j]).max() <= SAME_ROWS:
+                hits[m] += int(modes.hits[j])
+                break
+        else:
+            distinct.append(int(j))
+            hits.append(int(modes.hits[j]))
+    return np.array(distinct), np.array(hits)
+
+
+def canonical_order(vector: ParameterVector, theta: np.ndarray, rows: Rows) -> np.ndarray:
+    """Points (point, coordinate) with exchangeable experts in canonical order."""
+    levels = expert_order.levels(vector.spec, vector.variables(theta), rows)
+    return vector.permute(theta, expert_order.order(vector.spec, levels))
 
 
 def covariance(objective: Objective, theta: np.ndarray) -> np.ndarray | None:
     """Inverse of the observed information at one point (coordinate,); None if it has none.
 
-    Coordinates that rest at a kink of the prior are taken as known: their rows are zero.
+    Coordinates that are fixed at a kink of the prior have no variance.
     """
-    found = objective.evaluate(theta[None], Curvature.OBSERVED)
-    free = ~at_kink(objective.coordinates, theta[None], found)[0]
-    spread = inverse(found.curvature[0][np.ix_(free, free)])
-    if spread is None:
+    evaluation = objective.evaluate(theta[None], Curvature.OBSERVED)
+    free = np.ones(len(theta), dtype=bool)
+    if objective.vector.has_kinks:
+        free = ~at_kink(objective.vector, theta[None], evaluation)[0]
+    return inverse_of_free(evaluation.curvature[0], free)
+
+
+def inverse_of_free(information: np.ndarray, free: np.ndarray) -> np.ndarray | None:
+    """Inverse of an information matrix over its free coordinates, zero elsewhere; None if none."""
+    variances = inverse(information[np.ix_(free, free)])
+    if variances is None:
         return None
-    whole = np.zeros_like(found.curvature[0])
-    whole[np.ix_(free, free)] = spread
-    return whole
+    matrix = np.zeros_like(information)
+    matrix[np.ix_(free, free)] = variances
+    return matrix

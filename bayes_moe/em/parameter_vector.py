@@ -1,12 +1,12 @@
-"""The free coordinates of a model: one vector of numbers for all that an optimiser may move.
+"""Free parameters of a linear model as one vector, with its log prior.
 
 Every family parameter and the gate is a linear predictor on its link scale, ``eta = unit * Z raw +
-offset``; a parameter that is constant per expert is one with a single feature, 1. The coordinates
-are the internal coefficients ``raw`` of :mod:`bayes_moe.predictors.linear` and the logarithms of
-constants. A gate whose log weights only differences of experts decide (zero-sum prior, or no prior)
-moves in an orthonormal basis of the vectors that sum to zero over the experts.
+offset``; a parameter that is constant per expert has a single feature, 1. The coordinates are the
+internal coefficients ``raw`` of :mod:`bayes_moe.predictors.linear` and the logarithms of constants.
+A gate whose log weights depend on differences of experts only (zero-sum prior, or no prior) has
+coordinates in an orthonormal basis of the vectors that sum to zero over the experts.
 
-Points are arrays (point, coordinate): everything here works on many points at once.
+Points are arrays (point, coordinate): all functions take many points at once.
 """
 
 from __future__ import annotations
@@ -32,45 +32,45 @@ from bayes_moe.priors.prior import Prior
 
 @dataclass(frozen=True)
 class ParameterBlock:
-    """One linear predictor of the model: the gate's, or that of a family parameter of a block.
+    """Coefficients of one linear predictor: the gate's, or that of a family parameter.
 
     Attributes
     ----------
-    place, predictor : Place, Predictor
-        What predicts, and where.
+    site, predictor : Site, Predictor
+        The predictor, and its site in the model.
     variable : str
         Name of the reported variable.
-    block : int or None
-        Which of the model's parts it belongs to; None for the gate.
+    factor : int or None
+        Index of the density factor it belongs to; None for the gate.
     parameter : int
-        Position in the family's table.
+        Position in the family's table of parameters.
     experts : tuple of int
-        Positions of its experts among all; of the gate's rows among all of them.
+        Positions of its experts among all; of a gate's outputs among all of the gate's.
     scaling : Scaling or None
-        From internal to reported coefficients; None for a constant.
+        Map from internal to reported coefficients; None for a constant.
     link : Link
-        Of a constant.
+        Link of a constant.
     prior : Prior or None
-        Of the coordinates (of the natural value, for a constant).
+        Prior of the coordinates (of the natural value, for a constant).
     basis : array (direction, expert) or None
-        From coordinates to internal coefficients; its rows are orthogonal. None means one
-        coordinate an expert.
+        Map from coordinates to internal coefficients, with orthogonal directions. None means one
+        coordinate per expert.
     layout : array (internal, expert) or None
-        What takes the model's internal coefficients to those of experts, if they are others.
+        Map from the model's internal coefficients to those of experts, if they differ.
     gain : float
-        Factor of the predictor before it becomes weights.
-    stretch : array (term,) or (expert, term), or None
-        What the model's internal coefficients are multiplied by to be these; ``prior`` is theirs.
+        Factor of the predictor in the log weights.
+    prior_scale : array (term,) or (expert, term), or None
+        Factor from the model's internal coefficients, which have ``prior``, to these.
     floor : float
         Least value of eta.
     where : slice
-        Its place in the vector of coordinates.
+        Its positions in the vector of coordinates.
     """
 
-    place: Site
+    site: Site
     predictor: Predictor
     variable: str
-    block: int | None
+    factor: int | None
     parameter: int
     experts: tuple[int, ...]
     scaling: Scaling | None
@@ -79,24 +79,24 @@ class ParameterBlock:
     basis: np.ndarray | None
     layout: np.ndarray | None = None
     gain: float = 1.0
-    stretch: np.ndarray | None = None
+    prior_scale: np.ndarray | None = None
     floor: float = -np.inf
     where: slice = slice(0)
 
     @property
     def stem(self) -> str:
         """Name of its design matrix."""
-        return self.place.stem
+        return self.site.stem
 
     @property
     def role(self) -> str:
-        """What the parameter is: ``"gate"``, ``"location"``, ``"scale"``, ..."""
-        return self.place.role
+        """Role of the parameter: ``"gate"``, ``"location"``, ``"scale"``, ..."""
+        return self.site.role
 
     @property
     def dim(self) -> str:
-        """Dimension over its experts."""
-        return self.place.dim
+        """Name of the dimension of its experts."""
+        return self.site.dim
 
     def features(self, rows: Rows) -> Matrix:
         """Features of the predictor on rows of a table."""
@@ -119,13 +119,21 @@ class ParameterBlock:
 
     @property
     def offset(self) -> float:
-        """The value of eta at coordinates zero."""
+        """Value of eta where all coordinates are zero."""
         return 0.0 if self.scaling is None else self.gain * self.scaling.units.offset
 
     def raw(self, theta: np.ndarray) -> np.ndarray:
         """Internal coefficients (point, expert, term) of points (point, coordinate)."""
         free = theta[:, self.where].reshape(len(theta), self.directions, self.terms)
         return free if self.basis is None else np.matmul(self.basis.T, free)
+
+    def coefficients(self, theta: np.ndarray) -> np.ndarray:
+        """Coefficients (point, expert, term) in units of eta, of points (point, coordinate)."""
+        coef = self.raw(theta) * self.unit
+        if self.offset != 0.0:
+            assert self.scaling is not None
+            coef[..., self.scaling.matrix.intercept] += self.offset
+        return coef
 
     def free(self, raw: np.ndarray) -> np.ndarray:
         """Coordinates (point, coordinate) of internal coefficients (point, expert, term)."""
@@ -135,57 +143,58 @@ class ParameterBlock:
 
 @dataclass(frozen=True)
 class ParameterVector:
-    """All slots of a model, the gate's first, and the log prior of the coordinates.
+    """All blocks of a model's parameters, the gate's first, and the log prior of the coordinates.
 
     ``jacobian`` adds the log Jacobian of constants, so that the log prior is the density of the
-    coordinates themselves, as a sampler sees it, and not of the natural values. ``own`` are
-    parameters of priors that are learned, by name; they do not move.
+    coordinates themselves, as samplers need it, and not of the natural values. ``hyperparameters``
+    are the fixed values of the parameters of learned priors, by name.
     """
 
     spec: MixtureOfExperts
     design: Design
-    slots: tuple[ParameterBlock, ...]
+    blocks: tuple[ParameterBlock, ...]
     jacobian: bool
-    own: Mapping[str, np.ndarray] = field(default_factory=dict)
+    hyperparameters: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
         """Number of coordinates."""
-        return self.slots[-1].where.stop
+        return self.blocks[-1].where.stop
 
     @property
-    def gated(self) -> bool:
-        """Whether the first slot is a gate's."""
-        return self.slots[0].block is None
+    def has_gate(self) -> bool:
+        """Whether the first block is a gate's."""
+        return self.blocks[0].factor is None
 
-    def under(self, own: Mapping[str, np.ndarray]) -> ParameterVector:
-        """Return the coordinates under other values of the parameters of learned priors."""
-        slots = []
-        for slot in self.slots:
-            if slot.stretch is not None:
-                slot = replace(slot, stretch=self.spread(slot, own))
-            slots.append(slot)
-        return replace(self, slots=tuple(slots), own=dict(own))
+    def with_hyperparameters(self, hyperparameters: Mapping[str, np.ndarray]) -> ParameterVector:
+        """Return the vector under other values of the hyperparameters."""
+        blocks = []
+        for block in self.blocks:
+            if block.prior_scale is not None:
+                block = replace(block, prior_scale=self.spread(block, hyperparameters))
+            blocks.append(block)
+        return replace(self, blocks=tuple(blocks), hyperparameters=dict(hyperparameters))
 
-    def spread(self, slot: ParameterBlock, own: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Spreads of a slot's coefficients under values of the parameters of learned priors."""
+    def spread(
+        self, block: ParameterBlock, hyperparameters: Mapping[str, np.ndarray]
+    ) -> np.ndarray:
+        """Prior scales of a block's coefficients under values of the hyperparameters."""
         rows = self.design.rows
         response = rows.observed
-        if slot.block is not None:
-            response = self.spec.parts[slot.block].response(rows)
-        found: np.ndarray = slot.predictor.spread(
-            slot.place, own, rows.matrices[slot.stem], response, NUMERIC
-        )
-        return found
+        if block.factor is not None:
+            response = self.spec.structure.factors[block.factor].response(rows)
+        b = block.site.bind(rows.matrices[block.stem], response)
+        scales: np.ndarray = block.predictor.spread(b, hyperparameters, NUMERIC)
+        return scales
 
     @cached_property
-    def log_own(self) -> float:
-        """Log prior density of the parameters of learned priors."""
-        if not self.own:
+    def log_hyperprior(self) -> float:
+        """Log prior density of the hyperparameters."""
+        if not self.hyperparameters:
             return 0.0
         priors = self.spec.resolve_priors(self.design)
         total = 0.0
-        for name, value in self.own.items():
+        for name, value in self.hyperparameters.items():
             logs = np.log(value)
             total += float(np.sum(log_density_of_log(priors[name], logs[..., None])[0]))
             total += float(logs.sum()) if self.jacobian else 0.0
@@ -193,99 +202,92 @@ class ParameterVector:
 
     @property
     def tied(self) -> bool:
-        """Whether experts have learned priors that differ, so that they may not trade places."""
-        turned = self.spec.permutation_index(np.arange(self.spec.n_experts)[None])
-        dims = self.spec.dims
-        by_expert = (v for name, v in self.own.items() if dims[name][0] in turned)
+        """Whether hyperparameters differ between experts, so that these are not exchangeable."""
+        by_dim = self.spec.structure.permutation_index(np.arange(self.spec.n_experts)[None])
+        dims = self.spec.structure.dims
+        by_expert = (v for name, v in self.hyperparameters.items() if dims[name][0] in by_dim)
         return any(np.ptp(v, axis=0).any() for v in by_expert)
 
     @cached_property
-    def branching(self) -> SplitTree | None:
+    def split_tree(self) -> SplitTree | None:
         """The gate's splits; None for one expert."""
-        return self.spec.gate.branching(self.spec.n_experts) if self.gated else None
+        return self.spec.structure.gate.splits if self.has_gate else None
 
     def permute(self, theta: np.ndarray, orders: np.ndarray) -> np.ndarray:
-        """Points where expert ``orders[point, k]`` has come into place ``k``."""
-        turned = self.spec.permutation_index(orders)
+        """Points whose expert ``k`` is expert ``orders[point, k]`` of ``theta``."""
+        by_dim = self.spec.structure.permutation_index(orders)
         parts = []
-        for slot in self.slots:
-            raw = slot.raw(theta)
-            parts.append(slot.free(np.take_along_axis(raw, turned[slot.dim][..., None], axis=1)))
+        for block in self.blocks:
+            raw = block.raw(theta)
+            parts.append(block.free(np.take_along_axis(raw, by_dim[block.dim][..., None], axis=1)))
         return np.concatenate(parts, axis=1)
 
     @cached_property
+    def has_kinks(self) -> bool:
+        """Whether the log prior has kinks."""
+        return not bool(np.isnan(self.kinks).all())
+
+    @cached_property
     def kinks(self) -> np.ndarray:
-        """Where the log prior has a kink (coordinate,); NaN where it has none."""
-        return self._laplace("mu")
+        """Kink of the log prior (coordinate,); NaN where it has none."""
+        return _laplace_argument(self, "mu")
 
     @cached_property
     def kink_slopes(self) -> np.ndarray:
-        """Slope of the log prior on either side of its kink (coordinate,), which points to it."""
-        return 1 / self._laplace("b")
-
-    def _laplace(self, argument: str) -> np.ndarray:
-        """An argument of the Laplace priors (coordinate,); NaN where there is none."""
-        found = np.full(self.size, np.nan)
-        for slot in self.slots:
-            if slot.prior is not None and kink(slot.prior) is not None:
-                shape = (slot.directions, slot.terms)
-                unit = 1.0 if slot.stretch is None else slot.stretch
-                found[slot.where] = np.broadcast_to(
-                    np.asarray(slot.prior.arguments[argument]) * unit, shape
-                ).ravel()
-        return found
+        """Absolute slope of the log prior on either side of its kink (coordinate,)."""
+        return 1 / _laplace_argument(self, "b")
 
     def log_prior(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Log prior density (point,) and its first and second derivatives (point, coordinate).
 
-        Of coefficients with learned spreads it is that of the sampler's, in units of these; that of
-        the spreads' parameters themselves is a constant.
+        Of coefficients with learned scales it is that of the sampler's, in units of these; that of
+        the hyperparameters is a constant.
         """
-        value = np.full(len(theta), self.log_own)
+        value = np.full(len(theta), self.log_hyperprior)
         first, second = np.zeros_like(theta), np.zeros_like(theta)
-        for slot in self.slots:
-            own = theta[:, slot.where]
-            shape = (len(theta), slot.directions, slot.terms)
-            if slot.prior is not None:
-                density = log_density_of_log if slot.scaling is None else log_density
-                unit = np.ones(1) if slot.stretch is None else slot.stretch
+        for block in self.blocks:
+            coords = theta[:, block.where]
+            shape = (len(theta), block.directions, block.terms)
+            if block.prior is not None:
+                density = log_density_of_log if block.scaling is None else log_density
+                unit = np.ones(1) if block.prior_scale is None else block.prior_scale
                 unit = np.broadcast_to(unit, shape[1:])
-                terms = density(slot.prior, own.reshape(shape) / unit)
+                terms = density(block.prior, coords.reshape(shape) / unit)
                 value += np.sum(terms[0], axis=(1, 2))
-                first[:, slot.where] = np.reshape(terms[1] / unit, own.shape)
-                second[:, slot.where] = np.reshape(terms[2] / unit**2, own.shape)
-            if self.jacobian and slot.scaling is None:
-                value += own.sum(axis=1)
-                first[:, slot.where] += 1.0
+                first[:, block.where] = np.reshape(terms[1] / unit, coords.shape)
+                second[:, block.where] = np.reshape(terms[2] / unit**2, coords.shape)
+            if self.jacobian and block.scaling is None:
+                value += coords.sum(axis=1)
+                first[:, block.where] += 1.0
         return value, first, second
 
     def variables(self, theta: np.ndarray) -> dict[str, np.ndarray]:
         """Variables of the model at points (point, ...): reported ones and internal ones."""
-        found: dict[str, np.ndarray] = {}
-        for slot in self.slots:
-            raw = slot.raw(theta)
-            if slot.scaling is None:
-                natural = slot.link.inverse(np.maximum(raw[..., 0], slot.floor), NUMERIC)
-                found[slot.variable] = natural
+        values: dict[str, np.ndarray] = {}
+        for block in self.blocks:
+            raw = block.raw(theta)
+            if block.scaling is None:
+                natural = block.link.inverse(np.maximum(raw[..., 0], block.floor), NUMERIC)
+                values[block.variable] = natural
             else:
-                found[slot.variable] = slot.scaling.to_user(raw)
-                own = raw if slot.layout is None else unmixed(slot.layout, raw)
-                own = own if slot.stretch is None else own / slot.stretch
-                found[slot.place.raw] = np.swapaxes(own, -1, -2)
-        for name, value in self.own.items():
-            found[name] = np.broadcast_to(value, (len(theta), *value.shape)).copy()
-        return found
+                values[block.variable] = block.scaling.to_user(raw)
+                internal = raw if block.layout is None else unmixed(block.layout, raw)
+                internal = internal if block.prior_scale is None else internal / block.prior_scale
+                values[block.site.raw] = np.swapaxes(internal, -1, -2)
+        for name, value in self.hyperparameters.items():
+            values[name] = np.broadcast_to(value, (len(theta), *value.shape)).copy()
+        return values
 
     def points(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
         """Points (point, coordinate) of reported variables (point, ...)."""
         parts = []
-        for slot in self.slots:
-            value = np.asarray(values[slot.variable], dtype=float)
-            if slot.scaling is None:
-                raw = slot.link(value, NUMERIC)[..., None]
+        for block in self.blocks:
+            value = np.asarray(values[block.variable], dtype=float)
+            if block.scaling is None:
+                raw = block.link(value, NUMERIC)[..., None]
             else:
-                raw = slot.scaling.to_raw(value)
-            parts.append(slot.free(raw))
+                raw = block.scaling.to_raw(value)
+            parts.append(block.free(raw))
         return np.concatenate(parts, axis=1)
 
     def reported_sds(self, theta: np.ndarray, covariance: np.ndarray) -> dict[str, np.ndarray]:
@@ -293,17 +295,38 @@ class ParameterVector:
 
         Coefficients are linear in the coordinates; a constant ``g(u)`` has ``|g'(u)| sd(u)``.
         """
-        found: dict[str, np.ndarray] = {}
-        for slot in self.slots:
-            own = covariance[slot.where, slot.where]
-            basis = np.eye(len(slot.experts)) if slot.basis is None else slot.basis
-            own = own.reshape(slot.directions, slot.terms, slot.directions, slot.terms)
-            by_expert = np.einsum("dk,dien,ek->kin", basis, own, basis, optimize=True)
-            if slot.scaling is None:
-                value = self.variables(theta[None])[slot.variable][0]
-                found[slot.variable] = value * np.sqrt(by_expert[:, 0, 0])
+        sds: dict[str, np.ndarray] = {}
+        for block in self.blocks:
+            basis = np.eye(len(block.experts)) if block.basis is None else block.basis
+            within = covariance[block.where, block.where]
+            within = within.reshape(block.directions, block.terms, block.directions, block.terms)
+            by_expert = np.einsum("dk,dien,ek->kin", basis, within, basis, optimize=True)
+            if block.scaling is None:
+                value = self.variables(theta[None])[block.variable][0]
+                sds[block.variable] = value * np.sqrt(by_expert[:, 0, 0])
             else:
-                linear = slot.scaling.linear
+                linear = block.scaling.linear
                 variance = np.einsum("kin,ij,nj->kj", by_expert, linear, linear, optimize=True)
-                found[slot.variable] = np.sqrt(np.maximum(variance, 0.0))
-        return found | {name: np.full(value.shape, np.nan) for name, value in self.own.items()}
+                sds[block.variable] = np.sqrt(np.maximum(variance, 0.0))
+        unknown = {
+            name: np.full(value.shape, np.nan) for name, value in self.hyperparameters.items()
+        }
+        return sds | unknown
+
+
+def is_likelihood(vector: ParameterVector) -> bool:
+    """Whether a vector has no priors."""
+    return vector.blocks[-1].prior is None
+
+
+def _laplace_argument(vector: ParameterVector, argument: str) -> np.ndarray:
+    """An argument of the Laplace priors (coordinate,); NaN where there is none."""
+    values = np.full(vector.size, np.nan)
+    for block in vector.blocks:
+        if block.prior is not None and kink(block.prior) is not None:
+            shape = (block.directions, block.terms)
+            unit = 1.0 if block.prior_scale is None else block.prior_scale
+            values[block.where] = np.broadcast_to(
+                np.asarray(block.prior.arguments[argument]) * unit, shape
+            ).ravel()
+    return values

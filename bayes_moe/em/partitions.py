@@ -1,10 +1,10 @@
-"""Splits of the rows into groups, from which experts begin to differ.
+"""Initial partitions of the rows.
 
-A mixture's objective has a saddle where all experts are equal, so a climb begins from a split of
-the rows. No one way of splitting finds the best mode of every table; several are mixed:
+A mixture's objective has a saddle where all experts are equal, so an EM run starts from a partition
+of the rows. No single kind of partition leads to the best mode of every table; several are mixed:
 
 ``"subsets"``
-    Each expert is fitted to a few rows taken at random; a row goes to the expert nearest to it.
+    Each expert is fitted to a few random rows; a row is assigned to the expert of least residual.
 ``"hyperplanes"``
     Slabs across a random direction in the space of the features.
 ``"residuals"``
@@ -13,10 +13,10 @@ the rows. No one way of splitting finds the best mode of every table; several ar
 ``"random"``
     Every row at random.
 ``"regions"``
-    As ``"hyperplanes"``, but sharp, and with sweeps enough for the gate to become so: a gate that
-    separates the rows is not found from a soft one.
+    As ``"hyperplanes"``, but sharp, and with enough sweeps for the gate to become sharp too: runs
+    from a soft gate do not end at one that separates the rows.
 ``"clusters"``
-    Clusters of features and response (k-means++), as sharp.
+    Clusters of features and response (k-means++), sharp as well.
 """
 
 from __future__ import annotations
@@ -29,12 +29,15 @@ from bayes_moe.data.matrix import Rows
 from bayes_moe.model.spec import MixtureOfExperts
 
 MIX = ("random", "hyperplanes", "subsets", "residuals", "regions", "clusters")
-"""The default: on the reference tables none finds every best mode, and each is best on some."""
+"""Default kinds: on the reference tables each is best on some, and none on all."""
 SOFTNESS = 0.1
+"""Share of every row that is spread equally over the experts."""
 SHARP = ("regions", "clusters")
 SHARP_SOFTNESS = 1e-3
 SWEEPS, SHARP_SWEEPS = 2, 10
-"""Sweeps with the allocation held fixed."""
+"""Sweeps with the allocation fixed."""
+LEAST_TO_DIVIDE = 10
+"""Least rows per part of an expert that is split."""
 
 
 def initial_partitions(
@@ -44,52 +47,55 @@ def initial_partitions(
     rng: np.random.Generator,
     mix: Sequence[str] = MIX,
 ) -> np.ndarray:
-    """Return soft splits (split, expert, obs) of rows, the ways of the mix in turn."""
+    """Soft partitions (partition, expert, obs) of the rows, the kinds of the mix in turn."""
     k, n = spec.n_experts, rows.size
     if k == 1:
         return np.ones((1, 1, n))
-    features, response = _cloud(spec, rows)
-    found = np.empty((count, k, n))
+    features, response = _standardised(spec, rows)
+    partitions = np.empty((count, k, n))
     for j in range(count):
-        way = mix[j % len(mix)]
-        label = WAYS[way](features, response, k, rng)
-        softness = SHARP_SOFTNESS if way in SHARP else SOFTNESS
-        found[j] = (1 - softness) * np.equal.outer(np.arange(k), label) + softness / k
-    return found
-
-
-LEAST_TO_DIVIDE = 10
+        partitions[j] = _soft_partition(mix[j % len(mix)], features, response, k, rng)
+    return partitions
 
 
 def split_rows(
     spec: MixtureOfExperts, rows: Rows, share: np.ndarray, parts: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return a soft split (part, obs) of the rows that belong to an expert with a share (obs,).
+    """Soft partition (part, obs) of an expert's rows, of which it has a share (obs,).
 
-    Rows that hardly belong to it are shared equally.
+    Rows with a share of at most one half are shared equally.
     """
-    found = np.full((parts, rows.size), 1 / parts)
-    own = np.flatnonzero(share > 0.5)
-    if parts == 1 or own.size < LEAST_TO_DIVIDE * parts:
-        return found
-    features, response = _cloud(spec, rows.pick(own))
-    way = MIX[rng.integers(1, len(MIX))]  # not at random
-    label = WAYS[way](features, response, parts, rng)
-    softness = SHARP_SOFTNESS if way in SHARP else SOFTNESS
-    found[:, own] = (1 - softness) * np.equal.outer(np.arange(parts), label) + softness / parts
-    return found
+    partition = np.full((parts, rows.size), 1 / parts)
+    members = np.flatnonzero(share > 0.5)
+    if parts == 1 or members.size < LEAST_TO_DIVIDE * parts:
+        return partition
+    features, response = _standardised(spec, rows.pick(members))
+    kind = MIX[rng.integers(1, len(MIX))]  # all but "random"
+    partition[:, members] = _soft_partition(kind, features, response, parts, rng)
+    return partition
 
 
 def sweeps(count: int, mix: Sequence[str] = MIX) -> np.ndarray:
-    """Return how many sweeps each of so many splits (split,) is to be held."""
-    each = [SHARP_SWEEPS if way in SHARP else SWEEPS for way in mix]
-    return np.resize(each, count)
+    """Number of sweeps (partition,) with the allocation fixed, of each of ``count`` partitions."""
+    by_kind = [SHARP_SWEEPS if kind in SHARP else SWEEPS for kind in mix]
+    return np.resize(by_kind, count)
 
 
-def _cloud(spec: MixtureOfExperts, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Standardised features (obs, feature), and the predictor that each row suggests (obs,)."""
+def _soft_partition(
+    kind: str, features: np.ndarray, response: np.ndarray, parts: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Shares (part, obs) of the rows."""
+    label = KINDS[kind](features, response, parts, rng)
+    softness = SHARP_SOFTNESS if kind in SHARP else SOFTNESS
+    return (1 - softness) * np.equal.outer(np.arange(parts), label) + softness / parts
+
+
+def _standardised(spec: MixtureOfExperts, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Standardised features (obs, feature) and initial linear predictors (obs,) of rows."""
     columns: dict[str, np.ndarray] = {}
-    stems = [c.stem for block in spec.blocks for c in block.components if c.formula is not None]
+    stems = [
+        c.stem for block in spec.structure.blocks for c in block.components if c.formula is not None
+    ]
     for stem in (*spec.gate.formulas, *stems):
         matrix = rows.matrices[stem]
         standardised = matrix.standardised
@@ -97,7 +103,7 @@ def _cloud(spec: MixtureOfExperts, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
             if j != matrix.intercept:
                 columns.setdefault(term, standardised[:, j])
     features = np.column_stack([*columns.values()]) if columns else np.empty((rows.size, 0))
-    block = spec.blocks[0]
+    block = spec.structure.blocks[0]
     level = block.family.initial_eta(rows.observed, block.known(rows.matrices))
     return features, (level - level.mean()) / (level.std() + 1e-300)
 
@@ -121,10 +127,10 @@ def _subsets(x: np.ndarray, y: np.ndarray, k: int, rng: np.random.Generator) -> 
     for j in range(k):
         if x.shape[1] and rng.random() < 0.5:  # neighbours of a random row
             centre = x[rng.integers(n)]
-            picked = np.argsort(((x - centre) ** 2).sum(axis=1), kind="stable")[:size]
+            members = np.argsort(((x - centre) ** 2).sum(axis=1), kind="stable")[:size]
         else:
-            picked = rng.choice(n, size, replace=False)
-        coef = np.linalg.lstsq(design[picked], y[picked], rcond=1e-8)[0]
+            members = rng.choice(n, size, replace=False)
+        coef = np.linalg.lstsq(design[members], y[members], rcond=1e-8)[0]
         distance[j] = np.abs(y - design @ coef)
     return distance.argmin(axis=0)
 
@@ -156,7 +162,7 @@ def _slabs(score: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
     return np.searchsorted(np.quantile(score, shares), score, side="right")
 
 
-WAYS: dict[str, Callable[..., np.ndarray]] = {
+KINDS: dict[str, Callable[..., np.ndarray]] = {
     "random": _random,
     "hyperplanes": _hyperplanes,
     "subsets": _subsets,

@@ -1,4 +1,4 @@
-"""Parameter vector of a model: which variables it holds, in which order and units."""
+"""Parameter vector of a model: its blocks of parameters, their order and units."""
 
 from __future__ import annotations
 
@@ -18,25 +18,24 @@ from bayes_moe.em.parameter_vector import ParameterBlock, ParameterVector
 from bayes_moe.families import Link
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.predictors import Predictor, Site
+from bayes_moe.predictors.scaling import scaling_of
 from bayes_moe.priors.prior import Prior
 
 LIKELIHOOD_FLOOR = 1e-3
-"""Least scale parameter in units of the response's sd, where no prior keeps it from zero."""
-
-
+"""Least scale parameter in units of the response's sd, where no prior bounds it."""
 POSTERIOR_FLOOR = 1e-8
-"""The same under priors, which may let an expert that fits its rows exactly fall far."""
+"""The same under priors, where an expert that fits its rows exactly may have a small scale."""
 
 
-def coordinates(
+def parameter_vector(
     spec: MixtureOfExperts,
     design: Design,
     *,
     likelihood: bool = False,
     jacobian: bool = False,
-    own: Mapping[str, np.ndarray] | None = None,
+    hyperparameters: Mapping[str, np.ndarray] | None = None,
 ) -> ParameterVector:
-    """Return the coordinates of a model whose predictors are linear in their coefficients.
+    """Return the parameter vector of a model whose predictors are linear in their coefficients.
 
     Parameters
     ----------
@@ -47,116 +46,120 @@ def coordinates(
         response's sd: the plain likelihood is unbounded at zero.
     jacobian : bool
         See :class:`ParameterVector`.
-    own : mapping of str to array, optional
-        Values of the parameters of learned priors; usual ones by default.
+    hyperparameters : mapping of str to array, optional
+        Values of the parameters of learned priors; initial ones by default.
     """
-    if not spec.is_linear:
+    if not spec.structure.is_linear:
         raise SpecError(_not_linear(spec))
-    usual = _usual(spec, design)
-    own = usual if own is None else {name: own[name] for name in usual}
-    if own and likelihood:
+    values = _initial_hyperparameters(spec, design)
+    if hyperparameters is not None:
+        values = {name: hyperparameters[name] for name in values}
+    if values and likelihood:
         raise SpecError(
             "objective='likelihood' leaves priors out, and with them what smooths or shrinks the "
-            f"predictors ({', '.join(own)}): use linear ones, or objective='posterior'."
+            f"predictors ({', '.join(values)}): use linear ones, or objective='posterior'."
         )
-    slots = [
-        *_gate_slots(spec, design, likelihood, own),
-        *_expert_slots(spec, design, likelihood, own),
+    blocks = [
+        *_gate_blocks(spec, design, likelihood, values),
+        *_expert_blocks(spec, design, likelihood, values),
     ]
-    ends = accumulate((s.directions * s.terms for s in slots), initial=0)
-    placed = [replace(s, where=slice(*ab)) for s, ab in zip(slots, pairwise(ends), strict=True)]
-    return ParameterVector(spec, design, tuple(placed), jacobian, own)
+    ends = accumulate((b.directions * b.terms for b in blocks), initial=0)
+    placed = [replace(b, where=slice(*ab)) for b, ab in zip(blocks, pairwise(ends), strict=True)]
+    return ParameterVector(spec, design, tuple(placed), jacobian, values)
 
 
 def _not_linear(spec: MixtureOfExperts) -> str:
-    """What EM cannot treat."""
-    other = next((repr(p) for _, p in spec.placed if not p.is_linear), repr(spec.gate))
+    """Error message: the predictor or gate that is not linear in its coefficients."""
+    other = next((repr(p) for _, p in spec.structure.sites if not p.is_linear), repr(spec.gate))
     return (
         f"{other} is not linear in its coefficients, so EM cannot treat it: use method='map' or "
         "'nuts', or 'laplace' or 'advi'."
     )
 
 
-def _usual(spec: MixtureOfExperts, design: Design) -> dict[str, np.ndarray]:
-    """Usual values of the parameters of learned priors."""
+def _initial_hyperparameters(spec: MixtureOfExperts, design: Design) -> dict[str, np.ndarray]:
+    """Initial values of the parameters of learned priors."""
     rng = np.random.default_rng(0)
-    found: dict[str, np.ndarray] = {}
-    for place, predictor in spec.placed:
-        found |= predictor.initial_hyperparameters(place, design.rows.matrices[place.stem], rng)
-    return found
+    values: dict[str, np.ndarray] = {}
+    for site, predictor in spec.structure.sites:
+        b = site.bind(design.rows.matrices[site.stem])
+        values |= predictor.variables(site).initial(b, rng)
+    return values
 
 
-def _gate_slots(
-    spec: MixtureOfExperts, design: Design, likelihood: bool, own: Mapping[str, np.ndarray]
+def _gate_blocks(
+    spec: MixtureOfExperts,
+    design: Design,
+    likelihood: bool,
+    hyperparameters: Mapping[str, np.ndarray],
 ) -> Iterator[ParameterBlock]:
     priors = spec.resolve_priors(design)
-    for h in spec.gate.heads(spec.n_experts):
-        given = priors[h.place.coef]
-        if likelihood and h.zero_sum:
-            given = Prior("ZeroSumNormal", sigma=1.0)
-        place, prior = h.placed(given)
-        basis = place.mixing
-        if basis is None and given.kind.support == "zero-sum":
-            basis = helmert(h.rows)
+    for head in spec.structure.gate.heads:
+        coef_prior = priors[head.site.coef]
+        if likelihood and head.zero_sum:
+            coef_prior = Prior("ZeroSumNormal", sigma=1.0)
+        placed, prior = head.site_under(coef_prior)
+        basis = placed.mixing
+        if basis is None and coef_prior.kind.support == "zero-sum":
+            basis = helmert(head.n_outputs)
+        site, predictor = head.site, head.predictor
+        internal = _internal(predictor, site, design, design.response, prior, hyperparameters)
         yield ParameterBlock(
-            place=h.place,
-            predictor=h.predictor,
-            variable=h.place.coef,
-            block=None,
+            site=site,
+            predictor=predictor,
+            variable=site.coef,
+            factor=None,
             parameter=-1,
-            experts=tuple(range(h.places.start, h.places.stop)),
+            experts=tuple(range(head.outputs.start, head.outputs.stop)),
             link=Link("identity"),
             basis=basis,
-            layout=h.placed(priors[h.place.coef])[0].mixing,
-            gain=spec.gate.gain,
-            **_internal(h.predictor, h.place, design, design.response, prior, likelihood, own),
+            layout=head.site_under(priors[site.coef])[0].mixing,
+            gain=spec.structure.gate.gain,
+            **(internal | ({"prior": None} if likelihood else {})),
         )
 
 
-def _expert_slots(
-    spec: MixtureOfExperts, design: Design, likelihood: bool, own: Mapping[str, np.ndarray]
+def _expert_blocks(
+    spec: MixtureOfExperts,
+    design: Design,
+    likelihood: bool,
+    hyperparameters: Mapping[str, np.ndarray],
 ) -> Iterator[ParameterBlock]:
     priors = spec.resolve_priors(design)
     floor = LIKELIHOOD_FLOOR if likelihood else POSTERIOR_FLOOR
-    for b, part in enumerate(spec.parts):
-        block, response = part.block, part.response(design.rows)
-        for p, c in enumerate(block.components):
+    for b, factor in enumerate(spec.structure.factors):
+        response = factor.response(design.rows)
+        for p, c in enumerate(factor.block.components):
             role, prior = c.parameter.role, priors[c.variable]
-            internal: dict[str, Any] = {"scaling": None, "prior": None if likelihood else prior}
+            internal: dict[str, Any] = {"scaling": None, "prior": prior}
             if c.formula is not None:
-                given = (c.predictor, c.place, design, response, prior, likelihood, own)
-                internal = _internal(*given)
+                internal = _internal(c.predictor, c.site, design, response, prior, hyperparameters)
             yield ParameterBlock(
-                place=c.place,
+                site=c.site,
                 predictor=c.predictor,
                 variable=c.variable,
-                block=b,
+                factor=b,
                 parameter=p,
-                experts=block.positions,
+                experts=factor.block.positions,
                 link=c.parameter.link,
                 basis=None,
                 floor=math.log(floor * float(np.std(response))) if role == "scale" else -math.inf,
-                **internal,
+                **(internal | ({"prior": None} if likelihood else {})),
             )
 
 
 def _internal(
     predictor: Predictor,
-    place: Site,
+    site: Site,
     design: Design,
     response: np.ndarray,
     prior: Prior,
-    likelihood: bool,
-    own: Mapping[str, np.ndarray],
+    hyperparameters: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:
-    """How internal coefficients stand to reported ones and to the sampler's, and their prior."""
-    matrix = design.rows.matrices[place.stem]
-    scaling = predictor.scaling(place, matrix, response)
-    stretch = predictor.spread(place, own, matrix, response, NUMERIC)
-    over = prior.over_terms(place.coef, scaling.matrix.terms)
-    inner = scaling.raw_prior(over) if stretch is None else over
-    return {
-        "scaling": scaling,
-        "stretch": stretch,
-        "prior": None if likelihood else inner,
-    }
+    """Scaling of internal to reported coefficients, their learned scales, and their prior."""
+    b = site.bind(design.rows.matrices[site.stem], response)
+    scaling = scaling_of(predictor, b)
+    scales = predictor.spread(b, hyperparameters, NUMERIC)
+    by_term = prior.over_terms(site.coef, scaling.matrix.terms)
+    raw_prior = scaling.raw_prior(by_term) if scales is None else by_term
+    return {"scaling": scaling, "prior_scale": scales, "prior": raw_prior}

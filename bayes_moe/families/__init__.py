@@ -1,6 +1,6 @@
-"""Response distributions: parameters, log density, moments, cdf, draws, and what is a bad response.
+"""Response distributions: parameters, log density and derivatives, moments, cdf and draws.
 
-Each family is a class-level table of parameters plus its formulas.
+``bayes_moe.core.registry.TABLE["family"]`` lists them.
 """
 
 from __future__ import annotations
@@ -13,6 +13,6 @@ __all__ = ["Derivatives", "Family", "Link", "Parameter", "Parameters", "by_name"
 
 
 def by_name(name: str) -> Family:
-    """Return the family registered as ``name``."""
-    instance: Family = registry.resolve("family", name)()
-    return instance
+    """Family registered as ``name``: one shared instance, since families have no state."""
+    family: Family = registry.shared("family", name)
+    return family

@@ -1,7 +1,7 @@
-"""What every response distribution can do: parameters, log density and its derivatives, moments.
+"""Interface of response distributions: parameters, log density with derivatives, moments, draws.
 
-The log density is written once against an :class:`~bayes_moe.core.arrays.Arrays` namespace: the
-PyMC graph and NumPy prediction share it.
+The log density takes an :class:`~bayes_moe.core.arrays.Arrays` namespace: the PyMC graph and NumPy
+prediction share its formula.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ from bayes_moe.data.tables import ROUNDING, check_size
 from bayes_moe.families.links import Link
 
 Parameters = Mapping[str, Any]
+"""Parameters and known counts of a family by name, as its formulas take them."""
+
 NOTHING: Parameters = MappingProxyType({})
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A row of a family's table. The first one is the location, which always has a formula.
+    """A parameter of a family: name, link and role. The first one is the location.
 
-    ``role`` says how priors are scaled to data: ``"location"`` moves with the response,
-    ``"scale"`` is in its units, ``"shape"`` has no units, ``"rate"`` is a logarithm of the
-    response, and ``"odds"`` a logit.
+    ``role`` determines how priors are scaled to data: a ``"location"`` has the response's origin
+    and units, a ``"scale"`` its units, a ``"shape"`` none; a ``"rate"`` is the log of a mean, and
+    ``"odds"`` are a logit.
     """
 
     name: str
@@ -39,10 +41,10 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Derivatives:
-    """Derivatives of a log density by the linear predictors ``eta_a`` of its parameters.
+    """Derivatives of a log density by the predictors ``eta_a`` of its parameters.
 
-    ``eta_a`` is parameter ``a`` on its link scale. Arrays broadcast against (..., expert, obs); one
-    that is the same for every row may be (..., expert, 1).
+    ``eta_a`` is parameter ``a`` on its link scale. Arrays broadcast against (..., expert, obs);
+    those without dependence on the row may be (..., expert, 1).
 
     Attributes
     ----------
@@ -50,9 +52,9 @@ class Derivatives:
         ``d log f / d eta_a``, in the order of the family's ``PARAMS``.
     second : tuple of tuple of array
         ``d2 log f / d eta_a d eta_b``; symmetric, with one array for both orders.
-    working : tuple of array
-        Curvature that is never negative, for weighted least squares: an expectation of
-        ``-second[a][a]``, by the family's own choice.
+    expected_information : tuple of array
+        Non-negative curvature for weighted least squares: an expectation of ``-second[a][a]``,
+        over the response or over the latent scale of a scale mixture.
     """
 
     score: tuple[np.ndarray, ...]
@@ -61,10 +63,10 @@ class Derivatives:
 
 
 class Family(ABC):
-    """A response distribution. All arrays broadcast against each other.
+    """A response distribution without state. All arrays broadcast against each other.
 
-    ``KNOWN`` names the counts that a family must know of each row, such as the number of trials;
-    they stand among ``params`` with shape (obs,), or (1,) if all rows have the same.
+    ``params`` hold each parameter of ``PARAMS`` (..., expert, obs), as its link's ``inverse`` gives
+    it, and each known count of ``KNOWN``, such as the number of trials, (obs,) or (1,).
     """
 
     PARAMS: ClassVar[tuple[Parameter, ...]]
@@ -73,57 +75,57 @@ class Family(ABC):
 
     @classmethod
     def parameter(cls, name: str) -> Parameter:
-        """Return the table's row of the parameter called ``name``."""
+        """Parameter of the family called ``name``."""
         return next(p for p in cls.PARAMS if p.name == name)
 
     @abstractmethod
     def log_density(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        """Log density of ``y``; written once for NumPy and PyTensor."""
+        """Log density (..., expert, obs) of ``y`` (obs,), in arrays of NumPy or PyTensor."""
 
     @abstractmethod
     def log_base(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        """Summand of the log density in which no parameter stands, only what is known of a row.
+        """Summand (obs,) of the log density without parameters, of ``y`` and known counts only.
 
-        Minus infinity where ``y`` is impossible. It is computed once for all points of a sampler.
+        Minus infinity outside the support. Samplers compute it once for all points.
         """
 
     @abstractmethod
     def derivatives(self, y: Any, params: Parameters) -> Derivatives:
-        """Derivatives of :meth:`log_density` by the linear predictors of the parameters."""
+        """Derivatives (..., expert, obs) of :meth:`log_density` by the parameters' predictors."""
 
     @abstractmethod
     def dist(self, params: Parameters) -> Any:
-        """Return the PyMC distribution, for symbolic draws."""
+        """PyMC distribution, for symbolic draws."""
 
     def location(self, params: Parameters) -> np.ndarray:
-        """Centre of the distribution in the response's units; it exists where a mean does not."""
+        """Centre (..., expert, obs) in the response's units; it is always defined."""
         return params[self.PARAMS[0].name]
 
     def initial_eta(self, y: np.ndarray, known: Parameters) -> np.ndarray:
-        """Predictor of the location that a row alone suggests; finite."""
+        """Finite predictor (obs,) of the location, each from one response alone."""
         return y
 
     @abstractmethod
     def cdf(self, y: Any, params: Parameters) -> np.ndarray:
-        """Cumulative probability of ``y``."""
+        """Cumulative probability (..., expert, obs) of ``y``."""
 
     @abstractmethod
     def mean(self, params: Parameters) -> np.ndarray:
-        """Mean of the distribution (NaN where it does not exist)."""
+        """Mean (..., expert, obs); NaN where it is undefined."""
 
     @abstractmethod
     def variance(self, params: Parameters) -> np.ndarray:
-        """Variance of the distribution (infinite or NaN where it does not exist)."""
+        """Variance (..., expert, obs); infinite or NaN where it is undefined."""
 
     @abstractmethod
     def random(
         self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
     ) -> np.ndarray:
-        """Draw from the distribution."""
+        """Draws of shape ``size`` from the distribution."""
 
     @abstractmethod
     def scale(self, params: Parameters) -> np.ndarray:
-        """Positive width of the distribution in the response's units; always finite."""
+        """Finite positive width (..., expert, obs) in the response's units."""
 
     def check_response(
         self,
@@ -132,7 +134,7 @@ class Family(ABC):
         known: Parameters = NOTHING,
         obs_id: np.ndarray | None = None,
     ) -> None:
-        """Raise :class:`DataError` if ``y`` cannot be a response of this family.
+        """Raise :class:`DataError` if ``y`` (obs,) cannot be a response of this family.
 
         ``obs_id`` (obs,) are the positions of the rows in the user's table.
         """
@@ -141,7 +143,7 @@ class Family(ABC):
 
 
 def check_varied(values: np.ndarray, what: str) -> None:
-    """Raise :class:`DataError` for numbers that are all the same."""
+    """Raise :class:`DataError` for numbers (obs,) that are all equal up to rounding."""
     if np.ptp(values) <= ROUNDING * np.abs(values).max():
         raise DataError(
             f"The {what} has zero variance up to rounding: all {values.size} values are "

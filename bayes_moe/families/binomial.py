@@ -1,4 +1,4 @@
-"""Families of successes out of trials: Bernoulli and binomial."""
+"""Numbers of successes in independent trials: Bernoulli and binomial distributions."""
 
 from __future__ import annotations
 
@@ -14,21 +14,25 @@ from bayes_moe.families.base import (
     Parameters,
     check_varied,
 )
-from bayes_moe.families.discrete import HALF_UNIT, Discrete, is_whole_number
+from bayes_moe.families.discrete import HALF_UNIT, Discrete, is_count
 from bayes_moe.families.links import LOG_ODDS
 
 
-class Successes(Discrete):
-    """Number of successes in independent trials; formulas take the log odds of ``p``."""
+class SuccessCounts(Discrete):
+    """Number of successes ``y`` in ``n`` trials, with ``eta`` the log odds of success.
+
+    ``log f(y) = y eta - n log(1 + exp(eta)) + log_coefficient(y, n)``, which is free of rounding
+    of ``1 - p``; the parameter ``p`` is ``eta`` wherever it is an argument here.
+    """
 
     PARAMS = (Parameter("p", LOG_ODDS, "odds"),)
 
     @abstractmethod
     def trials(self, params: Parameters) -> Any:
-        """Return the number of trials."""
+        """Number of trials: (obs,), (1,) or a number."""
 
     def in_support(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        return is_whole_number(y, xp) & (y <= self.trials(params))
+        return is_count(y, xp) & (y <= self.trials(params))
 
     def log_kernel(self, y: Any, params: Parameters, xp: Arrays) -> Any:
         eta = params["p"]
@@ -39,6 +43,7 @@ class Successes(Discrete):
 
     def cdf(self, y: Any, params: Parameters) -> np.ndarray:
         step, trials = np.floor(y), self.trials(params)
+        # betainc needs positive arguments: y < 0 and y >= trials are replaced here, and set below.
         inside = np.clip(step, 0, np.maximum(trials - 1, 0))
         failure = special.expit(-np.asarray(params["p"]))
         level = special.betainc(np.maximum(trials - inside, 1), inside + 1, failure)
@@ -56,8 +61,8 @@ class Successes(Discrete):
         return rng.binomial(trials, special.expit(params["p"]), size)
 
 
-class Bernoulli(Successes):
-    """Bernoulli distribution of 0 and 1 with probability ``p`` of 1."""
+class Bernoulli(SuccessCounts):
+    """Bernoulli distribution: ``y`` is 1 with probability ``p``, else 0."""
 
     support = "0 and 1, or False and True"
 
@@ -73,8 +78,8 @@ class Bernoulli(Successes):
         return pm.Bernoulli.dist(logit_p=params["p"])
 
 
-class Binomial(Successes):
-    """Binomial distribution of successes in ``trials``, each with probability ``p``."""
+class Binomial(SuccessCounts):
+    """Binomial distribution: ``C(trials, y) p^y (1 - p)^(trials - y)``."""
 
     KNOWN = ("trials",)
     support = "whole numbers from 0 to the number of trials"

@@ -1,4 +1,4 @@
-"""Families of counts: Poisson."""
+"""Unbounded counts: the Poisson distribution."""
 
 from __future__ import annotations
 
@@ -12,21 +12,25 @@ from bayes_moe.families.base import (
     Parameter,
     Parameters,
 )
-from bayes_moe.families.discrete import HALF_UNIT, Discrete, is_whole_number
+from bayes_moe.families.discrete import HALF_UNIT, Discrete, is_count
 from bayes_moe.families.links import LOG_RATE
 
 LARGEST_RATE = 9.2e18
-"""NumPy draws no Poisson numbers of a larger rate: they would not fit into 64 bits."""
+"""Largest rate of NumPy's Poisson generator, whose draws are 64-bit integers."""
 
 
 class Poisson(Discrete):
-    """Poisson distribution with rate ``mu``; formulas take ``log mu``."""
+    """Poisson distribution with rate ``mu``, and ``eta = log mu``.
+
+    ``log f(y) = y eta - exp(eta) - log y!``; the parameter ``mu`` is ``eta`` wherever it is an
+    argument here.
+    """
 
     PARAMS = (Parameter("mu", LOG_RATE, "rate"),)
     support = "whole numbers from 0"
 
     def in_support(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        return is_whole_number(y, xp)
+        return is_count(y, xp)
 
     def log_kernel(self, y: Any, params: Parameters, xp: Arrays) -> Any:
         eta = params["mu"]

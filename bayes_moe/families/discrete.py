@@ -1,7 +1,7 @@
-"""Families of whole numbers: Poisson, Bernoulli, Binomial.
+"""Interface of discrete families with one parameter and a canonical link.
 
-Their formulas take the location as its linear predictor ``eta``, a log rate or log odds. Their
-densities are probabilities, and zero between the whole numbers.
+Their formulas take the location as its predictor ``eta``, a log rate or log odds. Their densities
+are probabilities, and zero between the whole numbers.
 """
 
 from __future__ import annotations
@@ -22,47 +22,51 @@ from bayes_moe.families.base import (
 )
 
 HALF_UNIT = 0.5
-"""Least width: that of the step between two whole numbers."""
+"""Half the distance of neighbouring counts: the least width of a discrete distribution."""
 
 
-def is_whole_number(y: Any, xp: Arrays) -> Any:
-    """Where ``y`` is 0, 1, 2, ..."""
+def is_count(y: Any, xp: Arrays) -> Any:
+    """Whether each ``y`` is 0, 1, 2, ...; False for infinity and NaN."""
     return (y >= 0) & (y < np.inf) & (xp.floor(y) >= y)
 
 
 class Discrete(Family):
-    """A distribution of whole numbers from 0, with one predictor ``eta``."""
+    """Discrete exponential family with natural parameter ``eta``.
+
+    ``log f(y) = log_kernel(y, eta) + log_coefficient(y)`` for counts ``y`` in the support.
+    """
 
     discrete = True
     support: ClassVar[str]
-    """Which responses there may be, in words."""
+    """Valid responses, in words, for error messages."""
 
     @abstractmethod
     def in_support(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        """Where ``y`` has a probability."""
+        """Whether each ``y`` (obs,) has a positive probability."""
 
     @abstractmethod
     def log_kernel(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        """Summand of the log probability in which the predictor stands."""
+        """Summand (..., expert, obs) of the log probability that depends on ``eta``."""
 
     @abstractmethod
     def log_coefficient(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        """Summand of the log probability of a possible ``y`` in which no predictor stands."""
+        """Summand (obs,) of the log probability without ``eta``, for ``y`` in the support."""
 
     def log_density(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        possible = self.in_support(y, params, xp)
-        inside = xp.where(possible, y, 0.0)
+        supported = self.in_support(y, params, xp)
+        # Both branches of `where` are evaluated: 0 is a valid response of every family here.
+        inside = xp.where(supported, y, 0.0)
         mass = self.log_kernel(inside, params, xp) + self.log_coefficient(inside, params, xp)
-        return xp.where(possible, mass, -np.inf)
+        return xp.where(supported, mass, -np.inf)
 
     def log_base(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        possible = self.in_support(y, params, xp)
-        inside = xp.where(possible, y, 0.0)
-        return xp.where(possible, self.log_coefficient(inside, params, xp), -np.inf)
+        supported = self.in_support(y, params, xp)
+        inside = xp.where(supported, y, 0.0)
+        return xp.where(supported, self.log_coefficient(inside, params, xp), -np.inf)
 
     @abstractmethod
     def moments(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and variance."""
+        """Mean and variance (..., expert, obs)."""
 
     def mean(self, params: Parameters) -> np.ndarray:
         return self.moments(params)[0]
@@ -77,7 +81,7 @@ class Discrete(Family):
         return np.hypot(np.sqrt(self.variance(params)), HALF_UNIT)
 
     def derivatives(self, y: Any, params: Parameters) -> Derivatives:
-        # The link is canonical: the information is the variance, whatever the response.
+        # With a canonical link the observed information is the variance, whatever the response.
         mean, variance = self.moments(params)
         return Derivatives((y - mean,), ((-variance,),), (variance,))
 
@@ -88,20 +92,20 @@ class Discrete(Family):
         known: Parameters = NOTHING,
         obs_id: np.ndarray | None = None,
     ) -> None:
-        impossible = np.flatnonzero(~self.in_support(y, known, NUMERIC))
-        if impossible.size:
-            at = impossible[0]
+        invalid = np.flatnonzero(~self.in_support(y, known, NUMERIC))
+        if invalid.size:
+            at = invalid[0]
             row = at if obs_id is None else obs_id[at]
             raise DataError(
                 f"The response {name!r} is {y[at]:g} at row {row}{self._beside(at, known)}; this "
-                f"family needs {self.support} ({impossible.size} row(s) are not)."
+                f"family needs {self.support} ({invalid.size} row(s) are not)."
             )
         self.check_varied(y, name, known)
 
     def check_varied(self, y: np.ndarray, name: str, known: Parameters) -> None:
-        """Raise :class:`DataError` if the rows are all the same."""
+        """Raise :class:`DataError` if the responses (obs,) do not vary."""
         check_varied(y, f"response {name!r}")
 
     def _beside(self, at: int, known: Parameters) -> str:
-        """Say what else is known of a row."""
+        """Text on the known counts of the row at position ``at``, for error messages."""
         return ""

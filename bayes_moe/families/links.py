@@ -1,4 +1,4 @@
-"""Link functions of family parameters."""
+"""Links between a parameter and its predictor."""
 
 from __future__ import annotations
 
@@ -10,32 +10,26 @@ from bayes_moe.core.arrays import Arrays
 
 @dataclass(frozen=True)
 class Link:
-    """A link function by name, and the scale on which formulas take a parameter.
+    """A link function by name, and the scale on which a family's formulas take the parameter.
 
-    With ``natural=False`` a family's formulas take the predictor itself. So it is with log odds and
-    log rates: a probability that rounds to one has lost what it lacks of one, and a rate that
-    underflows its logarithm.
+    With ``natural=False`` the formulas take the predictor itself, as for log odds and log rates:
+    ``1 - p`` of a probability that rounds to one is lost, and so is the log of a rate that
+    underflows.
     """
 
     name: str
     natural: bool = True
 
     def inverse(self, eta: Any, xp: Arrays) -> Any:
-        """Map a predictor to what the family's formulas take."""
+        """Argument of the family's formulas for a predictor ``eta``."""
         return xp.exp(eta) if self.natural and self.name == "log" else eta
 
     def __call__(self, value: Any, xp: Arrays) -> Any:
-        """Map what the family's formulas take to the predictor."""
+        """Predictor for an argument of the family's formulas."""
         return xp.log(value) if self.natural and self.name == "log" else value
 
 
 IDENTITY = Link("identity")
-
-
 LOG = Link("log")
-
-
 LOG_RATE = Link("log", natural=False)
-
-
 LOG_ODDS = Link("logit", natural=False)

@@ -1,4 +1,4 @@
-"""Families of real responses: Normal and Student's t."""
+"""Location-scale families of real responses: normal and Student's t."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 class Normal(Family):
-    """Normal distribution with mean ``mu`` and standard deviation ``sigma``."""
+    """Normal distribution with mean ``mu`` and standard deviation ``sigma``.
+
+    ``log f(y) = -z^2 / 2 - log sigma - log(2 pi) / 2`` with ``z = (y - mu) / sigma``.
+    """
 
     PARAMS = (Parameter("mu", IDENTITY, "location"), Parameter("sigma", LOG, "scale"))
 
@@ -65,7 +68,11 @@ class Normal(Family):
 
 
 class StudentT(Family):
-    """Student's t with location ``mu``, scale ``sigma`` and ``nu`` degrees of freedom."""
+    """Student's t with location ``mu``, scale ``sigma`` and ``nu`` degrees of freedom.
+
+    ``log f(y) = log Gamma((nu + 1) / 2) - log Gamma(nu / 2) - log(nu pi) / 2 - log sigma
+    - (nu + 1) / 2 log(1 + z^2 / nu)`` with ``z = (y - mu) / sigma``.
+    """
 
     PARAMS = (
         Parameter("mu", IDENTITY, "location"),
@@ -95,7 +102,7 @@ class StudentT(Family):
         z = (y - params["mu"]) * inverse
         z2 = z * z
         total = nu + z2
-        weight = (nu + 1) / total  # of the row, as a scale mixture of normals
+        weight = (nu + 1) / total  # expected precision of the row in the scale mixture of normals
         tail = z2 / total
         core = nu / total
         slope = weight * z * inverse
@@ -114,6 +121,8 @@ class StudentT(Family):
                 (mu_sigma, -2 * core * pull, sigma_nu),
                 (mu_nu, sigma_nu, 0.5 * (normaliser.second + sigma_nu - excess)),
             ),
+            # Student's observed information is negative in the tails; these are its expectations
+            # over the latent scale (mu), and over the response (sigma, nu).
             expected_information=(
                 weight * (inverse * inverse),
                 2 * nu / (nu + 3),

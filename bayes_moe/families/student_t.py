@@ -1,7 +1,7 @@
-"""The degrees of freedom of Student's t: derivatives free of cancellation for every ``nu``.
+"""Derivatives of Student's t by ``log nu`` without cancellation, for any degrees of freedom ``nu``.
 
-With ``gap(nu) = psi((nu + 1) / 2) - psi(nu / 2)`` the derivatives of a t density by ``log nu``
-hold ``nu gap - 1``, which is ``1 / (2 nu)`` for large ``nu`` and would be lost in the difference.
+With ``gap(nu) = psi((nu + 1) / 2) - psi(nu / 2)``, the derivatives contain ``nu gap - 1``, which
+tends to ``1 / (2 nu)`` for large ``nu`` and would be lost in the difference.
 """
 
 from __future__ import annotations
@@ -12,18 +12,20 @@ import numpy as np
 from scipy import special
 
 LARGE_NU = 30.0
-"""From here on the asymptotic series holds to 1e-14."""
+"""Degrees of freedom above which the asymptotic series is exact to 1e-14."""
 
 SERIES = (1 / 2, -1 / 4, 1 / 2, -17 / 8, 31 / 2, -691 / 4, 5461 / 2)
-"""``nu gap - 1 ~ sum_j SERIES[j] nu^-(2 j + 1)``."""
+"""Coefficients of ``nu gap - 1 ~ sum_j SERIES[j] nu^-(2 j + 1)``."""
 
 SMALL_TAIL = 1e-2
+"""Tail below which :func:`log_excess` sums its series, to a relative error of 1e-16."""
+
 TAIL_SERIES = tuple(1 / j for j in range(2, 10))
 
 
 @dataclass(frozen=True)
 class Normaliser:
-    """The part of the derivatives by ``log nu`` that no row decides.
+    """Terms of the derivatives by ``log nu`` without the response, each of the shape of ``nu``.
 
     Attributes
     ----------
@@ -41,18 +43,18 @@ class Normaliser:
 
     @classmethod
     def at(cls, nu: np.ndarray) -> Normaliser:
-        """Evaluate at degrees of freedom of any shape."""
+        """Terms at degrees of freedom ``nu`` of any shape."""
         large = nu > LARGE_NU
         if large.all():
             return cls._series(nu)
         if not large.any():
             return cls._exact(nu)
-        near = cls._exact(np.minimum(nu, LARGE_NU))
-        far = cls._series(np.maximum(nu, LARGE_NU))
+        exact = cls._exact(np.minimum(nu, LARGE_NU))
+        series = cls._series(np.maximum(nu, LARGE_NU))
         return cls(
-            np.where(large, far.score, near.score),
-            np.where(large, far.second, near.second),
-            np.where(large, far.information, near.information),
+            np.where(large, series.score, exact.score),
+            np.where(large, series.second, exact.second),
+            np.where(large, series.information, exact.information),
         )
 
     @classmethod

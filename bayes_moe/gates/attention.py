@@ -7,21 +7,21 @@ have keys and queries of their own, and their weights are averaged.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from math import log
 from typing import Any, ClassVar
 
 from bayes_moe.core import names
 from bayes_moe.core.arrays import Arrays, log_softmax
-from bayes_moe.core.checks import check_whole
-from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.core.checks import check_one_of, check_whole
+from bayes_moe.core.errors import SpecError
 from bayes_moe.core.records import Record
 from bayes_moe.data.matrix import Matrix
 from bayes_moe.gates.base import Gate
 from bayes_moe.gates.softmax import Softmax
-from bayes_moe.gates.splits import SplitTree
-from bayes_moe.gates.structure import Head
+from bayes_moe.gates.structure import GateStructure, Head
 from bayes_moe.predictors.bilinear import Bilinear
-from bayes_moe.predictors.linear import Linear
 
 QUERIES = ("free", "identity")
 
@@ -78,8 +78,7 @@ class Attention(Record, Gate):
         if size is not None:
             check_whole("size", size, 1)
         check_whole("heads", heads, 1)
-        if query not in QUERIES:
-            raise SpecError(unknown("query", query, QUERIES))
+        check_one_of("query", query, QUERIES)
         if query == "identity" and (heads, size) != (1, None):
             raise SpecError(
                 "With query='identity' there is one head, and keys are as long as the features: "
@@ -88,45 +87,30 @@ class Attention(Record, Gate):
         self._set(formula=formula, size=size, n_heads=heads, query=query)
 
     def __repr__(self) -> str:
-        given = {"size": self.size, "heads": self.n_heads, "query": self.query}
-        usual = {"size": None, "heads": 1, "query": "free"}
-        more = [f"{name}={value!r}" for name, value in given.items() if value != usual[name]]
+        settings = {"size": self.size, "heads": self.n_heads, "query": self.query}
+        defaults = {"size": None, "heads": 1, "query": "free"}
+        more = [f"{name}={value!r}" for name, value in settings.items() if value != defaults[name]]
         return f"Attention({', '.join([repr(self.formula), *more])})"
 
     @property
     def formulas(self) -> Mapping[str, str | None]:
         return {names.GATE: self.formula}
 
-    def heads(self, experts: int) -> tuple[Head, ...]:
-        if experts == 1:
-            return ()
-        rows = slice(0, self.n_heads * experts)
-        if self.query == "identity":
-            return (Head(names.GATE, Linear(), names.EXPERT, None, rows),)
-        predictor = Bilinear(experts, self.size, self.n_heads)
-        return (Head(names.GATE, predictor, names.EXPERT, None, rows),)
-
-    def branching(self, experts: int) -> SplitTree | None:
-        return self.linear().branching(experts) if self.query == "identity" else None
-
-    def log_weights(self, experts: int, eta: Any, xp: Arrays) -> Any:
-        if self.n_heads == 1:
-            return log_softmax(eta, xp)
-        ends = range(0, self.n_heads * experts, experts)
-        heads = [log_softmax(eta[..., at : at + experts, :], xp) for at in ends]
-        stacked = xp.concatenate([head[..., None, :, :] for head in heads], axis=-3)
-        return xp.logsumexp(stacked, axis=-3) - log(self.n_heads)
-
-    def linear(self) -> Gate:
-        return Softmax(self.formula)
-
-    def flat(self, experts: int, matrices: Mapping[str, Matrix]) -> int:
-        if experts == 1 or self.query == "identity":
-            return 0
-        matrix = matrices[names.GATE]
-        size = Bilinear(experts, self.size).length(matrix)
-        idle = size - min(size, experts - 1, len(matrix.terms))
-        return self.n_heads * (size * (size - 1) - idle * (idle - 1)) // 2
+    def structure(self, n_experts: int) -> GateStructure:
+        softmax = Softmax(self.formula)
+        if self.query == "identity" or n_experts == 1:
+            return softmax.structure(n_experts)
+        predictor = Bilinear(n_experts, self.size, self.n_heads)
+        outputs = slice(0, self.n_heads * n_experts)
+        head = Head(names.GATE, predictor, names.EXPERT, None, outputs)
+        return GateStructure(
+            n_experts,
+            (replace(head, invariances=partial(_rotations, predictor)),),
+            None,
+            (names.GATE, tuple(range(n_experts))),
+            weigh=partial(_mean_of_softmaxes, n_experts, self.n_heads),
+            surrogate=softmax,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -136,3 +120,20 @@ class Attention(Record, Gate):
             "heads": self.n_heads,
             "query": self.query,
         }
+
+
+def _mean_of_softmaxes(n_experts: int, n_heads: int, eta: Any, xp: Arrays) -> Any:
+    """Log weights (..., expert, obs) of outputs (..., head and expert, obs)."""
+    if n_heads == 1:
+        return log_softmax(eta, xp)
+    starts = range(0, n_heads * n_experts, n_experts)
+    heads = [log_softmax(eta[..., at : at + n_experts, :], xp) for at in starts]
+    stacked = xp.concatenate([head[..., None, :, :] for head in heads], axis=-3)
+    return xp.logsumexp(stacked, axis=-3) - log(n_heads)
+
+
+def _rotations(predictor: Bilinear, matrix: Matrix) -> int:
+    """Number of directions in which queries and keys rotate without any change of the weights."""
+    size = predictor.length(matrix)
+    unused = size - min(size, predictor.experts - 1, len(matrix.terms))
+    return predictor.heads * (size * (size - 1) - unused * (unused - 1)) // 2

@@ -13,22 +13,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, ClassVar
 
-import numpy as np
-
 from bayes_moe.core import names
-from bayes_moe.core.arrays import NUMERIC, Arrays, log_softmax
-from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.core.checks import check_one_of
+from bayes_moe.core.errors import SpecError
 from bayes_moe.data.formulas import check_right_hand_side, parse_formula
-from bayes_moe.data.matrix import Matrix
-from bayes_moe.families.location_scale import Normal
-from bayes_moe.gates.base import Gate, Values
+from bayes_moe.gates.base import Gate
+from bayes_moe.gates.feature_model import FeatureDensity, FeatureModel
 from bayes_moe.gates.softmax import Softmax
-from bayes_moe.gates.structure import FeatureDensity, Head
-from bayes_moe.predictors import Linear, Site
+from bayes_moe.gates.structure import GateStructure
 
 COVARIANCES = ("full", "diag")
 FEATURES = f"{names.GATE}_features"
@@ -75,120 +71,49 @@ class Gaussian(Gate):
                 f"{self.formula!r}."
             )
         check_right_hand_side("The formula of 'gate'", self.formula)
-        if self.covariance not in COVARIANCES:
-            raise SpecError(unknown("covariance", self.covariance, COVARIANCES))
+        check_one_of("covariance", self.covariance, COVARIANCES)
         if not self.terms:
             raise SpecError(f"A Gaussian gate needs features; {self.formula!r} has none.")
 
     @property
     def terms(self) -> tuple[str, ...]:
         """The features, in their order."""
-        return tuple(_texts(self.formula))
-
-    @property
-    def feature_densities(self) -> tuple[FeatureDensity, ...]:
-        return _modelled(self)
+        return tuple(_texts(str(self.formula)))
 
     @property
     def formulas(self) -> Mapping[str, str | None]:
-        regressions = {f"{m.name}_mu": m.formula for m in self.feature_densities}
-        every = " + ".join(_texts(self.formula).values())
+        regressions = {f"{density.name}_mu": density.formula for density in self._densities()}
+        every = " + ".join(_texts(str(self.formula)).values())
         return {names.GATE: "~ 1", FEATURES: f"~ 0 + {every}", **regressions}
 
-    def heads(self, experts: int) -> tuple[Head, ...]:
-        return Softmax("~ 1").heads(experts)
+    def structure(self, n_experts: int) -> GateStructure:
+        softmax = Softmax("~ 1").structure(n_experts)
+        features = FeatureModel(self._densities(), n_experts) if n_experts > 1 else None
+        return replace(softmax, features=features)
 
-    def branching(self, experts: int) -> Any:
-        return Softmax("~ 1").branching(experts)
-
-    def log_weights(self, experts: int, eta: Any, xp: Arrays) -> Any:
-        return log_softmax(eta, xp)
-
-    def evaluate(self, experts: int, draws: Values, matrices: Mapping[str, Matrix]) -> np.ndarray:
-        if experts == 1:
-            return super().evaluate(experts, draws, matrices)
-        found: np.ndarray = log_softmax(self._joint(experts, draws, matrices), NUMERIC)
-        return found
-
-    def log_features(
-        self, experts: int, draws: Values, matrices: Mapping[str, Matrix]
-    ) -> np.ndarray | float:
-        if experts == 1:
-            return 0.0
-        found: np.ndarray = NUMERIC.logsumexp(self._joint(experts, draws, matrices), axis=-2)
-        return found
-
-    def _joint(self, experts: int, draws: Values, matrices: Mapping[str, Matrix]) -> np.ndarray:
-        """Log weight of every expert and density of its features (sample, expert, obs)."""
-        joint: np.ndarray = log_softmax(draws[names.coef(names.GATE)], NUMERIC)
-        for m in self.feature_densities:
-            place = Site(f"{m.name}_mu", "location", names.EXPERT, experts, each=True)
-            mu = Linear().evaluate(place, draws, matrices[place.stem])
-            params = {"mu": mu, "sigma": draws[f"{m.name}_sigma"][..., None]}
-            x = matrices[m.stem].values[:, m.column]
-            joint = joint + Normal().log_density(x, params, NUMERIC)
-        return joint
-
-    def derived(self, experts: int, draws: Values) -> dict[str, np.ndarray]:
-        if experts == 1:
-            return {}
-        logits = draws[names.coef(names.GATE)][..., 0]
-        level = np.stack(
-            [draws[names.coef(f"{m.name}_mu")][..., 0] for m in self.feature_densities], -1
-        )
-        sd = np.stack([draws[f"{m.name}_sigma"] for m in self.feature_densities], axis=-1)
-        size = len(self.feature_densities)
-        rest = np.tile(np.eye(size), (*logits.shape, 1, 1))
-        if self.covariance == "full":
-            for j, m in enumerate(self.feature_densities):
-                rest[..., j, :j] = -draws[names.coef(f"{m.name}_mu")][..., 1:]
-        root = np.linalg.inv(rest)
-        weight = np.exp(log_softmax(logits[..., None], NUMERIC))[..., 0]
-        half = root * sd[..., None, :]
-        return {
-            f"{names.GATE}_weight": weight,
-            f"{names.GATE}_mean": np.einsum("...ij,...j->...i", root, level),
-            f"{names.GATE}_cov": np.einsum("...ij,...kj->...ik", half, half),
-        }
-
-    def derived_dims(self, experts: int) -> dict[str, tuple[str, ...]]:
-        if experts == 1:
-            return {}
-        feature = f"{names.GATE}_feature"
-        return {
-            f"{names.GATE}_weight": (names.EXPERT,),
-            f"{names.GATE}_mean": (names.EXPERT, feature),
-            f"{names.GATE}_cov": (names.EXPERT, feature, f"{feature}_bis"),
-        }
-
-    def derived_coords(self) -> dict[str, list[Any]]:
-        feature = f"{names.GATE}_feature"
-        return {feature: list(self.terms), f"{feature}_bis": list(self.terms)}
+    def _densities(self) -> tuple[FeatureDensity, ...]:
+        texts = _texts(str(self.formula))
+        stems = [f"{names.GATE}_{re.sub(r'\W+', '_', term).strip('_')}" for term in texts]
+        densities = []
+        for j, (term, stem) in enumerate(zip(texts, stems, strict=True)):
+            name = stem if stems.count(stem) == 1 else f"{stem}_{j}"
+            before = list(texts.values())[:j] if self.covariance == "full" else []
+            formula = "~ " + " + ".join(["1", *before])
+            densities.append(FeatureDensity(name, term, FEATURES, j, formula))
+        return tuple(densities)
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "formula": self.formula, "covariance": self.covariance}
 
 
-@cache
-def _modelled(gate: Gaussian) -> tuple[FeatureDensity, ...]:
-    texts = _texts(gate.formula)
-    stems = [f"{names.GATE}_{re.sub(r'\W+', '_', t).strip('_')}" for t in texts]
-    found = []
-    for j, (term, stem) in enumerate(zip(texts, stems, strict=True)):
-        name = stem if stems.count(stem) == 1 else f"{stem}_{j}"
-        before = list(texts.values())[:j] if gate.covariance == "full" else []
-        found.append(FeatureDensity(name, term, FEATURES, j, "~ " + " + ".join(["1", *before])))
-    return tuple(found)
-
-
-@cache
+@lru_cache(maxsize=64)
 def _texts(formula: str) -> dict[str, str]:
     """Terms of a formula by name, as they are written in one."""
-    found = {}
+    texts = {}
     for term in parse_formula(formula):
         if str(term) not in ("0", "1"):
             factors = [
                 f"`{f.expr}`" if f.eval_method.value == "lookup" else f.expr for f in term.factors
             ]
-            found[str(term)] = ":".join(factors)
-    return found
+            texts[str(term)] = ":".join(factors)
+    return texts

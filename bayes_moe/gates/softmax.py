@@ -12,11 +12,10 @@ from typing import Any, ClassVar
 
 from bayes_moe import predictors
 from bayes_moe.core import names
-from bayes_moe.core.arrays import Arrays, log_softmax
 from bayes_moe.core.checks import check_positive
 from bayes_moe.gates.base import Gate
 from bayes_moe.gates.splits import Split, SplitTree
-from bayes_moe.gates.structure import Head
+from bayes_moe.gates.structure import GateStructure, Head
 from bayes_moe.predictors import Linear, Predictor
 
 
@@ -61,33 +60,30 @@ class Softmax(Gate):
     def formulas(self) -> Mapping[str, str | None]:
         return {names.GATE: self.formula}
 
-    @property
-    def gain(self) -> float:
-        return 1.0 / self.temperature
-
-    def heads(self, experts: int) -> tuple[Head, ...]:
-        if experts == 1:
-            return ()
-        chosen = predictors.made(self.predictor)
-        return (Head(names.GATE, chosen, names.EXPERT, None, slice(0, experts)),)
-
-    def branching(self, experts: int) -> SplitTree:
-        leaves = tuple((k,) for k in range(experts))
-        labels = tuple(map(str, range(experts)))
-        split = Split("root", names.GATE, slice(0, experts), leaves, labels, 0)
-        return SplitTree((split,), experts)
-
-    def logits(self, experts: int, eta: Any, xp: Arrays) -> Any:
-        return eta
-
-    def log_weights(self, experts: int, eta: Any, xp: Arrays) -> Any:
-        return log_softmax(eta, xp)
-
-    def linear(self) -> Gate:
-        return replace(self, predictor=None)
+    def structure(self, n_experts: int) -> GateStructure:
+        heads: tuple[Head, ...] = ()
+        if n_experts > 1:
+            predictor, outputs = predictors.made(self.predictor), slice(0, n_experts)
+            heads = (Head(names.GATE, predictor, names.EXPERT, None, outputs),)
+        return GateStructure(
+            n_experts,
+            heads,
+            single_softmax(n_experts) if n_experts > 1 else None,
+            (names.GATE, tuple(range(n_experts))),
+            temperature=float(self.temperature),
+            surrogate=None if self.predictor is None else replace(self, predictor=None),
+        )
 
     def to_dict(self) -> dict[str, Any]:
-        found = {"kind": self.kind, "formula": self.formula, "temperature": self.temperature}
+        record = {"kind": self.kind, "formula": self.formula, "temperature": self.temperature}
         if self.predictor is None:
-            return found
-        return found | {"predictor": predictors.made(self.predictor).to_dict()}
+            return record
+        return record | {"predictor": predictors.made(self.predictor).to_dict()}
+
+
+def single_softmax(n_experts: int) -> SplitTree:
+    """One split, with an expert under each of its branches."""
+    leaves = tuple((k,) for k in range(n_experts))
+    labels = tuple(map(str, range(n_experts)))
+    split = Split("root", names.GATE, slice(0, n_experts), leaves, labels, 0)
+    return SplitTree((split,), n_experts)

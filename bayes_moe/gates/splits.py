@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from bayes_moe.core.arrays import Arrays, log_softmax
+from bayes_moe.core.arrays import NUMERIC, Arrays, log_softmax
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Split:
 
 @dataclass(frozen=True)
 class SplitTree:
-    """All splits of a gate; the rows of predictors stand in their order."""
+    """All splits of a gate, and the order of the outputs of its predictors."""
 
     splits: tuple[Split, ...]
     experts: int
@@ -90,26 +90,26 @@ class SplitTree:
     def paths(self) -> np.ndarray:
         """Whether a branch is on the path to an expert (expert, branch), as numbers."""
         branches = [leaves for split in self.splits for leaves in split.leaves]
-        found = np.zeros((self.experts, len(branches)))
+        on_path = np.zeros((self.experts, len(branches)))
         for b, leaves in enumerate(branches):
-            found[list(leaves), b] = 1.0
-        return found
+            on_path[list(leaves), b] = 1.0
+        return on_path
 
     @cached_property
     def places(self) -> tuple[slice, ...]:
-        """Where each split's branches stand among all."""
+        """Positions of each split's branches among all branches."""
         ends = np.cumsum([0, *(s.branches for s in self.splits)])
         return tuple(slice(int(a), int(b)) for a, b in itertools.pairwise(ends))
 
     def log_branches(self, eta: Any, xp: Arrays) -> list[Any]:
         """Log probabilities (..., branch, obs) by split, from rows (..., row, obs)."""
-        found = []
+        log_probabilities = []
         for split in self.splits:
-            own = eta[..., split.rows, :]
+            outputs = eta[..., split.rows, :]
             if split.pinned:
-                own = xp.concatenate([own, 0.0 * own[..., :1, :]], axis=-2)
-            found.append(log_softmax(own, xp))
-        return found
+                outputs = xp.concatenate([outputs, 0.0 * outputs[..., :1, :]], axis=-2)
+            log_probabilities.append(log_softmax(outputs, xp))
+        return log_probabilities
 
     def log_weights(self, eta: Any, xp: Arrays) -> Any:
         """Log weights (..., expert, obs) from rows of predictors (..., row, obs)."""
@@ -118,10 +118,22 @@ class SplitTree:
             return parts[0]
         return xp.matmul(self.paths, xp.concatenate(parts, axis=-2))
 
-    def permutation_index(self, orders: np.ndarray) -> np.ndarray:
-        """Rows (sample, row) that come into each row's place with experts (sample, expert).
+    def outputs_of(self, logits: np.ndarray) -> np.ndarray:
+        """Outputs of predictors (output, obs) that give some log weights (expert, obs)."""
+        outputs = []
+        for split in self.splits:
+            branches = np.array(
+                [NUMERIC.logsumexp(logits[list(leaves)], axis=0) for leaves in split.leaves]
+            )
+            reference = branches[-1] if split.pinned else branches.mean(axis=0)
+            outputs.append((branches[:-1] if split.pinned else branches) - reference)
+        order = np.argsort([split.rows.start for split in self.splits])
+        return np.concatenate([outputs[j] for j in order])
 
-        ``orders[s, k]`` is the expert that comes into place ``k``; it moves whole branches, and
+    def permutation_index(self, orders: np.ndarray) -> np.ndarray:
+        """Index (sample, output) of outputs under orders of the experts (sample, expert).
+
+        ``orders[s, k]`` becomes expert ``k``. Whole branches are exchanged, and
         only among splits of the same depth.
         """
         row_of = {
@@ -130,9 +142,9 @@ class SplitTree:
             for c, leaves in enumerate(split.leaves)
             for k in leaves
         }
-        found = np.empty((len(orders), self.rows), dtype=np.int64)
+        index = np.empty((len(orders), self.rows), dtype=np.int64)
         for split in self.splits:
             at_depth = np.array([row_of.get((split.depth, k), -1) for k in range(self.experts)])
             for c, row in enumerate(range(split.rows.start, split.rows.stop)):
-                found[:, row] = at_depth[orders[:, split.leaves[c][0]]]
-        return found
+                index[:, row] = at_depth[orders[:, split.leaves[c][0]]]
+        return index

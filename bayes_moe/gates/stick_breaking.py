@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any, ClassVar
 
 import numpy as np
 
 from bayes_moe import predictors
 from bayes_moe.core import names
-from bayes_moe.core.arrays import Arrays
+from bayes_moe.core.checks import check_positive
 from bayes_moe.core.errors import SpecError
 from bayes_moe.data.matrix import Matrix
 from bayes_moe.gates.base import Gate
 from bayes_moe.gates.splits import Split, SplitTree
-from bayes_moe.gates.structure import Head
+from bayes_moe.gates.structure import GateStructure, Head
 from bayes_moe.predictors import Linear, Predictor
 from bayes_moe.priors.prior import Prior
 
@@ -58,10 +57,7 @@ class StickBreaking(Gate):
     kind: ClassVar[str] = "stickbreaking"
 
     def __post_init__(self) -> None:
-        given = self.concentration
-        number = isinstance(given, int | float | np.number) and not isinstance(given, bool)
-        if not number or not np.isfinite(given) or given <= 0:
-            raise SpecError(f"`concentration` must be a positive number; it is {given!r}.")
+        check_positive("concentration", self.concentration)
         made = predictors.made(self.predictor)
         object.__setattr__(self, "predictor", None if made == Linear() else made)
 
@@ -69,43 +65,34 @@ class StickBreaking(Gate):
     def formulas(self) -> Mapping[str, str | None]:
         return {names.GATE: self.formula}
 
-    def heads(self, experts: int) -> tuple[Head, ...]:
-        if experts == 1:
-            return ()
-        sticks, chosen = tuple(range(experts - 1)), predictors.made(self.predictor)
-        return (
-            Head(names.GATE, chosen, names.STICK, sticks, slice(0, experts - 1), zero_sum=False),
+    def structure(self, n_experts: int) -> GateStructure:
+        sticks = n_experts - 1
+        heads: tuple[Head, ...] = ()
+        if sticks:
+            predictor, labels = predictors.made(self.predictor), tuple(range(sticks))
+            head = Head(names.GATE, predictor, names.STICK, labels, slice(0, sticks))
+            heads = (replace(head, zero_sum=False, default_prior=self._default_prior),)
+        return GateStructure(
+            n_experts,
+            heads,
+            _sticks(n_experts) if sticks else None,
+            None,  # earlier experts have more weight under the prior: no two are exchangeable
+            surrogate=None if self.predictor is None else replace(self, predictor=None),
         )
 
-    def default_priors(
-        self, experts: int, matrices: Mapping[str, Matrix], response: np.ndarray
-    ) -> dict[str, Prior]:
+    def _default_prior(self, matrix: Matrix) -> Prior:
+        """Prior of the coefficients: at the centre, sticks of a Dirichlet process."""
         from scipy.special import digamma, polygamma
 
-        found = super().default_priors(experts, matrices, response)
-        matrix = matrices[names.GATE]
+        if self.predictor is not None:
+            # Coefficients of these are in units of their own spreads, and normal about 0.
+            return Prior("Normal", mu=0.0, sigma=1.0)
         intercept = np.array([j == matrix.intercept for j in range(len(matrix.terms))])
         a = self.concentration
         level = float(digamma(1.0) - digamma(a))
         spread = float(np.sqrt(polygamma(1, 1.0) + polygamma(1, a)))
-        if self.predictor is None:
-            sigma = np.where(intercept, spread, SLOPE) / matrix.scale
-            prior = Prior("Normal", mu=level * intercept, sigma=sigma)
-            return {names.coef(names.GATE): prior}
-        # Coefficients of other predictors are in units of their own spreads, and normal about 0.
-        return found | {names.coef(names.GATE): Prior("Normal", mu=0.0, sigma=1.0)}
-
-    def branching(self, experts: int) -> SplitTree:
-        return _sticks(experts)
-
-    def log_weights(self, experts: int, eta: Any, xp: Arrays) -> Any:
-        return self.branching(experts).log_weights(eta, xp)
-
-    def linear(self) -> Gate:
-        return replace(self, predictor=None)
-
-    def exchange_tree(self, experts: int) -> Any:
-        return None
+        sigma = np.where(intercept, spread, SLOPE) / matrix.scale
+        return Prior("Normal", mu=level * intercept, sigma=sigma)
 
     def reordered(self, order: tuple[int, ...]) -> Gate:
         raise SpecError(
@@ -114,22 +101,22 @@ class StickBreaking(Gate):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        found = {
+        record = {
             "kind": self.kind,
             "formula": self.formula,
             "concentration": self.concentration,
         }
         if self.predictor is None:
-            return found
-        return found | {"predictor": predictors.made(self.predictor).to_dict()}
+            return record
+        return record | {"predictor": predictors.made(self.predictor).to_dict()}
 
 
-@cache
-def _sticks(experts: int) -> SplitTree:
+def _sticks(n_experts: int) -> SplitTree:
+    """One split a stick: its expert, and all later ones."""
     splits = []
-    for k in range(experts - 1):
-        leaves = ((k,), tuple(range(k + 1, experts)))
+    for k in range(n_experts - 1):
+        leaves = ((k,), tuple(range(k + 1, n_experts)))
         name = "root" if k == 0 else ".".join("1" * k)
         labels = (str(k), f"after {k}")
         splits.append(Split(name, names.GATE, slice(k, k + 1), leaves, labels, k))
-    return SplitTree(tuple(splits), experts)
+    return SplitTree(tuple(splits), n_experts)

@@ -1,14 +1,13 @@
-"""Which experts may trade places, and how: the symmetry of a model under its labels.
+"""Exchangeable experts, and the permutations of labels that leave a model as it is.
 
-Experts of one kind under a flat softmax may trade places freely. Under a tree, the branches of a
-split may, if what lies below them is alike; so whole subtrees do, and not any two leaves.
+Experts of one kind under a flat softmax are exchangeable. Under a tree, the branches of a split are
+exchangeable if the subtrees below them are alike; whole subtrees are exchanged, not single leaves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from itertools import combinations, permutations
 from math import factorial
 from typing import Any
@@ -21,16 +20,16 @@ MOST_TRIED = 6
 
 @dataclass(frozen=True)
 class Node:
-    """A leaf, or branches that may trade places where they are alike.
+    """A leaf, or branches that are exchangeable where they are alike.
 
     Attributes
     ----------
     leaves : tuple of int
         Positions of the experts below, in the order of the children.
     children : tuple of Node
-        Empty at a leaf; those that are alike stand together.
+        Empty at a leaf; in the order of their signatures.
     alike : tuple of tuple of int
-        Children that may trade places.
+        Children that are exchangeable.
     signature
         Nodes with the same signature are alike.
     """
@@ -53,18 +52,18 @@ class Symmetry:
 
     @property
     def trivial(self) -> bool:
-        """Whether no two experts may trade places."""
+        """Whether no two experts are exchangeable."""
         return not any(True for _ in self.exchanges())
 
     def exchanges(self) -> Iterator[tuple[Node, Node]]:
-        """Pairs of nodes that may trade places, below one parent."""
+        """Pairs of nodes that are exchangeable, below one parent."""
         if self.root is not None:
             yield from _exchanges(self.root)
 
     def order(self, level: np.ndarray) -> np.ndarray:
         """Experts (..., place) in the order of their level (..., expert), the lowest first.
 
-        A subtree stands by the mean of its experts' levels.
+        The level of a subtree is the mean of its experts' levels.
         """
         places = np.empty(level.shape, dtype=np.int64)
         if self.root is None:
@@ -85,10 +84,10 @@ class Symmetry:
         return _Matching(costs).best(place, source)[0]
 
 
-@cache
 def symmetry(arrangement: Any, kinds: tuple[int, ...]) -> Symmetry:
-    """Return the symmetry of a gate's arrangement (see :meth:`Gate.exchange_tree`).
+    """The permutations that leave a model as it is, from the exchange tree of its gate.
 
+    For the tree see :class:`bayes_moe.gates.structure.GateStructure`.
     ``kinds`` (expert,) says what an expert is: only those of the same kind are alike.
     """
     root = None if arrangement is None else _node(arrangement, kinds)
@@ -145,12 +144,12 @@ class _Matching:
         self.known: dict[tuple[tuple[int, ...], tuple[int, ...]], Any] = {}
 
     def best(self, place: Node, source: Node) -> tuple[np.ndarray, np.ndarray]:
-        """Cost (sample,), and the expert (sample, leaf) that comes into each place."""
+        """Cost (sample,), and the expert (sample, leaf) in each place."""
         key = (place.leaves, source.leaves)
         if key not in self.known:
             self.known[key] = self._best(place, source)
-        found: tuple[np.ndarray, np.ndarray] = self.known[key]
-        return found
+        cost_and_experts: tuple[np.ndarray, np.ndarray] = self.known[key]
+        return cost_and_experts
 
     def _best(self, place: Node, source: Node) -> tuple[np.ndarray, np.ndarray]:
         samples = len(self.costs)

@@ -8,7 +8,6 @@ zero, so that it is the same for every order of the branches; deeper splits have
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -17,12 +16,12 @@ from scipy.linalg import block_diag, helmert
 
 from bayes_moe import predictors
 from bayes_moe.core import names
-from bayes_moe.core.arrays import Arrays
+from bayes_moe.core.checks import is_number, is_whole
 from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.core.records import Record
 from bayes_moe.gates.base import Gate
 from bayes_moe.gates.splits import Split, SplitTree
-from bayes_moe.gates.structure import Head
+from bayes_moe.gates.structure import GateStructure, Head
 from bayes_moe.predictors import Linear, Predictor
 
 ROOT = "root"
@@ -40,7 +39,7 @@ class Tree(Gate, Record):
     ----------
     tree : nested sequence of int or str, optional
         A sequence is a split, its members are branches; a number or a name is a leaf. Numbers are
-        positions of experts, all of ``0 .. K - 1``; names stand for the experts in their order:
+        positions of experts, all of ``0 .. K - 1``; names are those of the experts in their order:
         ``[["a", "b"], "c"]``. Any depth, any number of branches, unbalanced too.
     branching : sequence of int, optional
         A balanced tree instead: ``(2, 2)`` has two splits of two branches below one of two.
@@ -75,11 +74,11 @@ class Tree(Gate, Record):
     ((0, 1), (2, 3))
     """
 
-    __slots__ = ("formula", "own", "predictor", "shrink", "tree")
+    __slots__ = ("by_split", "formula", "predictor", "shrink", "tree")
 
     tree: Nested
     formula: str | None
-    own: Mapping[str, str]
+    by_split: Mapping[str, str]
     shrink: float
     predictor: Predictor
 
@@ -99,8 +98,7 @@ class Tree(Gate, Record):
             raise SpecError("Give either `tree` or `branching`.")
         shape = _checked(tree) if branching is None else _balanced(branching)
         shape = _numbered(shape)
-        number = isinstance(shrink, int | float | np.number) and not isinstance(shrink, bool)
-        if not number or not 0 < shrink <= 1:
+        if not is_number(shrink) or not 0 < shrink <= 1:
             raise SpecError(f"`shrink` must lie above 0 and not above 1; it is {shrink!r}.")
         if formulas is not None and not isinstance(formulas, Mapping):
             raise SpecError(f"`formulas` must map splits to formulas; it is {formulas!r}.")
@@ -108,21 +106,21 @@ class Tree(Gate, Record):
         for name in formulas or {}:
             if name not in valid:
                 raise SpecError(unknown("split", name, valid))
-        own = dict(formulas or {})
-        if own and set(own) >= set(valid):  # no split has the formula of all others
-            formula = own[ROOT]
-        own = {name: f for name, f in own.items() if not _same(f, formula)}
+        by_split = dict(formulas or {})
+        if by_split and set(by_split) >= set(valid):  # no split has the formula of all others
+            formula = by_split[ROOT]
+        by_split = {name: f for name, f in by_split.items() if not _same(f, formula)}
         self._set(
             tree=shape,
             formula=formula,
-            own=MappingProxyType(own),
+            by_split=MappingProxyType(by_split),
             shrink=float(shrink),
             predictor=predictors.made(predictor),
         )
 
     def __repr__(self) -> str:
         more = "" if self.formula is None else f", formula={self.formula!r}"
-        more += f", formulas={dict(self.own)!r}" if self.own else ""
+        more += f", formulas={dict(self.by_split)!r}" if self.by_split else ""
         more += "" if self.shrink == SHRINK else f", shrink={self.shrink!r}"
         more += "" if self.predictor == Linear() else f", predictor={self.predictor!r}"
         return f"Tree({_listed(self.tree)!r}{more})"
@@ -134,40 +132,43 @@ class Tree(Gate, Record):
 
     @property
     def formulas(self) -> Mapping[str, str | None]:
-        found: dict[str, str | None] = {}
+        formulas: dict[str, str | None] = {}
         for name, _, _ in _walk(self.tree):
-            found.setdefault(self._stem(name), self.own.get(name, self.formula))
-        return found
+            formulas.setdefault(self._stem(name), self.by_split.get(name, self.formula))
+        return formulas
 
-    def check(self, experts: int) -> None:
-        if experts != self.n_leaves:
+    def structure(self, n_experts: int) -> GateStructure:
+        self._check_leaves(n_experts)
+        splits = _splits(self)
+        linear = self.predictor == Linear()
+        return GateStructure(
+            n_experts,
+            _heads(self, splits),
+            splits,
+            self._exchange_tree(self.tree, ROOT),
+            surrogate=None if linear else self._with(self.tree, self.by_split, Linear()),
+            coarser=tuple(self.cut(depth) for depth in range(1, self.depth)),
+        )
+
+    def _check_leaves(self, n_experts: int) -> None:
+        if n_experts != self.n_leaves:
             raise SpecError(
-                f"The tree has {self.n_leaves} leaves, but there are {experts} experts: a leaf is "
-                "an expert."
+                f"The tree has {self.n_leaves} leaves, but there are {n_experts} experts: a leaf "
+                "is an expert."
             )
 
     def reordered(self, order: tuple[int, ...]) -> Gate:
+        self._check_leaves(len(order))
         place = {k: j for j, k in enumerate(order)}
         moved = _mapped(self.tree, place.__getitem__)
-        return self._with(moved, self.own)
+        return self._with(moved, self.by_split)
 
-    def branching(self, experts: int) -> SplitTree:
-        return _branching(self)
-
-    def heads(self, experts: int) -> tuple[Head, ...]:
-        return _heads(self)
-
-    def log_weights(self, experts: int, eta: Any, xp: Arrays) -> Any:
-        return self.branching(experts).log_weights(eta, xp)
-
-    def exchange_tree(self, experts: int) -> Any:
-        def node(at: Nested, name: str) -> Any:
-            if isinstance(at, int):
-                return at
-            below = (node(child, _path(name, c)) for c, child in enumerate(at))
-            return (self._stem(name), tuple(below))
-
-        return node(self.tree, ROOT)
+    def _exchange_tree(self, node: Nested, name: str) -> Any:
+        """Nested ``(stem, children)`` of a node: only splits of one stem are alike."""
+        if isinstance(node, int):
+            return node
+        children = (self._exchange_tree(child, _path(name, c)) for c, child in enumerate(node))
+        return (self._stem(name), tuple(children))
 
     def cut(self, depth: int) -> tuple[Tree, tuple[tuple[int, ...], ...]]:
         """Return the tree without the splits at a depth and below.
@@ -184,25 +185,19 @@ class Tree(Gate, Record):
 
         shape = node(self.tree, 0)
         kept = {name for name, _, level in _walk(self.tree) if level < depth}
-        own = {name: f for name, f in self.own.items() if name in kept}
-        return self._with(shape, own), tuple(groups)
-
-    def linear(self) -> Gate:
-        return self._with(self.tree, self.own, Linear())
+        by_split = {name: f for name, f in self.by_split.items() if name in kept}
+        return self._with(shape, by_split), tuple(groups)
 
     def _with(
-        self, tree: Nested, own: Mapping[str, str], predictor: Predictor | None = None
+        self, tree: Nested, by_split: Mapping[str, str], predictor: Predictor | None = None
     ) -> Tree:
         return Tree(
             tree,
             formula=self.formula,
-            formulas=own,
+            formulas=by_split,
             shrink=self.shrink,
             predictor=predictor or self.predictor,
         )
-
-    def shallower(self, experts: int) -> list[tuple[Gate, tuple[tuple[int, ...], ...]]]:
-        return [self.cut(depth) for depth in range(1, self.depth)]
 
     @property
     def depth(self) -> int:
@@ -214,63 +209,66 @@ class Tree(Gate, Record):
             "kind": self.kind,
             "tree": _listed(self.tree),
             "formula": self.formula,
-            "formulas": dict(self.own),
+            "formulas": dict(self.by_split),
             "shrink": self.shrink,
             **({} if self.predictor == Linear() else {"predictor": self.predictor.to_dict()}),
         }
 
     def _stem(self, name: str) -> str:
         """Stem of a split: splits with the same formula of their own share one."""
-        if name not in self.own:
+        if name not in self.by_split:
             return names.GATE
-        same = [(d, n) for n, _, d in _walk(self.tree) if _same(self.own.get(n), self.own[name])]
+        same = [
+            (d, n)
+            for n, _, d in _walk(self.tree)
+            if _same(self.by_split.get(n), self.by_split[name])
+        ]
         first = min(same, key=lambda at: at[0])[1]  # a tree cut at any depth has the same stems
         return f"{names.GATE}_{first.replace('.', '_')}"
 
 
-@cache
-def _branching(gate: Tree) -> SplitTree:
-    """Splits by stem, so that rows of one predictor are neighbours, parents first in each."""
+def _splits(gate: Tree) -> SplitTree:
+    """Splits by stem, so that outputs of one predictor are neighbours, parents first in each."""
     nodes = list(_walk(gate.tree))
     splits = []
-    row = 0
+    output = 0
     for stem in gate.formulas:
         for name, children, depth in nodes:
             if gate._stem(name) != stem:
                 continue
-            rows = slice(row, row + len(children))
+            outputs = slice(output, output + len(children))
             leaves = tuple(tuple(_leaves(child)) for child in children)
             labels = tuple(_path(name, c) for c in range(len(children)))
-            splits.append(Split(name, stem, rows, leaves, labels, depth))
-            row += len(children)
+            splits.append(Split(name, stem, outputs, leaves, labels, depth))
+            output += len(children)
     return SplitTree(tuple(splits), gate.n_leaves)
 
 
-@cache
-def _heads(gate: Tree) -> tuple[Head, ...]:
-    found = []
+def _heads(gate: Tree, tree: SplitTree) -> tuple[Head, ...]:
+    """One head a stem, for all splits of that stem."""
+    heads = []
     for stem in gate.formulas:
-        own = [s for s in _branching(gate).splits if s.stem == stem]
-        spread = [gate.shrink**s.depth for s in own]
-        bases = [f * helmert(s.branches) for s, f in zip(own, spread, strict=True)]
+        splits = [s for s in tree.splits if s.stem == stem]
+        spread = [gate.shrink**s.depth for s in splits]
+        bases = [f * helmert(s.branches) for s, f in zip(splits, spread, strict=True)]
         directions = [
             s.name if s.branches == 2 else f"{s.name}[{d}]"
-            for s in own
+            for s in splits
             for d in range(s.branches - 1)
         ]
-        found.append(
+        heads.append(
             Head(
                 stem,
                 gate.predictor,
                 f"{stem}_branch",
-                tuple(label for s in own for label in s.labels),
-                slice(own[0].rows.start, own[-1].rows.stop),
+                tuple(label for s in splits for label in s.labels),
+                slice(splits[0].rows.start, splits[-1].rows.stop),
                 block_diag(*bases),
-                np.repeat(spread, [s.branches for s in own]),
+                np.repeat(spread, [s.branches for s in splits]),
                 tuple(directions),
             )
         )
-    return tuple(found)
+    return tuple(heads)
 
 
 def _checked(tree: Nested) -> Nested:
@@ -288,9 +286,7 @@ def _checked(tree: Nested) -> Nested:
 
 def _balanced(branching: Any) -> Nested:
     """Nested tuples with so many branches at each level."""
-    whole = isinstance(branching, Sequence) and all(
-        isinstance(b, int | np.integer) and not isinstance(b, bool) and b >= 2 for b in branching
-    )
+    whole = isinstance(branching, Sequence) and all(is_whole(b) and b >= 2 for b in branching)
     if not whole or not branching:
         raise SpecError(
             "`branching` must be numbers of branches at each level, at least 2 each, such as "

@@ -1,1 +1,1 @@
-"""Descriptions as PyMC models."""
+"""Models as PyMC graphs, and the log densities of these."""

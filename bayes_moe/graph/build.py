@@ -1,4 +1,4 @@
-"""The only ``pm.Model()`` of the package: description + design -> Graph."""
+"""PyMC models from descriptions and designs; the only ``pm.Model()`` of the package."""
 
 from __future__ import annotations
 
@@ -14,28 +14,27 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.arrays import log_softmax, symbolic
 from bayes_moe.core.errors import SpecError, unknown
-from bayes_moe.core.graph_context import BATCH, REPLACEABLE, row_data
+from bayes_moe.core.graph_context import GraphContext
 from bayes_moe.data.design import Design
 from bayes_moe.graph.mixture_variable import LIKELIHOODS, observed_mixture
 from bayes_moe.model.likelihood import log_components
 from bayes_moe.model.spec import MixtureOfExperts
-from bayes_moe.model.structure import coords
 from bayes_moe.priors.prior import Prior
 
 _ONE_AT_A_TIME = Lock()
-"""A compiled function's storage serves one call; chains ask for their starts from threads."""
+"""PyTensor functions are not thread-safe, and samplers call ``unconstrained`` from threads."""
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A plain PyMC model with the mixture's parts at hand.
+    """A plain PyMC model, with the mixture's symbolic weights and densities.
 
     Attributes
     ----------
     spec, design
-        What it was built from.
+        The description and the data of the model.
     priors : mapping of str to Prior
-        Prior of every reported variable, defaults filled in.
+        Prior of every reported variable, defaults included.
     model : pymc.Model
         The model; its response is the observed variable ``y``.
     log_weights : TensorVariable
@@ -53,44 +52,44 @@ class Graph:
 
     def __repr__(self) -> str:
         return (
-            f"Graph({self.design.rows.size} rows, {self.spec.counted})\n{self.spec!r}\n"
+            f"Graph({self.design.rows.size} rows, {self.spec.structure.counted})\n{self.spec!r}\n"
             + "\n".join(f"{name} ~ {prior!r}" for name, prior in self.priors.items())
         )
 
     def free_values(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the model's free variables from reported ones (both on their natural scale)."""
+        """Values of the model's free variables at reported ones (both on their natural scale)."""
         matrices, response = self.design.rows.matrices, self.design.response
         free: dict[str, np.ndarray] = {}
         spec = self.spec
-        free |= spec.gate.to_raw(spec.n_experts, matrices, response, self.priors, values)
-        for part in spec.parts:
+        free |= spec.structure.gate.to_raw(matrices, response, self.priors, values)
+        for part in spec.structure.factors:
             response = part.response(self.design.rows)
             for c in part.block.components:
                 if c.formula is None:
                     free[c.stem] = np.asarray(values[c.stem])
                 else:
-                    free |= c.predictor.to_raw(c.place, matrices[c.stem], response, values)
+                    free |= c.predictor.to_raw(c.site.bind(matrices[c.stem], response), values)
         return free
 
     def unconstrained(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Return the point of the model's value variables at reported values.
+        """Values of the model's value variables at reported values.
 
-        The result is what ``model.compile_logp()`` takes. Threads may call this at the same time.
+        They are the argument of ``model.compile_logp()``. The method is thread-safe.
         """
         free = self.free_values(values)
         model = self.model
         with _ONE_AT_A_TIME:
-            found = self._transform(*(free[rv.name] for rv in model.free_RVs))
+            transformed = self._transform(*(free[rv.name] for rv in model.free_RVs))
         return {
             model.rvs_to_values[rv].name: np.asarray(x)
-            for rv, x in zip(model.free_RVs, found, strict=True)
+            for rv, x in zip(model.free_RVs, transformed, strict=True)
         }
 
     @property
     def structure(self) -> str:
-        """What decides the compiled functions: everything but numbers, names of terms among it.
+        """Key of the compiled functions: the description without numbers, and the terms.
 
-        Graphs of the same structure differ in :meth:`data` alone.
+        Graphs of the same structure differ in their :meth:`data` only.
         """
         description = self.spec.to_dict()
         description["priors"] = {name: prior.distribution for name, prior in self.priors.items()}
@@ -98,25 +97,25 @@ class Graph:
         return json.dumps([description, terms], sort_keys=True)
 
     def data(self, wanted: Iterable[str]) -> dict[str, np.ndarray]:
-        """Return the values of the shared variables with some names."""
+        """Values of the shared variables ``wanted``, by name."""
         from pytensor.compile.sharedvalue import SharedVariable
         from pytensor.graph.traversal import ancestors
 
         model = self.model
-        found = {
+        shared = {
             v.name: v
             for v in ancestors([*model.basic_RVs, *model.deterministics, *model.data_vars])
             if isinstance(v, SharedVariable)
         }
-        return {name: found[name].get_value() for name in wanted}
+        return {name: shared[name].get_value() for name in wanted}
 
-    def flat(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the point at reported values as one vector, in the order of the free variables."""
+    def to_vector(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Unconstrained vector at reported values, in the order of the free variables."""
         return np.concatenate([v.ravel() for v in self.unconstrained(values).values()])
 
     @cached_property
     def _transform(self) -> Any:
-        """Compiled map from free variables to their unconstrained values; compiles in no time."""
+        """Function from free variables to their unconstrained values, run by Python."""
         import pytensor
         from pytensor.compile.mode import Mode
 
@@ -128,6 +127,7 @@ class Graph:
             outputs.append(
                 value if transform is None else transform.forward(value, *rv.owner.inputs)
             )
+        # Compiling to C would take longer than all calls, of which there is one a start.
         mode = Mode(linker="py", optimizer="fast_compile")
         return pytensor.function(inputs, outputs, mode=mode, on_unused_input="ignore")
 
@@ -142,18 +142,18 @@ def build(
     spec : MixtureOfExperts
         The description.
     data : table or Design
-        pandas, polars, a dict of arrays, or a design already made.
+        pandas, polars, a dict of arrays, or a design.
     missing : {"raise", "drop"}
         What to do with rows that have missing values.
     likelihood : {"fused", "symbolic"}
         ``"fused"`` computes the response's log density and its derivatives in one compiled pass
-        over the rows, and has no second derivatives; ``"symbolic"`` states its formulas.
+        over the rows, and has no second derivatives; ``"symbolic"`` is its formulas in PyTensor.
 
     Returns
     -------
     Graph
-        ``.model`` is a plain :class:`pymc.Model` with named dims and coords: sample it with
-        anything, draw prior and posterior predictives, plot it.
+        ``.model`` is a plain :class:`pymc.Model` with named dims and coords, for any sampler and
+        for PyMC's prior and posterior predictives.
 
     Raises
     ------
@@ -179,36 +179,41 @@ def build_design(
     replaceable: bool = False,
     batch_size: int | None = None,
 ) -> Graph:
-    """Build the model of a design; with ``replaceable``, all its numbers are shared variables.
+    """Model of a design; with ``replaceable``, all its numbers are shared variables.
 
-    With a ``batch_size`` its log likelihood is that of so many rows, drawn anew at every
+    With a ``batch_size`` its log likelihood is that of a random batch of rows, drawn at every
     evaluation, times rows over batch size: an unbiased estimate of that of all rows.
     """
     import pymc as pm
 
     priors = spec.resolve_priors(design)
     matrices, response = design.rows.matrices, design.response
-    with pm.Model(coords=coords(spec, design)) as model:
-        setattr(model, REPLACEABLE, replaceable)
+    with pm.Model(coords=spec.structure.coords(design)) as model:
         observed = pm.Data(f"{names.RESPONSE}_data", response, dims=names.OBS)
-        total = None
+        total, chosen = None, None
         if batch_size is not None:
             total, rows = len(response), np.arange(len(response))
             observed, chosen = pm.Minibatch(observed, rows, batch_size=batch_size)
-            setattr(model, BATCH, chosen)
-        logits = spec.gate.build(spec.n_experts, matrices, response, priors)
-        logits = _with_features(spec, design, logits, priors)
-        params = [block.build(matrices, response, priors) for block in spec.blocks]
-        observed_mixture(spec.blocks, logits, params, observed, likelihood, total)
-    log_densities = log_components(observed, spec.blocks, params, symbolic())
+        context = GraphContext(replaceable, chosen)
+        logits = spec.structure.gate.build(matrices, response, priors, context)
+        logits = _with_features(spec, design, logits, priors, context)
+        params = [
+            block.build(matrices, response, priors, context) for block in spec.structure.blocks
+        ]
+        observed_mixture(spec.structure.blocks, logits, params, observed, likelihood, total)
+    log_densities = log_components(observed, spec.structure.blocks, params, symbolic())
     return Graph(spec, design, priors, model, log_softmax(logits, symbolic()), log_densities)
 
 
 def _with_features(
-    spec: MixtureOfExperts, design: Design, logits: Any, priors: Mapping[str, Prior]
+    spec: MixtureOfExperts,
+    design: Design,
+    logits: Any,
+    priors: Mapping[str, Prior],
+    context: GraphContext,
 ) -> Any:
-    """Add the log densities of features that the gate models; their total joins the model's."""
-    factors = [part for part in spec.parts if part.column is not None]
+    """Gate logits plus log densities of the features that the gate models, a model potential."""
+    factors = [part for part in spec.structure.factors if part.column is not None]
     if not factors:
         return logits
     import pymc as pm
@@ -217,8 +222,8 @@ def _with_features(
     joint = log_softmax(logits, xp)
     for part in factors:
         x = part.response(design.rows)
-        params = part.block.build(design.rows.matrices, x, priors)
-        data = row_data(f"{part.block.name}_data", x, dims=names.OBS)
+        params = part.block.build(design.rows.matrices, x, priors, context)
+        data = context.data(f"{part.block.name}_data", x, dims=names.OBS)
         joint = joint + part.block.family.log_density(data, params, xp)
     pm.Potential(f"{names.GATE}_density", xp.logsumexp(joint, axis=-2), dims=names.OBS)
     return joint

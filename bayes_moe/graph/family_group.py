@@ -1,4 +1,4 @@
-"""Consecutive experts of one family, as the fused mixture takes them."""
+"""Consecutive experts of one family: a group of inputs of the fused mixture."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ class FamilyGroup:
 
     @cached_property
     def family(self) -> Family:
-        """The family, looked up once: a gradient reads it thousands of times in a fit."""
+        """The family, resolved once: every evaluation of a gradient reads it several times."""
         return by_name(self.family_name)
 
     @property
     def width(self) -> int:
-        """Number of inputs: predictors, what is known of rows, and the log base."""
+        """Number of inputs: linear predictors, known counts of rows, and the log base."""
         return len(self.family.PARAMS) + len(self.family.KNOWN) + 1
 
     def named(self, etas: Sequence[Any], known: Sequence[Any], xp: Arrays) -> dict[str, Any]:
-        """Parameters as the family's formulas take them."""
-        params = self.family.PARAMS
-        found = {p.name: p.link.inverse(eta, xp) for p, eta in zip(params, etas, strict=True)}
-        return found | dict(zip(self.family.KNOWN, known, strict=True))
+        """Parameters and known counts by name, as arguments of the family's formulas."""
+        pairs = zip(self.family.PARAMS, etas, strict=True)
+        params = {p.name: p.link.inverse(eta, xp) for p, eta in pairs}
+        return params | dict(zip(self.family.KNOWN, known, strict=True))
 
 
 def predictor_inputs(groups: Sequence[FamilyGroup]) -> list[int]:
     """Positions of the linear predictors among the inputs: y, logits, then the groups."""
     positions: list[int] = []
-    at = 2
+    start = 2
     for group in groups:
-        positions += range(at, at + len(group.family.PARAMS))
-        at += group.width
+        positions += range(start, start + len(group.family.PARAMS))
+        start += group.width
     return positions

@@ -14,28 +14,28 @@ from bayes_moe.kernels import family_rows, fused_pieces
 from bayes_moe.kernels.compile import VERSION
 
 LAYOUT = ("WIDTH", "PACK", "SCRATCH", "Y", "BASE", "KNOWN", "ETA", "VALUE", "SCORE")
-"""Names of the numbers that the generated code shares with the families' kernels."""
+"""Constants of the families' kernels that the generated code refers to."""
 
 
 def fused_key(text: str) -> str:
-    """Key of a cache entry: it changes with the code and with the sources that it calls."""
+    """Key of a cache entry: a digest of the generated code and of the compiled sources."""
     return sha256(f"{VERSION}{text}".encode()).hexdigest()
 
 
 def fused_names(groups: Sequence[FamilyGroup]) -> dict[str, Any]:
-    """Names that the code of :func:`fused_code` refers to."""
-    known = {name: getattr(family_rows, name) for name in LAYOUT} | {"np": np}
-    known |= {name: getattr(fused_pieces, name) for name in ("fetch", "store", "mix", "copy")}
+    """Globals of the code of :func:`fused_code`."""
+    namespace = {name: getattr(family_rows, name) for name in LAYOUT} | {"np": np}
+    namespace |= {name: getattr(fused_pieces, name) for name in ("fetch", "store", "mix", "copy")}
     for group in groups:
         kernel = registry.resolve("kernel", group.family_name)
-        known[f"rows_{group.family_name}"] = fused_pieces.row_function(kernel)
-    return known
+        namespace[f"rows_{group.family_name}"] = fused_pieces.row_function(kernel)
+    return namespace
 
 
 def fused_code(groups: Sequence[FamilyGroup], same: Sequence[bool]) -> str:
-    """Code of the operation: chunks of rows, and in each one group after another.
+    """Source of the compiled function: a loop over chunks of rows, and in it over the groups.
 
-    ``same`` says which inputs after the logits hold one number for all rows.
+    ``same`` (input,) is whether an input after the logits has one number for all rows.
     """
     experts = groups[-1].stop
     arguments = [f"x{j}" for j in range(len(same))]
@@ -71,7 +71,7 @@ def _indented(lines: Sequence[str]) -> list[str]:
 
 
 def _allocate(experts: int, predictors: Sequence[int]) -> list[str]:
-    """Code that makes the outputs and the work space of a chunk."""
+    """Source that allocates the outputs and the work space of a chunk."""
     return [
         "n = y.shape[0]",
         f"value, slopes = np.empty(n), np.empty(({experts}, n))",
@@ -84,14 +84,14 @@ def _allocate(experts: int, predictors: Sequence[int]) -> list[str]:
 
 
 def _evaluate(group: FamilyGroup, at: int, same: Sequence[bool]) -> list[str]:
-    """Code of the log densities and scores of a group whose inputs begin at ``at``."""
-    many = len(group.family.PARAMS)
-    etas = range(at, at + many)
+    """Source of the log densities and scores of a group whose first input is ``x{at}``."""
+    count = len(group.family.PARAMS)
+    etas = range(at, at + count)
     shared = all(same[j] for j in etas[1:])
     lines = [f"for k in range({group.stop - group.start}):"]
     lines += [f"    fetch(s[ETA + {q} * WIDTH :], x{j}, k, a, m, w)" for q, j in enumerate(etas)]
     if group.family.KNOWN:
-        lines += [f"    fetch(s[KNOWN:], x{at + many}, 0, a, m, w)"]
+        lines += [f"    fetch(s[KNOWN:], x{at + count}, 0, a, m, w)"]
     lines += [
         f"    fetch(s[BASE:], x{at + group.width - 1}, 0, a, m, w)",
         f"    rows_{group.family_name}(s.ctypes.data, {int(shared)}, w // PACK)",
@@ -105,7 +105,7 @@ def _evaluate(group: FamilyGroup, at: int, same: Sequence[bool]) -> list[str]:
 
 
 def _store(group: FamilyGroup, at: int) -> list[str]:
-    """Code that multiplies a group's scores by responsibilities, and stores them."""
+    """Source that multiplies a group's scores by responsibilities, and stores them."""
     lines = []
     for j in range(at, at + len(group.family.PARAMS)):
         lines += [

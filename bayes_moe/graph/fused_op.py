@@ -1,12 +1,12 @@
-"""The mixture as one PyTensor operation: row log densities and, in the same pass, derivatives.
+"""The mixture as one PyTensor operation: row log densities and their derivatives in one pass.
 
 ``log p(y | x) = logsumexp_k(a_k + log f_k(y; eta_k)) - logsumexp_k(a_k)`` of gate logits ``a``
 and linear predictors ``eta``, with derivatives ``r_k - w_k`` by ``a_k`` and
 ``r_k d log f_k / d eta_k``, where ``r`` are responsibilities and ``w`` gate weights. Logits need
 not be normalised.
 
-Under numba it runs the families' kernels, in NumPy the families' formulas. JAX compiles these
-formulas itself.
+Numba compiles the families' kernels, NumPy evaluates the families' formulas, and for JAX the
+operation is replaced by these formulas.
 """
 
 from __future__ import annotations
@@ -28,17 +28,18 @@ from bayes_moe.core.arrays import NUMERIC, along_rows, log_softmax, symbolic
 from bayes_moe.graph.family_group import FamilyGroup, predictor_inputs
 from bayes_moe.model.likelihood import allocate, log_mixture
 
-AT_ONCE = 2**14
-"""Elements of an array (expert, obs) that NumPy treats at once: few enough for caches."""
+CHUNK_SIZE = 2**14
+"""Elements of an array (expert, obs) in a chunk under NumPy: few enough for the caches."""
 
 
 class FusedMixture(Op):
-    """Inputs: ``y`` (obs,), logits (expert, obs), and of each part its predictors, known, base.
+    """Log density of a mixture, with its derivatives as further outputs.
 
-    Predictors are (expert, obs), or (expert, 1) if the same for every row; what is known of rows
-    and the log base (:meth:`bayes_moe.families.Family.log_base`) are (1, obs) or (1, 1). Outputs:
-    log densities (obs,), and their derivatives by the logits and by each predictor, each
-    (expert, obs).
+    Inputs are ``y`` (obs,), logits (expert, obs), and for each group of experts its linear
+    predictors, known counts and log base. Predictors are (expert, obs), or (expert, 1) if the same
+    for every row; known counts and the log base (:meth:`bayes_moe.families.Family.log_base`) are
+    (1, obs) or (1, 1). Outputs are log densities (obs,), and their derivatives by the logits and by
+    each predictor, each (expert, obs).
     """
 
     __props__ = ("parts",)
@@ -52,12 +53,12 @@ class FusedMixture(Op):
         return predictor_inputs(self.parts)
 
     @property
-    def moving(self) -> set[int]:
-        """Positions of the inputs on which the outputs depend smoothly."""
+    def differentiable(self) -> set[int]:
+        """Positions of the inputs by which the log density can be differentiated."""
         return {0, 1, *self.predictors}
 
-    def make_node(self, *given: Any) -> Apply:
-        inputs = [pt.as_tensor(x, dtype="float64") for x in given]
+    def make_node(self, *values: Any) -> Apply:
+        inputs = [pt.as_tensor(x, dtype="float64") for x in values]
         outputs = [pt.vector(dtype="float64"), pt.matrix(dtype="float64")]
         outputs += [pt.matrix(dtype="float64") for _ in self.predictors]
         return Apply(self, inputs, outputs)
@@ -69,20 +70,19 @@ class FusedMixture(Op):
     def perform(self, node: Apply, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         y, logits, *rest = inputs
         experts = logits.shape[0]
-        found = [np.empty(y.size)]
-        found += [np.empty((experts, y.size))]
-        found += [np.empty((inputs[j].shape[0], y.size)) for j in self.predictors]
-        step = max(1, AT_ONCE // experts)
+        arrays = [np.empty(y.size), np.empty((experts, y.size))]
+        arrays += [np.empty((inputs[j].shape[0], y.size)) for j in self.predictors]
+        step = max(1, CHUNK_SIZE // experts)
         for start in range(0, y.size, step):
-            where = slice(start, start + step)
-            some = [x if x.shape[1] == 1 else x[:, where] for x in (logits, *rest)]
-            for out, value in zip(found, self.derivatives(y[where], *some), strict=True):
-                out[..., where] = value
-        for storage, out in zip(outputs, found, strict=True):
-            storage[0] = out
+            chunk = slice(start, start + step)
+            parts = [x if x.shape[1] == 1 else x[:, chunk] for x in (logits, *rest)]
+            for array, value in zip(arrays, self.derivatives(y[chunk], *parts), strict=True):
+                array[..., chunk] = value
+        for storage, array in zip(outputs, arrays, strict=True):
+            storage[0] = array
 
     def derivatives(self, y: np.ndarray, logits: np.ndarray, *rest: np.ndarray) -> list[np.ndarray]:
-        """Outputs for some rows, by the families' formulas."""
+        """Outputs for a chunk of rows, by the families' formulas."""
         with np.errstate(all="ignore"):
             densities, scores, at = [], [], 0
             for part in self.parts:
@@ -95,48 +95,52 @@ class FusedMixture(Op):
                 derivatives = part.family.derivatives(y, params)
                 scores += [(part, np.broadcast_to(s, shape)) for s in derivatives.score]
             logits = np.broadcast_to(logits, (logits.shape[0], y.size))
-            below, weights = allocate(logits)
-            value, shares = allocate(logits + np.concatenate(densities))
+            log_sum, weights = allocate(logits)
+            log_joint, shares = allocate(logits + np.concatenate(densities))
         slopes = [shares[part.start : part.stop] * score for part, score in scores]
-        return [value - below, shares - weights, *slopes]
+        return [log_joint - log_sum, shares - weights, *slopes]
 
     def pullback(self, inputs: Any, outputs: Any, cotangents: Any) -> list[Any]:
         slope, *others = cotangents
         why = "use likelihood='symbolic' for second derivatives, and for those by the response"
-        found = [
-            grad_not_implemented(self, j, x, why) if j in self.moving else disconnected_type()
+        gradients = [
+            grad_not_implemented(self, j, x, why)
+            if j in self.differentiable
+            else disconnected_type()
             for j, x in enumerate(inputs)
         ]
+        # The other outputs are first derivatives: theirs would be second ones.
         if not all(isinstance(c.type, DisconnectedType) for c in others):
-            return found
+            return gradients
         for j, derivative in zip([1, *self.predictors], outputs[1:], strict=True):
             product = slope[None, :] * derivative
             same = inputs[j].type.shape[1] == 1
-            found[j] = product.sum(axis=1, keepdims=True) if same else product
-        return found
+            gradients[j] = product.sum(axis=1, keepdims=True) if same else product
+        return gradients
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
-        return [[j in self.moving] * len(node.outputs) for j in range(len(node.inputs))]
+        return [[j in self.differentiable] * len(node.outputs) for j in range(len(node.inputs))]
 
     @staticmethod
     def split(part: FamilyGroup, inputs: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
-        """Predictors, and what is known of rows."""
-        many = len(part.family.PARAMS)
-        return inputs[:many], inputs[many : part.width - 1]
+        """Linear predictors and known counts of a group, of the inputs from its first one on."""
+        count = len(part.family.PARAMS)
+        return inputs[:count], inputs[count : part.width - 1]
 
 
 def fused_mixture(
     y: Any, logits: Any, parts: Sequence[tuple[FamilyGroup, Sequence[Any], Sequence[Any]]]
 ) -> Any:
-    """Symbolic log density of the mixture (obs,).
+    """Symbolic log density (obs,) of the mixture.
 
-    Each part comes with its predictors (expert, obs) or (expert, 1), and what is known of rows.
+    ``parts`` are groups of experts, each with its linear predictors (expert, obs) or (expert, 1),
+    and its known counts.
     """
     xp = symbolic()
     rest: list[Any] = []
     for part, etas, known in parts:
-        given = dict(zip(part.family.KNOWN, known, strict=True))
-        base = pt.as_tensor(part.family.log_base(y, given, xp))
+        counts = dict(zip(part.family.KNOWN, known, strict=True))
+        base = pt.as_tensor(part.family.log_base(y, counts, xp))
         rest += [*etas, *known, base.reshape((1, -1)) if base.ndim < 2 else base]
     node = FusedMixture(tuple(part for part, _, _ in parts)).make_node(y, logits, *rest)
     return node.outputs[0]
@@ -148,13 +152,13 @@ def fused_mixture(
 @numba_basic.register_funcify_and_cache_key(FusedMixture)
 def _numba(op: FusedMixture, node: Apply, **_: Any) -> tuple[Any, str]:
     """The compiled function of an operation, and the key of its cache entry."""
-    from bayes_moe.graph import fused_numba  # brings the kernels, which other linkers do not need
+    from bayes_moe.graph import fused_numba  # imports numba, which other linkers do not need
     from bayes_moe.kernels.compile import REORDERED
 
     same_for_all_rows = [x.type.shape[1] == 1 for x in node.inputs[2:]]
     text = fused_numba.fused_code(op.parts, same_for_all_rows)
-    known = fused_numba.fused_names(op.parts)
-    function = compile_numba_function_src(text, "fused_mixture", known)
+    namespace = fused_numba.fused_names(op.parts)
+    function = compile_numba_function_src(text, "fused_mixture", namespace)
     compiled = numba_basic.numba_njit(function, fastmath=REORDERED, error_model="numpy")
     return compiled, fused_numba.fused_key(text)
 
@@ -164,22 +168,23 @@ def _numba(op: FusedMixture, node: Apply, **_: Any) -> tuple[Any, str]:
 
 @node_rewriter([FusedMixture])
 def _as_formulas(fgraph: Any, node: Apply) -> list[Any]:
-    """Replace the operation by the families' formulas, for a linker that compiles these itself."""
+    """Replace the operation by the families' formulas, which JAX compiles itself."""
     y = node.inputs[0]
     xp, op = symbolic(), node.op
-    # Rows are told apart, so that the slopes of all come from one pass back.
-    apart = {j: along_rows(node.inputs[j], y) for j in (1, *op.predictors)}
-    given = [apart.get(j, x) for j, x in enumerate(node.inputs)][2:]
-    found = []
+    # With one copy of each input a row, the gradient of the sum has the derivatives of every row:
+    # one reverse pass in place of one a row.
+    copies = {j: along_rows(node.inputs[j], y) for j in (1, *op.predictors)}
+    rest = [copies.get(j, x) for j, x in enumerate(node.inputs)][2:]
+    parts = []
     for part in op.parts:
-        etas, known = op.split(part, given)
-        given = given[part.width :]
-        found.append(part.family.log_density(y, part.named(etas, known, xp), xp))
-    densities = found[0] if len(found) == 1 else xp.concatenate(found, axis=-2)
-    value = log_mixture(log_softmax(apart[1], xp), densities, xp)
+        etas, known = op.split(part, rest)
+        rest = rest[part.width :]
+        parts.append(part.family.log_density(y, part.named(etas, known, xp), xp))
+    densities = parts[0] if len(parts) == 1 else xp.concatenate(parts, axis=-2)
+    value = log_mixture(log_softmax(copies[1], xp), densities, xp)
     if not any(fgraph.clients[out] for out in node.outputs[1:]):
         return [value, *node.outputs[1:]]
-    slopes: Any = pt.grad(value.sum(), list(apart.values()), disconnected_inputs="ignore")
+    slopes: Any = pt.grad(value.sum(), list(copies.values()), disconnected_inputs="ignore")
     return [value, *slopes]
 
 

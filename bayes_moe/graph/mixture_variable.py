@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bayes_moe.core import names, registry
@@ -12,7 +13,50 @@ from bayes_moe.model.blocks import Block
 from bayes_moe.model.likelihood import log_components, log_mixture
 
 LIKELIHOODS = ("fused", "symbolic")
-"""``"fused"``: one operation with its derivatives; ``"symbolic"``: formulas, left to PyTensor."""
+"""``"fused"``: one operation with its derivatives; ``"symbolic"``: formulas in PyTensor."""
+
+
+@dataclass(frozen=True)
+class _InputOrder:
+    """Order of the parameters of blocks among the inputs of the random variable.
+
+    ``keys`` are the position of a block and the name of its parameter.
+    """
+
+    blocks: tuple[Block, ...]
+    keys: tuple[tuple[int, str], ...]
+
+    def pack(self, params: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Parameters (obs, expert) or (1, expert): rows lead in a random variable's inputs."""
+        return [params[j][name].T for j, name in self.keys]
+
+    def unpack(self, inputs: Sequence[Any]) -> list[dict[str, Any]]:
+        """Parameters of every block by name, as they are among the inputs."""
+        params: list[dict[str, Any]] = [{} for _ in self.blocks]
+        for (j, name), value in zip(self.keys, inputs, strict=True):
+            params[j][name] = value
+        return params
+
+    @property
+    def signature(self) -> str:
+        """Signature of the random variable; known counts of rows are the same for all experts."""
+        params = [
+            f"(one{j})" if name in self.blocks[j].family.KNOWN else f"(k{j})"
+            for j, name in self.keys
+        ]
+        return ",".join(["(k)", *params]) + "->()"
+
+    def draw(self, logits: Any, *inputs: Any) -> Any:
+        """Symbolic draw (obs,): of every expert, of which one is chosen by the gate."""
+        import pymc as pm
+        import pytensor.tensor as pt
+
+        full = [along_rows(x.T, logits[:, 0]).T for x in inputs[:-1]]  # the last one is the size
+        params = self.unpack(full)
+        parts = [b.family.dist(p) for b, p in zip(self.blocks, params, strict=True)]
+        expert = pm.Categorical.dist(logit_p=logits)
+        draws = pt.concatenate(parts, axis=-1)
+        return pt.take_along_axis(draws, expert[..., None], axis=-1)[..., 0]
 
 
 def observed_mixture(
@@ -25,46 +69,26 @@ def observed_mixture(
 ) -> Any:
     """Create the response of the current model: an observed variable with dims (obs,).
 
-    With a ``total_size`` what is observed are some rows out of so many, and the log likelihood
-    counts for all.
-
     ``logits`` and every parameter are (expert, obs) or (expert, 1), with the experts in the
-    order of the blocks; what is known of the rows is (1, obs) or (1, 1).
+    order of the blocks; known counts are (1, obs) or (1, 1). With a ``total_size``, ``observed`` is
+    a batch of so many rows, and its log likelihood is scaled up to that of all.
     """
     import pymc as pm
     import pytensor.tensor as pt
 
-    keys = [(j, name) for j, p in enumerate(params) for name in p]
-    # As inputs of the random variable, rows come first: (obs, expert), or (1, expert).
-    inputs = [along_rows(logits, observed).T, *(params[j][name].T for j, name in keys)]
-
-    def unpack(arguments: Sequence[Any]) -> list[dict[str, Any]]:
-        unpacked: list[dict[str, Any]] = [{} for _ in blocks]
-        for (j, name), value in zip(keys, arguments, strict=True):
-            unpacked[j][name] = value
-        return unpacked
-
-    def dist(given: Any, *arguments: Any) -> Any:
-        full = [along_rows(a.T, given[:, 0]).T for a in arguments[:-1]]
-        parts = [b.family.dist(p) for b, p in zip(blocks, unpack(full), strict=True)]
-        chosen = pm.Categorical.dist(logit_p=given)
-        return pt.take_along_axis(pt.concatenate(parts, axis=-1), chosen[..., None], axis=-1)[
-            ..., 0
-        ]
-
+    order = _InputOrder(tuple(blocks), tuple((j, n) for j, p in enumerate(params) for n in p))
     log_density = {"fused": _fused, "symbolic": _symbolic}[likelihood]
 
-    def logp(value: Any, given: Any, *arguments: Any) -> Any:
-        return log_density(value, blocks, given.mT, unpack([a.mT for a in arguments]))
+    def logp(value: Any, gate: Any, *inputs: Any) -> Any:
+        return log_density(value, blocks, gate.mT, order.unpack([x.mT for x in inputs]))
 
-    known = [f"(one{j})" if name in blocks[j].family.KNOWN else f"(k{j})" for j, name in keys]
-    signature = ",".join(["(k)", *known]) + "->()"
     return pm.CustomDist(
         names.RESPONSE,
-        *inputs,
-        dist=dist,
+        along_rows(logits, observed).T,
+        *order.pack(params),
+        dist=order.draw,
         logp=logp,
-        signature=signature,
+        signature=order.signature,
         support_point=lambda rv, *_: pt.zeros(rv.shape),
         class_name="MixtureOfExperts",
         observed=observed,
@@ -76,7 +100,7 @@ def observed_mixture(
 def _symbolic(
     y: Any, blocks: Sequence[Block], logits: Any, params: Sequence[Mapping[str, Any]]
 ) -> Any:
-    """The formulas as they stand."""
+    """Log density (obs,) of the mixture by its formulas."""
     xp = symbolic_arrays()
     return log_mixture(log_softmax(logits, xp), log_components(y, blocks, params, xp), xp)
 
@@ -84,7 +108,7 @@ def _symbolic(
 def _fused(
     y: Any, blocks: Sequence[Block], logits: Any, params: Sequence[Mapping[str, Any]]
 ) -> Any:
-    """One operation, where every family has a kernel."""
+    """Log density (obs,) by one operation; by the formulas if a family has no kernel."""
     if not all(registry.has("kernel", b.kind.family) for b in blocks):
         return _symbolic(y, blocks, logits, params)
     from bayes_moe.graph.family_group import FamilyGroup

@@ -1,8 +1,8 @@
-"""PyTensor functions that NumPy runs: compiled in about a second, each step one pass over arrays.
+"""PyTensor functions evaluated by NumPy: compiled in about a second, a pass over arrays a step.
 
-Where an elementwise operation has no ufunc, PyTensor goes through arrays element by element in
-Python: of those in this package's formulas, ``softplus``. Others cost more in checks than in
-arithmetic, as long as arrays are short.
+PyTensor loops over the elements in Python where an elementwise operation has no ufunc: of those in
+this package's formulas, ``softplus``. For other operations on short arrays, its checks cost more
+than the arithmetic. So NumPy functions are called directly here.
 """
 
 from __future__ import annotations
@@ -22,18 +22,16 @@ from pytensor.tensor.utils import import_func_from_string
 
 from bayes_moe.core.arrays import NUMERIC
 
-OWN = {"Softplus": (NUMERIC.softplus, 1), "Sigmoid": (NUMERIC.sigmoid, 1)}
-"""Functions in place of PyTensor's own, and their numbers of arguments."""
-
-
-LAST = 48.0
-"""When operations are replaced: after all rewrites that know them."""
+REPLACEMENTS = {"Softplus": (NUMERIC.softplus, 1), "Sigmoid": (NUMERIC.sigmoid, 1)}
+"""Functions in place of PyTensor's implementations, and their numbers of arguments."""
+POSITION = 48.0
+"""Position of the rewrite: after all rewrites that match the operations it replaces."""
 
 
 class Elementwise(Op):
-    """An elementwise operation that a NumPy function computes, without checks of its own.
+    """An elementwise operation computed by a NumPy function, without PyTensor's checks.
 
-    ``known`` is PyTensor's operation; a function of two arguments takes more of them in turn.
+    ``known`` is PyTensor's operation. A function of two arguments is reduced over more of them.
     """
 
     __props__ = ("known",)
@@ -48,23 +46,24 @@ class Elementwise(Op):
 
     def perform(self, node: Apply, inputs: Sequence[Any], outputs: Sequence[Any]) -> None:
         if len(inputs) == self.arguments:
-            found = self.function(*inputs)
+            result = self.function(*inputs)
         else:
-            found = reduce(self.function, inputs)
-        kind: Any = node.outputs[0].type
-        outputs[0][0] = np.asarray(found, dtype=kind.dtype)
+            result = reduce(self.function, inputs)
+        output: Any = node.outputs[0].type
+        outputs[0][0] = np.asarray(result, dtype=output.dtype)
 
 
 def compiled(model: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> Callable[..., Any]:
-    """Compile a PyMC model's graph; the function takes and returns NumPy arrays by position.
+    """Function of a PyMC model's graph, from NumPy arrays to NumPy arrays, by position.
 
-    A function's storage serves one call at a time.
+    It is not thread-safe: PyTensor functions keep their inputs and outputs in shared storage.
     """
     function = model.compile_fn(
         list(outputs), inputs=list(inputs), mode=mode(), point_fn=False, on_unused_input="ignore"
     )
 
     def call(*values: Any) -> Any:
+        # Far from a mode densities overflow: callers treat what is not finite.
         with np.errstate(all="ignore"):
             return function(*values)
 
@@ -73,9 +72,9 @@ def compiled(model: Any, inputs: Sequence[Any], outputs: Sequence[Any]) -> Calla
 
 @node_rewriter([Elemwise])
 def _by_numpy(fgraph: Any, node: Apply) -> list[Any] | None:
-    """Replace an operation that a function of NumPy's, SciPy's or this package's computes."""
+    """Replace an operation for which NumPy, SciPy or this package has a function."""
     op: Elemwise = node.op
-    function, arguments = OWN.get(type(op.scalar_op).__name__, (None, 0))
+    function, arguments = REPLACEMENTS.get(type(op.scalar_op).__name__, (None, 0))
     if function is None and op.nfunc_spec is not None:
         function, arguments = import_func_from_string(op.nfunc_spec[0]), op.nfunc_spec[1]
     if function is None or op.inplace_pattern or len(node.outputs) > 1:
@@ -87,6 +86,6 @@ def _by_numpy(fgraph: Any, node: Apply) -> list[Any] | None:
 
 @cache
 def mode() -> Mode:
-    """Return the mode of compilation."""
+    """Compilation mode of :func:`compiled`."""
     rewrites = RewriteDatabaseQuery(include=["fast_compile", "py_only"])
-    return Mode("py", rewrites).register((dfs_rewriter(_by_numpy), LAST))
+    return Mode("py", rewrites).register((dfs_rewriter(_by_numpy), POSITION))

@@ -1,14 +1,15 @@
-"""Automatic differentiation variational inference: PyMC's, begun at a mode."""
+"""Automatic differentiation variational inference by PyMC, started at the posterior mode."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from bayes_moe.core.checks import check_whole
+from bayes_moe.core import names
+from bayes_moe.core.checks import check_share, check_whole
 from bayes_moe.core.errors import SpecError
 from bayes_moe.core.progress import Progress, progress
 from bayes_moe.data.design import Design
@@ -17,8 +18,14 @@ from bayes_moe.graph.log_density import GraphLogDensity
 from bayes_moe.graph.numpy_mode import mode
 from bayes_moe.inference.advi_families import Form, FullRank, MeanField
 from bayes_moe.inference.base import Method
-from bayes_moe.inference.importance import LEAST_WEIGHED, MOST_WEIGHED, pareto_k
-from bayes_moe.inference.normal_approximation import Normal, Reader, begin, elbo, report
+from bayes_moe.inference.importance import pareto_k, weighed
+from bayes_moe.inference.normal_approximation import (
+    Normal,
+    Reader,
+    approximation_tree,
+    elbo,
+    starts_at_modes,
+)
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.sampling.chain_starts import Starts
 
@@ -26,21 +33,22 @@ if TYPE_CHECKING:
     import xarray as xr
 
 BLOCK = 50
-"""Iterations whose parameters are averaged as they come."""
+"""Iterations over which parameters are averaged."""
 CHECK = 500
-"""Iterations between checks of convergence; at least twice as many are made."""
+"""Iterations between checks of convergence, the first after twice as many."""
 BATCHES = 10
+"""Batches of the batch means estimator of Monte Carlo errors."""
 LARGEST_ERROR = 0.05
 """Largest Monte Carlo error of a mean, in standard deviations of the approximation."""
 LARGEST_DRIFT = 0.1
 """Largest change of a mean, in standard deviations, and of a logarithm of a standard deviation."""
 FAR = 3.0
-"""Standard errors by which the mean ELBO of two stretches may differ."""
+"""Standard errors by which the mean ELBO of two halves may differ."""
 
 
 @dataclass(frozen=True)
 class ADVIResult:
-    """Where ADVI ended: the distribution, the ELBO at every iteration, and whether it settled."""
+    """Fitted distribution, ELBO by iteration, and whether it has converged."""
 
     normal: Normal
     path: np.ndarray
@@ -48,7 +56,7 @@ class ADVIResult:
 
 
 class ADVIHistory:
-    """Blocks of iterations: what the parameters were on average, and the ELBO at each."""
+    """Average parameters by block of iterations, and the ELBO by iteration."""
 
     def __init__(self, form: Form, coordinates: int) -> None:
         self.form = form
@@ -59,7 +67,7 @@ class ADVIHistory:
 
     @property
     def iterations(self) -> int:
-        """Iterations made."""
+        """Number of iterations so far."""
         return BLOCK * len(self.elbos)
 
     def add(self, elbos: np.ndarray, means: np.ndarray) -> None:
@@ -74,18 +82,19 @@ class ADVIHistory:
         if self.iterations >= 2 * CHECK and self.iterations % CHECK == 0:
             self.settled = self._has_settled()
 
-    def answer(self) -> ADVIResult:
-        """Return the distribution at the average of the parameters."""
+    def result(self) -> ADVIResult:
+        """Distribution at the average of the parameters over the second half."""
         normal = self._normal(_second_half(self.means))
         return ADVIResult(normal, np.concatenate(self.elbos), self.settled)
 
     def _normal(self, means: np.ndarray) -> Normal:
-        """Return the distribution at the average of blocks' parameters (block, parameter)."""
+        """Distribution at the average of parameters (block, parameter)."""
         average = means.mean(axis=0)
         spread = average[self.coordinates :]
         return Normal(average[: self.coordinates], self.form.root(spread))
 
     def _has_settled(self) -> bool:
+        """Whether means, spreads and ELBO are stable over the second half (Dhaka et al. 2020)."""
         means, elbos = _second_half(self.means), _second_half(self.elbos)
         sds = self._normal(means).sds
         one, two = (self._normal(half) for half in np.array_split(means, 2))
@@ -114,17 +123,17 @@ class ADVI(Method):
     A normal distribution ``q`` of the unconstrained values (internal coefficients, logarithms of
     positive parameters) is fitted by maximising the evidence lower bound
     ``ELBO = E_q[log p(y, theta) - log q(theta)]`` through PyMC's :class:`pymc.ADVI`, by Adam, one
-    draw of ``theta`` an iteration. It begins at the best mode that ``method="em"`` finds (of the
-    unconstrained values' density), with the spread that the curvature there gives: from PyMC's own
-    start, at which all experts are the same, it would not get away. So it is an approximation of
-    the posterior about one mode.
+    draw of ``theta`` an iteration. It starts at the best mode of ``method="em"`` (of the
+    unconstrained values' density), with the spread of the curvature there; PyMC's default start, at
+    which all experts are equal, is a saddle point. So it approximates the posterior about one mode.
 
-    The answer is the average of the parameters over the second half of the iterations, which is
+    The result is the average of the parameters over the second half of the iterations, which is
     less noisy than the last ones (Dhaka et al. 2020). Every 500 iterations, from 1000 on, that half
-    is looked at. It has converged if its averaged means are known to 0.05 standard deviations of
-    ``q`` (batch means), and if between its own two halves no mean changes by more than 0.1 standard
+    is checked. It has converged if its averaged means are known to 0.05 standard deviations of
+    ``q`` (batch means), and if between its two halves no mean changes by more than 0.1 standard
     deviations, no standard deviation by more than a tenth, and the mean ELBO by no more than 3
-    standard errors. How near ``q`` is to the posterior, the Pareto k of the weights ``p / q`` says.
+    standard errors. The Pareto k of the weights ``p / q`` measures how close ``q`` is to the
+    posterior.
 
     Independent coordinates (``full_rank=False``) make standard deviations too small where
     coefficients are correlated: for a normal posterior the squared ratio is one minus the squared
@@ -141,10 +150,10 @@ class ADVI(Method):
     full_rank : bool
         Whether the approximation has a full covariance matrix.
     batch_size : int, optional
-        Rows of which each iteration sees a random sample; all by default. The log likelihood of a
+        Rows in the random batch of each iteration; all by default. The log likelihood of a
         batch counts for all rows, so that the ELBO is unbiased. For long tables.
     progressbar : bool
-        Whether to show progress, if there is something to wait for.
+        Whether to show progress of work longer than a second.
 
     References
     ----------
@@ -158,6 +167,8 @@ class ADVI(Method):
     Yao, Y., Vehtari, A., Simpson, D., & Gelman, A. (2018). Yes, but did it work? Evaluating
     variational inference. Proceedings of the 35th International Conference on Machine Learning.
     """
+
+    name: ClassVar[str] = "advi"
 
     draws: int = 1000
     chains: int = 4
@@ -173,85 +184,91 @@ class ADVI(Method):
         check_whole("iterations", self.iterations, 4 * BLOCK)
         if self.batch_size is not None:
             check_whole("batch_size", self.batch_size, 2)
-        rate = self.learning_rate
-        if not isinstance(rate, float | np.floating) or not 0 < rate < 1:
-            raise SpecError(f"`learning_rate` must lie between 0 and 1; it is {rate!r}.")
+        check_share("learning_rate", self.learning_rate)
         if not isinstance(self.full_rank, bool):
             raise SpecError(f"`full_rank` must be True or False; it is {self.full_rank!r}.")
 
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         _check_batch(self.batch_size, spec, design)
-        begun = begin(spec, design, random_seed)
+        starts = starts_at_modes(spec, design, random_seed)
         graph = build_design(spec, design, "fused")
-        batches = self.batch_size is not None and self.batch_size < design.rows.size
-        moving = (
-            build_design(spec, design, "fused", batch_size=self.batch_size) if batches else graph
+        in_batches = self.batch_size is not None and self.batch_size < design.rows.size
+        batch_graph = (
+            build_design(spec, design, "fused", batch_size=self.batch_size) if in_batches else graph
         )
-        top = graph.flat(begun.variables(begun.found.theta[begun.found.best]))
-        surface = GraphLogDensity(graph, jacobian=True)
-        information = np.eye(top.size)  # of learned scales, which rest: about that of their priors
-        information[np.ix_(surface.moving, surface.moving)] = surface.information(top)
+        mode = graph.to_vector(starts.variables(starts.modes.theta[starts.modes.best]))
+        density = GraphLogDensity(graph, jacobian=True)
+        # Hyperparameters are fixed at the mode; unit information is about that of their priors.
+        information = np.eye(mode.size)
+        information[np.ix_(density.free_coordinates, density.free_coordinates)] = (
+            density.information(mode)
+        )
         form = FullRank() if self.full_rank else MeanField()
-        with progress("ADVI", shown=self.progressbar) as tell:
-            settled = self._climb(form, moving, top, information, random_seed, tell)
-        return self._answer(begun, graph, settled, random_seed)
+        with progress("ADVI", shown=self.progressbar) as update:
+            result = self._maximise(form, batch_graph, mode, information, random_seed, update)
+        return self._tree(starts, graph, result, random_seed)
 
-    def _climb(
+    def _maximise(
         self,
         form: Form,
         graph: Graph,
-        top: np.ndarray,
+        mode: np.ndarray,
         information: np.ndarray,
         random_seed: int,
-        tell: Progress,
+        update: Progress,
     ) -> ADVIResult:
-        """Maximise the ELBO until it has settled."""
+        """Maximise the ELBO until it has converged, or for ``iterations``."""
         spread = form.begin(information)
         units = {"mu": np.sqrt((form.root(spread) ** 2).sum(axis=1))}
         units[form.parameter] = form.units(spread)
-        start = {"mu": top, form.parameter: spread}
-        step, moved = _compiled(form.method, graph, start, units, self.learning_rate, random_seed)
-        record = ADVIHistory(form, top.size)
-        while record.iterations < self.iterations and not record.settled:
+        start = {"mu": mode, form.parameter: spread}
+        step, parameters = _compiled(
+            form.method, graph, start, units, self.learning_rate, random_seed
+        )
+        history = ADVIHistory(form, mode.size)
+        while history.iterations < self.iterations and not history.settled:
             losses = np.empty(BLOCK)
-            total = np.zeros(top.size + spread.size)
+            total = np.zeros(mode.size + spread.size)
             for j in range(BLOCK):
                 losses[j] = step()
-                total += np.concatenate([p.get_value(borrow=True) for p in moved])
-            record.add(-losses, total / BLOCK)
-            tell(record.iterations, self.iterations)
-        return record.answer()
+                total += np.concatenate([p.get_value(borrow=True) for p in parameters])
+            history.add(-losses, total / BLOCK)
+            update(history.iterations, self.iterations)
+        return history.result()
 
-    def _answer(
-        self, begun: Starts, graph: Graph, settled: ADVIResult, random_seed: int
+    def _tree(
+        self, starts: Starts, graph: Graph, result: ADVIResult, random_seed: int
     ) -> xr.DataTree:
+        """Tree of draws from the fitted distribution, with importance weights and Pareto k."""
         size = self.chains * self.draws
-        points = settled.normal.draw(size, np.random.default_rng([random_seed, 1]))
+        points = result.normal.draw(size, np.random.default_rng([random_seed, 1]))
         elements = graph.design.rows.size * graph.spec.n_experts
-        weighed = min(size, max(LEAST_WEIGHED, MOST_WEIGHED // elements))
+        n_weighed = weighed(size, elements)
         reader = Reader(graph)
         values, log_prior = reader(points)
-        some = {name: v[:weighed] for name, v in values.items()}
-        log_p = reader.log_density(some, log_prior[:weighed])
-        log_weight = log_p - settled.normal.log_density(points[:weighed])
+        first = {name: v[:n_weighed] for name, v in values.items()}
+        log_p = reader.log_density(first, log_prior[:n_weighed])
+        log_weight = log_p - result.normal.log_density(points[:n_weighed])
         figures = elbo(log_weight) | {
-            "pareto_k": pareto_k(log_weight),
-            "iterations": settled.path.size,
-            "converged": settled.converged,
+            names.PARETO_K: pareto_k(log_weight),
+            names.ITERATIONS: result.path.size,
+            names.CONVERGED: result.converged,
         }
-        stats = {"lp": log_p, "log_weight": log_weight} if weighed == size else {}
-        richer = "" if self.full_rank else "full_rank=True, "
-        words = {
-            "advice": "raise iterations, or lower learning_rate",
-            "better": f"Use {richer}method='pathfinder' or 'nuts'",
+        stats = {names.LP: log_p, names.LOG_WEIGHT: log_weight} if n_weighed == size else {}
+        full_rank = "" if self.full_rank else "full_rank=True, "
+        remedies = {
+            names.ADVICE: "raise iterations, or lower learning_rate",
+            names.BETTER: f"Use {full_rank}method='pathfinder' or 'nuts'",
         }
-        return report(begun, values, stats, (self.chains, self.draws), figures, settled.path, words)
+        shape = (self.chains, self.draws)
+        return approximation_tree(starts, values, stats, shape, figures, result.path, remedies)
 
 
 def _check_batch(batch_size: int | None, spec: MixtureOfExperts, design: Design) -> None:
+    """Raise :class:`SpecError` where batches cannot be used."""
     if batch_size is None:
         return
-    if any(part.column is not None for part in spec.parts):
+    if any(factor.column is not None for factor in spec.structure.factors):
         raise SpecError(
             f"{spec.gate!r} models the features of every row together with the response: "
             "batch_size is not for it. Leave it out, or use method='em' or 'laplace'."
@@ -271,10 +288,10 @@ def _compiled(
     learning_rate: float,
     random_seed: int,
 ) -> tuple[Callable[[], Any], list[Any]]:
-    """Return PyMC's step, which returns minus an estimate of the ELBO, and what it moves.
+    """PyMC's step, which returns minus an estimate of the ELBO, and the parameters it updates.
 
-    NumPy is ready in a second where numba takes twenty, and the few thousand steps of half a
-    millisecond are too few to make up for that.
+    It runs in NumPy: numba takes twenty seconds to compile, more than a few thousand steps of half
+    a millisecond can save.
     """
     import pymc as pm
     from pymc.variational.updates import adam
@@ -286,9 +303,9 @@ def _compiled(
     for name, value in start.items():
         params[name].set_value(value)
 
-    def optimizer(gradients: Any, moved: Any) -> dict[Any, Any]:
+    def optimizer(gradients: Any, parameters: Any) -> dict[Any, Any]:
         updates: dict[Any, Any] = {}
-        for gradient, p in zip(gradients, moved, strict=True):
+        for gradient, p in zip(gradients, parameters, strict=True):
             updates |= adam([gradient], [p], learning_rate=learning_rate * units[p.name])
         return updates
 

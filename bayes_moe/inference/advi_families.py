@@ -1,4 +1,4 @@
-"""Normal distributions as PyMC's ADVI writes them: free parameters, their start and their units."""
+"""Normal families of PyMC's ADVI: free parameters, initial values and step sizes."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import numpy as np
 from bayes_moe.core.linalg import inverse
 
 LEAST_CURVATURE = 1.0
-"""Information from which a coordinate's spread begins; that of a standard normal prior."""
+"""Least information for a coordinate's initial spread; that of a standard normal prior."""
 
 
 class Form(ABC):
-    """A family of normal distributions, and how PyMC writes its spread as free parameters.
+    """Family of normal distributions, with PyMC's free parameters of its spread.
 
-    A positive number ``s`` is written as ``rho`` with ``s = log(1 + exp(rho))``.
+    The free parameter of a standard deviation ``s`` is ``rho`` with ``s = log(1 + exp(rho))``.
     """
 
     method: str
@@ -23,11 +23,11 @@ class Form(ABC):
 
     @abstractmethod
     def begin(self, information: np.ndarray) -> np.ndarray:
-        """Parameters of the spread at minus the second derivatives of the log density."""
+        """Free parameters of the spread whose precision is the ``information`` at the mode."""
 
     @abstractmethod
     def units(self, spread: np.ndarray) -> np.ndarray:
-        """How long a step is of each parameter of the spread."""
+        """Unit of each free parameter, for steps of one size relative to the spread."""
 
     @abstractmethod
     def root(self, spread: np.ndarray) -> np.ndarray:
@@ -61,15 +61,15 @@ class FullRank(Form):
             if covariance is None
             else np.linalg.cholesky(covariance)
         )
-        written = root.copy()
-        np.fill_diagonal(written, _inverse_softplus(np.diag(root)))
-        return self._packed(written)
+        free = root.copy()
+        np.fill_diagonal(free, _inverse_softplus(np.diag(root)))
+        return self._packed(free)
 
     def units(self, spread: np.ndarray) -> np.ndarray:
-        written = self._unpacked(spread)
+        free = self._unpacked(spread)
         sds = np.sqrt((self.root(spread) ** 2).sum(axis=1))
         units = np.repeat(sds[:, None], len(sds), axis=1)
-        np.fill_diagonal(units, _relative(np.diag(written)))
+        np.fill_diagonal(units, _relative(np.diag(free)))
         return self._packed(units)
 
     def root(self, spread: np.ndarray) -> np.ndarray:
@@ -78,10 +78,12 @@ class FullRank(Form):
         return root
 
     def _packed(self, matrix: np.ndarray) -> np.ndarray:
-        found: np.ndarray = matrix[np.tril_indices(len(matrix))]
-        return found
+        """Lower triangle by rows, PyMC's order."""
+        lower: np.ndarray = matrix[np.tril_indices(len(matrix))]
+        return lower
 
     def _unpacked(self, packed: np.ndarray) -> np.ndarray:
+        """Lower triangular matrix of a packed lower triangle."""
         size = int((np.sqrt(8 * len(packed) + 1) - 1) / 2)
         matrix = np.zeros((size, size))
         matrix[np.tril_indices(size)] = packed
@@ -89,16 +91,17 @@ class FullRank(Form):
 
 
 def _independent(information: np.ndarray) -> np.ndarray:
-    """Standard deviations of independent coordinates nearest to a normal distribution."""
+    """Standard deviations of independent coordinates with the information's diagonal."""
     return 1 / np.sqrt(np.maximum(np.diag(information), LEAST_CURVATURE))
 
 
 def _inverse_softplus(s: np.ndarray) -> np.ndarray:
-    found: np.ndarray = s + np.log(-np.expm1(-s))
-    return found
+    # log(exp(s) - 1) without overflow
+    rho: np.ndarray = s + np.log(-np.expm1(-s))
+    return rho
 
 
 def _relative(rho: np.ndarray) -> np.ndarray:
     """Change of ``rho`` that changes ``log(1 + exp(rho))`` by its own size, to first order."""
-    found: np.ndarray = np.logaddexp(0.0, rho) * (1 + np.exp(-rho))
-    return found
+    change: np.ndarray = np.logaddexp(0.0, rho) * (1 + np.exp(-rho))
+    return change

@@ -1,11 +1,11 @@
-"""What every inference method can do."""
+"""Interface of inference methods: a record of settings that runs on a model and a design."""
 
 from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.data.design import Design
@@ -14,13 +14,28 @@ from bayes_moe.model.spec import MixtureOfExperts
 if TYPE_CHECKING:
     import xarray as xr
 
+UNCONSTRAINED_POSTERIOR = "posterior of unconstrained values"
+"""Objective of the methods whose draws are about a mode of the sampler's density."""
+
 
 class Method(ABC):
-    """Settings of an inference method; running it gives draws in standard groups."""
+    """Settings of an inference method; running it gives draws in standard groups.
+
+    ``name`` is what ``method=`` calls it and what its fits store; a subclass without a name is
+    called by its class. ``integrates_missing`` says whether it takes ``missing="model"``.
+    """
+
+    name: ClassVar[str]
+    integrates_missing: ClassVar[bool] = False
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" not in vars(cls):  # a name that is inherited would make refit run the parent
+            cls.name = cls.__name__.lower()
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any]) -> Self:
-        """Make the record from keyword arguments, naming the nearest one for a wrong name."""
+        """Record of keyword arguments; an unknown name raises with the nearest valid one."""
         valid = [f.name for f in fields(cls)]  # type: ignore[arg-type]
         for name in settings:
             if name not in valid:
@@ -29,9 +44,9 @@ class Method(ABC):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Settings by name, but a ``start``, which belongs to the data."""
-        mine = fields(self)  # type: ignore[arg-type]
-        return {f.name: getattr(self, f.name) for f in mine if f.name != "start"}
+        """Settings by name, without ``start``, which belongs to the data."""
+        every = fields(self)  # type: ignore[arg-type]
+        return {f.name: getattr(self, f.name) for f in every if f.name != "start"}
 
     @property
     def described(self) -> str:
@@ -46,18 +61,18 @@ class Method(ABC):
 
     def check(self, spec: MixtureOfExperts) -> None:
         """Raise :class:`SpecError` for a model that the method cannot fit."""
-        if not spec.has_gradient:
-            raise SpecError(no_gradient(spec, f"method={type(self).__name__.lower()!r}"))
+        if not spec.structure.has_gradient:
+            raise SpecError(no_gradient(spec, f"method={self.name!r}"))
 
     @abstractmethod
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
-        """Return groups ``posterior`` and ``sample_stats``, and others of the method's own."""
+        """Tree with groups ``posterior`` and ``sample_stats``, and those of the method."""
 
 
 def no_gradient(spec: MixtureOfExperts, what: str) -> str:
-    """Say that something needs the gradient that a model does not have."""
-    place, predictor = next((place, p) for place, p in spec.placed if not p.gradient)
+    """Error message for ``what`` needing a gradient that the model lacks."""
+    site, predictor = next((site, p) for site, p in spec.structure.sites if not p.gradient)
     return (
-        f"{what} needs a gradient, and {predictor!r} of {place.stem!r} has none: use method='nuts' "
+        f"{what} needs a gradient, and {predictor!r} of {site.stem!r} has none: use method='nuts' "
         "with nuts_sampler='pymc', which is then the default and moves trees in steps of their own."
     )

@@ -1,32 +1,32 @@
-"""Laplace's method: draws from the normal distribution that osculates the posterior at its mode."""
+"""Laplace's method: draws from the normal approximation of the posterior at its mode."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.core.checks import check_whole
-from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.core.checks import check_one_of, check_whole
+from bayes_moe.core.errors import SpecError
 from bayes_moe.core.progress import progress
 from bayes_moe.data.design import Design
 from bayes_moe.em.modes import Modes, covariance, merge_modes
 from bayes_moe.em.multistart import RESTARTS
 from bayes_moe.em.objective import Objective
-from bayes_moe.em.vector_layout import coordinates
+from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.graph.build import build
 from bayes_moe.graph.log_density import GraphLogDensity
-from bayes_moe.inference.base import Method
+from bayes_moe.inference.base import UNCONSTRAINED_POSTERIOR, Method
 from bayes_moe.inference.em import EM
 from bayes_moe.inference.importance import pareto_k, weighed
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.optimize.graph_modes import ends
 from bayes_moe.optimize.hyperparameters import optimise_hyperparameters
-from bayes_moe.optimize.lbfgs import climbed_along, search
+from bayes_moe.optimize.lbfgs import newton_along, search
 from bayes_moe.optimize.linear_surrogate import first_values
 from bayes_moe.results.mode_tree import tree
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = ("last", "all")
 MOST_CLIMBS = 10
-"""Restarts through a graph."""
+"""Most restarts of L-BFGS on a graph."""
 NO_APPROXIMATION = (
     "The posterior has no normal approximation: its information at the mode is not positive "
     "definite (see method='em'). Give tighter priors, fewer experts, or use method='nuts'."
@@ -47,18 +47,18 @@ class Laplace(Method):
     r"""Settings of Laplace's method.
 
     The posterior density of the unconstrained values (internal coefficients, logarithms of
-    positive parameters; Jacobian included, as a sampler sees it) is replaced by the normal
-    density with the same mode and the same second derivatives there. How good that is, the Pareto
-    k of the importance weights ``p / q`` says: ``bm.diagnose(fit)``. ``sample_stats`` has ``lp``
-    and ``log_weight`` of every draw; for long tables a part of the draws is weighed, and they are
-    left out.
+    positive parameters; Jacobian included, as for a sampler) is replaced by the normal density with
+    the same mode and the same second derivatives there. The Pareto k of the importance weights
+    ``p / q``, which ``bm.diagnose(fit)`` reports, measures the error. ``sample_stats`` has ``lp``
+    and ``log_weight`` of every draw; for long tables only a part of the draws gets a weight, and
+    they are left out.
 
-    A model that EM cannot treat is climbed through its graph. With ``weights="last"``, what the
-    features of its predictors are made of (hidden weights, splits of trees, and their own spreads)
-    is held at its mode, and the normal approximation is that of all other values, given these:
-    Laplace's method on the last layer. The covariance, the draws, the weights and Pareto k are
-    those of this conditional posterior; standard errors of what is held are NaN. The attribute
-    ``held`` of the group ``fit`` lists it.
+    The modes of a model that is not linear are those of its graph, by L-BFGS. With
+    ``weights="last"``, the parameters of its predictors' features (hidden weights, splits of trees,
+    and their spreads) are fixed at the mode, and the normal approximation is that of all other
+    values given these: Laplace's method on the last layer. The covariance, the draws, the weights
+    and Pareto k are those of this conditional posterior; standard errors of fixed parameters are
+    NaN. The attribute ``determining_coordinates`` of the group ``fit`` lists them.
 
     Parameters
     ----------
@@ -66,10 +66,10 @@ class Laplace(Method):
         Independent draws of each chain, and the number of chains.
     restarts, start, max_iter, tol, cores, progressbar
         As for :class:`bayes_moe.inference.em.EM`. Through a graph there is no ``start``, at most
-        ``MOST_CLIMBS`` restarts, and ``tol`` and ``cores`` do nothing.
+        10 restarts, and ``tol`` and ``cores`` have no effect.
     weights : {"last", "all"}
-        What moves in a model that is not linear: all but the inner weights of its predictors, or
-        all.
+        Values approximated in a model that is not linear: all but the inner weights of its
+        predictors, or all.
 
     References
     ----------
@@ -79,6 +79,8 @@ class Laplace(Method):
     Vehtari, A., Simpson, D., Gelman, A., Yao, Y., & Gabry, J. (2024). Pareto smoothed importance
     sampling. Journal of Machine Learning Research, 25(72), 1-58.
     """
+
+    name: ClassVar[str] = "laplace"
 
     draws: int = 1000
     chains: int = 4
@@ -93,20 +95,18 @@ class Laplace(Method):
     def __post_init__(self) -> None:
         check_whole("draws", self.draws, 1)
         check_whole("chains", self.chains, 1)
-        if self.weights not in WEIGHTS:
-            raise SpecError(unknown("value of `weights`", self.weights, WEIGHTS))
+        check_one_of("value of `weights`", self.weights, WEIGHTS)
         self._em()
 
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
-        if not spec.is_linear:
+        if not spec.structure.is_linear:
             return self._through_graph(spec, design, random_seed)
-        moving = coordinates(spec, design, jacobian=True)
-        found = self._em().climb(moving, random_seed)
-        mode = found.theta[found.best]
-        assert found.objective is not None
-        moving = found.objective.coordinates
-        objective = Objective(moving)
-        spread = None if found.singular[found.best] else covariance(objective, mode)
+        modes = self._em().find_modes(parameter_vector(spec, design, jacobian=True), random_seed)
+        mode = modes.theta[modes.best]
+        assert modes.objective is not None
+        vector = modes.objective.vector
+        objective = Objective(vector)
+        spread = None if modes.singular[modes.best] else covariance(objective, mode)
         if spread is None:
             raise SpecError(NO_APPROXIMATION)
         if not np.diag(spread).all():
@@ -115,57 +115,73 @@ class Laplace(Method):
                 "prior. Use method='nuts', or another prior."
             )
         root = np.linalg.cholesky(spread)
-        z, weighed = self._normal(root.shape[1], spec, design, random_seed)
+        z, n_weighed = self._normal(root.shape[1], spec, design, random_seed)
         theta = mode + z @ root.T
-        log_p = objective.value(theta[:weighed])
-        errors = moving.reported_sds(mode, spread)
-        return self._tree(found, errors, moving.variables(theta), log_p, z)
+        log_p = objective.value(theta[:n_weighed])
+        errors = vector.reported_sds(mode, spread)
+        return self._tree(modes, errors, vector.variables(theta), log_p, z)
 
     def _through_graph(
         self, spec: MixtureOfExperts, design: Design, random_seed: int
     ) -> xr.DataTree:
         if self.start is not None:
             raise SpecError("`start` is for linear models; this one is climbed through its graph.")
-        surface = GraphLogDensity(build(spec, design), jacobian=True)
-        with progress("Laplace", shown=self.progressbar) as tell:
-            rng, count = np.random.default_rng(random_seed), min(self.restarts, MOST_CLIMBS)
-            climbs = search(surface, first_values(spec, design, count, rng), self.max_iter, tell)
-            climbs = optimise_hyperparameters(surface, climbs)
-        found = replace(merge_modes(ends(surface, climbs), design.rows), restarts=count)
-        mode = found.theta[found.best]
-        inner = {n for place, p in spec.placed for n in p.basis_parameters(place)}
-        inner = inner if self.weights == "last" else set()
-        moving = surface.moving & ~surface.held(inner)
-        if not surface.affordable(int(moving.sum())):
+        density = GraphLogDensity(build(spec, design), jacobian=True)
+        modes = self._graph_modes(density, random_seed)
+        free = self._free(density)
+        mode = newton_along(density, modes.theta[modes.best], free)
+        spread = None if modes.singular[modes.best] else density.covariance(mode, free)
+        if spread is None:
+            raise SpecError(NO_APPROXIMATION)
+        root = _root(spread, free)
+        z, n_weighed = self._normal(root.shape[1], spec, design, random_seed)
+        theta = mode + z @ root.T
+        log_p = np.array([density(x)[0] for x in theta[:n_weighed]])
+        # The mode moved since its value was stored; the weights are about this very point.
+        log_p += modes.value[modes.best] - density(mode)[0]
+        points = [density.variables(x) for x in theta]
+        draws = {name: np.stack([p[name] for p in points]) for name in points[0]}
+        errors = density.errors(mode, spread) or {}
+        fixed = [
+            n
+            for n in spec.variables
+            if density.determining_coordinates([n]).any() and not np.nan_to_num(errors[n]).any()
+        ]
+        errors = {name: error for name, error in errors.items() if name not in fixed}
+        result = self._tree(modes, errors, draws, log_p, z)
+        result[names.FIT].attrs |= {names.HELD: json.dumps(fixed), names.CURVATURE: 1}
+        return result
+
+    def _graph_modes(self, density: GraphLogDensity, random_seed: int) -> Modes:
+        """Modes of a graph's density, hyperparameters at their marginal mode."""
+        spec, design = density.graph.spec, density.graph.design
+        rng, count = np.random.default_rng(random_seed), min(self.restarts, MOST_CLIMBS)
+        with progress("Laplace", shown=self.progressbar) as update:
+            starts = first_values(spec, design, count, rng)
+            runs = search(density, starts, self.max_iter, update)
+            runs = optimise_hyperparameters(density, runs)
+        return replace(merge_modes(ends(density, runs), design.rows), restarts=count)
+
+    def _free(self, density: GraphLogDensity) -> np.ndarray:
+        """Whether a coordinate (coordinate,) is part of the normal approximation.
+
+        Raises
+        ------
+        SpecError
+            If the second derivatives of so many coordinates are not affordable.
+        """
+        spec, design = density.graph.spec, density.graph.design
+        inner = {n for site, p in spec.structure.sites for n in p.variables(site).basis}
+        free = density.free_coordinates & ~density.determining_coordinates(
+            inner if self.weights == "last" else set()
+        )
+        if not density.affordable(int(free.sum())):
             raise SpecError(
-                f"The information of {moving.sum()} values from {design.rows.size} rows would take "
+                f"The information of {free.sum()} values from {design.rows.size} rows would take "
                 f"minutes{'' if self.weights == 'last' else ": use weights='last'"}. Use "
                 "method='map' or 'nuts'."
             )
-        mode = climbed_along(surface, mode, moving)
-        spread = None if found.singular[found.best] else surface.covariance(mode, moving)
-        if spread is None:
-            raise SpecError(NO_APPROXIMATION)
-        values, vectors = np.linalg.eigh(spread[np.ix_(moving, moving)])
-        root = np.zeros((mode.size, len(values)))
-        root[moving] = vectors * np.sqrt(np.maximum(values, 0.0))
-        root = root[:, values > 0]
-        z, weighed = self._normal(root.shape[1], spec, design, random_seed)
-        theta = mode + z @ root.T
-        log_p = np.array([surface(x)[0] for x in theta[:weighed]])
-        log_p += found.value[found.best] - surface(mode)[0]  # weights are about this very mode
-        points = [surface.variables(x) for x in theta]
-        draws = {name: np.stack([p[name] for p in points]) for name in points[0]}
-        errors = surface.errors(mode, spread) or {}
-        held = [
-            n
-            for n in spec.variables
-            if surface.held([n]).any() and not np.nan_to_num(errors[n]).any()
-        ]
-        errors = {name: error for name, error in errors.items() if name not in held}
-        result = self._tree(found, errors, draws, log_p, z)
-        result[names.FIT].attrs |= {"held": json.dumps(held), "curvature": 1}
-        return result
+        return free
 
     def _normal(
         self, size: int, spec: MixtureOfExperts, design: Design, random_seed: int
@@ -177,30 +193,33 @@ class Laplace(Method):
 
     def _tree(
         self,
-        found: Modes,
+        modes: Modes,
         errors: Mapping[str, np.ndarray],
         draws: Mapping[str, np.ndarray],
         log_p: np.ndarray,
         z: np.ndarray,
     ) -> xr.DataTree:
-        """Draws with their weights, where all have one, and Pareto k."""
+        """Tree of draws, with their weights if all have one, and Pareto k."""
         import xarray as xr
 
-        weighed = len(log_p)
-        log_weight = log_p - found.value[found.best] + 0.5 * (z[:weighed] ** 2).sum(axis=1)
-        stats = {"lp": log_p, "log_weight": log_weight} if weighed == len(z) else {}
-        shape, what = (self.chains, self.draws), "posterior of unconstrained values"
-        result = tree(found, what, errors, draws, stats, shape)
-        figures = result[names.FIT].to_dataset().assign(pareto_k=pareto_k(log_weight))
-        result[names.FIT] = xr.DataTree(figures)
+        n_weighed = len(log_p)
+        log_weight = log_p - modes.value[modes.best] + 0.5 * (z[:n_weighed] ** 2).sum(axis=1)
+        stats = {names.LP: log_p, names.LOG_WEIGHT: log_weight} if n_weighed == len(z) else {}
+        result = tree(
+            modes, UNCONSTRAINED_POSTERIOR, errors, draws, stats, (self.chains, self.draws)
+        )
+        figures = {names.PARETO_K: pareto_k(log_weight)}
+        result[names.FIT] = xr.DataTree(result[names.FIT].to_dataset().assign(figures))
         return result
 
     def _em(self) -> EM:
-        return EM(
-            restarts=self.restarts,
-            start=self.start,
-            max_iter=self.max_iter,
-            tol=self.tol,
-            cores=self.cores,
-            progressbar=self.progressbar,
-        )
+        """EM with the settings that both methods have, checked by EM."""
+        return EM(**{f.name: getattr(self, f.name) for f in fields(EM) if hasattr(self, f.name)})
+
+
+def _root(spread: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """Root (coordinate, direction) of a covariance whose rows are zero but for ``free`` ones."""
+    values, vectors = np.linalg.eigh(spread[np.ix_(free, free)])
+    root = np.zeros((len(spread), len(values)))
+    root[free] = vectors * np.sqrt(np.maximum(values, 0.0))
+    return root[:, values > 0]

@@ -1,15 +1,15 @@
-"""The mode of any model through its graph's gradient: quasi-Newton from many starts."""
+"""Posterior modes of any model by the gradient of its graph: L-BFGS or Adam, many starts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.core.checks import check_share, check_whole
-from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.core.checks import check_one_of, check_share, check_whole
+from bayes_moe.core.errors import SpecError
 from bayes_moe.core.progress import progress
 from bayes_moe.data.design import Design
 from bayes_moe.em.modes import merge_modes
@@ -39,25 +39,25 @@ class MAP(Method):
     """Settings of maximisation through the graph.
 
     The objective is that of ``method="em"`` under the priors, the PyMC model's log density without
-    Jacobian. Where EM can treat a model, EM is faster: no graph is compiled. A model that is not
-    linear is climbed from modes of one whose gate is a softmax of linear predictors.
+    Jacobian. EM is faster for the models it can fit, as no graph is compiled. Runs of a model that
+    is not linear start at modes of a surrogate whose gate is a softmax of linear predictors.
 
-    Learned scales, such as weight decay and smoothing, have no mode together with what they scale.
-    They are put at their marginal mode (:mod:`bayes_moe.optimize.hyperparameters`), and the
-    objective is the density given these; where second derivatives are not affordable, and by Adam,
-    they stay where climbs begin.
+    Hyperparameters, such as weight decay and smoothing, have no joint mode with the coefficients
+    they scale. They are set to their marginal mode (:mod:`bayes_moe.optimize.hyperparameters`), and
+    the objective is the density given these; where second derivatives are not affordable, and by
+    Adam, they keep their initial values.
 
-    L-BFGS climbs with the graph's own gradient; of eight starts or more the better half is
-    followed to the end. The best climbs end with Newton steps, with a Hessian from differences of
-    gradients, which also gives the standard errors. Where it is not affordable (more than 400
-    coordinates, or coordinates x rows x experts above 2e7), ``converged`` says that the gradient's
-    norm is below ``1e-6 * (1 + |objective|)``, and there are no standard errors: they are NaN.
+    L-BFGS uses the graph's gradient; of eight starts or more the better half is run to convergence.
+    The best runs end with Newton steps, with a Hessian from differences of gradients, which also
+    gives the standard errors. Where it is not affordable (more than 400 coordinates, or coordinates
+    x rows x experts above 2e7), ``converged`` says that the gradient's norm is below
+    ``1e-6 * (1 + |objective|)``, and standard errors are NaN.
 
-    Adam follows gradients of ``log prior + (n / b) log likelihood`` of batches of ``b`` of the
-    ``n`` rows (:mod:`bayes_moe.optimize.adam`). Some rows are held out, and the point of their best
-    mean log density is the answer; short runs from all starts decide from which one to go on.
-    ``converged`` says that it hardly rose in the last third of the epochs, not that the gradient is
-    zero; there are no standard errors. The group ``fit`` has ``validation_log_density``, the
+    Adam uses gradients of ``log prior + (n / b) log likelihood`` of batches of ``b`` of the ``n``
+    rows (:mod:`bayes_moe.optimize.adam`). A share of the rows is held out, and the result is the
+    point of their best mean log density; short runs from all starts select the one to continue.
+    ``converged`` says that this density hardly rose in the last third of the epochs, not that the
+    gradient is zero; standard errors are NaN. The group ``fit`` has ``validation_log_density``, the
     held-out mean after each epoch ``validation_path``, and ``epochs``; the objective is that of all
     rows.
 
@@ -66,23 +66,23 @@ class MAP(Method):
     restarts : int
         Number of starts.
     max_iter : int
-        Most L-BFGS iterations of a climb.
+        Most iterations of an L-BFGS run.
     progressbar : bool
-        Whether to show progress, if there is something to wait for.
+        Whether to show progress of work longer than a second.
     optimizer : {"auto", "lbfgs", "adam"}
         ``"auto"`` is Adam for models that are not linear on more than 20,000 rows, else L-BFGS.
     batch_size : int, optional
-        Rows of a batch of Adam's; by default 100 to 1000, more for longer tables.
+        Rows of a batch of Adam; by default 100 to 1000, more for longer tables.
     epochs : int, optional
         Most passes of Adam over the rows; by default as many as make 12,000 steps.
     learning_rate : float
-        Of Adam at its beginning, for batches of up to 250 rows; it grows with the square root of
-        larger ones, and falls to zero along half a cosine.
+        Initial learning rate of Adam, for batches of up to 250 rows; it grows with the square root
+        of larger ones, and falls to zero along half a cosine.
     validation : float
         Share of the rows that Adam holds out, of at most 20,000 rows.
     patience : int, optional
-        Epochs without a rise of the held-out density after which half of those that are left are
-        passed over; by default a fifth of the epochs, and at least three.
+        Epochs without a rise of the held-out density after which half of those that remain are
+        skipped; by default a fifth of the epochs, and at least three.
 
     References
     ----------
@@ -92,6 +92,8 @@ class MAP(Method):
     Kingma, D. P., & Ba, J. (2015). Adam: a method for stochastic optimization. International
     Conference on Learning Representations.
     """
+
+    name: ClassVar[str] = "map"
 
     restarts: int = 10
     max_iter: int = 2000
@@ -109,8 +111,7 @@ class MAP(Method):
         for name in ("batch_size", "epochs", "patience"):
             if getattr(self, name) is not None:
                 check_whole(name, getattr(self, name), 1)
-        if self.optimizer not in OPTIMIZERS:
-            raise SpecError(unknown("optimizer", self.optimizer, OPTIMIZERS))
+        check_one_of("optimizer", self.optimizer, OPTIMIZERS)
         check_share("learning_rate", self.learning_rate)
         check_share("validation", self.validation)
 
@@ -118,29 +119,29 @@ class MAP(Method):
         rng = np.random.default_rng(random_seed)
         if self.by_batches(spec, design):
             return self._adam(spec, design, rng)
-        surface = GraphLogDensity(build(spec, design))
-        with progress("MAP", shown=self.progressbar) as tell:
+        density = GraphLogDensity(build(spec, design))
+        with progress("MAP", shown=self.progressbar) as update:
             starts = first_values(spec, design, self.restarts, rng)
-            climbs = search(surface, starts, self.max_iter, tell)
-            climbs = optimise_hyperparameters(surface, climbs)
-        found = replace(merge_modes(ends(surface, climbs), design.rows), restarts=self.restarts)
-        best = found.best
-        errors = None if found.singular[best] else surface.errors(found.theta[best])
-        tree = point_tree(found, "posterior", errors)
-        return described(tree, {}, "lbfgs", surface.affordable(found.theta.shape[1]))
+            runs = search(density, starts, self.max_iter, update)
+            runs = optimise_hyperparameters(density, runs)
+        modes = replace(merge_modes(ends(density, runs), design.rows), restarts=self.restarts)
+        best = modes.best
+        errors = None if modes.singular[best] else density.errors(modes.theta[best])
+        tree = point_tree(modes, "posterior", errors)
+        return _with_figures(tree, {}, "lbfgs", density.affordable(modes.theta.shape[1]))
 
     def by_batches(self, spec: MixtureOfExperts, design: Design) -> bool:
-        """Whether Adam climbs.
+        """Whether the optimiser is Adam.
 
         Raises
         ------
         SpecError
-            If it should, and the gate models the features' density.
+            If the user chose Adam, and the gate models the features' density.
         """
         if self.optimizer == "auto":
-            long = design.rows.size > MOST_ROWS
-            return long and not spec.is_linear and not spec.gate.feature_densities
-        if self.optimizer == "adam" and spec.gate.feature_densities:
+            is_long = design.rows.size > MOST_ROWS
+            return is_long and not spec.structure.is_linear and not spec.structure.gate.features
+        if self.optimizer == "adam" and spec.structure.gate.features:
             raise SpecError(
                 f"Adam takes models of the response alone; the gate {spec.gate!r} models features "
                 "too. Use optimizer='lbfgs' or method='em'."
@@ -153,33 +154,33 @@ class MAP(Method):
         schedule = Schedule(
             self.batch_size, self.epochs, self.learning_rate, self.validation, self.patience
         )
-        surface = GraphLogDensity(build(spec, design))
-        with progress("MAP", shown=self.progressbar) as tell:
-            starts = first_values(spec, _some(design, rng), self.restarts, rng)
-            climb, done = descend(surface, starts, schedule, rng, tell)
-        found = replace(merge_modes(ends(surface, [climb]), design.rows), restarts=self.restarts)
+        density = GraphLogDensity(build(spec, design))
+        with progress("MAP", shown=self.progressbar) as update:
+            starts = first_values(spec, _subsample(design, rng), self.restarts, rng)
+            run, history = descend(density, starts, schedule, rng, update)
+        modes = replace(merge_modes(ends(density, [run]), design.rows), restarts=self.restarts)
         figures = {
-            "epochs": len(done.path) - 1,
-            "validation_log_density": done.held_out,
-            "validation_path": ("epoch", done.path),
+            names.EPOCHS: len(history.path) - 1,
+            names.VALIDATION_LOG_DENSITY: history.held_out,
+            names.VALIDATION_PATH: (names.EPOCH, history.path),
         }
-        return described(point_tree(found, "posterior", None), figures, "adam", False)
+        return _with_figures(point_tree(modes, "posterior", None), figures, "adam", False)
 
 
-def _some(design: Design, rng: np.random.Generator) -> Design:
-    """A design of at most ``SUBSAMPLE`` rows."""
+def _subsample(design: Design, rng: np.random.Generator) -> Design:
+    """Design of at most ``SUBSAMPLE`` rows."""
     size = min(SUBSAMPLE, design.rows.size)
-    which = np.sort(rng.choice(design.rows.size, size, replace=False))
-    return replace(design, rows=design.rows.pick(which))
+    positions = np.sort(rng.choice(design.rows.size, size, replace=False))
+    return replace(design, rows=design.rows.pick(positions))
 
 
-def described(
+def _with_figures(
     tree: xr.DataTree, figures: dict[str, Any], optimizer: str, affordable: bool
 ) -> xr.DataTree:
-    """Add how a mode was found to a tree, and whether standard errors were looked for."""
+    """Tree with further figures of the mode, the optimiser, and whether errors were computed."""
     import xarray as xr
 
-    told = tree[names.FIT].to_dataset().assign(figures)
-    told = told.assign_attrs(optimizer=optimizer, curvature=int(affordable))
-    tree[names.FIT] = xr.DataTree(told)
+    attributes = {names.OPTIMIZER: optimizer, names.CURVATURE: int(affordable)}
+    fit = tree[names.FIT].to_dataset().assign(figures).assign_attrs(attributes)
+    tree[names.FIT] = xr.DataTree(fit)
     return tree

@@ -1,4 +1,4 @@
-"""What the methods that fit a normal distribution to a posterior share: begin, weigh, report."""
+"""Shared by ADVI and Pathfinder: modes, log densities of draws, normal distributions, the tree."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from bayes_moe.core.errors import SpecError
 from bayes_moe.data.design import Design
 from bayes_moe.graph.build import Graph
 from bayes_moe.graph.numpy_mode import mode
-from bayes_moe.model.evaluation import chunks
+from bayes_moe.inference.base import UNCONSTRAINED_POSTERIOR
+from bayes_moe.model.evaluation import log_likelihood
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.mode_tree import tree
 from bayes_moe.sampling.chain_starts import Starts, starts
@@ -21,28 +22,26 @@ from bayes_moe.sampling.chain_starts import Starts, starts
 if TYPE_CHECKING:
     import xarray as xr
 
-OBJECTIVE = "posterior of unconstrained values"
 
-
-def begin(spec: MixtureOfExperts, design: Design, random_seed: int) -> Starts:
-    """Find the modes of a posterior.
+def starts_at_modes(spec: MixtureOfExperts, design: Design, random_seed: int) -> Starts:
+    """Modes of a posterior and the mass about each.
 
     Raises
     ------
     SpecError
         If every mode is singular.
     """
-    found = starts(spec, design, random_seed)
-    if found.found.singular[found.found.best]:
+    result = starts(spec, design, random_seed)
+    if result.modes.singular[result.modes.best]:
         raise SpecError(
             "The posterior has no normal approximation: an expert fits its rows exactly (see "
             "method='em'). Give tighter priors, or fewer experts."
         )
-    return found
+    return result
 
 
 class Reader:
-    """A graph's variables and log density at many unconstrained vectors at once."""
+    """Variables and log density of a graph at many unconstrained vectors at once."""
 
     def __init__(self, graph: Graph) -> None:
         from pymc.pytensorf import compile
@@ -50,47 +49,43 @@ class Reader:
 
         self.graph = graph
         model = graph.model
-        self._names = list(graph.spec.dims)
+        self._names = list(graph.spec.structure.dims)
         self._shapes = [v.shape for v in model.initial_point().values()]
-        wanted = model.replace_rvs_by_values([model[name] for name in self._names])
-        many = {v: v.type.clone(shape=(None, *v.type.shape))() for v in model.value_vars}
-        self._read = compile(
-            [many[v] for v in model.value_vars],
-            vectorize_graph([*wanted, model.varlogp], many),
+        variables = model.replace_rvs_by_values([model[name] for name in self._names])
+        batched = {v: v.type.clone(shape=(None, *v.type.shape))() for v in model.value_vars}
+        self._evaluate = compile(
+            [batched[v] for v in model.value_vars],
+            vectorize_graph([*variables, model.varlogp], batched),
             mode=mode(),
             on_unused_input="ignore",
         )
 
     def __call__(self, points: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
-        """Return variables (sample, ...) and log prior (sample,) at vectors (sample, coordinate).
+        """Variables (sample, ...) and log prior (sample,) at vectors (sample, coordinate).
 
         The prior is that of the vectors, Jacobian included.
         """
         size = len(points)
         ends = np.cumsum([int(np.prod(shape, dtype=int)) for shape in self._shapes])
         parts = np.split(points, ends[:-1], axis=1)
-        laid = (p.reshape(size, *shape) for p, shape in zip(parts, self._shapes, strict=True))
-        *found, log_prior = self._read(*laid)
-        # What no coordinate moves has no axis of samples.
-        values = {
-            name: np.broadcast_to(v, (size, *v.shape[-len(self.graph.spec.dims[name]) :]))
-            for name, v in zip(self._names, found, strict=True)
+        values = (p.reshape(size, *shape) for p, shape in zip(parts, self._shapes, strict=True))
+        *variables, log_prior = self._evaluate(*values)
+        # PyTensor leaves out the axis of samples where a variable depends on no coordinate.
+        named = {
+            name: np.broadcast_to(v, (size, *v.shape[-len(self.graph.spec.structure.dims[name]) :]))
+            for name, v in zip(self._names, variables, strict=True)
         }
-        return values, np.asarray(log_prior)
+        return named, np.asarray(log_prior)
 
     def log_density(self, values: Mapping[str, np.ndarray], log_prior: np.ndarray) -> np.ndarray:
-        """Return the log density (sample,) at variables, with what is known of their prior."""
-        spec, total = self.graph.spec, log_prior.copy()
-        with np.errstate(all="ignore"):
-            for _, part, mixture in chunks(spec, values, self.graph.design.rows):
-                features = spec.gate.log_features(spec.n_experts, values, part.matrices)
-                total += (mixture.log_density(part.observed) + features).sum(axis=-1)
+        """Log density (sample,) at variables (sample, ...), whose log prior is ``log_prior``."""
+        total = log_prior + log_likelihood(self.graph.spec, values, self.graph.design.rows)
         return np.where(np.isnan(total), -np.inf, total)
 
 
 @dataclass(frozen=True)
 class Normal:
-    """A normal distribution of unconstrained vectors: its mean, and a root of its covariance."""
+    """Normal distribution of unconstrained vectors: mean (coordinate,) and root of covariance."""
 
     mean: np.ndarray
     root: np.ndarray
@@ -101,11 +96,11 @@ class Normal:
         return np.sqrt((self.root**2).sum(axis=1))
 
     def draw(self, size: int, rng: np.random.Generator) -> np.ndarray:
-        """Draw vectors (sample, coordinate)."""
+        """Random vectors (sample, coordinate)."""
         return self.mean + rng.standard_normal((size, len(self.mean))) @ self.root.T
 
     def log_density(self, points: np.ndarray) -> np.ndarray:
-        """Return the log density (sample,) at vectors; ``root`` is lower triangular."""
+        """Log density (sample,) at vectors (sample, coordinate); ``root`` is lower triangular."""
         from scipy.linalg import solve_triangular
 
         z = solve_triangular(self.root, (points - self.mean).T, lower=True)
@@ -115,32 +110,33 @@ class Normal:
 
 
 def elbo(log_weight: np.ndarray) -> dict[str, float]:
-    """Return the evidence lower bound, the mean of ``log p - log q``, and its error."""
+    """Evidence lower bound, the mean of ``log p - log q``, and its Monte Carlo error."""
     return {
         names.ELBO: float(log_weight.mean()),
-        "elbo_error": float(log_weight.std() / np.sqrt(len(log_weight))),
+        names.ELBO_ERROR: float(log_weight.std() / np.sqrt(len(log_weight))),
     }
 
 
-def report(
-    begun: Starts,
+def approximation_tree(
+    starts: Starts,
     values: Mapping[str, np.ndarray],
     stats: Mapping[str, np.ndarray],
     shape: tuple[int, int],
     figures: Mapping[str, Any],
     path: np.ndarray,
-    words: Mapping[str, str],
+    remedies: Mapping[str, str],
 ) -> xr.DataTree:
-    """Return draws (sample, ...) as a tree like those of the other methods about a mode.
+    """Tree of draws (sample, ...) from an approximation.
 
-    ``standard_error`` holds the draws' standard deviations; ``fit`` gets the ``figures``, and the
-    ELBO along its ``path``. ``words`` are what to do if the approximation is no good.
+    Group ``standard_error`` holds the draws' standard deviations, ``fit`` the ``figures`` and the
+    ELBO by iteration, ``path``. ``remedies`` are the advice if the approximation is not good.
     """
     import xarray as xr
 
-    errors = {name: values[name].std(axis=0) for name in begun.found.spec.variables}
-    result = tree(begun.found, OBJECTIVE, errors, values, stats, shape)
-    fit = result[names.FIT].to_dataset().drop_vars(["path", "exhausted"])
-    fit = fit.assign(figures).assign(path=("iteration", path)).assign_attrs(words)
+    modes = starts.modes
+    errors = {name: values[name].std(axis=0) for name in modes.spec.variables}
+    result = tree(modes, UNCONSTRAINED_POSTERIOR, errors, values, stats, shape)
+    fit = result[names.FIT].to_dataset().drop_vars([names.PATH, names.EXHAUSTED])
+    fit = fit.assign(figures).assign({names.PATH: (names.ITERATION, path)}).assign_attrs(remedies)
     result[names.FIT] = xr.DataTree(fit)
     return result

@@ -1,43 +1,52 @@
-"""No-U-Turn sampling: nutpie by default, other samplers by argument."""
+"""No-U-Turn sampling by nutpie, PyMC, NumPyro or BlackJAX, with chains started at modes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from os import cpu_count
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, ClassVar
 
 from bayes_moe.core import names
-from bayes_moe.core.checks import check_whole
-from bayes_moe.core.errors import SpecError, need, unknown
+from bayes_moe.core.checks import check_one_of, check_whole, is_number
+from bayes_moe.core.errors import SpecError, need
 from bayes_moe.data.design import Design
 from bayes_moe.graph.mixture_variable import LIKELIHOODS
 from bayes_moe.inference.base import Method, no_gradient
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.draws import rectangular
 from bayes_moe.results.mode_tree import modes_dataset
-from bayes_moe.sampling import chain_starts as start
+from bayes_moe.sampling import chain_starts, graph_samplers
 from bayes_moe.sampling.engine import Engine, SamplingTask
 
 if TYPE_CHECKING:
     import xarray as xr
 
-BACKENDS = {
-    "nutpie": ("numba", "jax"),
-    "pymc": ("numba",),
-    "numpyro": ("jax",),
-    "blackjax": ("jax",),
-}
-"""What may compile the log density for each sampler; the first is the default."""
-ADAPTATIONS = {
-    "nutpie": ("low_rank", "diag"),
-    "pymc": ("diag",),
-    "numpyro": ("diag",),
-    "blackjax": ("diag",),
-}
-"""Mass matrices that each sampler adapts; the first is the default."""
+
+@dataclass(frozen=True)
+class Sampler:
+    """Implementation of NUTS: compilers of the log density, mass matrices, and its engine.
+
+    The first backend and the first adaptation are the defaults; ``engine`` makes the engine of a
+    likelihood and a backend.
+    """
+
+    backend: tuple[str, ...]
+    adaptation: tuple[str, ...]
+    engine: Callable[[str, str], Engine]
+
+
 AUTO = "auto"
+SAMPLERS = {
+    "nutpie": Sampler(("numba", "jax"), ("low_rank", "diag"), graph_samplers.Nutpie),
+    "pymc": Sampler(("numba",), ("diag",), lambda likelihood, _: graph_samplers.PyMC(likelihood)),
+    "numpyro": Sampler(
+        ("jax",), ("diag",), lambda likelihood, _: graph_samplers.Jax(likelihood, "numpyro")
+    ),
+    "blackjax": Sampler(
+        ("jax",), ("diag",), lambda likelihood, _: graph_samplers.Jax(likelihood, "blackjax")
+    ),
+}
 LEAST = {"draws": 1, "tune": 10, "chains": 1, "cores": 1}
 """Least settings; without any tuning, no step size is known."""
 
@@ -56,32 +65,34 @@ class NUTS(Method):
     target_accept : float
         Target acceptance statistic; nearer to 1 means smaller steps.
     adaptation : {"low_rank", "diag"}, optional
-        Mass matrix that is adapted: diagonal with a correction for the strongest correlations (the
-        default, nutpie only), or diagonal (all that the other samplers have).
+        Mass matrix: diagonal with a correction for the strongest correlations (the
+        default, nutpie only), or diagonal (the only one of the other samplers).
     nuts_sampler : {"auto", "nutpie", "pymc", "numpyro", "blackjax"}
-        Which implementation samples. ``"auto"`` is nutpie, but PyMC's for a model without a
-        gradient, whose trees take steps of their own. The last two need JAX: ``pip install
+        Implementation. ``"auto"`` is nutpie, but PyMC's for a model without a gradient, whose
+        trees are sampled by PGBART steps. The last two need JAX: ``pip install
         bayes_moe[jax]``.
     backend : {"numba", "jax"}, optional
-        What compiles the log density; the default is the sampler's own (numba for nutpie).
-        JAX runs on a GPU if it sees one.
+        Compiler of the log density; the default is the sampler's (numba for nutpie). JAX runs on
+        a GPU if one is available.
     likelihood : {"fused", "symbolic"}
         ``"fused"`` computes the mixture and its derivatives in one compiled pass over the rows;
-        ``"symbolic"`` leaves them to PyTensor. The density is the same.
+        ``"symbolic"`` through PyTensor's graph. The density is the same.
     progressbar : bool
         Whether to show progress.
 
     Notes
     -----
     With nutpie, numba and the fused likelihood, a model whose families all have a kernel is
-    sampled without a PyMC graph, and nothing is compiled but the kernels, once a machine. Every
-    other choice builds the graph of :func:`bayes_moe.build` and compiles it.
+    sampled without a PyMC graph, and only the kernels are compiled, once per machine. Every other
+    choice builds the graph of :func:`bayes_moe.build` and compiles it.
 
     References
     ----------
     Hoffman, M. D., & Gelman, A. (2014). The No-U-Turn sampler. Journal of Machine Learning
     Research, 15, 1593-1623.
     """
+
+    name: ClassVar[str] = "nuts"
 
     draws: int = 1000
     tune: int = 1000
@@ -95,60 +106,61 @@ class NUTS(Method):
     progressbar: bool = True
 
     def __post_init__(self) -> None:
-        if self.nuts_sampler not in (AUTO, *BACKENDS):
-            raise SpecError(unknown("nuts_sampler", self.nuts_sampler, BACKENDS))
-        sampler = "nutpie" if self.nuts_sampler == AUTO else self.nuts_sampler
-        for name, table in (("backend", BACKENDS), ("adaptation", ADAPTATIONS)):
-            self._check_setting(name, table[sampler], sampler)
-        if self.likelihood not in LIKELIHOODS:
-            raise SpecError(unknown("likelihood", self.likelihood, LIKELIHOODS))
+        if self.nuts_sampler != AUTO:
+            check_one_of("nuts_sampler", self.nuts_sampler, SAMPLERS)
+        self._check_sampler("nutpie" if self.nuts_sampler == AUTO else self.nuts_sampler)
+        check_one_of("likelihood", self.likelihood, LIKELIHOODS)
         for name, least in LEAST.items():
             if name != "cores" or self.cores is not None:
                 check_whole(name, getattr(self, name), least)
-        accept = self.target_accept
-        if not isinstance(accept, float | np.floating) or not 0 < accept < 1:
-            raise SpecError(f"`target_accept` must lie between 0 and 1; it is {accept!r}.")
+        if not is_number(self.target_accept) or not 0 < self.target_accept < 1:
+            raise SpecError(
+                f"`target_accept` must lie between 0 and 1; it is {self.target_accept!r}."
+            )
 
     def check(self, spec: MixtureOfExperts) -> None:
         sampler = self._sampler(spec)
-        for name, table in (("backend", BACKENDS), ("adaptation", ADAPTATIONS)):
-            self._check_setting(name, table[sampler], sampler)
-        if not spec.has_gradient and sampler != "pymc":
+        self._check_sampler(sampler)
+        if not spec.structure.has_gradient and sampler != "pymc":
             raise SpecError(no_gradient(spec, f"nuts_sampler={sampler!r}"))
 
-    def _check_setting(self, name: str, valid: tuple[str, ...], sampler: str) -> None:
-        given = getattr(self, name)
-        if given is not None and given not in valid:
-            raise SpecError(
-                f"With nuts_sampler={sampler!r}, `{name}` must be "
-                f"{' or '.join(map(repr, valid))}; it is {given!r}."
-            )
+    def _check_sampler(self, sampler: str) -> None:
+        """Raise :class:`SpecError` for settings that a sampler does not have."""
+        for name in ("backend", "adaptation"):
+            value, valid = getattr(self, name), getattr(SAMPLERS[sampler], name)
+            if value is not None and value not in valid:
+                raise SpecError(
+                    f"With nuts_sampler={sampler!r}, `{name}` must be "
+                    f"{' or '.join(map(repr, valid))}; it is {value!r}."
+                )
 
     def _sampler(self, spec: MixtureOfExperts) -> str:
+        """Name of the sampler of a model."""
         if self.nuts_sampler != AUTO:
             return self.nuts_sampler
-        return "nutpie" if spec.has_gradient else "pymc"
+        return "nutpie" if spec.structure.has_gradient else "pymc"
 
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         engine = self._engine(spec)
-        begun = start.starts(spec, design, random_seed, self.cores or cpu_count() or 1)
+        starts = chain_starts.starts(spec, design, random_seed, self.cores or cpu_count() or 1)
         task = SamplingTask(
-            begun,
+            starts,
             random_seed,
             self.draws,
             self.tune,
             self.chains,
             self.cores,
             float(self.target_accept),
-            self.adaptation or ADAPTATIONS[self._sampler(spec)][0],
+            self.adaptation or SAMPLERS[self._sampler(spec)].adaptation[0],
             self.progressbar,
         )
         tree = rectangular(engine.run(task), self.draws, self.chains)
-        return _with_modes(tree, begun)
+        return _with_modes(tree, starts)
 
     def _engine(self, spec: MixtureOfExperts) -> Engine:
+        """Engine of a model; JAX and its samplers are extras, imported only where used."""
         sampler = self._sampler(spec)
-        backend = self.backend or BACKENDS[sampler][0]
+        backend = self.backend or SAMPLERS[sampler].backend[0]
         if backend == "jax":
             for package in ("jax", *({sampler} - {"nutpie"})):
                 need(package, "jax")
@@ -159,28 +171,21 @@ class NUTS(Method):
                 from bayes_moe.sampling.nutpie_compiled import Direct
 
                 return Direct()
-        from bayes_moe.sampling import graph_samplers as graphs
-
-        if sampler == "nutpie":
-            return graphs.Nutpie(self.likelihood, backend)
-        if sampler == "pymc":
-            return graphs.PyMC(self.likelihood)
-        return graphs.Jax(self.likelihood, sampler)
+        return SAMPLERS[sampler].engine(self.likelihood, backend)
 
 
-def _with_modes(tree: xr.DataTree, begun: start.Starts) -> xr.DataTree:
-    """Add the modes, and the mode uphill of each chain's last draw."""
+def _with_modes(tree: xr.DataTree, starts: chain_starts.Starts) -> xr.DataTree:
+    """Tree with the modes, and the mode reached uphill from each chain's last draw."""
     import xarray as xr
 
     posterior = tree[names.POSTERIOR].to_dataset().isel({names.DRAW: -1})
     last = {
-        name: posterior[name].transpose(names.CHAIN, ...).values
-        for name in begun.moving.spec.variables
+        name: posterior[name].transpose(names.CHAIN, ...).values for name in starts.spec.variables
     }
     stats = tree[names.SAMPLE_STATS].to_dataset()
     tree[names.SAMPLE_STATS] = xr.DataTree(
-        stats.assign({names.END_MODE: (names.CHAIN, begun.mode_of(last))})
+        stats.assign({names.END_MODE: (names.CHAIN, starts.mode_of(last))})
     )
-    table = modes_dataset(begun.found).assign(mass=(names.MODE, begun.mass))
+    table = modes_dataset(starts.modes).assign({names.MASS: (names.MODE, starts.mass)})
     tree[names.MODES] = xr.DataTree(table)
     return tree

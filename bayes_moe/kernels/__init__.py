@@ -1,4 +1,4 @@
-"""Compiled likelihoods: log densities of the families with their derivatives, and what sums them.
+"""Likelihoods compiled by numba: families' log densities with derivatives, and sums over rows.
 
-Its modules import numba; only what samples imports them.
+Importing numba takes seconds, so only samplers and the fused graph import these modules.
 """

@@ -1,10 +1,10 @@
-"""C functions by numba, kept on disk: compiled once a machine, and loaded in later processes.
+"""C functions by numba, cached on disk: compiled once a machine, and loaded in later processes.
 
-Numba tells whether a kept function is still good by the time stamp of the file that defines it, and
-does not see that a function which it calls has changed. So every compiled function closes over
-``VERSION``, a digest of all the sources that are compiled: a change of any makes another entry.
+Numba's cache compares the time stamp of the file that defines a function, but not those of the
+files of functions that it calls. So every compiled function closes over ``VERSION``, a digest of
+all sources that are compiled: a change of any of them makes another cache entry.
 
-A home folder that cannot be written is no error: the functions are then compiled in each process.
+Without a writable cache folder the functions are compiled in each process.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ import bayes_moe.families.student_t
 import bayes_moe.priors.densities
 
 REORDERED = {"contract", "reassoc", "nsz"}
-"""Sums over rows may be taken in any order, so that they run in parallel."""
+"""Fast-math flags of sums over rows: any order of summation, so that they vectorise."""
 
 _TEXTS = [
     *sorted(Path(__file__).parent.glob("*.py")),
@@ -37,49 +37,51 @@ VERSION = sha256(b"".join(p.read_bytes() for p in _TEXTS if p.is_file())).hexdig
 
 @cache
 def c_function(signature: Any, function: Callable[..., Any]) -> Any:
-    """Compile a function of numbers and addresses; its ``address`` is what C calls."""
+    """The compiled function of numbers and addresses; C calls its ``address``."""
     options = {"nopython": True, "error_model": "numpy", "fastmath": REORDERED}
     try:
         return numba.cfunc(signature, cache=True, **options)(function)
-    except Exception:  # nowhere to keep it, or what was kept is damaged; other errors come again
+    # No writable cache folder, or a damaged entry: numba has no exception of its own for either.
+    # Any other error is raised again by the second attempt.
+    except Exception:
         return numba.cfunc(signature, cache=False, **options)(function)
 
 
 @intrinsic
 def pointer(_: Any, address: Any) -> Any:
-    """Return the pointer at an address."""
+    """Pointer at an address."""
 
-    def codegen(_: Any, builder: Any, __: Any, given: Any) -> Any:
-        return builder.inttoptr(given[0], cgutils.voidptr_t)
+    def codegen(_: Any, builder: Any, __: Any, values: Any) -> Any:
+        return builder.inttoptr(values[0], cgutils.voidptr_t)
 
     return types.voidptr(address), codegen
 
 
 @register_jitable
 def doubles(address: int, count: int) -> Any:
-    """Return the array of numbers at an address."""
+    """Array (count,) of doubles at an address."""
     return carray(pointer(address), count, float64)
 
 
 def _caller(result: Any, arguments: int) -> Any:
-    """Return an intrinsic that calls the C function at an address, given whole numbers."""
+    """Code generator of an intrinsic that calls the C function at an address on whole numbers."""
     integer = ir.IntType(64)
     returned = ir.DoubleType() if result is types.float64 else integer
 
-    def codegen(_: Any, builder: Any, __: Any, given: Any) -> Any:
-        kind = ir.FunctionType(returned, [integer] * arguments).as_pointer()
-        return builder.call(builder.inttoptr(given[0], kind), given[1:])
+    def codegen(_: Any, builder: Any, __: Any, values: Any) -> Any:
+        function_type = ir.FunctionType(returned, [integer] * arguments).as_pointer()
+        return builder.call(builder.inttoptr(values[0], function_type), values[1:])
 
     return codegen
 
 
 @intrinsic
 def call_rows(_: Any, address: Any, scratch: Any, shared: Any, packs: Any) -> Any:
-    """Call the rows of a family: see :mod:`bayes_moe.kernels.family_rows`."""
+    """Status of the row loop of a family: see :mod:`bayes_moe.kernels.family_rows`."""
     return types.int64(*[types.int64] * 4), _caller(types.int64, 3)
 
 
 @intrinsic
 def call_prior(_: Any, address: Any, values: Any, arguments: Any, count: Any, slopes: Any) -> Any:
-    """Call a prior density: see :mod:`bayes_moe.kernels.priors`."""
+    """Log density of a prior: see :mod:`bayes_moe.kernels.priors`."""
     return types.float64(*[types.int64] * 5), _caller(types.float64, 4)

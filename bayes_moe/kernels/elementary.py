@@ -1,7 +1,8 @@
-"""Elementary functions that compile into loops over several rows at once.
+"""Elementary functions that vectorise: exp, log, log1p, softplus, logistic.
 
 The C library's exponential and logarithm take one number a call, and a loop that calls them is not
-vectorised. These are polynomials without branches, exact to 4 units in the last place.
+vectorised. These are polynomials without branches, with errors of at most 4 units in the last
+place.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from numba import types
 from numba.extending import intrinsic, register_jitable
 
 FUSED = {"contract"}
-"""Products and sums may be fused; nothing else may be reordered."""
+"""Fast-math flags of the polynomials: fused multiply-add, but no reordering of sums."""
 
 LOG2_E = 1 / math.log(2)
 LN2_HIGH = 6.93147180369123816490e-01
 LN2_LOW = 1.90821492927058770002e-10
 ROUNDS = 1.5 * 2.0**52
-"""Added to a number of moderate size, it leaves the nearest whole number in the lowest bits."""
+"""Added to a number of moderate size, it moves the nearest whole number to the lowest bits."""
 ROUNDS_BITS = 0x4338000000000000
 SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
 MANTISSA = 0x000FFFFFFFFFFFFF
 SMALLEST, LARGEST = -708.0, 709.0
-"""Beyond these, exponentials are 0 and infinite."""
+"""Arguments beyond which the exponential is set to 0 and to infinity."""
 
 E3, E4, E5, E6, E7, E8, E9, E10, E11, E12 = (1 / math.factorial(j) for j in range(3, 13))
 
@@ -34,30 +35,30 @@ E3, E4, E5, E6, E7, E8, E9, E10, E11, E12 = (1 / math.factorial(j) for j in rang
 def bits(_: Any, x: Any) -> Any:
     """Bits of a double, as a whole number."""
 
-    def codegen(_: Any, builder: Any, __: Any, given: Any) -> Any:
-        return builder.bitcast(given[0], ir.IntType(64))
+    def codegen(_: Any, builder: Any, __: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], ir.IntType(64))
 
     return types.int64(types.float64), codegen
 
 
 @intrinsic
 def from_bits(_: Any, x: Any) -> Any:
-    """Return the double of some bits."""
+    """Double with the bits of a whole number."""
 
-    def codegen(_: Any, builder: Any, __: Any, given: Any) -> Any:
-        return builder.bitcast(given[0], ir.DoubleType())
+    def codegen(_: Any, builder: Any, __: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], ir.DoubleType())
 
     return types.float64(types.int64), codegen
 
 
 @register_jitable(fastmath=FUSED, forceinline=True)
 def exp(x: float) -> float:
-    """``2^k e^r`` with ``|r| < log(2) / 2`` and a Taylor polynomial for ``e^r``."""
-    inside = SMALLEST if x < SMALLEST else x
-    inside = LARGEST if inside > LARGEST else inside
-    shifted = inside * LOG2_E + ROUNDS
+    """Exponential, as ``2^k e^r`` with ``|r| < log(2) / 2`` and a Taylor polynomial for ``e^r``."""
+    clipped = SMALLEST if x < SMALLEST else x
+    clipped = LARGEST if clipped > LARGEST else clipped
+    shifted = clipped * LOG2_E + ROUNDS
     k = shifted - ROUNDS
-    r = inside - k * LN2_HIGH
+    r = clipped - k * LN2_HIGH
     r = r - k * LN2_LOW
     r2 = r * r
     r4 = r2 * r2
@@ -72,13 +73,13 @@ def exp(x: float) -> float:
 
 @register_jitable(fastmath=FUSED, forceinline=True)
 def log(x: float) -> float:
-    """``k log 2 + 2 artanh((m - 1) / (m + 1))`` with ``x = 2^k m``, ``1/2 < m^2 <= 2``.
+    """Log, as ``k log 2 + 2 artanh((m - 1) / (m + 1))`` with ``x = 2^k m``, ``1/2 < m^2 <= 2``.
 
-    For positive numbers that are not subnormal.
+    The argument must be positive and not subnormal.
     """
-    moved = bits(x) - SQRT_HALF_BITS
-    m = from_bits((moved & MANTISSA) + SQRT_HALF_BITS)
-    k = from_bits((moved >> 52) + ROUNDS_BITS) - ROUNDS
+    shifted = bits(x) - SQRT_HALF_BITS
+    m = from_bits((shifted & MANTISSA) + SQRT_HALF_BITS)
+    k = from_bits((shifted >> 52) + ROUNDS_BITS) - ROUNDS
     s = (m - 1.0) / (m + 1.0)
     z = s * s
     z2 = z * z
@@ -90,9 +91,9 @@ def log(x: float) -> float:
 
 @register_jitable(fastmath=FUSED, forceinline=True)
 def log1p(x: float) -> float:
-    """``log(1 + x)`` for ``x >= 0``: the rounding of the sum is put right."""
-    whole = 1.0 + x
-    return log(whole) + (x - (whole - 1.0)) / whole
+    """``log(1 + x)`` for ``x >= 0``, corrected for the rounding error of the sum."""
+    total = 1.0 + x
+    return log(total) + (x - (total - 1.0)) / total
 
 
 @register_jitable(fastmath=FUSED, forceinline=True)
@@ -103,6 +104,6 @@ def softplus(x: float) -> float:
 
 @register_jitable(fastmath=FUSED, forceinline=True)
 def logistic(x: float) -> float:
-    """``1 / (1 + e^-x)``; exact where it is small."""
+    """``1 / (1 + e^-x)``, without loss of relative accuracy where it is small."""
     tail = exp(-abs(x))
     return (1.0 if x > 0.0 else tail) / (1.0 + tail)

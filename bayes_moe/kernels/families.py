@@ -1,4 +1,4 @@
-"""Kernels of the families of real responses."""
+"""Kernels of the families: log density of a row and its derivatives by the linear predictors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bayes_moe.kernels.student_t import normaliser
 def normal(
     y: float, base: float, known: float, mu: float, log_sigma: float
 ) -> tuple[float, float, float]:
-    """Return the log density by ``mu`` and ``log sigma``."""
+    """Log density, and its derivatives by ``mu`` and ``log sigma``."""
     inverse = exp(-log_sigma)
     z = (y - mu) * inverse
     z2 = z * z
@@ -22,33 +22,33 @@ def normal(
 def studentt(
     y: float, base: float, known: float, mu: float, log_sigma: float, log_nu: float
 ) -> tuple[float, float, float, float]:
-    """Return the log density by ``mu``, ``log sigma`` and ``log nu``."""
+    """Log density, and its derivatives by ``mu``, ``log sigma`` and ``log nu``."""
     inverse, nu = exp(-log_sigma), exp(log_nu)
-    gap, gap_score = normaliser(nu)
+    log_normaliser, normaliser_score = normaliser(nu)
     z = (y - mu) * inverse
     ratio = z * z / nu
     tail = ratio / (1.0 + ratio)
     excess = log1p(ratio)
     pull = (nu + 1.0) * tail
-    value = base + gap - log_sigma - 0.5 * (nu + 1.0) * excess
+    value = base + log_normaliser - log_sigma - 0.5 * (nu + 1.0) * excess
     slope = (nu + 1.0) * z * inverse / (nu * (1.0 + ratio))
-    return value, slope, pull - 1.0, gap_score + 0.5 * (pull - nu * excess)
+    return value, slope, pull - 1.0, normaliser_score + 0.5 * (pull - nu * excess)
 
 
 @kernel(1)
 def poisson(y: float, base: float, known: float, log_rate: float) -> tuple[float, float]:
-    """Return the log probability by the log rate."""
+    """Log probability, and its derivative by the log rate."""
     rate = exp(log_rate)
     return base + y * log_rate - rate, y - rate
 
 
 @kernel(1)
 def binomial(y: float, base: float, trials: float, log_odds: float) -> tuple[float, float]:
-    """Return the log probability by the log odds."""
+    """Log probability, and its derivative by the log odds."""
     return base + y * log_odds - trials * softplus(log_odds), y - trials * logistic(log_odds)
 
 
 @kernel(1)
 def bernoulli(y: float, base: float, known: float, log_odds: float) -> tuple[float, float]:
-    """Return the log probability by the log odds."""
+    """Log probability, and its derivative by the log odds."""
     return base + y * log_odds - softplus(log_odds), y - logistic(log_odds)

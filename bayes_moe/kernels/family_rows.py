@@ -1,16 +1,15 @@
-"""A family's kernel: log density and its derivatives, for some rows of one expert at a time.
+"""The loop of a family's kernel over the rows of a chunk, for one expert.
 
 A kernel is one function of numbers,
 
 ``(y, base, known, eta_1, ..., eta_P) -> (log f, d log f / d eta_1, ..., d log f / d eta_P)``,
 
-with ``eta_p`` the linear predictors of the family's parameters, ``known`` what is known of the
-row (numbers of trials), and ``base`` the part of the log density in which there is no parameter,
+with ``eta_p`` the linear predictors of the family's parameters, ``known`` the known count of the
+row (number of trials), and ``base`` the part of the log density without parameters,
 :meth:`bayes_moe.families.Family.log_base`. There are at most three predictors, and one known
-count. It must be free of branches (``a if c else b`` is none) and call only
-:mod:`bayes_moe.kernels.elementary`; then the loop over rows runs on several at a time. What
-depends on parameters alone is taken out of the loop by the compiler, if all but the first are the
-same for every row.
+count. A kernel must be free of branches (``a if c else b`` compiles to a select) and call only
+:mod:`bayes_moe.kernels.elementary`, or the loop over rows does not vectorise. Where all predictors
+but the first are the same for every row, the compiler hoists what depends on them out of the loop.
 """
 
 from __future__ import annotations
@@ -27,35 +26,35 @@ from bayes_moe.kernels.compile import VERSION, c_function, doubles
 from bayes_moe.kernels.elementary import FUSED
 
 WIDTH = 256
-"""Rows at a time: what belongs to them stays in the processor's first cache."""
+"""Rows of a chunk: its arrays fit into the processor's first-level cache."""
 PACK = 16
-"""Loops run over whole packs of rows; what is left over is filled up."""
+"""Loops run over whole packs of rows; the last pack is filled up with copies of a row."""
 LARGEST = 3
-"""Parameters that a kernel may have."""
+"""Largest number of parameters of a kernel."""
 
 Y, BASE, KNOWN, ETA = 0, WIDTH, 2 * WIDTH, 3 * WIDTH
 VALUE = ETA + LARGEST * WIDTH
 SCORE = VALUE + WIDTH
 SCRATCH = SCORE + LARGEST * WIDTH
-"""Numbers in the scratch space of one expert; distances are constant, so that loops vectorise."""
+"""Numbers in the scratch space of one expert; constant offsets, so that loops vectorise."""
 ETA_2, ETA_3, SCORE_2, SCORE_3 = ETA + WIDTH, ETA + 2 * WIDTH, SCORE + WIDTH, SCORE + 2 * WIDTH
 
 
 @dataclass(frozen=True)
 class Kernel:
-    """The kernel of a family, and how many linear predictors it has."""
+    """The kernel of a family, and its number of linear predictors."""
 
     row: Callable[..., tuple[float, ...]]
     parameters: int
 
     @cached_property
     def address(self) -> int:
-        """Address of the compiled function (scratch, shared, packs) -> 0."""
+        """Address of the compiled function ``(scratch, shared, packs) -> 0``."""
         return int(c_function(int64(int64, int64, int64), over_rows(self)).address)
 
 
 def kernel(parameters: int) -> Callable[[Callable[..., tuple[float, ...]]], Kernel]:
-    """Make a kernel of a function of one row, with so many linear predictors."""
+    """Decorator that turns a function of one row into a kernel with so many linear predictors."""
     if not 1 <= parameters <= LARGEST:
         raise ValueError(f"A kernel has 1 to {LARGEST} linear predictors; this has {parameters}.")
 
@@ -66,10 +65,10 @@ def kernel(parameters: int) -> Callable[[Callable[..., tuple[float, ...]]], Kern
 
 
 def over_rows(kernel: Kernel) -> Callable[[int, int, int], int]:
-    """Return the loop of a kernel over the rows in a scratch space, not yet compiled.
+    """The loop of a kernel over the rows of a scratch space, not yet compiled.
 
-    It takes the address of the space, whether all predictors but the first are the same for every
-    row, and the number of packs.
+    Its arguments are the address of the space, whether all predictors but the first are the same
+    for every row, and the number of packs.
     """
     row: Any = kernel.row
     parameters, version = kernel.parameters, VERSION

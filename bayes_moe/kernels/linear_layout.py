@@ -1,10 +1,13 @@
-"""Positions in the table of whole numbers that describes a model to the compiled density."""
+"""Positions in the table of whole numbers that describes a model to the compiled density.
+
+The table has ``HEAD`` numbers of the model, then records of tables of features, of slots (blocks of
+parameters), of blocks of experts, and, unless the gate is one softmax, of the gate's splits and of
+their branches. A row of predictors is one expert's linear predictor of one parameter.
+"""
 
 from __future__ import annotations
 
-from bayes_moe.kernels.family_rows import (
-    LARGEST,
-)
+from bayes_moe.kernels.family_rows import LARGEST
 
 (
     SIZE,  # coordinates
@@ -13,28 +16,22 @@ from bayes_moe.kernels.family_rows import (
     PREDICTORS,  # rows of predictors
     COEFS,  # coefficients
     GATE,  # first row of the predictors of a gate without splits
-    TABLES,  # how many records follow of each kind
+    TABLES,  # number of records of each kind, from here on
     SLOTS,
     BLOCKS,
     SPLITS,
     BRANCHES,
 ) = range(11)
-
-
 HEAD = 11
-
 
 (
     FEATURES,  # address (term, obs)
     TERMS,
-    FIRST,  # row of predictors that reads the table
+    FIRST,  # first row of predictors with these features
     LAST,  # one past the last such row
     AT,  # first coefficient
 ) = range(5)
-
-
 TABLE = 5
-
 
 (
     WHERE,  # first coordinate
@@ -47,26 +44,35 @@ TABLE = 5
     BASIS,  # address (direction, expert), or 0
     PRIOR,  # address of the compiled formula
     PRIOR_ARGUMENTS,  # address (argument, coordinate)
-    JACOBIAN,  # whether a coordinate is a logarithm whose Jacobian is added
+    JACOBIAN,  # whether coordinates are logarithms, and the log Jacobian is added
     SHARED,  # whether predictors are the same for all rows
 ) = range(12)
-
-
 SLOT = 12
 
-
 (
-    KERNEL,  # address of the compiled rows
+    KERNEL,  # address of the compiled row loop
     PARAMETERS,
     ALL_SHARED,  # whether all predictors but the first are the same for all rows
     START,  # first expert
     STOP,  # one past the last
     RESPONSE,  # address (obs,)
-    ADD,  # whether the log density is added to that of the blocks before
+    ADD,  # whether the log density is added to that of earlier blocks
     LOG_BASE,  # address (obs,)
     COUNTS,  # address of known counts (obs,), or 0
     ETAS,  # first row of predictors, of each parameter
 ) = range(10)
-
-
 BLOCK = ETAS + LARGEST
+
+# Splits come with children before parents. A place is a row of joint log densities: the experts',
+# then the splits'.
+(
+    FROM,  # first branch
+    WAYS,  # number of branches
+) = range(2)
+SPLIT = 2
+
+(
+    LOGIT,  # row of predictors; one past the last is zero
+    PLACE,  # of the expert or split below
+) = range(2)
+BRANCH = 2

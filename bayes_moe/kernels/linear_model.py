@@ -1,15 +1,15 @@
 """The log density of a mixture whose predictors are linear, with its gradient, as one C function.
 
-For every :data:`~bayes_moe.kernels.family_rows.WIDTH` rows: features -> predictors -> each expert's
-log density and derivatives -> responsibilities -> sums of features. Nothing of the size of the
-table is stored in between.
+For every chunk of :data:`~bayes_moe.kernels.family_rows.WIDTH` rows: features -> predictors -> each
+expert's log density and derivatives -> responsibilities -> sums of features. No array of the size
+of the data is stored.
 """
 
 from __future__ import annotations
 
 import sys
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import carray, float64, int64, uint64
@@ -35,7 +35,7 @@ from bayes_moe.kernels.family_rows import (
     WIDTH,
     Y,
 )
-from bayes_moe.kernels.gate_splits import BRANCH, SPLIT, branch_out
+from bayes_moe.kernels.gate_splits import mix_splits, responsibilities
 from bayes_moe.kernels.linear_layout import (
     ADD,
     ALL_SHARED,
@@ -43,6 +43,7 @@ from bayes_moe.kernels.linear_layout import (
     BASIS,
     BLOCK,
     BLOCKS,
+    BRANCH,
     BRANCHES,
     COEF,
     COEFS,
@@ -71,6 +72,7 @@ from bayes_moe.kernels.linear_layout import (
     SIZE,
     SLOT,
     SLOTS,
+    SPLIT,
     SPLITS,
     START,
     STOP,
@@ -83,21 +85,76 @@ from bayes_moe.kernels.linear_layout import (
 from bayes_moe.kernels.linear_products import fill, gather_sums, predict_rows, sum_of
 from bayes_moe.kernels.mixture import mix, row_of
 
-# Positions in the table that describes a model to the compiled function. It begins with HEAD
-# whole numbers; then come records of tables of features, of slots, of blocks of experts, and of the
-# gate's splits and their branches (see `kernels.branches`) unless it is one softmax of all experts.
-# A row of predictors is one expert's predictor of one parameter; coefficients stand in their order.
-
-
 LARGEST_DOUBLE = sys.float_info.max
 INVALID = 3
 """What the C function returns where the density or a derivative is not finite: nutpie takes a
 positive code for a divergence, and stops at a negative one."""
 
+DOUBLE_SIZE = 8
+"""Bytes of a double."""
+
+
+class Offsets(NamedTuple):
+    """Positions in the table of a model at which the records of each kind start."""
+
+    tables: int
+    slots: int
+    blocks: int
+    splits: int
+
+
+class Workspace(NamedTuple):
+    """Arrays of one evaluation; those of a chunk have rows of ``WIDTH`` numbers.
+
+    ``coefs``, ``intercepts`` and ``slopes`` are the model's coefficients, its predictors' constants
+    and the derivatives by the coefficients. ``eta`` and ``score`` are the predictors and the
+    derivatives by them, ``joint`` the log densities of the experts (and of the gate's splits), then
+    their responsibilities. ``scratch`` belongs to one expert, ``work`` and ``room`` to the gate.
+    """
+
+    coefs: Any
+    intercepts: Any
+    slopes: Any
+    eta: Any
+    score: Any
+    joint: Any
+    scratch: Any
+    work: Any
+    room: Any
+
 
 @register_jitable(fastmath=REORDERED)
-def _coefficients(p: Any, slots: int, x: Any, coefs: Any, offsets: Any) -> None:
-    """Coefficients of every predictor, in the order of the rows of ``eta``."""
+def _offsets(p: Any) -> Any:
+    """Offsets of the records, from the head of the table."""
+    tables = HEAD
+    slots = tables + TABLE * p[TABLES]
+    blocks = slots + SLOT * p[SLOTS]
+    return Offsets(tables, slots, blocks, blocks + BLOCK * p[BLOCKS])
+
+
+@register_jitable(fastmath=REORDERED)
+def _workspace(p: Any) -> Any:
+    """Arrays for an evaluation of the model of a table; predictors have a last row of zeros."""
+    experts, predictors = p[EXPERTS], p[PREDICTORS]
+    high = predictors + 1 if p[SPLITS] else predictors
+    w = Workspace(
+        np.empty(p[COEFS]),
+        np.empty(predictors),
+        np.zeros(p[COEFS]),
+        np.empty(high * WIDTH),
+        np.empty(high * WIDTH),
+        np.empty((experts + p[SPLITS]) * WIDTH),
+        np.empty(SCRATCH),
+        np.empty(4 * WIDTH),
+        np.empty(3 * experts * WIDTH if p[SPLITS] else 0),
+    )
+    fill(w.eta[predictors * WIDTH :], 0.0)
+    return w
+
+
+@register_jitable(fastmath=REORDERED)
+def _coefficients(p: Any, slots: int, x: Any, coefs: Any, intercepts: Any) -> None:
+    """Coefficients and constants of every predictor, in the order of the rows of ``eta``."""
     for j in range(p[SLOTS]):
         s = slots + j * SLOT
         directions, experts, terms = p[s + DIRECTIONS], p[s + OF], p[s + WIDE]
@@ -105,7 +162,7 @@ def _coefficients(p: Any, slots: int, x: Any, coefs: Any, offsets: Any) -> None:
         numbers = doubles(p[s + NUMBERS], 2)
         unit = numbers[0]
         for k in range(experts):
-            offsets[p[s + ROW] + k] = numbers[1]
+            intercepts[p[s + ROW] + k] = numbers[1]
         if p[s + BASIS] == 0:
             for c in range(experts * terms):
                 coefs[at + c] = unit * x[where + c]
@@ -121,7 +178,7 @@ def _coefficients(p: Any, slots: int, x: Any, coefs: Any, offsets: Any) -> None:
 
 @register_jitable(fastmath=REORDERED)
 def _to_coordinates(p: Any, slots: int, slopes: Any, x: Any, grad: Any) -> float:
-    """Gradient by the coordinates; the log prior, whose gradient is added to it."""
+    """Log prior; fills the gradient of the log posterior by the coordinates."""
     value = 0.0
     for j in range(p[SLOTS]):
         s = slots + j * SLOT
@@ -140,8 +197,9 @@ def _to_coordinates(p: Any, slots: int, slopes: Any, x: Any, grad: Any) -> float
                     for k in range(experts):
                         total += basis[d * experts + k] * slopes[at + k * terms + t]
                     grad[where + d * terms + t] = unit * total
-        own, added = x.ctypes.data + 8 * where, grad.ctypes.data + 8 * where
-        value += call_prior(p[s + PRIOR], own, p[s + PRIOR_ARGUMENTS], count, added)
+        at_x = x.ctypes.data + DOUBLE_SIZE * where
+        at_grad = grad.ctypes.data + DOUBLE_SIZE * where
+        value += call_prior(p[s + PRIOR], at_x, p[s + PRIOR_ARGUMENTS], count, at_grad)
         if p[s + JACOBIAN]:
             for c in range(count):
                 value += x[where + c]
@@ -150,30 +208,59 @@ def _to_coordinates(p: Any, slots: int, slopes: Any, x: Any, grad: Any) -> float
 
 
 @register_jitable(fastmath=REORDERED)
-def _experts(
-    p: Any, blocks: int, eta: Any, score: Any, joint: Any, scratch: Any, start: int, width: int
-) -> None:
+def _fill_shared(p: Any, slots: int, w: Any) -> None:
+    """Fill the predictors that are the same for every row."""
+    for j in range(p[SLOTS]):
+        s = slots + j * SLOT
+        if p[s + SHARED]:
+            for k in range(p[s + OF]):
+                row = p[s + ROW] + k
+                fill(row_of(w.eta, row, WIDTH), w.intercepts[row] + w.coefs[p[s + COEF] + k])
+
+
+@register_jitable(fastmath=REORDERED)
+def _predict(p: Any, tables: int, w: Any, start: int, width: int) -> None:
+    """Predictors of a chunk of rows from the tables of features."""
+    stride = (p[ROWS] + PACK - 1) // PACK * PACK
+    for j in range(p[TABLES]):
+        t = tables + j * TABLE
+        terms, first, count = p[t + TERMS], p[t + FIRST], p[t + LAST] - p[t + FIRST]
+        f = doubles(p[t + FEATURES], terms * stride)[start:]
+        for row in range(first, first + count):
+            fill(row_of(w.eta, row, width), w.intercepts[row])
+        predict_rows(w.eta[first * WIDTH :], w.coefs[p[t + AT] :], terms, count, f, width, stride)
+
+
+@register_jitable(fastmath=REORDERED)
+def _load_block(p: Any, b: int, scratch: Any, start: int, width: int) -> None:
+    """Copy what a block's density needs of the rows: response, log base, counts."""
+    y = doubles(p[b + RESPONSE] + DOUBLE_SIZE * start, width)
+    for i in range(width):
+        scratch[Y + i] = y[i]
+    base = doubles(p[b + LOG_BASE] + DOUBLE_SIZE * start, width)
+    for i in range(width):
+        scratch[BASE + i] = base[i]
+    if p[b + COUNTS] != 0:
+        counts = doubles(p[b + COUNTS] + DOUBLE_SIZE * start, width)
+        for i in range(width):
+            scratch[KNOWN + i] = counts[i]
+
+
+@register_jitable(fastmath=REORDERED)
+def _evaluate(p: Any, blocks: int, w: Any, start: int, width: int) -> None:
     """Log density of every expert into ``joint``, its derivatives into ``score``."""
+    scratch = w.scratch
     for j in range(p[BLOCKS]):
         b = blocks + j * BLOCK
-        y = doubles(p[b + RESPONSE] + 8 * start, width)
-        for i in range(width):
-            scratch[Y + i] = y[i]
-        base = doubles(p[b + LOG_BASE] + 8 * start, width)
-        for i in range(width):
-            scratch[BASE + i] = base[i]
-        if p[b + COUNTS] != 0:
-            counts = doubles(p[b + COUNTS] + 8 * start, width)
-            for i in range(width):
-                scratch[KNOWN + i] = counts[i]
+        _load_block(p, b, scratch, start, width)
         for k in range(p[b + START], p[b + STOP]):
             for q in range(p[b + PARAMETERS]):
-                of = row_of(eta, p[b + ETAS + q] + k - p[b + START], width)
+                of = row_of(w.eta, p[b + ETAS + q] + k - p[b + START], width)
                 to = scratch[ETA + q * WIDTH : ETA + (q + 1) * WIDTH]
                 for i in range(width):
                     to[i] = of[i]
             call_rows(p[b + KERNEL], scratch.ctypes.data, p[b + ALL_SHARED], width // PACK)
-            to = row_of(joint, k, width)
+            to = row_of(w.joint, k, width)
             if p[b + ADD]:
                 for i in range(width):
                     to[i] += scratch[VALUE + i]
@@ -181,96 +268,94 @@ def _experts(
                 for i in range(width):
                     to[i] = scratch[VALUE + i]
             for q in range(p[b + PARAMETERS]):
-                to = row_of(score, p[b + ETAS + q] + k - p[b + START], width)
+                to = row_of(w.score, p[b + ETAS + q] + k - p[b + START], width)
                 of = scratch[SCORE + q * WIDTH : SCORE + (q + 1) * WIDTH]
                 for i in range(width):
                     to[i] = of[i]
 
 
 @register_jitable(fastmath=REORDERED)
-def _weigh(p: Any, blocks: int, score: Any, shares: Any, width: int) -> None:
+def _weigh(p: Any, blocks: int, w: Any, width: int) -> None:
     """Multiply each expert's derivatives by its responsibilities."""
     for j in range(p[BLOCKS]):
         b = blocks + j * BLOCK
         for k in range(p[b + START], p[b + STOP]):
-            share = row_of(shares, k, width)
+            share = row_of(w.joint, k, width)
             for q in range(p[b + PARAMETERS]):
-                own = row_of(score, p[b + ETAS + q] + k - p[b + START], width)
+                slope = row_of(w.score, p[b + ETAS + q] + k - p[b + START], width)
                 for i in range(width):
-                    own[i] *= share[i]
+                    slope[i] *= share[i]
+
+
+@register_jitable(fastmath=REORDERED)
+def _mix_experts(p: Any, offsets: Any, w: Any, number: int, width: int) -> float:
+    """Sum of the log densities of a chunk; ``joint`` holds responsibilities afterwards."""
+    experts = p[EXPERTS]
+    value = 0.0
+    if p[SPLITS]:
+        mix_splits(p[offsets.splits :], p[SPLITS], w, experts, width)
+        value = sum_of(row_of(w.joint, experts + p[SPLITS] - 1, number))
+        responsibilities(p[offsets.splits :], p[SPLITS], w, experts, width)
+        _weigh(p, offsets.blocks, w, width)
+    elif experts > 1:
+        gate = max(p[GATE], 0) * WIDTH
+        value = mix(w.eta[gate:], w.joint, w.score[gate:], w.work, experts, number, width)
+        _weigh(p, offsets.blocks, w, width)
+    else:
+        value = sum_of(w.joint[:number])
+    return value
+
+
+@register_jitable(fastmath=REORDERED)
+def _gather(p: Any, offsets: Any, w: Any, start: int, width: int) -> None:
+    """Add a chunk's derivatives by the coefficients to ``slopes``."""
+    stride = (p[ROWS] + PACK - 1) // PACK * PACK
+    for j in range(p[TABLES]):
+        t = offsets.tables + j * TABLE
+        terms, first, count = p[t + TERMS], p[t + FIRST], p[t + LAST] - p[t + FIRST]
+        f = doubles(p[t + FEATURES], terms * stride)[start:]
+        gather_sums(w.score[first * WIDTH :], w.slopes[p[t + AT] :], terms, count, f, width, stride)
+    for j in range(p[SLOTS]):
+        s = offsets.slots + j * SLOT
+        if p[s + SHARED]:
+            for k in range(p[s + OF]):
+                row = p[s + ROW] + k
+                w.slopes[p[s + COEF] + k] += sum_of(row_of(w.score, row, width))
+
+
+@register_jitable(fastmath=REORDERED)
+def _log_likelihood(p: Any, offsets: Any, w: Any) -> float:
+    """Log likelihood of all rows, a chunk at a time; its derivatives are added to ``slopes``."""
+    value = 0.0
+    for start in range(0, p[ROWS], WIDTH):
+        number = min(WIDTH, p[ROWS] - start)
+        width = (number + PACK - 1) // PACK * PACK
+        _predict(p, offsets.tables, w, start, width)
+        _evaluate(p, offsets.blocks, w, start, width)
+        value += _mix_experts(p, offsets, w, number, width)
+        if number < width:  # the last pack is filled up with copies of a row, which must not count
+            for row in range(p[PREDICTORS]):
+                fill(row_of(w.score, row, width)[number:], 0.0)
+        _gather(p, offsets, w, start, width)
+    return value
 
 
 def _log_density() -> Any:
     version = VERSION
 
     def log_density(dim: int, x_: Any, grad_: Any, value_: Any, model: Any) -> int:
-        version  # noqa: B018
+        version  # noqa: B018  (a kept function belongs to one version of the sources)
         p = carray(model, HEAD, int64)
         if dim != p[SIZE]:
             return -1
-        tables = HEAD
-        slots = tables + TABLE * p[TABLES]
-        blocks = slots + SLOT * p[SLOTS]
-        splits = blocks + BLOCK * p[BLOCKS]
-        p = carray(model, splits + SPLIT * p[SPLITS] + BRANCH * p[BRANCHES], int64)
+        offsets = _offsets(p)
+        p = carray(model, offsets.splits + SPLIT * p[SPLITS] + BRANCH * p[BRANCHES], int64)
         x, grad = carray(x_, dim), carray(grad_, dim)
-        rows, experts, predictors = p[ROWS], p[EXPERTS], p[PREDICTORS]
-        long = (rows + PACK - 1) // PACK * PACK
-        coefs, offsets = np.empty(p[COEFS]), np.empty(predictors)
-        slopes = np.zeros(p[COEFS])
-        high = predictors + 1 if p[SPLITS] else predictors
-        eta, score = np.empty(high * WIDTH), np.empty(high * WIDTH)
-        joint, scratch = np.empty((experts + p[SPLITS]) * WIDTH), np.empty(SCRATCH)
-        work, gate = np.empty(4 * WIDTH), max(p[GATE], 0) * WIDTH
-        room = np.empty(3 * experts * WIDTH if p[SPLITS] else 0)
-        fill(eta[predictors * WIDTH :], 0.0)
-        _coefficients(p, slots, x, coefs, offsets)
-        for j in range(p[SLOTS]):
-            s = slots + j * SLOT
-            if p[s + SHARED]:
-                for k in range(p[s + OF]):
-                    row = p[s + ROW] + k
-                    fill(row_of(eta, row, WIDTH), offsets[row] + coefs[p[s + COEF] + k])
-        value = 0.0
-        for start in range(0, rows, WIDTH):
-            number = min(WIDTH, rows - start)
-            width = (number + PACK - 1) // PACK * PACK
-            for j in range(p[TABLES]):
-                t = tables + j * TABLE
-                terms, first, many = p[t + TERMS], p[t + FIRST], p[t + LAST] - p[t + FIRST]
-                f = doubles(p[t + FEATURES], terms * long)[start:]
-                for row in range(first, first + many):
-                    fill(row_of(eta, row, width), offsets[row])
-                predict_rows(eta[first * WIDTH :], coefs[p[t + AT] :], terms, many, f, width, long)
-            _experts(p, blocks, eta, score, joint, scratch, start, width)
-            if p[SPLITS]:
-                numbers = p[splits:]
-                value += branch_out(
-                    numbers, p[SPLITS], eta, joint, score, work, room, experts, number, width
-                )
-                _weigh(p, blocks, score, joint, width)
-            elif experts > 1:
-                value += mix(eta[gate:], joint, score[gate:], work, experts, number, width)
-                _weigh(p, blocks, score, joint, width)
-            else:
-                value += sum_of(joint[:number])
-            if number < width:
-                for row in range(predictors):
-                    fill(row_of(score, row, width)[number:], 0.0)
-            for j in range(p[TABLES]):
-                t = tables + j * TABLE
-                terms, first, many = p[t + TERMS], p[t + FIRST], p[t + LAST] - p[t + FIRST]
-                f = doubles(p[t + FEATURES], terms * long)[start:]
-                gather_sums(
-                    score[first * WIDTH :], slopes[p[t + AT] :], terms, many, f, width, long
-                )
-            for j in range(p[SLOTS]):
-                s = slots + j * SLOT
-                if p[s + SHARED]:
-                    for k in range(p[s + OF]):
-                        row = p[s + ROW] + k
-                        slopes[p[s + COEF] + k] += sum_of(row_of(score, row, width))
-        value += _to_coordinates(p, slots, slopes, x, grad)
+        w = _workspace(p)
+        _coefficients(p, offsets.slots, x, w.coefs, w.intercepts)
+        _fill_shared(p, offsets.slots, w)
+        value = _log_likelihood(p, offsets, w)
+        value += _to_coordinates(p, offsets.slots, w.slopes, x, grad)
         carray(value_, 1)[0] = value
         sound = abs(value) <= LARGEST_DOUBLE  # `isfinite` is not safe where sums are reordered
         for c in range(dim):
@@ -298,11 +383,11 @@ DOUBLES = CPointer(float64)
 
 @cache
 def log_density() -> Any:
-    """Return the compiled (size, point, gradient, value, model) -> 0, or else what went wrong."""
+    """The compiled ``(size, point, gradient, value, model) -> status``; 0 if all is finite."""
     return c_function(int64(uint64, DOUBLES, DOUBLES, DOUBLES, voidptr), _log_density())
 
 
 @cache
 def copy() -> Any:
-    """Return the compiled (size, size, point, copy, model) -> 0, by which a draw is stored."""
+    """The compiled ``(size, size, point, copy, model) -> 0`` by which nutpie stores a draw."""
     return c_function(int64(uint64, uint64, DOUBLES, DOUBLES, voidptr), _copy())

@@ -1,4 +1,4 @@
-"""Products of features with coefficients, and of scores with features, for a few rows at a time."""
+"""Products of features with coefficients, and of scores with features, for a chunk of rows."""
 
 from __future__ import annotations
 
@@ -6,22 +6,20 @@ from typing import Any
 
 from numba.extending import register_jitable
 
-from bayes_moe.kernels.compile import (
-    REORDERED,
-)
+from bayes_moe.kernels.compile import REORDERED
 from bayes_moe.kernels.mixture import row_of
 
 
 @register_jitable(fastmath=REORDERED)
 def fill(numbers: Any, value: float) -> None:
-    """Set all numbers to a value."""
+    """Set all numbers of an array to a value."""
     for i in range(numbers.size):
         numbers[i] = value
 
 
 @register_jitable(fastmath=REORDERED)
 def sum_of(numbers: Any) -> float:
-    """Sum of the numbers, in any order."""
+    """Sum of an array, in any order."""
     total = 0.0
     for i in range(numbers.size):
         total += numbers[i]
@@ -30,12 +28,13 @@ def sum_of(numbers: Any) -> float:
 
 @register_jitable(fastmath=REORDERED)
 def predict_rows(
-    eta: Any, coefs: Any, terms: int, rows: int, features: Any, width: int, long: int
+    eta: Any, coefs: Any, terms: int, rows: int, features: Any, width: int, stride: int
 ) -> None:
-    """``eta += coefs . features`` for some rows of the table.
+    """Add ``coefs . features`` to ``eta`` (row of predictors, obs), for a chunk of ``width`` rows.
 
-    Two predictors and three features at a time, or what is left: each number that is loaded serves
-    several products, and no loop writes and reads more arrays than a compiler tells apart.
+    Features of one term are ``stride`` numbers apart. The loop takes two predictors and three
+    features at a time, so that each number that is loaded serves several products; with more
+    arrays LLVM drops its alias checks, and the loop no longer vectorises.
     """
     row = 0
     while row < rows:
@@ -46,10 +45,10 @@ def predict_rows(
             e1, c1 = row_of(eta, row + 1, width), coefs[(row + 1) * terms : (row + 2) * terms]
         t = 0
         while t < terms:
-            f0 = features[t * long : t * long + width]
+            f0 = features[t * stride : t * stride + width]
             if pair and t + 3 <= terms:
-                f1 = features[(t + 1) * long : (t + 1) * long + width]
-                f2 = features[(t + 2) * long : (t + 2) * long + width]
+                f1 = features[(t + 1) * stride : (t + 1) * stride + width]
+                f2 = features[(t + 2) * stride : (t + 2) * stride + width]
                 a0, a1, a2, b0, b1, b2 = c0[t], c0[t + 1], c0[t + 2], c1[t], c1[t + 1], c1[t + 2]
                 for i in range(width):
                     e0[i] += a0 * f0[i] + a1 * f1[i] + a2 * f2[i]
@@ -68,9 +67,9 @@ def predict_rows(
 
 @register_jitable(fastmath=REORDERED)
 def gather_sums(
-    score: Any, slopes: Any, terms: int, rows: int, features: Any, width: int, long: int
+    score: Any, slopes: Any, terms: int, rows: int, features: Any, width: int, stride: int
 ) -> None:
-    """``slopes += features . score`` for some rows of the table; see :func:`predict_rows`."""
+    """Add ``features . score`` to ``slopes`` for a chunk of rows; see :func:`predict_rows`."""
     row = 0
     while row < rows:
         pair = row + 1 < rows
@@ -79,12 +78,12 @@ def gather_sums(
         s1 = row_of(score, row + 1, width) if pair else s0
         t = 0
         while t < terms:
-            f0 = features[t * long : t * long + width]
+            f0 = features[t * stride : t * stride + width]
             a0 = a1 = a2 = a3 = b0 = b1 = b2 = b3 = 0.0
             if t + 4 <= terms:
-                f1 = features[(t + 1) * long : (t + 1) * long + width]
-                f2 = features[(t + 2) * long : (t + 2) * long + width]
-                f3 = features[(t + 3) * long : (t + 3) * long + width]
+                f1 = features[(t + 1) * stride : (t + 1) * stride + width]
+                f2 = features[(t + 2) * stride : (t + 2) * stride + width]
+                f3 = features[(t + 3) * stride : (t + 3) * stride + width]
                 for i in range(width):
                     a0 += s0[i] * f0[i]
                     a1 += s0[i] * f1[i]

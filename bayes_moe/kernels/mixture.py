@@ -1,4 +1,4 @@
-"""Responsibilities of some rows, in one pass with the log density of the mixture."""
+"""Responsibilities of a chunk of rows, in one pass with the log density of the mixture."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bayes_moe.kernels.family_rows import WIDTH
 
 @register_jitable(fastmath=REORDERED)
 def row_of(numbers: Any, row: int, width: int) -> Any:
-    """The first numbers of a row of ``WIDTH``."""
+    """View of the first ``width`` numbers of a row of ``WIDTH``."""
     return numbers[row * WIDTH : row * WIDTH + width]
 
 
@@ -21,7 +21,7 @@ def row_of(numbers: Any, row: int, width: int) -> Any:
 def mix(
     logits: Any, joint: Any, slopes: Any, work: Any, experts: int, number: int, width: int
 ) -> float:
-    """Return the sum of the log densities of rows ``0 .. number`` of a chunk.
+    """Sum of the log densities of rows ``0 .. number`` of a chunk.
 
     ``log p = logsumexp_k(logit_k + log f_k) - logsumexp_k(logit_k)``. Arrays have rows of ``WIDTH``
     numbers, of which ``width`` are used.
@@ -29,53 +29,53 @@ def mix(
     Parameters
     ----------
     logits : array
-        Of the gate, a row an expert.
+        Gate logits, a row an expert.
     joint : array
-        ``log f_k``, replaced by responsibilities.
+        Log densities ``log f_k``, replaced by responsibilities.
     slopes : array
-        Filled with the derivatives by the logits: responsibilities less weights.
+        Filled with the derivatives by the logits: responsibilities minus gate weights.
     work : array
-        Four rows of working space; the first holds the rows' log densities afterwards.
+        Work space of four rows; the first holds the rows' log densities afterwards.
     """
-    top, peak = work[:width], work[WIDTH : WIDTH + width]
-    below, total = work[2 * WIDTH : 2 * WIDTH + width], work[3 * WIDTH : 3 * WIDTH + width]
-    logit, own = logits[:width], joint[:width]
+    gate_max, joint_max = row_of(work, 0, width), row_of(work, 1, width)
+    gate_sum, total = row_of(work, 2, width), row_of(work, 3, width)
+    logit, density = row_of(logits, 0, width), row_of(joint, 0, width)
     for i in range(width):
-        top[i] = logit[i]
-        peak[i] = logit[i] + own[i]
+        gate_max[i] = logit[i]
+        joint_max[i] = logit[i] + density[i]
     for k in range(1, experts):
-        logit, own = logits[k * WIDTH : k * WIDTH + width], joint[k * WIDTH : k * WIDTH + width]
+        logit, density = row_of(logits, k, width), row_of(joint, k, width)
         for i in range(width):
-            both = logit[i] + own[i]
-            top[i] = logit[i] if logit[i] > top[i] else top[i]
-            peak[i] = both if both > peak[i] else peak[i]
+            both = logit[i] + density[i]
+            gate_max[i] = logit[i] if logit[i] > gate_max[i] else gate_max[i]
+            joint_max[i] = both if both > joint_max[i] else joint_max[i]
     for i in range(width):
-        below[i] = 0.0
+        gate_sum[i] = 0.0
         total[i] = 0.0
     for k in range(experts):
-        logit, own = logits[k * WIDTH : k * WIDTH + width], joint[k * WIDTH : k * WIDTH + width]
-        weight = slopes[k * WIDTH : k * WIDTH + width]
+        logit, density = row_of(logits, k, width), row_of(joint, k, width)
+        weight = row_of(slopes, k, width)
         for i in range(width):
-            own[i] = exp((logit[i] + own[i]) - peak[i])
+            density[i] = exp((logit[i] + density[i]) - joint_max[i])
         for i in range(width):
-            weight[i] = exp(logit[i] - top[i])
+            weight[i] = exp(logit[i] - gate_max[i])
         for i in range(width):
-            total[i] += own[i]
+            total[i] += density[i]
         for i in range(width):
-            below[i] += weight[i]
+            gate_sum[i] += weight[i]
     for i in range(width):
-        top[i] = (peak[i] - top[i]) + log(total[i] / below[i])
+        gate_max[i] = (joint_max[i] - gate_max[i]) + log(total[i] / gate_sum[i])
     for i in range(width):
         total[i] = 1.0 / total[i]
     for i in range(width):
-        below[i] = 1.0 / below[i]
+        gate_sum[i] = 1.0 / gate_sum[i]
     for k in range(experts):
-        own, weight = joint[k * WIDTH : k * WIDTH + width], slopes[k * WIDTH : k * WIDTH + width]
+        density, weight = row_of(joint, k, width), row_of(slopes, k, width)
         for i in range(width):
-            own[i] *= total[i]
+            density[i] *= total[i]
         for i in range(width):
-            weight[i] = own[i] - weight[i] * below[i]
+            weight[i] = density[i] - weight[i] * gate_sum[i]
     value = 0.0
     for i in range(number):
-        value += top[i]
+        value += gate_max[i]
     return value

@@ -12,14 +12,15 @@ from numba.extending import register_jitable
 from bayes_moe.kernels.compile import VERSION, c_function, doubles
 
 LARGEST = 4
-"""Most arguments of a formula; it has 1, 2 or 4."""
+"""Largest number of arguments of a formula, which has 1, 2 or 4."""
 
 
 @cache
 def address(formula: Callable[..., Any], arguments: int) -> int:
-    """Address of (values, arguments, count, slopes) -> log density; slopes are added to.
+    """Address of the compiled ``(values, arguments, count, slopes) -> log density``.
 
-    ``arguments`` holds those of the formula one after another, each (count,).
+    ``arguments`` (argument, count) are the addresses of the formula's arguments in one array. The
+    derivatives (count,) are added to ``slopes``.
     """
     if arguments not in (1, 2, LARGEST):
         raise ValueError(
@@ -33,10 +34,10 @@ def _over_values(formula: Any, arguments: int) -> Callable[[int, int, int, int],
     version = VERSION
     one = register_jitable(formula)
 
-    def over_values(values: int, given: int, count: int, slopes: int) -> float:
+    def over_values(values: int, of_prior: int, count: int, slopes: int) -> float:
         version  # noqa: B018
         x = doubles(values, count)
-        a = doubles(given, arguments * count)
+        a = doubles(of_prior, arguments * count)
         g = doubles(slopes, count)
         total = 0.0
         for j in range(count):

@@ -1,4 +1,4 @@
-"""The normaliser of Student's t as arithmetic, with its derivative by ``log nu``."""
+"""The log normaliser of Student's t and its derivative by ``log nu``, without branches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from bayes_moe.families.student_t import SERIES
 from bayes_moe.kernels.elementary import FUSED, log
 
 SHIFT = 8
-"""The argument is moved so far up, where the asymptotic series holds to rounding."""
+"""Shift of the argument to where the asymptotic series is exact to rounding."""
 _MORE = (*SERIES, -929569 / 16, 3202291 / 2)
 S0, S1, S2, S3, S4, S5, S6, S7, S8 = (0.5 * s for s in _MORE)
 G0, G1, G2, G3, G4, G5, G6, G7, G8 = (-0.5 * s / (2 * j + 1) for j, s in enumerate(_MORE))
@@ -21,10 +21,10 @@ def _step(a: float, j: float) -> float:
 
 @register_jitable(fastmath=FUSED, forceinline=True)
 def normaliser(nu: float) -> tuple[float, float]:
-    """``log G((nu + 1)/2) - log G(nu/2) - log(nu/2)/2`` and its derivative by ``log nu``.
+    """Return ``log G((nu + 1)/2) - log G(nu/2) - log(nu/2)/2`` and its derivative by ``log nu``.
 
-    ``G`` is the gamma function; ``G(x + 1) = x G(x)`` moves the argument to the series of
-    :mod:`bayes_moe.families.student_t`.
+    ``G`` is the gamma function. Small arguments are shifted by ``G(x + 1) = x G(x)`` to where the
+    series of :mod:`bayes_moe.families.student_t` is exact.
     """
     large = nu > 2.0 * SHIFT
     a = 0.5 * nu

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from bayes_moe import families
 from bayes_moe.core import names
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
+from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.data.matrix import Matrix, Rows
 from bayes_moe.data.observation import RowCount
 from bayes_moe.families import Family, Parameter
@@ -29,47 +30,47 @@ from bayes_moe.priors.prior import Prior
 
 @dataclass(frozen=True)
 class Component:
-    """One family parameter of a block: its formula, its predictor, and where that stands."""
+    """One family parameter of a block: its formula, and its predictor at a site."""
 
     parameter: Parameter
     formula: str | None
     predictor: Predictor
-    place: Site
+    site: Site
 
     @property
     def stem(self) -> str:
         """What the names of its variables begin with."""
-        return self.place.stem
+        return self.site.stem
 
     @property
     def variable(self) -> str:
         """Name of the reported variable that every parameter has: a constant, or coefficients."""
-        return self.stem if self.formula is None else self.place.coef
+        return self.stem if self.formula is None else self.site.coef
 
     @property
     def dims(self) -> dict[str, tuple[str, ...]]:
         """Dimensions of all its reported variables."""
         if self.formula is None:
-            return {self.stem: (self.place.dim,)}
-        return self.predictor.dims(self.place)
+            return {self.stem: (self.site.dim,)}
+        return self.predictor.variables(self.site).dims
 
     @property
     def internal_dims(self) -> dict[str, tuple[str, ...]]:
         """Dimensions of the sampler's variables that are not reported."""
-        return {} if self.formula is None else self.predictor.internal_dims(self.place)
+        return {} if self.formula is None else self.predictor.internal_dims(self.site)
 
     @property
     def positive(self) -> frozenset[str]:
         """Names of reported variables that are positive."""
         if self.formula is None:
             return frozenset({self.stem})
-        return self.predictor.positive(self.place)
+        return self.predictor.variables(self.site).positive
 
     def shapes(self, matrices: Mapping[str, Matrix]) -> dict[str, tuple[int, ...]]:
         """Shapes of the reported variables."""
         if self.formula is None:
-            return {self.stem: (self.place.rows,)}
-        return self.predictor.shapes(self.place, matrices[self.stem])
+            return {self.stem: (self.site.outputs,)}
+        return self.predictor.shapes(self.site.bind(matrices[self.stem]))
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class Block:
     name: str | None
     over: str | None = None
 
-    @property
+    @cached_property
     def family(self) -> Family:
         """The family of every expert in the block."""
         return families.by_name(self.kind.family)
@@ -93,10 +94,10 @@ class Block:
     @property
     def dim(self) -> str:
         """Dimension over the block's experts."""
-        own = names.EXPERT if self.name is None else f"{self.name}_{names.EXPERT}"
-        return self.over or own
+        default = names.EXPERT if self.name is None else f"{self.name}_{names.EXPERT}"
+        return self.over or default
 
-    @property
+    @cached_property
     def components(self) -> tuple[Component, ...]:
         """The family's parameters with their formulas."""
         formulas = dict(self.kind.formulas)
@@ -121,7 +122,7 @@ class Block:
     @property
     def knowns(self) -> tuple[RowCount, ...]:
         """What the family knows of each row."""
-        return tuple(RowCount(name, self._stem(name), given) for name, given in self.kind.known)
+        return tuple(RowCount(name, self._stem(name), formula) for name, formula in self.kind.known)
 
     @property
     def variables(self) -> tuple[str, ...]:
@@ -132,32 +133,38 @@ class Block:
         self, matrices: Mapping[str, Matrix], response: np.ndarray
     ) -> dict[str, Prior]:
         """Return the data-scaled default prior of each reported variable."""
-        found = {}
+        priors = {}
         for c in self.components:
             if c.formula is None:
-                found[c.variable] = default_constant(c.parameter.role, response)
+                priors[c.variable] = default_constant(c.parameter.role, response)
             else:
-                given = (c.place, matrices[c.stem], response)
+                b = c.site.bind(matrices[c.stem], response)
                 if c.variable in c.dims:
-                    found[c.variable] = c.predictor.default_prior(*given)
-                found |= c.predictor.hyperparameter_priors(*given)
-        return found
+                    priors[c.variable] = c.predictor.default_prior(b)
+                priors |= c.predictor.variables(c.site).priors(b)
+        return priors
 
     def build(
-        self, matrices: Mapping[str, Matrix], response: np.ndarray, priors: Mapping[str, Prior]
+        self,
+        matrices: Mapping[str, Matrix],
+        response: np.ndarray,
+        priors: Mapping[str, Prior],
+        context: GraphContext = CONSTANTS,
     ) -> dict[str, Any]:
         """Create the random variables; return each parameter as (expert, obs) or (expert, 1).
 
         What is known of the rows is (1, obs) or (1, 1).
         """
         xp = symbolic_arrays()
-        params = {k.name: k.data(matrices) for k in self.knowns}
+        params = {k.name: k.data(matrices, context) for k in self.knowns}
         for c in self.components:
             if c.formula is None:
-                params[c.parameter.name] = priors[c.variable].rv(c.stem, (self.dim,))[:, None]
+                constant = priors[c.variable].rv(c.stem, (self.dim,), context=context)
+                params[c.parameter.name] = constant[:, None]
             else:
                 prior: Any = priors.get(c.variable)  # none without coefficients
-                eta = c.predictor.build(c.place, matrices[c.stem], response, prior, priors)
+                b = c.site.bind(matrices[c.stem], response)
+                eta = c.predictor.build(b, prior, priors, context)
                 params[c.parameter.name] = c.parameter.link.inverse(eta, xp)
         return params
 
@@ -173,14 +180,14 @@ class Block:
             if c.formula is None:
                 params[c.parameter.name] = draws[c.stem][..., None]
             else:
-                eta = c.predictor.evaluate(c.place, draws, matrices[c.stem])
+                eta = c.predictor.evaluate(c.site.bind(matrices[c.stem]), draws)
                 params[c.parameter.name] = c.parameter.link.inverse(eta, NUMERIC)
         return params
 
     def known(
         self, matrices: Mapping[str, Matrix], where: slice | np.ndarray = slice(None)
     ) -> dict[str, np.ndarray]:
-        """Return what is known of some rows, each (obs,), or (1,) if it is the same for all."""
+        """Counts of some rows by name, each (obs,), or (1,) if it is the same for all."""
         return {k.name: k.values(matrices, where) for k in self.knowns}
 
     def check_known(self, rows: Rows) -> None:
@@ -192,8 +199,7 @@ class Block:
         return name if self.name is None else f"{self.name}_{name}"
 
 
-@lru_cache(maxsize=256)
-def blocks(experts: tuple[Expert, ...]) -> tuple[Block, ...]:
+def blocks_of(experts: tuple[Expert, ...]) -> tuple[Block, ...]:
     """Group experts of the same kind, in order of first appearance."""
     positions: dict[Expert, list[int]] = {}
     for k, expert in enumerate(experts):

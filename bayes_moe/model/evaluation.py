@@ -6,13 +6,13 @@ Everything that reads a fit (prediction, relabelling, diagnosis, starting points
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from bayes_moe.core.arrays import NUMERIC
+from bayes_moe.core.arrays import NUMERIC, Values
 from bayes_moe.data.matrix import Rows
 from bayes_moe.model.blocks import Block
 from bayes_moe.model.likelihood import allocate, log_components, log_mixture, random_expert
@@ -37,11 +37,6 @@ class Mixture:
     params: tuple[dict[str, np.ndarray], ...]
     sparse: bool = False
 
-    @property
-    def discrete(self) -> bool:
-        """Whether the response is a whole number."""
-        return self.blocks[0].family.discrete
-
     @cached_property
     def weights(self) -> np.ndarray:
         """Gate weights (sample, expert, obs)."""
@@ -61,25 +56,19 @@ class Mixture:
         """Probability that each expert made ``y`` (sample, expert, obs)."""
         return allocate(self.log_weights + self.log_components(y))[1]
 
-    def expert_means(self) -> np.ndarray:
-        """Mean of each expert (sample, expert, obs)."""
-        return self._each("mean")
+    def moments(self, name: str) -> np.ndarray:
+        """Figure of each expert's distribution (sample, expert, obs).
 
-    def expert_variances(self) -> np.ndarray:
-        """Variance of each expert (sample, expert, obs)."""
-        return self._each("variance")
-
-    def expert_locations(self) -> np.ndarray:
-        """Centre of each expert, which exists where a mean does not (sample, expert, obs)."""
-        return self._each("location")
-
-    def expert_scales(self) -> np.ndarray:
-        """Finite width of each expert (sample, expert, obs)."""
-        return self._each("scale")
+        ``"mean"`` and ``"variance"``, which may be infinite; ``"location"`` and ``"scale"``, a
+        centre and a width that exist for every family.
+        """
+        return self._stack(
+            [getattr(b.family, name)(p) for b, p in zip(self.blocks, self.params, strict=True)]
+        )
 
     def means(self) -> np.ndarray:
         """Mean of the mixture of each draw (sample, obs)."""
-        return np.einsum("seo,seo->so", self.weights, self.counted(self.expert_means()))
+        return np.einsum("seo,seo->so", self.weights, self.counted(self.moments("mean")))
 
     def cdf(self, y: np.ndarray) -> np.ndarray:
         """Cumulative probability of ``y`` (obs,) (sample, obs)."""
@@ -141,11 +130,6 @@ class Mixture:
         )
         return replace(self, log_weights=self.log_weights[..., index], params=params)
 
-    def _each(self, moment: str) -> np.ndarray:
-        return self._stack(
-            [getattr(b.family, moment)(p) for b, p in zip(self.blocks, self.params, strict=True)]
-        )
-
     def _stack(self, parts: list[np.ndarray]) -> np.ndarray:
         samples, _, rows = self.log_weights.shape
         full = [
@@ -155,30 +139,45 @@ class Mixture:
         return full[0] if len(full) == 1 else np.concatenate(full, axis=-2)
 
 
-def evaluate(spec: MixtureOfExperts, draws: Mapping[str, np.ndarray], rows: Rows) -> Mixture:
-    """Evaluate posterior draws (sample, ...) of the reported variables on rows.
+def evaluate(spec: MixtureOfExperts, draws: Values, rows: Rows) -> Mixture:
+    """The mixture of posterior draws (sample, ...) of the reported variables on rows.
 
     Raises
     ------
     DataError
-        For rows of which something is known that cannot be, such as half a trial.
+        For rows with a count that cannot be, such as half a trial.
     """
-    for block in spec.blocks:
+    structure = spec.structure
+    for block in structure.blocks:
         block.check_known(rows)
-    if has_gaps(spec.gate, spec.n_experts, rows):
-        found = evaluate_incomplete(spec.gate, spec.n_experts, spec.blocks, draws, rows)
-        return Mixture(found.log_weights, spec.blocks, found.params)
+    features = structure.gate.features
+    if features is not None and has_gaps(features, rows):
+        incomplete = evaluate_incomplete(structure, draws, rows)
+        return Mixture(incomplete.log_weights, structure.blocks, incomplete.params)
     return Mixture(
-        spec.gate.evaluate(spec.n_experts, draws, rows.matrices),
-        spec.blocks,
-        tuple(block.evaluate(draws, rows.matrices) for block in spec.blocks),
+        structure.gate.evaluate(draws, rows.matrices),
+        structure.blocks,
+        tuple(block.evaluate(draws, rows.matrices) for block in structure.blocks),
     )
 
 
+def log_likelihood(spec: MixtureOfExperts, draws: Values, rows: Rows) -> np.ndarray:
+    """Log likelihood (sample,) of rows, with the density of features that the gate models."""
+    features = spec.structure.gate.features
+    total = np.zeros(len(next(iter(draws.values()))))
+    for _, part, mixture in chunks(spec, draws, rows):
+        with np.errstate(all="ignore"):
+            density = mixture.log_density(part.observed)
+            if features is not None:
+                density = density + features.log_density(draws, part.matrices)
+            total += density.sum(axis=-1)
+    return total
+
+
 def chunks(
-    spec: MixtureOfExperts, draws: Mapping[str, np.ndarray], rows: Rows
+    spec: MixtureOfExperts, draws: Values, rows: Rows
 ) -> Iterator[tuple[slice, Rows, Mixture]]:
-    """Evaluate draws on rows, a bounded number of rows at a time."""
+    """Positions, rows and mixture of one bounded chunk of rows after another."""
     samples = len(next(iter(draws.values())))
     step = max(1, CHUNK_ELEMENTS // (samples * spec.n_experts))
     for start in range(0, max(rows.size, 1), step):

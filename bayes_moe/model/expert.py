@@ -9,7 +9,7 @@ from bayes_moe import families, predictors
 from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.core.records import Record
 from bayes_moe.data.formulas import check_right_hand_side, split_formula
-from bayes_moe.data.observation import checked
+from bayes_moe.data.observation import check_row_count
 from bayes_moe.families import Family
 from bayes_moe.predictors import Linear, Predictor
 
@@ -33,7 +33,7 @@ class Expert(Record):
         (``"horseshoe"``, ``"r2d2"``, ``"normalgamma"``), or one with settings, such as
         ``bm.predictors.HSGP(m=20)``: that of the location, or of several parameters by name,
         ``{"mu": "hsgp", "sigma": "spline"}``. Every expert has one of its own.
-    **own : str or int
+    **parameters : str or int
         Formulas of other family parameters, e.g. ``sigma="~ x"`` (on the log link), and what the
         family must know of a row: ``trials="n"``, a column or an expression such as ``"I(a + b)"``,
         or ``trials=4`` (binomial).
@@ -60,13 +60,13 @@ class Expert(Record):
         family: str = "normal",
         name: str | None = None,
         predictor: Any = None,
-        **own: str | int,
+        **parameters: str | int,
     ) -> None:
         split_formula(formula)
         described = families.by_name(family)
         free = [p.name for p in described.PARAMS[1:]]
-        known = {k: checked(k, v) for k, v in own.items() if k in described.KNOWN}
-        formulas: dict[str, Any] = {k: v for k, v in own.items() if k not in known}
+        known = {k: check_row_count(k, v) for k, v in parameters.items() if k in described.KNOWN}
+        formulas: dict[str, Any] = {k: v for k, v in parameters.items() if k not in known}
         for parameter, text in formulas.items():
             if parameter not in free:
                 valid = [*free, *described.KNOWN]
@@ -110,37 +110,37 @@ class Expert(Record):
     def kind(self) -> Expert:
         """The expert without its name: what makes it exchangeable with others."""
         formula = f"{self.response} {self.right_hand_side}"
-        own: dict[str, str | int] = dict((*self.formulas, *self.known))
-        return Expert(formula, self.family, None, dict(self.predictors), **own)
+        parameters: dict[str, str | int] = dict((*self.formulas, *self.known))
+        return Expert(formula, self.family, None, dict(self.predictors), **parameters)
 
     @property
     def linear(self) -> Expert:
         """The expert with linear predictors of the same features."""
-        own: dict[str, str | int] = dict((*self.formulas, *self.known))
-        return Expert(self.formula, self.family, self.name, None, **own)
+        parameters: dict[str, str | int] = dict((*self.formulas, *self.known))
+        return Expert(self.formula, self.family, self.name, None, **parameters)
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""
-        found: dict[str, Any] = {
+        record: dict[str, Any] = {
             "formula": self.formula,
             "family": self.family,
             "name": self.name,
             **dict((*self.formulas, *self.known)),
         }
         if self.predictors:
-            found["predictor"] = {name: p.to_dict() for name, p in self.predictors}
-        return found
+            record["predictor"] = {name: p.to_dict() for name, p in self.predictors}
+        return record
 
 
 def _predictors(
-    given: Any, family: Family, formulas: Mapping[str, str]
+    predictor: Any, family: Family, formulas: Mapping[str, str]
 ) -> tuple[tuple[str, Predictor], ...]:
     """Predictors other than linear ones, by parameter."""
     location = family.PARAMS[0].name
-    if not isinstance(given, Mapping) or "kind" in given:
-        given = {} if given is None else {location: given}
+    if not isinstance(predictor, Mapping) or "kind" in predictor:
+        predictor = {} if predictor is None else {location: predictor}
     valid = [location, *formulas]
-    for name in given:
+    for name in predictor:
         if name not in valid and name in [p.name for p in family.PARAMS]:
             raise SpecError(
                 f"The parameter {name!r} has a predictor but no formula: give {name}='~ x', with "
@@ -148,5 +148,5 @@ def _predictors(
             )
         if name not in valid:
             raise SpecError(unknown("parameter with a formula", name, valid))
-    found = ((name, predictors.made(p)) for name, p in sorted(given.items()))
-    return tuple((name, p) for name, p in found if p != Linear())
+    by_name = ((name, predictors.made(p)) for name, p in sorted(predictor.items()))
+    return tuple((name, p) for name, p in by_name if p != Linear())

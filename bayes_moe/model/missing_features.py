@@ -19,19 +19,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.core.arrays import NUMERIC, log_softmax
+from bayes_moe.core.arrays import NUMERIC, Values, log_softmax
 from bayes_moe.data.matrix import Matrix, Rows
 from bayes_moe.families.location_scale import HALF_LOG_2PI
-from bayes_moe.gates import Gate
-from bayes_moe.gates.structure import FeatureDensity
+from bayes_moe.gates.feature_model import FeatureModel
 from bayes_moe.model.blocks import Block
-
-Values = Mapping[str, np.ndarray]
+from bayes_moe.model.structure import Structure
 
 
 @dataclass(frozen=True)
@@ -75,29 +72,18 @@ class IncompleteEvaluation:
     @property
     def log_weights(self) -> np.ndarray:
         """Log weights (sample, expert, obs) given what is observed of the features."""
-        found: np.ndarray = log_softmax(self.log_joint, NUMERIC)
-        return found
+        log_weights: np.ndarray = log_softmax(self.log_joint, NUMERIC)
+        return log_weights
 
 
-# --- which columns may be missing -----------------------------------------------------------------
+def feature_values(features: FeatureModel, rows: Rows) -> np.ndarray:
+    """The features that a gate models (obs, feature), NaN where they are missing."""
+    return np.column_stack([rows.matrices[d.stem].values[:, d.column] for d in features.densities])
 
 
-# --- rows -----------------------------------------------------------------------------------------
-
-
-@lru_cache(maxsize=64)
-def _modelled(gate: Gate) -> tuple[FeatureDensity, ...]:
-    return gate.feature_densities
-
-
-def features(gate: Gate, rows: Rows) -> np.ndarray:
-    """The features that a gate models (obs, feature)."""
-    return np.column_stack([rows.matrices[m.stem].values[:, m.column] for m in _modelled(gate)])
-
-
-def has_gaps(gate: Gate, experts: int, rows: Rows) -> bool:
+def has_gaps(features: FeatureModel, rows: Rows) -> bool:
     """Whether a feature that the gate models is missing in some row."""
-    return experts > 1 and bool(_modelled(gate)) and bool(np.isnan(features(gate, rows)).any())
+    return bool(np.isnan(feature_values(features, rows)).any())
 
 
 def patterns(x: np.ndarray) -> list[Pattern]:
@@ -109,9 +95,9 @@ def patterns(x: np.ndarray) -> list[Pattern]:
     ]
 
 
-def filled(rows: Rows, gate: Gate, x: np.ndarray | float) -> Rows:
-    """Put features (obs, feature), or one number, where the gate's features are missing."""
-    terms = {m.term: j for j, m in enumerate(_modelled(gate))}
+def filled(rows: Rows, features: FeatureModel, x: np.ndarray | float) -> Rows:
+    """Rows with features (obs, feature), or one number, where the gate's features are missing."""
+    terms = {density.term: j for j, density in enumerate(features.densities)}
     full = np.broadcast_to(x, (rows.size, len(terms)))
     return replace(
         rows, matrices={stem: _filled(m, terms, full) for stem, m in rows.matrices.items()}
@@ -133,20 +119,20 @@ def _filled(matrix: Matrix, terms: Mapping[str, int], x: np.ndarray) -> Matrix:
 
 
 def evaluate_incomplete(
-    gate: Gate,
-    experts: int,
-    blocks: Sequence[Block],
+    structure: Structure,
     draws: Values,
     rows: Rows,
     groups: Sequence[Pattern] | None = None,
 ) -> IncompleteEvaluation:
-    """Evaluate draws (sample, ...) of the reported variables on rows, of which some have gaps."""
-    x = features(gate, rows)
-    plain = filled(rows, gate, 0.0)
+    """Weights and parameters of draws (sample, ...) on rows of which some have gaps."""
+    features, blocks = structure.gate.features, structure.blocks
+    assert features is not None
+    x = feature_values(features, rows)
+    plain = filled(rows, features, 0.0)
     bare = tuple(block.evaluate(draws, plain.matrices) for block in blocks)
     params = tuple(dict(p) for p in bare)
-    mean, half = _moments(gate, draws)
-    share = gate.log_weights(experts, draws[names.coef(names.GATE)][..., :1], NUMERIC)
+    mean, half = features.moments(draws)
+    share = structure.gate.log_weights(draws[names.coef(names.GATE)][..., :1], NUMERIC)
     log_joint = np.empty((*mean.shape[:2], rows.size))
     imputed = []
     for pattern in patterns(x) if groups is None else groups:
@@ -154,26 +140,14 @@ def evaluate_incomplete(
         log_joint[..., pattern.rows] = share + density
         if not pattern.missing.size:
             continue
-        terms = [_modelled(gate)[j].term for j in pattern.missing]
+        terms = [features.densities[j].term for j in pattern.missing]
         slopes = tuple(_slopes(block, draws, rows, terms) for block in blocks)
-        found = Imputed(pattern, centre, root, slopes)
-        imputed.append(found)
-        for block, own, slope in zip(blocks, params, slopes, strict=True):
+        conditional = Imputed(pattern, centre, root, slopes)
+        imputed.append(conditional)
+        for block, block_params, slope in zip(blocks, params, slopes, strict=True):
             if slope is not None:
-                _integrate(block, own, slope, found, rows.size)
+                _integrate(block, block_params, slope, conditional, rows.size)
     return IncompleteEvaluation(log_joint, params, bare, tuple(imputed))
-
-
-def _moments(gate: Gate, draws: Values) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (sample, expert, feature) of the features, and a root of their covariance."""
-    coefs = [draws[names.coef(f"{m.name}_mu")] for m in _modelled(gate)]
-    sd = np.stack([draws[f"{m.name}_sigma"] for m in _modelled(gate)], axis=-1)
-    rest = np.tile(np.eye(len(coefs)), (*sd.shape[:-1], 1, 1))
-    for j, coef in enumerate(coefs):
-        rest[..., j, : coef.shape[-1] - 1] = -coef[..., 1:]
-    root = np.linalg.inv(rest)
-    level = np.stack([coef[..., 0] for coef in coefs], axis=-1)
-    return np.einsum("...ij,...j->...i", root, level), root * sd[..., None, :]
 
 
 def _conditional(
@@ -205,14 +179,14 @@ def _slopes(block: Block, draws: Values, rows: Rows, terms: Sequence[str]) -> np
 
 
 def _integrate(
-    block: Block, params: dict[str, np.ndarray], slopes: np.ndarray, found: Imputed, size: int
+    block: Block, params: dict[str, np.ndarray], slopes: np.ndarray, conditional: Imputed, size: int
 ) -> None:
     """Integrate missing features out of a normal block's parameters."""
-    own = list(block.positions)
-    rows = found.pattern.rows
+    positions = list(block.positions)
+    rows = conditional.pattern.rows
     shape = (*slopes.shape[:-1], size)
     mu, sigma = (np.array(np.broadcast_to(params[name], shape)) for name in ("mu", "sigma"))
-    mu[..., rows] += np.einsum("skm,skmo->sko", slopes, found.mean[:, own])
-    along = np.einsum("skij,ski->skj", found.root[:, own], slopes)
+    mu[..., rows] += np.einsum("skm,skmo->sko", slopes, conditional.mean[:, positions])
+    along = np.einsum("skij,ski->skj", conditional.root[:, positions], slopes)
     sigma[..., rows] = np.hypot(sigma[..., rows], np.linalg.norm(along, axis=-1)[..., None])
     params |= {"mu": mu, "sigma": sigma}

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from bayes_moe.data.formulas import parse_formula, used_columns
 from bayes_moe.gates import Gate
 from bayes_moe.model.blocks import Block
+from bayes_moe.model.structure import Structure
 from bayes_moe.predictors import Linear
 
 
-def integrable(gate: Gate, blocks: Sequence[Block], experts: int) -> dict[str, str | None]:
+def integrable(gate: Gate, structure: Structure) -> dict[str, str | None]:
     """Columns that a gate models, and why their missing values cannot be integrated out.
 
-    None stands where they can.
+    The reason is None where they can.
     """
-    if experts == 1 or not gate.feature_densities:
+    features = structure.gate.features
+    if features is None:
         return {}
-    found = {}
-    for column in _plain_columns(str(gate.formulas[gate.feature_densities[0].stem])):
-        reasons = [*_of_gate(gate, column), *(r for b in blocks for r in _of_block(b, column))]
-        found[column] = reasons[0] if reasons else None
-    return found
+    reason_by_column = {}
+    for column in _plain_columns(str(gate.formulas[features.densities[0].stem])):
+        by_block = (reason for b in structure.blocks for reason in _of_block(b, column))
+        reason_by_column[column] = next(iter([*_of_gate(gate, column), *by_block]), None)
+    return reason_by_column
 
 
 def _of_gate(gate: Gate, column: str) -> Iterator[str]:
@@ -42,8 +44,10 @@ def _of_block(block: Block, column: str) -> Iterator[str]:
     family = block.kind.family
     if family != "normal" and column in _plain_columns(location.formula):
         yield f"experts of the family {family!r} use it"
-    told = {c.parameter.name: c.formula for c in others} | {k.name: k.formula for k in block.knowns}
-    for name, formula in told.items():
+    other_formulas = {c.parameter.name: c.formula for c in others} | {
+        k.name: k.formula for k in block.knowns
+    }
+    for name, formula in other_formulas.items():
         if formula is not None and _uses(formula, column):
             yield f"{name!r} of an expert uses it"
     if _uses(f"~ 0 + {block.kind.response}", column):
@@ -58,15 +62,15 @@ def _plain_columns(formula: str) -> list[str]:
 
 def _other_terms(formula: str, column: str) -> list[str]:
     """Terms of a formula that use a column, but are not the column itself."""
-    found = []
+    others = []
     for term in parse_formula(formula):
         factors = list(term.factors)
         if len(factors) == 1 and factors[0].expr == column:
             continue
         texts = [f"`{f.expr}`" if f.eval_method.value == "lookup" else f.expr for f in factors]
         if _uses("~ 0 + " + ":".join(texts), column):
-            found.append(str(term))
-    return found
+            others.append(str(term))
+    return others
 
 
 def _uses(formula: str, column: str) -> bool:

@@ -23,9 +23,9 @@ def checked(
         For unknown, missing, wrongly shaped or impossible parameters.
     """
     matrices = design.rows.matrices
-    shapes: dict[str, tuple[int, ...]] = spec.gate.shapes(spec.n_experts, matrices)
-    positive = spec.positive
-    for c in spec.components:
+    shapes: dict[str, tuple[int, ...]] = spec.structure.gate.shapes(matrices)
+    positive = spec.structure.positive
+    for c in spec.structure.components:
         shapes |= c.shapes(matrices)
     if not isinstance(parameters, Mapping):
         raise SpecError(f"`parameters` must map names to arrays; it is {parameters!r}.")

@@ -29,7 +29,7 @@ def mixture_of_experts(
     predictor: Any = None,
     priors: Mapping[str, Prior] | None = None,
     center: bool = True,
-    **own: str | int,
+    **parameters: str | int,
 ) -> MixtureOfExperts:
     r"""Describe a mixture of experts of one kind.
 
@@ -60,7 +60,7 @@ def mixture_of_experts(
         ``"p_coef"`` (Bernoulli and binomial), ...
     center : bool
         Whether intercept priors refer to the centre of the features (default) or to zero.
-    **own : str or int
+    **parameters : str or int
         Formulas of other family parameters on their link scale, e.g. ``sigma="~ x"``. A binomial
         family needs ``trials``: a column such as ``trials="n"``, or a number such as ``trials=4``.
 
@@ -90,12 +90,15 @@ def mixture_of_experts(
     if isinstance(gate, type):
         raise SpecError(f"Give a gate, not its class: {gate.__name__}(...), with its formula.")
     if experts is None:
-        experts = gate.n_leaves if isinstance(gate, Tree) else 2
+        experts = getattr(gate, "n_leaves", 2)  # only a tree fixes the number of experts
     check_whole("experts", experts, 1)
     softmax: Any = registry.resolve("gate", "softmax")
     described = gate if isinstance(gate, Gate) else softmax(gate)
     return MixtureOfExperts(
-        described, [Expert(formula, family, None, predictor, **own)] * int(experts), priors, center
+        described,
+        [Expert(formula, family, None, predictor, **parameters)] * int(experts),
+        priors,
+        center,
     )
 
 
@@ -109,7 +112,7 @@ def hierarchical_mixture(
     shrink: float = SHRINK,
     priors: Mapping[str, Prior] | None = None,
     center: bool = True,
-    **own: str | int,
+    **parameters: str | int,
 ) -> MixtureOfExperts:
     r"""Describe a hierarchical mixture of experts: a softmax at every split of a tree.
 
@@ -135,7 +138,7 @@ def hierarchical_mixture(
         What makes the experts' predictors of features: see :class:`bayes_moe.Expert`.
     shrink : float
         Standard deviation of a split's prior over that of the split above it, at most 1.
-    priors, center, **own
+    priors, center, **parameters
         As in :func:`mixture_of_experts`.
 
     Returns
@@ -161,7 +164,7 @@ def hierarchical_mixture(
     >>> spec.expert_labels
     ['rest', 'fall', 'rise']
     """
-    if "experts" in own:
+    if "experts" in parameters:
         raise SpecError(
             "A tree says by itself how many experts there are: give branching=(2, 2) or "
             "tree=[['a', 'b'], 'c'] instead of `experts`."
@@ -183,7 +186,7 @@ def hierarchical_mixture(
         )
     leaves = [] if tree is None else leaf_labels(tree)
     named = leaves if leaves and isinstance(leaves[0], str) else [None] * described.n_leaves
-    experts = [Expert(formula, family, name, predictor, **own) for name in named]
+    experts = [Expert(formula, family, name, predictor, **parameters) for name in named]
     return MixtureOfExperts(described, experts, priors, center)
 
 
@@ -195,7 +198,7 @@ def mixture_density(
     activation: str = "tanh",
     priors: Mapping[str, Prior] | None = None,
     center: bool = True,
-    **own: str | int,
+    **parameters: str | int,
 ) -> MixtureOfExperts:
     r"""Describe a mixture density network: one network whose heads are a mixture's parameters.
 
@@ -219,7 +222,7 @@ def mixture_density(
         What a unit makes of the sum of its inputs.
     priors, center
         As in :func:`mixture_of_experts`. The strength of weight decay, ``trunk_decay``, is learned.
-    **own : str or int
+    **parameters : str or int
         Other formulas of family parameters, which then are linear: ``sigma="~ 1"`` is one scale a
         component. A binomial family needs ``trials``.
 
@@ -253,10 +256,10 @@ def mixture_density(
     heads = {}
     described = families.by_name(family)
     for j, parameter in enumerate(described.PARAMS):
-        if j == 0 or (parameter.role == "scale" and parameter.name not in own):
+        if j == 0 or (parameter.role == "scale" and parameter.name not in parameters):
             heads[parameter.name] = net
             if j:
-                own[parameter.name] = features
-    expert = Expert(formula, family, None, heads, **own)
+                parameters[parameter.name] = features
+    expert = Expert(formula, family, None, heads, **parameters)
     gate = Softmax(features, predictor=net)
     return MixtureOfExperts(gate, [expert] * int(components), priors, center)

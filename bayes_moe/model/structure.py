@@ -1,22 +1,24 @@
-"""What a description implies: blocks, density factors, variables, dimensions, coordinates."""
+"""What a description implies, computed once: blocks, factors, sites, variables, dimensions."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Rows
-from bayes_moe.gates.structure import FeatureDensity
-from bayes_moe.model.blocks import Block
+from bayes_moe.gates import Gate
+from bayes_moe.gates.feature_model import FeatureModel
+from bayes_moe.gates.structure import GateStructure, Head
+from bayes_moe.gates.symmetry import Symmetry, symmetry
+from bayes_moe.model.blocks import Block, Component, blocks_of
 from bayes_moe.model.expert import Expert
-
-if TYPE_CHECKING:
-    from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.predictors import Predictor, Site
+from bayes_moe.priors.prior import Prior
 
 
 @dataclass(frozen=True)
@@ -30,40 +32,211 @@ class DensityFactor:
     column: tuple[str, int] | None = None
 
     def response(self, rows: Rows) -> np.ndarray:
-        """What the factor is a density of (obs,)."""
+        """Values (obs,) whose density the factor is."""
         if self.column is None:
             return rows.observed
         stem, j = self.column
         return rows.matrices[stem].values[:, j]
 
 
-@lru_cache(maxsize=256)
-def feature_factors(
-    modelled: tuple[FeatureDensity, ...], experts: int
-) -> tuple[DensityFactor, ...]:
-    """Normal densities of features, one for each expert."""
-    everyone = tuple(range(experts))
-    return tuple(
-        DensityFactor(
-            Block(Expert(f"feature {m.formula}", "normal"), everyone, m.name, names.EXPERT),
-            (m.stem, m.column),
-        )
-        for m in modelled
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """What a gate, experts and priors imply; ``spec.structure``.
+
+    Attributes
+    ----------
+    gate : GateStructure
+        The gate for the number of experts.
+    expert_labels : list
+        Labels along the expert dimension: the experts' names, or 0, 1, ...
+    blocks : tuple of Block
+        Groups of exchangeable experts, in the order of the experts.
+    factors : tuple of DensityFactor
+        Factors of the experts' densities: the response's, then those of the gate's features.
+    components : tuple of Component
+        Family parameters of all factors.
+    sites : tuple of (Site, Predictor)
+        All predictors of the model, the gate's first.
+    gate_variables, variables : tuple of str
+        Reported variables of the gate and of the model, all on the user's scale.
+    quantities : tuple of str
+        Reported variables that are identified, as weights of networks are not.
+    positive : frozenset of str
+        Reported variables that are positive.
+    dims : dict of str to tuple of str
+        Dimensions of the variables, internal coefficients included.
+    derived_dims : dict of str to tuple of str
+        Dimensions of the quantities derived from the gate's variables.
+    bases : dict of str to (str, array)
+        Of internal variables in a basis: the dimension of its rows, and the basis.
+    symmetry : Symmetry
+        Which experts are exchangeable.
+    row_count_formulas : dict of str to str
+        Formulas of counts that families need of each row (a number of trials), by stem.
+    stems_without_terms : frozenset of str
+        Stems of formulas whose columns are no terms of a reported variable.
+    discrete : bool
+        Whether the response is a whole number.
+    is_linear : bool
+        Whether EM can treat the model: its predictors are sums of fixed features with normal
+        coefficients, and its gate is a product of softmaxes.
+    has_gradient : bool
+        Whether the log density has a gradient by all parameters.
+    """
+
+    gate: GateStructure
+    expert_labels: list[Any]
+    blocks: tuple[Block, ...]
+    factors: tuple[DensityFactor, ...]
+    components: tuple[Component, ...]
+    sites: tuple[tuple[Site, Predictor], ...]
+    gate_variables: tuple[str, ...]
+    variables: tuple[str, ...]
+    quantities: tuple[str, ...]
+    positive: frozenset[str]
+    dims: dict[str, tuple[str, ...]]
+    derived_dims: dict[str, tuple[str, ...]]
+    bases: dict[str, tuple[str, np.ndarray]]
+    symmetry: Symmetry
+    row_count_formulas: dict[str, str]
+    stems_without_terms: frozenset[str]
+    discrete: bool
+    is_linear: bool
+    has_gradient: bool
+
+    @property
+    def counted(self) -> str:
+        """The number of experts in words: ``"1 expert"``, ``"2 experts"``."""
+        n_experts = self.gate.n_experts
+        return f"{n_experts} expert{'s' if n_experts > 1 else ''}"
+
+    def permutation_index(self, orders: np.ndarray) -> dict[str, np.ndarray]:
+        """Index (sample, position) along every dimension of experts or branches.
+
+        Expert ``orders[sample, k]`` becomes expert ``k``.
+        """
+        index = {names.EXPERT: orders, **self.gate.permutation_index(orders)}
+        for block in self.blocks:
+            index[block.dim] = orders[:, list(block.positions)] - block.positions[0]
+        return index
+
+    def default_priors(self, rows: Rows, response: np.ndarray) -> dict[str, Prior]:
+        """Data-scaled default prior of every reported variable, by name."""
+        priors = self.gate.default_priors(rows.matrices, response)
+        for factor in self.factors:
+            priors |= factor.block.default_priors(rows.matrices, factor.response(rows))
+        return priors
+
+    def coords(self, design: Design) -> dict[str, Any]:
+        """Labels along every dimension of the model, by dimension."""
+        rows, labels = design.rows, self.expert_labels
+        coords: dict[str, Any] = {names.OBS: rows.obs_id, names.EXPERT: labels}
+        for block in self.blocks:
+            coords[block.dim] = [labels[k] for k in block.positions]
+        coords |= self.gate.coords(rows.matrices)
+        if self.gate.features is not None:
+            coords |= self.gate.features.derived_coords
+        for stem, matrix in rows.matrices.items():
+            if stem not in self.stems_without_terms:
+                coords[names.term(stem)] = list(matrix.terms)
+        for site, predictor in self.sites:
+            coords |= predictor.coords(site.bind(rows.matrices[site.stem]))
+        return coords
+
+
+def structure_of(gate: Gate, experts: tuple[Expert, ...], priors: Mapping[str, Prior]) -> Structure:
+    """The structure of a gate over experts, put in the order of their blocks."""
+    gated, blocks = gate.structure(len(experts)), blocks_of(experts)
+    factors = (*(DensityFactor(block) for block in blocks), *_feature_factors(gated.features))
+    components = tuple(c for factor in factors for c in factor.block.components)
+    sites = (
+        *((h.site, h.predictor) for h in gated.heads),
+        *((c.site, c.predictor) for c in components if c.formula is not None),
+    )
+    gate_dims = gated.dims
+    expert_variables = (name for factor in factors for name in factor.block.variables)
+    variables = tuple(dict.fromkeys((*gate_dims, *expert_variables)))
+    unidentified = {name for site, p in sites for name in p.variables(site).unidentified}
+    row_counts = (count for block in blocks for count in block.knowns)
+    row_count_formulas = {c.stem: c.formula for c in row_counts if c.formula is not None}
+    unused_gate = gate.formulas if len(experts) == 1 else {}
+    splits = len(experts) == 1 or gated.splits is not None
+    return Structure(
+        gate=gated,
+        expert_labels=_labels([e.name for e in experts]),
+        blocks=blocks,
+        factors=factors,
+        components=components,
+        sites=sites,
+        gate_variables=tuple(gate_dims),
+        variables=variables,
+        quantities=tuple(name for name in variables if name not in unidentified),
+        positive=frozenset().union(
+            *(c.positive for c in components), *(p.variables(site).positive for site, p in sites)
+        ),
+        dims=_dims(gated, components, priors),
+        derived_dims={} if gated.features is None else gated.features.derived_dims,
+        bases=_bases(gated, priors),
+        symmetry=_symmetry(gated, blocks),
+        row_count_formulas=row_count_formulas,
+        stems_without_terms=frozenset((*row_count_formulas, *unused_gate)),
+        discrete=blocks[0].family.discrete,
+        is_linear=splits and all(p.is_linear for _, p in sites),
+        has_gradient=all(p.gradient for _, p in sites),
     )
 
 
-def coords(spec: MixtureOfExperts, design: Design) -> dict[str, Any]:
-    """Return the coordinates of every dimension of the model."""
-    labels = spec.expert_labels
-    named = {names.OBS: design.rows.obs_id, names.EXPERT: labels}
-    for block in spec.blocks:
-        named[block.dim] = [labels[k] for k in block.positions]
-    named |= spec.gate.coords(spec.n_experts, design.rows.matrices)
-    named |= spec.gate.derived_coords()
-    hidden = {*spec.known_formulas, *(spec.gate.formulas if spec.n_experts == 1 else ())}
-    for stem, matrix in design.rows.matrices.items():
-        if stem not in hidden:
-            named[names.term(stem)] = list(matrix.terms)
-    for place, predictor in spec.placed:
-        named |= predictor.coords(place, design.rows.matrices[place.stem])
-    return named
+def _labels(given_names: list[str | None]) -> list[Any]:
+    """Labels of experts: their names if these are unique, numbers if there are none."""
+    if len({*given_names}) == len(given_names) and None not in given_names:
+        return list(given_names)
+    if all(name is None for name in given_names):
+        return list(range(len(given_names)))
+    return [f"{name or 'expert'}[{k}]" for k, name in enumerate(given_names)]
+
+
+def _dims(
+    gate: GateStructure, components: tuple[Component, ...], priors: Mapping[str, Prior]
+) -> dict[str, tuple[str, ...]]:
+    """Dimensions of the variables by name, internal coefficients included."""
+    dims = dict(gate.dims)
+    for h in gate.heads:
+        dims |= h.predictor.internal_dims(h.site_under(_prior(h, priors))[0])
+    for c in components:
+        dims |= c.dims | c.internal_dims
+    return dims
+
+
+def _bases(gate: GateStructure, priors: Mapping[str, Prior]) -> dict[str, tuple[str, np.ndarray]]:
+    """Of internal variables in a basis: the dimension of its rows, and the basis."""
+    bases = {}
+    for h in gate.heads:
+        mixing, dim, _ = h.mixing(_prior(h, priors))
+        if mixing is not None and dim != h.dim:
+            bases[names.raw(h.stem)] = (h.dim, mixing)
+    return bases
+
+
+def _symmetry(gate: GateStructure, blocks: tuple[Block, ...]) -> Symmetry:
+    """Permutations of the experts that leave the model as it is."""
+    block_of = {k: b for b, block in enumerate(blocks) for k in block.positions}
+    return symmetry(gate.exchange_tree, tuple(block_of[k] for k in sorted(block_of)))
+
+
+def _prior(head: Head, priors: Mapping[str, Prior]) -> Prior:
+    """The user's prior of a head's coefficients, or one with the default's support."""
+    return priors.get(head.site.coef, Prior("ZeroSumNormal", sigma=1.0))
+
+
+def _feature_factors(features: FeatureModel | None) -> tuple[DensityFactor, ...]:
+    """Normal densities of the gate's features, one for each expert."""
+    if features is None:
+        return ()
+    positions = tuple(range(features.n_experts))
+    return tuple(
+        DensityFactor(
+            Block(Expert(f"feature {d.formula}", "normal"), positions, d.name, names.EXPERT),
+            (d.stem, d.column),
+        )
+        for d in features.densities
+    )

@@ -1,12 +1,12 @@
-"""Adam on minibatches: the mode of a posterior whose table is long.
+"""Adam on minibatches: the mode of a posterior given many rows.
 
-A step sees a batch of ``b`` of the ``n`` rows, and follows the gradient of
-``log prior + (n / b) log likelihood``. The number of steps is decided beforehand, and the learning
-rate falls to zero along half a cosine: noise of batches, which a constant rate keeps, goes with it.
+A step uses the gradient of ``log prior + (n / b) log likelihood`` on a batch of ``b`` of the ``n``
+rows. The number of steps is fixed in advance, and the learning rate falls to zero along half a
+cosine, as a constant rate would leave the iterates with the noise of the batches.
 
-The share ``validation`` of the rows is held out, and their mean log density taken after every
-epoch. Where it has not risen for ``patience`` epochs, steps go on from the best point, and half of
-what is left of the cosine is passed over. The point of the best density is kept.
+The share ``validation`` of the rows is held out, and their mean log density evaluated after every
+epoch. If it has not risen for ``patience`` epochs, the steps continue from the best point, and half
+of the remaining cosine is skipped. The result is the point with the best held-out density.
 """
 
 from __future__ import annotations
@@ -21,28 +21,29 @@ from bayes_moe.core.progress import silent
 from bayes_moe.graph.log_density import GraphLogDensity
 from bayes_moe.optimize.lbfgs import LBFGSResult
 
-AT_ONCE = 4096
-"""Rows that a function of all rows takes at a time."""
+CHUNK = 4096
+"""Rows in a chunk of an evaluation on all rows."""
 RACE = 100
-"""Steps after which the best of several starts goes on."""
+"""Steps from each of several starts, before the best is chosen."""
 STEPS = 12_000
-"""Steps of a climb whose epochs are not given: more gain little, on tables of any length."""
-MOST_HELD = 20_000
-"""Rows that are held out at most."""
+"""Default number of steps, for any number of rows: more gain little."""
+MOST_HELD_OUT = 20_000
+"""Largest number of held-out rows."""
 LEAST_PATIENCE = 3
-STILL = 0.02
-"""Rise of the held-out mean log density in the last third of the epochs, of one that settled."""
+LEAST_RISE = 0.02
+"""Rise of the held-out mean log density in the last third of the epochs below which Adam has
+converged."""
 BETA1, BETA2, TINY = 0.9, 0.999, 1e-8
 LEAST_BATCH, MOST_BATCH = 100, 1000
-CALM = 250
-"""Rows of a batch above which the rate grows with their square root, as its noise falls."""
+SMALL_BATCH = 250
+"""Batch size above which the rate grows with its square root, as the gradient's noise falls."""
 EPOCH = 100
-"""Steps of an epoch, as far as batches of usual size allow."""
+"""Default steps of an epoch, within the limits of the batch size."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """Settings of Adam, of which None stands for what is usual for the length of the table."""
+    """Settings of Adam; None is a default that depends on the number of rows."""
 
     batch_size: int | None = None
     epochs: int | None = None
@@ -51,32 +52,32 @@ class Schedule:
     patience: int | None = None
 
     def batch(self, rows: int) -> int:
-        """Rows of a batch, given those that are not held out."""
+        """Batch size, given the number of training rows."""
         if self.batch_size is not None:
             return min(self.batch_size, rows)
         return min(rows, int(np.clip(rows // EPOCH, LEAST_BATCH, MOST_BATCH)))
 
     def passes(self, rows: int) -> int:
-        """Epochs, given the rows that are not held out."""
+        """Number of epochs, given the number of training rows."""
         steps = rows // self.batch(rows)
         return -(-STEPS // steps) if self.epochs is None else self.epochs
 
     def waits(self, epochs: int) -> int:
-        """Epochs without a rise after which the best point is returned to."""
+        """Epochs without a rise before the steps return to the best point."""
         return max(LEAST_PATIENCE, epochs // 5) if self.patience is None else self.patience
 
     def rate(self, rows: int, share: float = 0.0) -> float:
-        """Learning rate after a share of the steps, given the rows that are not held out."""
-        calmer = max(1.0, self.batch(rows) / CALM) ** 0.5
-        return self.learning_rate * calmer * 0.5 * (1 + float(np.cos(np.pi * share)))
+        """Learning rate after a share of the steps, given the number of training rows."""
+        growth = max(1.0, self.batch(rows) / SMALL_BATCH) ** 0.5
+        return self.learning_rate * growth * 0.5 * (1 + float(np.cos(np.pi * share)))
 
 
 @dataclass(frozen=True)
-class Descent:
-    """Where Adam ended.
+class AdamResult:
+    """Final point of Adam.
 
     ``path`` (epoch,) are held-out mean log densities, ``held_out`` the best of them, ``steps`` the
-    number of batches seen; ``settled`` says whether the density hardly rose at the end.
+    number of batches used; ``settled`` is whether the density hardly rose in the last epochs.
     """
 
     x: np.ndarray
@@ -86,50 +87,65 @@ class Descent:
     settled: bool
 
 
+@dataclass(frozen=True)
+class RowSplit:
+    """Positions of training rows and of held-out rows, each in increasing order."""
+
+    train: np.ndarray
+    held_out: np.ndarray
+
+    @classmethod
+    def random(cls, size: int, share: float, rng: np.random.Generator) -> RowSplit:
+        """Random split of ``size`` rows, at least one of them held out."""
+        order = rng.permutation(size)
+        count = min(max(1, round(share * size)), size - 1, MOST_HELD_OUT)
+        return cls(np.sort(order[count:]), np.sort(order[:count]))
+
+
 class Batches:
-    """A surface that sees some rows at a time: its graph's data are replaced by theirs."""
+    """A graph's log density on batches of rows, which replace the graph's data."""
 
     def __init__(self, surface: GraphLogDensity) -> None:
         self.surface = surface
         self.size = surface.graph.design.rows.size
-        found = ((v, v.get_value(borrow=True)) for v in surface.graph.model.data_vars)
-        self._data = [(v, all_) for v, all_ in found if all_.shape[:1] == (self.size,)]
+        data = [(v, v.get_value(borrow=True)) for v in surface.graph.model.data_vars]
+        self._data = [(v, values) for v, values in data if values.shape[:1] == (self.size,)]
 
     def show(self, which: np.ndarray | slice) -> None:
-        """Put some rows into the graph."""
+        """Replace the graph's data by those of a batch."""
         for variable, values in self._data:
             variable.set_value(values[which], borrow=True)
 
     def slope(self, x: np.ndarray, which: np.ndarray) -> np.ndarray:
-        """Gradient of the log posterior, divided by ``n``, from a batch."""
+        """Gradient of the log posterior, divided by ``n``, estimated from a batch."""
         self.show(which)
         return self.surface.weighted(x, self.size / len(which))[2] / self.size
 
     def mean_density(self, x: np.ndarray, which: np.ndarray) -> float:
-        """Mean log density of some rows."""
-        parts = np.split(which, np.arange(AT_ONCE, len(which), AT_ONCE))
+        """Mean log density of the response over the rows ``which``."""
+        chunks = np.split(which, np.arange(CHUNK, len(which), CHUNK))
         total = 0.0
-        for part in parts:
-            self.show(part)
+        for chunk in chunks:
+            self.show(chunk)
             total += self.surface.weighted(x, 1.0)[1]
         return total / len(which) if np.isfinite(total) else -np.inf
 
     def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
-        """Log density of all rows and its gradient, a bounded number of rows at a time."""
+        """Log posterior of all rows and its gradient, in chunks."""
         value, gradient = 0.0, np.zeros_like(x)
-        for start in range(0, self.size, AT_ONCE):
-            self.show(slice(start, start + AT_ONCE))
+        for start in range(0, self.size, CHUNK):
+            self.show(slice(start, start + CHUNK))
             prior, likelihood, slope = self.surface.weighted(x, 1.0)
             value, gradient = value + likelihood, gradient + slope
-        self.show(slice(0, AT_ONCE))
-        without = self.surface.weighted(x, 0.0)[2]  # the prior's
-        times = -(-self.size // AT_ONCE)
-        return value + prior, gradient - (times - 1) * without
+        self.show(slice(0, CHUNK))
+        of_prior = self.surface.weighted(x, 0.0)[2]
+        chunks = -(-self.size // CHUNK)  # each chunk's gradient has the prior's once
+        return value + prior, gradient - (chunks - 1) * of_prior
 
 
 @dataclass
 class _Adam:
-    """Adam's moments, and a step uphill."""
+    """Current point and moments of Adam, which maximises."""
 
     x: np.ndarray
     rate: float
@@ -138,7 +154,8 @@ class _Adam:
     square: np.ndarray | float = 0.0
 
     def step(self, slope: np.ndarray) -> None:
-        slope = np.nan_to_num(slope)
+        """Move the point by the gradient there."""
+        slope = np.nan_to_num(slope)  # a NaN would remain in the moments
         self.steps += 1
         self.mean = BETA1 * self.mean + (1 - BETA1) * slope
         self.square = BETA2 * self.square + (1 - BETA2) * slope**2
@@ -153,102 +170,92 @@ def descend(
     schedule: Schedule,
     rng: np.random.Generator,
     progress: Callable[[int, int], None] = silent,
-) -> tuple[LBFGSResult, Descent]:
-    """Race short runs from reported variables, go on from the best, and judge the end on all rows.
+) -> tuple[LBFGSResult, AdamResult]:
+    """Final point of Adam, as a run judged on all rows, and with its held-out densities.
 
     Parameters
     ----------
-    surface : Surface
-        What to climb; its graph's data hold all rows, and some of them afterwards.
+    surface : GraphLogDensity
+        Log density to maximise; its graph's data are all rows, and a chunk of them afterwards.
     starts : sequence of mapping
-        Reported variables at which short runs of at most ``RACE`` steps begin.
+        Reported variables; of several, the best after ``RACE`` steps is chosen.
     schedule : Schedule
         Sizes, rates and patience.
     rng : numpy.random.Generator
-        Decides which rows are held out, and the batches.
+        For the split into training and held-out rows, and for the batches.
     progress : callable
-        Told how many runs and epochs have ended, and of how many.
+        Called with the numbers of runs and epochs that have ended, and of all.
     """
     batches = Batches(surface)
-    order = rng.permutation(batches.size)
-    many = min(max(1, round(schedule.validation * batches.size)), batches.size - 1, MOST_HELD)
-    held, rows = np.sort(order[:many]), np.sort(order[many:])
-    epochs = schedule.passes(len(rows))
-    total = len(starts) + epochs
+    split = RowSplit.random(batches.size, schedule.validation, rng)
+    total = len(starts) + schedule.passes(len(split.train))
     ends = []
     for values in starts:
         x = surface.point(values)
         if len(starts) > 1:
-            moving = _Adam(x, schedule.rate(len(rows)))
-            for which in islice(_shuffled(rows, schedule, rng), RACE):
-                moving.step(batches.slope(moving.x, which))
-            x = moving.x
-        ends.append((batches.mean_density(x, held), x))
+            adam = _Adam(x, schedule.rate(len(split.train)))
+            for which in islice(_shuffled(split.train, schedule, rng), RACE):
+                adam.step(batches.slope(adam.x, which))
+            x = adam.x
+        ends.append((batches.mean_density(x, split.held_out), x))
         progress(len(ends), total)
     best = int(np.argmax([density for density, _ in ends]))
-    done = _settle(
-        batches, *ends[best], rows, held, schedule, rng, lambda j: progress(len(starts) + j, total)
+    result = _run_epochs(
+        batches, *ends[best], split, schedule, rng, lambda j: progress(len(starts) + j, total)
     )
     progress(total, total)
-    value, gradient = batches(done.x)
+    value, gradient = batches(result.x)
     norm = float(np.linalg.norm(gradient))
     value = value if np.isfinite(value) else -np.inf
-    climb = LBFGSResult(
-        done.x,
-        value,
-        norm,
-        done.steps,
-        done.settled,
-        not done.settled,
-        [value],
-    )
-    return climb, done
+    settled = result.settled
+    run = LBFGSResult(result.x, value, norm, result.steps, settled, not settled, [value])
+    return run, result
 
 
-def _settle(
+def _run_epochs(
     batches: Batches,
     density: float,
     x: np.ndarray,
-    rows: np.ndarray,
-    held: np.ndarray,
+    split: RowSplit,
     schedule: Schedule,
     rng: np.random.Generator,
-    tell: Callable[[int], None],
-) -> Descent:
-    """Epochs until the learning rate has fallen to zero."""
-    stream, steps = _shuffled(rows, schedule, rng), len(rows) // schedule.batch(len(rows))
-    left = schedule.passes(len(rows))
+    report: Callable[[int], None],
+) -> AdamResult:
+    """Result of Adam from a point with a held-out density, until the learning rate is zero."""
+    count = len(split.train)
+    stream, steps = _shuffled(split.train, schedule, rng), count // schedule.batch(count)
+    left = schedule.passes(count)
     patience = schedule.waits(left)
-    moving, pace, share = _Adam(x, schedule.rate(len(rows))), 1 / (left * steps), 0.0
+    adam, pace, share = _Adam(x, schedule.rate(count)), 1 / (left * steps), 0.0
     best, path, waited = x, [density], 0
     while left > 0:
         for which in islice(stream, steps):
-            moving.rate = schedule.rate(len(rows), share)
-            moving.step(batches.slope(moving.x, which))
+            adam.rate = schedule.rate(count, share)
+            adam.step(batches.slope(adam.x, which))
             share += pace
         left -= 1
-        path.append(batches.mean_density(moving.x, held))
-        tell(len(path) - 1)
+        path.append(batches.mean_density(adam.x, split.held_out))
+        report(len(path) - 1)
         waited += 1
         if path[-1] > density:
-            best, density, waited = moving.x, path[-1], 0
+            best, density, waited = adam.x, path[-1], 0
         elif waited >= patience and left > 1:
             skipped = left // 2
             left, share, waited = left - skipped, share + skipped * steps * pace, 0
-            moving = _Adam(best, moving.rate)
-    return Descent(best, density, np.array(path), steps * (len(path) - 1), _still(path))
+            adam = _Adam(best, adam.rate)  # the moments belong to the path that is given up
+    return AdamResult(best, density, np.array(path), steps * (len(path) - 1), _is_level(path))
 
 
-def _still(path: list[float]) -> bool:
-    """Whether a path hardly rose in the last third of its epochs."""
+def _is_level(path: list[float]) -> bool:
+    """Whether densities (epoch,) hardly rose in the last third of the epochs."""
     third = len(path) // 3
-    return third > 0 and max(path) - max(path[:-third]) < STILL
+    return third > 0 and max(path) - max(path[:-third]) < LEAST_RISE
 
 
 def _shuffled(
     rows: np.ndarray, schedule: Schedule, rng: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Batches of the rows without end: all rows in one order, then in another."""
+    """Endless batches of rows: all rows in a random order, then in another."""
     size = schedule.batch(len(rows))
     while True:
         order = rng.permutation(rows)

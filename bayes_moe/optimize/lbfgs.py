@@ -12,39 +12,29 @@ from bayes_moe.em.climb import GRADIENT
 from bayes_moe.graph.log_density import GraphLogDensity
 
 NEWTON_STEPS = 5
-
-
 MEMORY = 100
-"""Steps that L-BFGS remembers: a gradient costs more than they do."""
-
-
+"""Steps in the memory of L-BFGS: cheap beside a gradient."""
 GAIN = 1e-13
-"""Gain of an L-BFGS iteration, relative to the value, below which a climb ends."""
-
-
+"""Relative gain of an iteration below which L-BFGS ends."""
 RACE, LEAST_RACE = 100, 8
-"""Iterations after which half of the climbs are given up, if there are so many."""
-
-
+"""Iterations before the lower half of the runs is dropped, and the least number of such runs."""
 FINAL = 400
-"""Further iterations after which the best few of these are followed to the end."""
-
-
+"""Further iterations of the better half, before the best few are run to the end."""
 POLISHED = 3
-"""Climbs that end with Newton steps."""
-
-
+"""Runs that are finished by Newton steps."""
 SETTLED = 1e-2
-"""Largest Newton step at a mode."""
-
-
+"""Largest coordinate of the Newton step at a mode."""
 MOST_STEPS, SMALL_GAIN = 20, 1e-9
-"""Newton steps along some coordinates, and the gain that ends them."""
+"""Most Newton steps along a subset of coordinates, and the gain below which they end."""
 
 
 @dataclass(frozen=True)
 class LBFGSResult:
-    """Where one climb ended."""
+    """Final point of an L-BFGS run.
+
+    ``path`` are the log densities after each iteration; ``exhausted`` is whether the run ended at
+    its largest number of iterations, ``converged`` whether at a stationary point.
+    """
 
     x: np.ndarray
     value: float
@@ -55,7 +45,7 @@ class LBFGSResult:
     path: list[float]
 
     def after(self, first: LBFGSResult) -> LBFGSResult:
-        """Return this climb as the second part of one."""
+        """Return this run as the continuation of an earlier one."""
         return replace(
             self, iterations=first.iterations + self.iterations, path=first.path + self.path[1:]
         )
@@ -67,47 +57,98 @@ def search(
     max_iter: int,
     progress: Callable[[int, int], None] = silent,
 ) -> list[LBFGSResult]:
-    """Climb from reported variables, the highest end first.
+    """Final points of L-BFGS runs from reported variables, in order of decreasing log density.
 
-    Of many climbs, the lower half is given up after ``RACE`` iterations. The best few end with
-    Newton steps, where second derivatives are affordable.
+    The lower half of many runs is dropped after ``RACE`` iterations, and only the best of the rest
+    use all of ``max_iter``. The best few runs are finished by Newton steps, where second
+    derivatives are affordable.
     """
     points = [surface.point(values) for values in starts]
-    raced = len(points) >= LEAST_RACE and max_iter > RACE
-    climbs: list[LBFGSResult] = []
+    if len(points) < LEAST_RACE or max_iter <= RACE:
+        runs = _first_runs(surface, points, max_iter, lambda j: progress(j, len(points)))
+    else:
+        total = 2 * len(points)
+        runs = _first_runs(surface, points, RACE, lambda j: progress(j, total))
+        runs = runs[: (len(runs) + 1) // 2]
+
+        def report(j: int) -> None:
+            progress(len(points) + 2 * j, total)
+
+        runs = _further_runs(surface, runs, min(FINAL, max_iter - RACE), report)
+        runs = _final_runs(surface, runs, max_iter, report)
+    best = [newton_polish(surface, run) for run in runs[:POLISHED]]
+    return _sorted(best + runs[POLISHED:])
+
+
+def _first_runs(
+    surface: GraphLogDensity,
+    points: Sequence[np.ndarray],
+    max_iter: int,
+    report: Callable[[int], None],
+) -> list[LBFGSResult]:
+    """Runs from every point, of at most ``max_iter`` iterations."""
+    runs: list[LBFGSResult] = []
     for x in points:
-        climbs.append(climb(surface, x, RACE if raced else max_iter, newton_steps=0))
-        progress(len(climbs), 2 * len(points) if raced else len(points))
-    climbs.sort(key=lambda c: -c.value)
-    if raced:
-        half = climbs[: (len(climbs) + 1) // 2]
-        for at_most, left in ((min(FINAL, max_iter - RACE), half), (max_iter, None)):
-            left = half[:POLISHED] if left is None else left
-            for j, c in enumerate(left):
-                more = at_most if left is half else max_iter - c.iterations
-                if c.exhausted and more > 0:
-                    half[j] = climb(surface, c.x, more, newton_steps=0).after(c)
-                progress(len(climbs) + 2 * (j + 1), 2 * len(climbs))
-            half.sort(key=lambda c: -c.value)
-        climbs = half
-    best = [polished(surface, c) for c in climbs[:POLISHED]]
-    return sorted(best + climbs[POLISHED:], key=lambda c: -c.value)
+        runs.append(run_lbfgs(surface, x, max_iter, newton_steps=0))
+        report(len(runs))
+    return _sorted(runs)
 
 
-def climb(
+def _further_runs(
+    surface: GraphLogDensity,
+    runs: Sequence[LBFGSResult],
+    iterations: int,
+    report: Callable[[int], None],
+) -> list[LBFGSResult]:
+    """All runs, continued for at most ``iterations`` more."""
+    continued = []
+    for run in runs:
+        continued.append(_continued(surface, run, iterations))
+        report(len(continued))
+    return _sorted(continued)
+
+
+def _final_runs(
+    surface: GraphLogDensity,
+    runs: Sequence[LBFGSResult],
+    max_iter: int,
+    report: Callable[[int], None],
+) -> list[LBFGSResult]:
+    """The best few runs continued to ``max_iter`` iterations in all, and the others as they are."""
+    continued = []
+    for run in runs[:POLISHED]:
+        continued.append(_continued(surface, run, max_iter - run.iterations))
+        report(len(continued))
+    return _sorted([*continued, *runs[POLISHED:]])
+
+
+def _continued(surface: GraphLogDensity, run: LBFGSResult, iterations: int) -> LBFGSResult:
+    """A run continued for at most so many iterations; one that has ended as it is."""
+    if not run.exhausted or iterations <= 0:
+        return run
+    return run_lbfgs(surface, run.x, iterations, newton_steps=0).after(run)
+
+
+def _sorted(runs: Sequence[LBFGSResult]) -> list[LBFGSResult]:
+    """Runs in order of decreasing log density."""
+    return sorted(runs, key=lambda run: -run.value)
+
+
+def run_lbfgs(
     surface: GraphLogDensity, start: np.ndarray, max_iter: int, newton_steps: int = NEWTON_STEPS
 ) -> LBFGSResult:
-    """Climb from a vector by L-BFGS, then by Newton steps while they gain."""
+    """Final point of L-BFGS from a vector, then of Newton steps while they gain."""
     from scipy.optimize import minimize
 
     path = [surface(start)[0]]
 
-    def down(x: np.ndarray) -> tuple[float, np.ndarray]:
+    def minus_log_density(x: np.ndarray) -> tuple[float, np.ndarray]:
         value, gradient = surface(x)
+        # Where the density underflows its gradient is NaN, from which no line search recovers.
         return -value, -np.nan_to_num(gradient)
 
-    found = minimize(
-        down,
+    result = minimize(
+        minus_log_density,
         start,
         jac=True,
         method="L-BFGS-B",
@@ -120,34 +161,35 @@ def climb(
             "gtol": 1e-6,
         },
     )
-    x = np.asarray(found.x)
+    x = np.asarray(result.x)
     value, gradient = surface(x)
     norm = float(np.linalg.norm(gradient))
-    flat, exhausted = _is_flat(value, norm), int(found.nit) >= max_iter
-    ended = LBFGSResult(x, value, norm, int(found.nit), flat and not exhausted, exhausted, path)
-    return ended if exhausted else polished(surface, ended, newton_steps)
+    flat, exhausted = _is_flat(value, norm), int(result.nit) >= max_iter
+    run = LBFGSResult(x, value, norm, int(result.nit), flat and not exhausted, exhausted, path)
+    return run if exhausted else newton_polish(surface, run, newton_steps)
 
 
-def polished(
-    surface: GraphLogDensity, ended: LBFGSResult, newton_steps: int = NEWTON_STEPS
+def newton_polish(
+    surface: GraphLogDensity, run: LBFGSResult, newton_steps: int = NEWTON_STEPS
 ) -> LBFGSResult:
-    """Go on by Newton steps while they gain, and see whether the end is a maximum.
+    """A run continued by Newton steps while they gain; it has converged if at a maximum.
 
-    Without steps, or where second derivatives are not affordable, the climb stays as it was.
+    Without steps, or where second derivatives are not affordable, the run as it is.
     """
-    if newton_steps == 0 or ended.exhausted or not surface.affordable(ended.x.size):
-        return ended
-    x, path, iterations = ended.x, list(ended.path), ended.iterations
+    if newton_steps == 0 or run.exhausted or not surface.affordable(run.x.size):
+        return run
+    x, path, iterations = run.x, list(run.path), run.iterations
     value, gradient = surface(x)
     concave, size = False, np.inf
     for _ in range(newton_steps):
-        spread = surface.covariance(x)
-        concave = spread is not None
-        if spread is None:
+        covariance = surface.covariance(x)
+        concave = covariance is not None
+        if covariance is None:
             break
-        step = spread @ gradient
+        step = covariance @ gradient
         size = float(np.abs(step).max())
         new, slope = surface(x + step)
+        # Changes of the value of this size are rounding errors of sums over the rows.
         if not new >= value - 1e-12 * (1 + abs(value)):
             break
         gained, x, value, gradient = new - value, x + step, new, slope
@@ -160,22 +202,24 @@ def polished(
     return LBFGSResult(x, value, norm, iterations, converged, False, path)
 
 
-def climbed_along(surface: GraphLogDensity, x: np.ndarray, moving: np.ndarray) -> np.ndarray:
-    """Climb by Newton steps along some coordinates, while they gain; others stay as they are."""
+def newton_along(surface: GraphLogDensity, x: np.ndarray, along: np.ndarray) -> np.ndarray:
+    """Final point of Newton steps along the coordinates of a mask, while they gain."""
     value, gradient = surface(x)
     for _ in range(MOST_STEPS):
-        step = surface.rough_covariance(x, moving) @ gradient
-        for part in (1.0, 0.3, 0.1, 0.03):
-            new, slope = surface(x + part * step)
+        step = surface.rough_covariance(x, along) @ gradient
+        # Where the density is not yet quadratic, a full step can overshoot.
+        for share in (1.0, 0.3, 0.1, 0.03):
+            new, slope = surface(x + share * step)
             if new > value:
                 break
         else:
             break
-        gained, x, value, gradient = new - value, x + part * step, new, slope
+        gained, x, value, gradient = new - value, x + share * step, new, slope
         if gained < SMALL_GAIN:
             break
     return x
 
 
 def _is_flat(value: float, norm: float) -> bool:
+    """Whether a gradient of this norm is zero, relative to the log density."""
     return norm <= 1e3 * GRADIENT * (1 + abs(value))

@@ -1,11 +1,10 @@
-"""Where climbs begin, for any model: at points of a stand-in whose predictors are linear.
+"""Starting points of L-BFGS runs for any model: from modes of a surrogate with linear predictors.
 
-The stand-in has a linear gate and experts with linear predictors, all on the same features. Its
-points say how the experts share the rows. Predictors that are not linear are asked to come near:
-either to those of the stand-in, or to what the rows themselves say, each as far as it is
-responsible for them, which linear predictors need not reach. Where experts are of different kinds,
-every start hands out the stand-in's experts to them anew: the likeliest of some ways, once the
-predictors have come near the rows.
+The surrogate has a linear gate and experts with linear predictors, on the same features. The
+predictors of the model are fitted either to those of the surrogate, or to the rows with the
+surrogate's responsibilities as weights, which can differ from anything linear. Where experts are of
+different kinds, every start assigns the surrogate's experts to them: of several random
+assignments, the one with the highest likelihood after the predictors have been fitted to the rows.
 """
 
 from __future__ import annotations
@@ -17,36 +16,39 @@ import numpy as np
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.data.design import Design
 from bayes_moe.em import multistart
-from bayes_moe.em.climb import first_points
+from bayes_moe.em.climb import initial_points
 from bayes_moe.em.objective import Objective
 from bayes_moe.em.partitions import initial_partitions
-from bayes_moe.em.vector_layout import coordinates
-from bayes_moe.model.blocks import Block, blocks
+from bayes_moe.em.vector_layout import parameter_vector
+from bayes_moe.model.blocks import Block, blocks_of
 from bayes_moe.model.evaluation import Mixture, evaluate
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.predictors import Linear
+from bayes_moe.predictors.base import Target
 
 Values = dict[str, np.ndarray]
 
 MAX_ITER = 200
 RIDGE = 1.0
-"""Penalty of internal coefficients whose prior has unit scale, against a unit error of a logit."""
+"""Penalty of internal coefficients whose prior has unit scale, relative to a unit error of a
+logit."""
 OF_EXPERTS = 0.1
-"""The same for experts, over that of the gate: rows say more about locations than about logits."""
+"""Penalty of the experts over that of the gate: rows determine locations better than logits."""
 SOFTNESS = 0.1
+"""Share of equal responsibilities in the responsibilities that logits are fitted to."""
 LARGEST = 8.0
-"""Largest logit that is asked for."""
-HANDED_OUT = 8
-"""Ways of handing out the stand-in's experts to kinds, of which a start takes the likeliest."""
+"""Largest logit that the gate is fitted to."""
+ASSIGNMENTS = 8
+"""Random assignments of the surrogate's experts, of which a start has the likeliest."""
 NOISE = 0.05
-"""Standard deviation of noise in the logits, so that nothing stays alike."""
+"""Standard deviation of noise in the logits, to break symmetries."""
 
 
 @dataclass(frozen=True)
 class LinearSurrogate:
-    """A linear model in the place of another.
+    """A model with linear predictors on the features of another model.
 
-    ``order[k]`` is the expert of the other model that expert ``k`` of ``spec`` stands for.
+    ``order[k]`` is the expert of the other model to which expert ``k`` of ``spec`` belongs.
     """
 
     spec: MixtureOfExperts
@@ -54,161 +56,161 @@ class LinearSurrogate:
 
     @classmethod
     def of(cls, spec: MixtureOfExperts) -> LinearSurrogate:
-        """Return the model with linear predictors on the same features, under default priors.
-
-        Priors of parameters that stay as they are stay too.
-        """
+        """Surrogate of a model, under default priors for the predictors that it replaces."""
         experts = [expert.linear for expert in spec.experts]
-        order = tuple(k for block in blocks(tuple(experts)) for k in block.positions)
-        simple = MixtureOfExperts(spec.gate.linear(), experts, None, spec.center)
-        changed = {place.coef for place, p in spec.placed if p != Linear()}
-        same = {n: dims for n, dims in simple.dims.items() if spec.dims.get(n) == dims}
+        order = tuple(k for block in blocks_of(tuple(experts)) for k in block.positions)
+        gate, center = spec.structure.gate.surrogate or spec.gate, spec.center
+        surrogate = MixtureOfExperts(gate, experts, None, center)
+        changed = {place.coef for place, p in spec.structure.sites if p != Linear()}
+        dims = spec.structure.dims
+        same = {n for n, d in surrogate.structure.dims.items() if dims.get(n) == d}
         kept = {n: p for n, p in spec.priors.items() if n in same and n not in changed}
-        kept = {n: p for n, p in kept.items() if n in simple.variables}
-        return cls(MixtureOfExperts(spec.gate.linear(), experts, kept, spec.center), order)
+        kept = {n: p for n, p in kept.items() if n in surrogate.variables}
+        return cls(MixtureOfExperts(gate, experts, kept, center), order)
 
-    def seen(self, design: Design) -> Design:
-        """Return a design by the stems of the stand-in, whose formulas are the other model's."""
+    def design(self, design: Design) -> Design:
+        """Design of the surrogate, from the other model's: their formulas are the same."""
         matrices = {design.formulas[stem]: m for stem, m in design.rows.matrices.items()}
-        own = {stem: matrices[formula] for stem, formula in self.spec.formulas.items()}
+        by_stem = {stem: matrices[formula] for stem, formula in self.spec.formulas.items()}
         return replace(
-            design, rows=replace(design.rows, matrices=own), formulas=dict(self.spec.formulas)
+            design, rows=replace(design.rows, matrices=by_stem), formulas=dict(self.spec.formulas)
         )
 
 
 def first_values(
     spec: MixtureOfExperts, design: Design, count: int, rng: np.random.Generator
 ) -> list[Values]:
-    """Return so many points as reported variables.
+    """Starting points, each as reported variables.
 
-    The first half are modes of the stand-in, as far as it has that many, others come from splits of
-    the rows; all from splits where the model is its own stand-in.
+    The first half are from modes of the surrogate, if it has that many, the others from partitions
+    of the rows; all are from partitions where the model itself is linear.
     """
-    if spec.is_linear:
-        return _from_splits(spec, design, count, rng)
-    simple = LinearSurrogate.of(spec)
-    found = multistart.search(
-        coordinates(simple.spec, simple.seen(design)),
-        restarts=multistart.RESTARTS,
-        max_iter=MAX_ITER,
-        rng=rng,
+    if spec.structure.is_linear:
+        return _from_partitions(spec, design, count, rng)
+    surrogate = LinearSurrogate.of(spec)
+    result = multistart.search(
+        parameter_vector(surrogate.spec, surrogate.design(design)),
+        multistart.SearchSettings(max_iter=MAX_ITER),
+        rng,
     )
     modes = [
-        {name: v[j] for name, v in found.values.items()}
-        for j in range(min((count + 1) // 2, len(found.value)))
+        {name: v[j] for name, v in result.values.items()}
+        for j in range(min((count + 1) // 2, len(result.value)))
     ]
-    points = modes + _from_splits(simple.spec, simple.seen(design), count - len(modes), rng)
-    turns = [_likeliest(spec, simple, design, point, rng) for point in points]
+    points = modes + _from_partitions(
+        surrogate.spec, surrogate.design(design), count - len(modes), rng
+    )
+    assignments = [_likeliest(spec, surrogate, design, point, rng) for point in points]
     return [
-        near(spec, simple, design, point, rng, by_rows=bool(j % 2), turn=turn)
-        for j, (point, turn) in enumerate(zip(points, turns, strict=True))
+        near(spec, surrogate, design, point, rng, by_rows=bool(j % 2), assignment=assignment)
+        for j, (point, assignment) in enumerate(zip(points, assignments, strict=True))
     ]
 
 
-def _from_splits(
+def _from_partitions(
     spec: MixtureOfExperts, design: Design, count: int, rng: np.random.Generator
 ) -> list[Values]:
-    """Points of a linear model that a few sweeps reach from splits of the rows.
+    """Points of a linear model after a few EM sweeps from partitions of the rows.
 
-    One expert has one split, and that point again and again.
+    A model of one expert has one partition, and all its points are the same.
     """
     if count == 0:
         return []
-    moving = coordinates(spec, design)
+    parameters = parameter_vector(spec, design)
     rows = design.rows
     if rows.size > multistart.SUBSAMPLE:
         rows = rows.pick(np.sort(rng.choice(rows.size, multistart.SUBSAMPLE, replace=False)))
-    split = initial_partitions(spec, rows, count, rng)
-    values = moving.variables(first_points(Objective(moving, rows), split))
-    return [{name: v[j % len(split)] for name, v in values.items()} for j in range(count)]
+    partitions = initial_partitions(spec, rows, count, rng)
+    values = parameters.variables(initial_points(Objective(parameters, rows), partitions))
+    return [{name: v[j % len(partitions)] for name, v in values.items()} for j in range(count)]
 
 
 def near(
     spec: MixtureOfExperts,
-    simple: LinearSurrogate,
+    surrogate: LinearSurrogate,
     design: Design,
     point: Values,
     rng: np.random.Generator,
     *,
     by_rows: bool,
-    turn: np.ndarray | None = None,
+    assignment: np.ndarray | None = None,
 ) -> Values:
-    """Reported variables of a model near a point of its stand-in.
+    """Reported variables of a model near a point of its surrogate.
 
-    ``by_rows`` asks predictors to come near what the rows say. ``turn`` is which expert of the
-    stand-in each expert begins as; drawn if it is not given.
+    With ``by_rows`` predictors are fitted to the rows, else to the surrogate's. ``assignment``
+    (expert,) is the surrogate's expert of each expert; random if it is None.
     """
     rows = design.rows
     mixture = evaluate(
-        simple.spec, {name: v[None] for name, v in point.items()}, simple.seen(design).rows
+        surrogate.spec, {name: v[None] for name, v in point.items()}, surrogate.design(design).rows
     )
-    turn = _handed_out(spec, simple, rng) if turn is None else turn
-    shares = mixture.responsibilities(rows.observed)[0][turn]  # (expert, obs)
-    found: Values = {}
+    if assignment is None:
+        assignment = _random_assignment(spec, surrogate, rng)
+    shares = mixture.responsibilities(rows.observed)[0][assignment]  # (expert, obs)
+    variables: Values = {}
     if spec.n_experts > 1:
-        logits = mixture.log_weights[0][turn]
+        logits = mixture.log_weights[0][assignment]
         if by_rows:
             logits = np.log((1 - SOFTNESS) * shares + SOFTNESS / len(shares))
-        found |= _near_logits(spec, design, logits, rng)
-    each = _by_expert(mixture)
-    for block in spec.blocks:
-        own = [each[turn[k]] for k in block.positions]
+        variables |= _near_logits(spec, design, logits, rng)
+    params = _by_expert(mixture)
+    for block in spec.structure.blocks:
+        of_block = [params[assignment[k]] for k in block.positions]
         weights = shares[list(block.positions)] if by_rows else None
-        found |= _near_experts(block, design, own, weights, rng, found)
-    for part in spec.parts:
+        variables |= _near_experts(block, design, of_block, weights, rng, variables)
+    for part in spec.structure.factors:
         if part.column is not None:
-            found |= {name: point[name][turn] for name in part.block.variables}
-    return found
+            variables |= {name: point[name][assignment] for name in part.block.variables}
+    return variables
 
 
 def _near_logits(
     spec: MixtureOfExperts, design: Design, logits: np.ndarray, rng: np.random.Generator
 ) -> Values:
-    """The gate's variables, near some logits (expert, obs)."""
+    """The gate's variables, fitted to logits (expert, obs)."""
+    # A common shift has no effect on the weights; without it, logits are small enough to fit.
     logits = np.clip(logits - logits.mean(axis=0), -LARGEST, LARGEST)
     logits = logits + NOISE * rng.standard_normal(logits.shape)
     logits -= logits.mean(axis=0)
-    given = (spec.n_experts, logits, design.rows.matrices, design.response, rng, RIDGE)
-    return spec.gate.from_rows(*given)
+    return spec.structure.gate.initialise(logits, design.rows.matrices, design.response, rng, RIDGE)
 
 
 def _near_experts(
     block: Block,
     design: Design,
-    own: list[Values],
+    params: list[Values],
     weights: np.ndarray | None,
     rng: np.random.Generator,
     known: Values,
 ) -> Values:
-    """Variables of a block near some parameters, one mapping an expert.
+    """Variables of a block, fitted to parameters, one mapping an expert.
 
-    With ``weights`` (expert, obs), locations come near what the rows suggest.
+    With ``weights`` (expert, obs), locations are fitted to the rows.
     """
-    rows, found = design.rows, dict(known)
+    rows, variables = design.rows, dict(known)
     for c in block.components:
-        values = np.stack([parameters[c.parameter.name] for parameters in own])
+        values = np.stack([of_expert[c.parameter.name] for of_expert in params])
         if c.formula is None:
-            found[c.variable] = values[:, 0]
+            variables[c.variable] = values[:, 0]
             continue
-        target = c.parameter.link(values, NUMERIC)
+        eta = c.parameter.link(values, NUMERIC)
         by_rows = weights is not None and c.parameter is block.family.PARAMS[0]
         if by_rows:
-            target = block.family.initial_eta(rows.observed, block.known(rows.matrices))
-        found |= c.predictor.project(
-            c.place,
-            rows.matrices[c.stem],
-            design.response,
-            np.broadcast_to(target, (len(own), rows.size)),
+            eta = block.family.initial_eta(rows.observed, block.known(rows.matrices))
+        target = Target(
+            np.broadcast_to(eta, (len(params), rows.size)),
             rng,
-            ridge=RIDGE * OF_EXPERTS,
-            weights=weights if by_rows else None,
-            known=found,
+            RIDGE * OF_EXPERTS,
+            weights if by_rows else None,
+            variables,
         )
-    return found
+        b = c.site.bind(rows.matrices[c.stem], design.response)
+        variables |= c.predictor.project(b, target)
+    return variables
 
 
 def _by_expert(mixture: Mixture) -> list[Values]:
-    """Parameters (obs,) or (1,) of every expert of a mixture of one point."""
+    """Parameters (obs,) or (1,) of every expert of a mixture at one point."""
     return [
         {name: v[0, j] for name, v in params.items() if v.ndim == 3}
         for block, params in zip(mixture.blocks, mixture.params, strict=True)
@@ -216,35 +218,35 @@ def _by_expert(mixture: Mixture) -> list[Values]:
     ]
 
 
-def _handed_out(
-    spec: MixtureOfExperts, simple: LinearSurrogate, rng: np.random.Generator
+def _random_assignment(
+    spec: MixtureOfExperts, surrogate: LinearSurrogate, rng: np.random.Generator
 ) -> np.ndarray:
-    """Which expert of the stand-in each expert of a model begins as."""
-    places = np.empty(spec.n_experts, dtype=np.int64)
-    places[list(simple.order)] = np.arange(spec.n_experts)
-    kinds = [expert.linear.kind for expert in spec.experts]
-    for kind in dict.fromkeys(kinds):
-        own = np.array([k for k, other in enumerate(kinds) if other == kind])
-        if len({spec.experts[k].kind for k in own}) > 1:
-            places[own] = places[rng.permutation(own)]
-    return places
+    """Surrogate's expert of each expert (expert,), permuted within kinds that become the same."""
+    positions = np.empty(spec.n_experts, dtype=np.int64)
+    positions[list(surrogate.order)] = np.arange(spec.n_experts)
+    linear_kinds = [expert.linear.kind for expert in spec.experts]
+    for linear_kind in dict.fromkeys(linear_kinds):
+        members = np.array([k for k, other in enumerate(linear_kinds) if other == linear_kind])
+        if len({spec.experts[k].kind for k in members}) > 1:
+            positions[members] = positions[rng.permutation(members)]
+    return positions
 
 
 def _likeliest(
     spec: MixtureOfExperts,
-    simple: LinearSurrogate,
+    surrogate: LinearSurrogate,
     design: Design,
     point: Values,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """The way of handing out experts under which the rows are likeliest, of some."""
-    turns = [_handed_out(spec, simple, rng) for _ in range(HANDED_OUT)]
-    turns = list({tuple(turn): turn for turn in turns}.values())
-    if len(turns) == 1:
-        return turns[0]
-    heights = []
-    for turn in turns:
-        found = near(spec, simple, design, point, rng, by_rows=True, turn=turn)
-        mixture = evaluate(spec, {name: v[None] for name, v in found.items()}, design.rows)
-        heights.append(float(mixture.log_density(design.rows.observed).sum()))
-    return turns[int(np.argmax(heights))]
+    """Of several random assignments, the one under which the rows are likeliest."""
+    drawn = [_random_assignment(spec, surrogate, rng) for _ in range(ASSIGNMENTS)]
+    assignments = list({tuple(a): a for a in drawn}.values())
+    if len(assignments) == 1:
+        return assignments[0]
+    log_likelihoods = []
+    for assignment in assignments:
+        values = near(spec, surrogate, design, point, rng, by_rows=True, assignment=assignment)
+        mixture = evaluate(spec, {name: v[None] for name, v in values.items()}, design.rows)
+        log_likelihoods.append(float(mixture.log_density(design.rows.observed).sum()))
+    return assignments[int(np.argmax(log_likelihoods))]

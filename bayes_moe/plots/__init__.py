@@ -1,1 +1,1 @@
-"""Pictures of a fit."""
+"""Plots of a fit."""

@@ -1,7 +1,7 @@
-"""Marks on an arviz-plots ``PlotCollection``: curves with bands, points, axis labels, a legend.
+"""Curves with bands, points, axis labels and legends on an arviz-plots ``PlotCollection``.
 
-Data reach the collection as one variable, ``value``, with our own dimension names, so that no
-column of the user's can clash with them.
+Data are passed to the collection as one variable, ``value``, with the package's dimension names,
+so that no column of the user's table can clash with them.
 """
 
 from __future__ import annotations
@@ -23,22 +23,21 @@ if TYPE_CHECKING:
 
 VISUALS = ("pe_line", "ci_band", "observed_scatter", "xlabel", "ylabel", "legend")
 VALUE = "value"
-PROB = "prob"
-BOUND = "ci_bound"
 
 SIZE = (7.0, 4.3)  # inches
 BAND_ALPHA = 0.22
 BAR_WIDTHS = (1.5, 4.0)  # outermost interval, inner ones
 DODGE = 0.6  # of the distance between two categories
 GOLDEN = 0.6180339887498949
-MOST_LETTERS = 60
+MAX_LETTERS = 60
 
 Look = dict[str, Any]
+"""Keyword arguments of a visual: colour, width, ..."""
 
 
 @dataclass(frozen=True)
 class Marks:
-    """How means and intervals look: names of arviz-plots visuals, and their arguments."""
+    """Visuals of means and intervals: names in arviz-plots, and their keyword arguments."""
 
     mean: str
     used: Look
@@ -67,7 +66,7 @@ DOTS = Marks(
 
 @dataclass(frozen=True)
 class Canvas:
-    """A plot collection, and what the user wants of its parts."""
+    """A plot collection, and the user's settings of its parts."""
 
     collection: PlotCollection
     visuals: Mapping[str, Any]
@@ -79,69 +78,84 @@ class Canvas:
 
     @property
     def colours(self) -> dict[Any, str]:
-        """Colour by expert."""
+        """Colour of each expert."""
         mapping = self.collection.aes["color"]["mapping"]
         return dict(
             zip(mapping[names.EXPERT].values.tolist(), mapping.values.tolist(), strict=True)
         )
 
     def wanted(self, part: str, defaults: Look) -> Look | None:
-        """Keyword arguments of a part, or None if it is to be left out."""
-        own = self.visuals.get(part, True)
-        if own is False:
+        """Return keyword arguments of a part, or None if the user omits it."""
+        settings = self.visuals.get(part, True)
+        if settings is False:
             return None
-        return defaults if own is True else defaults | dict(own)
+        return defaults if settings is True else defaults | dict(settings)
 
     def draw(
         self, part: str, visual: Callable[..., Any], data: xr.DataArray, look: Look, label: str = ""
     ) -> None:
-        """Draw a part once for every subset of the data that an aesthetic tells apart."""
+        """Draw a part once per level of the aesthetics whose dimensions the data have."""
         wanted = self.wanted(part, look)
         if wanted is None:
             return
         aes = self.collection.aes
-        foreign = {a for a in self.collection.aes_set if not {*aes[a].dims} <= {*data.dims}}
+        # arviz-plots would look up an aesthetic in dimensions that the data lack.
+        ignored = {a for a in self.collection.aes_set if not {*aes[a].dims} <= {*data.dims}}
         dataset = data.to_dataset(name=VALUE)
-        self.collection.map(visual, label or part, data=dataset, ignore_aes=foreign, **wanted)
+        self.collection.map(visual, label or part, data=dataset, ignore_aes=ignored, **wanted)
 
     def set(self, visual: str, **look: Any) -> None:
         """Set limits or ticks of the plot."""
         self.collection.facet_map(visual, store_artist=False, **look)
 
     def text(self, text: str) -> str:
-        """Keep matplotlib from reading dollar signs as mathematics."""
+        """Return a text with dollar signs escaped, which matplotlib parses as mathematics."""
         return text.replace("$", r"\$") if self.backend == "matplotlib" else text
 
 
 def open_canvas(
-    given: PlotCollection | None,
+    collection: PlotCollection | None,
     backend: str | None,
     visuals: Mapping[str, Any] | None,
     data: xr.DataArray,
     pc_kwargs: Mapping[str, Any],
 ) -> Canvas:
-    """Make a collection with one plot, and a colour for each expert if the data have experts."""
+    """Return a canvas on the user's collection, or on a new one with one plot.
+
+    Raises
+    ------
+    SpecError
+        For unknown parts in ``visuals``, and if the data have experts but the collection does not
+        map their dimension to colours.
+    """
+    check_visuals(visuals, VISUALS)
+    if collection is None:
+        collection = _new_collection(backend, data, dict(pc_kwargs))
+    has_colours = "color" in collection.aes_set and names.EXPERT in collection.aes["color"].dims
+    if names.EXPERT in data.dims and not has_colours:
+        raise SpecError("The plot collection must map 'color' to the dimension 'expert'.")
+    return Canvas(collection, visuals or {})
+
+
+def _new_collection(
+    backend: str | None, data: xr.DataArray, options: dict[str, Any]
+) -> PlotCollection:
+    """Return a collection with one plot, and a colour per expert if the data have experts."""
     from arviz_base import rcParams
     from arviz_plots import PlotCollection
 
-    check_visuals(visuals, VISUALS)
-    experts = names.EXPERT in data.dims
-    if given is None:
-        options = dict(pc_kwargs)
-        backend = backend or str(rcParams["plot.backend"])
-        figure = dict(options.pop("figure_kwargs", {}))
-        if backend == "matplotlib":
-            figure = {"figsize": SIZE, "layout": "constrained"} | figure
-        elif "figsize" not in figure:
-            figure |= {"figsize": tuple(100 * s for s in SIZE), "figsize_units": "dots"}
-        if experts:
-            options["aes"] = {"color": [names.EXPERT]} | options.get("aes", {})
-        given = PlotCollection.wrap(
-            data.to_dataset(name=VALUE), backend=backend, figure_kwargs=figure, **options
-        )
-    if experts and not ("color" in given.aes_set and names.EXPERT in given.aes["color"].dims):
-        raise SpecError("The plot collection must map 'color' to the dimension 'expert'.")
-    return Canvas(given, visuals or {})
+    backend = backend or str(rcParams["plot.backend"])
+    figure = dict(options.pop("figure_kwargs", {}))
+    if backend == "matplotlib":
+        figure = {"figsize": SIZE, "layout": "constrained"} | figure
+    elif "figsize" not in figure:
+        # Other backends have no inches; 100 dots per inch is matplotlib's resolution.
+        figure |= {"figsize": tuple(100 * s for s in SIZE), "figsize_units": "dots"}
+    if names.EXPERT in data.dims:
+        options["aes"] = {"color": [names.EXPERT]} | options.get("aes", {})
+    return PlotCollection.wrap(
+        data.to_dataset(name=VALUE), backend=backend, figure_kwargs=figure, **options
+    )
 
 
 def check_visuals(visuals: Mapping[str, Any] | None, valid: Sequence[str]) -> None:
@@ -161,8 +175,8 @@ def curves(
 ) -> None:
     """Draw means (..., obs_id) and nested intervals (prob, ..., obs_id, ci_bound).
 
-    They are lines and bands, or points and bars over categories. Where they are not ``used``
-    there is only a thin dotted line, or a small point.
+    They are lines and bands, or points and bars over categories. Where ``used`` is false, the
+    mean is a thin dotted line or a small point, without an interval.
     """
     import xarray as xr
     from arviz_plots import visuals
@@ -173,16 +187,18 @@ def curves(
     if grid.levels and names.EXPERT in mean.dims:
         experts = mean[names.EXPERT]
         x = x + experts.copy(data=dodge(experts.size))
-    nested = {"mark": marks.interval, "widths": marks.widths, "artist_dims": {PROB: len(band)}}
+    nested: Look = {"mark": marks.interval, "widths": marks.widths}
+    nested["artist_dims"] = {names.INTERVAL_PROBABILITY: len(band)}
     draw_mean = getattr(visuals, marks.mean)
     common = {"x": x} | look
     canvas.draw("ci_band", _nested, band.where(used), marks.interval_look | nested | common)
+    # The collection keeps one artist per label.
     canvas.draw("pe_line", draw_mean, mean.where(~used), marks.unused | common, "pe_line_unused")
     canvas.draw("pe_line", draw_mean, mean.where(used), marks.used | common)
 
 
 def points(canvas: Canvas, x: np.ndarray, y: np.ndarray, colour: str | list[str]) -> None:
-    """Draw rows of the data, smaller and more transparent the more there are."""
+    """Draw rows of the data; the more there are, the smaller and more transparent each is."""
     import xarray as xr
     from arviz_plots.visuals import scatter_xy
 
@@ -199,12 +215,22 @@ def points(canvas: Canvas, x: np.ndarray, y: np.ndarray, colour: str | list[str]
 
 
 def dodge(experts: int) -> np.ndarray:
-    """Sideways places of experts about their category (expert,)."""
+    """Return horizontal offsets of experts from their category (expert,)."""
     return DODGE * ((np.arange(experts) + 0.5) / experts - 0.5)
 
 
+def axis_limits(*arrays: Any) -> tuple[float, float]:
+    """Return limits of an axis that shows all finite values, with a margin."""
+    values = np.concatenate([np.ravel(a) for a in arrays])
+    values = values[np.isfinite(values)]
+    low, high = float(values.min()), float(values.max())
+    margin = 0.05 * (high - low)
+    return low - margin, high + margin
+
+
 def jitter(n: int, experts: int = 1) -> np.ndarray:
-    """Sideways places of ``n`` rows about their category or expert, the same every time."""
+    """Return deterministic horizontal offsets of rows from their category or expert (obs,)."""
+    # Multiples of the golden ratio are evenly spread for every number of rows.
     return 0.8 * DODGE / experts * (np.arange(n) * GOLDEN % 1 - 0.5)
 
 
@@ -216,38 +242,40 @@ def label_axes(canvas: Canvas, grid: Grid, response: str) -> None:
             canvas.collection.facet_map(f"labelled_{part[0]}", part, **wanted)
     if grid.levels:
         labels = [canvas.text(str(level)) for level in grid.levels]
-        crowded = sum(len(label) + 2 for label in labels) > MOST_LETTERS
-        turned: Look = {"rotation": 90} if crowded else {}
-        canvas.set("set_xticks", values=list(range(len(labels))), labels=labels, **turned)
+        crowded = sum(len(label) + 2 for label in labels) > MAX_LETTERS
+        rotation: Look = {"rotation": 90} if crowded else {}
+        canvas.set("set_xticks", values=list(range(len(labels))), labels=labels, **rotation)
         canvas.set("set_xlim", limits=(-0.5, len(labels) - 0.5))
 
 
-def add_legend(canvas: Canvas, entries: Mapping[str, Look], held: Mapping[str, Any]) -> None:
-    """Put a legend beside the plot, headed by what other columns are held at."""
+def add_legend(canvas: Canvas, entries: Mapping[str, Look], fixed: Mapping[str, Any]) -> None:
+    """Add a legend beside the plot, with the values of the fixed columns as its title."""
     collection = canvas.collection
-    stated = state(held)
-    title = "at " + "\nand ".join(stated) if stated else None
+    statements = state(fixed)
+    title = "at " + "\nand ".join(statements) if statements else None
     looks: Look = {"title": title and canvas.text(title), "update_visuals": False}
     if canvas.backend == "matplotlib":
         looks |= {"frameon": False, "alignment": "left"}
+        # Projecting caps would lengthen the lines of bands.
         looks["visual_kwargs"] = {"solid_capstyle": "butt"}
     if canvas.backend == "plotly":
         entries = {k: _renamed(look, "alpha", "opacity") for k, look in entries.items()}
     wanted = canvas.wanted("legend", looks)
+    # A second plot in the same collection keeps the first one's legend.
     if wanted is None or "legend" in collection.viz.children:
         return
     module = import_module(f"arviz_plots.backend.{canvas.backend}")
-    made = module.legend(collection, list(entries.values()), list(entries), **wanted)
-    collection.viz["legend/expert"] = made
+    legend = module.legend(collection, list(entries.values()), list(entries), **wanted)
+    collection.viz["legend/expert"] = legend
 
 
 def expert_entries(canvas: Canvas) -> dict[str, Look]:
-    """Legend entries of the experts."""
+    """Return legend entries of the experts."""
     return {f"expert {k}": {"color": c, "width": 2} for k, c in canvas.colours.items()}
 
 
 def band_entries(probabilities: Sequence[float], grid: Grid, colour: str) -> dict[str, Look]:
-    """Legend entries of nested bands, whose shades add up, or of bars; the widest first."""
+    """Return legend entries of nested bands, whose opacities add up, or of bars, widest first."""
     entries: dict[str, Look] = {}
     for j, p in enumerate(probabilities):
         shade = 1 - (1 - BAND_ALPHA) ** (j + 1)
@@ -257,7 +285,7 @@ def band_entries(probabilities: Sequence[float], grid: Grid, colour: str) -> dic
 
 
 def point_entries(canvas: Canvas, label: str, colour: str) -> dict[str, Look]:
-    """Legend entry of the data, where the backend's legend can show a marker."""
+    """Return the legend entry of the data, if the backend's legend supports markers."""
     if canvas.backend != "matplotlib":
         return {}
     return {label: {"color": colour, "marker": "o", "markersize": 5, "linestyle": "none"}}
@@ -280,9 +308,9 @@ def _nested(
     from arviz_plots.plot_collection import backend_from_object
 
     draw = getattr(backend_from_object(target), mark)
-    made = np.empty(len(da), dtype=object)
+    artists = np.empty(len(da), dtype=object)
     for j, interval in enumerate(da):
-        low, high = (interval.sel({BOUND: bound}).values for bound in ("lower", "upper"))
-        own = {} if widths is None else {"width": widths[j > 0]}
-        made[j] = draw(x.values, low, high, target, **(own | look))
-    return made
+        low, high = (interval.sel({names.CI_BOUND: bound}).values for bound in names.CI_BOUNDS)
+        width = {} if widths is None else {"width": widths[j > 0]}
+        artists[j] = draw(x.values, low, high, target, **(width | look))
+    return artists

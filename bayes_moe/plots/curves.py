@@ -1,8 +1,8 @@
-"""Pictures of a fit against one feature, on arviz-plots' ``PlotCollection``.
+"""Plots of gate weights, experts and predictions against one feature.
 
-All share one signature. Their numbers come from :func:`bayes_moe.predict` on a grid of reference
-rows (:func:`bayes_moe.data.reference_grid.grid_along`). Of a long chain only evenly spaced draws
-are used: as many as keep (draw, point, expert) within ``MOST_VALUES``.
+All have the same signature and return an arviz-plots ``PlotCollection``. They show
+:func:`bayes_moe.predict` on a grid of reference rows. Long chains are thinned
+(:func:`bayes_moe.plots.reference.few_draws`).
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.errors import SpecError
-from bayes_moe.data.reference_grid import Grid, choose_feature, columns_of, grid_along, plain_name
+from bayes_moe.data.reference_grid import Grid, choose_feature, plain_name
 from bayes_moe.plots.canvas import (
-    BOUND,
-    PROB,
     Canvas,
+    Look,
     add_legend,
+    axis_limits,
     band_entries,
     curves,
     dodge,
@@ -30,17 +30,24 @@ from bayes_moe.plots.canvas import (
     point_entries,
     points,
 )
-from bayes_moe.prediction.predict import predict, responsibilities, thinned
+from bayes_moe.plots.reference import (
+    band_probabilities,
+    counted,
+    expert_stems,
+    feature_grid,
+    few_draws,
+    fixed_columns,
+    mean_responsibilities,
+    over_draws,
+    shown_rows,
+)
+from bayes_moe.prediction.predict import predict
 from bayes_moe.prediction.predictive import Predictive
 from bayes_moe.results.fit import Fit
 
 if TYPE_CHECKING:
-    import pandas as pd
-    import xarray as xr
     from arviz_plots import PlotCollection
 
-MOST_VALUES = 2**21
-MOST_ROWS = 2000
 LEAST_WEIGHT = 0.05
 GREY = "#a8a8a8"
 DARK_GREY = "#606060"
@@ -69,8 +76,8 @@ def plot_gate(
     feature : str, optional
         A column; by default the gate's only numeric column, or its only column.
     at : mapping of str to value, optional
-        Where to hold other columns, in their own units. By default numeric columns are held at
-        their median and others at their most frequent category.
+        Values to fix other columns at, in their own units. By default numeric columns are fixed
+        at their median and others at their most frequent category.
     ci_prob : float or sequence of float, optional
         Probability inside the band, or one a band; by default ArviZ's
         ``rcParams["stats.ci_prob"]``.
@@ -106,18 +113,15 @@ def plot_gate(
     if fit.spec.n_experts == 1:
         raise SpecError("The fit has one expert, whose gate weight is 1: there is no gate to plot.")
     stems = list(fit.spec.gate.formulas)
-    grid = _walk(fit, feature, stems, at)
+    grid = _grid(fit, feature, stems, at)
     probabilities = band_probabilities(ci_prob)
-    mean, band = over_draws(_predict(fit, grid.rows).weights(draws=True), probabilities)
+    mean, band = over_draws(_predict(fit, grid).weights(draws=True), probabilities)
     canvas = open_canvas(plot_collection, backend, visuals, mean, pc_kwargs)
     curves(canvas, grid, mean, band)
-    canvas.set("set_ylim", limits=(-0.02, 1.02))
+    canvas.set("set_ylim", limits=(-0.02, 1.02))  # lines at 0 and 1 keep their width
     label_axes(canvas, grid, "gate weight")
-    entries = expert_entries(canvas)
-    if not fit.is_point:  # one mode has no band
-        entries |= band_entries(probabilities, grid, "B2")
-    relevant = columns_of(fit.design, stems)
-    add_legend(canvas, entries, {c: v for c, v in grid.held.items() if c in relevant})
+    entries = _expert_and_band_entries(canvas, fit, grid, probabilities)
+    add_legend(canvas, entries, fixed_columns(fit, grid, stems))
     return canvas.collection
 
 
@@ -141,9 +145,9 @@ def plot_experts(
 
     A row of the data has the colour of its most responsible expert, mixed with grey the more
     the smaller the lead ``r_1 - r_2`` of that expert's posterior mean responsibility over the
-    next one's: full colour is certain, grey is undecided. This reads the same for any number of
-    experts, where a mixture of all their colours would not. With a categorical feature, points
-    stand beside their expert and are spread sideways.
+    next one's: full colour is certain, grey is undecided. This has the same meaning for any number
+    of experts, which a mixture of all their colours would not. With a categorical feature, points
+    are beside their expert, with a horizontal jitter.
 
     Parameters
     ----------
@@ -153,14 +157,14 @@ def plot_experts(
         A column; by default the experts' only numeric column, or their only column.
     at, ci_prob, plot_collection, backend, visuals, **pc_kwargs
         As in :func:`plot_gate`; a further part is ``observed_scatter``. All rows of the data are
-        shown, whatever other columns are held at. The backend bokeh cannot colour points one by
+        shown, whatever other columns are fixed at. The backend bokeh cannot colour points one by
         one: give ``visuals={"observed_scatter": {"facecolor": "grey"}}``.
 
     Returns
     -------
     PlotCollection
         Its parts are in ``.viz``, by expert. Of more than 2000 rows a random 2000 are shown, and
-        the legend says so.
+        the legend has the number.
 
     Raises
     ------
@@ -173,24 +177,21 @@ def plot_experts(
     --------
     >>> pc = bm.plot_experts(fit, "x", at={"group": "b"})  # doctest: +SKIP
     """
-    stems = [stem for block in fit.spec.blocks for stem in block.formulas]
-    grid = _walk(fit, feature, stems, at)
+    grid = _grid(fit, feature, expert_stems(fit), at)
     probabilities = band_probabilities(ci_prob)
-    seen = _predict(fit, grid.rows)
-    mean, band = over_draws(seen.expert_locations(draws=True), probabilities)
-    used = seen.weights() >= LEAST_WEIGHT
+    predictive = _predict(fit, grid)
+    mean, band = over_draws(predictive.expert_locations(draws=True), probabilities)
+    used = predictive.weights() >= LEAST_WEIGHT
     canvas = open_canvas(plot_collection, backend, visuals, mean, pc_kwargs)
     rows = shown_rows(fit)
     _draw_responsible(canvas, fit, grid, rows)
     curves(canvas, grid, mean, band, used)
-    canvas.set("set_ylim", limits=span(fit.design.response[rows], mean.where(used)))
+    canvas.set("set_ylim", limits=axis_limits(fit.design.response[rows], mean.where(used)))
     label_axes(canvas, grid, plain_name(fit.spec.response))
-    entries = expert_entries(canvas)
-    if not fit.is_point:  # one mode has no band
-        entries |= band_entries(probabilities, grid, "B2")
+    entries = _expert_and_band_entries(canvas, fit, grid, probabilities)
     if fit.spec.n_experts > 1:
         entries |= point_entries(canvas, counted("undecided data", fit, rows), GREY)
-    add_legend(canvas, entries, grid.held)
+    add_legend(canvas, entries, grid.fixed)
     return canvas.collection
 
 
@@ -208,7 +209,7 @@ def plot_predictive(
     """Plot the posterior predictive distribution against a feature, over the data.
 
     The line is the predictive mean ``E[y | x]``, or the median where there is no mean (Student t
-    with ``nu <= 1``). The bands are equal-tailed predictive intervals: they hold a new response
+    with ``nu <= 1``). The bands are equal-tailed predictive intervals: they contain a new response
     with their probability.
 
     Parameters
@@ -227,7 +228,7 @@ def plot_predictive(
     -------
     PlotCollection
         Its parts are in ``.viz``. Of more than 2000 rows a random 2000 are shown, and the legend
-        says so.
+        has the number.
 
     Raises
     ------
@@ -242,14 +243,16 @@ def plot_predictive(
     """
     import xarray as xr
 
-    stems = [s for s in fit.design.formulas if s not in fit.spec.known_formulas]
-    grid = _walk(fit, feature, stems, at)
+    stems = [s for s in fit.design.formulas if s not in fit.spec.structure.row_count_formulas]
+    grid = _grid(fit, feature, stems, at)
     probabilities = band_probabilities(ci_prob, 0.5)
-    seen = _predict(fit, grid.rows)
-    centre, centre_name = seen.mean(), "mean"
+    predictive = _predict(fit, grid)
+    centre, centre_name = predictive.mean(), "mean"
+    # One draw with nu <= 1 is enough for the mean to be missing.
     if not np.isfinite(centre).all():
-        centre, centre_name = seen.quantile(0.5), "median"
-    band = xr.concat([seen.interval(p) for p in probabilities], dim=PROB)
+        centre, centre_name = predictive.quantile(0.5), "median"
+    intervals = [predictive.interval(p) for p in probabilities]
+    band = xr.concat(intervals, dim=names.INTERVAL_PROBABILITY)
     canvas = open_canvas(plot_collection, backend, visuals, centre, pc_kwargs)
     rows = shown_rows(fit)
     x = grid.positions(fit.design.columns.iloc[rows])
@@ -262,91 +265,45 @@ def plot_predictive(
     entries = entries or {centre_name: {"color": "C0", "width": 2}}
     entries |= band_entries(probabilities, grid, "C0")
     entries |= point_entries(canvas, counted("data", fit, rows), DARK_GREY)
-    add_legend(canvas, entries, grid.held)
+    add_legend(canvas, entries, grid.fixed)
     return canvas.collection
 
 
-def _walk(
+def _grid(
     fit: Fit, feature: str | None, stems: Sequence[str], at: Mapping[str, Any] | None
 ) -> Grid:
-    """Rows along a feature, by default one of some predictors."""
-    chosen = choose_feature(fit.design, feature, stems)
-    return grid_along(fit.design, chosen, at, fit.spec.known_formulas)
+    """Return the grid over a feature, by default the only one of the predictors ``stems``."""
+    return feature_grid(fit, choose_feature(fit.design, feature, stems), at)
 
 
-def band_probabilities(given: float | Sequence[float] | None, *inner: float) -> list[float]:
-    """Probabilities of the bands, the widest first."""
-    from arviz_base import rcParams
-
-    if given is None:
-        given = (*inner, float(rcParams["stats.ci_prob"]))
-    found = sorted({float(p) for p in np.atleast_1d(given)}, reverse=True)
-    if not found or not all(0 < p < 1 for p in found):
-        raise SpecError(f"`ci_prob` must lie strictly between 0 and 1; it is {given!r}.")
-    return found
+def _predict(fit: Fit, grid: Grid) -> Predictive:
+    return predict(few_draws(fit, len(grid.rows)), grid.rows)
 
 
-def _predict(fit: Fit, rows: pd.DataFrame) -> Predictive:
-    return predict(_thinned(fit, len(rows)), rows)
-
-
-def _thinned(fit: Fit, n_rows: int) -> Fit:
-    """Keep evenly spaced draws: at most ``MOST_VALUES`` of (draw, point, expert)."""
-    return thinned(fit, MOST_VALUES / (n_rows * fit.spec.n_experts))
-
-
-def over_draws(
-    values: xr.DataArray, probabilities: Sequence[float]
-) -> tuple[xr.DataArray, xr.DataArray]:
-    """Posterior mean (...), and equal-tailed intervals (prob, ..., ci_bound)."""
-    import xarray as xr
-
-    sample = (names.CHAIN, names.DRAW)
-    tails = [((1 - p) / 2, (1 + p) / 2) for p in probabilities]
-    bands = [values.quantile(tail, sample).rename(quantile=BOUND) for tail in tails]
-    named = [band.assign_coords({BOUND: ["lower", "upper"]}) for band in bands]
-    return values.mean(sample), xr.concat(named, dim=PROB)
-
-
-def span(*arrays: Any) -> tuple[float, float]:
-    """Limits of an axis that shows all finite values, with a margin."""
-    values = np.concatenate([np.ravel(a) for a in arrays])
-    values = values[np.isfinite(values)]
-    low, high = float(values.min()), float(values.max())
-    margin = 0.05 * (high - low)
-    return low - margin, high + margin
-
-
-def shown_rows(fit: Fit) -> np.ndarray:
-    """Positions of the rows to draw: all, or a random ``MOST_ROWS`` (the same every time)."""
-    n = fit.design.rows.size
-    if n <= MOST_ROWS:
-        return np.arange(n)
-    return np.sort(np.random.default_rng(0).choice(n, MOST_ROWS, replace=False))
-
-
-def counted(label: str, fit: Fit, rows: np.ndarray) -> str:
-    """Say in a label how many rows are shown, if not all."""
-    n = fit.design.rows.size
-    return label if len(rows) == n else f"{label}\n({len(rows)} of {n} rows shown)"
+def _expert_and_band_entries(
+    canvas: Canvas, fit: Fit, grid: Grid, probabilities: Sequence[float]
+) -> dict[str, Look]:
+    """Return legend entries of the experts, and of their bands unless the fit is one mode."""
+    entries = expert_entries(canvas)
+    return entries if fit.is_point else entries | band_entries(probabilities, grid, "B2")
 
 
 def _draw_responsible(canvas: Canvas, fit: Fit, grid: Grid, rows: np.ndarray) -> None:
     """Draw rows of the data in their experts' colours; on categories, beside their expert."""
-    table = fit.design.columns.iloc[rows]
-    draws = responsibilities(_thinned(fit, len(rows)), table)
-    share = draws.mean((names.CHAIN, names.DRAW)).values  # (obs, expert)
-    x, experts = grid.positions(table), fit.spec.n_experts
+    table, experts = fit.design.columns.iloc[rows], fit.spec.n_experts
+    share = mean_responsibilities(fit, table)  # (obs, expert)
+    x = grid.positions(table)
     if grid.levels:
         x = x + dodge(experts)[share.argmax(axis=1)] + jitter(len(x), experts)
     points(canvas, x, fit.design.response[rows], blend(list(canvas.colours.values()), share))
 
 
 def blend(colours: Sequence[str], share: np.ndarray) -> list[str]:
-    """Colour of each row: its first expert's, greyer the nearer the second one comes."""
+    """Return each row's colour: its first expert's, greyer the smaller the lead over the second."""
     from matplotlib.colors import to_hex, to_rgb
 
     palette, grey = np.array([to_rgb(c) for c in colours]), np.array(to_rgb(GREY))
+    # The zero is the second-largest responsibility if there is one expert.
     ranked = np.sort(np.pad(share, ((0, 0), (1, 0))), axis=1)
     lead = (ranked[:, -1] - ranked[:, -2])[:, None]
     return [to_hex(c) for c in grey + lead * (palette[share.argmax(axis=1)] - grey)]

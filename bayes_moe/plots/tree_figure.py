@@ -1,7 +1,7 @@
-"""The picture of a tree of splits: what each split decides, how many rows pass, what leaves say.
+"""The plot of a tree of splits: probabilities of branches, shares of rows, experts' locations.
 
-Panels stand in rows by depth and are joined by ribbons. It is laid out in inches on one matplotlib
-figure, and handed out as an arviz-plots ``PlotCollection`` like the other pictures.
+It is a matplotlib figure with panels in rows by depth, returned as an arviz-plots
+``PlotCollection`` as other plots are.
 """
 
 from __future__ import annotations
@@ -11,42 +11,39 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayes_moe.core import names
 from bayes_moe.core.errors import SpecError, unknown
-from bayes_moe.data.reference_grid import Grid, choose_feature, columns_of, grid_along, state
-from bayes_moe.plots.canvas import (
-    VALUE,
-    Canvas,
-    Look,
-    band_entries,
-    check_visuals,
-)
-from bayes_moe.plots.curves import (
+from bayes_moe.data.reference_grid import Grid, choose_feature, columns_of
+from bayes_moe.plots.canvas import Look, band_entries, check_visuals
+from bayes_moe.plots.reference import (
+    at_observed,
     band_probabilities,
     counted,
+    expert_stems,
+    fixed_columns,
+    panel_grid,
     shown_rows,
+    thinned,
 )
-from bayes_moe.plots.tree_layout import LINE, lay_out
-from bayes_moe.plots.tree_outline import Direction, OutlineNode, direction, outline, stems_of
-from bayes_moe.plots.tree_panels import (
-    FAINT,
+from bayes_moe.plots.tree_canvas import (
     INKS,
     SMALL,
-    TINY,
     TreeFigure,
     TreePanelsSpec,
-    draw_edges,
-    draw_leaves,
-    draw_split,
+    as_collection,
+    open_figure,
 )
-from bayes_moe.prediction.branch_probabilities import BRANCH
-from bayes_moe.prediction.predict import predict, thinned
+from bayes_moe.plots.tree_layout import LINE
+from bayes_moe.plots.tree_outline import Direction, OutlineNode, directions, outline
+from bayes_moe.plots.tree_panels import FAINT, draw_edges, draw_experts, draw_split
+from bayes_moe.prediction.predict import predict
 from bayes_moe.results.fit import Fit
 
 if TYPE_CHECKING:
     from arviz_plots import PlotCollection
 
-NODE = "node"
+MAX_DRAWS = 50
+"""Number of draws for the choice of the experts' column."""
+
 PARTS = (
     "branch_line",
     "branch_band",
@@ -90,12 +87,13 @@ def plot_tree(
     fit : Fit
         A fit with a gate of splits: a tree, sticks, or one softmax, which is one split.
     feature : str, optional
-        A column, for all panels. By default each split has the column that moves it most, the one
-        with the largest standardised slope (see :func:`tree_text`), and experts the column that
-        moves their locations most.
+        A column, for all panels. By default each split has the column with the largest
+        standardised slope (see :func:`tree_text`), and experts the column with the largest effect
+        on their locations.
     at : mapping of str to value, optional
-        Where to hold other columns, in their own units. By default numeric columns are held at
-        their median and others at their most frequent category. The foot of the figure says where.
+        Values to fix other columns at, in their own units. By default numeric columns are fixed
+        at their median and others at their most frequent category. They are written below the
+        legend.
     ci_prob : float or sequence of float, optional
         Probability inside the band, or one a band; by default ArviZ's
         ``rcParams["stats.ci_prob"]``.
@@ -133,184 +131,97 @@ def plot_tree(
     _check_backend(backend)
     root = outline(fit)
     probabilities = band_probabilities(ci_prob)
-    course = _course(fit, root, feature, at or {}, probabilities)
-    drawing = _open(fit, root, visuals or {}, probabilities, course, pc_kwargs)
-    for node in root.walk():
+    spec = _panels_spec(fit, root, feature, at or {}, probabilities)
+    tree = open_figure(fit, root, visuals or {}, probabilities, spec, pc_kwargs)
+    for node in root.nodes():
         if node.split is not None:
-            draw_split(drawing, node)
-            draw_edges(drawing, node)
-    draw_leaves(drawing)
-    _draw_legend(drawing)
-    return _collected(drawing)
+            draw_split(tree, node)
+            draw_edges(tree, node)
+    draw_experts(tree)
+    _draw_legend(tree)
+    return as_collection(tree)
 
 
 def _check_backend(backend: str | None) -> None:
+    """Raise :class:`SpecError` for other backends than matplotlib."""
     from arviz_base import rcParams
 
-    wanted = backend or str(rcParams["plot.backend"])
-    if wanted != "matplotlib":
+    name = backend or str(rcParams["plot.backend"])
+    if name != "matplotlib":
         raise SpecError(
-            f"`plot_tree` draws with matplotlib only; the backend is {wanted!r}. Give "
+            f"`plot_tree` draws with matplotlib only; the backend is {name!r}. Give "
             "backend='matplotlib', or read the tree with bm.tree_text(fit)."
         )
 
 
-def _course(
+def _panels_spec(
     fit: Fit,
     root: OutlineNode,
     feature: str | None,
     at: Mapping[str, Any],
     probabilities: Sequence[float],
 ) -> TreePanelsSpec:
-    """Choose the column of every panel, and note what the others are held at."""
-    stems = [stem for block in fit.spec.blocks for stem in block.formulas]
+    """Return the column of every panel, and the values of the fixed ones."""
+    stems = expert_stems(fit)
     if feature is not None:
         feature = choose_feature(fit.design, feature, stems)
-    experts = _grid(fit, feature or _leaf_feature(fit, stems, at), at)
-    splits, held = {}, _relevant(fit, experts, stems)
-    for node in root.walk():
-        if node.split is not None:
-            found = direction(fit, node.split, feature, at) or Direction(experts)
-            splits[node.label] = found
-            held |= _relevant(fit, found.grid, stems_of(fit, node.split))
-    return TreePanelsSpec(splits, experts, held, _entries(fit, experts, probabilities))
+    experts = panel_grid(fit, feature or _expert_feature(fit, stems, at), at)
+    by_label, fixed = directions(fit, root, feature, at)
+    splits = {label: along or Direction(experts) for label, along in by_label.items()}
+    fixed = fixed_columns(fit, experts, stems) | fixed
+    return TreePanelsSpec(splits, experts, fixed, _legend_entries(fit, experts, probabilities))
 
 
-def _relevant(fit: Fit, grid: Grid, stems: Sequence[str]) -> dict[str, Any]:
-    """What the columns of some predictors are held at."""
-    relevant = columns_of(fit.design, stems)
-    return {c: v for c, v in grid.held.items() if c in relevant}
-
-
-def _open(
-    fit: Fit,
-    root: OutlineNode,
-    visuals: Mapping[str, Any],
-    probabilities: Sequence[float],
-    course: TreePanelsSpec,
-    pc_kwargs: Mapping[str, Any],
-) -> TreeFigure:
-    """Make the figure with an empty panel for every node."""
-    import xarray as xr
-    from arviz_plots import PlotCollection
-    from matplotlib import pyplot
-
-    layout = lay_out(root, state(course.held), list(course.legend))
-    wanted: Look = {"figsize": layout.size} | dict(pc_kwargs.get("figure_kwargs", {}))
-    figure = pyplot.figure(**wanted)
-    wide, high = layout.size
-    panels = {}
-    for node in root.walk():
-        p = layout.places[node.label]
-        box = (p.left / wide, p.bottom / high, p.width / wide, p.height / high)
-        panels[node.label] = figure.add_axes(box)
-        panels[node.label].tick_params(labelsize=TINY, length=2, pad=2)
-        panels[node.label].spines[["top", "right"]].set_visible(False)
-        panels[node.label].locator_params(nbins=4)
-    experts = xr.DataArray(
-        np.zeros(fit.spec.n_experts), {names.EXPERT: fit.spec.expert_labels}, (names.EXPERT,)
-    ).to_dataset(name=VALUE)
-    viz = xr.DataTree.from_dict({"/": xr.Dataset({"figure": ((), _held_object(figure))})})
-    colours = {"color": pc_kwargs["color"]} if "color" in pc_kwargs else {}
-    collection = PlotCollection(
-        experts, viz, aes={"color": [names.EXPERT]}, backend="matplotlib", **colours
-    )
-    canvas = Canvas(collection, visuals)
-    return TreeFigure(fit, root, canvas, layout, figure, panels, probabilities, course, {})
-
-
-def _entries(fit: Fit, grid: Grid, probabilities: Sequence[float]) -> dict[str, Look]:
-    """Looks of the legend's lines by label."""
-    ink = INKS[0]
-    others = counted("data of other experts", fit, shown_rows(fit)).replace("\n", " ")
-    outside: Look = {"color": ink, "linewidth": 1.0, "linestyle": ":"}
-    found: dict[str, Look] = {} if grid.levels else {"outside the expert's data": outside}
-    found[others] = {"color": FAINT, "marker": "o", "markersize": 4, "linestyle": "none"}
-    for label, look in {} if fit.is_point else band_entries(probabilities, grid, ink).items():
-        own = {"linewidth": look["width"], "alpha": look.get("alpha", 1.0)}
-        found[label] = {"color": ink, "solid_capstyle": "butt"} | own
-    return found
-
-
-def _draw_legend(drawing: TreeFigure) -> None:
-    """Put a legend under the tree, and what other columns are held at."""
-    from matplotlib.lines import Line2D
-
-    layout, entries = drawing.layout, drawing.course.legend
-    high, lines = layout.size[1], len(layout.foot.splitlines())
-    handles = [Line2D([], [], **look) for look in entries.values()]
-    placed: Look = {"loc": "lower center", "bbox_to_anchor": (0.5, LINE * lines / high)}
-    placed |= {"ncols": layout.columns, "fontsize": SMALL, "frameon": False}
-    placed |= {"borderaxespad": 0.2, "labelspacing": 0.3}
-    drawing.draw("legend", "legend", drawing.figure.legend, handles, list(entries), **placed)
-    if lines and drawing.canvas.wanted("legend", {}) is not None:
-        text = drawing.canvas.text(layout.foot)
-        drawing.figure.text(0.5, 0.06 / high, text, ha="center", va="bottom", fontsize=SMALL)
-
-
-def _leaf_feature(fit: Fit, stems: Sequence[str], at: Mapping[str, Any]) -> str:
-    """Return the column of the experts; of several the one that moves their locations most."""
+def _expert_feature(fit: Fit, stems: Sequence[str], at: Mapping[str, Any]) -> str:
+    """Return the experts' column; of several the one with the largest effect on locations."""
     columns = columns_of(fit.design, stems)
+    # Experts without columns are plotted against a column of the gate.
     if len(columns) < 2:
         return choose_feature(fit.design, columns[0] if columns else None, stems)
-    few = thinned(fit, 50)
+    subset = thinned(fit, MAX_DRAWS)
 
-    def moved(column: str) -> float:
-        grid = _grid(fit, column, at)
-        lines = predict(few, grid.rows).expert_locations().values  # (point, expert)
-        seen = grid.positions(fit.design.columns)
-        return float(sum(np.var(np.interp(seen, grid.x, line)) for line in lines.T))
+    def effect(column: str) -> float:
+        """Variance over the fitted rows, summed over the experts."""
+        grid = panel_grid(fit, column, at)
+        locations = predict(subset, grid.rows).expert_locations().values  # (point, expert)
+        return float(sum(np.var(curve) for curve in at_observed(fit, grid, locations)))
 
-    known = columns_of(fit.design, fit.spec.known_formulas)
-    return max([c for c in columns if c not in known] or columns, key=moved)
-
-
-def _grid(fit: Fit, feature: str, at: Mapping[str, Any]) -> Grid:
-    others = {c: v for c, v in at.items() if c != feature}
-    return grid_along(fit.design, feature, others, fit.spec.known_formulas)
+    counts = columns_of(fit.design, fit.spec.structure.row_count_formulas)
+    return max([c for c in columns if c not in counts] or columns, key=effect)
 
 
-def _collected(drawing: TreeFigure) -> PlotCollection:
-    """Hand the parts to the collection: by node, by branch, or by expert."""
-    collection = drawing.canvas.collection
-    experts = {"pe_line": names.EXPERT, "observed_scatter": names.EXPERT, "ci_band": names.EXPERT}
-    nodes = dict.fromkeys(("title", "xlabel", "ylabel"), NODE)
-    _keep(collection, "plot", NODE, drawing.panels)
-    for part, made in drawing.made.items():
-        plain = {key: value for key, value in made.items() if not isinstance(key, tuple)}
-        for name, parts in (("", plain), *_grouped(made).items()):
-            if part in nodes:
-                parts = {label: parts.get(label) for label in drawing.panels}
-            if parts:
-                _keep(collection, f"{part}{name}", (experts | nodes).get(part, BRANCH), parts)
-    return collection
+def _legend_entries(fit: Fit, grid: Grid, probabilities: Sequence[float]) -> dict[str, Look]:
+    """Return keyword arguments of the legend's lines by label."""
+    ink = INKS[0]
+    entries: dict[str, Look] = {}
+    if not grid.levels:
+        outside = {"color": ink, "linewidth": 1.0, "linestyle": ":"}
+        entries["outside the expert's data"] = outside
+    others = counted("data of other experts", fit, shown_rows(fit)).replace("\n", " ")
+    entries[others] = {"color": FAINT, "marker": "o", "markersize": 4, "linestyle": "none"}
+    if not fit.is_point:
+        for label, look in band_entries(probabilities, grid, ink).items():
+            entries[label] = {
+                "color": ink,
+                "solid_capstyle": "butt",
+                "linewidth": look["width"],
+                "alpha": look.get("alpha", 1.0),
+            }
+    return entries
 
 
-def _grouped(made: Mapping[Any, Any]) -> dict[str, dict[Any, Any]]:
-    """Parts of which there are several: their names' endings, and the parts of each."""
-    found: dict[str, dict[Any, Any]] = {}
-    for key, value in made.items():
-        if isinstance(key, tuple):
-            ending = "" if key[1] == 0 else f"_{key[1]}"
-            found.setdefault(ending, {})[key[0]] = value
-    return found
+def _draw_legend(tree: TreeFigure) -> None:
+    """Draw a legend below the tree, and the values of the fixed columns."""
+    from matplotlib.lines import Line2D
 
-
-def _keep(collection: PlotCollection, part: str, dim: str, made: Mapping[Any, Any]) -> None:
-    """Store drawn things in the collection's tree of parts."""
-    import xarray as xr
-
-    things = np.empty(len(made), dtype=object)
-    things[:] = list(made.values())
-    data = xr.DataArray(things, {dim: list(made)}, (dim,), name=VALUE)
-    if part == "plot":
-        collection.viz["plot"] = data
-    else:
-        collection.viz[part] = xr.DataTree(data.to_dataset(name=VALUE))
-
-
-def _held_object(thing: Any) -> np.ndarray:
-    """Array () that holds one Python object."""
-    box = np.empty((), dtype=object)
-    box[()] = thing
-    return box
+    layout, entries = tree.layout, tree.spec.legend
+    high, lines = layout.size[1], len(layout.foot.splitlines())
+    # Artists of the panels would give one entry per panel.
+    handles = [Line2D([], [], **look) for look in entries.values()]
+    look: Look = {"loc": "lower center", "bbox_to_anchor": (0.5, LINE * lines / high)}
+    look |= {"ncols": layout.legend_columns, "fontsize": SMALL, "frameon": False}
+    look |= {"borderaxespad": 0.2, "labelspacing": 0.3}
+    tree.draw("legend", "legend", tree.figure.legend, handles, list(entries), **look)
+    if lines and tree.canvas.wanted("legend", {}) is not None:
+        text = tree.canvas.text(layout.foot)
+        tree.figure.text(0.5, 0.06 / high, text, ha="center", va="bottom", fontsize=SMALL)

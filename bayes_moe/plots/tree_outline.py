@@ -1,4 +1,4 @@
-"""A gate as a tree: which way each split goes, how many rows pass, and the whole as text."""
+"""A gate as a tree: shares of the rows, dependence of each split on a column, and a text."""
 
 from __future__ import annotations
 
@@ -10,40 +10,39 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.data.formulas import INTERCEPT
-from bayes_moe.data.reference_grid import Grid, columns_of, grid_along, plain_name, state
+from bayes_moe.data.reference_grid import Grid, columns_of, plain_name, state
 from bayes_moe.diagnostics.usage import usage
 from bayes_moe.gates.splits import Split
 from bayes_moe.model.blocks import Block, Component
+from bayes_moe.plots.reference import at_observed, fixed_columns, panel_grid, thinned
 from bayes_moe.prediction.branch_probabilities import (
-    BRANCH,
-    branching_of,
     log_node_probabilities,
     node_probabilities,
+    split_tree,
 )
-from bayes_moe.prediction.predict import thinned
 from bayes_moe.predictors import Linear
 from bayes_moe.results.fit import Fit
 
 if TYPE_CHECKING:
     import xarray as xr
 
-MOST_DRAWS = 400
-"""Draws from which directions are read."""
+MAX_DRAWS = 400
+"""Number of draws from which branch probabilities are computed."""
 
-MOST_TERMS, MOST_LETTERS = 4, 60
-"""Of a predictor that is written out with its coefficients."""
+MAX_TERMS, MAX_LETTERS = 4, 60
+"""Longest predictor that is written with its coefficients."""
 
 
 @dataclass(frozen=True, eq=False)
 class OutlineNode:
-    """A split or an expert, and what is below.
+    """A split or an expert, with the nodes below it.
 
     Attributes
     ----------
     branch : str
-        Label of the branch that leads here; empty at the root.
+        Label of the branch to this node; empty at the root.
     share : float
-        Posterior mean of the share of the rows' responsibility that comes here.
+        Posterior mean of the rows' responsibility for the experts below, as a share of all rows.
     depth : int
         Number of branches on the path from the root.
     split : Split or None
@@ -52,7 +51,7 @@ class OutlineNode:
         Position of the expert; None of a split.
     label : str
         Name of the split, or ``"expert"`` and the expert's label.
-    children : tuple of Node
+    children : tuple of OutlineNode
         In the order of the branches.
     """
 
@@ -69,25 +68,25 @@ class OutlineNode:
         """Number of experts below."""
         return sum(child.leaves for child in self.children) or 1
 
-    def walk(self) -> Iterator[OutlineNode]:
+    def nodes(self) -> Iterator[OutlineNode]:
         """Yield this node and all below, parents before children."""
         yield self
         for child in self.children:
-            yield from child.walk()
+            yield from child.nodes()
 
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """How a split goes along one column, the others held still.
+    """Dependence of a split's branch probabilities on one column, all other columns fixed.
 
     Attributes
     ----------
     grid : Grid
         Rows along the column.
     middle : float or None
-        Where two branches are equally likely, if that is at one place of a numeric column.
+        The value of a numeric column at which two branches are equally likely, if it is unique.
     lower : int or None
-        The branch that is likelier below the middle.
+        The branch that is likelier below ``middle``.
     likeliest : tuple of int
         Of a categorical column: the likeliest branch of each category.
     """
@@ -98,14 +97,14 @@ class Direction:
     likeliest: tuple[int, ...] = ()
 
     def condition(self, branch: int) -> str:
-        """Return where a branch is the likeliest, such as ``"x < 3"``, if that can be said."""
-        own = [
+        """Return where a branch is the likeliest, such as ``"x < 3"``, or an empty text."""
+        levels = [
             str(level)
             for level, best in zip(self.grid.levels, self.likeliest, strict=True)
             if best == branch
         ]
-        if 0 < len(own) < len(self.grid.levels):
-            return f"{self.grid.feature} = {', '.join(own)}"
+        if 0 < len(levels) < len(self.grid.levels):
+            return f"{self.grid.feature} = {', '.join(levels)}"
         if self.middle is None:
             return ""
         sign = "<" if branch == self.lower else ">"
@@ -113,14 +112,15 @@ class Direction:
 
 
 def outline(fit: Fit) -> OutlineNode:
-    """Return a fit's gate as a tree, with shares.
+    """Return a fit's gate as a tree, with the share of the rows of each node.
 
     Raises
     ------
     SpecError
         If the gate has no splits.
     """
-    below = {frozenset(split.below): split for split in branching_of(fit).splits}
+    # The experts below a split identify it.
+    below = {frozenset(split.below): split for split in split_tree(fit).splits}
     shares = usage(fit).mean((names.CHAIN, names.DRAW)).values
     labels = fit.spec.expert_labels
 
@@ -141,50 +141,68 @@ def outline(fit: Fit) -> OutlineNode:
 def direction(
     fit: Fit, split: Split, feature: str | None = None, at: Mapping[str, Any] | None = None
 ) -> Direction | None:
-    """Return how a split goes along a column.
+    """Return the dependence of a split on a column, or None if the split has no columns.
 
-    Left out, it is the column with the largest standardised slope: the standard deviation, over
-    the fitted rows, of the split's predictor as only this column varies. None if the split has no
-    columns.
+    By default it is the column with the largest standardised slope: the standard deviation, over
+    the fitted rows, of the split's predictor as only this column varies.
     """
-    few = thinned(fit, MOST_DRAWS)
+    subset = thinned(fit, MAX_DRAWS)
     if feature is None:
         columns = columns_of(fit.design, stems_of(fit, split))
         if not columns:
             return None
-        feature = max(columns, key=lambda column: _slope(few, split, column, at))
-    grid = grid_along(fit.design, feature, _others(at, feature), fit.spec.known_formulas)
-    shares = node_probabilities(few, grid.rows).sel({BRANCH: list(split.labels)}).values
+        feature = max(columns, key=lambda column: _slope(subset, split, column, at))
+    grid = panel_grid(fit, feature, at)
+    branches = {names.GATE_BRANCH: list(split.labels)}
+    probabilities = node_probabilities(subset, grid.rows).sel(branches).values
     if grid.levels:
-        return Direction(grid, likeliest=tuple(shares.argmax(axis=1).tolist()))
+        return Direction(grid, likeliest=tuple(probabilities.argmax(axis=1).tolist()))
     if split.branches > 2:
         return Direction(grid)
-    return _crossing(grid, shares[:, 0] - 0.5)
+    return _crossing(grid, probabilities[:, 0] - 0.5)
+
+
+def directions(
+    fit: Fit,
+    root: OutlineNode,
+    feature: str | None = None,
+    at: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, Direction | None], dict[str, Any]]:
+    """Return the :func:`direction` of each split by label, and the columns they fix."""
+    by_label: dict[str, Direction | None] = {}
+    fixed: dict[str, Any] = {}
+    for node in root.nodes():
+        if node.split is None:
+            continue
+        along = by_label[node.label] = direction(fit, node.split, feature, at)
+        if along is not None:
+            fixed |= fixed_columns(fit, along.grid, stems_of(fit, node.split))
+    return by_label, fixed
 
 
 def stems_of(fit: Fit, split: Split) -> list[str]:
-    """Return which predictors move a split: all of the gate's, if it has no other split."""
-    alone = split.branches == fit.spec.n_experts
-    return list(fit.spec.gate.formulas) if alone else [split.stem]
+    """Return the stems of a split's predictors: all of the gate's, if it is the only split."""
+    is_only = split.branches == fit.spec.n_experts
+    return list(fit.spec.gate.formulas) if is_only else [split.stem]
 
 
 def tree_text(fit: Fit, *, at: Mapping[str, Any] | None = None) -> str:
     """Return a fit's gate as text: a tree of splits, with the experts as leaves.
 
-    A split is described by the column that moves it most: the one with the largest standardised
-    slope, that is the standard deviation, over the fitted rows, of the split's predictor as only
-    this column varies. If it is numeric and there are two branches, the text says where both are
-    equally likely, the other columns held still. An expert is described by its coefficients, on
-    the scale of the link. At the right stand the shares of the rows' responsibility. Of draws, all
-    are posterior means.
+    A split is described by the column with the largest effect on it: the one with the largest
+    standardised slope, that is the standard deviation, over the fitted rows, of the split's
+    predictor as only this column varies. If it is numeric and there are two branches, the text has
+    the value at which both are equally likely, the other columns fixed. An expert is described by
+    its coefficients, on the scale of the link. The last column is the share of the rows'
+    responsibility. All are posterior means.
 
     Parameters
     ----------
     fit : Fit
         A fit with a gate of splits: a tree, sticks, or one softmax, which is one split.
     at : mapping of str to value, optional
-        Where to hold other columns, in their own units. By default numeric columns are held at
-        their median and others at their most frequent category.
+        Values to fix other columns at, in their own units. By default numeric columns are fixed
+        at their median and others at their most frequent category.
 
     Returns
     -------
@@ -207,52 +225,50 @@ def tree_text(fit: Fit, *, at: Mapping[str, Any] | None = None) -> str:
        ...
     """
     root = outline(fit)
-    held: dict[str, Any] = {}
-    lines = list(_lines(fit, root, "", "", "", at, held))
+    by_label, fixed = directions(fit, root, None, at)
+    lines = list(_lines(fit, root, by_label))
     width = max(len(text) for text, _ in lines)
     rows = [f"{text:<{width}}  {100 * share:3.0f} %" for text, share in lines]
-    stated = ", ".join(state(held))
-    return "\n".join([*rows, f"(other columns at {stated})"] if stated else rows)
+    statements = ", ".join(state(fixed))
+    return "\n".join([*rows, f"(other columns at {statements})"] if statements else rows)
 
 
 def _lines(
     fit: Fit,
     node: OutlineNode,
-    first: str,
-    rest: str,
-    condition: str,
-    at: Mapping[str, Any] | None,
-    held: dict[str, Any],
+    by_label: Mapping[str, Direction | None],
+    first: str = "",
+    rest: str = "",
+    condition: str = "",
 ) -> Iterator[tuple[str, float]]:
-    """Yield lines of a node and all below with shares; note what columns are held at."""
+    """Yield the lines of a node and all below, with shares.
+
+    ``first`` and ``rest`` are the prefixes of the node's line and of those below.
+    """
     where = f" ({condition})" if condition else ""
     if node.expert is not None:
         yield f"{first}{node.label}{where}: {_equations(fit, node.expert)}", node.share
-    if node.split is None:
         return
-    found = direction(fit, node.split, None, at)
-    if found is not None:
-        relevant = columns_of(fit.design, stems_of(fit, node.split))
-        held |= {c: v for c, v in found.grid.held.items() if c in relevant}
-    yield f"{first}{node.branch or node.label}{where}: {_course(found)}", node.share
+    along = by_label[node.label]
+    yield f"{first}{node.branch or node.label}{where}: {_rule(along)}", node.share
     for c, child in enumerate(node.children):
-        last = c == len(node.children) - 1
-        own = "" if found is None else found.condition(c)
-        below = rest + ("   " if last else "│  ")
-        yield from _lines(fit, child, rest + ("└─ " if last else "├─ "), below, own, at, held)
+        is_last = c == len(node.children) - 1
+        prefixes = rest + ("└─ " if is_last else "├─ "), rest + ("   " if is_last else "│  ")
+        yield from _lines(fit, child, by_label, *prefixes, along.condition(c) if along else "")
 
 
-def _course(found: Direction | None) -> str:
-    if found is None:
+def _rule(along: Direction | None) -> str:
+    """Return a split's column and where two branches are equally likely, in words."""
+    if along is None:
         return "the same for all rows"
-    middle = "" if found.middle is None else f", 50 % at {found.middle:.4g}"
-    return f"by {found.grid.feature}{middle}"
+    middle = "" if along.middle is None else f", 50 % at {along.middle:.4g}"
+    return f"by {along.grid.feature}{middle}"
 
 
 def _equations(fit: Fit, expert: int) -> str:
-    """Posterior mean parameters of an expert in short."""
+    """Return the posterior mean parameters of an expert as a short text."""
     posterior = fit.idata[names.POSTERIOR].to_dataset()
-    block = next(b for b in fit.spec.blocks if expert in b.positions)
+    block = next(b for b in fit.spec.structure.blocks if expert in b.positions)
     parts = [_equation(fit, posterior, block, c, expert) for c in block.components]
     return ", ".join(parts)
 
@@ -260,33 +276,33 @@ def _equations(fit: Fit, expert: int) -> str:
 def _equation(
     fit: Fit, posterior: xr.Dataset, block: Block, component: Component, expert: int
 ) -> str:
-    """``"y = 1 + 2 x"``, ``"log mu = ..."``, ``"sigma = 0.3"``, or the formula of long ones."""
-    link, name = component.parameter.link.name, component.parameter.name
-    place = {block.dim: block.positions.index(expert)}
+    """Return ``"y = 1 + 2 x"``, ``"sigma = 0.3"``, or, if that is too long, the formula."""
+    position = {block.dim: block.positions.index(expert)}
     if component.formula is None:
-        value = posterior[component.variable].isel(place).mean()
-        return f"{name} = {float(value):.3g}"
-    location = name == block.family.PARAMS[0].name and link == "identity"
-    left = (
-        plain_name(fit.spec.response)
-        if location
-        else name
-        if link == "identity"
-        else f"{link} {name}"
-    )
+        value = posterior[component.variable].isel(position).mean()
+        return f"{component.parameter.name} = {float(value):.3g}"
+    left = _left_side(fit, block, component)
     if not isinstance(component.predictor, Linear):
         return f"{left} {component.predictor.kind} {component.formula}"
     term = names.term(component.stem)
     coefs = posterior.get(component.variable)
-    if coefs is None or term not in coefs.dims or coefs.sizes[term] > MOST_TERMS:
+    if coefs is None or term not in coefs.dims or coefs.sizes[term] > MAX_TERMS:
         return f"{left} {component.formula}"
-    means = coefs.isel(place).mean((names.CHAIN, names.DRAW))
+    means = coefs.isel(position).mean((names.CHAIN, names.DRAW))
     right = _sum_of_terms(means[term].values, means.values)
-    return f"{left} = {right}" if len(right) <= MOST_LETTERS else f"{left} {component.formula}"
+    return f"{left} = {right}" if len(right) <= MAX_LETTERS else f"{left} {component.formula}"
+
+
+def _left_side(fit: Fit, block: Block, component: Component) -> str:
+    """Return the response for its location, ``"log mu"`` or ``"nu"`` for other parameters."""
+    link, name = component.parameter.link.name, component.parameter.name
+    if link != "identity":
+        return f"{link} {name}"
+    return plain_name(fit.spec.response) if name == block.family.PARAMS[0].name else name
 
 
 def _sum_of_terms(terms: np.ndarray, values: np.ndarray) -> str:
-    """``"1 - 2 x"``."""
+    """Return a linear predictor as text, such as ``"1 - 2 x"``."""
     text = ""
     for term, value in zip(terms.tolist(), values.tolist(), strict=True):
         sign = (" - " if value < 0 else " + ") if text else ("-" if value < 0 else "")
@@ -296,25 +312,21 @@ def _sum_of_terms(terms: np.ndarray, values: np.ndarray) -> str:
 
 def _slope(fit: Fit, split: Split, column: str, at: Mapping[str, Any] | None) -> float:
     """Standard deviation of a split's predictor over the fitted rows, as one column varies."""
-    grid = grid_along(fit.design, column, _others(at, column), fit.spec.known_formulas)
-    logs = log_node_probabilities(fit, grid.rows).sel({BRANCH: list(split.labels)}).values
-    rows = logs - logs.mean(axis=1, keepdims=True)  # (point, branch)
-    seen = grid.positions(fit.design.columns)
-    along = [np.interp(seen, grid.x, row) for row in rows.T]
-    return float(np.sqrt(np.var(along, axis=1).sum()))
-
-
-def _others(at: Mapping[str, Any] | None, column: str) -> dict[str, Any]:
-    """Values of columns other than the one that walks."""
-    return {c: v for c, v in (at or {}).items() if c != column}
+    grid = panel_grid(fit, column, at)
+    branches = {names.GATE_BRANCH: list(split.labels)}
+    log_probabilities = log_node_probabilities(fit, grid.rows).sel(branches).values
+    # Log probabilities less their mean are the softmax predictor up to its free constant.
+    centred = log_probabilities - log_probabilities.mean(axis=1, keepdims=True)  # (point, branch)
+    return float(np.sqrt(np.var(at_observed(fit, grid, centred), axis=1).sum()))
 
 
 def _crossing(grid: Grid, excess: np.ndarray) -> Direction:
-    """Find where a function (point,) changes its sign, if it does so once."""
+    """Return the direction with the root of ``excess`` (point,), if there is exactly one."""
     changes = np.flatnonzero(np.diff(np.sign(excess)) != 0)
     if len(changes) != 1:
         return Direction(grid)
     j, x = int(changes[0]), grid.x
+    # Linear interpolation between two points of the grid.
     step = excess[j] / (excess[j] - excess[j + 1])
     middle = float(x[j] + step * (x[j + 1] - x[j]))
     return Direction(grid, middle, int(excess[j] < 0))

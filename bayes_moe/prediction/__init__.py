@@ -1,1 +1,1 @@
-"""What a fit says of new rows."""
+"""Predictions of a fit for rows of a table."""

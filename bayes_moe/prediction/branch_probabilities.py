@@ -1,35 +1,34 @@
-"""What a fit says of the splits of its gate: how likely each branch is, before and after ``y``.
+"""Probabilities of the branches of a gate's splits, prior to the response and given it.
 
-Branches stand in one dimension over all splits, as :mod:`bayes_moe.gates.splits` lists them.
+One dimension, ``gate_branch``, indexes the branches of all splits, in the order of
+:mod:`bayes_moe.gates.splits`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayes_moe.core import names
 from bayes_moe.core.arrays import NUMERIC, log_softmax
 from bayes_moe.core.errors import SpecError
 from bayes_moe.data.matrix import Rows
 from bayes_moe.gates.splits import Split, SplitTree
 from bayes_moe.model.evaluation import Mixture
-from bayes_moe.prediction.predict import predict, reduced, with_response
+from bayes_moe.prediction.chunked_mixture import mixtures_on
 from bayes_moe.results.fit import Fit
 
 if TYPE_CHECKING:
     import xarray as xr
 
-BRANCH = "gate_branch"
-SPLIT = "split"
-DEPTH = "depth"
-
 
 def node_probabilities(fit: Fit, rows: Any = None, *, draws: bool = False) -> xr.DataArray:
-    """Return the gate's probability of every branch at its split, before ``y``.
+    """Return the gate's probability of each branch at its split, prior to ``y``.
 
     ``g_vc(x) = P(branch c | at split v, x)``: the branches of a split sum to one. An expert's gate
-    weight is the product over the branches that lead to it.
+    weight is the product over the branches on its path.
 
     Parameters
     ----------
@@ -57,7 +56,7 @@ def node_probabilities(fit: Fit, rows: Any = None, *, draws: bool = False) -> xr
     --------
     >>> bm.node_probabilities(fit).sel(gate_branch="0.1")  # doctest: +SKIP
     """
-    return _over_branches(fit, rows, np.exp, draws)
+    return _branch_means(fit, rows, np.exp, draws)
 
 
 def log_node_probabilities(fit: Fit, rows: Any = None) -> xr.DataArray:
@@ -65,14 +64,14 @@ def log_node_probabilities(fit: Fit, rows: Any = None) -> xr.DataArray:
 
     See :func:`node_probabilities`.
     """
-    return _over_branches(fit, rows, np.asarray, False)
+    return _branch_means(fit, rows, np.asarray, False)
 
 
 def node_responsibilities(fit: Fit, rows: Any = None) -> xr.DataArray:
-    """Return the posterior probability that a row passes a branch, given its ``y``.
+    """Return the posterior probability of each branch given ``y``.
 
-    It is the sum of the responsibilities of the experts below the branch; over the branches of a
-    split, the probability of being there at all.
+    It is the sum of the responsibilities of the experts below the branch. The sum over the
+    branches of a split is the probability of that split.
 
     Parameters
     ----------
@@ -91,18 +90,18 @@ def node_responsibilities(fit: Fit, rows: Any = None) -> xr.DataArray:
     SpecError
         If the gate has no splits.
     """
-    branching = branching_of(fit)
-    below = branching.paths.T  # (branch, expert)
+    splits = split_tree(fit)
+    below = splits.paths.T  # (branch, expert)
 
-    def read(mixture: Mixture, part: Rows) -> np.ndarray:
+    def sums(mixture: Mixture, part: Rows) -> np.ndarray:
         return np.matmul(below, mixture.responsibilities(part.observed))
 
-    found = reduced(with_response(fit, rows), read, {BRANCH: _labels(branching)}, draws=True)
-    return _named(found, branching)
+    mixtures = mixtures_on(fit, rows, with_response=True)
+    return _with_split_coords(mixtures.summarise(sums, draws=True, dim=_dim(splits)), splits)
 
 
-def branching_of(fit: Fit) -> SplitTree:
-    """Return the splits of a fit's gate.
+def split_tree(fit: Fit) -> SplitTree:
+    """Return the splits of a fit's gate, from the root to the experts.
 
     Raises
     ------
@@ -112,31 +111,33 @@ def branching_of(fit: Fit) -> SplitTree:
     spec = fit.spec
     if spec.n_experts == 1:
         raise SpecError("The fit has one expert, whose gate weight is 1: its gate has no splits.")
-    branching = spec.gate.branching(spec.n_experts)
-    if branching is None:
+    splits = spec.structure.gate.splits
+    if splits is None:
         raise SpecError(
             f"The gate {spec.gate.kind!r} has no splits; read its weights with "
             "bm.predict(fit, rows).weights(), or fit a tree (bm.gates.Tree)."
         )
-    return branching
+    return splits
 
 
-def _over_branches(fit: Fit, rows: Any, change: Any, draws: bool) -> xr.DataArray:
-    """Read log branch probabilities (sample, branch, obs), changed by a function."""
-    branching = branching_of(fit)
+def _branch_means(
+    fit: Fit, rows: Any, transform: Callable[[np.ndarray], np.ndarray], draws: bool
+) -> xr.DataArray:
+    """Return transformed log branch probabilities, averaged over draws or for each draw."""
+    splits = split_tree(fit)
 
-    def read(mixture: Mixture, _: Rows) -> np.ndarray:
-        parts = [_log_branches(mixture.log_weights, split) for split in branching.splits]
-        return np.asarray(change(np.concatenate(parts, axis=-2)))
+    def transformed(mixture: Mixture, _: Rows) -> np.ndarray:
+        parts = [_log_branches(mixture.log_weights, split) for split in splits.splits]
+        return np.asarray(transform(np.concatenate(parts, axis=-2)))
 
-    along = {BRANCH: _labels(branching)}
-    return _named(reduced(predict(fit, rows), read, along, draws=draws), branching)
+    values = mixtures_on(fit, rows).summarise(transformed, draws=draws, dim=_dim(splits))
+    return _with_split_coords(values, splits)
 
 
 def _log_branches(log_weights: np.ndarray, split: Split) -> np.ndarray:
     """Log probabilities (sample, branch, obs) of a split's branches, from log weights.
 
-    A branch has the weight of the experts below; so it is for every gate, however it makes them.
+    The weight of a branch is the sum of the weights of its experts, which holds for every gate.
     """
     below = [
         NUMERIC.logsumexp(log_weights[:, list(leaves)], axis=-2, keepdims=True)
@@ -145,16 +146,17 @@ def _log_branches(log_weights: np.ndarray, split: Split) -> np.ndarray:
     return np.asarray(log_softmax(np.concatenate(below, axis=-2), NUMERIC))
 
 
-def _labels(branching: SplitTree) -> list[str]:
-    return [label for split in branching.splits for label in split.labels]
+def _dim(splits: SplitTree) -> dict[str, list[str]]:
+    """Return the dimension of the branches with their labels."""
+    return {names.GATE_BRANCH: [label for split in splits.splits for label in split.labels]}
 
 
-def _named(values: xr.DataArray, branching: SplitTree) -> xr.DataArray:
-    """Say of every branch at which split it is, and how deep."""
-    splits = [split for split in branching.splits for _ in split.labels]
+def _with_split_coords(values: xr.DataArray, splits: SplitTree) -> xr.DataArray:
+    """Return values with the coordinates ``split`` and ``depth`` of each branch."""
+    by_branch = [split for split in splits.splits for _ in split.labels]
     return values.assign_coords(
         {
-            SPLIT: (BRANCH, [split.name for split in splits]),
-            DEPTH: (BRANCH, [split.depth for split in splits]),
+            names.SPLIT: (names.GATE_BRANCH, [split.name for split in by_branch]),
+            names.DEPTH: (names.GATE_BRANCH, [split.depth for split in by_branch]),
         }
     )

@@ -1,9 +1,8 @@
 """Modes of the predictive density of each row, and the probability about each.
 
-The density is read on a grid between extreme quantiles of the row. A mode is a local maximum that
-stands out: the least density between it and a higher one is lower than it by more than a part of
-it. Between neighbouring modes the least density divides them; what lies between two such divides is
-a mode's probability.
+The density is evaluated on a grid between extreme quantiles of the row. A mode is a local maximum
+of sufficient prominence: the minimum of the density between it and a higher maximum is lower than
+it by a share of its height. The minimum between two neighbouring modes divides their probability.
 """
 
 from __future__ import annotations
@@ -18,85 +17,91 @@ from bayes_moe.prediction.quantiles import cdf, quantiles
 
 POINTS = 400
 TAIL = 1e-3
-MOST_DRAWS = 200
-MOST_WHOLE = 2000
+MAX_DRAWS = 200
+MAX_WHOLE_POINTS = 2000
 """Longest grid of whole numbers."""
 
 
 @dataclass(frozen=True)
-class Peaks:
-    """Modes of some rows, each array (obs, mode), the most probable first; NaN where are fewer."""
+class DensityModes:
+    """Modes of some rows (obs, mode), the most probable first, padded with NaN."""
 
     location: np.ndarray
     density: np.ndarray
     probability: np.ndarray
 
 
-def peaks(mixture: Mixture, prominence: float, most: int) -> Peaks:
-    """Modes of the predictive density of each row of a mixture of many draws."""
+def density_modes(mixture: Mixture, prominence: float, most: int) -> DensityModes:
+    """Return at most ``most`` modes of the predictive density of each row."""
     samples = len(mixture.log_weights)
-    few = np.unique(np.linspace(0, samples - 1, min(MOST_DRAWS, samples)).astype(int))
-    mixture = mixture.take_samples(few)
+    subset = np.unique(np.linspace(0, samples - 1, min(MAX_DRAWS, samples)).astype(int))
+    mixture = mixture.take_samples(subset)
     grid = _grid(mixture)  # (point, obs)
     density = np.stack([_density(mixture, y) for y in grid])
-    found = np.full((3, grid.shape[1], most), np.nan)
+    modes = np.full((3, grid.shape[1], most), np.nan)
     for i in range(grid.shape[1]):
-        at, divides = _stand_out(density[:, i], prominence)
-        edges = np.concatenate([[-np.inf], grid[divides, i], [np.inf]])
-        one = mixture.take_rows(np.array([i]))
-        below = np.array([_below(one, edge) for edge in edges])
-        shares = np.diff(below)
-        tops = [_top(grid[:, i], density[:, i], j, whole=mixture.discrete) for j in at]
-        order = np.argsort(-shares, kind="stable")[:most]
-        for place, values in enumerate((*np.array(tops).T, shares)):
-            found[place, i, : len(order)] = values[order]
-    return Peaks(*found)
+        maxima, minima = _prominent_maxima(density[:, i], prominence)
+        edges = np.concatenate([[-np.inf], grid[minima, i], [np.inf]])
+        row = mixture.take_rows(np.array([i]))
+        probability = np.diff(np.array([_probability_below(row, edge) for edge in edges]))
+        peaks = [
+            _refined_maximum(grid[:, i], density[:, i], j, whole=mixture.blocks[0].family.discrete)
+            for j in maxima
+        ]
+        order = np.argsort(-probability, kind="stable")[:most]
+        for quantity, values in enumerate((*np.array(peaks).T, probability)):
+            modes[quantity, i, : len(order)] = values[order]
+    return DensityModes(*modes)
 
 
 def _grid(mixture: Mixture) -> np.ndarray:
-    """Points (point, obs) at which the density is read."""
+    """Return the points (point, obs) at which the density is evaluated."""
     ends = quantiles(mixture, np.array([TAIL, 1 - TAIL]))  # (obs, 2)
-    if not mixture.discrete:
+    if not mixture.blocks[0].family.discrete:
         margin = 0.05 * (ends[:, 1] - ends[:, 0])
-        found: np.ndarray = np.linspace(ends[:, 0] - margin, ends[:, 1] + margin, POINTS)
-        return found
+        grid: np.ndarray = np.linspace(ends[:, 0] - margin, ends[:, 1] + margin, POINTS)
+        return grid
     low = np.maximum(ends[:, 0] - 1, 0)
-    length = int(min(np.max(ends[:, 1] - low) + 2, MOST_WHOLE))
+    # Rows share the number of points, so that one array has all grids.
+    length = int(min(np.max(ends[:, 1] - low) + 2, MAX_WHOLE_POINTS))
     return low + np.arange(length)[:, None]
 
 
 def _density(mixture: Mixture, y: np.ndarray) -> np.ndarray:
     """Predictive density (obs,)."""
-    found: np.ndarray = np.exp(mixture.log_density(y)).mean(axis=0)
-    return found
+    density: np.ndarray = np.exp(mixture.log_density(y)).mean(axis=0)
+    return density
 
 
-def _below(one: Mixture, edge: float) -> float:
-    """Probability of one row's response up to an edge."""
+def _probability_below(row: Mixture, edge: float) -> float:
+    """Probability of one row's response up to an edge, which may be infinite."""
     if not np.isfinite(edge):
         return float(edge > 0)
-    return float(cdf(one, np.array([edge]))[0])
+    return float(cdf(row, np.array([edge]))[0])
 
 
-def _stand_out(density: np.ndarray, prominence: float) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the modes of a density on a grid, and of the least density between neighbours."""
+def _prominent_maxima(density: np.ndarray, prominence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of the modes of a density on a grid, and of the minima between neighbours."""
     from scipy.signal import find_peaks
 
+    # find_peaks does not report a maximum at an end of its input.
     padded = np.concatenate([[0.0], density, [0.0]])
-    at, kept = find_peaks(padded, prominence=0.0, plateau_size=1)
-    at = at[kept["prominences"] >= prominence * padded[at]] - 1
-    pairs = itertools.pairwise(at)
-    divides = [int(a + density[a : b + 1].argmin()) for a, b in pairs]
-    return at, np.array(divides, dtype=int)
+    maxima, properties = find_peaks(padded, prominence=0.0, plateau_size=1)
+    maxima = maxima[properties["prominences"] >= prominence * padded[maxima]] - 1
+    minima = [int(a + density[a : b + 1].argmin()) for a, b in itertools.pairwise(maxima)]
+    return maxima, np.array(minima, dtype=int)
 
 
-def _top(y: np.ndarray, density: np.ndarray, j: int, *, whole: bool) -> tuple[float, float]:
-    """Place and height of a maximum, of the parabola through it and its neighbours."""
+def _refined_maximum(
+    y: np.ndarray, density: np.ndarray, j: int, *, whole: bool
+) -> tuple[float, float]:
+    """Location and height of the parabola through a maximum and its two neighbours."""
     if whole or j in (0, len(y) - 1):
         return float(y[j]), float(density[j])
-    left, here, right = np.log(np.maximum(density[j - 1 : j + 2], 1e-300))
-    bend = left - 2 * here + right
-    shift = 0.0 if bend >= 0 else 0.5 * (left - right) / bend
+    # The parabola of the log density is exact for a normal; the floor avoids log(0).
+    left, centre, right = np.log(np.maximum(density[j - 1 : j + 2], 1e-300))
+    curvature = left - 2 * centre + right
+    shift = 0.0 if curvature >= 0 else 0.5 * (left - right) / curvature
     shift = float(np.clip(shift, -0.5, 0.5))
-    height = here - 0.25 * (left - right) * shift
+    height = centre - 0.25 * (left - right) * shift
     return float(y[j] + shift * (y[j + 1] - y[j])), float(np.exp(height))

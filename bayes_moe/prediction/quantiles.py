@@ -1,7 +1,8 @@
 """Cdf and quantiles of the predictive mixture over all draws.
 
-Quantiles are sought on few draws first and then on all of them: real ones as roots of the cdf,
-whole ones as the least whole number whose cdf reaches the level.
+Quantiles are approximated with few draws, which gives starting values for all draws. Quantiles
+of a continuous response are roots of the cdf; that of a discrete one is the least whole number
+whose cdf reaches the level.
 """
 
 from __future__ import annotations
@@ -14,111 +15,120 @@ from bayes_moe.model.evaluation import Mixture
 PILOT_DRAWS = 100
 SECANT_STEPS = 8
 PROBABILITY_TOLERANCE = 1e-9
-ROUNDING = 1e-12
+ROUNDING = 1e-12  # of a cdf: a sum over draws and experts
 LARGEST_WHOLE = 2.0**53
-"""From here on not every whole number is a double."""
+"""Not every larger whole number is a double."""
 
 
 def cdf(mixture: Mixture, y: np.ndarray) -> np.ndarray:
-    """Predictive cdf (obs,), one pass over (sample, expert, obs)."""
+    """Return the predictive cdf (obs,), the average over draws."""
     total = np.einsum("seo,seo->o", mixture.weights, mixture.expert_cdf(y))
     return total / len(mixture.log_weights)
 
 
 def quantiles(mixture: Mixture, levels: np.ndarray) -> np.ndarray:
-    """Predictive quantiles (obs, level): sought on few draws, then on all of them."""
+    """Return predictive quantiles (obs, level)."""
     samples = len(mixture.log_weights)
-    few = np.linspace(0, samples - 1, min(PILOT_DRAWS, samples)).astype(int)
-    pilot = mixture.take_samples(few)
-    each = _whole_quantiles if mixture.discrete else _real_quantiles
-    return np.stack(each(mixture, pilot, levels), axis=-1)
+    # Evaluations on all draws are expensive, and most steps precede convergence.
+    subset = np.linspace(0, samples - 1, min(PILOT_DRAWS, samples)).astype(int)
+    pilot = mixture.take_samples(subset)
+    solve = _whole_quantiles if mixture.blocks[0].family.discrete else _real_quantiles
+    return np.stack(solve(mixture, pilot, levels), axis=-1)
 
 
 def _whole_quantiles(mixture: Mixture, pilot: Mixture, levels: np.ndarray) -> list[np.ndarray]:
-    """Least whole numbers whose cdf reaches each level."""
-    middle = np.floor(pilot.expert_locations().mean(axis=(0, 1)))
-    width = np.ceil(pilot.expert_scales().mean(axis=(0, 1)))
-    rough = (_least_whole(pilot, level, middle, width) for level in levels)
-    return [_least_whole(mixture, p, r, 1.0) for p, r in zip(levels, rough, strict=True)]
+    """Return the least whole number (obs,) whose cdf reaches each level."""
+    centre = np.floor(pilot.moments("location").mean(axis=(0, 1)))
+    width = np.ceil(pilot.moments("scale").mean(axis=(0, 1)))
+    approximate = (_least_whole(pilot, level, centre, width) for level in levels)
+    return [
+        _least_whole(mixture, level, guess, 1.0)
+        for level, guess in zip(levels, approximate, strict=True)
+    ]
 
 
 def _least_whole(
     mixture: Mixture, level: float, guess: np.ndarray, first_step: np.ndarray | float
 ) -> np.ndarray:
-    """Least whole number (obs,) whose cdf reaches ``level``, from a guess.
+    """Return the least whole number (obs,) whose cdf reaches ``level``, from a guess.
 
-    The cdf is below the level at ``low`` and not at ``high``. Steps that double find the two, and
-    bisection brings them together.
+    The cdf is below the level at ``low`` and not at ``high``. Doubling steps give this bracket,
+    which is then bisected.
     """
     low, high = np.full_like(guess, -1.0), np.full_like(guess, np.inf)
     trial = np.clip(guess, 0.0, LARGEST_WHOLE)
     step = np.clip(np.broadcast_to(first_step, guess.shape), 1.0, LARGEST_WHOLE)
-    left = np.arange(guess.size)
-    while left.size:
-        part = mixture if left.size == guess.size else mixture.take_rows(left)
-        here = trial[left]
-        reached = (cdf(part, here) >= level - ROUNDING) | (here >= LARGEST_WHOLE)
-        high[left[reached]], low[left[~reached]] = here[reached], here[~reached]
-        left = left[high[left] - low[left] > 1]
-        below, above = low[left], high[left]
-        trial[left] = np.where(
+    active = np.arange(guess.size)
+    while active.size:
+        # Taking rows copies the arrays.
+        part = mixture if active.size == guess.size else mixture.take_rows(active)
+        y = trial[active]
+        reached = (cdf(part, y) >= level - ROUNDING) | (y >= LARGEST_WHOLE)
+        high[active[reached]], low[active[~reached]] = y[reached], y[~reached]
+        active = active[high[active] - low[active] > 1]
+        below, above = low[active], high[active]
+        trial[active] = np.where(
             np.isinf(above),
-            np.minimum(below + step[left], LARGEST_WHOLE),
+            np.minimum(below + step[active], LARGEST_WHOLE),
             np.where(
                 below < 0,
-                np.maximum(above - step[left], 0.0),
+                np.maximum(above - step[active], 0.0),
                 np.floor(0.5 * (below + above)),
             ),
         )
-        step[left] *= 2
+        step[active] *= 2
     return high
 
 
 def _real_quantiles(mixture: Mixture, pilot: Mixture, levels: np.ndarray) -> list[np.ndarray]:
-    """Roots of the cdf."""
-    location, width = pilot.expert_locations(), pilot.expert_scales()
+    """Return the root (obs,) of the cdf minus each level."""
+    location, width = pilot.moments("location"), pilot.moments("scale")
+    # The bracket covers the experts of the pilot draws; bracket_root widens it if needed.
     low = (location - 4 * width).min(axis=(0, 1))
     high = (location + 4 * width).max(axis=(0, 1))
-    found = []
+    roots = []
     for level in levels:
-        rough = _root(pilot, level, low, high)
-        slope = np.exp(pilot.log_density(rough)).mean(axis=0)
-        y, converged = _secant(mixture, level, rough, slope)
+        approximate = _root(pilot, level, low, high)
+        # The derivative of the cdf is the density.
+        slope = np.exp(pilot.log_density(approximate)).mean(axis=0)
+        y, converged = _secant(mixture, level, approximate, slope)
         if not converged.all():
-            left = np.flatnonzero(~converged)
-            y[left] = _root(mixture.take_rows(left), level, low[left], high[left])
-        found.append(y)
-    return found
+            rest = np.flatnonzero(~converged)
+            y[rest] = _root(mixture.take_rows(rest), level, low[rest], high[rest])
+        roots.append(y)
+    return roots
 
 
 def _secant(
     mixture: Mixture, level: float, y: np.ndarray, slope: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Solve ``cdf(y) = level`` from a near point; return the points and where they converged."""
+    """Return solutions of ``cdf(y) = level`` by the secant method, and where it converged."""
     excess = cdf(mixture, y) - level
     for _ in range(SECANT_STEPS):
         converged = np.abs(excess) <= PROBABILITY_TOLERANCE
         if converged.all():
             break
+        # A zero slope gives a step that is not finite; such rows do not converge here.
         with np.errstate(divide="ignore", invalid="ignore"):
-            moved = np.where(converged, y, y - excess / slope)
-            new = cdf(mixture, moved) - level
-            slope = np.where(moved == y, slope, (new - excess) / (moved - y))
-        y, excess = moved, new
+            next_y = np.where(converged, y, y - excess / slope)
+            next_excess = cdf(mixture, next_y) - level
+            slope = np.where(next_y == y, slope, (next_excess - excess) / (next_y - y))
+        y, excess = next_y, next_excess
     return y, np.abs(excess) <= PROBABILITY_TOLERANCE
 
 
 def _root(mixture: Mixture, level: float, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Solve ``cdf(y) = level`` from a bracket that need not hold the root."""
-    every = np.arange(len(low))
+    """Return the root of ``cdf(y) - level``; the bracket is widened if the root is outside."""
+    all_rows = np.arange(len(low))
 
     def excess(y: np.ndarray, row: np.ndarray) -> np.ndarray:
         index = row.astype(int)
-        part = mixture if np.array_equal(index, every) else mixture.take_rows(index)
+        part = mixture if np.array_equal(index, all_rows) else mixture.take_rows(index)
         return cdf(part, y) - level
 
-    bracket = elementwise.bracket_root(excess, low, high, args=(every,), maxiter=100)
+    bracket = elementwise.bracket_root(excess, low, high, args=(all_rows,), maxiter=100)
+    # The tolerance is in probability: between two modes the cdf is almost flat in y.
     tolerances = {"xatol": 0.0, "xrtol": 1e-15, "fatol": PROBABILITY_TOLERANCE, "frtol": 0.0}
-    result = elementwise.find_root(excess, bracket.bracket, args=(every,), tolerances=tolerances)
+    result = elementwise.find_root(excess, bracket.bracket, args=(all_rows,), tolerances=tolerances)
     root: np.ndarray = result.x
     return root

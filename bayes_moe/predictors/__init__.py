@@ -19,7 +19,7 @@ from bayes_moe.predictors.hsgp import HSGP
 from bayes_moe.predictors.linear import Linear
 from bayes_moe.predictors.neural import MLP
 from bayes_moe.predictors.shrinkage import R2D2, Horseshoe, NormalGamma, Shrinkage
-from bayes_moe.predictors.site import Site
+from bayes_moe.predictors.site import Binding, Site
 from bayes_moe.predictors.soft_tree import SoftTree
 from bayes_moe.predictors.spline import Spline
 
@@ -28,6 +28,7 @@ __all__ = [
     "HSGP",
     "MLP",
     "R2D2",
+    "Binding",
     "Fourier",
     "Horseshoe",
     "Linear",
@@ -41,23 +42,23 @@ __all__ = [
 ]
 
 
-def made(given: Predictor | str | Mapping[str, Any] | None) -> Predictor:
-    """Return a predictor that is given itself, by name, or by its description; None is linear.
+def made(described: Predictor | str | Mapping[str, Any] | None) -> Predictor:
+    """Return the predictor of a name or a description, or itself; None is linear.
 
     Raises
     ------
     SpecError
         For an unknown name, and for what is no predictor.
     """
-    if given is None:
+    if described is None:
         return Linear()
-    if isinstance(given, Predictor):
-        return given
-    if isinstance(given, Mapping):
-        settings = dict(given)
-        found: Predictor = registry.resolve("predictor", settings.pop("kind"))(**settings)
-        return found
-    if not isinstance(given, str):
-        raise SpecError(f"`predictor` must be a Predictor or its name; it is {given!r}.")
-    named: Predictor = registry.resolve("predictor", given)()
+    if isinstance(described, Predictor):
+        return described
+    if isinstance(described, Mapping):
+        settings = dict(described)
+        predictor: Predictor = registry.resolve("predictor", settings.pop("kind"))(**settings)
+        return predictor
+    if not isinstance(described, str):
+        raise SpecError(f"`predictor` must be a Predictor or its name; it is {described!r}.")
+    named: Predictor = registry.resolve("predictor", described)()
     return named

@@ -1,7 +1,7 @@
 """Bayesian additive regression trees: eta is a sum of many small trees.
 
-The trees have no gradient. pymc-bart moves them by particle Gibbs, in turn with the steps by which
-NUTS moves everything else; their values on new rows need no pymc-bart.
+The trees have no gradient. pymc-bart samples them by particle Gibbs, in turn with NUTS steps of all
+other parameters; their values on new rows need no pymc-bart.
 """
 
 from __future__ import annotations
@@ -13,17 +13,20 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bayes_moe.core import names
+from bayes_moe.core.arrays import Values
 from bayes_moe.core.checks import check_positive, check_whole
 from bayes_moe.core.errors import SpecError, need
+from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.data.matrix import Matrix
 from bayes_moe.predictors.bart_trees import Cuts, cuts, forest_eta
-from bayes_moe.predictors.base import NOTHING, Predictor, Values
-from bayes_moe.predictors.site import Site
-from bayes_moe.priors.defaults import standard
+from bayes_moe.predictors.base import NO_PRIORS, Predictor, Target
+from bayes_moe.predictors.site import Binding, Site
+from bayes_moe.predictors.variables import Variable, Variables
+from bayes_moe.priors.defaults import units_of
 from bayes_moe.priors.prior import Prior
 
 SPREAD = {"rate": 1.0, "odds": 2.0, "scale": 0.5}
-"""Standard deviation that the sum of the trees begins with on a log or logit scale."""
+"""Initial standard deviation of the sum of the trees on a log or logit scale, by role."""
 MOST_COLUMNS = 32767
 
 
@@ -33,15 +36,15 @@ class BART(Predictor):
 
     ``eta(x) = sum_j g_j(x)``, with trees ``g_j`` that are constant in boxes of the features. A node
     at depth ``d`` splits with prior probability ``alpha (1 + d)**-beta``, at a value of a column
-    that is drawn from those of its rows. Values in the leaves are normal about what the trees say
-    already; their spread begins with that of the response (on the link scale, with a usual one),
-    and pymc-bart adapts it while tuning. So the level of the trees has no prior of its own.
+    that is drawn from those of its rows. Values in the leaves are normal about the current values
+    of the trees; their initial spread is that of the response (on the link scale, a usual one),
+    and pymc-bart adapts it while tuning. So the level of the trees has no separate prior.
 
     The features are the columns of the formula's design without the intercept; a category's are 0
-    and 1. Write columns plainly: trees find bends and interactions, and no scaling matters to them.
+    and 1. Columns need no transformation: trees model curves and interactions, whatever the scale.
 
     It needs ``pip install bayes_moe[bart]`` and ``method="nuts"`` with PyMC's sampler, which is
-    then the default. It predicts a parameter of an expert, and cannot stand in a gate.
+    then the default. It predicts a parameter of an expert, never a gate.
 
     Parameters
     ----------
@@ -52,7 +55,7 @@ class BART(Predictor):
     particles : int
         Candidates for each new tree. Chains mix much better with 40 than with pymc-bart's own 10.
     batch : float
-        Share of the trees that a draw replaces, one after another.
+        Share of the trees that each draw replaces.
 
     Notes
     -----
@@ -90,17 +93,14 @@ class BART(Predictor):
         if self.batch > 1:
             raise SpecError(f"`batch` must be a share of the trees; it is {self.batch!r}.")
 
-    # --- in a graph ---------------------------------------------------------------------------
-
     def build(
         self,
-        place: Site,
-        matrix: Matrix,
-        response: np.ndarray,
+        b: Binding,
         prior: Prior | None,
-        own: Mapping[str, Prior] | None = None,
+        priors: Mapping[str, Prior] = NO_PRIORS,
+        context: GraphContext = CONSTANTS,
     ) -> Any:
-        if not place.each:
+        if not b.site.each:
             raise SpecError(
                 f"{self!r} predicts a parameter of an expert and cannot stand in a gate: give the "
                 "gate a linear predictor, 'spline', 'hsgp' or 'mlp'."
@@ -108,78 +108,61 @@ class BART(Predictor):
         need("pymc_bart", "bart")
         import pymc_bart
 
-        columns = self.columns(place, matrix)
+        columns = self.columns(b)
         return pymc_bart.BART(
-            place.raw,
+            b.site.raw,
             columns.values,
-            self.target(place, response),
+            self.target(b),
             m=self.trees,
             alpha=self.alpha,
             beta=self.beta,
             split_rules=columns.rules,
-            dims=(place.dim, names.OBS),
+            dims=(b.site.dim, names.OBS),
         )
 
-    def columns(self, place: Site, matrix: Matrix) -> Cuts:
-        """Return the features as the sampler of trees is given them."""
-        features = _features(matrix)
+    def columns(self, b: Binding) -> Cuts:
+        """Return the features in the form that the sampler of trees takes."""
+        features = _features(b.matrix)
         if not 0 < features.shape[1] <= MOST_COLUMNS:
             raise SpecError(
-                f"{self!r} of {place.stem!r} needs features to split by, at most {MOST_COLUMNS}; "
+                f"{self!r} of {b.site.stem!r} needs features to split by, at most {MOST_COLUMNS}; "
                 f"the formula makes {features.shape[1]}."
             )
         return cuts(features)
 
-    def target(self, place: Site, response: np.ndarray) -> np.ndarray:
-        """About where eta may lie (obs,): the mean and the spread with which trees begin."""
-        units = standard(place.role, response, True)
-        z = (response - response.mean()) / response.std()
-        found: np.ndarray = units.offset + SPREAD.get(place.role, 1.0) * units.unit * z
-        return found
+    def target(self, b: Binding) -> np.ndarray:
+        """Return values (obs,) with the mean and the standard deviation of the initial trees."""
+        # Not the binding's units: trees have a level even where the formula has no intercept.
+        units = units_of(b.site.role, b.response, True)
+        z = (b.response - b.response.mean()) / b.response.std()
+        target: np.ndarray = units.offset + SPREAD.get(b.site.role, 1.0) * units.unit * z
+        return target
 
-    # --- on draws -----------------------------------------------------------------------------
+    def evaluate(self, b: Binding, draws: Values) -> np.ndarray:
+        split, cut = (draws[v.name] for v in self.variables(b.site))
+        return forest_eta(split, cut, _features(b.matrix))
 
-    def evaluate(self, place: Site, draws: Values, matrix: Matrix) -> np.ndarray:
-        split, cut = (draws[name] for name in self.dims(place))
-        return forest_eta(split, cut, _features(matrix))
+    def to_raw(self, b: Binding, values: Values) -> Values:
+        return {b.site.raw: values[b.site.raw]}
 
-    def to_raw(self, place: Site, matrix: Matrix, response: np.ndarray, values: Values) -> Values:
-        return {place.raw: values[place.raw]}
+    def project(self, b: Binding, target: Target) -> dict[str, np.ndarray]:
+        return {b.site.raw: np.array(target.eta)}
 
-    def project(
-        self,
-        place: Site,
-        matrix: Matrix,
-        response: np.ndarray,
-        target: np.ndarray,
-        rng: np.random.Generator,
-        *,
-        ridge: float = 1e-8,
-        weights: np.ndarray | None = None,
-        known: Values = NOTHING,
-    ) -> dict[str, np.ndarray]:
-        return {place.raw: np.array(target)}
+    def variables(self, site: Site) -> Variables:
+        dims = (site.dim, names.part(site.stem, names.NODE))
+        return Variables(
+            Variable(names.part(site.stem, suffix), dims, identified=False)
+            for suffix in (names.SPLIT, names.CUT)
+        )
 
-    # --- names and shapes ---------------------------------------------------------------------
+    def internal_dims(self, site: Site) -> dict[str, tuple[str, ...]]:
+        return {site.raw: (site.dim, names.OBS)}
 
-    def dims(self, place: Site) -> dict[str, tuple[str, ...]]:
-        node = f"{place.stem}_node"
-        return {
-            f"{place.stem}_split": (place.dim, node),
-            f"{place.stem}_cut": (place.dim, node),
-        }
+    def shapes(self, b: Binding) -> dict[str, tuple[int, ...]]:
+        raise SpecError(f"Trees cannot be given as parameters: {b.site.stem!r} has {self!r}.")
 
-    def unidentified(self, place: Site) -> frozenset[str]:
-        return frozenset(self.dims(place))
-
-    def internal_dims(self, place: Site) -> dict[str, tuple[str, ...]]:
-        return {place.raw: (place.dim, names.OBS)}
-
-    def shapes(self, place: Site, matrix: Matrix) -> dict[str, tuple[int, ...]]:
-        raise SpecError(f"Trees cannot be given as parameters: {place.stem!r} has {self!r}.")
-
-    def default_prior(self, place: Site, matrix: Matrix, response: np.ndarray) -> Prior:
-        raise SpecError(f"{self!r} of {place.stem!r} has no coefficients.")
+    def default_prior(self, b: Binding) -> Prior:
+        raise SpecError(f"{self!r} of {b.site.stem!r} has no coefficients.")
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, **asdict(self)}

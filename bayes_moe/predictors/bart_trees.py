@@ -1,14 +1,14 @@
 """Sums of regression trees as flat arrays, and their values on rows.
 
-The trees of one draw and expert stand one after another, each in preorder: a node that splits is
+The trees of one draw and expert follow one another, each in preorder: a node that splits is
 followed by the subtree of the rows on its left, then by that of the rows on its right. ``split``
 is the column by which a node splits, ``LEAF`` at a leaf, and ``NONE`` beyond the last tree;
-``cut`` is the largest value that goes to the left, and at a leaf what the tree is there. So two
+``cut`` is the largest value that goes to the left, and at a leaf the tree's value. So two
 arrays (..., node) hold any number of trees of any shape.
 
 Columns are numbers, and a row goes to the left if ``x <= cut``: the columns that a formula makes of
-a category are 0 and 1, and a split parts one category from the others. No value is missing, since
-a design has none.
+a category are 0 and 1, and a split separates one category from the others. No value is missing,
+since a design has none.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LEAF, NONE = -1, -2
 
 @dataclass(frozen=True)
 class Nodes:
-    """Some trees: ``split`` and ``cut`` (node,)."""
+    """Nodes of one or more trees: ``split`` and ``cut`` (node,)."""
 
     split: np.ndarray
     cut: np.ndarray
@@ -33,21 +33,21 @@ class Nodes:
 
 @dataclass(frozen=True)
 class History:
-    """The trees of one chain and expert as they were replaced, one place after another.
+    """Trees of one chain and expert: the initial ones, and those that each draw replaced.
 
-    ``first`` are the trees before the first draw; each draw has the place of the first tree that it
-    replaced, and the new trees of this and the following places.
+    ``first`` are the trees before the first draw; each draw has the position of the first tree that
+    it replaced, and the new trees at this and the following positions.
     """
 
     first: tuple[Nodes, ...]
     replaced: tuple[tuple[int, tuple[Nodes, ...]], ...]
 
     def forests(self) -> Iterable[Nodes]:
-        """All trees of each draw, one draw after another."""
+        """Yield all trees of each draw."""
         trees = list(self.first)
-        for place, new in self.replaced:
+        for start, new in self.replaced:
             for j, tree in enumerate(new):
-                trees[(place + j) % len(trees)] = tree
+                trees[(start + j) % len(trees)] = tree
             yield Nodes(
                 np.concatenate([t.split for t in trees]), np.concatenate([t.cut for t in trees])
             )
@@ -58,11 +58,11 @@ def packed(chains: Sequence[Sequence[History]], draws: int) -> tuple[np.ndarray,
 
     Draws of which no trees are known have ``cut`` NaN.
     """
-    found = [[list(history.forests()) for history in experts] for experts in chains]
-    sizes = [f.split.size for experts in found for forests in experts for f in forests]
-    shape = (len(found), draws, len(found[0]), max(sizes, default=1))
+    unpacked = [[list(history.forests()) for history in experts] for experts in chains]
+    sizes = [f.split.size for experts in unpacked for forests in experts for f in forests]
+    shape = (len(unpacked), draws, len(unpacked[0]), max(sizes, default=1))
     split, cut = np.full(shape, NONE, dtype=np.int16), np.full(shape, np.nan)
-    for c, experts in enumerate(found):
+    for c, experts in enumerate(unpacked):
         for k, forests in enumerate(experts):
             cut[c, : len(forests), k] = 0.0
             for d, f in enumerate(forests):
@@ -90,13 +90,13 @@ def _compiled() -> Callable[..., None]:
 
     try:
         return _kept(numba.njit(cache=True, nogil=True))
-    except RuntimeError:  # nowhere to keep it
+    except RuntimeError:  # numba has no writable cache directory
         return _kept(numba.njit(nogil=True))
 
 
 def _kept(compiler: Any) -> Callable[..., None]:
-    found: Callable[..., None] = compiler(_add)
-    return found
+    compiled: Callable[..., None] = compiler(_add)
+    return compiled
 
 
 def _add(split: np.ndarray, cut: np.ndarray, columns: np.ndarray, total: np.ndarray) -> None:
@@ -105,17 +105,17 @@ def _add(split: np.ndarray, cut: np.ndarray, columns: np.ndarray, total: np.ndar
     right = np.empty(nodes, dtype=np.int64)
     roots = np.empty(nodes + 1, dtype=np.int64)
     for f in range(forests):
-        # From the last node back, each split takes the two nearest subtrees behind it.
-        many = 0
+        # In preorder, the two subtrees of a split are the last two roots of a backward scan.
+        count = 0
         for j in range(nodes - 1, -1, -1):
             if split[f, j] >= 0:
-                many -= 1
-                right[j] = roots[many - 1]
-                roots[many - 1] = j
+                count -= 1
+                right[j] = roots[count - 1]
+                roots[count - 1] = j
             elif split[f, j] == LEAF:
-                roots[many] = j
-                many += 1
-        for t in range(many):
+                roots[count] = j
+                count += 1
+        for t in range(count):
             for i in range(total.shape[1]):
                 j = roots[t]
                 while split[f, j] >= 0:
@@ -124,14 +124,14 @@ def _add(split: np.ndarray, cut: np.ndarray, columns: np.ndarray, total: np.ndar
 
 
 NO_COLUMN = 2**32 - 1
-"""The column of a leaf in the sampler's trees."""
+"""Column of a leaf in pymc-bart's trees."""
 
 
 @dataclass(frozen=True)
 class Cuts:
     """Columns for the sampler of trees: ``values`` (obs, column).
 
-    Of a column that is given as ranks, ``levels`` are the values in their order; None of others.
+    ``levels`` are the sorted values of a column that is replaced by ranks, None of others.
     """
 
     values: np.ndarray
@@ -139,34 +139,34 @@ class Cuts:
 
     @property
     def rules(self) -> list[str]:
-        """How pymc-bart splits by each column."""
-        return ["ContinuousSplit" if own is None else "OneHotSplit" for own in self.levels]
+        """Split rule of pymc-bart for each column."""
+        return ["ContinuousSplit" if values is None else "OneHotSplit" for values in self.levels]
 
     def nodes(self, column: Sequence[int], cut: Sequence[float], leaf: Sequence[float]) -> Nodes:
         """Return a tree that is stored as a heap: the children of node j are 2j + 1 and 2j + 2."""
-        split, number, rest = [], [], [0]
-        while rest:
-            j = rest.pop()
+        split, number, stack = [], [], [0]
+        while stack:
+            j = stack.pop()
             if column[j] == NO_COLUMN:
                 split.append(LEAF)
                 number.append(leaf[j])
             else:
                 split.append(column[j])
                 number.append(self._cut(column[j], cut[j]))
-                rest += [2 * j + 2, 2 * j + 1]
+                stack += [2 * j + 2, 2 * j + 1]
         return Nodes(np.array(split, dtype=np.int16), np.array(number))
 
     def _cut(self, column: int, cut: float) -> float:
-        """A cut between two values, where the sampler's is a rank."""
-        own = self.levels[column]
-        if own is None:
+        """Cut on the column's scale: between two values, where the sampler's is a rank."""
+        levels = self.levels[column]
+        if levels is None:
             return cut
         rank = int(cut)
-        return float(own[rank : rank + 2].mean())
+        return float(levels[rank : rank + 2].mean())
 
 
 def cuts(features: np.ndarray) -> Cuts:
-    """Return the columns that stand for ``features`` (obs, column)."""
+    """Return the columns for the sampler of trees from ``features`` (obs, column)."""
     values, levels = [], []
     for x in features.T:
         different, ranks = np.unique(x, return_inverse=True)

@@ -1,32 +1,67 @@
-"""What every predictor can do, and the place in a model where it does it."""
+"""What every predictor of the registry can do."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.core.arrays import Arrays
+from bayes_moe.core.arrays import Arrays, Values
 from bayes_moe.core.errors import SpecError
+from bayes_moe.core.graph_context import CONSTANTS, GraphContext
+from bayes_moe.core.linalg import least_squares
 from bayes_moe.data.matrix import Matrix
-from bayes_moe.predictors.site import Site
+from bayes_moe.predictors.site import Binding, Site
+from bayes_moe.predictors.variables import Variables, about_zero, coefficients
 from bayes_moe.priors.prior import Prior
 
-if TYPE_CHECKING:
-    from bayes_moe.predictors.scaling import Scaling
+NO_PRIORS: Mapping[str, Prior] = {}
 
-Values = Mapping[str, np.ndarray]
-NOTHING: Values = {}
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """Values of a linear predictor that starting values of its variables are to approximate.
+
+    Attributes
+    ----------
+    eta : array (output, obs)
+        The values.
+    rng : numpy.random.Generator
+        For what is drawn, such as hidden weights.
+    ridge : float
+        Factor of the squares of the internal coefficients, which are added to the squared errors.
+    weights : array (output, obs) or None
+        Weights of the squared errors.
+    known : mapping
+        Hyperparameters that are known by name, since other predictors have them too.
+    """
+
+    eta: np.ndarray
+    rng: np.random.Generator
+    ridge: float = 1e-8
+    weights: np.ndarray | None = None
+    known: Values = field(default_factory=dict)
+
+    def least_squares(
+        self, features: np.ndarray, values: np.ndarray, outputs: slice = slice(None)
+    ) -> np.ndarray:
+        """Coefficients (output, feature) of ``values`` (output, obs) on features (obs, feature).
+
+        ``outputs`` are the positions of the values among the target's.
+        """
+        weights = None if self.weights is None else self.weights[outputs]
+        return least_squares(features, values, self.ridge, weights)
 
 
 class Predictor(ABC):
-    """Features of a row -> predictor ``eta`` (row of the place, obs).
+    """Features of a row -> predictor ``eta`` (output, obs).
 
-    Its coefficients ``names.coef(stem)`` have one row an expert (or a branch of a gate). What else
-    it has, such as a length scale, is its own: one for each expert, or the same for all of them.
+    Its coefficients ``names.coef(stem)`` have one row an output: an expert, or a branch of a gate.
+    Hyperparameters, such as length scales, are one for each expert, or the same for all outputs.
     """
 
     kind: ClassVar[str]
@@ -37,179 +72,113 @@ class Predictor(ABC):
     def is_linear(self) -> bool:
         """Whether eta is a sum of fixed features times normal coefficients, as EM needs it.
 
-        Spreads of these coefficients may be parameters of the predictor's own.
+        Scales of these coefficients may be hyperparameters.
         """
         return False
 
     @abstractmethod
-    def default_prior(self, place: Site, matrix: Matrix, response: np.ndarray) -> Prior:
+    def default_prior(self, b: Binding) -> Prior:
         """Return the data-scaled default prior of the coefficients, in the user's units.
 
-        Where coefficients are not on the user's scale, the prior is that of internal ones.
+        Where coefficients are not on the user's scale, it is the prior of internal ones.
         """
 
     @abstractmethod
     def build(
         self,
-        place: Site,
-        matrix: Matrix,
-        response: np.ndarray,
+        b: Binding,
         prior: Prior,
-        own: Mapping[str, Prior] | None = None,
+        priors: Mapping[str, Prior] = NO_PRIORS,
+        context: GraphContext = CONSTANTS,
     ) -> Any:
-        """Create the random variables in the current model and return eta (row, obs).
+        """Create the random variables in the current PyMC model and return eta (output, obs).
 
-        ``prior`` is that of the internal rows; ``own`` are the priors of
-        :meth:`hyperparameter_priors`, by default those.
+        ``prior`` is that of the internal outputs' coefficients; ``priors`` are those of the
+        hyperparameters by name, by default :meth:`Variables.priors`.
         """
 
     @abstractmethod
-    def evaluate(self, place: Site, draws: Values, matrix: Matrix) -> np.ndarray:
-        """Return eta (sample, row, obs) of posterior draws on rows of a table."""
+    def evaluate(self, b: Binding, draws: Values) -> np.ndarray:
+        """Return eta (sample, output, obs) of posterior draws on the rows of a binding."""
 
     @abstractmethod
-    def to_raw(self, place: Site, matrix: Matrix, response: np.ndarray, values: Values) -> Values:
+    def to_raw(self, b: Binding, values: Values) -> Values:
         """Return the sampler's variables from the reported ones; see :meth:`build`."""
 
     @abstractmethod
-    def project(
-        self,
-        place: Site,
-        matrix: Matrix,
-        response: np.ndarray,
-        target: np.ndarray,
-        rng: np.random.Generator,
-        *,
-        ridge: float = 1e-8,
-        weights: np.ndarray | None = None,
-        known: Values = NOTHING,
-    ) -> dict[str, np.ndarray]:
-        """Return reported variables whose predictor comes near ``target`` (row, obs).
+    def project(self, b: Binding, target: Target) -> dict[str, np.ndarray]:
+        """Return reported variables whose eta approximates a target.
 
-        Internal coefficients are those of least squares with ``weights`` (row, obs), plus ``ridge``
-        times their own squares; what else the predictor has is in ``known``, or is set to usual
-        values, drawn where they are weights.
+        Hyperparameters are those that the target knows, or initial values.
         """
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description; its ``kind`` is the name in the registry."""
 
-    # --- parameters of its own ----------------------------------------------------------------
+    def variables(self, site: Site) -> Variables:
+        """Return the reported variables: coefficients, then hyperparameters."""
+        return Variables([coefficients(site, names.term(site.stem))])
 
-    def hyperparameter_priors(
-        self, place: Site, matrix: Matrix, response: np.ndarray
-    ) -> dict[str, Prior]:
-        """Return the default priors of what the predictor has besides coefficients."""
-        return {}
+    def internal_dims(self, site: Site) -> dict[str, tuple[str, ...]]:
+        """Return the dimensions of the sampler's variables that are not reported."""
+        return {site.raw: (names.term(site.stem), site.internal_dim)}
 
-    def hyperparameter_dims(self, place: Site) -> dict[str, tuple[str, ...]]:
-        """Dimensions of what the predictor has besides coefficients."""
-        return {}
+    def coords(self, b: Binding) -> dict[str, list[Any]]:
+        """Return labels along the predictor's dimensions but that over its outputs."""
+        return {names.term(b.site.stem): list(b.matrix.terms)}
 
-    def positive(self, place: Site) -> frozenset[str]:
-        """Names of reported variables that are positive."""
-        return frozenset()
+    def shapes(self, b: Binding) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the reported variables."""
+        sizes = {dim: len(labels) for dim, labels in self.coords(b).items()}
+        return {
+            name: tuple(sizes.get(dim, b.site.outputs) for dim in dims)
+            for name, dims in self.variables(b.site).dims.items()
+        }
 
-    def basis_parameters(self, place: Site) -> frozenset[str]:
-        """Names of its own variables on which its features depend, such as hidden weights."""
-        return frozenset()
+    def free(self, b: Binding, idle: int) -> int:
+        """Return the number of parameters of the likelihood.
 
-    def unidentified(self, place: Site) -> frozenset[str]:
-        """Names of reported variables that are no quantities: their means say nothing.
-
-        Chains need not agree about them. Summaries and verdicts leave them out.
+        ``idle`` is the number of outputs that follow from the others, where only differences
+        count. Scales of coefficients are no parameters of the likelihood.
         """
-        return frozenset()
-
-    def scales(self, place: Site) -> frozenset[str]:
-        """Names of its own variables that are scales of others, and have no mode with them."""
-        return frozenset()
-
-    def raw_sds(
-        self, place: Site, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        """Standard deviations that :meth:`scales` give to what the sampler moves, by its name.
-
-        They broadcast against the sampler's variable, whose prior has unit scale.
-        """
-        return {}
-
-    def shared_variables(self, place: Site) -> frozenset[str]:
-        """Names of its own variables that other predictors of the model may have too."""
-        return frozenset()
-
-    # --- what EM asks of predictors that are linear -----------------------------------------------
+        shapes, variables = self.shapes(b), self.variables(b.site)
+        inner = sum(int(np.prod(shapes[n])) for n in variables.basis - variables.shared)
+        return inner + (b.site.outputs - idle) * shapes[b.site.coef][-1]
 
     def basis(self, matrix: Matrix) -> Matrix:
-        """Return the features that coefficients refer to."""
+        """Return the features that the coefficients refer to."""
         return matrix
 
-    def scaling(self, place: Site, matrix: Matrix, response: np.ndarray) -> Scaling:
-        """Return the map between internal and reported coefficients.
+    def spread(self, b: Binding, values: Mapping[str, Any], xp: Arrays) -> Any:
+        """Return prior standard deviations (..., term) or (..., output, term) of coefficients.
 
-        Raises
-        ------
-        SpecError
-            If the predictor is not linear in its coefficients, so that EM cannot treat it.
-        """
-        raise SpecError(f"The predictor {self!r} is not linear: use method='map' or 'nuts'.")
-
-    def spread(
-        self, place: Site, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray, xp: Arrays
-    ) -> Any:
-        """Spreads (..., term) or (..., row, term) of internal coefficients in the sampler's units.
-
-        None if internal coefficients are the sampler's.
+        They are those of internal coefficients in units of the sampler's, at ``values`` of the
+        hyperparameters; None if both are the same.
         """
         return None
 
-    def initial_hyperparameters(
-        self, place: Site, matrix: Matrix, rng: np.random.Generator
-    ) -> dict[str, Any]:
-        """Usual values of the predictor's own parameters; weights are drawn."""
+    def raw_sds(self, b: Binding, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        """Return what learned scales multiply the sampler's variables by, by their names.
+
+        The factors broadcast against the sampler's variable, whose prior has unit scale.
+        """
         return {}
 
-    # --- names and shapes ---------------------------------------------------------------------
 
-    def check_prior(self, name: str, prior: Prior) -> None:
-        """Raise :class:`SpecError` for a prior that the coefficients cannot have."""
-        if prior.kind.support == "positive":
-            raise SpecError(f"The prior of {name!r} must have real support; it is {prior!r}.")
+def check_coefficient_prior(predictor: Predictor, site: Site, prior: Prior) -> None:
+    """Check a user's prior of the coefficients of a predictor.
 
-    def dims(self, place: Site) -> dict[str, tuple[str, ...]]:
-        """Dimensions of the reported variables."""
-        return {place.coef: (place.dim, names.term(place.stem))} | self.hyperparameter_dims(place)
-
-    def internal_dims(self, place: Site) -> dict[str, tuple[str, ...]]:
-        """Dimensions of the sampler's variables that are not reported."""
-        return {place.raw: (names.term(place.stem), place.inner_dim)}
-
-    def coords(self, place: Site, matrix: Matrix) -> dict[str, list[Any]]:
-        """Labels along the predictor's own dimensions."""
-        return {names.term(place.stem): list(matrix.terms)}
-
-    def shapes(self, place: Site, matrix: Matrix) -> dict[str, tuple[int, ...]]:
-        """Shapes of the reported variables."""
-        sizes = {dim: len(found) for dim, found in self.coords(place, matrix).items()}
-        return {
-            name: tuple(sizes.get(dim, place.rows) for dim in dims)
-            for name, dims in self.dims(place).items()
-        }
-
-    def free(self, place: Site, matrix: Matrix, idle: int) -> int:
-        """Number of parameters of the likelihood.
-
-        ``idle`` is how many rows are known from the others, where only differences count. Spreads
-        of coefficients are no parameters of the likelihood.
-        """
-        shapes = self.shapes(place, matrix)
-        inner = sum(
-            int(np.prod(shapes[n]))
-            for n in self.basis_parameters(place) - self.shared_variables(place)
-        )
-        return inner + (place.rows - idle) * shapes[place.coef][-1]
-
-    def variables(self, place: Site) -> tuple[str, ...]:
-        """Names of the reported variables."""
-        return tuple(self.dims(place))
+    Raises
+    ------
+    SpecError
+        For a prior that they cannot have.
+    """
+    if any(v.zero_mean for v in predictor.variables(site)):
+        if not about_zero(prior):
+            raise SpecError(
+                f"Under {predictor!r} the prior of {site.coef!r} must be ZeroSumNormal or Normal "
+                f"about 0, in units of the learned spreads; it is {prior!r}."
+            )
+    elif prior.kind.support == "positive":
+        raise SpecError(f"The prior of {site.coef!r} must have real support; it is {prior!r}.")

@@ -1,9 +1,9 @@
 """Bilinear predictor: ``eta_k(x) = q(x)' key_k / sqrt(size)`` with the query ``q(x) = W z``.
 
-``z`` are the standardised features. Weights of the query have the spreads of a linear predictor's
-coefficients, keys have spread 1, so that the effective coefficients ``C = K W / sqrt(size)`` have
-the spreads of a linear predictor's. They are reported on the user's scale; ``W`` and ``K`` are
-known up to a rotation.
+``z`` are the standardised features. Weights of the query have the prior standard deviations of a
+linear predictor's coefficients, keys 1, so that the effective coefficients ``C = K W / sqrt(size)``
+have those of a linear predictor's. They are reported on the user's scale; ``W`` and ``K`` are known
+up to a rotation.
 """
 
 from __future__ import annotations
@@ -15,26 +15,25 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.core.arrays import NUMERIC
+from bayes_moe.core.arrays import NUMERIC, Values
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
-from bayes_moe.core.graph_context import held, row_data
-from bayes_moe.core.linalg import least_squares
+from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.data.matrix import Matrix
-from bayes_moe.predictors.base import NOTHING, Predictor, Values
+from bayes_moe.predictors.base import NO_PRIORS, Predictor, Target
 from bayes_moe.predictors.scaling import linear_eta
-from bayes_moe.predictors.site import Site
-from bayes_moe.priors.defaults import standard
+from bayes_moe.predictors.site import Binding, Site
+from bayes_moe.predictors.variables import Variables, coefficients
 from bayes_moe.priors.prior import Prior
 
 NOISE = 0.3
-"""Spread of coefficients by which heads begin to differ, in units of their prior's."""
+"""Standard deviation, in units of the prior's, of the differences between initial heads."""
 
 
 @dataclass(frozen=True)
 class Bilinear(Predictor):
     """Queries of the features times keys of the experts.
 
-    With several heads, rows of the predictor are those of the first head, then of the second, ...
+    With several heads, outputs are those of the first head, then of the second, ...
 
     Parameters
     ----------
@@ -56,50 +55,52 @@ class Bilinear(Predictor):
         """Length of queries and keys."""
         return min(self.experts - 1, len(matrix.terms)) if self.size is None else self.size
 
-    def default_prior(self, place: Site, matrix: Matrix, response: np.ndarray) -> Prior:
+    def default_prior(self, b: Binding) -> Prior:
         return Prior("ZeroSumNormal", sigma=1.0)
 
     def build(
         self,
-        place: Site,
-        matrix: Matrix,
-        response: np.ndarray,
+        b: Binding,
         prior: Prior,
-        own: Mapping[str, Prior] | None = None,
+        priors: Mapping[str, Prior] = NO_PRIORS,
+        context: GraphContext = CONSTANTS,
     ) -> Any:
         import pymc as pm
         import pytensor.tensor as pt
 
-        xp, stem, inner = symbolic_arrays(), place.stem, self.internal_dims(place)
-        query, key, term = _query(stem), _key(stem), names.term(stem)
-        weights = pm.Normal(query, 0.0, 1.0, dims=inner[query])  # (head, size, term)
-        keys = prior.rv(key, inner[key])  # (head, size, expert)
-        spread = held(
-            f"{stem}_spread", _spread(place.role, matrix, response) / np.sqrt(self.length(matrix))
-        )
-        pairs = [(keys, weights)] if self.heads == 1 else _each(self.heads, keys, weights)
+        xp, site, matrix, stem = symbolic_arrays(), b.site, b.matrix, b.site.stem
+        dims, query, key = self.internal_dims(site), _query(stem), _key(stem)
+        weights = pm.Normal(query, 0.0, 1.0, dims=dims[query])  # (head, size, term)
+        keys = prior.rv(key, dims[key], context=context)  # (head, size, expert)
+        spread = context.number(f"{stem}_spread", _spread(b) / np.sqrt(self.length(matrix)))
+        pairs = [(keys, weights)]
+        if self.heads > 1:
+            pairs = [(keys[h], weights[h]) for h in range(self.heads)]
         coefs = [xp.matmul(k.T, w * spread) for k, w in pairs]  # (expert, term)
-        to_user = held(f"{stem}_to_user", matrix.to_user)
+        to_user = context.number(f"{stem}_to_user", matrix.to_user)
         reported = [xp.matmul(coef, to_user) for coef in coefs]
         pm.Deterministic(
-            place.coef,
+            site.coef,
             reported[0] if self.heads == 1 else pt.stack(reported),
-            dims=self._dims(place),
+            dims=self.variables(site).dims[site.coef],
         )
-        features = row_data(names.features(stem), matrix.standardised, (names.OBS, term))
+        features = context.data(
+            names.features(stem), matrix.standardised, (names.OBS, names.term(stem))
+        )
         etas = [linear_eta(coef, features, xp) for coef in coefs]
         return etas[0] if self.heads == 1 else xp.concatenate(etas, axis=-2)
 
-    def evaluate(self, place: Site, draws: Values, matrix: Matrix) -> np.ndarray:
-        coef = draws[place.coef]  # (sample, head, expert, term)
-        flat = linear_eta(coef.reshape(-1, coef.shape[-1]), matrix.values, NUMERIC)
-        return flat.reshape(len(coef), -1, flat.shape[-1])
+    def evaluate(self, b: Binding, draws: Values) -> np.ndarray:
+        coef = draws[b.site.coef]  # (sample, head, expert, term)
+        eta = linear_eta(coef.reshape(-1, coef.shape[-1]), b.matrix.values, NUMERIC)
+        return eta.reshape(len(coef), -1, eta.shape[-1])
 
-    def to_raw(self, place: Site, matrix: Matrix, response: np.ndarray, values: Values) -> Values:
-        coef = np.asarray(values[place.coef])
-        internal = np.linalg.solve(matrix.to_user.T, np.swapaxes(coef, -1, -2))
-        product = np.swapaxes(internal, -1, -2) / _spread(place.role, matrix, response)
-        size = self.length(matrix)
+    def to_raw(self, b: Binding, values: Values) -> Values:
+        coef = np.asarray(values[b.site.coef])
+        internal = np.linalg.solve(b.matrix.to_user.T, np.swapaxes(coef, -1, -2))
+        product = np.swapaxes(internal, -1, -2) / _spread(b)
+        size = self.length(b.matrix)
+        # Of all factors with this product, those of the SVD with equal shares of its roots.
         left, root, right = np.linalg.svd(np.sqrt(size) * product, full_matrices=False)
         root = np.sqrt(root)[..., :size]
         keys = left[..., :size] * root[..., None, :]
@@ -107,54 +108,46 @@ class Bilinear(Predictor):
         missing = size - root.shape[-1]
         wide = [(0, 0)] * (coef.ndim - 2)
         return {
-            _query(place.stem): np.pad(weights, [*wide, (0, missing), (0, 0)]),
-            _key(place.stem): np.pad(np.swapaxes(keys, -1, -2), [*wide, (0, missing), (0, 0)]),
+            _query(b.site.stem): np.pad(weights, [*wide, (0, missing), (0, 0)]),
+            _key(b.site.stem): np.pad(np.swapaxes(keys, -1, -2), [*wide, (0, missing), (0, 0)]),
         }
 
-    def project(
-        self,
-        place: Site,
-        matrix: Matrix,
-        response: np.ndarray,
-        target: np.ndarray,
-        rng: np.random.Generator,
-        *,
-        ridge: float = 1e-8,
-        weights: np.ndarray | None = None,
-        known: Values = NOTHING,
-    ) -> dict[str, np.ndarray]:
-        spread = _spread(place.role, matrix, response)
-        raw = least_squares(matrix.standardised * spread, target, ridge, weights)
+    def project(self, b: Binding, target: Target) -> dict[str, np.ndarray]:
+        spread, matrix = _spread(b), b.matrix
+        raw = target.least_squares(matrix.standardised * spread, target.eta)
         left, root, right = np.linalg.svd(raw, full_matrices=False)
         size = self.length(matrix)
         kept = (left[:, :size] * root[:size]) @ right[:size]
         if self.heads == 1:
-            return {place.coef: (kept * spread) @ matrix.to_user}
-        noise = NOISE * rng.standard_normal((self.heads, *kept.shape))
+            return {b.site.coef: (kept * spread) @ matrix.to_user}
+        noise = NOISE * target.rng.standard_normal((self.heads, *kept.shape))
+        # Keys are zero-sum over the experts, and so is the noise.
         several = kept + noise - noise.mean(axis=1, keepdims=True)
-        return {place.coef: (several * spread) @ matrix.to_user}
+        return {b.site.coef: (several * spread) @ matrix.to_user}
 
-    def dims(self, place: Site) -> dict[str, tuple[str, ...]]:
-        return {place.coef: self._dims(place)}
+    def variables(self, site: Site) -> Variables:
+        coef = coefficients(site, names.term(site.stem))
+        return Variables([replace(coef, dims=(*self._lead(site), *coef.dims))])
 
-    def internal_dims(self, place: Site) -> dict[str, tuple[str, ...]]:
-        stem, lead = place.stem, self._lead(place)
+    def internal_dims(self, site: Site) -> dict[str, tuple[str, ...]]:
+        stem, lead = site.stem, (*self._lead(site), names.part(site.stem, names.SIZE))
         return {
-            _query(stem): (*lead, _size(stem), names.term(stem)),
-            _key(stem): (*lead, _size(stem), place.inner_dim),
+            _query(stem): (*lead, names.term(stem)),
+            _key(stem): (*lead, site.internal_dim),
         }
 
-    def coords(self, place: Site, matrix: Matrix) -> dict[str, list[Any]]:
-        own: dict[str, list[Any]] = {dim: list(range(self.heads)) for dim in self._lead(place)}
-        own[_size(place.stem)] = list(range(self.length(matrix)))
-        return super().coords(place, matrix) | own
+    def coords(self, b: Binding) -> dict[str, list[Any]]:
+        heads: dict[str, list[Any]] = {dim: list(range(self.heads)) for dim in self._lead(b.site)}
+        sizes = {names.part(b.site.stem, names.SIZE): list(range(self.length(b.matrix)))}
+        return super().coords(b) | heads | sizes
 
-    def shapes(self, place: Site, matrix: Matrix) -> dict[str, tuple[int, ...]]:
-        return super().shapes(replace(place, rows=place.rows // self.heads), matrix)
+    def shapes(self, b: Binding) -> dict[str, tuple[int, ...]]:
+        site = replace(b.site, outputs=b.site.outputs // self.heads)
+        return super().shapes(site.bind(b.matrix))
 
-    def free(self, place: Site, matrix: Matrix, idle: int) -> int:
-        across, along = place.rows // self.heads - idle, len(matrix.terms)
-        rank = min(self.length(matrix), across, along)
+    def free(self, b: Binding, idle: int) -> int:
+        across, along = b.site.outputs // self.heads - idle, len(b.matrix.terms)
+        rank = min(self.length(b.matrix), across, along)
         return self.heads * rank * (across + along - rank)
 
     def to_dict(self) -> dict[str, Any]:
@@ -165,36 +158,24 @@ class Bilinear(Predictor):
             "heads": self.heads,
         }
 
-    def _lead(self, place: Site) -> tuple[str, ...]:
-        return () if self.heads == 1 else (f"{place.stem}_head",)
-
-    def _dims(self, place: Site) -> tuple[str, ...]:
-        return (*self._lead(place), place.dim, names.term(place.stem))
+    def _lead(self, site: Site) -> tuple[str, ...]:
+        """Dimension over the heads, if there are several."""
+        return () if self.heads == 1 else (names.part(site.stem, names.HEAD),)
 
 
-def _spread(role: str, matrix: Matrix, response: np.ndarray) -> np.ndarray:
-    """Spreads (term,) of a linear predictor's internal coefficients."""
-    units = standard(role, response, matrix.intercept is not None)
+def _spread(b: Binding) -> np.ndarray:
+    """Prior standard deviations (term,) of a linear predictor's internal coefficients."""
     return np.array(
         [
-            units.intercept if j == matrix.intercept else units.slope
-            for j in range(len(matrix.terms))
+            b.units.intercept if j == b.matrix.intercept else b.units.slope
+            for j in range(len(b.matrix.terms))
         ]
     )
 
 
-def _each(heads: int, keys: Any, weights: Any) -> list[tuple[Any, Any]]:
-    """Keys and weights of each head."""
-    return [(keys[h], weights[h]) for h in range(heads)]
-
-
 def _query(stem: str) -> str:
-    return names.raw(f"{stem}_query")
+    return names.raw(names.part(stem, names.QUERY))
 
 
 def _key(stem: str) -> str:
-    return names.raw(f"{stem}_key")
-
-
-def _size(stem: str) -> str:
-    return f"{stem}_size"
+    return names.raw(names.part(stem, names.KEY))

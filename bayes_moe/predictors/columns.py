@@ -1,4 +1,4 @@
-"""Numeric columns of a formula, and their positions in the range of the fitted rows."""
+"""Numeric columns of a formula, and their values on the range of the fitted rows."""
 
 from __future__ import annotations
 
@@ -10,16 +10,6 @@ from bayes_moe.data.matrix import Matrix
 from bayes_moe.predictors.base import Predictor
 
 
-def basis_dim(stem: str) -> str:
-    """Dimension over the features of an expansion, e.g. ``gate_basis``."""
-    return f"{stem}_basis"
-
-
-def column_dim(stem: str) -> str:
-    """Dimension over the numeric columns that an expansion is made of, e.g. ``gate_column``."""
-    return f"{stem}_column"
-
-
 def numeric(predictor: Predictor, matrix: Matrix) -> list[int]:
     """Positions of the numeric columns of a formula with an intercept.
 
@@ -29,6 +19,7 @@ def numeric(predictor: Predictor, matrix: Matrix) -> list[int]:
         Without an intercept or a numeric column, and for categories and expanded terms.
     """
     columns = [j for j, term in enumerate(matrix.terms) if term != INTERCEPT]
+    # Names of coded categories and of expanded terms end with a bracket.
     coded = [matrix.terms[j] for j in columns if matrix.terms[j].endswith("]")]
     if coded:
         raise SpecError(f"{predictor!r} takes numeric columns; {coded[0]!r} is none.")
@@ -40,17 +31,17 @@ def numeric(predictor: Predictor, matrix: Matrix) -> list[int]:
     return columns
 
 
-def halves(predictor: Predictor, matrix: Matrix) -> np.ndarray:
+def half_ranges(predictor: Predictor, matrix: Matrix) -> np.ndarray:
     """Half the range (column,) of the fitted rows' numeric columns, in standard deviations."""
     columns = numeric(predictor, matrix)
     least, largest = matrix.range
-    found: np.ndarray = 0.5 * (largest - least)[columns] / matrix.scale[columns]
-    return found
+    half_range: np.ndarray = 0.5 * (largest - least)[columns] / matrix.scale[columns]
+    return half_range
 
 
 def boxed(predictor: Predictor, matrix: Matrix) -> np.ndarray:
-    """Numeric columns (obs, column), on a scale where the fitted rows lie between -1 and 1."""
+    """Numeric columns (obs, column), scaled so that the fitted rows' range is -1 to 1."""
     columns = numeric(predictor, matrix)
     least, largest = (ends[columns] for ends in matrix.range)
-    found: np.ndarray = (2 * matrix.values[:, columns] - least - largest) / (largest - least)
-    return found
+    values: np.ndarray = (2 * matrix.values[:, columns] - least - largest) / (largest - least)
+    return values

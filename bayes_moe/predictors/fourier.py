@@ -1,7 +1,7 @@
 """Seasonal predictor: ``eta(x) = b_0 + sum_j a_j cos(2 pi j x / P) + b_j sin(2 pi j x / P)``.
 
-Coefficients of the ``j``-th harmonic have the standard deviation ``s / j``: waves are the rougher
-the less likely they are.
+Coefficients of the ``j``-th harmonic have the prior standard deviation ``s / j``, which prefers
+smooth curves.
 """
 
 from __future__ import annotations
@@ -12,15 +12,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from bayes_moe.core import names
 from bayes_moe.core.arrays import Arrays
 from bayes_moe.core.checks import check_positive, check_whole
 from bayes_moe.core.errors import SpecError
 from bayes_moe.data.formulas import INTERCEPT
 from bayes_moe.data.matrix import Matrix
 from bayes_moe.predictors.basis import Basis
-from bayes_moe.predictors.columns import column_dim, numeric
-from bayes_moe.predictors.site import Site
-from bayes_moe.priors.defaults import Units
+from bayes_moe.predictors.columns import numeric
+from bayes_moe.predictors.site import Binding, Site
+from bayes_moe.predictors.variables import Variable, Variables, coefficients
 from bayes_moe.priors.prior import Prior
 
 
@@ -67,36 +68,26 @@ class Fourier(Basis):
         angles = np.multiply.outer(angle, np.arange(1, self.order + 1))
         return np.concatenate([np.cos(angles), np.sin(angles)], axis=1)
 
-    def check(self, matrix: Matrix) -> None:
-        self._column(matrix)
-
-    def spreads(
-        self, place: Site, own: Mapping[str, Any], units: Units, matrix: Matrix, xp: Arrays
-    ) -> Any:
+    def spread(self, b: Binding, values: Mapping[str, Any], xp: Arrays) -> Any:
         falling = 1 / np.tile(np.arange(1, self.order + 1), 2)
         level = np.zeros(2 * self.order + 1)
-        level[0] = units.intercept
-        return level + xp.matmul(own[_amplitude(place)], np.concatenate([[0.0], falling])[None])
+        level[0] = b.units.intercept
+        amplitude = values[names.part(b.site.stem, names.AMPLITUDE)]
+        return level + xp.matmul(amplitude, np.concatenate([[0.0], falling])[None])
 
-    def hyperparameter_priors(
-        self, place: Site, matrix: Matrix, response: np.ndarray
-    ) -> dict[str, Prior]:
-        return {_amplitude(place): Prior("Gamma", alpha=2.0, beta=1.0)}
+    def variables(self, site: Site) -> Variables:
+        amplitude = Variable(
+            names.part(site.stem, names.AMPLITUDE),
+            (*site.lead, names.part(site.stem, names.COLUMN)),
+            prior=lambda b: Prior("Gamma", alpha=2.0, beta=1.0),
+            initial=lambda b, rng: np.ones((*b.site.lead_shape, 1)),
+            positive=True,
+        )
+        return Variables([coefficients(site, names.part(site.stem, names.BASIS)), amplitude])
 
-    def hyperparameter_dims(self, place: Site) -> dict[str, tuple[str, ...]]:
-        return {_amplitude(place): (*self.lead(place), column_dim(place.stem))}
-
-    def positive(self, place: Site) -> frozenset[str]:
-        return frozenset({_amplitude(place)})
-
-    def coords(self, place: Site, matrix: Matrix) -> dict[str, list[Any]]:
-        own = {column_dim(place.stem): [matrix.terms[self._column(matrix)]]}
-        return super().coords(place, matrix) | own
-
-    def initial_hyperparameters(
-        self, place: Site, matrix: Matrix, rng: np.random.Generator
-    ) -> dict[str, Any]:
-        return {_amplitude(place): np.ones((*self.lead_shape(place), 1))}
+    def coords(self, b: Binding) -> dict[str, list[Any]]:
+        column = b.matrix.terms[self._column(b.matrix)]
+        return super().coords(b) | {names.part(b.site.stem, names.COLUMN): [column]}
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "period": self.period, "order": self.order}
@@ -108,7 +99,3 @@ class Fourier(Basis):
                 f"{self!r} takes one numeric column; the terms are {', '.join(matrix.terms)}."
             )
         return columns[0]
-
-
-def _amplitude(place: Site) -> str:
-    return f"{place.stem}_amplitude"

@@ -1,9 +1,9 @@
 """Gaussian process in a Hilbert space: ``eta(x) = b_0 + sum_j coef_j phi_j(z)``.
 
 On the box ``[-L, L]`` about the middle of every standardised column, ``phi_j(z) = L^-1/2 sin(w_j
-(z + L))`` with ``w_j = pi j / (2 L)``, products of which serve several columns, and ``coef_j ~
-Normal(0, S(w_j))`` with the spectral density ``S`` of the kernel. The linear kernel needs no waves:
-its features are the columns.
+(z + L))`` with ``w_j = pi j / (2 L)``, products of which are used for several columns, and
+``coef_j ~ Normal(0, S(w_j))`` with the spectral density ``S`` of the kernel. The linear kernel has
+no waves: its features are the columns.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from bayes_moe.core import names
 from bayes_moe.core.arrays import Arrays
 from bayes_moe.core.checks import check_positive, check_whole
 from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.data.formulas import INTERCEPT
 from bayes_moe.data.matrix import Matrix
 from bayes_moe.predictors.basis import Basis
-from bayes_moe.predictors.columns import boxed, column_dim, halves, numeric
-from bayes_moe.predictors.site import Site
-from bayes_moe.priors.defaults import Units
+from bayes_moe.predictors.columns import boxed, half_ranges, numeric
+from bayes_moe.predictors.site import Binding, Site
+from bayes_moe.predictors.variables import Variable, Variables, coefficients
 from bayes_moe.priors.prior import Prior
 
 MATERN = {"matern12": 0.5, "matern32": 1.5, "matern52": 2.5}
@@ -32,7 +33,7 @@ LINEAR = "linear"
 KERNELS = ("expquad", *MATERN, LINEAR)
 MOST_FEATURES = 2000
 LEAST = 1e-8
-"""Least spread of a wave, of the amplitude: none is zero, whatever the length scale."""
+"""Least standard deviation of a wave as a share of the amplitude, so that none is zero."""
 
 
 @dataclass(frozen=True)
@@ -88,24 +89,22 @@ class HSGP(Basis):
         if self.kernel == LINEAR:
             return matrix.standardised[:, numeric(self, matrix)]
         box = self._box(matrix)  # (column,)
+        # Beyond the box the basis functions are periodic: the curve is kept flat there instead.
         shifted = (np.clip(boxed(self, matrix) / self.c, -1, 1) + 1) * box  # (obs, column)
         waves = np.sin(shifted[:, None, :] * self._frequencies(matrix)) / np.sqrt(box)
-        found: np.ndarray = waves.prod(axis=-1)
-        return found
+        products: np.ndarray = waves.prod(axis=-1)
+        return products
 
-    def check(self, matrix: Matrix) -> None:
-        numeric(self, matrix)
-
-    def spreads(
-        self, place: Site, own: Mapping[str, Any], units: Units, matrix: Matrix, xp: Arrays
-    ) -> Any:
-        lengthscale, amplitude = own[_lengthscale(place)], own[_amplitude(place)]
-        level = units.intercept + 0.0 * amplitude
-        columns = len(numeric(self, matrix))
+    def spread(self, b: Binding, values: Mapping[str, Any], xp: Arrays) -> Any:
+        lengthscale = values[names.part(b.site.stem, names.LENGTHSCALE)]
+        amplitude = values[names.part(b.site.stem, names.AMPLITUDE)]
+        # The product with 0 gives the constant the leading dimensions of the draws.
+        level = b.units.intercept + 0.0 * amplitude
+        columns = len(numeric(self, b.matrix))
         if self.kernel == LINEAR:
             slopes = xp.matmul(amplitude, np.ones((1, columns))) / lengthscale
             return xp.concatenate([level, slopes], axis=-1)
-        squares = self._frequencies(matrix).T ** 2  # (column, feature)
+        squares = self._frequencies(b.matrix).T ** 2  # (column, feature)
         scaled = xp.matmul(lengthscale * lengthscale, squares)
         volume = xp.matmul(xp.log(lengthscale), np.ones_like(squares))
         log_density = volume + _log_spectrum(self.kernel, scaled, columns, xp)
@@ -113,36 +112,36 @@ class HSGP(Basis):
         waves = xp.matmul(amplitude, np.ones((1, self.m**columns))) * root
         return xp.concatenate([level, waves], axis=-1)
 
-    def hyperparameter_priors(
-        self, place: Site, matrix: Matrix, response: np.ndarray
-    ) -> dict[str, Prior]:
-        return {
-            _lengthscale(place): Prior("LogNormal", mu=0.0, sigma=0.5),
-            _amplitude(place): Prior("Gamma", alpha=2.0, beta=1.0),
-        }
+    def variables(self, site: Site) -> Variables:
+        stem, amplitude = site.stem, 1.0 if self.kernel == LINEAR else 2.0
+        return Variables(
+            [
+                coefficients(site, names.part(stem, names.BASIS)),
+                Variable(
+                    names.part(stem, names.LENGTHSCALE),
+                    (*site.lead, names.part(stem, names.COLUMN)),
+                    prior=lambda b: Prior("LogNormal", mu=0.0, sigma=0.5),
+                    initial=lambda b, rng: np.ones(
+                        (*b.site.lead_shape, len(numeric(self, b.matrix)))
+                    ),
+                    positive=True,
+                ),
+                Variable(
+                    names.part(stem, names.AMPLITUDE),
+                    (*site.lead, names.part(stem, names.KERNEL)),
+                    prior=lambda b: Prior("Gamma", alpha=2.0, beta=1.0),
+                    initial=lambda b, rng: np.full((*b.site.lead_shape, 1), amplitude),
+                    positive=True,
+                ),
+            ]
+        )
 
-    def hyperparameter_dims(self, place: Site) -> dict[str, tuple[str, ...]]:
-        lead = self.lead(place)
-        return {
-            _lengthscale(place): (*lead, column_dim(place.stem)),
-            _amplitude(place): (*lead, f"{place.stem}_kernel"),
-        }
-
-    def positive(self, place: Site) -> frozenset[str]:
-        return frozenset(self.hyperparameter_dims(place))
-
-    def coords(self, place: Site, matrix: Matrix) -> dict[str, list[Any]]:
-        columns = [matrix.terms[j] for j in numeric(self, matrix)]
-        own = {column_dim(place.stem): columns, f"{place.stem}_kernel": [self.kernel]}
-        return super().coords(place, matrix) | own
-
-    def initial_hyperparameters(
-        self, place: Site, matrix: Matrix, rng: np.random.Generator
-    ) -> dict[str, Any]:
-        lead, columns = self.lead_shape(place), len(numeric(self, matrix))
-        return {
-            _lengthscale(place): np.ones((*lead, columns)),
-            _amplitude(place): np.full((*lead, 1), 1.0 if self.kernel == LINEAR else 2.0),
+    def coords(self, b: Binding) -> dict[str, list[Any]]:
+        columns = [b.matrix.terms[j] for j in numeric(self, b.matrix)]
+        stem = b.site.stem
+        return super().coords(b) | {
+            names.part(stem, names.COLUMN): columns,
+            names.part(stem, names.KERNEL): [self.kernel],
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -164,20 +163,12 @@ class HSGP(Basis):
 
     def _frequencies(self, matrix: Matrix) -> np.ndarray:
         """Angular frequencies (feature, column)."""
-        found: np.ndarray = np.array(self._indices(matrix)) * pi / (2 * self._box(matrix))
-        return found
+        frequencies: np.ndarray = np.array(self._indices(matrix)) * pi / (2 * self._box(matrix))
+        return frequencies
 
     def _box(self, matrix: Matrix) -> np.ndarray:
         """Half the width (column,) of the box, in standard deviations."""
-        return self.c * halves(self, matrix)
-
-
-def _lengthscale(place: Site) -> str:
-    return f"{place.stem}_lengthscale"
-
-
-def _amplitude(place: Site) -> str:
-    return f"{place.stem}_amplitude"
+        return self.c * half_ranges(self, matrix)
 
 
 def _log_spectrum(kernel: str, scaled: Any, d: int, xp: Arrays) -> Any:

@@ -1,14 +1,15 @@
 """Neural network: ``eta = coef_0 + coef h``, with ``h = a(W a(... W_0 z))``.
 
 ``z`` are the standardised features, the formula's intercept among them. Hidden layers are one for
-each expert, one for all rows of a gate, or, with a trunk's name, one for every predictor of the
+each expert, one for all outputs of a gate, or, with a trunk's name, one for every predictor of the
 model that names it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,11 +20,9 @@ from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.data.formulas import INTERCEPT
 from bayes_moe.data.matrix import Matrix
-from bayes_moe.predictors.base import Values
-from bayes_moe.predictors.basis import Basis, existing
-from bayes_moe.predictors.columns import basis_dim
-from bayes_moe.predictors.site import Site
-from bayes_moe.priors.defaults import Units
+from bayes_moe.predictors.basis import Basis
+from bayes_moe.predictors.site import Binding, Site
+from bayes_moe.predictors.variables import Variable, Variables, coefficients
 from bayes_moe.priors.prior import Prior
 
 ACTIVATIONS: dict[str, Callable[[Any, Arrays], Any]] = {
@@ -33,7 +32,7 @@ ACTIVATIONS: dict[str, Callable[[Any, Arrays], Any]] = {
 }
 SCALES = ("learned", "fixed")
 START = 1.5
-"""Scale of a layer's weights at which climbs begin."""
+"""Scale of a layer's initial weights."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +44,7 @@ class MLP(Basis):
     deviation ``mu_decay[layer] / sqrt(inputs)``; those of the output, ``mu_coef (expert,
     mu_basis)``, have the standard deviation of a linear predictor's slopes divided by
     ``sqrt(units)``, and the intercept its own. Weights refer to standardised features. Experts have
-    hidden layers of their own, ``mu_hidden0 (expert, mu_unit0, mu_term)``; rows of a gate share
+    hidden layers of their own, ``mu_hidden0 (expert, mu_unit0, mu_term)``; outputs of a gate share
     them. Without hidden layers the predictor is linear.
 
     Parameters
@@ -53,7 +52,7 @@ class MLP(Basis):
     hidden : sequence of int
         Units of each hidden layer.
     activation : {"tanh", "softplus", "relu"}
-        What a unit makes of the sum of its inputs.
+        Activation function of the units.
     scale : {"learned", "fixed"}
         Whether the scale of each hidden layer's weights, the strength of weight decay, is learned,
         with the prior ``Gamma(2, 1)`` on ``mu_decay``, or is 1.
@@ -64,8 +63,8 @@ class MLP(Basis):
 
     Notes
     -----
-    Units of a layer may trade places, and ``tanh`` units change sign, without any change of the
-    density: chains agree about predictions, and need not about weights.
+    The density does not change when units of a layer are permuted, or ``tanh`` units change sign:
+    chains agree about predictions, and need not about weights.
 
     References
     ----------
@@ -99,15 +98,8 @@ class MLP(Basis):
     def is_linear(self) -> bool:
         return not self.hidden
 
-    def each(self, place: Site) -> bool:
-        return place.each and self.trunk is None
-
-    def root(self, place: Site) -> str:
-        """What the names of hidden layers begin with."""
-        return self.trunk or place.stem
-
-    def data_stem(self, place: Site) -> str:
-        return self.root(place)
+    def feature_site(self, site: Site) -> Site:
+        return site if self.trunk is None else replace(site, stem=self.trunk, each=False)
 
     def labels(self, matrix: Matrix) -> list[str]:
         if matrix.intercept != 0:
@@ -117,137 +109,63 @@ class MLP(Basis):
     def features(self, matrix: Matrix) -> np.ndarray:
         return matrix.standardised if self.hidden else matrix.standardised[:, 1:]
 
-    def spreads(
-        self, place: Site, own: Mapping[str, Any], units: Units, matrix: Matrix, xp: Arrays
-    ) -> np.ndarray:
-        slopes = self.hidden[-1] if self.hidden else len(matrix.terms) - 1
+    def spread(self, b: Binding, values: Mapping[str, Any], xp: Arrays) -> np.ndarray:
+        slopes = self.hidden[-1] if self.hidden else len(b.matrix.terms) - 1
         width = np.sqrt(slopes) if self.hidden else 1.0
-        return np.array([units.intercept, *[units.slope / width] * slopes])
+        return np.array([b.units.intercept, *[b.units.slope / width] * slopes])
 
-    def phi(self, place: Site, own: Mapping[str, Any], features: Any, xp: Arrays) -> Any:
+    def phi(self, site: Site, values: Mapping[str, Any], features: Any, xp: Arrays) -> Any:
         if not self.hidden:
             return features.T
-        act = ACTIVATIONS[self.activation]
-        units = act(xp.matmul(own[self._weights(place, 0)], features.T), xp)  # (..., unit, obs)
+        act, root = ACTIVATIONS[self.activation], self.feature_site(site).stem
+        units = act(xp.matmul(values[_weights(root, 0)], features.T), xp)  # (..., unit, obs)
         for layer in range(1, len(self.hidden)):
-            weights = own[self._weights(place, layer)]
+            weights = values[_weights(root, layer)]
             units = act(xp.matmul(weights[..., 1:], units) + weights[..., 0, None], xp)
         return units
 
-    # --- hidden layers ------------------------------------------------------------------------
-
-    def hyperparameter_priors(
-        self, place: Site, matrix: Matrix, response: np.ndarray
-    ) -> dict[str, Prior]:
-        weights = {
-            self._weights(place, layer): Prior("Normal", mu=0.0, sigma=float(inputs**-0.5))
-            for layer, (_, inputs) in enumerate(self._sizes(matrix))
-        }
-        decay = {name: Prior("Gamma", alpha=2.0, beta=1.0) for name in self._decay(place)}
-        return weights | decay
-
-    def hyperparameter_dims(self, place: Site) -> dict[str, tuple[str, ...]]:
-        root, found = self.root(place), {}
-        for layer in range(len(self.hidden)):
-            inputs = names.term(root) if layer == 0 else f"{root}_input{layer}"
-            found[self._weights(place, layer)] = (
-                *self.lead(place),
-                f"{root}_unit{layer}",
-                inputs,
+    def variables(self, site: Site) -> Variables:
+        if not self.hidden:
+            return Variables([coefficients(site, names.term(site.stem))])
+        shared, home = self.trunk is not None, self.feature_site(site)
+        root, layers = home.stem, len(self.hidden)
+        decay = names.part(root, names.DECAY) if self.scale == "learned" else None
+        weights = [
+            Variable(
+                _weights(root, layer),
+                (*home.lead, f"{names.part(root, names.UNIT)}{layer}", _input_dim(root, layer)),
+                prior=partial(self._weights_prior, layer),
+                initial=partial(self._initial_weights, layer),
+                in_basis=True,
+                shared=shared,
+                identified=False,
+                scale=None if decay is None else (decay, layer),
             )
-        return found | {name: (f"{root}_layer",) for name in self._decay(place)}
-
-    def hyperparameter_rvs(
-        self,
-        place: Site,
-        matrix: Matrix,
-        response: np.ndarray,
-        own: Mapping[str, Prior] | None,
-    ) -> dict[str, Any]:
-        if not self._decay(place):
-            return super().hyperparameter_rvs(place, matrix, response, own)
-        import pymc as pm
-
-        priors, dims = (
-            self.hyperparameter_priors(place, matrix, response) | dict(own or {}),
-            self.hyperparameter_dims(place),
+            for layer in range(layers)
+        ]
+        coef = coefficients(site, names.part(site.stem, names.BASIS), identified=False)
+        if decay is None:
+            return Variables([coef, *weights])
+        scales = Variable(
+            decay,
+            (names.part(root, names.LAYER),),
+            prior=lambda b: Prior("Gamma", alpha=2.0, beta=1.0),
+            initial=lambda b, rng: np.full(layers, START),
+            positive=True,
+            shared=shared,
         )
-        (name,) = self._decay(place)
-        decay = existing(name, lambda: priors[name].rv(name, dims[name]))
-        found = {name: decay}
-        for layer in range(len(self.hidden)):
-            weights = self._weights(place, layer)
+        return Variables([coef, *weights, scales])
 
-            def scaled(weights: str = weights, layer: int = layer) -> Any:
-                raw = priors[weights].rv(names.raw(weights), dims[weights])
-                return pm.Deterministic(weights, raw * decay[layer], dims=dims[weights])
-
-            found[weights] = existing(weights, scaled)
-        return found
-
-    def raw_hyperparameters(
-        self, place: Site, matrix: Matrix, own: Values
-    ) -> dict[str, np.ndarray]:
-        if not self._decay(place):
-            return dict(own)
-        (name,) = self._decay(place)
-        found = {name: np.asarray(own[name])}
-        for layer in range(len(self.hidden)):
-            weights = self._weights(place, layer)
-            values = np.asarray(own[weights])
-            decay = found[name][..., layer]
-            wide = decay.reshape(*decay.shape, *[1] * (values.ndim - decay.ndim))
-            found[names.raw(weights)] = values / wide
-        return found
-
-    def internal_dims(self, place: Site) -> dict[str, tuple[str, ...]]:
-        own = self.hyperparameter_dims(place)
-        hidden = self.basis_parameters(place) if self._decay(place) else ()
-        return super().internal_dims(place) | {names.raw(n): own[n] for n in hidden}
-
-    def positive(self, place: Site) -> frozenset[str]:
-        return frozenset(self._decay(place))
-
-    def raw_sds(
-        self, place: Site, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        return {
-            names.raw(self._weights(place, layer)): np.asarray(own[name][layer])
-            for name in self._decay(place)
-            for layer in range(len(self.hidden))
-        }
-
-    def basis_parameters(self, place: Site) -> frozenset[str]:
-        return frozenset(self._weights(place, layer) for layer in range(len(self.hidden)))
-
-    def shared_variables(self, place: Site) -> frozenset[str]:
-        return frozenset() if self.trunk is None else frozenset(self.hyperparameter_dims(place))
-
-    def coords(self, place: Site, matrix: Matrix) -> dict[str, list[Any]]:
-        root = self.root(place)
-        found = super().coords(place, matrix) | {names.term(root): list(matrix.terms)}
+    def coords(self, b: Binding) -> dict[str, list[Any]]:
+        root = self.feature_site(b.site).stem
+        labels = super().coords(b) | {names.term(root): list(b.matrix.terms)}
         for layer, units in enumerate(self.hidden):
-            found[f"{root}_unit{layer}"] = list(range(units))
+            labels[f"{names.part(root, names.UNIT)}{layer}"] = list(range(units))
             if layer:
-                found[f"{root}_input{layer}"] = _inputs(self.hidden[layer - 1])
-        if self._decay(place):
-            found[f"{root}_layer"] = list(range(len(self.hidden)))
-        return found
-
-    def basis_dim(self, place: Site) -> str:
-        return basis_dim(place.stem) if self.hidden else names.term(place.stem)
-
-    def initial_hyperparameters(
-        self, place: Site, matrix: Matrix, rng: np.random.Generator
-    ) -> dict[str, Any]:
-        lead = self.lead_shape(place)
-        weights = {
-            self._weights(place, layer): START
-            * rng.standard_normal((*lead, *size))
-            / np.sqrt(size[1])
-            for layer, size in enumerate(self._sizes(matrix))
-        }
-        return weights | {name: np.full(len(self.hidden), START) for name in self._decay(place)}
+                labels[_input_dim(root, layer)] = _inputs(self.hidden[layer - 1])
+        if self.hidden and self.scale == "learned":
+            labels[names.part(root, names.LAYER)] = list(range(len(self.hidden)))
+        return labels
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -258,20 +176,32 @@ class MLP(Basis):
             "trunk": self.trunk,
         }
 
+    def _weights_prior(self, layer: int, b: Binding) -> Prior:
+        inputs = self._sizes(b.matrix)[layer][1]
+        return Prior("Normal", mu=0.0, sigma=float(inputs**-0.5))
+
+    def _initial_weights(self, layer: int, b: Binding, rng: np.random.Generator) -> np.ndarray:
+        size = self._sizes(b.matrix)[layer]
+        drawn = rng.standard_normal((*self.feature_site(b.site).lead_shape, *size))
+        weights: np.ndarray = START * drawn / np.sqrt(size[1])
+        return weights
+
     def _sizes(self, matrix: Matrix) -> list[tuple[int, int]]:
         """Units and inputs of each hidden layer."""
         inputs = [len(matrix.terms), *(units + 1 for units in self.hidden)]
         return list(zip(self.hidden, inputs, strict=False))
 
-    def _weights(self, place: Site, layer: int) -> str:
-        return f"{self.root(place)}_hidden{layer}"
 
-    def _decay(self, place: Site) -> tuple[str, ...]:
-        """Name of the layers' scales, if they are learned."""
-        learned = self.hidden and self.scale == "learned"
-        return (f"{self.root(place)}_decay",) if learned else ()
+def _weights(root: str, layer: int) -> str:
+    """Name of a layer's weights."""
+    return f"{names.part(root, names.HIDDEN)}{layer}"
+
+
+def _input_dim(root: str, layer: int) -> str:
+    """Dimension over the inputs of a layer."""
+    return names.term(root) if layer == 0 else f"{names.part(root, names.INPUT)}{layer}"
 
 
 def _inputs(units: int) -> list[str]:
-    """Names of a layer's units for the next one."""
+    """Labels of the inputs of the next layer, from the number of units."""
     return [INTERCEPT, *(str(j) for j in range(units))]

@@ -8,19 +8,22 @@ from typing import Any
 import numpy as np
 
 from bayes_moe.core.arrays import Arrays
+from bayes_moe.core.errors import SpecError
 from bayes_moe.data.matrix import Matrix
+from bayes_moe.predictors.base import Predictor
+from bayes_moe.predictors.site import Binding
 from bayes_moe.priors.defaults import Units
 from bayes_moe.priors.prior import Prior
 
 
 def linear_eta(coef: Any, features: Any, xp: Arrays) -> Any:
-    """``coef`` (..., expert, term) and ``features`` (obs, term) -> eta (..., expert, obs)."""
+    """``coef`` (..., output, term) and ``features`` (obs, term) -> eta (..., output, obs)."""
     return xp.matmul(coef, features.T)
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """The affine map between internal and reported coefficients, both (expert, term)."""
+    """The affine map between internal and reported coefficients, both (output, term)."""
 
     matrix: Matrix
     units: Units
@@ -52,3 +55,16 @@ class Scaling:
         The user's intercept prior refers to the centre of the features.
         """
         return prior.rescaled(self.offset, self.units.unit / self.matrix.scale)
+
+
+def scaling_of(predictor: Predictor, b: Binding) -> Scaling:
+    """Return the map between internal and reported coefficients of a predictor.
+
+    Raises
+    ------
+    SpecError
+        If the predictor is not linear in its coefficients, so that EM cannot treat it.
+    """
+    if not predictor.is_linear:
+        raise SpecError(f"The predictor {predictor!r} is not linear: use method='map' or 'nuts'.")
+    return Scaling(predictor.basis(b.matrix), b.units)

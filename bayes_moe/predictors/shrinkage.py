@@ -1,8 +1,8 @@
 """Linear predictors with shrinkage priors: slopes whose spreads are learned, feature by feature.
 
 The standardised slopes of feature ``j`` are normal with standard deviation ``s_j`` over the
-experts, so a feature that decides nothing fades for all of them at once. With a global ``tau`` and
-a local ``l_j`` for each feature:
+experts, so that the slopes of an irrelevant feature shrink for all of them at once. With a global
+``tau`` and a local ``l_j`` for each feature:
 
 ===============  ============================  ==============================================
 name             priors                        spread
@@ -25,19 +25,26 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.core.arrays import NUMERIC, Arrays
+from bayes_moe.core.arrays import NUMERIC, Arrays, Values
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
 from bayes_moe.core.checks import check_positive
 from bayes_moe.core.errors import SpecError
+from bayes_moe.core.graph_context import GraphContext
 from bayes_moe.data.matrix import Matrix
-from bayes_moe.predictors.base import NOTHING, Values
-from bayes_moe.predictors.basis import about_zero, unit_prior
+from bayes_moe.predictors.base import Target
 from bayes_moe.predictors.linear import Linear
-from bayes_moe.predictors.site import Site
-from bayes_moe.priors.defaults import standard
+from bayes_moe.predictors.site import Binding, Site
+from bayes_moe.predictors.variables import (
+    Variable,
+    Variables,
+    coefficients,
+    hyperparameter_rvs,
+    unit_prior,
+)
 from bayes_moe.priors.prior import Prior
 
 SLAB = 2.5
+"""Standard deviation of slopes under the horseshoe that are not shrunk."""
 
 
 @dataclass(frozen=True)
@@ -46,120 +53,88 @@ class Shrinkage(Linear):
 
     @abstractmethod
     def local_prior(self) -> Prior:
-        """Prior of each feature's local parameter."""
+        """Return the prior of each feature's local parameter."""
 
     def global_scale(self, features: int, rows: int) -> float:
-        """Scale of the half-Cauchy prior of the global parameter."""
+        """Return the scale of the half-Cauchy prior of the global parameter."""
         return 1.0
 
     @abstractmethod
     def slopes(self, level: Any, local: Any, xp: Arrays) -> Any:
-        """Spreads (..., slope) given global and local parameters (..., slope)."""
+        """Return standard deviations (..., slope) from global and local parameters (..., slope)."""
 
-    def default_prior(self, place: Site, matrix: Matrix, response: np.ndarray) -> Prior:
-        return unit_prior(place.role)
+    def default_prior(self, b: Binding) -> Prior:
+        return unit_prior(b.site.role)
 
-    def check_prior(self, name: str, prior: Prior) -> None:
-        if not about_zero(prior):
-            raise SpecError(
-                f"Under {self!r} the prior of {name!r} must be ZeroSumNormal or Normal about 0, in "
-                f"units of the learned spreads; it is {prior!r}."
-            )
+    def variables(self, site: Site) -> Variables:
+        stem = site.stem
+        return Variables(
+            [
+                coefficients(site, names.term(stem), zero_mean=True),
+                Variable(
+                    names.part(stem, names.GLOBAL),
+                    (names.part(stem, names.SHRINKAGE),),
+                    prior=self._global_prior,
+                    initial=lambda b, rng: np.ones(1),
+                    positive=True,
+                ),
+                Variable(
+                    names.part(stem, names.LOCAL),
+                    (names.part(stem, names.SLOPE),),
+                    prior=lambda b: self.local_prior(),
+                    initial=lambda b, rng: np.ones(len(_slopes(b.matrix))),
+                    positive=True,
+                ),
+            ]
+        )
 
-    def hyperparameter_priors(
-        self, place: Site, matrix: Matrix, response: np.ndarray
-    ) -> dict[str, Prior]:
-        slopes = len(self._slope_places(matrix))
+    def _global_prior(self, b: Binding) -> Prior:
+        slopes = len(_slopes(b.matrix))
         if not slopes:
             raise SpecError(f"{self!r} needs a feature to shrink; the formula has none.")
-        scale = self.global_scale(slopes, len(response))
-        return {
-            f"{place.stem}_global": Prior("HalfCauchy", beta=scale),
-            f"{place.stem}_local": self.local_prior(),
+        return Prior("HalfCauchy", beta=self.global_scale(slopes, len(b.response)))
+
+    def coords(self, b: Binding) -> dict[str, list[Any]]:
+        stem, slopes = b.site.stem, [b.matrix.terms[j] for j in _slopes(b.matrix)]
+        return super().coords(b) | {
+            names.part(stem, names.SHRINKAGE): [self.kind],
+            names.part(stem, names.SLOPE): slopes,
         }
 
-    def hyperparameter_dims(self, place: Site) -> dict[str, tuple[str, ...]]:
-        stem = place.stem
-        return {
-            f"{stem}_global": (f"{stem}_shrinkage",),
-            f"{stem}_local": (f"{stem}_slope",),
-        }
-
-    def positive(self, place: Site) -> frozenset[str]:
-        return frozenset(self.hyperparameter_dims(place))
-
-    def coords(self, place: Site, matrix: Matrix) -> dict[str, list[Any]]:
-        slopes = [matrix.terms[j] for j in self._slope_places(matrix)]
-        own = {f"{place.stem}_shrinkage": [self.kind], f"{place.stem}_slope": slopes}
-        return super().coords(place, matrix) | own
-
-    def initial_hyperparameters(
-        self, place: Site, matrix: Matrix, rng: np.random.Generator
-    ) -> dict[str, Any]:
-        slopes = len(self._slope_places(matrix))
-        return {f"{place.stem}_global": np.ones(1), f"{place.stem}_local": np.ones(slopes)}
-
-    def spread(
-        self, place: Site, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray, xp: Arrays
-    ) -> Any:
-        """Spreads (..., term) of the internal coefficients, that of the intercept too."""
-        count = len(self._slope_places(matrix))
-        level = xp.matmul(own[f"{place.stem}_global"], np.ones((1, count)))
-        slopes = self.slopes(level, own[f"{place.stem}_local"], xp)
-        if matrix.intercept is None:
+    def spread(self, b: Binding, values: Mapping[str, Any], xp: Arrays) -> Any:
+        """Return prior standard deviations (..., term) of the internal coefficients."""
+        stem, intercept = b.site.stem, b.matrix.intercept
+        total, local = (values[names.part(stem, name)] for name in (names.GLOBAL, names.LOCAL))
+        level = xp.matmul(total, np.ones((1, len(_slopes(b.matrix)))))
+        slopes = self.slopes(level, local, xp)
+        if intercept is None:
             return slopes
-        units = standard(place.role, response, True)
-        constant = 0.0 * own[f"{place.stem}_global"] + units.intercept
-        at = matrix.intercept
-        return xp.concatenate([slopes[..., :at], constant, slopes[..., at:]], axis=-1)
+        # The product with 0 gives the constant the leading dimensions of the draws.
+        constant = 0.0 * total + b.units.intercept
+        return xp.concatenate([slopes[..., :intercept], constant, slopes[..., intercept:]], axis=-1)
 
-    def scales(self, place: Site) -> frozenset[str]:
-        return frozenset(self.hyperparameter_dims(place))
-
-    def raw_sds(
-        self, place: Site, own: Mapping[str, Any], matrix: Matrix, response: np.ndarray
-    ) -> dict[str, np.ndarray]:
-        return {place.raw: self.spread(place, own, matrix, response, NUMERIC)[:, None]}
+    def raw_sds(self, b: Binding, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        return {b.site.raw: self.spread(b, values, NUMERIC)[:, None]}
 
     def raw_rv(
-        self,
-        place: Site,
-        matrix: Matrix,
-        response: np.ndarray,
-        prior: Prior,
-        own: Mapping[str, Prior],
+        self, b: Binding, prior: Prior, priors: Mapping[str, Prior], context: GraphContext
     ) -> Any:
-        found = {name: own[name].rv(name, d) for name, d in self.hyperparameter_dims(place).items()}
-        spread = self.spread(place, found, matrix, response, symbolic_arrays())
-        given = prior.over_terms(place.coef, matrix.terms)
-        dims = (names.term(place.stem), place.inner_dim)
-        return given.rv(place.raw, dims, column=True) * spread[:, None]
+        site = b.site
+        values = hyperparameter_rvs(self.variables(site), priors, context)
+        spread = self.spread(b, values, symbolic_arrays())
+        unit_scale = prior.over_terms(site.coef, b.matrix.terms)
+        dims = (names.term(site.stem), site.internal_dim)
+        return unit_scale.rv(site.raw, dims, column=True, context=context) * spread[:, None]
 
-    def to_raw(self, place: Site, matrix: Matrix, response: np.ndarray, values: Values) -> Values:
-        own = {name: np.asarray(values[name]) for name in self.hyperparameter_dims(place)}
-        found = super().to_raw(place, matrix, response, values)
-        spread = self.spread(place, own, matrix, response, NUMERIC)
-        return own | {name: raw / spread[..., :, None] for name, raw in found.items()}
+    def to_raw(self, b: Binding, values: Values) -> Values:
+        hyper = {v.name: np.asarray(values[v.name]) for v in self.variables(b.site).hyperparameters}
+        spread = self.spread(b, hyper, NUMERIC)
+        internal = super().to_raw(b, values)
+        return hyper | {name: raw / spread[..., :, None] for name, raw in internal.items()}
 
-    def project(
-        self,
-        place: Site,
-        matrix: Matrix,
-        response: np.ndarray,
-        target: np.ndarray,
-        rng: np.random.Generator,
-        *,
-        ridge: float = 1e-8,
-        weights: np.ndarray | None = None,
-        known: Values = NOTHING,
-    ) -> dict[str, np.ndarray]:
-        found = super().project(
-            place, matrix, response, target, rng, ridge=ridge, weights=weights, known=known
-        )
-        return found | self.initial_hyperparameters(place, matrix, rng)
-
-    def _slope_places(self, matrix: Matrix) -> list[int]:
-        return [j for j in range(len(matrix.terms)) if j != matrix.intercept]
+    def project(self, b: Binding, target: Target) -> dict[str, np.ndarray]:
+        coef = super().project(b, target)
+        return coef | self.variables(b.site).initial(b, target.rng)
 
 
 @dataclass(frozen=True)
@@ -197,6 +172,7 @@ class Horseshoe(Shrinkage):
         return few / (features - few) * 2.0 / sqrt(rows)
 
     def slopes(self, level: Any, local: Any, xp: Arrays) -> Any:
+        # exp(-log1p(t^2 / c^2) / 2) is 1 / sqrt(1 + t^2 / c^2).
         wide = level * local
         return wide * xp.exp(-0.5 * xp.log1p((wide / SLAB) * (wide / SLAB)))
 
@@ -239,6 +215,7 @@ class R2D2(Shrinkage):
         return float(np.pi / sqrt(3.0))
 
     def slopes(self, level: Any, local: Any, xp: Arrays) -> Any:
+        # Shares in logs: gamma variables of small shape underflow.
         log_local = xp.log(local)
         return level * xp.exp(0.5 * (log_local - xp.logsumexp(log_local, axis=-1, keepdims=True)))
 
@@ -279,3 +256,8 @@ class NormalGamma(Shrinkage):
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "shape": self.shape}
+
+
+def _slopes(matrix: Matrix) -> list[int]:
+    """Positions of the terms but the intercept."""
+    return [j for j in range(len(matrix.terms)) if j != matrix.intercept]

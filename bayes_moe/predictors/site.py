@@ -1,45 +1,47 @@
-"""Site of a predictor in a model: stem, role, dimension and number of outputs."""
+"""Site: where in the model a predictor is used. Binding: a site with features and response."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
 
 import numpy as np
 
 from bayes_moe.core import names
+from bayes_moe.data.matrix import Matrix
+from bayes_moe.priors.defaults import Units, units_of
 
-if TYPE_CHECKING:
-    pass
+NO_RESPONSE = np.zeros(0)
 
 
 @dataclass(frozen=True, eq=False)
 class Site:
-    """Where a predictor stands in a model.
+    """Names, role and number of outputs of one predictor of a model.
 
     Attributes
     ----------
     stem : str
-        What the names of its variables begin with.
+        Prefix of the names of its variables.
     role : str
         What it predicts: ``"gate"``, ``"location"``, ``"scale"``, ...
     dim : str
-        Dimension over its rows: experts, or branches of a gate.
-    rows : int
-        How many there are.
+        Dimension over its outputs: experts, or branches of a gate.
+    outputs : int
+        Number of outputs.
     each : bool
-        Whether every row has parameters of its own, as experts have; rows of a gate share what is
-        not a coefficient.
-    mixing : array (internal, row) or None
-        Takes internal rows to rows, if they are others: ``rows = mixing.T @ internal``.
+        Whether every output has hyperparameters of its own, as experts have; outputs of a gate
+        share what is not a coefficient.
+    mixing : array (internal, output) or None
+        Matrix from internal outputs to outputs, ``outputs = mixing.T @ internal``; None if they
+        are the same.
     raw_dim : str or None
-        Dimension over internal rows, if it is another.
+        Dimension over internal outputs, if it is another.
     """
 
     stem: str
     role: str
     dim: str
-    rows: int
+    outputs: int
     each: bool = False
     mixing: np.ndarray | None = None
     raw_dim: str | None = None
@@ -55,6 +57,44 @@ class Site:
         return names.raw(self.stem)
 
     @property
-    def inner_dim(self) -> str:
-        """Dimension over internal rows."""
+    def internal_dim(self) -> str:
+        """Dimension over internal outputs."""
         return self.raw_dim or self.dim
+
+    @property
+    def lead(self) -> tuple[str, ...]:
+        """First dimensions of the hyperparameters."""
+        return (self.dim,) if self.each else ()
+
+    @property
+    def lead_shape(self) -> tuple[int, ...]:
+        """Sizes of the first dimensions of the hyperparameters."""
+        return (self.outputs,) if self.each else ()
+
+    def bind(self, matrix: Matrix, response: np.ndarray = NO_RESPONSE) -> Binding:
+        """Return the site with the features of some rows, and the response of the fitted ones."""
+        return Binding(self, matrix, response)
+
+
+@dataclass(frozen=True, eq=False)
+class Binding:
+    """A site with the features of some rows.
+
+    Attributes
+    ----------
+    site : Site
+        Where in the model the predictor is used.
+    matrix : Matrix
+        Features of the rows; they know the centre, scale and range of the fitted rows.
+    response : array (obs,)
+        Response of the fitted rows, for units and default priors; empty where only eta is needed.
+    """
+
+    site: Site
+    matrix: Matrix
+    response: np.ndarray
+
+    @cached_property
+    def units(self) -> Units:
+        """Internal units of the predictor, and its default prior in them."""
+        return units_of(self.site.role, self.response, self.matrix.intercept is not None)

@@ -1,9 +1,9 @@
 """Soft decision tree: ``eta = coef_0 + sum_l coef_l P(leaf l | z)``, with splits that are learned.
 
 At each node a row goes to the right with probability ``sigmoid(sharpness w'z)``; the probability of
-a leaf is the product along its path. Nodes stand level by level. Position ``i`` of a level has the
-children ``i`` (left) and ``i + m`` (right) of the next one, where ``m`` is the number of nodes of
-the level: bit ``d`` of a leaf's position says where its path turns at depth ``d``.
+a leaf is the product along its path. Nodes are stored level by level. Position ``i`` of a level has
+the children ``i`` (left) and ``i + m`` (right) of the next one, where ``m`` is the number of nodes
+of the level: bit ``d`` of a leaf's position is 1 if its path goes to the right at depth ``d``.
 """
 
 from __future__ import annotations
@@ -15,26 +15,25 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.core.arrays import NUMERIC, Arrays
+from bayes_moe.core.arrays import NUMERIC, Arrays, Values
 from bayes_moe.core.checks import check_positive, check_whole
 from bayes_moe.core.errors import SpecError
 from bayes_moe.data.formulas import INTERCEPT
 from bayes_moe.data.matrix import Matrix
-from bayes_moe.predictors.base import Values
 from bayes_moe.predictors.basis import Basis
-from bayes_moe.predictors.site import Site
-from bayes_moe.priors.defaults import Units
+from bayes_moe.predictors.site import Binding, Site
+from bayes_moe.predictors.variables import Variable, Variables, coefficients
 from bayes_moe.priors.prior import Prior
 
 DEEPEST = 6
 TAILS = 2.0
 """Degrees of freedom of the weights' prior: its tails prefer few large weights."""
 START = 5.0
-"""Sharpness at which climbs begin: edges that far away are still seen."""
+"""Initial sharpness: at this one the gradient still reaches rows away from an edge."""
 CANDIDATES = 31
-"""Thresholds of a column that are tried, at quantiles of the rows of a node."""
+"""Candidate thresholds of a column, at quantiles of the rows of a node."""
 TRIED = 0.5
-"""Share of these, drawn anew for each node, so that starts differ."""
+"""Share of the candidates that is tried, drawn anew for each node, so that starts differ."""
 
 
 @dataclass(frozen=True)
@@ -46,15 +45,15 @@ class SoftTree(Basis):
     The leaves' probabilities are products along their paths, and
     ``mu = mu_coef[Intercept] + sum_l mu_coef[l] P(l | z)``: a level and a deviation for each leaf,
     which is named by its path, ``"LR"`` for left, then right. Between sharp edges mu is constant;
-    at an edge it moves over about ``4 / (sharpness |slopes|)`` standard deviations of the feature.
+    at an edge it changes within ``4 / (sharpness |slopes|)`` standard deviations of the feature.
 
     Split weights ``mu_split (mu_node, mu_term)`` have a prior ``StudentT(2)``, with scale 1 for the
     intercept, which is minus the threshold for a slope of 1, and 0.5 for slopes: its heavy tails
-    prefer one large weight to several middling ones, so that splits lie along one feature unless
-    the rows say otherwise. The prior of ``mu_sharpness (mu_node)``, ``LogNormal(log sharpness,
-    1)``, is wide enough for edges as sharp as the rows can tell. Coefficients of leaves have the
+    prefer one large weight to several of middling size, so that splits use one feature unless the
+    data support several. The prior of ``mu_sharpness (mu_node)``, ``LogNormal(log sharpness,
+    1)``, is wide enough for edges as sharp as the data can resolve. Coefficients of leaves have the
     standard deviation of a linear predictor's slopes, and the intercept its own. Experts have trees
-    of their own, ``mu_split (expert, mu_node, mu_term)``; rows of a gate share one.
+    of their own, ``mu_split (expert, mu_node, mu_term)``; outputs of a gate share one.
 
     Parameters
     ----------
@@ -70,10 +69,10 @@ class SoftTree(Basis):
 
     Notes
     -----
-    A node's sides may trade places together with the subtrees below, without any change of the
-    density, and the splits of some trees may be told in another order: chains agree about
-    predictions, and need not about splits and leaves. The posterior of a threshold between two
-    sharp levels has many small steps: HMC needs small steps too where edges are sharp.
+    The density does not change when a node's sides are exchanged together with their subtrees, and
+    the splits of some trees have several equivalent orders: chains agree about predictions, and
+    need not about splits and leaves. The posterior of a threshold between two sharp levels has
+    many small steps: HMC needs small steps too where edges are sharp.
 
     References
     ----------
@@ -87,7 +86,7 @@ class SoftTree(Basis):
     arXiv:1711.09784.
 
     Breiman, L., Friedman, J. H., Olshen, R. A., & Stone, C. J. (1984). Classification and
-    regression trees. Wadsworth. (Where climbs begin.)
+    regression trees. Wadsworth. (Initial splits.)
     """
 
     depth: int = 2
@@ -114,101 +113,94 @@ class SoftTree(Basis):
     def features(self, matrix: Matrix) -> np.ndarray:
         return matrix.standardised
 
-    def spreads(
-        self, place: Site, own: Mapping[str, Any], units: Units, matrix: Matrix, xp: Arrays
-    ) -> np.ndarray:
-        return np.array([units.intercept, *[units.slope] * 2**self.depth])
+    def spread(self, b: Binding, values: Mapping[str, Any], xp: Arrays) -> np.ndarray:
+        return np.array([b.units.intercept, *[b.units.slope] * 2**self.depth])
 
-    def phi(self, place: Site, own: Mapping[str, Any], features: Any, xp: Arrays) -> Any:
-        weights = own[_split(place)] * own[_sharpness(place)][..., None]  # (..., node, term)
+    def phi(self, site: Site, values: Mapping[str, Any], features: Any, xp: Arrays) -> Any:
+        weights = values[_split(site)] * values[_sharpness(site)][..., None]  # (..., node, term)
         right = xp.sigmoid(xp.matmul(weights, features.T))  # (..., node, obs)
-        found = xp.concatenate([1.0 - right[..., :1, :], right[..., :1, :]], axis=-2)
+        leaves = xp.concatenate([1.0 - right[..., :1, :], right[..., :1, :]], axis=-2)
         for level in range(1, self.depth):
             m = 2**level
-            turned = found * right[..., m - 1 : 2 * m - 1, :]
-            found = xp.concatenate([found - turned, turned], axis=-2)
-        return found
+            to_right = leaves * right[..., m - 1 : 2 * m - 1, :]
+            leaves = xp.concatenate([leaves - to_right, to_right], axis=-2)
+        return leaves
 
-    def leaves(self, place: Site, draws: Values, matrix: Matrix) -> np.ndarray:
+    def leaves(self, site: Site, draws: Values, matrix: Matrix) -> np.ndarray:
         """Return the probabilities of the leaves, which sum to 1.
 
         Parameters
         ----------
-        place : Place
-            Where the tree stands; ``spec.placed`` lists places and predictors.
+        site : Site
+            Site of the tree; ``spec.structure.sites`` lists sites and predictors.
         draws : mapping of arrays
-            Reported variables (sample, ...), the place's ``*_split`` and ``*_sharpness`` among
+            Reported variables (sample, ...), the site's ``*_split`` and ``*_sharpness`` among
             them.
         matrix : Matrix
-            Features of rows, e.g. ``fit.design.rows.matrices[place.stem]``.
+            Features of rows, e.g. ``fit.design.rows.matrices[site.stem]``.
 
         Returns
         -------
-        array (sample, row, leaf, obs)
-            In the order of :func:`paths`. Rows of a gate share a tree: (sample, 1, leaf, obs).
+        array (sample, output, leaf, obs)
+            In the order of :func:`paths`. Outputs of a gate share a tree: (sample, 1, leaf, obs).
         """
-        found: np.ndarray = self.phi(place, draws, self.features(matrix), NUMERIC)
-        return found if self.each(place) else found[:, None]
+        probabilities: np.ndarray = self.phi(site, draws, self.features(matrix), NUMERIC)
+        return probabilities if site.each else probabilities[:, None]
 
-    # --- splits -------------------------------------------------------------------------------
+    def variables(self, site: Site) -> Variables:
+        node = (*site.lead, names.part(site.stem, names.NODE))
 
-    def hyperparameter_priors(
-        self, place: Site, matrix: Matrix, response: np.ndarray
-    ) -> dict[str, Prior]:
-        sigma = (1.0, *[0.5] * (len(matrix.terms) - 1))
-        return {
-            _split(place): Prior("StudentT", nu=TAILS, mu=0.0, sigma=sigma),
-            _sharpness(place): Prior("LogNormal", mu=float(np.log(self.sharpness)), sigma=1.0),
+        def split_prior(b: Binding) -> Prior:
+            sigma = (1.0, *[0.5] * (len(b.matrix.terms) - 1))
+            return Prior("StudentT", nu=TAILS, mu=0.0, sigma=sigma)
+
+        def initial_split(b: Binding, rng: np.random.Generator) -> np.ndarray:
+            return rng.standard_normal((*b.site.lead_shape, self.nodes, len(b.matrix.terms)))
+
+        split = Variable(
+            _split(site),
+            (*node, names.term(site.stem)),
+            prior=split_prior,
+            initial=initial_split,
+            in_basis=True,
+            identified=False,
+        )
+        sharpness = Variable(
+            _sharpness(site),
+            node,
+            prior=lambda b: Prior("LogNormal", mu=float(np.log(self.sharpness)), sigma=1.0),
+            initial=lambda b, rng: np.full((*b.site.lead_shape, self.nodes), START),
+            positive=True,
+            in_basis=True,
+            identified=False,
+        )
+        coef = coefficients(site, names.part(site.stem, names.BASIS), identified=False)
+        return Variables([coef, split, sharpness])
+
+    def coords(self, b: Binding) -> dict[str, list[Any]]:
+        return super().coords(b) | {
+            names.part(b.site.stem, names.NODE): list(range(self.nodes)),
+            names.term(b.site.stem): list(b.matrix.terms),
         }
 
-    def hyperparameter_dims(self, place: Site) -> dict[str, tuple[str, ...]]:
-        lead = (*self.lead(place), f"{place.stem}_node")
-        return {_split(place): (*lead, names.term(place.stem)), _sharpness(place): lead}
-
-    def positive(self, place: Site) -> frozenset[str]:
-        return frozenset({_sharpness(place)})
-
-    def basis_parameters(self, place: Site) -> frozenset[str]:
-        return frozenset({_split(place), _sharpness(place)})
-
-    def coords(self, place: Site, matrix: Matrix) -> dict[str, list[Any]]:
-        return super().coords(place, matrix) | {
-            f"{place.stem}_node": list(range(self.nodes)),
-            names.term(place.stem): list(matrix.terms),
-        }
-
-    # --- where climbs begin -------------------------------------------------------------------
-
-    def initial_hyperparameters(
-        self, place: Site, matrix: Matrix, rng: np.random.Generator
-    ) -> dict[str, Any]:
-        lead = (*self.lead_shape(place), self.nodes)
-        weights = rng.standard_normal((*lead, len(matrix.terms)))
-        return {_split(place): weights, _sharpness(place): np.full(lead, START)}
-
-    def initialise(
-        self,
-        place: Site,
-        matrix: Matrix,
-        target: np.ndarray,
-        rng: np.random.Generator,
-        weights: np.ndarray | None,
+    def initial_values(
+        self, b: Binding, target: np.ndarray, rng: np.random.Generator, weights: np.ndarray | None
     ) -> dict[str, np.ndarray]:
-        """Splits of a regression tree that is grown on ``target``, one or one for each row."""
-        found = self.initial_hyperparameters(place, matrix, rng)
+        """Return splits of regression trees grown on ``target``: one tree, or one an output."""
+        initial = super().initial_values(b, target, rng, weights)
         shares = np.ones_like(target) if weights is None else weights
-        if not self.each(place):
-            return found | {_split(place): self._grown(matrix, target, shares, rng)}
-        grown = [
-            self._grown(matrix, own[None], share[None], rng)
-            for own, share in zip(target, shares, strict=True)
+        if not b.site.each:
+            return initial | {_split(b.site): self._grown(b.matrix, target, shares, rng)}
+        trees = [
+            self._grown(b.matrix, eta[None], share[None], rng)
+            for eta, share in zip(target, shares, strict=True)
         ]
-        return found | {_split(place): np.stack(grown)}
+        return initial | {_split(b.site): np.stack(trees)}
 
     def _grown(
         self, matrix: Matrix, target: np.ndarray, weights: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        """Split weights (node, term) of a tree grown greedily on ``target`` (row, obs)."""
+        """Return split weights (node, term) of a greedy tree on ``target`` (output, obs)."""
         z = matrix.standardised
         splits, where = [], np.zeros(len(z), dtype=np.int64)
         for level in range(self.depth):
@@ -228,56 +220,56 @@ def paths(depth: int) -> list[str]:
     return ["".join("LR"[i >> d & 1] for d in range(depth)) for i in range(2**depth)]
 
 
-def _split(place: Site) -> str:
-    return f"{place.stem}_split"
+def _split(site: Site) -> str:
+    return names.part(site.stem, names.SPLIT)
 
 
-def _sharpness(place: Site) -> str:
-    return f"{place.stem}_sharpness"
+def _sharpness(site: Site) -> str:
+    return names.part(site.stem, names.SHARPNESS)
 
 
 def _cut(
     z: np.ndarray, target: np.ndarray, weights: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Weights (term,) of a split of some rows by one feature.
+    """Weights (term,) of a split of the rows of a node by one feature.
 
-    The feature is drawn in proportion to what its best threshold takes off the sum of squares of
-    ``target`` (row, obs), the threshold is the best of some.
+    The feature is drawn in proportion to how much its best candidate threshold reduces the sum of
+    squares of ``target`` (output, obs); the threshold is that one.
     """
     terms = z.shape[1]
-    found, total = np.zeros(terms), weights.sum()
+    split, total = np.zeros(terms), weights.sum()
     if total <= 0:
-        found[0], found[rng.integers(1, terms)] = rng.standard_normal(), 1.0
-        return found
+        split[0], split[rng.integers(1, terms)] = rng.standard_normal(), 1.0
+        return split
     columns = np.repeat(np.arange(1, terms), CANDIDATES)
     thresholds = np.concatenate([_quantiles(z[:, j], weights.sum(axis=0)) for j in range(1, terms)])
     right = (z[:, columns] > thresholds).T.astype(float)  # (candidate, obs)
     gains = _gains(right, target, weights) * (rng.uniform(size=columns.size) < TRIED)
+    # The summand gives every column a chance where no candidate has a gain.
     by_column = gains.reshape(-1, CANDIDATES).max(axis=1) + 1e-12 * total
     column = rng.choice(terms - 1, p=by_column / by_column.sum())
     best = column * CANDIDATES + gains[column * CANDIDATES :][:CANDIDATES].argmax()
-    found[0], found[column + 1] = -thresholds[best], 1.0
-    return found
+    split[0], split[column + 1] = -thresholds[best], 1.0
+    return split
 
 
 def _quantiles(x: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Weighted quantiles at equal steps, none at the ends."""
+    """Weighted quantiles (candidate,) at equally spaced probabilities between 0 and 1."""
     order = np.argsort(x)
     reached = np.cumsum(weights[order]) / weights.sum()
-    found: np.ndarray = np.interp(
-        np.arange(1, CANDIDATES + 1) / (CANDIDATES + 1), reached, x[order]
-    )
-    return found
+    probabilities = np.arange(1, CANDIDATES + 1) / (CANDIDATES + 1)
+    return np.interp(probabilities, reached, x[order])
 
 
 def _gains(right: np.ndarray, target: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Falls (candidate,) of the weighted sum of squares of ``target`` (row, obs) by each split."""
-    whole, sums = weights.sum(axis=1), (weights * target).sum(axis=1)
-    means = np.divide(sums, whole, out=np.zeros_like(sums), where=whole > 0)
+    """Reductions (candidate,) of the weighted sum of squares of ``target`` (output, obs)."""
+    total, sums = weights.sum(axis=1), (weights * target).sum(axis=1)
+    means = np.divide(sums, total, out=np.zeros_like(sums), where=total > 0)
     centred = weights * (target - means[:, None])
-    size, moved = right @ weights.T, right @ centred.T  # (candidate, row)
-    tiny = 1e-12 * whole.sum()
-    both = (size > tiny) & (whole - size > tiny)
-    gains = np.divide(moved**2 * whole, size * (whole - size), out=np.zeros_like(size), where=both)
-    found: np.ndarray = gains.sum(axis=1)
-    return found
+    size, shift = right @ weights.T, right @ centred.T  # (candidate, output)
+    # A side without weight has no mean; rounding may leave a little on it.
+    tiny = 1e-12 * total.sum()
+    both = (size > tiny) & (total - size > tiny)
+    gains = np.divide(shift**2 * total, size * (total - size), out=np.zeros_like(size), where=both)
+    reductions: np.ndarray = gains.sum(axis=1)
+    return reductions

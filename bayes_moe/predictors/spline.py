@@ -3,7 +3,7 @@
 ``z_c`` are standardised columns, ``u_c`` columns in units of half their range, and ``psi`` span the
 B-splines on equally spaced knots but for straight lines: with second differences ``D``,
 ``psi = B D' (D D')^-1``, whose coefficients are the second differences of those of ``B``. With
-``coef_cj ~ Normal(0, s_c^2)``, ``s_c`` says how far the curve departs from a line.
+``coef_cj ~ Normal(0, s_c^2)``, ``s_c`` measures how far the curve departs from a line.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from bayes_moe.core import names
 from bayes_moe.core.arrays import Arrays
 from bayes_moe.core.checks import check_whole
 from bayes_moe.data.formulas import INTERCEPT
 from bayes_moe.data.matrix import Matrix
 from bayes_moe.predictors.basis import Basis
-from bayes_moe.predictors.columns import boxed, column_dim, numeric
-from bayes_moe.predictors.site import Site
-from bayes_moe.priors.defaults import Units
+from bayes_moe.predictors.columns import boxed, numeric
+from bayes_moe.predictors.site import Binding, Site
+from bayes_moe.predictors.variables import Variable, Variables, coefficients
 from bayes_moe.priors.prior import Prior
 
 GRID = 201
+"""Points of the grid on which curves are made orthogonal to lines and scaled."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class Spline(Basis):
     """Penalised B-splines of numeric columns, one curve a column, added up.
 
     The smoothing standard deviations, ``mu_smoothing`` where the predictor is that of ``mu``, have
-    a prior of their own, ``Gamma(2, 1)`` by default: at zero, where the curve is a line, its
-    density falls to zero, so that a mode is not there. The part of a curve that is no line has
+    the default prior ``Gamma(2, 1)``: its density is zero at zero, where the curve is a line, so
+    that no mode is there. The part of a curve that is no line has
     about the standard deviation ``mu_smoothing`` in units of the predictor (of the response's
     standard deviation, for ``mu``).
 
@@ -47,8 +49,8 @@ class Spline(Basis):
 
     Notes
     -----
-    The knots lie between the least and the largest value of the fitted rows. Beyond, a curve goes
-    on as the straight line plus a constant.
+    The knots are between the least and the largest value of the fitted rows. Beyond, a curve is the
+    straight line plus a constant.
 
     References
     ----------
@@ -73,11 +75,11 @@ class Spline(Basis):
         return True
 
     def labels(self, matrix: Matrix) -> list[str]:
-        found = [INTERCEPT]
+        labels = [INTERCEPT]
         for j in numeric(self, matrix):
             term = matrix.terms[j]
-            found += [term, *(f"{term}.{k}" for k in range(self.df - 2))]
-        return found
+            labels += [term, *(f"{term}.{k}" for k in range(self.df - 2))]
+        return labels
 
     def features(self, matrix: Matrix) -> np.ndarray:
         columns = numeric(self, matrix)
@@ -87,63 +89,52 @@ class Spline(Basis):
         ]
         return np.concatenate(parts, axis=1)
 
-    def spreads(
-        self, place: Site, own: Mapping[str, Any], units: Units, matrix: Matrix, xp: Arrays
-    ) -> Any:
-        columns, width = len(numeric(self, matrix)), self.df - 1
+    def spread(self, b: Binding, values: Mapping[str, Any], xp: Arrays) -> Any:
+        columns, width = len(numeric(self, b.matrix)), self.df - 1
         line, bends = np.zeros(1 + columns * width), np.zeros((columns, 1 + columns * width))
-        line[0] = units.intercept
+        line[0] = b.units.intercept
         for c in range(columns):
             first = 1 + c * width
-            line[first] = units.slope
+            line[first] = b.units.slope
             bends[c, first + 1 : first + width] = 1.0
-        return line + xp.matmul(own[_smoothing(place)], bends)
+        return line + xp.matmul(values[names.part(b.site.stem, names.SMOOTHING)], bends)
 
-    def hyperparameter_priors(
-        self, place: Site, matrix: Matrix, response: np.ndarray
-    ) -> dict[str, Prior]:
-        return {_smoothing(place): Prior("Gamma", alpha=2.0, beta=1.0)}
+    def variables(self, site: Site) -> Variables:
+        smoothing = Variable(
+            names.part(site.stem, names.SMOOTHING),
+            (*site.lead, names.part(site.stem, names.COLUMN)),
+            prior=lambda b: Prior("Gamma", alpha=2.0, beta=1.0),
+            initial=lambda b, rng: np.ones((*b.site.lead_shape, len(numeric(self, b.matrix)))),
+            positive=True,
+        )
+        return Variables([coefficients(site, names.part(site.stem, names.BASIS)), smoothing])
 
-    def hyperparameter_dims(self, place: Site) -> dict[str, tuple[str, ...]]:
-        return {_smoothing(place): (*self.lead(place), column_dim(place.stem))}
-
-    def positive(self, place: Site) -> frozenset[str]:
-        return frozenset({_smoothing(place)})
-
-    def coords(self, place: Site, matrix: Matrix) -> dict[str, list[Any]]:
-        columns = [matrix.terms[j] for j in numeric(self, matrix)]
-        return super().coords(place, matrix) | {column_dim(place.stem): columns}
-
-    def initial_hyperparameters(
-        self, place: Site, matrix: Matrix, rng: np.random.Generator
-    ) -> dict[str, Any]:
-        return {_smoothing(place): np.ones((*self.lead_shape(place), len(numeric(self, matrix))))}
+    def coords(self, b: Binding) -> dict[str, list[Any]]:
+        columns = [b.matrix.terms[j] for j in numeric(self, b.matrix)]
+        return super().coords(b) | {names.part(b.site.stem, names.COLUMN): columns}
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind, "df": self.df, "degree": self.degree}
 
     def _bends(self, u: np.ndarray) -> np.ndarray:
-        """Features (obs, bend) that are no lines, scaled to a variance of 1 over the box."""
+        """Features (obs, bend) orthogonal to lines, of total variance 1 over the box."""
         reduction, line = _reduced(self.df, self.degree)
         inside = np.clip(u, -1.0, 1.0)
         bends = _b_splines(inside, self.df, self.degree) @ reduction
-        found: np.ndarray = bends - np.column_stack([np.ones_like(inside), inside]) @ line
-        return found
-
-
-def _smoothing(place: Site) -> str:
-    return f"{place.stem}_smoothing"
+        bends -= np.column_stack([np.ones_like(inside), inside]) @ line
+        return bends
 
 
 def _b_splines(u: np.ndarray, df: int, degree: int) -> np.ndarray:
-    """B-splines (obs, spline) on equally spaced knots that go beyond the box from -1 to 1."""
+    """B-splines (obs, spline) on equally spaced knots that extend beyond the box from -1 to 1."""
     from scipy.interpolate import BSpline
 
     step = 2 / (df - degree)
     knots = -1 + step * np.arange(-degree, df + 1)
+    # The last interval is half-open: its right end would be outside.
     inside = np.clip(u, knots[degree], np.nextafter(knots[df], -np.inf))
-    found: np.ndarray = BSpline.design_matrix(inside, knots, degree).toarray()
-    return found
+    splines: np.ndarray = BSpline.design_matrix(inside, knots, degree).toarray()
+    return splines
 
 
 @cache

@@ -1,1 +1,1 @@
-"""Priors in the units of the data, their defaults and their log densities."""
+"""Prior distributions: records, data-scaled defaults and log densities."""

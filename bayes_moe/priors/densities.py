@@ -1,8 +1,8 @@
 r"""Log densities of priors with two derivatives, in NumPy.
 
-The values are PyMC's, normalising constants and all; PyMC itself is not needed to have them. In
-two constants PyMC is less exact: its ``log(2)`` in ``HalfStudentT`` and ``HalfCauchy`` has single
-precision, which adds 1.9e-9.
+The values are PyMC's, with normalising constants, but PyMC is not imported. Two constants of PyMC
+are less exact: ``log(2)`` in ``HalfStudentT`` and ``HalfCauchy`` has single precision, which adds
+1.9e-9.
 
 **Zero-sum priors.** PyMC's ``ZeroSumNormal(sigma)`` of ``K`` experts ``x``, whose sum is zero, is
 
@@ -11,10 +11,10 @@ precision, which adds 1.9e-9.
 
 Let the columns of ``Q`` (K, K - 1) be an orthonormal basis of the vectors that sum to zero, and
 ``x = Q c``. Then ``x'x = c'c``, so the density is that of ``K - 1`` independent
-``Normal(0, sigma)`` coordinates ``c``. The table's row is the density of one such coordinate, not
-of an expert. PyMC's own unconstrained values are coordinates in such a basis.
+``Normal(0, sigma)`` coordinates ``c``. The entry in ``DENSITIES`` is the density of one such
+coordinate, not of an expert. PyMC's unconstrained values are coordinates in such a basis.
 
-**Two readers.** The formulas are arithmetic in NumPy's functions alone, and take their normalising
+**Compilation.** The formulas are arithmetic in NumPy's functions alone, and take their normalising
 constants as an argument. So they run on arrays here, and :mod:`bayes_moe.kernels.priors` compiles
 the same functions for numbers.
 """
@@ -32,6 +32,7 @@ from scipy import special
 from bayes_moe.priors.prior import DISTRIBUTIONS, Prior
 
 Parts = tuple[Any, Any, Any]
+"""Log density and its first two derivatives."""
 
 LOG_2 = math.log(2.0)
 LOG_PI = math.log(math.pi)
@@ -75,7 +76,7 @@ def _laplace(x: np.ndarray, mu: Any, b: Any) -> Parts:
 def _logistic(x: np.ndarray, mu: Any, s: Any) -> Parts:
     r""":math:`-|z| - \log s - 2 \log(1 + e^{-|z|})` with :math:`z = (x - \mu) / s`."""
     z = (x - mu) / s
-    tail = np.exp(-np.abs(z))
+    tail = np.exp(-np.abs(z))  # cannot overflow
     log_p = -np.abs(z) - np.log(s) - 2 * np.log1p(tail)
     return log_p, -np.tanh(z / 2) / s, -2 * tail / (1 + tail) ** 2 / s / s
 
@@ -148,12 +149,14 @@ def _gamma_of_log(u: np.ndarray, a: Any, b: Any, log_s: Any, constant: Any) -> P
 
 
 def _of_student(nu: Any, mu: Any, sigma: Any, times: float = 1.0) -> tuple[Any, ...]:
+    """Arguments of :func:`_student`, for a density multiplied by ``times``."""
     width = sigma * np.sqrt(nu)
     constant = special.gammaln((nu + 1) / 2) - special.gammaln(nu / 2) - 0.5 * LOG_PI
     return nu, mu, width, constant - np.log(width) + math.log(times)
 
 
 def _of_gamma(a: Any, b: Any, s: Any) -> tuple[Any, ...]:
+    """Arguments of :func:`_gamma`: those of Stacy's distribution with scale ``s``."""
     log_s = np.log(s)
     return a, b, log_s, np.log(np.abs(b)) - log_s - special.gammaln((a + 1) / b)
 
@@ -163,7 +166,7 @@ def _of_gamma(a: Any, b: Any, s: Any) -> tuple[Any, ...]:
 
 @dataclass(frozen=True)
 class Density:
-    """The density of a distribution: two formulas and the arguments they share.
+    """Density of a distribution: formulas by value and by log value, and their arguments.
 
     ``arguments`` maps the distribution's arguments, by name, to those of ``of_value`` and of
     ``of_log`` (positive distributions only). ``kink`` names the argument at which the density
@@ -231,12 +234,12 @@ def log_density(prior: Prior, value: np.ndarray) -> tuple[np.ndarray, np.ndarray
     At the kink of a ``Laplace`` density, ``value == mu``, both derivatives are 0, the middle of
     the one-sided ones.
 
-    Positive distributions live on the open interval from zero to infinity; outside it ``log_p`` is
-    minus infinity and the derivatives are 0. PyMC's densities differ from this only at zero
-    itself, where some are finite.
+    The support of positive distributions is the open interval from zero to infinity; outside it
+    ``log_p`` is minus infinity and the derivatives are 0. PyMC's densities differ from this only
+    at zero itself, where some are finite.
 
-    What exceeds the range of doubles is infinite, silently: the second derivative of a ``Gamma``
-    density at 1e-300, say.
+    Values beyond the range of doubles are infinite, without a warning, such as the second
+    derivative of a ``Gamma`` density at 1e-300.
     """
     density = DENSITIES[prior.distribution]
     x = np.asarray(value, dtype=float)
@@ -264,7 +267,7 @@ def log_density_of_log(prior: Prior, u: np.ndarray) -> tuple[np.ndarray, np.ndar
     log_p, first, second : ndarray
         :math:`\log p(e^u)`, :math:`\partial \log p(e^u) / \partial u` and
         :math:`\partial^2 \log p(e^u) / \partial u^2`, each of ``u``'s shape. The density is that
-        of the value :math:`e^u`; that of :math:`u` itself has the Jacobian besides, which adds
+        of the value :math:`e^u`; that of :math:`u` itself includes the Jacobian, which adds
         :math:`u` to the first and 1 to the second.
 
     Raises
@@ -275,24 +278,24 @@ def log_density_of_log(prior: Prior, u: np.ndarray) -> tuple[np.ndarray, np.ndar
 
     Notes
     -----
-    Nothing is computed from :math:`e^u` itself, so nothing is lost where that is tiny or huge.
-    What exceeds the range of doubles is infinite, silently.
+    No formula uses :math:`e^u` itself, so none loses precision where that underflows or overflows.
+    Values beyond the range of doubles are infinite, without a warning.
     """
     formula = DENSITIES[prior.distribution].of_log
     if formula is None:
-        positive = ", ".join(n for n, kind in DISTRIBUTIONS.items() if kind.support == "positive")
+        positive = ", ".join(n for n, d in DISTRIBUTIONS.items() if d.support == "positive")
         raise ValueError(f"{prior.distribution} is no positive distribution; these are: {positive}")
     return _evaluate(formula, prior, np.asarray(u, dtype=float))
 
 
 def formula_arguments(prior: Prior) -> tuple[Any, ...]:
-    """Return the arguments of a prior's formulas after the value; they broadcast as its own."""
-    given = {k: np.asarray(v, dtype=float) for k, v in prior.arguments.items()}
-    return DENSITIES[prior.distribution].arguments(**given)
+    """Arguments of a prior's formulas after the value; they broadcast like the prior's."""
+    arguments = {k: np.asarray(v, dtype=float) for k, v in prior.arguments.items()}
+    return DENSITIES[prior.distribution].arguments(**arguments)
 
 
 def kink(prior: Prior) -> np.ndarray | None:
-    """Where the density has a kink: ``mu`` of a ``Laplace`` prior, of its shape; else ``None``."""
+    """Location of the kink of the density, ``mu`` of a ``Laplace`` prior; None without a kink."""
     argument = DENSITIES[prior.distribution].kink
     return None if argument is None else np.asarray(prior.arguments[argument], dtype=float)
 
@@ -300,11 +303,11 @@ def kink(prior: Prior) -> np.ndarray | None:
 def _evaluate(
     formula: Callable[..., Parts], prior: Prior, point: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    given = formula_arguments(prior)
-    if np.broadcast_shapes(point.shape, *(np.shape(v) for v in given)) != point.shape:
+    arguments = formula_arguments(prior)
+    if np.broadcast_shapes(point.shape, *(np.shape(v) for v in arguments)) != point.shape:
         raise ValueError(f"Values of shape {point.shape} do not fit the arguments of {prior!r}.")
     with np.errstate(over="ignore", under="ignore"):
-        log_p, first, second = formula(point, *given)
+        log_p, first, second = formula(point, *arguments)
     return _filled(log_p, point), _filled(first, point), _filled(second, point)
 
 

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bayes_moe.gates.symmetry import Symmetry
 
-if TYPE_CHECKING:
-    pass
-
-
 MOST_ROUNDS = 50
-
-
 LEAST_PROBABILITY = 1e-10
-
 
 Cost = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -34,7 +26,7 @@ def kullback_leibler(features: np.ndarray, aligned: np.ndarray) -> np.ndarray:
 
 
 def normal_cost(features: np.ndarray, aligned: np.ndarray) -> np.ndarray:
-    """Negative normal log density of expert j's parameters under label k."""
+    """Negative normal log density (sample, label, expert) of an expert's parameters."""
     mean = aligned.mean(axis=0)
     scale = aligned.std(axis=0) + 1e-8
     z = (features[:, None] - mean[:, None]) / scale[:, None]  # (sample, label, expert, parameter)
@@ -58,13 +50,16 @@ def assign(symmetry: Symmetry, features: np.ndarray, cost: Cost) -> np.ndarray:
 
 
 def label_certainty(symmetry: Symmetry, allocations: np.ndarray, best: np.ndarray) -> np.ndarray:
-    """How much nearer each draw is to its labels than to the best exchange of two (sample,)."""
+    """Certainty (sample,) of a draw's labels against the best exchange of two experts.
+
+    It is ``d_exchanged / (d_exchanged + d)`` with ``d`` the squared distance of allocations.
+    """
     aligned = np.take_along_axis(allocations, best[..., None], axis=1)
     distance = _distance(aligned, aligned.mean(axis=0))
-    own = np.einsum("skk->sk", distance)
+    as_labelled = np.einsum("skk->sk", distance)
     certainty = np.ones(len(best))
     for one, other in symmetry.exchanges():
-        kept = own[:, [*one.leaves, *other.leaves]].sum(axis=1)
+        kept = as_labelled[:, [*one.leaves, *other.leaves]].sum(axis=1)
         exchanged = symmetry.cost(distance, one, other) + symmetry.cost(distance, other, one)
         certainty = np.minimum(certainty, exchanged / (kept + exchanged + 1e-300))
     return certainty

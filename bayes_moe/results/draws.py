@@ -1,4 +1,4 @@
-"""Draws -> DataTree with the standard groups; one netCDF file, and back."""
+"""DataTree of draws with the standard groups, and the arrays of such a tree."""
 
 from __future__ import annotations
 
@@ -11,13 +11,7 @@ from bayes_moe.core import names
 from bayes_moe.data.design import Design
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.spec import MixtureOfExperts
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import xarray as xr
-
-
-from typing import TYPE_CHECKING
+from bayes_moe.results.fit import kind_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,12 +22,12 @@ LARGEST_LOG_LIKELIHOOD = 2 * 10**7
 
 
 def nothing_drawn() -> KeyboardInterrupt:
-    """Return what is raised where a sampler was stopped too early."""
+    """Exception for a sampler that was stopped before its first draw."""
     return KeyboardInterrupt("Sampling was stopped before any draw was made.")
 
 
 def rectangular(tree: xr.DataTree, draws: int, chains: int) -> xr.DataTree:
-    """Return whole chains of equal length, and say in ``attrs`` whether all draws are there.
+    """Chains of equal length without gaps; ``attrs`` say whether all draws are there.
 
     A sampler that was stopped leaves chains of different lengths. The chains and the common
     length that keep the most draws are kept.
@@ -61,14 +55,18 @@ def rectangular(tree: xr.DataTree, draws: int, chains: int) -> xr.DataTree:
         )
     import xarray as xr
 
-    whole = xr.DataTree.from_dict(groups)
-    complete = length >= draws and n_chains >= chains
-    whole.attrs.update({"complete": int(complete), "draws_asked": draws, "chains_asked": chains})
-    return whole
+    result = xr.DataTree.from_dict(groups)
+    result.attrs |= {
+        names.KIND: names.KIND_DRAWS,
+        names.COMPLETE: int(length >= draws and n_chains >= chains),
+        names.DRAWS_ASKED: draws,
+        names.CHAINS_ASKED: chains,
+    }
+    return result
 
 
 def _draws_made(posterior: xr.Dataset) -> np.ndarray:
-    """How many draws each chain has (chain,); short chains are filled up with NaN."""
+    """Number of draws of each chain (chain,); short chains are padded with NaN."""
     sizes = posterior.sizes[names.CHAIN], posterior.sizes[names.DRAW]
     finite = np.ones(sizes, dtype=bool)
     for variable in posterior.data_vars.values():
@@ -80,7 +78,7 @@ def _draws_made(posterior: xr.Dataset) -> np.ndarray:
 def standard_tree(
     tree: xr.DataTree, spec: MixtureOfExperts, design: Design, *, log_likelihood: bool | None
 ) -> xr.DataTree:
-    """Return a tree with the draws, the data they were made from, and the log likelihood.
+    """Tree with the draws, the data, and the pointwise log likelihood.
 
     ``log_likelihood=None`` stores the pointwise log likelihood of more than one draw, unless it is
     very large.
@@ -99,38 +97,39 @@ def standard_tree(
         )
     obs = {names.OBS: design.rows.obs_id}
     groups[names.OBSERVED_DATA] = xr.Dataset(
-        {names.RESPONSE: (names.OBS, design.response, {"column": spec.response})}, coords=obs
+        {names.RESPONSE: (names.OBS, design.response, {names.COLUMN: spec.response})}, coords=obs
     )
     groups[names.CONSTANT_DATA] = columns_to_dataset(design.columns, obs)
     result = xr.DataTree.from_dict(groups)
-    result.attrs.update(tree.attrs)
+    result.attrs |= {names.KIND: kind_of(tree)} | tree.attrs
     return result
 
 
 def with_derived(posterior: xr.Dataset, spec: MixtureOfExperts) -> xr.Dataset:
-    """Add what the gate derives from its variables."""
-    if not spec.derived_dims:
+    """Posterior with the variables that the gate derives from its parameters."""
+    features = spec.structure.gate.features
+    if features is None:
         return posterior
     sizes = [posterior.sizes[d] for d in (names.CHAIN, names.DRAW)]
-    found = spec.gate.derived(spec.n_experts, samples(spec, posterior))
+    derived = features.derived(stacked_draws(spec, posterior))
     variables = {
         name: (
             (names.CHAIN, names.DRAW, *dims),
-            found[name].reshape(*sizes, *found[name].shape[1:]),
+            derived[name].reshape(*sizes, *derived[name].shape[1:]),
         )
-        for name, dims in spec.derived_dims.items()
+        for name, dims in spec.structure.derived_dims.items()
     }
-    return posterior.assign(variables).assign_coords(spec.gate.derived_coords())
+    return posterior.assign(variables).assign_coords(features.derived_coords)
 
 
 def pointwise(spec: MixtureOfExperts, posterior: xr.Dataset, design: Design) -> xr.DataArray:
-    """Log density of the fitted rows (chain, draw, obs)."""
+    """Log density (chain, draw, obs) of the fitted rows."""
     import xarray as xr
 
-    draws = samples(spec, posterior)
+    draws = stacked_draws(spec, posterior)
     values = np.empty((len(next(iter(draws.values()))), design.rows.size))
-    for where, part, mixture in chunks(spec, draws, design.rows):
-        values[:, where] = mixture.log_density(part.observed)
+    for where, chunk, mixture in chunks(spec, draws, design.rows):
+        values[:, where] = mixture.log_density(chunk.observed)
     sizes = [posterior.sizes[d] for d in (names.CHAIN, names.DRAW)]
     return xr.DataArray(
         values.reshape(*sizes, -1),
@@ -143,23 +142,24 @@ def pointwise(spec: MixtureOfExperts, posterior: xr.Dataset, design: Design) -> 
     )
 
 
-def samples(spec: MixtureOfExperts, posterior: xr.Dataset) -> dict[str, np.ndarray]:
-    """Return the reported variables as arrays (sample, ...), chains one after another."""
-    found = {}
+def stacked_draws(spec: MixtureOfExperts, posterior: xr.Dataset) -> dict[str, np.ndarray]:
+    """Reported variables as arrays (sample, ...), chains one after another."""
+    arrays = {}
     for name in spec.variables:
         variable = posterior[name].transpose(names.CHAIN, names.DRAW, ...)
         values = np.asarray(variable.values, dtype=float)
-        found[name] = values.reshape(-1, *values.shape[2:])
-    return found
+        arrays[name] = values.reshape(-1, *values.shape[2:])
+    return arrays
 
 
 def columns_to_dataset(columns: pd.DataFrame, coords: Mapping[str, Any]) -> xr.Dataset:
-    """Store a table's columns; text and categories as strings, the original name as attribute."""
+    """Dataset of a table's columns; text and categories as strings, the name as attribute."""
     import xarray as xr
     from pandas.api import types
 
     taken = {*map(str, columns), *coords}
     variables = {}
+    # xarray refuses names that are dimensions, and netCDF names of dots or with a slash.
     for j, column in enumerate(map(str, columns)):
         series = columns[column]
         name = column
@@ -167,7 +167,7 @@ def columns_to_dataset(columns: pd.DataFrame, coords: Mapping[str, Any]) -> xr.D
             name = f"column_{j}"
             while name in taken:
                 name += "_"
-        is_number = types.is_numeric_dtype(series.dtype)  # of truth values also
-        values = series.to_numpy() if is_number else series.astype(str).to_numpy(dtype=str)
-        variables[name] = (names.OBS, values, {"column": column})
+        is_numeric = types.is_numeric_dtype(series.dtype)  # booleans count as numeric
+        values = series.to_numpy() if is_numeric else series.astype(str).to_numpy(dtype=str)
+        variables[name] = (names.OBS, values, {names.COLUMN: column})
     return xr.Dataset(variables, coords=dict(coords))

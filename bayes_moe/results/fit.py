@@ -1,4 +1,4 @@
-"""Fit: the answer of an inference method."""
+"""Result of an inference method, and its kind: draws, a mode, or an approximation."""
 
 from __future__ import annotations
 
@@ -13,22 +13,35 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+def kind_of(tree: xr.DataTree) -> str:
+    """Kind of a result: ``"draws"``, ``"mode"`` or ``"approximation"``.
+
+    Files of earlier versions and methods of the user's lack the attribute; their groups say it.
+    """
+    if names.KIND in tree.attrs:
+        return str(tree.attrs[names.KIND])
+    if names.FIT not in tree.children:
+        return names.KIND_DRAWS
+    is_mode = tree[names.FIT].attrs[names.KIND] == names.KIND_MODE
+    return names.KIND_MODE if is_mode else names.KIND_APPROXIMATION
+
+
 @dataclass(frozen=True, repr=False, eq=False)
 class Fit:
-    """The answer of an inference method: description, design and posterior.
+    """Result of an inference method: model, design and posterior.
 
     Attributes
     ----------
     spec : MixtureOfExperts
         The model.
     design : Design
-        The data, seen through the model's formulas.
+        The data, as matrices of the model's formulas.
     idata : xarray.DataTree
         ``posterior``, ``sample_stats``, ``log_likelihood``, ``observed_data`` and
         ``constant_data``; of draws by a sampler also ``relabelling`` and ``modes`` (where the
-        chains began); of the other methods ``fit``, ``modes`` and ``standard_error``. ArviZ works
-        on it as it is, where it is draws and not one mode. Variables ending in ``_raw`` are the
-        sampler's own (centred and scaled features); all others are on the user's scale.
+        chains began); of the other methods ``fit``, ``modes`` and ``standard_error``. ArviZ
+        reads it unless it is a single mode. Variables ending in ``_raw`` are the
+        sampler's (of centred and scaled features); all others are on the user's scale.
     """
 
     spec: MixtureOfExperts
@@ -38,24 +51,30 @@ class Fit:
     @property
     def complete(self) -> bool:
         """Whether all the draws that were asked for are there."""
-        return bool(self.idata.attrs.get("complete", 1))
+        return bool(self.idata.attrs.get(names.COMPLETE, 1))
+
+    @property
+    def kind(self) -> str:
+        """``"draws"`` of a sampler, ``"mode"``, or draws of an ``"approximation"``."""
+        return kind_of(self.idata)
 
     @property
     def is_point(self) -> bool:
         """Whether the posterior is a single mode and not a set of draws."""
-        return names.FIT in self.idata.children and self.idata[names.FIT].attrs["kind"] == "mode"
+        return self.kind == names.KIND_MODE
 
     def __repr__(self) -> str:
         sizes = self.idata[names.POSTERIOR].sizes
         size = f"{sizes[names.CHAIN]} chains x {sizes[names.DRAW]} draws"
         if self.is_point:
             figures = self.idata[names.FIT].to_dataset()
-            what = figures.attrs["objective"]
-            size = f"mode of the {what}, log {what} {float(figures['objective']):.4f}"
-            size += "" if figures["converged"] else " (not converged)"
+            objective = figures.attrs[names.OBJECTIVE]
+            value = float(figures[names.OBJECTIVE])
+            size = f"mode of the {objective}, log {objective} {value:.4f}"
+            size += "" if figures[names.CONVERGED] else " (not converged)"
         dropped = self.design.n_dropped
         return (
-            f"Fit of {self.spec.response!r}: {self.spec.counted} "
+            f"Fit of {self.spec.response!r}: {self.spec.structure.counted} "
             f"({', '.join(dict.fromkeys(e.family for e in self.spec.experts))}), "
             f"{self.design.rows.size} rows{f' ({dropped} dropped)' if dropped else ''}, "
             f"{size}{'' if self.complete else ', incomplete'}\n"

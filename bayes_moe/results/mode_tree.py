@@ -1,4 +1,4 @@
-"""Modes -> DataTree: a mode as one chain with one draw, its errors, and the table of modes."""
+"""DataTree of a mode, or of draws about it: standard errors, figures, and the table of modes."""
 
 from __future__ import annotations
 
@@ -12,125 +12,126 @@ from bayes_moe.core import names
 from bayes_moe.data.design import Design
 from bayes_moe.em.modes import Modes
 from bayes_moe.model.spec import MixtureOfExperts
-from bayes_moe.model.structure import coords
 
 if TYPE_CHECKING:
     import xarray as xr
 
-FLAGS = ("converged", "singular", "separated", "empty")
+FLAGS = (names.CONVERGED, names.SINGULAR, names.SEPARATED, names.EMPTY)
 
 
 def point_tree(
-    found: Modes, objective: str, errors: Mapping[str, np.ndarray] | None
+    modes: Modes, objective: str, errors: Mapping[str, np.ndarray] | None
 ) -> xr.DataTree:
-    """Return the best mode as a posterior of one draw, with groups about how it was found."""
-    best = found.best
-    values = {name: v[best][None] for name, v in found.values.items()}
-    stats = {"lp": found.value[best][None]}
-    return tree(found, objective, errors, values, stats, (1, 1), kind="mode")
+    """Best mode as a posterior of one draw, with the groups of modes."""
+    best = modes.best
+    values = {name: v[best][None] for name, v in modes.values.items()}
+    stats = {names.LP: modes.value[best][None]}
+    return tree(modes, objective, errors, values, stats, (1, 1), kind=names.KIND_MODE)
 
 
 def tree(
-    found: Modes,
+    modes: Modes,
     objective: str,
     errors: Mapping[str, np.ndarray] | None,
     draws: Mapping[str, np.ndarray],
     stats: Mapping[str, np.ndarray],
     shape: tuple[int, int],
     *,
-    kind: str = "draws",
+    kind: str = names.KIND_APPROXIMATION,
 ) -> xr.DataTree:
-    """Return draws (sample, ...) as a posterior of a shape (chain, draw), and the groups of modes.
+    """Draws (sample, ...) as a posterior of a shape (chain, draw), and the groups of modes.
 
     ``errors`` are the standard errors of the best mode; None if there are none. ``kind`` says
-    whether the posterior is draws or one mode.
+    whether the posterior is draws of an approximation or one mode.
     """
     import xarray as xr
 
-    spec, design = found.spec, found.design
+    spec, design = modes.spec, modes.design
     sample = {names.CHAIN: np.arange(shape[0]), names.DRAW: np.arange(shape[1])}
-    described = xr.Dataset(
+    sample_stats = xr.Dataset(
         {k: ((names.CHAIN, names.DRAW), v.reshape(shape)) for k, v in stats.items()}, sample
     )
-    laid = {k: v.reshape(*shape, *v.shape[1:]) for k, v in draws.items()}
-    posterior = dataset(spec, design, laid, (names.CHAIN, names.DRAW)).assign_coords(sample)
-    best = found.best
-    known = {n: np.full(found.values[n].shape[1:], np.nan) for n in spec.variables}
-    running = {name for name, runs in found.running.items() if runs[best]}
-    known |= {n: error for n, error in (errors or {}).items() if n not in running}
+    by_chain = {k: v.reshape(*shape, *v.shape[1:]) for k, v in draws.items()}
+    posterior = dataset(spec, design, by_chain, (names.CHAIN, names.DRAW)).assign_coords(sample)
+    best = modes.best
+    standard_errors = {n: np.full(modes.values[n].shape[1:], np.nan) for n in spec.variables}
+    running = {name for name, runs in modes.running.items() if runs[best]}
+    standard_errors |= {n: error for n, error in (errors or {}).items() if n not in running}
+    # Earlier versions read this attribute of the group.
+    figures = _fit(modes, best, objective).assign_attrs(
+        {names.KIND: names.KIND_MODE if kind == names.KIND_MODE else names.KIND_DRAWS}
+    )
     result = xr.DataTree.from_dict(
         {
             names.POSTERIOR: posterior,
-            names.SAMPLE_STATS: described,
-            names.FIT: _fit(found, best, objective).assign_attrs(kind=kind),
-            names.MODES: modes_dataset(found),
-            names.STANDARD_ERROR: dataset(spec, design, known, ()),
+            names.SAMPLE_STATS: sample_stats,
+            names.FIT: figures,
+            names.MODES: modes_dataset(modes),
+            names.STANDARD_ERROR: dataset(spec, design, standard_errors, ()),
         }
     )
-    result.attrs["complete"] = 1
+    result.attrs |= {names.KIND: kind, names.COMPLETE: 1}
     return result
 
 
-def _fit(found: Modes, best: int, objective: str) -> xr.Dataset:
+def _fit(modes: Modes, best: int, objective: str) -> xr.Dataset:
+    """Figures of one mode, the group ``fit``."""
     import xarray as xr
 
-    path = found.path[:, best]
+    path = modes.path[:, best]
     return xr.Dataset(
         {
-            "objective": found.value[best],
-            "log_likelihood": found.value[best] - found.log_prior[best],
-            "log_prior": found.log_prior[best],
-            "log_allocation": found.log_allocation[best],
-            "gradient_norm": found.gradient_norm[best],
-            "iterations": int(found.iterations[best]),
-            "n_parameters": n_parameters(found.spec, found.design, found.values),
-            "restarts": found.restarts,
-            "exhausted": bool(found.exhausted[best]),
-            "path": ("iteration", path[np.isfinite(path)]),
-            **{flag: bool(getattr(found, flag)[best]) for flag in FLAGS},
+            names.OBJECTIVE: modes.value[best],
+            names.LOG_LIKELIHOOD: modes.value[best] - modes.log_prior[best],
+            names.LOG_PRIOR: modes.log_prior[best],
+            names.LOG_ALLOCATION: modes.log_allocation[best],
+            names.GRADIENT_NORM: modes.gradient_norm[best],
+            names.ITERATIONS: int(modes.iterations[best]),
+            names.N_PARAMETERS: n_parameters(modes.spec, modes.design, modes.values),
+            names.RESTARTS: modes.restarts,
+            names.EXHAUSTED: bool(modes.exhausted[best]),
+            names.PATH: (names.ITERATION, path[np.isfinite(path)]),
+            **{flag: bool(getattr(modes, flag)[best]) for flag in FLAGS},
         },
         attrs={
-            "objective": objective,
-            "running": json.dumps([n for n, runs in found.running.items() if runs[best]]),
+            names.OBJECTIVE: objective,
+            names.RUNNING: json.dumps([n for n, runs in modes.running.items() if runs[best]]),
         },
     )
 
 
-def modes_dataset(found: Modes) -> xr.Dataset:
-    """Return every mode's parameters and figures along the dimension ``mode``."""
+def modes_dataset(modes: Modes) -> xr.Dataset:
+    """Parameters and figures of all modes along the dimension ``mode``, the group ``modes``."""
     figures: dict[str, Any] = {
-        "objective": found.value,
-        "log_likelihood": found.value - found.log_prior,
-        "hits": found.hits,
-        "gradient_norm": found.gradient_norm,
-        "iterations": found.iterations,
-        **{flag: getattr(found, flag) for flag in FLAGS},
+        names.OBJECTIVE: modes.value,
+        names.LOG_LIKELIHOOD: modes.value - modes.log_prior,
+        names.HITS: modes.hits,
+        names.GRADIENT_NORM: modes.gradient_norm,
+        names.ITERATIONS: modes.iterations,
+        **{flag: getattr(modes, flag) for flag in FLAGS},
     }
-    table = dataset(found.spec, found.design, found.values, (names.MODE,))
+    table = dataset(modes.spec, modes.design, modes.values, (names.MODE,))
     table = table.assign({k: (names.MODE, v) for k, v in figures.items()})
-    table = table.assign(share=((names.MODE, names.EXPERT), found.share))
-    table = table.assign_coords({names.MODE: np.arange(len(found.value))})
-    table.attrs["best"] = found.best
+    table = table.assign({names.SHARE: ((names.MODE, names.EXPERT), modes.share)})
+    table = table.assign_coords({names.MODE: np.arange(len(modes.value))})
+    table.attrs[names.BEST] = modes.best
     return table
 
 
 def n_parameters(spec: MixtureOfExperts, design: Design, values: Mapping[str, np.ndarray]) -> int:
     """Number of free parameters of the likelihood; of a softmax only differences count."""
     matrices = design.rows.matrices
-    total = spec.gate.free(spec.n_experts, matrices)
-    shared = {
-        n for h in spec.gate.heads(spec.n_experts) for n in h.predictor.shared_variables(h.place)
-    }
-    for c in spec.components:
+    total = spec.structure.gate.n_parameters(matrices)
+    shared = {n for h in spec.structure.gate.heads for n in h.predictor.variables(h.site).shared}
+    for c in spec.structure.components:
         if c.formula is None:
             total += values[c.variable][0].size
             continue
-        total += c.predictor.free(c.place, matrices[c.stem], 0)
-        new = (
-            c.predictor.shared_variables(c.place) & c.predictor.basis_parameters(c.place)
-        ) - shared
-        total += sum(values[name][0].size for name in new)
-        shared |= new
+        total += c.predictor.free(c.site.bind(matrices[c.stem]), 0)
+        of_component = c.predictor.variables(c.site)
+        uncounted = (of_component.shared & of_component.basis) - shared
+        total += sum(values[name][0].size for name in uncounted)
+        shared |= uncounted
     return total
 
 
@@ -140,10 +141,10 @@ def dataset(
     values: Mapping[str, np.ndarray],
     lead: tuple[str, ...],
 ) -> xr.Dataset:
-    """Return the model's variables with their dimensions after some leading ones."""
+    """Dataset of the model's variables, whose first dimensions are ``lead``."""
     import xarray as xr
 
-    data = {name: ((*lead, *spec.dims[name]), v) for name, v in values.items()}
+    data = {name: ((*lead, *spec.structure.dims[name]), v) for name, v in values.items()}
     used = {dim for dims, _ in data.values() for dim in dims} | {names.EXPERT}
-    every = coords(spec, design)
-    return xr.Dataset(data, {d: np.asarray(v) for d, v in every.items() if d in used})
+    all_coords = spec.structure.coords(design)
+    return xr.Dataset(data, {d: np.asarray(v) for d, v in all_coords.items() if d in used})

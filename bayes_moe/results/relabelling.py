@@ -1,18 +1,18 @@
-"""Align expert labels over draws and chains, with a certainty for every draw.
+"""Alignment of expert labels over draws and chains, with a certainty for every draw.
 
 The posterior of exchangeable experts is the same for every labelling, so a sampler may change
-labels between chains and draws. Here each draw is relabelled by the assignment (Hungarian
-algorithm) that brings it nearest to the mean of all relabelled draws, and the mean is updated
-until no label changes. Two notions of near:
+labels between chains and draws. Each draw is relabelled by the assignment (Hungarian algorithm)
+of least cost to the mean of all relabelled draws, and the mean is updated until no label changes.
+Two costs:
 
 ``"responsibilities"`` (default)
     The Kullback-Leibler divergence between allocation probabilities of the rows (Stephens 2000).
 ``"parameters"``
     The normal log density of the expert's parameters about their mean over draws.
 
-Only experts of the same kind trade labels, and under a tree gate only whole branches of one split
-that are alike do. Finally experts are ordered by the posterior mean of
-their average location, so that the same posterior gets the same labels from every run.
+Labels are exchanged only among experts of one formula and family, and under a tree gate only among
+exchangeable branches of one split. Finally experts are ordered by the posterior mean of their
+average location, so that the same posterior gets the same labels from every run.
 
 References
 ----------
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.core.checks import check_one_of
 from bayes_moe.data.design import Design
 from bayes_moe.model import expert_order
 from bayes_moe.model.evaluation import chunks
@@ -39,7 +39,7 @@ from bayes_moe.results.alignment import (
     normal_cost,
     scaled,
 )
-from bayes_moe.results.draws import samples
+from bayes_moe.results.draws import stacked_draws
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -51,13 +51,13 @@ MOST_ELEMENTS = 2 * 10**7
 def align(
     tree: xr.DataTree, spec: MixtureOfExperts, design: Design, method: str = "responsibilities"
 ) -> xr.DataTree:
-    """Return the tree with aligned labels and a group ``relabelling``.
+    """Tree with aligned labels and a group ``relabelling``.
 
     The group holds ``permutation`` (chain, draw, expert), the sampler's label of the expert that
-    is now in each place, and ``certainty`` (chain, draw). With ``d`` the squared distance of a
+    now has each label, and ``certainty`` (chain, draw). With ``d`` the squared distance of a
     draw's allocation probabilities to the mean of the relabelled draws, certainty is
     ``d_exchanged / (d_exchanged + d)`` for the two experts that are easiest to exchange: 1 means
-    that the labels could not be otherwise, 0.5 that they might as well be exchanged.
+    that no other labels are possible, 0.5 that the exchange fits as well.
 
     Raises
     ------
@@ -66,11 +66,11 @@ def align(
     """
     check_method(method)
     tree = undo(tree, spec)
-    symmetry = spec.symmetry
+    symmetry = spec.structure.symmetry
     if method == "none" or symmetry.trivial:
         return tree
     posterior = tree[names.POSTERIOR].to_dataset()
-    draws = samples(spec, posterior)
+    draws = stacked_draws(spec, posterior)
     allocations, locations = _read_draws(spec, draws, design)
     if method == "responsibilities":
         permutation = assign(symmetry, allocations, kullback_leibler)
@@ -83,13 +83,12 @@ def align(
 
 
 def check_method(method: str) -> None:
-    """Raise :class:`SpecError` for an unknown method, before anything is sampled for it."""
-    if method not in METHODS:
-        raise SpecError(unknown("relabelling method", method, METHODS))
+    """Raise :class:`SpecError` for an unknown relabelling method."""
+    check_one_of("relabelling method", method, METHODS)
 
 
 def undo(tree: xr.DataTree, spec: MixtureOfExperts) -> xr.DataTree:
-    """Return the tree with the sampler's own labels, without a relabelling group."""
+    """Tree with the sampler's labels, without a relabelling group."""
     if names.RELABELLING not in tree.children:
         return tree
     stored = tree[names.RELABELLING][names.PERMUTATION]
@@ -103,33 +102,35 @@ def undo(tree: xr.DataTree, spec: MixtureOfExperts) -> xr.DataTree:
 def _read_draws(
     spec: MixtureOfExperts, draws: dict[str, np.ndarray], design: Design
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Allocations (sample, expert, obs) of some rows, and mean locations (sample, expert)."""
+    """Allocations (sample, expert, obs) of a subset of rows, and locations (sample, expert)."""
     n_samples = len(next(iter(draws.values())))
     most = min(expert_order.MOST_ROWS, max(20, MOST_ELEMENTS // (n_samples * spec.n_experts)))
     rows = expert_order.evenly_spaced_rows(design.rows, most)
     allocations = np.empty((n_samples, spec.n_experts, rows.size))
-    for where, part, mixture in chunks(spec, draws, rows):
-        allocations[:, :, where] = mixture.responsibilities(part.observed)
+    for where, chunk, mixture in chunks(spec, draws, rows):
+        allocations[:, :, where] = mixture.responsibilities(chunk.observed)
     return allocations, expert_order.levels(spec, draws, design.rows)
 
 
 def _parameters(spec: MixtureOfExperts, draws: dict[str, np.ndarray]) -> np.ndarray:
-    """Standardised parameters of every expert (sample, expert, parameter).
+    """Standardised parameters (sample, expert, parameter) of all experts.
 
-    Parameters that an expert's kind does not have are zero, and cost nothing. Of a gate, only
-    variables of experts themselves are read.
+    Parameters that an expert's block lacks are zero and cost nothing. Of a gate, only variables
+    along the experts are read.
     """
-    first = next(iter(draws.values()))
-    own = [draws[n] for n in spec.gate_variables if spec.dims[n][0] == names.EXPERT]
-    values = [scaled(v) for v in own]
-    for block in spec.blocks:
+    n_samples = len(next(iter(draws.values())))
+    by_expert = [
+        n for n in spec.structure.gate_variables if spec.structure.dims[n][0] == names.EXPERT
+    ]
+    values = [scaled(draws[n]) for n in by_expert]
+    for block in spec.structure.blocks:
         for c in block.components:
             if c.variable not in draws:
                 continue
-            given = draws[c.variable] if c.formula else np.log(draws[c.variable])[..., None]
-            laid = np.zeros((len(first), spec.n_experts, given.shape[-1]))
-            laid[:, list(block.positions)] = scaled(given)
-            values.append(laid)
+            parameter = draws[c.variable] if c.formula else np.log(draws[c.variable])[..., None]
+            padded = np.zeros((n_samples, spec.n_experts, parameter.shape[-1]))
+            padded[:, list(block.positions)] = scaled(parameter)
+            values.append(padded)
     return np.concatenate(values, axis=-1)
 
 
@@ -140,6 +141,7 @@ def _record(
     certainty: np.ndarray,
     method: str,
 ) -> xr.DataTree:
+    """Tree with permuted draws and the group ``relabelling``."""
     import xarray as xr
 
     posterior = tree[names.POSTERIOR].to_dataset()
@@ -156,7 +158,7 @@ def _record(
             names.CERTAINTY: ((names.CHAIN, names.DRAW), certainty.reshape(sizes)),
         },
         coords=coords,
-        attrs={"method": method},
+        attrs={names.METHOD: method},
     )
     result = tree.copy()
     result[names.POSTERIOR] = _as_node(permute(posterior, spec, permutation))
@@ -171,15 +173,15 @@ def _as_node(dataset: xr.Dataset) -> xr.DataTree:
 
 
 def permute(posterior: xr.Dataset, spec: MixtureOfExperts, permutation: np.ndarray) -> xr.Dataset:
-    """Put expert ``permutation[chain, draw, k]`` in place ``k`` of every variable."""
+    """Posterior in which expert ``permutation[chain, draw, k]`` has label ``k``."""
     result = posterior.copy()
     sizes = permutation.shape[:2]
-    for name, dims in (spec.dims | spec.derived_dims).items():
+    for name, dims in (spec.structure.dims | spec.structure.derived_dims).items():
         if name not in posterior:
             continue
-        laid = posterior[name].transpose(names.CHAIN, names.DRAW, *dims)
-        flat = {name: laid.values.reshape(-1, *laid.shape[2:])}
-        moved = expert_order.permute(spec, flat, permutation.reshape(-1, permutation.shape[-1]))
-        data = moved[name].reshape(*sizes, *laid.shape[2:])
-        result[name] = laid.copy(data=data).transpose(*posterior[name].dims)
+        variable = posterior[name].transpose(names.CHAIN, names.DRAW, *dims)
+        draws = {name: variable.values.reshape(-1, *variable.shape[2:])}
+        permuted = expert_order.permute(spec, draws, permutation.reshape(-1, permutation.shape[-1]))
+        data = permuted[name].reshape(*sizes, *variable.shape[2:])
+        result[name] = variable.copy(data=data).transpose(*posterior[name].dims)
     return result

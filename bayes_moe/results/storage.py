@@ -1,4 +1,4 @@
-"""Fits as netCDF files: save and load."""
+"""Fits in netCDF files: save and load."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from bayes_moe.core.errors import FitFileError
 from bayes_moe.data.design import Design
 from bayes_moe.model.missing_rules import integrable
 from bayes_moe.model.spec import MixtureOfExperts
-from bayes_moe.results.fit import Fit
+from bayes_moe.results.fit import Fit, kind_of
 
 if TYPE_CHECKING:
     import pandas as pd
     import xarray as xr
 
-
 FORMAT = "bayes_moe fit"
-
-
 FORMAT_VERSION = 1
+HEADER = "bayes_moe"
+"""Attribute of the file's root with the description as JSON."""
 
 
 def write(tree: xr.DataTree, path: str | os.PathLike[str], description: dict[str, Any]) -> Path:
-    """Write a tree and a JSON description to one netCDF file, all of it or nothing."""
+    """Path of the netCDF file with a tree and a JSON description, written whole or not at all."""
     target = Path(path)
     if not target.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {str(target.parent)!r} to save in.")
     if target.is_dir():
         raise IsADirectoryError(f"{str(target)!r} is a folder; name a file.")
+    # The file is renamed after it is on the disk, so that a crash leaves the old file or none.
     header = {"format": FORMAT, "version": FORMAT_VERSION, **description}
     copy = tree.copy()
-    copy.attrs["bayes_moe"] = json.dumps(header)
+    copy.attrs[HEADER] = json.dumps(header)
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         copy.to_netcdf(temporary, engine="h5netcdf", encoding=_checksums(copy))
@@ -53,7 +53,7 @@ def write(tree: xr.DataTree, path: str | os.PathLike[str], description: dict[str
 
 
 def _checksums(tree: xr.DataTree) -> dict[str, Any]:
-    """Ask for a checksum of every array of numbers, so that damage to a file is found."""
+    """Encoding with a checksum of every numeric array, so that reading detects damage."""
     return {
         node.path: {
             name: {"fletcher32": True}
@@ -65,7 +65,7 @@ def _checksums(tree: xr.DataTree) -> dict[str, Any]:
 
 
 def read(path: str | os.PathLike[str]) -> tuple[xr.DataTree, dict[str, Any]]:
-    """Read what :func:`write` wrote.
+    """Tree and description of a file that :func:`write` wrote.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def read(path: str | os.PathLike[str]) -> tuple[xr.DataTree, dict[str, Any]]:
             f"kind ({type(error).__name__}: {error})."
         ) from error
     try:
-        header = json.loads(tree.attrs.pop("bayes_moe"))
+        header = json.loads(tree.attrs.pop(HEADER))
         if header["format"] != FORMAT:
             raise ValueError(FORMAT)
         newer = int(header["version"]) > FORMAT_VERSION
@@ -107,13 +107,13 @@ def read(path: str | os.PathLike[str]) -> tuple[xr.DataTree, dict[str, Any]]:
 
 
 def describe_columns(columns: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return what the stored strings do not say of a table's columns: name, type, categories."""
+    """Name, type and categories of each column, which the stored strings do not hold."""
     import pandas as pd
 
-    described: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for column in columns:
         series = columns[column]
-        entry: dict[str, Any] = {"column": str(column), "dtype": str(series.dtype)}
+        entry: dict[str, Any] = {names.COLUMN: str(column), "dtype": str(series.dtype)}
         if isinstance(series.dtype, pd.CategoricalDtype):
             categories = series.cat.categories
             entry |= {
@@ -121,29 +121,29 @@ def describe_columns(columns: pd.DataFrame) -> list[dict[str, Any]]:
                 "categories": categories.tolist(),
                 "ordered": bool(series.cat.ordered),
             }
-        described.append(entry)
-    return described
+        entries.append(entry)
+    return entries
 
 
-def restore_columns(tree: xr.DataTree, described: list[dict[str, Any]]) -> pd.DataFrame:
-    """Rebuild the table of used columns from a tree and :func:`describe_columns`."""
+def restore_columns(tree: xr.DataTree, entries: list[dict[str, Any]]) -> pd.DataFrame:
+    """Table of used columns, from a tree and the entries of :func:`describe_columns`."""
     import pandas as pd
 
     stored = {
-        str(v.attrs["column"]): v.values
+        str(v.attrs[names.COLUMN]): v.values
         for v in tree[names.CONSTANT_DATA].to_dataset().data_vars.values()
     }
     table = {}
-    for entry in described:
-        values = pd.Series(stored[entry["column"]])
+    for entry in entries:
+        values = pd.Series(stored[entry[names.COLUMN]])
         if entry["dtype"] == "category":
             categories = entry["categories"]
-            back = dict(zip(map(str, categories), categories, strict=True))
+            by_text = dict(zip(map(str, categories), categories, strict=True))
             dtype = pd.CategoricalDtype(categories, ordered=entry["ordered"])
-            values = values.map(back).astype(dtype)
+            values = values.map(by_text).astype(dtype)
         else:
             values = values.astype(entry["dtype"])
-        table[entry["column"]] = values
+        table[entry[names.COLUMN]] = values
     return pd.DataFrame(table)
 
 
@@ -156,21 +156,21 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
     Parameters
     ----------
     fit : Fit
-        What to save.
+        A fit.
     path : path
-        Where; an existing file is replaced.
+        Path of the file; an existing file is replaced.
 
     Returns
     -------
     pathlib.Path
-        The file.
+        Path of the file.
     """
     description = {
         "package_version": version("bayes_moe"),
         "spec": fit.spec.to_dict(),
         "design": {
             "columns": describe_columns(fit.design.columns),
-            "terms": {stem: list(m.terms) for stem, m in fit.design.rows.matrices.items()},
+            "terms": _terms(fit.design),
             "n_dropped": fit.design.n_dropped,
         },
     }
@@ -183,6 +183,16 @@ def load(path: str | os.PathLike[str]) -> Fit:
     The formulas are evaluated on the stored columns, and formulas can call NumPy and methods of
     columns: load files from people you trust, as with any notebook.
 
+    Parameters
+    ----------
+    path : path
+        Path of the file.
+
+    Returns
+    -------
+    Fit
+        The fit, with its data and draws.
+
     Raises
     ------
     FileNotFoundError
@@ -193,23 +203,23 @@ def load(path: str | os.PathLike[str]) -> Fit:
     tree, header = read(path)
     try:
         spec = MixtureOfExperts.from_dict(header["spec"])
-        described = header["design"]
+        stored = header["design"]
         observed = tree[names.OBSERVED_DATA].to_dataset()
         design = Design.from_data(
             spec.response,
             spec.formulas,
-            restore_columns(tree, described["columns"]),
+            restore_columns(tree, stored["columns"]),
             missing="model",
             center=spec.center,
             obs_id=observed[names.OBS].values,
-            may_miss=integrable(spec.gate, spec.blocks, spec.n_experts),
+            may_miss=integrable(spec.gate, spec.structure),
         )
-        design = replace(design, n_dropped=int(described["n_dropped"]))
-        tree[names.POSTERIOR].to_dataset()[list(spec.variables)]  # raises if one is not there
-        terms = {stem: list(m.terms) for stem, m in design.rows.matrices.items()}
-        stored = observed[names.RESPONSE].values
-        same = terms == described["terms"] and np.allclose(
-            design.response, stored, rtol=1e-12, atol=0
+        design = replace(design, n_dropped=int(stored["n_dropped"]))
+        tree[names.POSTERIOR].to_dataset()[list(spec.variables)]  # raises if one is missing
+        tree.attrs[names.KIND] = kind_of(tree)
+        same_terms = _terms(design) == stored["terms"]
+        same = same_terms and np.allclose(
+            design.response, observed[names.RESPONSE].values, rtol=1e-12, atol=0
         )
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         raise FitFileError(
@@ -221,3 +231,8 @@ def load(path: str | os.PathLike[str]) -> Fit:
             "install the version of formulaic that it was saved with."
         )
     return Fit(spec, design, tree)
+
+
+def _terms(design: Design) -> dict[str, list[str]]:
+    """Names of the columns of each formula's matrix."""
+    return {stem: list(m.terms) for stem, m in design.rows.matrices.items()}

@@ -1,1 +1,1 @@
-"""Chains: where they start, and what runs them."""
+"""Markov chains: starting points and samplers."""

@@ -1,4 +1,4 @@
-"""What every engine can do: chains from given starts, as a tree that says where each began."""
+"""Interface of the samplers: chains from starting points, with the mode at which each started."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SamplingTask:
-    """Chains to be run.
+    """Starting points and settings of chains.
 
-    ``starts`` hold the model and its data too; settings are those of
+    ``starts`` have the model and its data; the settings are those of
     :class:`bayes_moe.inference.nuts.NUTS`.
     """
 
@@ -37,23 +37,23 @@ class SamplingTask:
 
     @property
     def parallel(self) -> int:
-        """Chains to run at the same time."""
+        """Number of chains that run at the same time."""
         return min(self.chains, self.cores or cpu_count() or 1)
 
 
 class Engine(ABC):
-    """A way to run the No-U-Turn sampler."""
+    """An implementation of the No-U-Turn sampler."""
 
     @abstractmethod
     def run(self, task: SamplingTask) -> xr.DataTree:
-        """Return groups ``posterior`` and ``sample_stats``; chains cut short are filled with NaN.
+        """Groups ``posterior`` and ``sample_stats``; interrupted chains are filled with NaN.
 
-        ``sample_stats`` holds the mode at which each chain began.
+        ``sample_stats`` has the mode at which each chain started.
         """
 
 
 class StartPoints:
-    """Starting points for a sampler that asks for them in no certain order, by seed.
+    """Starting points for a sampler that calls for them by seed, in no defined order of chains.
 
     ``point`` maps reported variables to the sampler's flat vector.
     """
@@ -72,24 +72,25 @@ class StartPoints:
         return self.point(values)
 
     def modes(self, first: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the mode at which each chain began, from its first draw (chain, ...).
+        """Mode (chain,) at which each chain started, by its first draw (chain, ...).
 
-        A chain's first draw is nearest to its own start, or to one at the same mode.
+        The nearest of the starting points is the chain's, or one at the same mode.
         """
         points = np.array([point for _, point in self.drawn])
+        # Also for a single point, or a variable that is the same at all points.
         scale = points.std(axis=0) + 1e-12 * np.abs(points).max(axis=0) + 1e-300
         distance = (((self._flat(first)[:, None] - points) / scale) ** 2).sum(axis=-1)
         nearest = np.nan_to_num(distance, nan=np.inf).argmin(axis=1)
         return np.array([self.drawn[j][0] for j in nearest])
 
     def _flat(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Reported variables of several points side by side (point, value)."""
-        reported = (values[name] for name in self.starts.moving.spec.variables)
+        """Reported variables of several points as a matrix (point, value)."""
+        reported = (values[name] for name in self.starts.spec.variables)
         return np.concatenate([v.reshape(len(v), -1) for v in reported], axis=1)
 
 
 def sampler_groups(posterior: xr.Dataset, stats: xr.Dataset, modes: np.ndarray) -> xr.DataTree:
-    """Return the groups of an engine."""
+    """Groups of an engine, with the mode at which each chain started."""
     import xarray as xr
 
     started = (names.CHAIN, modes[: stats.sizes[names.CHAIN]])
@@ -102,7 +103,7 @@ def sampler_groups(posterior: xr.Dataset, stats: xr.Dataset, modes: np.ndarray) 
 
 
 def sample_nutpie(compiled: Any, task: SamplingTask, **more: Any) -> Any:
-    """Run nutpie on a compiled model from its own starting points."""
+    """Result of nutpie on a compiled model, from the starting points of that model."""
     import nutpie
 
     return nutpie.sample(

@@ -1,4 +1,4 @@
-"""Samplers on the PyMC model: nutpie on its compiled graph, and PyMC's own."""
+"""Samplers of the PyMC model: nutpie, PyMC, NumPyro and BlackJAX."""
 
 from __future__ import annotations
 
@@ -27,26 +27,27 @@ if TYPE_CHECKING:
     import xarray as xr
 
 DEEPEST = 10
-"""Largest tree depth of NumPyro and BlackJAX, who do not say that it was reached."""
-STARTS = {"numba": "initial_point_func", "jax": "_make_initial_points"}
-"""What nutpie calls the function of a seed that gives starting points."""
+"""Largest tree depth of NumPyro and BlackJAX, which do not report that it was reached."""
+START_FUNCTIONS = {"numba": "initial_point_func", "jax": "_make_initial_points"}
+"""Nutpie's attribute with the function from a seed to a starting point, by backend."""
 
 
 @dataclass(frozen=True)
 class OnGraph(Engine):
     """A sampler of the PyMC model. ``likelihood`` is that of :func:`bayes_moe.build`.
 
-    ``replaceable`` says whether the model's numbers are, for compiling once.
+    ``replaceable`` is whether the model's numbers are shared variables, so that one compiled model
+    serves other data.
     """
 
     likelihood: str
     replaceable: ClassVar[bool] = False
 
     def graph(self, task: SamplingTask) -> Graph:
-        """Build the model."""
-        moving = task.starts.moving
+        """The PyMC model of a task."""
+        starts = task.starts
         return build_design(
-            moving.spec, moving.design, self.likelihood, replaceable=self.replaceable
+            starts.spec, starts.design, self.likelihood, replaceable=self.replaceable
         )
 
 
@@ -60,20 +61,20 @@ class Nutpie(OnGraph):
     def run(self, task: SamplingTask) -> xr.DataTree:
         graph = self.graph(task)
         compiled = self._compiled(graph, task.progressbar)
-        launch = StartPoints(task.starts, graph.flat)
-        compiled = dataclasses.replace(compiled, **{STARTS[self.backend]: launch})
+        points = StartPoints(task.starts, graph.to_vector)
+        compiled = dataclasses.replace(compiled, **{START_FUNCTIONS[self.backend]: points})
         tree: xr.DataTree = sample_nutpie(compiled, task)
-        return _groups(tree, launch.modes(_first_draws(tree, graph.spec)))
+        return _groups(tree, points.modes(_first_draws(tree, graph.spec)))
 
     def _compiled(self, graph: Graph, shown: bool) -> Any:
-        """Compile the graph, or put its data into one of the same structure compiled before."""
+        """Nutpie's compiled model of the graph: cached by structure, with the graph's data."""
         import nutpie
 
         key = (graph.structure, self.likelihood, self.backend)
         if key not in _COMPILED:
-            what = "Compiling the model: this can take half a minute."
-            with announced(what, shown=shown), catch_warnings():
-                # Shapes that PyTensor would check, and JAX cannot, are those of one design.
+            message = "Compiling the model: this can take half a minute."
+            with announced(message, shown=shown), catch_warnings():
+                # JAX cannot run PyTensor's checks of shapes; those of a design are consistent.
                 filterwarnings("ignore", "Skipping Assert", UserWarning)
                 _COMPILED[key] = nutpie.compile_pymc_model(
                     graph.model, backend=self.backend, freeze_model=False
@@ -84,15 +85,17 @@ class Nutpie(OnGraph):
 
 
 _COMPILED: dict[Hashable, Any] = {}
-"""Compiled graphs by structure, the oldest first. Each keeps the data it was compiled with."""
+"""Compiled models by structure, the oldest first; each with the data it was compiled with."""
 KEPT = 8
-"""How many are kept."""
+"""Largest number of cached models."""
 
 
 def _shared(compiled: Any) -> list[str]:
-    """Names of the data that a compiled model reads."""
+    """Names of the shared variables of a compiled model."""
     if hasattr(compiled, "shared_var_keys"):
         return [variable.name for variable in compiled.shared_var_keys]
+    # Nutpie's model for JAX has no public attribute with these names, and `with_data` raises an
+    # error for any other name.
     return list(compiled._shared_data)
 
 
@@ -106,12 +109,12 @@ class PyMC(OnGraph):
         graph = self.graph(task)
         modes, initvals = _initial(graph, task)
         steps = None
-        if not graph.spec.has_gradient:
+        if not graph.spec.structure.has_gradient:
             from bayes_moe.sampling import bart_steps as forests
 
             with announced("Compiling the steps of the trees.", shown=task.progressbar):
                 steps = forests.steps(graph)
-        at_once = StopAllChains(task.tune + task.draws) if task.parallel == 1 else None
+        stop = StopAllChains(task.tune + task.draws) if task.parallel == 1 else None
         try:
             tree: xr.DataTree = pm.sample(
                 draws=task.draws,
@@ -121,16 +124,17 @@ class PyMC(OnGraph):
                 random_seed=task.random_seed,
                 target_accept=task.target_accept,
                 nuts_sampler="pymc",
-                init="adapt_diag",
+                init="adapt_diag",  # without jitter of the starting points
                 initvals=initvals,
                 step=steps,
                 progressbar=task.progressbar,
                 quiet=not task.progressbar,
                 compute_convergence_checks=False,
-                callback=at_once,
+                callback=stop,
                 model=graph.model,
             )
         except ValueError as error:
+            # PyMC's error after an interrupt before every chain has a draw.
             if "Not enough samples" not in str(error):
                 raise
             raise KeyboardInterrupt(str(error)) from error
@@ -160,7 +164,7 @@ class Jax(OnGraph):
             random_seed=task.random_seed,
             initvals=initvals,
             jitter=False,
-            model=freeze_dims_and_data(graph.model),
+            model=freeze_dims_and_data(graph.model),  # JAX needs static shapes
             progressbar=task.progressbar,
             quiet=not task.progressbar,
             chain_method="parallel" if jax.local_device_count() >= task.chains else "vectorized",
@@ -175,13 +179,14 @@ class Jax(OnGraph):
 
 
 def _initial(graph: Graph, task: SamplingTask) -> tuple[np.ndarray, list[Any]]:
-    """Draw the start of each chain: its mode (chain,), and the model's free variables."""
+    """Mode (chain,) at which each chain starts, and its values of the model's free variables."""
     seeds = np.random.SeedSequence(task.random_seed).spawn(task.chains)
     drawn = [task.starts.draw(np.random.default_rng(seed)) for seed in seeds]
     return np.array([mode for mode, _ in drawn]), [graph.free_values(v) for _, v in drawn]
 
 
 def _groups(tree: xr.DataTree, modes: np.ndarray) -> xr.DataTree:
+    """Groups of an engine, from a sampler's groups."""
     posterior, stats = (tree[group].to_dataset() for group in (names.POSTERIOR, names.SAMPLE_STATS))
     return sampler_groups(posterior, stats, modes)
 
@@ -196,18 +201,18 @@ def _first_draws(tree: xr.DataTree, spec: MixtureOfExperts) -> dict[str, np.ndar
 
 
 class StopAllChains:
-    """Callback for PyMC's sequential sampling, where Ctrl-C ends one chain and the next begins.
+    """Callback for PyMC's sequential sampling, where Ctrl-C ends one chain and the next starts.
 
-    A chain that begins after one that was cut short is stopped at its first draw.
+    A chain that starts after an interrupted one is stopped at its first draw.
     """
 
     def __init__(self, length: int) -> None:
         self.length = length
-        self.made: dict[int, int] = {}
+        self.drawn: dict[int, int] = {}
 
     def __call__(self, trace: Any, draw: Any) -> None:
-        begins = draw.chain not in self.made
-        self.made[draw.chain] = self.made.get(draw.chain, 0) + 1
-        earlier = (n for chain, n in self.made.items() if chain < draw.chain)
-        if begins and any(n < self.length for n in earlier):
+        is_first = draw.chain not in self.drawn
+        self.drawn[draw.chain] = self.drawn.get(draw.chain, 0) + 1
+        earlier = (n for chain, n in self.drawn.items() if chain < draw.chain)
+        if is_first and any(n < self.length for n in earlier):
             raise KeyboardInterrupt

@@ -1,4 +1,4 @@
-"""nutpie on the compiled log density of a model with linear predictors: no graph, no compiling."""
+"""nutpie on the compiled log density of a model with linear predictors, without a PyMC graph."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from bayes_moe.core import names
 from bayes_moe.core.progress import announced
 from bayes_moe.results.draws import nothing_drawn
 from bayes_moe.results.mode_tree import dataset
+from bayes_moe.sampling.chain_starts import LinearStarts
 from bayes_moe.sampling.compiled_density import Native
 from bayes_moe.sampling.engine import (
     Engine,
@@ -34,39 +35,41 @@ KEPT = (
     "n_steps",
     "step_size",
 )
-"""Statistics of a draw that are stored, by nutpie's names."""
+"""Stored statistics of a draw, by nutpie's names."""
 
 
 class Direct(Engine):
     """nutpie, whose threads call the compiled log density without Python."""
 
     def run(self, task: SamplingTask) -> xr.DataTree:
-        moving = task.starts.moving
-        launch = StartPoints(
-            task.starts, lambda v: moving.points({n: x[None] for n, x in v.items()})[0]
+        if not isinstance(task.starts, LinearStarts):
+            raise TypeError(f"No compiled density has starts of type {type(task.starts).__name__}.")
+        parameters = task.starts.parameters
+        points = StartPoints(
+            task.starts, lambda v: parameters.points({n: x[None] for n, x in v.items()})[0]
         )
-        import nutpie.compile_pymc  # noqa: F401  (takes its time, which is no compiling)
+        import nutpie.compile_pymc  # noqa: F401  (before the message: importing takes seconds)
 
         with announced("Compiling the sampler, once for this machine.", shown=task.progressbar):
-            compiled = _compiled(Native.of(moving), launch)
+            compiled = _compiled(Native.of(parameters), points)
         trace = sample_nutpie(compiled, task, return_raw_trace=True)
         draws, stats = trace.get_arrow_trace()
-        if not len(draws) or not launch.drawn:
+        if not len(draws) or not points.drawn:
             raise nothing_drawn()
-        first = moving.variables(np.array([_first(batch, moving.size) for batch in draws]))
+        first = parameters.variables(np.array([_first(batch, parameters.size) for batch in draws]))
         kept = [~_column(batch, "tuning").astype(bool) for batch in stats]
         length = max(int(k.sum()) for k in kept)
-        theta = np.full((len(draws), length, moving.size), np.nan)
+        theta = np.full((len(draws), length, parameters.size), np.nan)
         for chain, (batch, k) in enumerate(zip(draws, kept, strict=True)):
-            theta[chain, : k.sum()] = _column(batch, POINT).reshape(-1, moving.size)[k]
-        flat = moving.variables(theta.reshape(-1, moving.size))
-        laid = {name: v.reshape(*theta.shape[:2], *v.shape[1:]) for name, v in flat.items()}
-        posterior = dataset(moving.spec, moving.design, laid, (names.CHAIN, names.DRAW))
-        return sampler_groups(posterior, _stats(stats, kept, length), launch.modes(first))
+            theta[chain, : k.sum()] = _column(batch, POINT).reshape(-1, parameters.size)[k]
+        flat = parameters.variables(theta.reshape(-1, parameters.size))
+        values = {name: v.reshape(*theta.shape[:2], *v.shape[1:]) for name, v in flat.items()}
+        posterior = dataset(parameters.spec, parameters.design, values, (names.CHAIN, names.DRAW))
+        return sampler_groups(posterior, _stats(stats, kept, length), points.modes(first))
 
 
-def _compiled(native: Native, launch: StartPoints) -> Any:
-    """Nutpie's model of functions in C, which is made for compiled graphs and fits any function."""
+def _compiled(native: Native, points: StartPoints) -> Any:
+    """Nutpie's model of functions in C: its class for compiled graphs, with our functions."""
     from nutpie.compile_pymc import CompiledPyMCModel
 
     shape = (native.size,)
@@ -77,19 +80,19 @@ def _compiled(native: Native, launch: StartPoints) -> Any:
         _shapes={POINT: shape},
         compiled_logp_func=native.log_density,
         compiled_expand_func=native.copy,
-        initial_point_func=launch,
+        initial_point_func=points,
         shared_data={},
         shared_var_keys={},
         user_data=native.table,
         n_expanded=native.size,
         shape_info=([POINT], [slice(0, native.size)], [shape]),
-        logp_func=native,  # kept alive with the model
+        logp_func=native,  # unused by nutpie: keeps the arrays of the table alive
         expand_func=None,
     )
 
 
 def _column(batch: Any, name: str) -> np.ndarray:
-    """A column of an Arrow record batch, flat; NaN where nothing is stored."""
+    """Column of an Arrow record batch as a flat array; NaN where a value is missing."""
     import pyarrow
 
     column = pyarrow.array(batch.column(name))
@@ -98,21 +101,22 @@ def _column(batch: Any, name: str) -> np.ndarray:
 
 
 def _first(batch: Any, size: int) -> np.ndarray:
-    """The point after the first tuning step."""
+    """Point after the first tuning step."""
     values = _column(batch, POINT)
     return values[:size] if values.size else np.full(size, np.nan)
 
 
 def _stats(batches: list[Any], kept: list[np.ndarray], length: int) -> xr.Dataset:
+    """Statistics (chain, draw) of the draws that are kept."""
     import xarray as xr
 
     data = {}
     for name in KEPT:
         columns = [_column(batch, name) for batch in batches]
-        blank = np.zeros((len(batches), length), dtype=np.result_type(*columns))
-        if blank.dtype.kind == "f":
-            blank.fill(np.nan)
+        values = np.zeros((len(batches), length), dtype=np.result_type(*columns))
+        if values.dtype.kind == "f":
+            values.fill(np.nan)
         for chain, (column, k) in enumerate(zip(columns, kept, strict=True)):
-            blank[chain, : k.sum()] = column[k]
-        data[name] = ((names.CHAIN, names.DRAW), blank)
+            values[chain, : k.sum()] = column[k]
+        data[name] = ((names.CHAIN, names.DRAW), values)
     return xr.Dataset(data)

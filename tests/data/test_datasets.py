@@ -11,7 +11,7 @@ from bayes_moe.data.datasets import SOURCES
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_every_data_set_loads_and_says_where_it_is_from(name):
+def test_every_data_set_loads_and_names_its_source(name):
     table = bm.load_dataset(name)
     source = table.attrs["source"]
     assert f"{len(table)} rows" in source

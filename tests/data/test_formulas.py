@@ -163,7 +163,7 @@ STABLE = [
 
 
 @pytest.mark.parametrize("formula", STABLE)
-def test_each_row_is_what_it_was_in_the_fit(formula):
+def test_new_rows_have_the_features_of_the_fit(formula):
     rows = table()
     labels = np.arange(len(rows))
     fitted, values = FittedFormula.fit(formula, rows, labels)

@@ -5,13 +5,12 @@ import pytest
 import xarray as xr
 
 import bayes_moe as bm
-from tests.results.test_relabelling import lines
-from tests.support.fits import fake_fit
+from tests.support.fits import fake_fit, parallel_lines
 
 
 @pytest.fixture
 def healthy():
-    spec, table, parameters = lines(2)
+    spec, table, parameters = parallel_lines(2)
     return bm.relabel(fake_fit(spec, table, parameters, chains=4, draws=400))
 
 
@@ -88,7 +87,7 @@ def test_trouble_is_named(healthy, spoil, message):
 
 
 def test_an_idle_expert_is_named():
-    spec, table, parameters = lines(2)
+    spec, table, parameters = parallel_lines(2)
     idle = {**parameters, "gate_coef": np.array([[4.0, 0.0], [-4.0, 0.0]])}
     table = bm.simulate(spec, table, idle, random_seed=2)
     diagnosis = bm.diagnose(bm.relabel(fake_fit(spec, table, idle, chains=4, draws=400)))

@@ -7,13 +7,13 @@ import pandas as pd
 import pytest
 
 import bayes_moe as bm
-from bayes_moe.em.climb import ascend, first_points, neutral
+from bayes_moe.em.climb import equal_experts, initial_points, run_em
 from bayes_moe.em.modes import covariance
 from bayes_moe.em.newton import newton_step
 from bayes_moe.em.objective import Curvature, Evaluation, Objective
-from bayes_moe.em.partitions import WAYS, initial_partitions, sweeps
+from bayes_moe.em.partitions import KINDS, initial_partitions, sweeps
 from bayes_moe.em.proximal_newton import predicted_gain, proximal_step
-from bayes_moe.em.vector_layout import coordinates
+from bayes_moe.em.vector_layout import parameter_vector
 from tests.support.problems import climbs, faults, problem
 
 FAST = range(40)
@@ -54,10 +54,10 @@ def test_many_random_problems():
 
 
 def test_no_step_from_where_there_is_nothing_to_gain(tone, tone_spec):
-    objective = Objective(coordinates(tone_spec, tone_spec.design(tone)))
+    objective = Objective(parameter_vector(tone_spec, tone_spec.design(tone)))
     split = initial_partitions(tone_spec, objective.rows, 4, np.random.default_rng(0))
-    first = ascend(objective, first_points(objective, split), max_iter=100)
-    again = ascend(objective, first.theta, max_iter=100, newton_first=True)
+    first = run_em(objective, initial_points(objective, split), max_iter=100)
+    again = run_em(objective, first.theta, max_iter=100, newton_first=True)
     assert first.converged.all()
     assert again.converged.all()
     assert (again.iterations <= 2).all()
@@ -65,18 +65,18 @@ def test_no_step_from_where_there_is_nothing_to_gain(tone, tone_spec):
 
 
 def test_climbs_do_not_depend_on_their_company(tone, tone_spec):
-    objective = Objective(coordinates(tone_spec, tone_spec.design(tone)))
+    objective = Objective(parameter_vector(tone_spec, tone_spec.design(tone)))
     split = initial_partitions(tone_spec, objective.rows, 6, np.random.default_rng(0))
-    start = first_points(objective, split)
-    together = ascend(objective, start, max_iter=100)
+    start = initial_points(objective, split)
+    together = run_em(objective, start, max_iter=100)
     for j in range(6):
-        alone = ascend(objective, start[[j]], max_iter=100)
+        alone = run_em(objective, start[[j]], max_iter=100)
         np.testing.assert_allclose(alone.value[0], together.value[j], rtol=1e-10)
 
 
 def test_the_neutral_point_has_equal_experts(tone, tone_spec):
-    objective = Objective(coordinates(tone_spec, tone_spec.design(tone)))
-    values = objective.coordinates.variables(neutral(objective, 3))
+    objective = Objective(parameter_vector(tone_spec, tone_spec.design(tone)))
+    values = objective.vector.variables(equal_experts(objective, 3))
     np.testing.assert_allclose(values["sigma"], np.std(tone["tuned"]) / 2)
     np.testing.assert_allclose(values["mu_coef"][..., 0], np.mean(tone["tuned"]))
     np.testing.assert_allclose(values["mu_coef"][..., 1], 0, atol=1e-12)
@@ -100,7 +100,7 @@ def test_newton_steps_go_up_whatever_the_curvature():
 # --- splits ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("way", list(WAYS))
+@pytest.mark.parametrize("way", list(KINDS))
 @pytest.mark.parametrize("formula", ["tuned ~ stretchratio", "tuned ~ 1"])
 def test_splits_are_shares_of_all_rows(tone, way, formula):
     spec = bm.mixture_of_experts(formula, experts=3)
@@ -158,12 +158,12 @@ def test_climbs_with_kinks_end():
         for name in table.columns.drop("n"):
             if name != "y" or spec.experts[0].family in ("normal", "studentt"):
                 table[name] = (table[name] - table[name].mean()) / table[name].std()
-        prior = {spec.blocks[0].components[0].variable: bm.Prior("Laplace", mu=0, b=0.1)}
+        prior = {spec.structure.blocks[0].components[0].variable: bm.Prior("Laplace", mu=0, b=0.1)}
         spec = bm.MixtureOfExperts(spec.gate, spec.experts, prior)
         design = spec.design(table)
-        objective = Objective(coordinates(spec, design))
+        objective = Objective(parameter_vector(spec, design))
         split = initial_partitions(spec, design.rows, 4, np.random.default_rng(number))
-        found = ascend(objective, first_points(objective, split), max_iter=1000)
+        found = run_em(objective, initial_points(objective, split), max_iter=1000)
         assert (found.converged | found.floored).all(), number
         assert (np.diff(found.path, axis=0)[~np.isnan(np.diff(found.path, axis=0))] >= 0).all()
         for theta in found.theta:
@@ -172,8 +172,8 @@ def test_climbs_with_kinks_end():
 
 def test_kinked_steps_maximise_their_model():
     spec, table = lasso(0.02)
-    objective = Objective(coordinates(spec, spec.design(table)))
-    moving = objective.coordinates
+    objective = Objective(parameter_vector(spec, spec.design(table)))
+    moving = objective.vector
     rng = np.random.default_rng(0)
     theta = rng.standard_normal((20, objective.size))
     theta[:10, 1:4] = moving.kinks[1:4]

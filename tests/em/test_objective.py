@@ -1,140 +1,28 @@
 """The objective is the log density of the model; its derivatives are those of differences."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import special, stats
 
 import bayes_moe as bm
-from bayes_moe.core import registry
 from bayes_moe.em import objective as module
 from bayes_moe.em.objective import Curvature, Objective
-from bayes_moe.em.vector_layout import coordinates
-from bayes_moe.gates import Gaussian, Softmax, StickBreaking, Tree
+from bayes_moe.em.vector_layout import parameter_vector
+from bayes_moe.gates import Gaussian, Softmax, StickBreaking
 from bayes_moe.model.evaluation import evaluate
-
-FAMILIES = list(registry.TABLE["family"])
-OWN = {"binomial": {"trials": "n"}}
-ROWS = 60
-
-
-def table():
-    rng = np.random.default_rng(0)
-    x, z = rng.normal(5, 2, ROWS), rng.uniform(-1, 3, ROWS)
-    y = np.where(z > 1, 1 + x, 8 - x) + rng.normal(0, 0.7, ROWS)
-    n = rng.integers(2, 12, ROWS)
-    count = rng.poisson(np.exp(0.2 * x))
-    return pd.DataFrame(
-        {
-            "x": x,
-            "z": z,
-            "n": n,
-            "normal": 30 + 4 * y,
-            "studentt": 30 + 4 * y,
-            "poisson": count,
-            "bernoulli": (count > 3).astype(int),
-            "binomial": np.minimum(count, n),
-        }
-    )
+from tests.support import contracts
+from tests.support.examples import FAMILIES
+from tests.support.linear_models import MODELS, ROWS, plain, points, table
 
 
-def plain(family, **more):
-    formula = more.pop("formula", f"{family} ~ x")
-    return bm.mixture_of_experts(formula, family=family, **{"gate": "~ z", **more})
-
-
-P = bm.Prior
-CASES = {
-    f"{family}-{k}": plain(family, experts=k, **OWN.get(family, {}))
-    for family in FAMILIES
-    for k in (1, 2, 4)
-} | {
-    "sigma formula": plain("normal", experts=3, sigma="~ z"),
-    "all formulas": plain("studentt", sigma="~ x", nu="~ z"),
-    "constant gate": plain("normal", experts=3, gate="~ 1"),
-    "no intercept": plain("normal", formula="normal ~ 0 + x + z", gate="~ 0 + z"),
-    "no centring": plain("normal", center=False),
-    "two kinds": bm.MixtureOfExperts(
-        bm.gates.Softmax("~ x"),
-        [
-            bm.Expert("normal ~ x", name="line", sigma="~ z"),
-            bm.Expert("normal ~ x + z", "studentt", name="curve"),
-            bm.Expert("normal ~ x", name="line", sigma="~ z"),
-        ],
-    ),
-    "normal gate prior": plain(
-        "normal",
-        experts=3,
-        priors={
-            "gate_coef": P("Normal", mu=[0.5, 0.1], sigma=1.5),
-            "sigma": P("Gamma", alpha=2, beta=1),
-        },
-    ),
-    "heavy priors": plain(
-        "studentt",
-        priors={
-            "gate_coef": P("StudentT", nu=4, sigma=[1.0, 2.0]),
-            "mu_coef": P("Cauchy", alpha=[30, 1], beta=[20, 5]),
-            "sigma": P("HalfNormal", sigma=5),
-            "nu": P("InverseGamma", alpha=2, beta=8),
-        },
-    ),
-    "binary tree": plain("normal", experts=4, gate=Tree(branching=(2, 2), formula="~ z")),
-    "deep tree of counts": plain("poisson", experts=6, gate=Tree([[0, [1, 2, 3]], [4, 5]])),
-    "tree with own formulas": plain(
-        "normal",
-        experts=4,
-        sigma="~ z",
-        gate=Tree([[0, 1], [2, 3]], formula="~ z", formulas={"1": "~ x + z", "root": "~ 1"}),
-    ),
-    "tree of two kinds": bm.MixtureOfExperts(
-        Tree([[0, 1], 2], formula="~ x"),
-        [
-            bm.Expert("normal ~ x", name="line", sigma="~ z"),
-            bm.Expert("normal ~ x + z", "studentt", name="curve"),
-            bm.Expert("normal ~ x", name="line", sigma="~ z"),
-        ],
-    ),
-    "tree with a normal prior": plain(
-        "normal",
-        experts=3,
-        gate=Tree([0, [1, 2]], formula="~ z", shrink=0.5),
-        priors={"gate_coef": P("Normal", mu=[0.5, 0.1], sigma=1.5)},
-    ),
-    "sticks": plain("normal", experts=5, gate=StickBreaking("~ z")),
-    "gaussian gate": plain("normal", experts=3, gate=Gaussian("~ x + z"), sigma="~ z"),
-    "gaussian gate, two kinds": bm.MixtureOfExperts(
-        Gaussian("~ z + x", covariance="diag"),
-        [
-            bm.Expert("normal ~ x", name="line", sigma="~ z"),
-            bm.Expert("normal ~ x + z", "studentt", name="curve"),
-            bm.Expert("normal ~ x", name="line", sigma="~ z"),
-        ],
-    ),
-    "gaussian gate of counts": plain("poisson", experts=2, gate=Gaussian("~ log(x + 9)")),
-    "a warm gate": plain("normal", experts=3, gate=Softmax("~ z", temperature=2.5)),
-    "a kinked prior": plain("poisson", priors={"mu_coef": P("Laplace", mu=[1, 0], b=[2, 0.3])}),
-}
-
-
-@pytest.fixture(scope="module", params=list(CASES))
+@pytest.fixture(scope="module", params=list(MODELS))
 def spec(request):
-    return CASES[request.param]
+    return MODELS[request.param]
 
 
 @pytest.fixture(scope="module")
 def design(spec):
     return spec.design(table())
-
-
-def points(moving, count=3):
-    """Points at which all experts matter."""
-    theta = 0.4 * np.random.default_rng(1).standard_normal((count, moving.size))
-    for slot in moving.slots:
-        if slot.scaling is None:
-            level = np.log(np.std(moving.design.response)) if slot.role == "scale" else 1.5
-            theta[:, slot.where] += level
-    return theta
 
 
 def log_weights(spec, values, eta, data):
@@ -150,7 +38,7 @@ def log_weights(spec, values, eta, data):
         left = np.cumprod(np.vstack([np.ones_like(sticks[:1]), 1 - sticks]), axis=0)
         return np.log(left * np.vstack([sticks, np.ones_like(sticks[:1])]))
     rows = {}
-    for head in gate.heads(spec.n_experts):
+    for head in gate.structure(spec.n_experts).heads:
         formula = spec.formulas[head.stem]
         for label, coef in zip(head.labels, values[f"{head.stem}_coef"], strict=True):
             rows[label] = eta(coef, formula)
@@ -173,7 +61,7 @@ def log_joint(gate, values, data):
     """Log weight of every expert and density of its features, from mean and covariance."""
     columns = {"x": data["x"], "z": data["z"], "log(x + 9)": np.log(data["x"] + 9)}
     features = np.column_stack([columns[t] for t in gate.terms])
-    derived = gate.derived(3, {n: v[None] for n, v in values.items()})
+    derived = gate.structure(3).features.derived({n: v[None] for n, v in values.items()})
     return np.array(
         [
             np.log(weight) + stats.multivariate_normal(mean, cov).logpdf(features)
@@ -195,7 +83,7 @@ def log_likelihood(spec, data, values):
 
     y, k = data[spec.response].to_numpy(), 0
     found = np.empty((spec.n_experts, len(data)))
-    for block in spec.blocks:
+    for block in spec.structure.blocks:
         for j in range(len(block.positions)):
             own = {}
             for c in block.components:
@@ -203,14 +91,8 @@ def log_likelihood(spec, data, values):
                 own[c.parameter.name] = value if c.formula is None else eta(value, c.formula)
                 if c.formula is not None and c.parameter.role in ("scale", "shape"):
                     own[c.parameter.name] = np.exp(own[c.parameter.name])
-            law = {
-                "normal": lambda o: stats.norm(o["mu"], o["sigma"]).logpdf(y),
-                "studentt": lambda o: stats.t(o["nu"], o["mu"], o["sigma"]).logpdf(y),
-                "poisson": lambda o: stats.poisson(np.exp(o["mu"])).logpmf(y),
-                "bernoulli": lambda o: stats.bernoulli(special.expit(o["p"])).logpmf(y),
-                "binomial": lambda o: stats.binom(data["n"], special.expit(o["p"])).logpmf(y),
-            }[block.kind.family]
-            found[k] = law(own)
+            known = {name: data["n"] for name in block.family.KNOWN}
+            found[k] = FAMILIES[block.kind.family].log_density(y, **own, **known)
             k += 1
     if spec.n_experts > 1:
         found += log_weights(spec, values, eta, data)
@@ -218,7 +100,7 @@ def log_likelihood(spec, data, values):
 
 
 def test_the_likelihood_is_scipy_s(spec, design):
-    moving = coordinates(spec, design, likelihood=True)
+    moving = parameter_vector(spec, design, likelihood=True)
     theta = points(moving)
     values = moving.variables(theta)
     found = Objective(moving)
@@ -228,20 +110,12 @@ def test_the_likelihood_is_scipy_s(spec, design):
 
 
 def test_the_posterior_is_pymc_s(spec, design):
-    graph = bm.build(spec, design)
-    for jacobian in (False, True):
-        logp = graph.model.compile_logp(jacobian=jacobian, mode="FAST_COMPILE")
-        moving = coordinates(spec, design, jacobian=jacobian)
-        theta = points(moving)
-        values = moving.variables(theta)
-        for j, value in enumerate(Objective(moving).value(theta)):
-            point = graph.unconstrained({name: v[j] for name, v in values.items()})
-            assert value == pytest.approx(float(logp(point)), rel=1e-8)
+    contracts.objective_is_the_graphs_log_density(spec, design)
 
 
 def test_points_and_variables_are_inverse(spec, design):
     for likelihood in (False, True):
-        moving = coordinates(spec, design, likelihood=likelihood)
+        moving = parameter_vector(spec, design, likelihood=likelihood)
         theta = points(moving)
         np.testing.assert_allclose(moving.points(moving.variables(theta)), theta, atol=1e-10)
 
@@ -260,7 +134,7 @@ def differences(function, theta, step=1e-4):
 
 @pytest.mark.parametrize("likelihood", [False, True])
 def test_derivatives_are_those_of_differences(spec, design, likelihood):
-    moving = coordinates(spec, design, likelihood=likelihood)
+    moving = parameter_vector(spec, design, likelihood=likelihood)
     objective, theta = Objective(moving), points(moving)
     found = objective.evaluate(theta, Curvature.OBSERVED)
     np.testing.assert_allclose(found.value, objective.value(theta), rtol=1e-12)
@@ -281,7 +155,7 @@ def test_derivatives_are_those_of_differences(spec, design, likelihood):
 
 def test_complete_information_is_that_of_the_complete_data(spec, design):
     """Its gradient is that of the observed data; for canonical links its curvature is exact."""
-    moving = coordinates(spec, design)
+    moving = parameter_vector(spec, design)
     objective, theta = Objective(moving), points(moving)
     complete = objective.evaluate(theta, Curvature.COMPLETE)
     observed = objective.evaluate(theta, Curvature.OBSERVED)
@@ -297,8 +171,8 @@ def test_complete_information_is_that_of_the_complete_data(spec, design):
 
 
 def test_one_point_as_many(spec, design):
-    objective = Objective(coordinates(spec, design))
-    theta = points(objective.coordinates, 4)
+    objective = Objective(parameter_vector(spec, design))
+    theta = points(objective.vector, 4)
     for curvature in (Curvature.COMPLETE, Curvature.OBSERVED):
         together = objective.evaluate(theta, curvature)
         for j in range(4):
@@ -310,13 +184,13 @@ def test_one_point_as_many(spec, design):
 
 @pytest.mark.parametrize("name", ["two kinds", "binomial-4", "sigma formula"])
 def test_chunks_and_threads_change_nothing(monkeypatch, name):
-    design = CASES[name].design(table())
-    moving = coordinates(CASES[name], design)
+    design = MODELS[name].design(table())
+    moving = parameter_vector(MODELS[name], design)
     theta = points(moving)
     whole = Objective(moving).evaluate(theta, Curvature.OBSERVED)
     monkeypatch.setattr(module, "CHUNK_ELEMENTS", 2**10)
     one, two = (Objective(moving, cores=c).evaluate(theta, Curvature.OBSERVED) for c in (1, 2))
-    assert len(list(Objective(moving)._places(len(theta), 100))) > 2
+    assert len(list(Objective(moving)._slices(len(theta), 100))) > 2
     for field in ("value", "gradient", "curvature", "rows"):
         chunked = getattr(one, field)
         np.testing.assert_array_equal(getattr(two, field), chunked)
@@ -326,8 +200,8 @@ def test_chunks_and_threads_change_nothing(monkeypatch, name):
 
 def test_rows_at_the_floor_have_no_slope_and_are_counted(tone, tone_spec):
     design = tone_spec.design(tone)
-    moving = coordinates(tone_spec, design, likelihood=True)
-    slot = next(s for s in moving.slots if s.role == "scale")
+    moving = parameter_vector(tone_spec, design, likelihood=True)
+    slot = next(s for s in moving.blocks if s.role == "scale")
     objective, theta = Objective(moving), points(moving, 1)
     theta[:, slot.where] = [slot.floor - 1, 0.0]
     found = objective.evaluate(theta, Curvature.OBSERVED)
@@ -341,10 +215,10 @@ def test_rows_at_the_floor_have_no_slope_and_are_counted(tone, tone_spec):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_nothing_overflows_far_away(family):
-    spec = plain(family, experts=2, **OWN.get(family, {}))
-    moving = coordinates(spec, spec.design(table()), likelihood=True)
+    spec = plain(family, experts=2, **FAMILIES[family].options)
+    moving = parameter_vector(spec, spec.design(table()), likelihood=True)
     objective, theta = Objective(moving), points(moving, 1)
-    location = next(s for s in moving.slots if s.block is not None)
+    location = next(s for s in moving.blocks if s.factor is not None)
     theta[:, location.where.start : location.where.start + 2] = 5e3  # of the first expert
     found = objective.evaluate(theta, Curvature.OBSERVED)
     for part in (found.value, found.gradient, found.curvature):
@@ -354,7 +228,7 @@ def test_nothing_overflows_far_away(family):
 def test_standard_errors_are_those_of_the_information_and_the_delta_method(tone, tone_spec):
     fit = bm.fit(tone_spec, tone, method="em", random_seed=1)
     design = tone_spec.design(tone)
-    moving = coordinates(tone_spec, design)
+    moving = parameter_vector(tone_spec, design)
     values = {n: fit.idata["posterior"][n].values[0] for n in tone_spec.variables}
     theta = moving.points(values)
 

@@ -10,7 +10,7 @@ from scipy import special, stats
 
 import bayes_moe as bm
 from bayes_moe.core.errors import DataError, SpecError
-from bayes_moe.data.reference_grid import walk
+from bayes_moe.data.reference_grid import grid_along
 from bayes_moe.model.evaluation import evaluate
 from tests.support.fits import fake_fit
 
@@ -30,7 +30,7 @@ def describe(case, experts=2):
 
 
 def coef(spec):
-    return spec.blocks[0].components[0].variable
+    return spec.structure.blocks[0].components[0].variable
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +130,7 @@ def test_one_expert_is_the_glm(case, rows):
     design = spec.design(table)
     at = evaluate(spec, {coef(spec): glm.params[None, None]}, design.rows)
     assert at.log_density(design.response).sum() == pytest.approx(glm.llf, rel=1e-10)
-    found = spec.blocks[0].family.derivatives(design.response, at.params[0])
+    found = spec.structure.blocks[0].family.derivatives(design.response, at.params[0])
     np.testing.assert_allclose(found.score[0][0, 0] @ features, 0, atol=1e-6)
     information = (features.T * found.expected_information[0][0, 0]) @ features
     np.testing.assert_allclose(np.linalg.inv(information), glm.cov_params(), rtol=1e-6)
@@ -211,11 +211,11 @@ def test_new_rows_need_their_trials(rows):
     with pytest.raises(DataError, match="Unknown column 'n'"):
         bm.predict(fit, new[["x"]])
     # the number of trials is no feature: pictures hold it at a whole number
-    held = walk(fit.design, "x", whole=fit.spec.known_formulas).held["n"]
+    held = grid_along(fit.design, "x", whole=fit.spec.structure.row_count_formulas).fixed["n"]
     assert held == round(fit.design.columns["n"].median())
-    assert walk(fit.design, "n", whole=fit.spec.known_formulas).rows["n"].tolist() == [
-        *range(1, 25)
-    ]
+    assert grid_along(fit.design, "n", whole=fit.spec.structure.row_count_formulas).rows[
+        "n"
+    ].tolist() == [*range(1, 25)]
     bm.plot_predictive(fit)
 
 
@@ -258,7 +258,7 @@ def test_trials_by_expression_and_by_expert(rows):
     )
     design = spec.design(table)
     assert set(spec.variables) == {"gate_coef", "a_p_coef", "b_mu_coef", "c_p_coef"}
-    found = [block.known(design.rows.matrices) for block in spec.blocks]
+    found = [block.known(design.rows.matrices) for block in spec.structure.blocks]
     np.testing.assert_array_equal(found[0]["trials"], table["miss"] + table["n"])
     np.testing.assert_array_equal(found[2]["trials"], table["n"])
     assert found[1] == {}

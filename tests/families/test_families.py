@@ -6,39 +6,20 @@ import pytest
 from scipy import special, stats
 
 from bayes_moe import families
-from bayes_moe.core import registry
 from bayes_moe.core.arrays import NUMERIC, symbolic
 from bayes_moe.core.errors import DataError, SpecError
+from tests.support.examples import FAMILIES
 
-RESIDUALS = np.array([-1e3, -30.0, -1.5, 0.0, 1e-8, 0.7, 12.0, 1e3])
-MU = np.array([-4.0, 0.0, 2e3])[:, None]
-SIGMA = np.array([1e-3, 1.0, 50.0])[:, None, None]
-NU = np.array([0.5, 1.0, 1.5, 2.0, 2.5, 4.0, 30.0, 1e3, 1e6])[:, None, None, None]
-Y = MU + SIGMA * RESIDUALS
-
-ETA = np.array([-12.0, -1.3, 0.0, 0.4, 3.0, 9.0])[:, None]
-COUNTS = np.array([0.0, 1, 2, 3, 7, 19, 20, 400, 8100, 1e6])
-TRIALS = np.array([0.0, 1, 2, 4, 9, 19, 25, 400, 9000, 2e6])
-
-CASES = {
-    "normal": (Y, {"mu": MU, "sigma": SIGMA}, stats.norm(MU, SIGMA)),
-    "studentt": (Y, {"mu": MU, "sigma": SIGMA, "nu": NU}, stats.t(NU, MU, SIGMA)),
-    "poisson": (COUNTS, {"mu": ETA}, stats.poisson(np.exp(ETA))),
-    "bernoulli": (np.array([0.0, 1.0]), {"p": ETA}, stats.bernoulli(special.expit(ETA))),
-    "binomial": (
-        COUNTS,
-        {"p": ETA, "trials": TRIALS},
-        stats.binom(TRIALS, special.expit(ETA)),
-    ),
-}
-CONTINUOUS = [name for name in CASES if not families.by_name(name).discrete]
-DISCRETE = [name for name in CASES if families.by_name(name).discrete]
+CONTINUOUS = [name for name in FAMILIES if not families.by_name(name).discrete]
+DISCRETE = [name for name in FAMILIES if families.by_name(name).discrete]
 
 
-@pytest.fixture(params=registry.TABLE["family"])
+@pytest.fixture(params=FAMILIES)
 def case(request):
-    """Every registered family has a row here."""
-    return families.by_name(request.param), *CASES[request.param]
+    """A family, responses, parameters, and its distribution in SciPy."""
+    example = FAMILIES[request.param]
+    law = example.law(**example.params)
+    return families.by_name(request.param), example.y, example.params, law
 
 
 def test_log_density(case):
@@ -52,7 +33,7 @@ def test_log_density(case):
 
 @pytest.mark.parametrize("name", CONTINUOUS)
 def test_log_density_is_of_a_density(name):
-    _, params, _ = CASES[name]
+    params = FAMILIES[name].params
     y = np.linspace(-40, 40, 20001)
     one = {name: np.ravel(value)[-1] for name, value in params.items()} | {"mu": 0.0, "sigma": 1.0}
     density = np.exp(families.by_name(name).log_density(y, one, NUMERIC))
@@ -100,9 +81,11 @@ def test_mean_and_variance(case):
     family, _, params, oracle = case
     with np.errstate(all="ignore"):
         mean, variance = oracle.mean(), oracle.var()
-    if "nu" in params:  # scipy says that the mean is infinite where there is none
-        mean = np.where(NU > 1, mean, np.nan)
-        variance = np.where(NU > 1, variance, np.nan)
+    if (
+        nu := params.get("nu")
+    ) is not None:  # scipy says that the mean is infinite where there is none
+        mean = np.where(nu > 1, mean, np.nan)
+        variance = np.where(nu > 1, variance, np.nan)
     shape = np.shape(variance)
     np.testing.assert_allclose(np.broadcast_to(family.mean(params), shape), mean)
     np.testing.assert_allclose(np.broadcast_to(family.variance(params), shape), variance, rtol=1e-9)

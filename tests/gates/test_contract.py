@@ -1,6 +1,8 @@
-"""What every gate of the registry must hold, so that a new one is tested at once."""
+"""Every registered gate holds the contract, so that a new one is tested at once."""
 
+import copy
 import itertools
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -9,44 +11,21 @@ import pytest
 from scipy import special
 
 import bayes_moe as bm
-from bayes_moe.core import names, registry
-from bayes_moe.em.vector_layout import coordinates
+from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.gates import Attention, Gaussian, Softmax, StickBreaking, Tree
 from bayes_moe.model import expert_order
 from bayes_moe.model.evaluation import evaluate
 from bayes_moe.predictors import HSGP, MLP, Site, Spline
 from bayes_moe.predictors.bilinear import Bilinear
 from bayes_moe.sampling.compiled_density import supports
+from tests.support import contracts
+from tests.support.contracts import values_of
+from tests.support.examples import GATE_EXPERTS as EXPERTS
+from tests.support.examples import GATES as EXAMPLES
+from tests.support.examples import gate_table as table
 
-EXPERTS = 4
-EXAMPLES = {
-    "softmax": Softmax("~ x + z"),
-    "warm softmax": Softmax("~ x", temperature=2.0),
-    "tree": Tree([[0, 1], [2, 3]], formula="~ x + z", formulas={"1": "~ x"}),
-    "deep tree": Tree([0, [1, [2, 3]]], formula="~ x"),
-    "stickbreaking": StickBreaking("~ x + z"),
-    "gaussian": Gaussian("~ x + z"),
-    "horseshoe": Softmax("~ x + z", predictor="horseshoe"),
-    "attention": Attention("~ x + z"),
-    "two heads": Attention("~ x", heads=2, size=1),
-    "identity": Attention("~ x", query="identity"),
-    "spline": Softmax("~ x", predictor=Spline(df=6)),
-    "hsgp": Softmax("~ x", predictor=HSGP(m=4)),
-    "mlp": Softmax("~ x + z", predictor=MLP(hidden=(3,))),
-}
 COMPILED = {"hsgp"}
 """Gates that are sampled although their graphs take long to compile: one stands for all."""
-
-
-def table(n=60, seed=0):
-    rng = np.random.default_rng(seed)
-    x, z = rng.uniform(-2, 2, n), rng.normal(3, 1, n)
-    y = np.where(x > 0, 2 * x, -1 - x) + np.where(z > 3, 1.5, -1.5) + 0.3 * rng.standard_normal(n)
-    return pd.DataFrame({"x": x, "z": z, "y": y})
-
-
-def test_every_gate_has_an_example():
-    assert {g.kind for g in EXAMPLES.values()} == set(registry.TABLE["gate"])
 
 
 @pytest.fixture(scope="module", params=list(EXAMPLES))
@@ -64,77 +43,9 @@ def graph(spec, design):
     return bm.build(spec, design)
 
 
-def values_of(spec, design, samples=6, size=1.0, seed=4):
-    """Random reported variables (sample, ...)."""
-    rng = np.random.default_rng(seed)
-    graph = bm.build(spec, design)
-    import pymc as pm
-
-    wanted = [graph.model[n] for n in spec.variables]
-    drawn = pm.draw(wanted, samples, random_seed=seed, mode="FAST_COMPILE")
-    lead = (samples,)
-    found = {
-        n: np.reshape(v, (*lead, *np.shape(v)[-len(spec.dims[n]) :]))
-        for n, v in zip(spec.variables, drawn, strict=True)
-    }
-    for name in spec.gate_variables if size else ():
-        found[name] = size * rng.standard_normal(found[name].shape)
-    return found
-
-
-@pytest.mark.parametrize("size", [1.0, 700.0])
-def test_weights_sum_to_one(spec, design, size):
-    values = values_of(spec, design, size=size)
-    log_weights = spec.gate.evaluate(EXPERTS, values, design.rows.matrices)
-    assert log_weights.shape == (6, EXPERTS, 60)
-    np.testing.assert_allclose(np.exp(log_weights).sum(axis=1), 1, atol=1e-12)
-    assert registry.resolve("gate", spec.gate.kind)
-
-
-def test_description_round_trips(spec):
-    again = bm.MixtureOfExperts.from_json(spec.to_json())
-    assert again == spec
-    assert again.gate == spec.gate
-    assert repr(again) == repr(spec)
-
-
-def test_graph_and_prediction_are_one(spec, design, graph):
-    import pymc as pm
-
-    names_ = list(spec.variables)
-    wanted = [graph.model[n] for n in names_] + [graph.log_weights]
-    *drawn, log_weights = pm.draw(wanted, 1, random_seed=3, mode="FAST_COMPILE")
-    values = {n: np.asarray(v)[None] for n, v in zip(names_, drawn, strict=True)}
-    found = spec.gate.evaluate(EXPERTS, values, design.rows.matrices)[0]
-    np.testing.assert_allclose(found, log_weights, atol=1e-8)
-
-
-def test_gradient_is_that_of_differences_and_finite_far_out(spec, graph):
-    model = graph.model
-    value = model.compile_logp(mode="FAST_COMPILE")
-    slope = model.compile_dlogp(mode="FAST_COMPILE")
-    rng = np.random.default_rng(5)
-    shapes = {n: v.shape for n, v in model.initial_point().items()}
-
-    def point(flat):
-        ends = np.cumsum([int(np.prod(s)) for s in shapes.values()])[:-1]
-        parts = np.split(flat, ends)
-        return {n: p.reshape(s) for (n, s), p in zip(shapes.items(), parts, strict=True)}
-
-    size = sum(int(np.prod(s)) for s in shapes.values())
-    at = 0.5 * rng.standard_normal(size)
-    steps = 1e-5 * np.eye(size)
-    differences = [(value(point(at + e)) - value(point(at - e))) / 2e-5 for e in steps]
-    found = np.asarray(slope(point(at)))
-    np.testing.assert_allclose(found, differences, rtol=1e-5, atol=1e-5 * np.abs(found).max())
-    gate = np.concatenate(
-        [
-            np.full(int(np.prod(s)), n.startswith(names.GATE) and not n.endswith("_log__"))
-            for n, s in shapes.items()
-        ]
-    )
-    far = np.where(gate, 300.0 * np.sign(at), at)
-    assert np.isfinite(slope(point(far))).all()
+@pytest.mark.parametrize("check", contracts.GATE, ids=lambda check: check.__name__)
+def test_a_gate_holds_the_contract(spec, design, graph, check):
+    check(spec, design, graph)
 
 
 def test_exchangeable_experts_may_trade_places(spec, design, graph):
@@ -145,13 +56,13 @@ def test_exchangeable_experts_may_trade_places(spec, design, graph):
     for order in itertools.permutations(range(EXPERTS)):
         want = np.ones((1, EXPERTS, EXPERTS))
         want[0, np.arange(EXPERTS), order] = 0
-        if tuple(spec.symmetry.assign(want)[0]) == order:
+        if tuple(spec.structure.symmetry.assign(want)[0]) == order:
             allowed.add(order)
     count = {"tree": 4, "stickbreaking": 1}.get(spec.gate.kind, 24)
     if spec.gate.kind == "tree":
         count = 4 if len(spec.gate.formulas) == 2 else 2
     assert len(allowed) == count
-    assert tuple(spec.symmetry.assign(costs)[0]) == tuple(range(EXPERTS))
+    assert tuple(spec.structure.symmetry.assign(costs)[0]) == tuple(range(EXPERTS))
     logp = graph.model.compile_logp(mode="FAST_COMPILE")
     before = evaluate(spec, values, design.rows).responsibilities(design.response)
     for order in allowed:
@@ -164,16 +75,8 @@ def test_exchangeable_experts_may_trade_places(spec, design, graph):
         assert one == pytest.approx(other, rel=1e-10)
 
 
-def test_responsibilities_are_bayes_rule(spec, design):
-    values = values_of(spec, design)
-    mixture = evaluate(spec, values, design.rows)
-    joint = mixture.weights * np.exp(mixture.log_components(design.response))
-    expected = joint / joint.sum(axis=1, keepdims=True)
-    np.testing.assert_allclose(mixture.responsibilities(design.response), expected, atol=1e-10)
-
-
 def method_of(spec):
-    return "map" if not spec.is_linear else "em"
+    return "map" if not spec.structure.is_linear else "em"
 
 
 @pytest.fixture(scope="module")
@@ -185,18 +88,12 @@ def mode(spec):
 
 @pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 def test_climbs_never_fall(mode):
-    path = mode.idata["fit"]["path"].values
-    assert len(path) > 2
-    assert (np.diff(path) >= -1e-9 * np.abs(path[:-1])).all()
+    contracts.path_never_falls(mode)
 
 
 @pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 def test_a_fit_is_saved_and_predicts_new_rows(mode, tmp_path):
-    again = bm.load(bm.save(mode, tmp_path / "fit.nc"))
-    new = table(20, seed=1)
-    np.testing.assert_array_equal(bm.predict(again, new).mean(), bm.predict(mode, new).mean())
-    weights = bm.predict(mode, new.drop(columns="y")).weights()
-    np.testing.assert_allclose(weights.sum("expert"), 1, atol=1e-12)
+    contracts.saved_fit_predicts_the_same(mode, table(20, seed=1), tmp_path)
 
 
 def sampled(spec):
@@ -229,12 +126,12 @@ def test_nuts_runs_on_graphs_that_take_long_to_compile(spec, request):
 @pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 def test_parameters_are_counted_as_they_move(spec):
     """Only for gates that EM treats: of others, some directions do nothing."""
-    if not spec.is_linear:
+    if not spec.structure.is_linear:
         pytest.skip("no coordinates")
     fit = bm.fit(spec, table(), "em", random_seed=1, restarts=2, max_iter=3, progressbar=False)
-    moving = coordinates(spec, fit.design)
+    moving = parameter_vector(spec, fit.design)
     free = sum(
-        s.terms * (len(s.basis) if s.basis is not None else len(s.experts)) for s in moving.slots
+        s.terms * (len(s.basis) if s.basis is not None else len(s.experts)) for s in moving.blocks
     )
     assert bm.information(fit)["n_parameters"] == free
 
@@ -273,7 +170,9 @@ def test_columns_with_any_name_have_a_density():
 def test_mirrored_subtrees_are_alike():
     spec = bm.mixture_of_experts("y ~ x", gate=Tree([[0, [1, 2]], [[3, 4], 5]]))
     assert spec.n_experts == 6
-    pairs = [{frozenset(a.leaves), frozenset(b.leaves)} for a, b in spec.symmetry.exchanges()]
+    pairs = [
+        {frozenset(a.leaves), frozenset(b.leaves)} for a, b in spec.structure.symmetry.exchanges()
+    ]
     assert {frozenset({0, 1, 2}), frozenset({3, 4, 5})} in pairs
     values = values_of(spec, spec.design(table()), 1, size=None)
     order = np.array([[5, 3, 4, 1, 2, 0]])
@@ -378,14 +277,14 @@ def test_numbers_of_numpy_are_written_as_json():
 def test_one_formula_for_all_splits_is_the_gate_s():
     spec = bm.hierarchical_mixture("y ~ x", gate={"root": "~ z", "0": "~z", "1": "~ z"})
     assert spec.gate == Tree(branching=(2, 2), formula="~ z")
-    assert spec.gate_variables == ("gate_coef",)
+    assert spec.structure.gate_variables == ("gate_coef",)
 
 
 def test_a_stick_is_the_product_of_what_was_left():
     spec = bm.mixture_of_experts("y ~ x", gate=StickBreaking("~ 1"), experts=3)
     rows = spec.design(table()).rows
     coef = np.array([[[0.3], [-1.2]]])
-    found = np.exp(spec.gate.evaluate(3, {"gate_coef": coef}, rows.matrices))[0, :, 0]
+    found = np.exp(spec.structure.gate.evaluate({"gate_coef": coef}, rows.matrices))[0, :, 0]
     first, second = special.expit([0.3, -1.2])
     np.testing.assert_allclose(
         found, [first, (1 - first) * second, (1 - first) * (1 - second)], rtol=1e-12
@@ -443,9 +342,11 @@ def test_effective_coefficients_have_the_spread_of_a_softmax_gate():
 def test_free_parameters_of_attention_are_those_of_its_rank():
     matrix = bm.mixture_of_experts("y ~ x + z", experts=5).design(table()).rows.matrices["gate"]
     place = Site("gate", "gate", "expert", 5)
-    assert Bilinear(5).free(place, matrix, 1) == 4 * 3
-    assert Bilinear(5, 1).free(place, matrix, 1) == 4 + 3 - 1
-    assert Bilinear(5, 2, heads=2).free(replace(place, rows=10), matrix, 1) == 2 * 2 * (4 + 3 - 2)
+    b = place.bind(matrix)
+    assert Bilinear(5).free(b, 1) == 4 * 3
+    assert Bilinear(5, 1).free(b, 1) == 4 + 3 - 1
+    twice = replace(place, outputs=10).bind(matrix)
+    assert Bilinear(5, 2, heads=2).free(twice, 1) == 2 * 2 * (4 + 3 - 2)
 
 
 @pytest.mark.parametrize(
@@ -519,3 +420,9 @@ def test_a_curved_gate_finds_what_a_linear_one_cannot():
         assert bool(fit.idata["fit"]["converged"])
         weights = bm.predict(fit, pd.DataFrame({"x": [-2.5, 0.0, 2.5]})).weights().values
         np.testing.assert_allclose(weights[:, 1], [0, 1, 0], atol=0.2)
+
+
+@pytest.mark.parametrize("gate", EXAMPLES.values(), ids=EXAMPLES)
+def test_gates_are_copied_and_pickled(gate):
+    assert pickle.loads(pickle.dumps(gate)) == gate
+    assert copy.deepcopy(gate) == gate

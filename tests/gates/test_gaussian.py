@@ -7,11 +7,11 @@ from scipy import stats
 from sklearn.mixture import GaussianMixture
 
 import bayes_moe as bm
-from bayes_moe.em.climb import first_points
+from bayes_moe.em.climb import initial_points
 from bayes_moe.em.m_step import sweep_step
 from bayes_moe.em.objective import Curvature, Objective
-from bayes_moe.em.partitions import allocations
-from bayes_moe.em.vector_layout import coordinates
+from bayes_moe.em.partitions import initial_partitions
+from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.gates import Gaussian
 
 
@@ -55,7 +55,7 @@ def regression(joint, x):
     return weights / weights.sum(axis=1, keepdims=True), np.array(means).T, np.array(variances)
 
 
-def test_it_is_a_joint_normal_mixture_regression(fit, joint):
+def test_the_model_is_a_joint_normal_mixture_regression(fit, joint):
     n = len(table())
     log_likelihood = float(fit.idata["fit"]["log_likelihood"])
     assert log_likelihood == pytest.approx(n * joint.score(table().to_numpy()), abs=1e-6)
@@ -67,7 +67,7 @@ def test_it_is_a_joint_normal_mixture_regression(fit, joint):
     np.testing.assert_allclose(bm.predict(fit, new).sd() ** 2, second - mean**2, atol=1e-5)
 
 
-def test_its_means_and_covariances_are_reported(fit, joint):
+def test_means_and_covariances_of_the_gate_are_reported(fit, joint):
     found = fit.idata["posterior"].to_dataset().isel(chain=0, draw=0)
     order = [
         int(np.abs(joint.means_[:, :2] - m).sum(axis=1).argmin()) for m in found["gate_mean"].values
@@ -84,9 +84,9 @@ def test_its_means_and_covariances_are_reported(fit, joint):
 def test_sweeps_rise_with_full_steps(spec, likelihood):
     """No step of EM needs to be shortened, and no curvature is asked."""
     design = spec.design(table())
-    objective = Objective(coordinates(spec, design, likelihood=likelihood))
-    split = allocations(spec, design.rows, 6, np.random.default_rng(0))
-    theta = first_points(objective, split)
+    objective = Objective(parameter_vector(spec, design, likelihood=likelihood))
+    split = initial_partitions(spec, design.rows, 6, np.random.default_rng(0))
+    theta = initial_points(objective, split)
     value = objective.value(theta)
     for _ in range(60):
         found = objective.evaluate(theta, Curvature.COMPLETE)
@@ -100,10 +100,10 @@ def test_a_constant_softmax_has_its_optimum_in_a_sweep():
     spec = bm.mixture_of_experts("y ~ a", gate="~ 1", experts=3)
     design = spec.design(table())
     for likelihood in (False, True):
-        objective = Objective(coordinates(spec, design, likelihood=likelihood))
-        split = allocations(spec, design.rows, 2, np.random.default_rng(0))
-        theta = first_points(objective, split, 1)
-        gate = objective.coordinates.slots[0].where
+        objective = Objective(parameter_vector(spec, design, likelihood=likelihood))
+        split = initial_partitions(spec, design.rows, 2, np.random.default_rng(0))
+        theta = initial_points(objective, split, 1)
+        gate = objective.vector.blocks[0].where
         again = objective.evaluate(theta, Curvature.COMPLETE, split)
         np.testing.assert_allclose(again.gradient[:, gate], 0, atol=1e-7)
 
@@ -134,7 +134,7 @@ def test_derived_quantities_follow_relabelling(spec):
         flat = {
             n: posterior[n].values.reshape(-1, *posterior[n].shape[2:]) for n in one.spec.variables
         }
-        for name, expected in one.spec.gate.derived(3, flat).items():
+        for name, expected in one.spec.gate.structure(3).features.derived(flat).items():
             shape = posterior[name].shape
             np.testing.assert_allclose(posterior[name], expected.reshape(shape), atol=1e-12)
 

@@ -12,11 +12,11 @@ from sklearn.metrics import adjusted_rand_score
 import bayes_moe as bm
 from bayes_moe.core.errors import ConvergenceWarning
 from bayes_moe.diagnostics.check import check
-from bayes_moe.em.climb import ascend, first_points
+from bayes_moe.em.climb import initial_points, run_em
 from bayes_moe.em.objective import Objective
 from bayes_moe.em.partitions import initial_partitions, sweeps
 from bayes_moe.em.tree_starts import tree_starts
-from bayes_moe.em.vector_layout import coordinates
+from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.results import relabelling
 from tests.support.fits import fake_fit
 
@@ -146,13 +146,13 @@ def test_grown_starts_are_as_good_as_random_ones():
     for seed in SEEDS:
         table, _ = planted(seed)
         design = TREE.design(table)
-        objective = Objective(coordinates(TREE, design), cores=1)
+        objective = Objective(parameter_vector(TREE, design), cores=1)
         split = initial_partitions(
             TREE, design.rows, 20, np.random.default_rng(seed), mix=("random",)
         )
-        at_random = first_points(objective, split, sweeps(20, ("random",)))
+        at_random = initial_points(objective, split, sweeps(20, ("random",)))
         starts = tree_starts(objective, 20, np.random.default_rng(seed))
-        best, other = (ascend(objective, s, max_iter=1000).value.max() for s in (starts, at_random))
+        best, other = (run_em(objective, s, max_iter=1000).value.max() for s in (starts, at_random))
         wins += best >= other - 1e-6 * abs(other)
     assert wins >= 8
 

@@ -88,7 +88,7 @@ class Layout:
         counts = rng.integers(1, 40, rows).astype(float)
         counts = counts if self.trials is None else np.full(1, float(self.trials))
         first = self.parts[0].family
-        most = {"bernoulli": 1.0, "binomial": counts}.get(self.parts[0].family, 30.0)
+        most = {"bernoulli": 1.0, "binomial": counts}.get(self.parts[0].family_name, 30.0)
         y = np.floor(rng.uniform(0, 1, rows) * (most + 1))
         if not first.discrete:
             y = rng.uniform(-reach["location"], reach["location"], rows)
@@ -126,7 +126,7 @@ def same(found, expected):
 
 
 def test_every_family_has_a_layout():
-    assert {p.family for layout in LAYOUTS.values() for p in layout.parts} == {*FAMILIES}
+    assert {p.family_name for layout in LAYOUTS.values() for p in layout.parts} == {*FAMILIES}
 
 
 @pytest.mark.parametrize("name", list(LAYOUTS))

@@ -39,7 +39,7 @@ def somewhere(surface, size=0.3):
 
 @pytest.mark.parametrize("jacobian", [False, True])
 @pytest.mark.parametrize("name", MODELS)
-def test_it_is_the_density_and_the_gradient_of_the_plain_graph(name, jacobian, table):
+def test_value_and_gradient_are_those_of_the_plain_graph(name, jacobian, table):
     surface = GraphLogDensity(bm.build(MODELS[name], table), jacobian=jacobian)
     x = somewhere(surface)
     value, gradient = surface(x)
@@ -50,7 +50,7 @@ def test_it_is_the_density_and_the_gradient_of_the_plain_graph(name, jacobian, t
     point = {n: p.reshape(v.shape) for (n, v), p in zip(shapes, parts, strict=True)}
     np.testing.assert_allclose(value, model.compile_logp(**options)(point), rtol=1e-9)
     expected = model.compile_dlogp(**options)(point)
-    expected = np.where(surface.moving, expected, 0.0)  # learned scales rest
+    expected = np.where(surface.free_coordinates, expected, 0.0)  # learned scales rest
     np.testing.assert_allclose(gradient, expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
 
 
@@ -72,7 +72,7 @@ def test_second_derivatives_along_some_coordinates(table):
     moving = surface.coordinates(["sigma_raw", "gate_raw"])
     assert 0 < moving.sum() < x.size
     some, whole = surface.information(x, moving), surface.information(x)
-    part = moving[surface.moving]
+    part = moving[surface.free_coordinates]
     np.testing.assert_allclose(some, whole[np.ix_(part, part)], rtol=1e-6, atol=1e-6)
 
 

@@ -288,7 +288,7 @@ def test_smoothed_weights_are_those_of_a_known_ratio():
 def test_what_still_moves_has_not_settled():
     """A mean that creeps, at steady noise of the ELBO."""
     rng = np.random.default_rng(0)
-    steady, creeping = (advi.Record(MeanField(), 1) for _ in range(2))
+    steady, creeping = (advi.ADVIHistory(MeanField(), 1) for _ in range(2))
     for j in range(40):
         noise = rng.standard_normal(advi.BLOCK)
         steady.add(noise, np.array([0.01 * rng.standard_normal(), 0.0]))

@@ -85,7 +85,7 @@ def test_pareto_k_says_how_normal_the_posterior_is(fit, table):
     assert not bm.diagnose(few).ok
 
 
-def test_it_predicts_and_comes_back_from_a_file(fit, tmp_path):
+def test_the_fit_predicts_and_comes_back_from_a_file(fit, tmp_path):
     back = bm.load(bm.save(fit, tmp_path / "laplace.nc"))
     rows = {"x": [-0.5, 0.5]}
     np.testing.assert_allclose(

@@ -57,7 +57,7 @@ def test_hidden_weights_are_held(fit):
         np.testing.assert_allclose(draws.std(("chain", "draw")), errors[name], rtol=0.2)
 
 
-def test_it_has_weights_and_predicts(fit):
+def test_the_fit_has_weights_and_predicts(fit):
     assert np.isfinite(float(fit.idata["fit"]["pareto_k"]))
     assert fit.idata["sample_stats"]["log_weight"].shape == (4, 300)
     assert np.isfinite(bm.predict(fit, {"x": [-0.9, 0.0, 0.9]}).interval(0.9)).all()

@@ -156,7 +156,7 @@ def press_ctrl_c_in_pymc(monkeypatch):
 
     def watch_and_press(self, trace, draw):
         watch(self, trace, draw)
-        if self.made == {0: 200}:
+        if self.drawn == {0: 200}:
             signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(graphs.StopAllChains, "__call__", watch_and_press)

@@ -12,23 +12,23 @@ from fractions import Fraction
 import numba
 import numpy as np
 import pytest
-from scipy import special, stats
+from scipy import special
 
 import bayes_moe as bm
 from bayes_moe.core import registry
 from bayes_moe.core.arrays import NUMERIC
-from bayes_moe.em.vector_layout import coordinates
+from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.families.student_t import Normaliser
 from bayes_moe.kernels import elementary as arithmetic
 from bayes_moe.kernels import family_rows as rows
 from bayes_moe.kernels import priors
 from bayes_moe.kernels import student_t as student
 from bayes_moe.priors.densities import DENSITIES, formula_arguments, log_density, log_density_of_log
-from bayes_moe.priors.prior import DISTRIBUTIONS, Prior
+from bayes_moe.priors.prior import Prior
 from bayes_moe.sampling.compiled_density import Native
-from tests.priors.test_densities import CASES, POSITIVE, names_of
+from tests.support.examples import FAMILIES, POSITIVE, names_of
+from tests.support.examples import PRIORS as CASES
 
-FAMILIES = list(registry.TABLE["family"])
 COUNT = 200
 
 
@@ -237,7 +237,7 @@ def test_a_kernel_is_the_family_s_log_density_with_its_derivatives(family, kerne
             np.testing.assert_allclose(own, np.broadcast_to(its, y.shape), rtol=1e-9, atol=1e-9)
 
 
-def test_a_kernel_is_the_family_s_wherever_it_is_finite(family, kernel):
+def test_a_finite_kernel_is_the_family_s(family, kernel):
     """Where the density is steepest, a derivative may lose what is rounding of the density."""
     for seed in range(10):
         y, etas, known = points(family, FARTHER, False, seed)
@@ -253,18 +253,9 @@ def test_a_kernel_is_the_family_s_wherever_it_is_finite(family, kernel):
             assert np.all(np.abs(own - its)[finite] <= limit[finite])
 
 
-SCIPY = {
-    "normal": lambda y, mu, sigma: stats.norm.logpdf(y, mu, sigma),
-    "studentt": lambda y, mu, sigma, nu: stats.t.logpdf(y, nu, mu, sigma),
-    "poisson": lambda y, mu: stats.poisson.logpmf(y, np.exp(mu)),
-    "bernoulli": lambda y, p: stats.bernoulli.logpmf(y, special.expit(p)),
-    "binomial": lambda y, p, trials: stats.binom.logpmf(y, trials, special.expit(p)),
-}
-
-
 def test_a_kernel_is_scipy_s_log_density(family, kernel, name):
     y, etas, known = points(family, MODERATE, False)
-    expected = SCIPY[name](y, **params_of(family, etas, known))
+    expected = FAMILIES[name].log_density(y, **params_of(family, etas, known))
     value, _ = evaluated(family, kernel, y, etas, known)
     np.testing.assert_allclose(value, expected, rtol=1e-10, atol=1e-10)
 
@@ -306,8 +297,7 @@ def prior_called(formula, given, x):
     return value, slopes - 0.5
 
 
-def test_every_prior_has_a_compiled_one():
-    assert {p.distribution for p in CASES} == set(DISTRIBUTIONS)
+def test_every_prior_has_room_for_its_arguments():
     assert all(len(formula_arguments(p)) <= priors.LARGEST for p in CASES)
 
 
@@ -361,11 +351,11 @@ print("done")
 WHOLE_DENSITY = """
 import numpy as np
 import bayes_moe as bm
-from bayes_moe.em.vector_layout import coordinates
+from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.sampling.compiled_density import Native
 spec = bm.mixture_of_experts("y ~ x", experts=2)
 table = {"x": np.arange(9.0), "y": np.arange(9.0) % 4}
-moving = coordinates(spec, spec.design(table), jacobian=True)
+moving = parameter_vector(spec, spec.design(table), jacobian=True)
 print(repr(Native.of(moving)(np.linspace(-0.5, 0.5, moving.size))))
 """
 
@@ -403,7 +393,7 @@ def test_a_second_process_compiles_nothing(tmp_path):
 
 
 def small_density(spec, table, theta):
-    return Native.of(coordinates(spec, spec.design(table), jacobian=True))(theta)
+    return Native.of(parameter_vector(spec, spec.design(table), jacobian=True))(theta)
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -413,7 +403,7 @@ def test_a_child_process_finds_the_same_density(method):
         pytest.skip(f"no {method} on this system")
     spec = bm.mixture_of_experts("y ~ x", experts=2)
     table = {"x": np.arange(40.0), "y": np.arange(40.0) % 7}
-    theta = np.linspace(-0.5, 0.5, coordinates(spec, spec.design(table)).size)
+    theta = np.linspace(-0.5, 0.5, parameter_vector(spec, spec.design(table)).size)
     value, gradient = small_density(spec, table, theta)
     with multiprocessing.get_context(method).Pool(1) as pool:
         again, other = pool.apply_async(small_density, (spec, table, theta)).get(timeout=120)

@@ -8,12 +8,12 @@ from scipy.special import logsumexp
 from scipy.stats import multivariate_normal
 
 import bayes_moe as bm
-from bayes_moe.em.missing_e_step import Expected, mean_imputed_design
-from bayes_moe.em.missing_search import climb
+from bayes_moe.em.missing_e_step import ObservedObjective, mean_imputed_design
+from bayes_moe.em.missing_search import em_run
 from bayes_moe.em.objective import Curvature, Objective
-from bayes_moe.em.vector_layout import coordinates
+from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.model import evaluation as mixture
-from bayes_moe.results.draws import samples, standard_tree
+from bayes_moe.results.draws import stacked_draws, standard_tree
 from bayes_moe.results.fit import Fit
 from bayes_moe.results.mode_tree import dataset
 
@@ -108,7 +108,7 @@ def test_reading_equals_integration_over_what_is_missing(known, row):
     ys = np.linspace(-14, 14, 141)
     seen = bm.predict(known, pd.DataFrame([row]))
     pdf = seen.pdf(ys, grid=True).values[0]
-    draws = samples(known.spec, known.idata["posterior"].to_dataset())
+    draws = stacked_draws(known.spec, known.idata["posterior"].to_dataset())
     each = [{n: v[s] for n, v in draws.items()} for s in range(3)]
     density = np.array([[integrated(v, row, y) for y in ys] for v in each])  # (draw, y, expert)
     weights = density.sum(axis=1) * (ys[1] - ys[0])
@@ -164,8 +164,8 @@ def by_em(spec, table, **settings):
 
 def expected_of(spec, table, likelihood):
     design = spec.design(table, "model")
-    moving = coordinates(spec, mean_imputed_design(spec, design), likelihood=likelihood)
-    return Expected(moving, design.rows)
+    moving = parameter_vector(spec, mean_imputed_design(spec, design), likelihood=likelihood)
+    return ObservedObjective(moving, design.rows)
 
 
 def classical_em(z, rounds=2000):
@@ -205,15 +205,15 @@ def test_one_normal_is_the_classical_em():
         "mu_coef": np.zeros((2, 3)),
         "sigma": np.ones(2),
     }
-    start = expected.moving.points({k: v[None] for k, v in same.items()})[0]
-    end = climb(expected, start, max_iter=3000, tol=1e-12, newton=False)
-    assert (np.diff(end.path) >= 0).all()
-    found = expected.moving.variables(end.theta[None])
+    start = expected.vector.points({k: v[None] for k, v in same.items()})[0]
+    end = em_run(expected, start, max_iter=3000, tol=1e-12, newton=False)
+    assert (np.diff(end.path[:, 0]) >= 0).all()
+    found = expected.vector.variables(end.theta)
     slopes = np.linalg.solve(cov[:2, :2], cov[:2, 2])
     line = [mean[2] - slopes @ mean[:2], *slopes]
     np.testing.assert_allclose(found["mu_coef"][0], [line, line], atol=1e-6)
     np.testing.assert_allclose(found["sigma"][0] ** 2, cov[2, 2] - slopes @ cov[:2, 2], atol=1e-6)
-    derived = two_features().gate.derived(2, found)
+    derived = two_features().gate.structure(2).features.derived(found)
     np.testing.assert_allclose(derived["gate_mean"][0, 1], mean[:2], atol=1e-6)
     np.testing.assert_allclose(derived["gate_cov"][0, 1], cov[:2, :2], atol=1e-6)
 
@@ -276,18 +276,18 @@ def test_fisher_identity(spec, likelihood):
     rng = np.random.default_rng(3)
     table = punched(planted_rows(80, 4), 0.3, 5).assign(z=rng.normal(size=80))
     expected = expected_of(spec, table, likelihood)
-    theta = 0.3 * rng.normal(size=expected.moving.size)
+    theta = 0.3 * rng.normal(size=expected.vector.size)
     step = 1e-5 * np.eye(len(theta))
     differences = [(expected.value(theta + s) - expected.value(theta - s)) / 2e-5 for s in step]
     gradient = expected.gradient(theta)
     np.testing.assert_allclose(gradient, differences, atol=1e-5 * np.abs(gradient).max())
 
 
-def test_without_gaps_it_is_the_usual_objective():
+def test_the_objective_without_gaps_is_the_usual_one():
     spec, table = two_features(), planted_rows(100, 6)
     design = spec.design(table)
-    moving = coordinates(spec, design)
-    objective, expected = Objective(moving), Expected(moving, design.rows)
+    moving = parameter_vector(spec, design)
+    objective, expected = Objective(moving), ObservedObjective(moving, design.rows)
     theta = 0.3 * np.random.default_rng(1).normal(size=(1, moving.size))
     usual = objective.evaluate(theta, Curvature.OBSERVED)
     np.testing.assert_allclose(expected.value(theta[0]), usual.value[0], rtol=1e-12)
@@ -300,9 +300,9 @@ def test_without_gaps_it_is_the_usual_objective():
 def test_climbs_never_fall():
     table = punched(planted_rows(150, 10), 0.3, 11)
     expected = expected_of(two_features(), table, likelihood=False)
-    theta = 0.5 * np.random.default_rng(2).normal(size=expected.moving.size)
-    end = climb(expected, theta, max_iter=60, tol=1e-9, newton=False)
-    assert (np.diff(end.path) >= 0).all()
+    theta = 0.5 * np.random.default_rng(2).normal(size=expected.vector.size)
+    end = em_run(expected, theta, max_iter=60, tol=1e-9, newton=False)
+    assert (np.diff(end.path[:, 0]) >= 0).all()
     assert len(end.path) > 10
 
 

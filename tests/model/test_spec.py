@@ -92,21 +92,21 @@ def test_a_recipe_is_the_composition_by_hand():
 def test_experts_of_a_kind_stand_together():
     spec = SPECS["two kinds"]
     assert [e.name for e in spec.experts] == ["line", "line2", "curve"]
-    assert [b.positions for b in spec.blocks] == [(0, 1), (2,)]
+    assert [b.positions for b in spec.structure.blocks] == [(0, 1), (2,)]
     assert spec.variables == (
         "gate_coef", "line_mu_coef", "line_sigma_coef", "curve_mu_coef", "curve_sigma", "curve_nu"
     )  # fmt: skip
     assert spec.expert_labels == ["line", "line2", "curve"]
     # The same formula in other spacing is the same kind.
     same = MixtureOfExperts(Softmax(), [Expert("y ~ x"), Expert(" y~x")])
-    assert len(same.blocks) == 1
+    assert len(same.structure.blocks) == 1
     assert same.expert_labels == [0, 1]
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: mixture_of_experts("y ~ x", experts=0), "`experts`.*at least 1; it is 0"),
+        (lambda: mixture_of_experts("y ~ x", experts=0), "`experts`.*>= 1; it is 0"),
         (lambda: mixture_of_experts("y ~ x", experts=2.0), "whole number.*it is 2.0"),
         (lambda: mixture_of_experts("y ~ x", experts=True), "it is True"),
         (lambda: mixture_of_experts("y ~ x", experts="2"), "it is '2'"),

@@ -11,7 +11,7 @@ import pytest
 import bayes_moe as bm
 from bayes_moe.graph.log_density import GraphLogDensity
 from bayes_moe.inference.map import MAP
-from bayes_moe.optimize.adam import Batches, Schedule, _settle
+from bayes_moe.optimize.adam import Batches, RowSplit, Schedule, _run_epochs
 
 MLP = bm.gates.Softmax("~ x", predictor=bm.predictors.MLP((6,)))
 SPEC = bm.mixture_of_experts("y ~ x", gate=MLP, experts=2)
@@ -54,7 +54,7 @@ def test_batches_add_up_to_the_whole(family):
     np.testing.assert_allclose(held, surface.weighted(x, 1.0)[1] / 9000, rtol=1e-11)
 
 
-def test_it_ends_near_where_lbfgs_does():
+def test_adam_ends_near_the_mode_of_lbfgs():
     table = inverse_sine(4000)
     net = bm.predictors.MLP((6,), scale="fixed")  # L-BFGS would settle a learned scale, Adam not
     spec = bm.mixture_of_experts("y ~ x", gate=bm.gates.Softmax("~ x", predictor=net), experts=2)
@@ -127,10 +127,10 @@ def test_where_nothing_is_gained_half_of_what_is_left_is_passed_over(monkeypatch
     surface = GraphLogDensity(bm.build(SPEC, inverse_sine(500)))
     batches, x = Batches(surface), somewhere(surface)
     monkeypatch.setattr(Batches, "mean_density", lambda *_: 0.0)
-    schedule, rows = Schedule(epochs=20, patience=2), np.arange(50, 500)
+    schedule, split = Schedule(epochs=20, patience=2), RowSplit(np.arange(50, 500), np.arange(50))
     told = []
     rng = np.random.default_rng(1)
-    done = _settle(batches, 1.0, x, rows, np.arange(50), schedule, rng, told.append)
+    done = _run_epochs(batches, 1.0, x, split, schedule, rng, told.append)
     assert told == list(range(1, 8))  # 2 of 20, 2 of 9, 2 of 4, and the last
     assert done.steps == 4 * len(told)
     assert done.x is x

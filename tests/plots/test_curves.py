@@ -12,6 +12,7 @@ import bayes_moe as bm
 from bayes_moe.data.design import Design
 from bayes_moe.data.reference_grid import grid_along
 from bayes_moe.plots import curves as plots
+from bayes_moe.plots import reference
 from tests.support.fits import fake_fit
 
 mpl.use("Agg")
@@ -149,8 +150,8 @@ def test_all_rows_are_drawn_where_they_are(name):
 
 
 def test_a_long_table_is_sampled_and_the_legend_says_so(monkeypatch):
-    monkeypatch.setattr(plots, "MOST_ROWS", 50)
-    monkeypatch.setattr(plots, "MOST_VALUES", 2000)
+    monkeypatch.setattr(reference, "MAX_ROWS", 50)
+    monkeypatch.setattr(reference, "MAX_VALUES", 2000)
     pc = bm.plot_experts(lines_fit(2))
     assert len(pc.viz["observed_scatter"]["value"].item().get_offsets()) == 50
     assert words(pc)[0][-1] == "undecided data\n(50 of 60 rows shown)"
@@ -201,7 +202,7 @@ def test_categories_are_named_on_the_axis(feature, labels):
 
 def test_other_columns_are_held_and_the_legend_says_where():
     fit = awkward_fit()
-    held = grid_along(fit.design, "X").held
+    held = grid_along(fit.design, "X").fixed
     assert held["größe $b$"] == fit.design.columns["größe $b$"].median()
     assert (held["expert"], held["value"]) == ("v", True)
     pc = bm.plot_gate(fit, "X", at={"obs_id": "hi", "value": False}, backend="none")
@@ -276,8 +277,8 @@ def tree_fit(gate, k, **options):
         "mu_coef": np.column_stack([2.0 * np.arange(k), np.ones(k)]),
         "sigma": np.full(k, 0.5),
     }
-    for h in gate.heads(k):
-        rows_of = h.places.stop - h.places.start
+    for h in gate.structure(k).heads:
+        rows_of = h.outputs.stop - h.outputs.start
         terms = len(spec.design(rows.assign(y=0.0 + np.arange(60))).rows.matrices[h.stem].terms)
         truth[f"{h.stem}_coef"] = np.resize([1.0, -1.0], (terms, rows_of)).T + np.zeros(terms)
     return fake_fit(spec, bm.simulate(spec, rows, truth, random_seed=1), truth, **options)
@@ -298,7 +299,7 @@ def test_a_tree_has_a_panel_for_every_node_and_a_ribbon_for_every_branch(name):
     fit = tree_fit(gate, k)
     pc = bm.plot_tree(fit, ci_prob=(0.5, 0.9))
     pc.viz["figure"].item().canvas.draw()
-    splits = gate.branching(k).splits
+    splits = gate.structure(k).splits.splits
     branches = [label for split in splits for label in split.labels]
     panels = pc.viz["plot"]
     assert set(panels["node"].values) == {s.name for s in splits} | {

@@ -7,7 +7,7 @@ import pytest
 import bayes_moe as bm
 from bayes_moe.gates import Softmax, StickBreaking, Tree
 from bayes_moe.plots.tree_outline import direction, outline
-from tests.gates.test_contract import table
+from tests.support.examples import gate_table as table
 from tests.support.fits import fake_fit
 
 GATES = {
@@ -23,13 +23,13 @@ def fit_with(gate, **options):
     """Four parallel lines under random gate coefficients."""
     spec = bm.mixture_of_experts("y ~ x", gate=gate, experts=4)
     design, rng = spec.design(table()), np.random.default_rng(3)
-    heads = gate.heads(4)
+    heads = gate.structure(4).heads
     truth = {
         "mu_coef": np.column_stack([4.0 * np.arange(4), np.ones(4)]),
         "sigma": np.full(4, 0.5),
     }
     for h in heads:
-        rows, terms = h.places.stop - h.places.start, design.rows.matrices[h.stem].terms
+        rows, terms = h.outputs.stop - h.outputs.start, design.rows.matrices[h.stem].terms
         truth[f"{h.stem}_coef"] = rng.normal(size=(rows, len(terms)))
     return fake_fit(spec, table(), truth, draws=20, spread=0.2, **options)
 
@@ -56,7 +56,7 @@ def test_branches_of_a_split_sum_to_one_and_paths_make_the_weights(fit, new_rows
     assert found.dims == ("chain", "draw", "obs_id", "gate_branch")
     np.testing.assert_allclose(found.groupby("split").sum(), 1, atol=1e-12)
     weights = bm.predict(fit, new_rows).weights(draws=True)
-    paths = fit.spec.gate.branching(4).paths
+    paths = fit.spec.structure.gate.splits.paths
     for k in range(4):
         along = found.isel(gate_branch=np.flatnonzero(paths[k]))
         np.testing.assert_allclose(along.prod("gate_branch"), weights.sel(expert=k), rtol=1e-9)
@@ -85,7 +85,7 @@ def test_node_responsibilities_are_sums_below(fit):
     found = bm.node_responsibilities(fit)
     assert found.dims == ("chain", "draw", "obs_id", "gate_branch")
     share = bm.responsibilities(fit)
-    labels = [b for s in fit.spec.gate.branching(4).splits for b in s.leaves]
+    labels = [b for s in fit.spec.structure.gate.splits.splits for b in s.leaves]
     for b, leaves in enumerate(labels):
         np.testing.assert_allclose(
             found.isel(gate_branch=b), share.isel(expert=list(leaves)).sum("expert"), atol=1e-12
@@ -98,14 +98,21 @@ def test_node_responsibilities_are_sums_below(fit):
     )
 
 
-def test_gates_without_splits_are_named(monkeypatch):
+@pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
+def test_gates_without_splits_are_named():
     one = bm.fit(bm.mixture_of_experts("y ~ x", experts=1), table(), "em", progressbar=False)
     for read in (bm.node_probabilities, bm.node_responsibilities, bm.tree_text):
         with pytest.raises(bm.SpecError, match="one expert"):
             read(one)
-    fit = fit_with(GATES["softmax"])
-    monkeypatch.setattr(Softmax, "branching", lambda self, experts: None)
-    with pytest.raises(bm.SpecError, match="'softmax' has no splits"):
+    fit = bm.fit(
+        bm.mixture_of_experts("y ~ x", gate=bm.gates.Attention("~ x"), experts=3),
+        table(),
+        "map",
+        restarts=1,
+        max_iter=20,
+        progressbar=False,
+    )
+    with pytest.raises(bm.SpecError, match="'attention' has no splits"):
         bm.node_probabilities(fit)
 
 
@@ -134,8 +141,8 @@ def test_experts_in_use_counts_expected_rows(fit):
 
 def test_outline_has_every_split_and_expert_once(fit):
     root = outline(fit)
-    nodes = list(root.walk())
-    splits = fit.spec.gate.branching(4).splits
+    nodes = list(root.nodes())
+    splits = fit.spec.structure.gate.splits.splits
     assert sorted(n.expert for n in nodes if n.expert is not None) == [0, 1, 2, 3]
     assert {n.split.name for n in nodes if n.split} == {s.name for s in splits}
     assert all(n.depth == n.split.depth for n in nodes if n.split)
@@ -148,10 +155,12 @@ def test_outline_has_every_split_and_expert_once(fit):
 
 def test_direction_is_the_largest_standardised_slope(fit):
     few = fit.idata["posterior"].to_dataset().mean(("chain", "draw"))
-    for split in fit.spec.gate.branching(4).splits:
+    for split in fit.spec.structure.gate.splits.splits:
         matrix = fit.design.rows.matrices[split.stem]
         eta = few[f"{split.stem}_coef"].values
-        first = min(s.rows.start for s in fit.spec.gate.branching(4).splits if s.stem == split.stem)
+        first = min(
+            s.rows.start for s in fit.spec.structure.gate.splits.splits if s.stem == split.stem
+        )
         own = eta[split.rows.start - first : split.rows.stop - first]
         own = np.vstack([own, np.zeros_like(own[:1])]) if split.pinned else own
         size = np.sqrt((((own - own.mean(axis=0)) * matrix.scale) ** 2).sum(axis=0))[1:]
@@ -159,17 +168,17 @@ def test_direction_is_the_largest_standardised_slope(fit):
 
 
 def test_the_middle_is_where_branches_are_equally_likely(tree_mode):
-    root, left, _ = tree_mode.spec.gate.branching(4).splits
+    root, left, _ = tree_mode.spec.structure.gate.splits.splits
     found = direction(tree_mode, root)
     assert found.grid.feature == "z"
     assert found.middle == pytest.approx(3, abs=0.2)
-    here = pd.DataFrame({"x": [found.grid.held["x"]], "z": [found.middle]})
+    here = pd.DataFrame({"x": [found.grid.fixed["x"]], "z": [found.middle]})
     even = bm.node_probabilities(tree_mode, here).sel(gate_branch=["0", "1"])
     np.testing.assert_allclose(even, 0.5, atol=0.02)
     assert found.condition(found.lower).startswith("z < ")
     assert found.condition(1 - found.lower).startswith("z > ")
     at = direction(tree_mode, left, "z", {"x": 1.5})
-    assert (at.grid.feature, at.grid.held) == ("z", {"x": 1.5})
+    assert (at.grid.feature, at.grid.fixed) == ("z", {"x": 1.5})
 
 
 def test_tree_text(tree_mode):

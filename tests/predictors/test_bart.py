@@ -26,7 +26,7 @@ from bayes_moe.predictors.bart_trees import (  # noqa: E402
     forest_eta,
     packed,
 )
-from bayes_moe.results.draws import samples  # noqa: E402
+from bayes_moe.results.draws import stacked_draws  # noqa: E402
 
 EXPERTS = Site("mu", "location", names.EXPERT, 2, each=True)
 SHORT = {"draws": 40, "tune": 40, "chains": 2, "cores": 2, "progressbar": False}
@@ -202,7 +202,7 @@ def two(trees=10, features="x + group"):
 def eta_of(fit):
     """Values at the fitted rows: those of the trees, and those that were drawn."""
     posterior = fit.idata[names.POSTERIOR].to_dataset()
-    mixture = evaluate(fit.spec, samples(fit.spec, posterior), fit.design.rows)
+    mixture = evaluate(fit.spec, stacked_draws(fit.spec, posterior), fit.design.rows)
     drawn = posterior["mu_raw"].transpose("chain", "draw", "expert", "obs_id").values
     return mixture.params[0]["mu"].reshape(drawn.shape), drawn
 
@@ -281,7 +281,7 @@ def test_trees_trade_places_with_their_experts(fitted):
 
 def test_summaries_leave_trees_out(fitted):
     assert fitted.spec.variables == ("gate_coef", "mu_split", "mu_cut", "sigma")
-    assert fitted.spec.quantities == ("gate_coef", "sigma")
+    assert fitted.spec.structure.quantities == ("gate_coef", "sigma")
     table = bm.summary(fitted)
     assert {name.split("[")[0] for name in table.index} == {"gate_coef", "sigma"}
     assert np.isfinite(bm.diagnose(fitted).table.loc["worst R-hat", "value"])
@@ -364,7 +364,7 @@ def test_samplers_that_need_a_gradient_say_so(sampler):
 
 def test_impossible_places_are_refused():
     table, gate = curves(40)[0], bm.gates.Softmax("~ x")
-    with pytest.raises(bm.SpecError, match="cannot stand in a gate"):
+    with pytest.raises(bm.SpecError, match="cannot be used in a gate"):
         bm.MixtureOfExperts(bm.gates.Softmax("~ x", predictor="bart"), [bm.Expert("y ~ x")] * 2)
     with pytest.raises(bm.SpecError, match=r"'mu' needs features to split by"):
         bm.build(bm.MixtureOfExperts(gate, [bm.Expert("y ~ 1", predictor="bart")] * 2), table)

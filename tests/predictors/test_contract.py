@@ -14,54 +14,14 @@ from bayes_moe.data.matrix import Matrix
 from bayes_moe.predictors import (
     HSGP,
     MLP,
-    R2D2,
     Fourier,
-    Horseshoe,
     Linear,
-    NormalGamma,
-    Site,
-    SoftTree,
     Spline,
 )
-
-ROWS = 3
-GATE = Site(names.GATE, names.GATE, names.EXPERT, ROWS)
-EXPERTS = Site("mu", "location", names.EXPERT, ROWS, each=True)
-EXAMPLES = {
-    "linear": (Linear(), 2),
-    "spline": (Spline(df=7), 1),
-    "short spline": (Spline(df=4, degree=2), 1),
-    "splines of two columns": (Spline(df=6), 2),
-    "fourier": (Fourier(period=3.0, order=2), 1),
-    "hsgp": (HSGP(m=5), 1),
-    "hsgp of two columns": (HSGP(m=3, kernel="matern32"), 2),
-    "matern52": (HSGP(m=4, kernel="matern52"), 1),
-    "linear kernel": (HSGP(kernel="linear"), 2),
-    "mlp": (MLP(hidden=(4,)), 2),
-    "deep mlp": (MLP(hidden=(3, 2), activation="softplus"), 1),
-    "relu": (MLP(hidden=(3,), activation="relu"), 1),
-    "flat mlp": (MLP(hidden=()), 2),
-    "mlp of fixed scale": (MLP(hidden=(3,), scale="fixed"), 1),
-    "trunk": (MLP(hidden=(3, 2), trunk="trunk"), 2),
-    "softtree": (SoftTree(), 2),
-    "deep softtree": (SoftTree(depth=3, sharpness=2.0), 2),
-    "stump": (SoftTree(depth=1), 3),
-    "horseshoe": (Horseshoe(), 2),
-    "r2d2": (R2D2(), 3),
-    "normalgamma": (NormalGamma(), 2),
-}
-RESPONSE = np.array([1.0, 2.0, 4.0])
-
-
-def matrix_of(columns, n=40, seed=0, like=None):
-    rng = np.random.default_rng(seed)
-    values = np.column_stack([np.ones(n), 5 + 2 * rng.standard_normal((n, columns))])
-    if like is not None:
-        return like.at(values)
-    terms = ("Intercept", *(f"x{j}" for j in range(columns)))
-    center, scale = values.mean(axis=0), values.std(axis=0)
-    center[0], scale[0] = 0.0, 1.0
-    return Matrix(terms, values, center, scale)
+from bayes_moe.predictors.base import Target
+from bayes_moe.predictors.scaling import scaling_of
+from tests.support.examples import EXPERTS, GATE, OUTPUTS, RESPONSE, matrix_of
+from tests.support.examples import PREDICTORS as EXAMPLES
 
 
 @pytest.fixture(
@@ -74,11 +34,12 @@ def case(request):
     name, place = request.param
     predictor, columns = EXAMPLES[name]
     matrix = matrix_of(columns)
-    coords = {"expert": range(ROWS), names.OBS: range(len(matrix.values))}
-    with pm.Model(coords=coords | predictor.coords(place, matrix)) as model:
-        prior = predictor.default_prior(place, matrix, RESPONSE)
-        eta = predictor.build(place, matrix, RESPONSE, prior)
-    wanted = list(predictor.variables(place))
+    coords = {"expert": range(OUTPUTS), names.OBS: range(len(matrix.values))}
+    b = place.bind(matrix, RESPONSE)
+    with pm.Model(coords=coords | predictor.coords(b)) as model:
+        prior = predictor.default_prior(b)
+        eta = predictor.build(b, prior)
+    wanted = list(predictor.variables(place).dims)
     raw = [v.name for v in model.free_RVs]
     drawn = pm.draw(
         [eta, *(model[n] for n in (*wanted, *raw))], 3, random_seed=1, mode="FAST_COMPILE"
@@ -86,7 +47,8 @@ def case(request):
     values = dict(zip([*wanted, *raw], drawn[1:], strict=True))
     return SimpleNamespace(
         predictor=predictor,
-        place=place,
+        site=place,
+        binding=b,
         matrix=matrix,
         model=model,
         eta=drawn[0],
@@ -95,29 +57,24 @@ def case(request):
     )
 
 
-def test_every_predictor_has_an_example():
-    without_gradient = {"bart"}  # trees are tested in test_bart
-    kinds = {p.kind for p, _ in EXAMPLES.values()} | without_gradient
-    assert kinds == set(registry.TABLE["predictor"])
-
-
 def test_graph_and_prediction_are_one(case):
-    found = case.predictor.evaluate(case.place, case.values, case.matrix)
+    found = case.predictor.evaluate(case.binding, case.values)
     np.testing.assert_allclose(found, case.eta, atol=1e-10)
 
 
 def test_shapes_and_dims_are_those_of_the_graph(case):
-    shapes = case.predictor.shapes(case.place, case.matrix)
-    assert set(shapes) == set(case.predictor.variables(case.place))
+    shapes = case.predictor.shapes(case.binding)
+    assert set(shapes) == set(case.predictor.variables(case.site).dims)
     for name, shape in shapes.items():
         assert case.values[name].shape[1:] == shape
-    dims = case.predictor.dims(case.place) | case.predictor.internal_dims(case.place)
+    dims = case.predictor.variables(case.site).dims
+    dims |= case.predictor.internal_dims(case.site)
     for name in {*shapes, *case.raw}:
         assert case.model.named_vars_to_dims[name] == dims[name]
 
 
 def test_the_sampler_s_variables_come_back(case):
-    found = case.predictor.to_raw(case.place, case.matrix, RESPONSE, case.values)
+    found = case.predictor.to_raw(case.binding, case.values)
     assert set(found) == set(case.raw)
     for name in case.raw:
         np.testing.assert_allclose(found[name], case.values[name], rtol=1e-7, atol=1e-9)
@@ -125,33 +82,30 @@ def test_the_sampler_s_variables_come_back(case):
 
 def test_new_rows_are_seen_as_the_fitted_ones(case):
     some = case.matrix.at(case.matrix.values[5:9])
-    found = case.predictor.evaluate(case.place, case.values, some)
+    found = case.predictor.evaluate(case.site.bind(some), case.values)
     np.testing.assert_allclose(found, case.eta[..., 5:9], atol=1e-10)
     far = case.matrix.values[:2] + np.array([0.0] + [1e4] * (len(case.matrix.terms) - 1))
     far = case.matrix.at(far)
-    assert np.isfinite(case.predictor.evaluate(case.place, case.values, far)).all()
+    assert np.isfinite(case.predictor.evaluate(case.site.bind(far), case.values)).all()
 
 
 def test_projection_comes_back_to_its_own_curves(case):
     """A curve of the predictor at some parameters of its own is found again, these known."""
     rng = np.random.default_rng(2)
-    given = (case.place, case.matrix, RESPONSE)
-    target = rng.standard_normal((ROWS, len(case.matrix.values)))
-    first = case.predictor.project(*given, target, np.random.default_rng(0))
-    curve = case.predictor.evaluate(
-        case.place, {n: v[None] for n, v in first.items()}, case.matrix
-    )[0]
-    known = {n: first[n] for n in case.predictor.hyperparameter_dims(case.place)}
-    second = case.predictor.project(*given, curve, np.random.default_rng(0), known=known)
-    again = case.predictor.evaluate(
-        case.place, {n: v[None] for n, v in second.items()}, case.matrix
-    )[0]
-    np.testing.assert_allclose(again, curve, atol=1e-3)
-    ridged = case.predictor.project(*given, target, np.random.default_rng(0), ridge=1e6)
-    level = case.predictor.evaluate(
-        case.place, {n: v[None] for n, v in ridged.items()}, case.matrix
+    target = rng.standard_normal((OUTPUTS, len(case.matrix.values)))
+    first = case.predictor.project(case.binding, Target(target, np.random.default_rng(0)))
+    curve = case.predictor.evaluate(case.binding, {n: v[None] for n, v in first.items()})[0]
+    known = {v.name: first[v.name] for v in case.predictor.variables(case.site).hyperparameters}
+    second = case.predictor.project(
+        case.binding, Target(curve, np.random.default_rng(0), known=known)
     )
-    centre = 0.0 if case.place is GATE else RESPONSE.mean()
+    again = case.predictor.evaluate(case.binding, {n: v[None] for n, v in second.items()})[0]
+    np.testing.assert_allclose(again, curve, atol=1e-3)
+    ridged = case.predictor.project(
+        case.binding, Target(target, np.random.default_rng(0), ridge=1e6)
+    )
+    level = case.predictor.evaluate(case.binding, {n: v[None] for n, v in ridged.items()})
+    centre = 0.0 if case.site is GATE else RESPONSE.mean()
     assert np.abs(level - centre).max() < 0.01
 
 
@@ -166,9 +120,9 @@ def test_descriptions_round_trip(case):
 
 
 def projected(predictor, matrix, target):
-    place = replace(GATE, rows=len(target))
-    found = predictor.project(place, matrix, RESPONSE, target, np.random.default_rng(0))
-    return predictor.evaluate(place, {n: v[None] for n, v in found.items()}, matrix)[0]
+    b = replace(GATE, outputs=len(target)).bind(matrix, RESPONSE)
+    found = predictor.project(b, Target(target, np.random.default_rng(0)))
+    return predictor.evaluate(b, {n: v[None] for n, v in found.items()})[0]
 
 
 def test_a_spline_holds_lines_exactly():
@@ -178,7 +132,7 @@ def test_a_spline_holds_lines_exactly():
     values = {"gate_coef": np.zeros((1, 1, 12)), "gate_smoothing": np.ones((1, 1))}
     values["gate_coef"][..., 1] = 2.0
     far = matrix.at(matrix.values * 30)
-    found = Spline().evaluate(GATE, values, far)[0, 0]
+    found = Spline().evaluate(GATE.bind(far), values)[0, 0]
     np.testing.assert_allclose(found, 2.0 * far.standardised[:, 1], rtol=1e-12)
 
 
@@ -209,7 +163,8 @@ def test_hsgp_has_the_covariance_of_its_kernel(kernel):
     own = {"gate_lengthscale": np.full((1, 1), scale), "gate_amplitude": np.full((1, 1), amplitude)}
     coef = np.eye(m + 1)[None]
     values = {"gate_coef": coef, **own}
-    raw = predictor.to_raw(replace(GATE, rows=m + 1), matrix, RESPONSE, values)["gate_raw"][0]
+    raw = predictor.to_raw(replace(GATE, outputs=m + 1).bind(matrix, RESPONSE), values)
+    raw = raw["gate_raw"][0]
     waves = predictor.features(matrix) / np.diag(raw)[1:]
     kernels = {
         "expquad": pm.gp.cov.ExpQuad,
@@ -231,7 +186,7 @@ def test_a_network_without_hidden_layers_is_linear():
     ]
     graphs = [bm.build(spec, data) for spec in specs]
     logps = [g.model.compile_logp(mode="FAST_COMPILE") for g in graphs]
-    scaling = Linear().scaling(GATE, graphs[0].design.rows.matrices["gate"], RESPONSE)
+    scaling = scaling_of(Linear(), GATE.bind(graphs[0].design.rows.matrices["gate"], RESPONSE))
     gaps = []
     for seed in range(3):
         rng = np.random.default_rng(seed)

@@ -37,15 +37,15 @@ def values_of(spec, table, seed=0, scale=0.3):
 def test_heads_share_the_trunk():
     spec = bm.mixture_density("y ~ x + z", components=3, hidden=(5, 4))
     assert spec.n_experts == 3
-    assert len(spec.blocks) == 1
-    assert spec.dims["trunk_hidden0"] == ("trunk_unit0", "trunk_term")
-    assert spec.dims["trunk_hidden1"] == ("trunk_unit1", "trunk_input1")
-    assert spec.dims["trunk_decay"] == ("trunk_layer",)
+    assert len(spec.structure.blocks) == 1
+    assert spec.structure.dims["trunk_hidden0"] == ("trunk_unit0", "trunk_term")
+    assert spec.structure.dims["trunk_hidden1"] == ("trunk_unit1", "trunk_input1")
+    assert spec.structure.dims["trunk_decay"] == ("trunk_layer",)
     for head in ("gate", "mu", "sigma"):
-        assert spec.dims[f"{head}_coef"] == ("expert", f"{head}_basis")
-        assert f"{head}_hidden0" not in spec.dims
-    assert not spec.is_linear
-    assert list(spec.dims).count("trunk_hidden0") == 1
+        assert spec.structure.dims[f"{head}_coef"] == ("expert", f"{head}_basis")
+        assert f"{head}_hidden0" not in spec.structure.dims
+    assert not spec.structure.is_linear
+    assert list(spec.structure.dims).count("trunk_hidden0") == 1
 
 
 def test_shapes_on_a_table(table):
@@ -72,19 +72,19 @@ def test_descriptions_survive_a_round_trip(options):
     spec = bm.mixture_density("y ~ x", **options)
     again = bm.MixtureOfExperts.from_dict(spec.to_dict())
     assert again == spec
-    assert again.dims == spec.dims
+    assert again.structure.dims == spec.structure.dims
 
 
 def test_heads_of_other_families():
     student = bm.mixture_density("y ~ x", 2, (4,), family="studentt")
-    assert student.dims["sigma_coef"] == ("expert", "sigma_basis")
-    assert student.dims["nu"] == ("expert",)
+    assert student.structure.dims["sigma_coef"] == ("expert", "sigma_basis")
+    assert student.structure.dims["nu"] == ("expert",)
     counts = bm.mixture_density("count ~ x", 2, (4,), family="poisson")
-    heads = {name for name in counts.dims if name.endswith("_coef")}
-    assert heads == {"gate_coef", f"{counts.blocks[0].components[0].parameter.name}_coef"}
+    heads = {name for name in counts.structure.dims if name.endswith("_coef")}
+    assert heads == {"gate_coef", f"{counts.structure.blocks[0].components[0].parameter.name}_coef"}
     constant = bm.mixture_density("y ~ x", 2, (4,), sigma="~ 1")
-    assert constant.dims["mu_coef"] == ("expert", "mu_basis")
-    assert constant.dims["sigma_coef"] == ("expert", "sigma_term")
+    assert constant.structure.dims["mu_coef"] == ("expert", "mu_basis")
+    assert constant.structure.dims["sigma_coef"] == ("expert", "sigma_term")
 
 
 def test_one_component_is_one_network(table):
@@ -94,11 +94,11 @@ def test_one_component_is_one_network(table):
     assert np.isfinite(graph.model.compile_logp(mode="FAST_COMPILE")(graph.model.initial_point()))
 
 
-def test_without_hidden_layers_it_is_a_linear_mixture(table):
+def test_a_network_without_hidden_layers_is_a_linear_mixture(table):
     spec = bm.mixture_density("y ~ x + z", components=3, hidden=())
     linear = bm.mixture_of_experts("y ~ x + z", gate="~ x + z", experts=3, sigma="~ x + z")
-    assert spec.is_linear
-    assert not any(name.startswith("trunk") for name in spec.dims)
+    assert spec.structure.is_linear
+    assert not any(name.startswith("trunk") for name in spec.structure.dims)
     assert spec.variables == linear.variables
     surfaces = [GraphLogDensity(bm.build(described, table)) for described in (spec, linear)]
     gaps, features = [], table[["x", "z"]].to_numpy()
@@ -123,9 +123,9 @@ def standardised(coef, features):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"components": 0}, "whole number of at least 1"),
-        ({"components": 2.0}, "whole number of at least 1"),
-        ({"components": True}, "whole number of at least 1"),
+        ({"components": 0}, "whole number >= 1"),
+        ({"components": 2.0}, "whole number >= 1"),
+        ({"components": True}, "whole number >= 1"),
         ({"hidden": 16}, "sequence of whole numbers"),
         ({"hidden": (4, 0)}, "hidden"),
         ({"activation": "tanhh"}, "Did you mean 'tanh'"),
@@ -143,7 +143,7 @@ def test_a_network_needs_an_intercept(table):
         bm.build(bm.mixture_density("y ~ 0 + x", 2, (4,)), table)
 
 
-def test_it_learns_two_branches(fit, table):
+def test_a_density_network_learns_two_branches(fit, table):
     assert fit.idata["posterior"]["trunk_hidden0"].shape[2:] == (4, 2)
     prediction = bm.predict(fit, table)
     score = float(prediction.logpdf(table["y"].to_numpy()).mean())
@@ -163,7 +163,7 @@ def test_a_saved_fit_predicts_the_same(fit, table, tmp_path):
     np.testing.assert_array_equal(bm.predict(again, new).mean(), bm.predict(fit, new).mean())
 
 
-def test_it_fits_other_rows(fit, table):
+def test_a_density_network_fits_other_rows(fit, table):
     options = {"optimizer": "adam", "epochs": 40, "restarts": 2, "progressbar": False}
     again = bm.fit(fit.spec, table.iloc[:100], method="map", random_seed=1, **options)
     assert again.spec == fit.spec

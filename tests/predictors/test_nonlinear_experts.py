@@ -92,13 +92,13 @@ def test_smoothing_is_at_its_marginal_mode():
     spec = bm.mixture_of_experts("y ~ x", experts=1, predictor=Spline(df=8), priors=known)
     fit = bm.fit(spec, data, "em", random_seed=1)
     y = data["y"].to_numpy()
-    (component, _), matrix = spec.blocks[0].components, fit.design.rows.matrices["mu"]
-    place, predictor = component.place, component.predictor
+    (component, _), matrix = spec.structure.blocks[0].components, fit.design.rows.matrices["mu"]
+    place, predictor = component.site, component.predictor
     features = predictor.basis(matrix).values
 
     def loss(log_s):
         own = {"mu_smoothing": np.array([[np.exp(log_s)]])}
-        spread = y.std() * predictor.raw_sds(place, own, matrix, y)[place.raw][:, 0]
+        spread = y.std() * predictor.raw_sds(place.bind(matrix, y), own)[place.raw][:, 0]
         cov = (features * spread**2) @ features.T + 0.3**2 * np.eye(len(y))
         prior = stats.gamma(2).logpdf(np.exp(log_s)) + log_s
         return -stats.multivariate_normal(np.full(len(y), y.mean()), cov).logpdf(y) - prior
@@ -260,7 +260,7 @@ def test_predictors_of_an_expert_are_its_kind():
     assert curved.kind == bm.Expert("y ~ x", name="a", predictor={"mu": Spline()}).kind
     assert curved.linear == plain
     spec = bm.MixtureOfExperts(Softmax("~ x"), [plain, curved, plain])
-    assert [len(b.positions) for b in spec.blocks] == [2, 1]
+    assert [len(b.positions) for b in spec.structure.blocks] == [2, 1]
     assert bm.MixtureOfExperts.from_dict(spec.to_dict()) == spec
     assert "Spline" in repr(spec)
 

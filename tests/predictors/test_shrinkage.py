@@ -60,7 +60,7 @@ def test_features_that_decide_come_first_in_nine_of_ten_tables(name):
 
 
 @pytest.mark.parametrize("name", list(KINDS))
-def test_the_prior_is_the_one_it_says(name):
+def test_the_prior_is_that_of_its_definition(name):
     """Log density of the graph's prior, against SciPy's distributions."""
     spec, data = spec_of(name, noise=1), table(0, noise=1)
     graph = bm.build(spec, data)
@@ -91,9 +91,9 @@ def test_the_prior_is_the_one_it_says(name):
 def test_spreads_are_at_their_marginal_mode():
     """One feature, whose spread is looked for on a grid by Laplace's method."""
     from bayes_moe.em.modes import covariance
-    from bayes_moe.em.multistart import search
+    from bayes_moe.em.multistart import SearchSettings, search
     from bayes_moe.em.objective import Objective
-    from bayes_moe.em.vector_layout import coordinates
+    from bayes_moe.em.vector_layout import parameter_vector
 
     spec, data = spec_of(NormalGamma(shape=1.0), noise=0), table(1, noise=0)
     design = spec.design(data)
@@ -103,10 +103,10 @@ def test_spreads_are_at_their_marginal_mode():
 
     def evidence(log_level, log_local):
         own = {"gate_global": np.exp(log_level), "gate_local": np.exp(log_local)}
-        moving = coordinates(spec, design, own=own)
-        found = search(moving, restarts=4, max_iter=200, rng=np.random.default_rng(0))
+        moving = parameter_vector(spec, design, hyperparameters=own)
+        found = search(moving, SearchSettings(4, 200), np.random.default_rng(0))
         theta = found.theta[found.best]
-        gate = moving.slots[0].where
+        gate = moving.blocks[0].where
         spread = covariance(Objective(moving), theta)[gate, gate]
         prior = (stats.halfcauchy().logpdf(own["gate_global"]) + log_level).sum()
         prior += (stats.gamma(1.0).logpdf(own["gate_local"]) + log_local).sum()

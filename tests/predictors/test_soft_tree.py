@@ -6,12 +6,14 @@ from scipy.optimize import linear_sum_assignment
 
 import bayes_moe as bm
 from bayes_moe.core import names
-from bayes_moe.em.climb import first_points
+from bayes_moe.em.climb import initial_points
 from bayes_moe.em.objective import Objective
-from bayes_moe.em.vector_layout import coordinates
+from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.optimize import linear_surrogate as standin
 from bayes_moe.predictors import Site, SoftTree
+from bayes_moe.predictors.base import Target
 from bayes_moe.predictors.soft_tree import paths
+from tests.support.examples import GATE, matrix_of
 from tests.support.three_kinds import KINDS, rows, specs
 
 LEVELS = np.array([0.0, 1.0, 3.0, 2.0])
@@ -32,9 +34,9 @@ def planted(n, seed):
 
 def leaf_of(fit, stem="mu"):
     """The likeliest leaf (row, obs) of the fitted rows, at the first draw."""
-    place, tree = next((p, t) for p, t in fit.spec.placed if p.stem == stem)
+    place, tree = next((p, t) for p, t in fit.spec.structure.sites if p.stem == stem)
     posterior = fit.idata["posterior"]
-    draws = {name: posterior[name].values[:, 0] for name in tree.variables(place)}
+    draws = {name: posterior[name].values[:, 0] for name in tree.variables(place).dims}
     return tree.leaves(place, draws, fit.design.rows.matrices[stem])[0].argmax(axis=1)
 
 
@@ -49,12 +51,11 @@ def accuracy(leaf, cell):
 
 
 def test_leaves_are_products_along_their_paths():
-    from tests.predictors.test_contract import matrix_of
-
     matrix, tree = matrix_of(2, n=7), SoftTree(depth=3)
     place = Site("mu", "location", names.EXPERT, 2, each=True)
     rng = np.random.default_rng(0)
-    values = {n: v[None] for n, v in tree.initial_hyperparameters(place, matrix, rng).items()}
+    initial = tree.variables(place).initial(place.bind(matrix), rng)
+    values = {n: v[None] for n, v in initial.items()}
     found = tree.leaves(place, values, matrix)
     assert found.shape == (1, 2, 8, 7)
     np.testing.assert_allclose(found.sum(axis=2), 1)
@@ -71,10 +72,8 @@ def test_leaves_are_products_along_their_paths():
 
 
 def test_rows_of_a_gate_share_a_tree():
-    from tests.predictors.test_contract import GATE, matrix_of
-
     matrix, tree = matrix_of(2), SoftTree()
-    values = tree.initial_hyperparameters(GATE, matrix, np.random.default_rng(0))
+    values = tree.variables(GATE).initial(GATE.bind(matrix), np.random.default_rng(0))
     found = tree.leaves(GATE, {n: v[None] for n, v in values.items()}, matrix)
     assert found.shape == (1, 1, 4, 40)
 
@@ -83,9 +82,11 @@ def test_climbs_begin_at_a_regression_tree():
     data, cell = planted(400, 0)
     spec = bm.mixture_of_experts("y ~ x + w", experts=1, predictor="softtree")
     design = spec.design(data)
-    (place, tree), matrix = spec.placed[-1], design.rows.matrices["mu"]
+    (place, tree), matrix = spec.structure.sites[-1], design.rows.matrices["mu"]
     starts = [
-        tree.project(place, matrix, data["y"], data["y"][None], np.random.default_rng(seed))
+        tree.project(
+            place.bind(matrix, data["y"]), Target(data["y"][None], np.random.default_rng(seed))
+        )
         for seed in range(8)
     ]
     found = [
@@ -99,13 +100,13 @@ def test_climbs_begin_at_a_regression_tree():
 
 
 def test_empty_nodes_and_constant_rows_have_splits():
-    from tests.predictors.test_contract import matrix_of
-
     matrix, tree = matrix_of(2, n=6), SoftTree(depth=4)
     place = Site("mu", "location", names.EXPERT, 1, each=True)
     for target in (np.arange(6.0), np.ones(6)):
         for weights in (None, np.zeros((1, 6))):
-            found = tree.near(place, matrix, target[None], np.random.default_rng(0), weights)
+            found = tree.initial_values(
+                place.bind(matrix), target[None], np.random.default_rng(0), weights
+            )
             assert np.isfinite(found["mu_split"]).all()
             assert (np.abs(found["mu_split"][..., 1:]).sum(axis=-1) > 0).all()
 
@@ -172,10 +173,10 @@ def test_a_start_hands_out_experts_to_the_kinds_that_suit_them():
     spec = specs()["mixed"]
     design = spec.design(data)
     simple = standin.LinearSurrogate.of(spec)
-    seen = simple.seen(design)
+    seen = simple.design(design)
     split = (0.97 * np.equal.outer(np.arange(3), part) + 0.01)[None]
-    moving = coordinates(simple.spec, seen)
-    values = moving.variables(first_points(Objective(moving, seen.rows), split))
+    moving = parameter_vector(simple.spec, seen)
+    values = moving.variables(initial_points(Objective(moving, seen.rows), split))
     point = {name: v[0] for name, v in values.items()}
     turns = [
         standin._likeliest(spec, simple, design, point, np.random.default_rng(seed))

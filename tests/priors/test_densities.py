@@ -12,16 +12,10 @@ from scipy import linalg, special, stats
 
 from bayes_moe.priors.densities import DENSITIES, kink, log_density, log_density_of_log
 from bayes_moe.priors.prior import DISTRIBUTIONS, Prior
+from tests.support.examples import POSITIVE, names_of
+from tests.support.examples import PRIORS as CASES
 
-POSITIVE = [n for n, kind in DISTRIBUTIONS.items() if kind.support == "positive"]
 REAL = [n for n in DISTRIBUTIONS if n not in POSITIVE]
-NUMBERS = {"mu": -0.7, "sigma": 1.3, "nu": 3.5, "b": 0.8, "s": 0.6, "lam": 2.2, "beta": 1.5}
-ALPHAS = {name: (2.5, 0.4, 1.0) for name in ("Gamma", "InverseGamma", "Weibull")}
-CASES = [
-    Prior(name, **{k: alpha if k == "alpha" else NUMBERS[k] for k in kind.arguments})
-    for name, kind in DISTRIBUTIONS.items()
-    for alpha in ALPHAS.get(name, (-2.5,) if name == "Cauchy" else (None,))
-]
 POSITIVE_CASES = [p for p in CASES if p.distribution in POSITIVE]
 
 SCIPY = {
@@ -61,16 +55,11 @@ def evaluate(variable):
     return pytensor.function([], variable, mode="FAST_COMPILE")()
 
 
-def names_of(cases):
-    return [f"{p.distribution}-{p.arguments.get('alpha', '')}".rstrip("-") for p in cases]
-
-
 def test_every_prior_has_a_density():
     assert list(DENSITIES) == list(DISTRIBUTIONS)
     for name, density in DENSITIES.items():
         assert (density.of_log is not None) == (name in POSITIVE)
         assert density.kink is None or density.kink == DISTRIBUTIONS[name].location
-    assert {p.distribution for p in CASES} == set(DISTRIBUTIONS)
 
 
 @pytest.mark.parametrize("name", [n for n in DISTRIBUTIONS if n != "ZeroSumNormal"])

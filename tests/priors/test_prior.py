@@ -9,7 +9,7 @@ from scipy import stats
 
 import bayes_moe as bm
 from bayes_moe.core.errors import SpecError
-from bayes_moe.priors.defaults import default_constant, standard
+from bayes_moe.priors.defaults import default_constant, units_of
 from bayes_moe.priors.prior import DISTRIBUTIONS, Prior
 
 VALUES = {"mu": -0.7, "sigma": 1.3, "nu": 4.0, "b": 0.8, "alpha": 2.0, "beta": 1.5, "s": 0.6}
@@ -139,8 +139,8 @@ def test_default_widths_follow_the_response(unit):
     y = np.random.default_rng(0).normal(5, 2, 100)
     for has_intercept in (True, False):
         for role in ("gate", "location", "scale", "shape"):
-            old = standard(role, y, has_intercept)
-            new = standard(role, y * unit, has_intercept)
+            old = units_of(role, y, has_intercept)
+            new = units_of(role, y * unit, has_intercept)
             assert (new.intercept, new.slope) == (old.intercept, old.slope)
             if role == "location":
                 np.testing.assert_allclose(

@@ -7,21 +7,7 @@ import pytest
 import bayes_moe as bm
 from bayes_moe.core import names
 from bayes_moe.results import relabelling
-from tests.support.fits import fake_fit
-
-
-def lines(k, n=120, seed=0):
-    """K well separated lines with their table, spec and parameters."""
-    rng = np.random.default_rng(seed)
-    spec = bm.mixture_of_experts("y ~ x", experts=k, sigma="~ x")
-    gate = rng.normal(0, 1, (k, 2))
-    parameters = {
-        "gate_coef": gate - gate.mean(axis=0),
-        "mu_coef": np.column_stack([3.0 * np.arange(k), rng.normal(0, 0.3, k)]),
-        "sigma_coef": np.column_stack([np.full(k, -1.0), rng.normal(0, 0.1, k)]),
-    }
-    table = bm.simulate(spec, {"x": rng.uniform(-1, 1, n)}, parameters, random_seed=seed)
-    return spec, table, parameters
+from tests.support.fits import fake_fit, parallel_lines
 
 
 def switch_labels(fit, seed=1):
@@ -29,7 +15,7 @@ def switch_labels(fit, seed=1):
     sizes = fit.idata["posterior"].sizes
     k = fit.spec.n_experts
     rng = np.random.default_rng(seed)
-    order = rng.permute(np.tile(np.arange(k), (sizes["chain"], sizes["draw"], 1)), axis=-1)
+    order = rng.permuted(np.tile(np.arange(k), (sizes["chain"], sizes["draw"], 1)), axis=-1)
     tree = fit.idata.copy()
     posterior = relabelling.permute(fit.idata["posterior"].to_dataset(), fit.spec, order)
     tree["posterior"] = type(tree)(posterior)
@@ -39,7 +25,7 @@ def switch_labels(fit, seed=1):
 @pytest.mark.parametrize("method", ["responsibilities", "parameters"])
 @pytest.mark.parametrize("k", [2, 3, 5])
 def test_planted_switches_are_undone(k, method):
-    spec, table, parameters = lines(k)
+    spec, table, parameters = parallel_lines(k)
     original = fake_fit(spec, table, parameters, spread=0.03)
     switched, order = switch_labels(original)
     assert not np.array_equal(
@@ -59,7 +45,7 @@ def test_planted_switches_are_undone(k, method):
 
 
 def test_relabelling_can_be_undone_and_leaves_the_fit_alone():
-    spec, table, parameters = lines(3)
+    spec, table, parameters = parallel_lines(3)
     switched, _ = switch_labels(fake_fit(spec, table, parameters))
     before = switched.idata.copy(deep=True)
     back = bm.relabel(bm.relabel(switched), "none")
@@ -76,7 +62,7 @@ def test_relabelling_can_be_undone_and_leaves_the_fit_alone():
 
 
 def test_summary_and_verdict_see_the_aligned_labels():
-    spec, table, parameters = lines(2)
+    spec, table, parameters = parallel_lines(2)
     switched, _ = switch_labels(fake_fit(spec, table, parameters, chains=4, draws=500))
     crossed = bm.summary(switched, "mu_coef", round_to="none")
     aligned = bm.summary(bm.relabel(switched), "mu_coef", round_to="none")
@@ -88,7 +74,7 @@ def test_summary_and_verdict_see_the_aligned_labels():
 
 def test_labels_that_do_not_matter_are_uncertain():
     """Two experts with the same parameters: any labels are as good as any other."""
-    spec, table, parameters = lines(2)
+    spec, table, parameters = parallel_lines(2)
     same = {
         name: np.repeat(v.mean(axis=0, keepdims=True), 2, axis=0) for name, v in parameters.items()
     }
@@ -133,7 +119,7 @@ def test_only_experts_of_one_kind_trade_labels():
 
 
 def test_predictions_do_not_depend_on_labels():
-    spec, table, parameters = lines(3)
+    spec, table, parameters = parallel_lines(3)
     original = fake_fit(spec, table, parameters)
     switched, _ = switch_labels(original)
     for read in ("mean", "sd"):

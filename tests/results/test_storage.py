@@ -66,7 +66,7 @@ def round_trip(columns, path):
 
 
 @pytest.mark.parametrize("kind", COLUMNS)
-def test_a_column_comes_back_as_it_was(kind, tmp_path):
+def test_a_column_comes_back_unchanged(kind, tmp_path):
     columns = pd.DataFrame({"x": COLUMNS[kind], "z": np.arange(4.0)})
     back, _ = round_trip(columns, tmp_path / "fit.nc")
     pd.testing.assert_frame_equal(back, columns, check_exact=True)

@@ -40,7 +40,7 @@ def test_points_of_other_modes_are_told_apart(tone):
     spec = bm.mixture_of_experts("tuned ~ stretchratio", experts=4)
     found = start.starts(spec, spec.design(tone), 1)
     assert len(found.mass) > 2
-    values = {name: found.found.values[name] for name in spec.variables}
+    values = {name: found.modes.values[name] for name in spec.variables}
     assert found.mode_of(values).tolist() == list(range(len(found.mass)))
     swapped = {name: v[:, [2, 0, 3, 1]] for name, v in values.items()}
     assert found.mode_of(swapped).tolist() == list(range(len(found.mass)))

@@ -15,19 +15,19 @@ from bayes_moe.core import registry
 from bayes_moe.em import objective
 from bayes_moe.em.objective import Curvature, Objective
 from bayes_moe.em.parameter_vector import ParameterVector
-from bayes_moe.em.vector_layout import coordinates
+from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.gates import Softmax, StickBreaking, Tree
 from bayes_moe.gates.splits import SplitTree
 from bayes_moe.kernels import linear_model as linear
 from bayes_moe.predictors import Linear
 from bayes_moe.priors.prior import DISTRIBUTIONS
 from bayes_moe.sampling.compiled_density import Native, _Layout, supports
-from tests.em.test_objective import CASES as OBJECTIVE_CASES
-from tests.em.test_objective import plain, points, table
+from tests.support.examples import POSITIVE, REAL
+from tests.support.linear_models import MODELS, plain, points, table
 from tests.support.problems import problem
 
 P = bm.Prior
-CASES = OBJECTIVE_CASES | {
+CASES = MODELS | {
     "one expert, own formulas": plain("studentt", experts=1, sigma="~ x", nu="~ z"),
     "one parameter with a formula": plain("studentt", sigma="~ x"),
     "the last with a formula": plain("studentt", nu="~ x"),
@@ -70,13 +70,13 @@ CASES = OBJECTIVE_CASES | {
 
 def free(spec, design):
     """Coordinates with the Jacobian and no floor: the density that a sampler sees."""
-    moving = coordinates(spec, design, jacobian=True)
-    return replace(moving, slots=tuple(replace(s, floor=-np.inf) for s in moving.slots))
+    moving = parameter_vector(spec, design, jacobian=True)
+    return replace(moving, blocks=tuple(replace(s, floor=-np.inf) for s in moving.blocks))
 
 
-@pytest.fixture(autouse=True)
-def unclipped(monkeypatch):
-    """A sampler's density has no largest parameter; the objective of an optimiser has."""
+@pytest.fixture
+def unbounded(monkeypatch):
+    """The objective without the largest log scale of an optimiser, which a sampler has not."""
     monkeypatch.setattr(objective, "LARGEST_LOG", 1e4)
 
 
@@ -113,17 +113,19 @@ def scattered(size, seed=0, scales=(0.1, 1.0, 5.0, 30.0)):
 
 
 @pytest.mark.parametrize("name", list(CASES))
-def test_it_is_the_objective(name):
+@pytest.mark.usefixtures("unbounded")
+def test_the_compiled_density_is_the_objective(name):
     moving = free(CASES[name], CASES[name].design(table()))
     same(moving, points(moving))
     same(moving, scattered(moving.size))
 
 
 @pytest.mark.parametrize("name", ["eight leaves", "wide", "children before parents", "sticks"])
-def test_it_is_the_objective_far_out(name):
+@pytest.mark.usefixtures("unbounded")
+def test_the_compiled_density_is_the_objective_far_out(name):
     """Weights of a gate that is 0 or 1 to the last bit, and points without a density."""
     moving = free(CASES[name], CASES[name].design(table()))
-    gate = slice(0, max(s.where.stop for s in moving.slots if s.block is None))
+    gate = slice(0, max(s.where.stop for s in moving.blocks if s.factor is None))
     for scale in (1e2, 1e4, 1e6):
         theta = points(moving)
         theta[:, gate] *= scale
@@ -132,7 +134,8 @@ def test_it_is_the_objective_far_out(name):
 
 
 @pytest.mark.parametrize("first", range(0, 100, 20))
-def test_it_is_the_objective_of_random_problems(first):
+@pytest.mark.usefixtures("unbounded")
+def test_the_compiled_density_is_the_objective_of_random_problems(first):
     for number in range(first, first + 20):
         spec, data = problem(number)
         moving = free(spec, spec.design(data))
@@ -173,7 +176,8 @@ LONG = {
 
 @pytest.mark.parametrize("name", list(LONG))
 @pytest.mark.parametrize("rows", [3, 4, 15, 16, 17, 31, 33, 255, 256, 257, 511, 513, 1000])
-def test_it_is_the_objective_for_any_number_of_rows(name, rows):
+@pytest.mark.usefixtures("unbounded")
+def test_the_compiled_density_is_the_objective_for_any_number_of_rows(name, rows):
     moving = free(LONG[name], LONG[name].design(long_table(rows)))
     same(moving, scattered(moving.size, rows))
 
@@ -193,10 +197,6 @@ def test_rows_add_up(name, rows):
     np.testing.assert_allclose(slope - first, 2 * (gradient - first), rtol=1e-9, atol=1e-9)
 
 
-REAL = [n for n, kind in DISTRIBUTIONS.items() if kind.support == "real"]
-POSITIVE = [n for n, kind in DISTRIBUTIONS.items() if kind.support == "positive"]
-
-
 def prior(name, terms=None):
     """A prior with arguments by number, or one a term."""
     arguments = {k: 1.0 + 0.5 * j for j, k in enumerate(DISTRIBUTIONS[name].arguments)}
@@ -206,6 +206,7 @@ def prior(name, terms=None):
 
 
 @pytest.mark.parametrize("name", [*REAL, "ZeroSumNormal"])
+@pytest.mark.usefixtures("unbounded")
 def test_priors_of_coefficients(name):
     priors = {"gate_coef": prior(name, 2)}
     if name in REAL:
@@ -216,6 +217,7 @@ def test_priors_of_coefficients(name):
 
 
 @pytest.mark.parametrize("name", POSITIVE)
+@pytest.mark.usefixtures("unbounded")
 def test_priors_of_constants(name):
     spec = plain("studentt", experts=2, priors={"sigma": prior(name), "nu": prior(name)})
     moving = free(spec, spec.design(table()))
@@ -241,12 +243,12 @@ ON_GRAPH = [
 
 
 @pytest.mark.parametrize("name", ON_GRAPH)
-def test_it_is_pymc_s(name):
+def test_the_compiled_density_is_pymc_s(name):
     spec = CASES[name]
     design = spec.design(table())
     graph = bm.build(spec, design)
     logp = graph.model.compile_logp(mode="FAST_COMPILE")
-    moving = coordinates(spec, design, jacobian=True)
+    moving = parameter_vector(spec, design, jacobian=True)
     native, theta = Native.of(moving), points(moving)
     values = moving.variables(theta)
     for j, point in enumerate(theta):
@@ -267,7 +269,7 @@ def test_the_gradient_is_that_of_differences(name):
 
 
 @pytest.mark.parametrize("family", list(registry.TABLE["family"]))
-def test_where_it_is_not_finite_it_says_so(family):
+def test_a_density_that_is_not_finite_is_reported(family):
     moving = free(*of(CASES[f"{family}-2"]))
     native = Native.of(moving)
     assert status(native, np.zeros(moving.size))[0] == 0
@@ -328,20 +330,21 @@ def products(experts):
     given = {"gate": "~ 1", "experts": experts}
     one = free(*of(bm.mixture_of_experts("normal ~ z", sigma="~ x", **given)))
     other = free(*of(bm.mixture_of_experts("x ~ z", family="studentt", **given)))
-    theirs = [s for s in other.slots if s.block is not None]
+    theirs = [s for s in other.blocks if s.factor is not None]
     shift = one.size - theirs[0].where.start
     added = [
         replace(
             s,
-            block=1,
+            factor=1,
             variable=f"other_{s.variable}",
             where=slice(s.where.start + shift, s.where.stop + shift),
         )
         for s in theirs
     ]
-    blocks = (*one.spec.blocks, *other.spec.blocks)
-    spec = SimpleNamespace(n_experts=experts, blocks=blocks, gate=one.spec.gate)
-    return one, other, ParameterVector(spec, one.design, (*one.slots, *added), True)
+    blocks = (*one.spec.structure.blocks, *other.spec.structure.blocks)
+    structure = SimpleNamespace(blocks=blocks, gate=one.spec.structure.gate)
+    spec = SimpleNamespace(n_experts=experts, structure=structure)
+    return one, other, ParameterVector(spec, one.design, (*one.blocks, *added), True)
 
 
 class Product(_Layout):
@@ -352,8 +355,8 @@ class Product(_Layout):
         self.response = response
 
     def blocks(self):
-        first, second = self.moving.spec.blocks
-        own, its = ([s for s in self.moving.slots if s.block == b] for b in (0, 1))
+        first, second = self.parameters.spec.structure.blocks
+        own, its = ([s for s in self.parameters.blocks if s.factor == b] for b in (0, 1))
         return [
             self.block(first, own, self.rows.observed),
             self.block(second, its, self.response, add=True),
@@ -406,8 +409,8 @@ def test_models_of_gates_of_softmaxes_and_linear_predictors_are_supported(monkey
     class Other(Softmax):
         """A gate that is no product of softmaxes, whatever it is made of."""
 
-        def branching(self, experts):
-            return None
+        def structure(self, n_experts):
+            return replace(super().structure(n_experts), splits=None)
 
     class Curved(Linear):
         """A predictor that is not linear, whatever it is made of."""
@@ -415,8 +418,10 @@ def test_models_of_gates_of_softmaxes_and_linear_predictors_are_supported(monkey
     class Bent(Softmax):
         """A softmax of such predictors."""
 
-        def heads(self, experts):
-            return tuple(replace(h, predictor=Curved()) for h in super().heads(experts))
+        def structure(self, n_experts):
+            softmax = super().structure(n_experts)
+            heads = tuple(replace(h, predictor=Curved()) for h in softmax.heads)
+            return replace(softmax, heads=heads)
 
     experts = CASES["families side by side"].experts
     assert not supports(bm.MixtureOfExperts(Other("~ 1"), experts))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+import bayes_moe as bm
 from bayes_moe.core import names
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.draws import standard_tree
@@ -41,17 +42,17 @@ def fake_fit(
     for stem, matrix in design.rows.matrices.items():
         coords[names.term(stem)] = np.array(matrix.terms)
     labels = np.array(spec.expert_labels)
-    for block in spec.blocks:
+    for block in spec.structure.blocks:
         coords[block.dim] = labels[list(block.positions)]
     if spec.n_experts > 1:
-        coords |= {d: np.array(v) for d, v in spec.gate.coords(spec.n_experts).items()}
+        coords |= {d: np.array(v) for d, v in spec.structure.gate.coords().items()}
     posterior = {}
     for name in spec.variables:
         value = np.asarray(parameters[name], dtype=float)
         noise = spread * rng.standard_normal((chains, draws, *value.shape))
         positive = names.term("") not in "".join(dims[name])
         drawn = value * np.exp(noise) if positive else value + noise
-        if name in spec.gate_variables:
+        if name in spec.structure.gate_variables:
             drawn = _centred(spec, name, drawn)
         posterior[name] = ((names.CHAIN, names.DRAW, *dims[name]), drawn)
     used = {d for dim in dims.values() for d in dim} | {names.CHAIN, names.DRAW}
@@ -65,9 +66,25 @@ def fake_fit(
     return Fit(spec, design, standard_tree(tree, spec, design, log_likelihood=None))
 
 
+def parallel_lines(
+    k: int, n: int = 120, seed: int = 0
+) -> tuple[MixtureOfExperts, Any, dict[str, np.ndarray]]:
+    """Spec, table and parameters of K well separated lines."""
+    rng = np.random.default_rng(seed)
+    spec = bm.mixture_of_experts("y ~ x", experts=k, sigma="~ x")
+    gate = rng.normal(0, 1, (k, 2))
+    parameters = {
+        "gate_coef": gate - gate.mean(axis=0),
+        "mu_coef": np.column_stack([3.0 * np.arange(k), rng.normal(0, 0.3, k)]),
+        "sigma_coef": np.column_stack([np.full(k, -1.0), rng.normal(0, 0.1, k)]),
+    }
+    table = bm.simulate(spec, {"x": rng.uniform(-1, 1, n)}, parameters, random_seed=seed)
+    return spec, table, parameters
+
+
 def _centred(spec: MixtureOfExperts, name: str, drawn: np.ndarray) -> np.ndarray:
     """Let coefficients (chain, draw, row, term) sum to zero over the branches of each split."""
-    splits = [s for s in spec.gate.branching(spec.n_experts).splits if names.coef(s.stem) == name]
+    splits = [s for s in spec.structure.gate.splits.splits if names.coef(s.stem) == name]
     first = min(s.rows.start for s in splits)
     drawn = drawn.copy()
     for split in splits:
@@ -79,8 +96,8 @@ def _centred(spec: MixtureOfExperts, name: str, drawn: np.ndarray) -> np.ndarray
 
 def _dims(spec: MixtureOfExperts) -> dict[str, tuple[str, ...]]:
     """Dimensions of every reported variable, after chain and draw."""
-    dims = dict(spec.gate.dims(spec.n_experts))
-    for block in spec.blocks:
+    dims = dict(spec.structure.gate.dims)
+    for block in spec.structure.blocks:
         for c in block.components:
             dims[c.variable] = (block.dim,) + (() if c.formula is None else (names.term(c.stem),))
     return dims

@@ -8,10 +8,10 @@ from scipy import special
 
 import bayes_moe as bm
 from bayes_moe.core import registry
-from bayes_moe.em.climb import ClimbResult, ascend, first_points
+from bayes_moe.em.climb import ClimbResult, initial_points, run_em
 from bayes_moe.em.objective import Curvature, Objective
 from bayes_moe.em.partitions import initial_partitions
-from bayes_moe.em.vector_layout import coordinates
+from bayes_moe.em.vector_layout import parameter_vector
 
 FAMILIES = list(registry.TABLE["family"])
 
@@ -78,10 +78,10 @@ def climbs(
     """Climb a problem from several splits; return the objective, the starts and the ends."""
     spec, table = problem(number)
     design = spec.design(table)
-    objective = Objective(coordinates(spec, design, likelihood=likelihood))
+    objective = Objective(parameter_vector(spec, design, likelihood=likelihood))
     split = initial_partitions(spec, design.rows, restarts, np.random.default_rng(number))
-    start = first_points(objective, split)
-    return objective, start, ascend(objective, start, max_iter=max_iter)
+    start = initial_points(objective, split)
+    return objective, start, run_em(objective, start, max_iter=max_iter)
 
 
 def faults(objective: Objective, start: np.ndarray, found: ClimbResult) -> list[str]:

@@ -1,0 +1,88 @@
+"""Branches of a gate's splits, by the gate's stacked outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+
+from bayes_moe.core.arrays import NUMERIC
+from bayes_moe.gates.splits import SplitTree
+
+
+class GateBranches:
+    """Probabilities, log weights and responsibilities of the branches that gate outputs predict.
+
+    Parameters
+    ----------
+    tree : SplitTree or None
+        Splits of the gate; None for one expert.
+    n_experts : int
+        Number of experts.
+    size : int
+        Number of outputs of the gate, which come first among all stacked outputs.
+    """
+
+    def __init__(self, tree: SplitTree | None, n_experts: int, size: int) -> None:
+        self.tree = tree
+        self.splits = () if tree is None else tree.splits
+        self.n_experts = n_experts
+        self.size = size
+
+    def log_weights(self, predictors: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Log weights (point, expert, obs) and branch probabilities (point, output, obs)."""
+        assert self.tree is not None
+        obs = max(p.shape[2] for p in predictors)
+        full = [np.broadcast_to(p, (*p.shape[:2], obs)) for p in predictors]
+        eta = full[0] if len(full) == 1 else np.concatenate(full, axis=1)
+        by_split = self.tree.log_branches(eta, NUMERIC)
+        if self.tree.is_single_softmax:
+            return by_split[0], np.exp(by_split[0])
+        log_branches = np.concatenate(by_split, axis=1)
+        return np.matmul(self.tree.paths, log_branches), np.exp(log_branches)[:, self._with_output]
+
+    def responsibilities(self, r: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Responsibility (point, output, obs) of each output's branch, and of its split.
+
+        ``r`` are those of the experts (point, expert, obs).
+        """
+        if self.tree is None or self.tree.is_single_softmax:
+            return r, np.ones((1, 1, 1))
+        return np.matmul(self._below_branch.T, r), np.matmul(self._below_split.T, r)
+
+    @cached_property
+    def root(self) -> slice:
+        """Outputs of the root's split."""
+        return next(split.rows for split in self.splits if split.depth == 0)
+
+    @cached_property
+    def deep(self) -> np.ndarray:
+        """Outputs of all other splits."""
+        outputs = np.arange(self.size)
+        return outputs if not self.splits else np.delete(outputs, np.r_[self.root])
+
+    @cached_property
+    def _with_output(self) -> np.ndarray:
+        """Positions of the branches that have an output: not the last ones of pinned splits."""
+        assert self.tree is not None
+        return np.concatenate(
+            [
+                np.arange(place.start, place.start + split.rows.stop - split.rows.start)
+                for split, place in zip(self.tree.splits, self.tree.places, strict=True)
+            ]
+        )
+
+    @cached_property
+    def _below_branch(self) -> np.ndarray:
+        """Indicator (expert, output) of the experts below an output's branch."""
+        assert self.tree is not None
+        return self.tree.paths[:, self._with_output]
+
+    @cached_property
+    def _below_split(self) -> np.ndarray:
+        """Indicator (expert, output) of the experts below an output's split."""
+        indicator = np.zeros((self.n_experts, self.size))
+        for split in self.splits:
+            indicator[list(split.below), split.rows] = 1.0
+        return indicator

@@ -1,0 +1,303 @@
+"""Complete-data and observed information: weights of pairs of linear predictors.
+
+The linear predictors of a model are stacked: the outputs of the gate, then those of each family
+parameter. An information matrix is a sum over rows of weights (pair of outputs, obs) times products
+of features. Both rules here give these weights; the formulas are in :mod:`bayes_moe.em.objective`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from itertools import pairwise
+
+import numpy as np
+
+from bayes_moe.em.cross_products import Plan
+from bayes_moe.em.gate_branches import GateBranches
+from bayes_moe.em.parameter_vector import ParameterBlock, ParameterVector
+from bayes_moe.families import Derivatives
+from bayes_moe.gates.splits import Split
+
+
+class PredictorStack:
+    """Positions of a model's linear predictors in one stack of outputs.
+
+    Parameters
+    ----------
+    vector : ParameterVector
+        The model's parameters.
+    tables : sequence of int
+        Table of features that each block of parameters multiplies.
+
+    Attributes
+    ----------
+    outputs : list of array
+        Positions of each block's outputs.
+    starts : array (output + 1,)
+        First coefficient of each output.
+    units : array (coefficient,)
+        Factors from internal coefficients to eta.
+    """
+
+    def __init__(self, vector: ParameterVector, tables: Sequence[int]) -> None:
+        self.blocks = vector.blocks
+        counts = [len(block.experts) for block in self.blocks]
+        self.outputs = [np.arange(a, b) for a, b in pairwise(np.cumsum([0, *counts]))]
+        terms = np.repeat([block.terms for block in self.blocks], counts)
+        self.starts = np.cumsum([0, *terms])
+        self.units = np.repeat(np.repeat([block.unit for block in self.blocks], counts), terms)
+        self.tables = np.repeat(tables, counts)
+        self.gate_blocks = sum(block.factor is None for block in self.blocks)
+        gate_outputs = sum(counts[: self.gate_blocks])
+        self.gate = GateBranches(vector.split_tree, vector.spec.n_experts, gate_outputs)
+
+    @property
+    def size(self) -> int:
+        """Number of outputs."""
+        return len(self.starts) - 1
+
+    def plan(self, first: np.ndarray, second: np.ndarray) -> Plan:
+        """Plan for the pairs (first, second) of outputs."""
+        return Plan.of_pairs(first, second, self.tables, self.starts)
+
+    def to_coordinates(self, by_coefficient: np.ndarray) -> np.ndarray:
+        """Derivatives (point, coordinate, ...) from those by coefficients (point, all, ...)."""
+        parts, start = [], 0
+        for block in self.blocks:
+            width = len(block.experts) * block.terms
+            if block.basis is not None:
+                derivatives = by_coefficient[:, start : start + width]
+                derivatives = derivatives.reshape(len(by_coefficient), len(block.experts), -1)
+                free = np.matmul(block.basis, derivatives)
+                parts.append(free.reshape(len(by_coefficient), -1, *by_coefficient.shape[2:]))
+            elif parts and block.factor is not None:
+                break
+            else:
+                parts.append(by_coefficient[:, start : start + width])
+            start += width
+        return np.concatenate([*parts, by_coefficient[:, start:]], axis=1)
+
+
+@dataclass(frozen=True)
+class RowTerms:
+    """Derivatives of some rows' log density, before they are multiplied by features.
+
+    Attributes
+    ----------
+    r : array (point, expert, obs)
+        Responsibilities.
+    scores : array (point, output, obs)
+        ``R`` of the outputs of the gate's root, the first derivative ``l`` of all others.
+    split : array (point, output, obs)
+        Responsibility of each gate output's split.
+    gate : array (point, output, obs) or None
+        Probability of each gate output's branch.
+    factors : list of Derivatives
+        Of the family of each factor of the density.
+    above : tuple of array or None
+        By block, indicator of eta above its floor; None where all are.
+    """
+
+    r: np.ndarray
+    scores: np.ndarray
+    split: np.ndarray
+    gate: np.ndarray | None
+    factors: list[Derivatives]
+    above: tuple[np.ndarray | None, ...]
+
+
+class Information(ABC):
+    """A rule for the weights of pairs of outputs; ``plan`` holds the pairs."""
+
+    plan: Plan
+
+    @abstractmethod
+    def weights(self, terms: RowTerms) -> np.ndarray:
+        """Weights (point, pair, obs) of minus the second derivatives."""
+
+    @abstractmethod
+    def prior_curvature(self, second: np.ndarray) -> np.ndarray:
+        """Second derivatives (point, coordinate) of the log prior that enter the matrix."""
+
+
+class CompleteInformation(Information):
+    """Complete-data information: block diagonal and non-negative definite."""
+
+    def __init__(self, stack: PredictorStack) -> None:
+        self.stack = stack
+        first, second = [], []
+        for split in stack.gate.splits:
+            i, j = np.triu_indices(split.rows.stop - split.rows.start)
+            first.append(i + split.rows.start)
+            second.append(j + split.rows.start)
+        for block, outputs in zip(stack.blocks, stack.outputs, strict=True):
+            if block.factor is not None:
+                first.append(outputs)
+                second.append(outputs)
+        self.plan = stack.plan(np.concatenate(first), np.concatenate(second))
+        self._diagonal = [self.plan.pair(outputs, outputs) for outputs in stack.outputs]
+
+    def weights(self, terms: RowTerms) -> np.ndarray:
+        weights = np.empty((len(terms.r), len(self.plan.first), terms.r.shape[2]))
+        if terms.gate is not None:
+            joint = terms.split * terms.gate
+            for first, second, positions in self.plan.runs:
+                if second.stop <= self.stack.gate.size:
+                    np.multiply(joint[:, first], -terms.gate[:, second], out=weights[:, positions])
+        for block, above, outputs, diagonal in zip(
+            self.stack.blocks, terms.above, self.stack.outputs, self._diagonal, strict=True
+        ):
+            if block.factor is None:
+                weights[:, diagonal] += joint[:, outputs]
+                continue
+            expected = terms.factors[block.factor].expected_information[block.parameter]
+            weight = terms.r[:, block.experts] * expected
+            weights[:, diagonal] = weight if above is None else weight * above
+        return weights
+
+    def prior_curvature(self, second: np.ndarray) -> np.ndarray:
+        return np.minimum(second, 0.0)
+
+
+class ObservedInformation(Information):
+    """Observed information: minus the Hessian, which may be indefinite."""
+
+    def __init__(self, stack: PredictorStack) -> None:
+        self.stack = stack
+        self.plan = stack.plan(*np.triu_indices(stack.size))
+        experts = {
+            int(output): expert
+            for block, outputs in zip(stack.blocks, stack.outputs, strict=True)
+            if block.factor is not None
+            for output, expert in zip(outputs, block.experts, strict=True)
+        }
+        self._gate = gate_pairs(self.plan, stack.gate, experts) if stack.gate.size else None
+        self._same_expert = self._same_expert_pairs()
+
+    def weights(self, terms: RowTerms) -> np.ndarray:
+        scores = terms.scores
+        weights = np.empty((len(terms.r), len(self.plan.first), terms.r.shape[2]))
+        for first, second, positions in self.plan.runs:
+            np.multiply(scores[:, first], scores[:, second], out=weights[:, positions])
+        if terms.gate is not None:
+            self._add_gate(weights, terms.gate, scores)
+        for (a, b), pairs in self._same_expert.items():
+            one, other = self.stack.blocks[a], self.stack.blocks[b]
+            assert one.factor is not None
+            assert other.factor is not None
+            in_one, in_other = _shared_experts(one, other)
+            score = terms.factors[other.factor].score[other.parameter]
+            if terms.above[b] is not None:
+                score = score * terms.above[b]
+            score = score[:, in_other] if score.shape[1] > len(in_other) else score
+            weights[:, pairs] -= scores[:, self.stack.outputs[a][in_one]] * score
+            if one.factor != other.factor:
+                continue
+            derivatives = terms.factors[one.factor].second[one.parameter][other.parameter]
+            second = terms.r[:, one.experts] * derivatives
+            for above in (terms.above[a], terms.above[b]):
+                if above is not None:
+                    second = second * above
+            weights[:, pairs] -= second
+        return weights
+
+    def prior_curvature(self, second: np.ndarray) -> np.ndarray:
+        return second
+
+    def _add_gate(self, weights: np.ndarray, g: np.ndarray, scores: np.ndarray) -> None:
+        """Add the terms in the branch probabilities ``g`` (point, output, obs) to weights."""
+        assert self._gate is not None
+        at, one, other = self._gate.root
+        weights[:, at] -= g[:, one] * g[:, other]
+        at, output = self._gate.root_diagonal
+        weights[:, at] -= scores[:, output] - g[:, output]
+        at, one, other = self._gate.split
+        if at.size:
+            weights[:, at] += scores[:, one] * g[:, other] + g[:, one] * scores[:, other]
+        at, output = self._gate.split_diagonal
+        if at.size:
+            weights[:, at] -= scores[:, output]
+        at, _, lower = self._gate.below_branch
+        weights[:, at] -= scores[:, lower]
+        at, upper, lower = self._gate.below_split
+        if at.size:
+            weights[:, at] += scores[:, lower] * g[:, upper]
+
+    def _same_expert_pairs(self) -> dict[tuple[int, int], np.ndarray]:
+        """Positions of pairs of outputs of the same expert, by pair of blocks."""
+        positions = {}
+        for a, one in enumerate(self.stack.blocks):
+            for b, other in enumerate(self.stack.blocks[a:], start=a):
+                if one.factor is None:
+                    continue
+                in_one, in_other = _shared_experts(one, other)
+                if in_one.size:
+                    positions[a, b] = self.plan.pair(
+                        self.stack.outputs[a][in_one], self.stack.outputs[b][in_other]
+                    )
+        return positions
+
+
+def _shared_experts(one: ParameterBlock, other: ParameterBlock) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the experts that two blocks share, in each."""
+    positions = {expert: j for j, expert in enumerate(other.experts)}
+    shared = [(j, positions[k]) for j, k in enumerate(one.experts) if k in positions]
+    pairs = np.array(shared, dtype=np.int64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
+
+
+@dataclass(frozen=True)
+class GatePairs:
+    """Pairs of a gate output with another output: positions in the plan, and both outputs.
+
+    ``root`` and ``split`` are pairs at one split, the root or another, ``..._diagonal`` an output
+    with itself. In ``below_branch`` the second is below the first one's branch, in ``below_split``
+    below its split, which is not the root.
+    """
+
+    root: np.ndarray
+    root_diagonal: np.ndarray
+    split: np.ndarray
+    split_diagonal: np.ndarray
+    below_branch: np.ndarray
+    below_split: np.ndarray
+
+
+def gate_pairs(plan: Plan, gate: GateBranches, experts: Mapping[int, int]) -> GatePairs:
+    """Pairs of a plan with an output of the gate, by the relation of their splits.
+
+    ``experts`` is the expert of each output that is not the gate's.
+    """
+    split_of: dict[int, Split] = {
+        output: s for s in gate.splits for output in range(s.rows.start, s.rows.stop)
+    }
+    pairs: dict[str, list[tuple[int, ...]]] = {f.name: [] for f in fields(GatePairs)}
+    for at, (a, b) in enumerate(zip(plan.first.tolist(), plan.second.tolist(), strict=True)):
+        if a >= gate.size:
+            continue
+        one, other = split_of[a], split_of.get(b)
+        if other is one:
+            relation = "root" if one.depth == 0 else "split"
+            pairs[relation].append((at, a, b))
+            if a == b:
+                pairs[f"{relation}_diagonal"].append((at, a))
+            continue
+        upper, lower, below = a, b, (experts[b],) if other is None else other.below
+        if other is not None and other.depth < one.depth:
+            upper, lower, below = b, a, one.below
+        top = split_of[upper]
+        if not set(below) <= set(top.below):
+            continue
+        if set(below) <= set(top.leaves[upper - top.rows.start]):
+            pairs["below_branch"].append((at, upper, lower))
+        if top.depth > 0:
+            pairs["below_split"].append((at, upper, lower))
+    widths = {name: 2 if name.endswith("diagonal") else 3 for name in pairs}
+    return GatePairs(
+        **{
+            name: np.array(rows, dtype=np.int64).reshape(-1, widths[name]).T
+            for name, rows in pairs.items()
+        }
+    )

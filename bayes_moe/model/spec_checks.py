@@ -1,0 +1,184 @@
+"""Checks of a description, and of a design that is to be fitted under it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from bayes_moe import families
+from bayes_moe.core import names
+from bayes_moe.core.errors import DataError, SpecError, unknown
+from bayes_moe.data.design import Design
+from bayes_moe.data.formulas import check_right_hand_side
+from bayes_moe.data.matrix import Rows
+from bayes_moe.gates import Gate
+from bayes_moe.gates.feature_model import FeatureModel
+from bayes_moe.model.expert import Expert
+from bayes_moe.model.structure import Structure
+from bayes_moe.predictors import Predictor, Site
+from bayes_moe.predictors.base import check_coefficient_prior
+from bayes_moe.priors.prior import Prior
+
+# --- the parts of a description ------------------------------------------------------------------
+
+
+def checked_experts(experts: Any) -> tuple[Expert, ...]:
+    """The experts of a list that has at least one."""
+    if isinstance(experts, Expert) or not isinstance(experts, Iterable):
+        raise SpecError(f"`experts` must be a list of Expert, got {experts!r}.")
+    listed = tuple(experts)
+    if not listed:
+        raise SpecError("A mixture of experts needs at least one expert.")
+    return listed
+
+
+def check_parts(gate: Any, experts: tuple[Any, ...], priors: Any, center: Any) -> None:
+    """Raise :class:`SpecError` for wrong types and for experts that do not go together."""
+    for value, expected in ((gate, Gate), *((e, Expert) for e in experts)):
+        if not isinstance(value, expected):
+            raise SpecError(f"Expected {expected.__name__}, got {value!r}.")
+    responses = list(dict.fromkeys(e.response for e in experts))
+    if len(responses) > 1:
+        raise SpecError(f"Experts must share one response; got {', '.join(responses)}.")
+    by_discreteness = {families.by_name(e.family).discrete: e.family for e in experts}
+    if len(by_discreteness) > 1:
+        raise SpecError(
+            f"Experts must be all discrete or all continuous: the probabilities of "
+            f"{by_discreteness[True]!r} cannot be compared with the density of "
+            f"{by_discreteness[False]!r}."
+        )
+    if not isinstance(center, bool):
+        raise SpecError(f"`center` must be True or False; it is {center!r}.")
+    if priors is not None and not isinstance(priors, Mapping):
+        raise SpecError(f"`priors` must map names to Prior; it is {priors!r}.")
+    for name, prior in (priors or {}).items():
+        if not isinstance(prior, Prior):
+            raise SpecError(f"The prior of {name!r} must be a Prior; it is {prior!r}.")
+
+
+def check_gate_formulas(gate: Gate) -> None:
+    """Raise :class:`SpecError` for formulas of a gate that are no right-hand sides."""
+    for stem, formula in gate.formulas.items():
+        if formula is not None:
+            check_right_hand_side(f"The formula of {stem!r}", formula)
+
+
+def check_gradient(structure: Structure) -> None:
+    """Raise :class:`SpecError` for a predictor without a gradient in the gate."""
+    for h in structure.gate.heads:
+        if not h.predictor.gradient:
+            raise SpecError(
+                f"{h.predictor!r} has no gradient: it predicts parameters of experts and "
+                "cannot be used in a gate. Give the gate 'linear', 'spline', 'hsgp' or 'mlp'."
+            )
+
+
+def check_names(structure: Structure) -> None:
+    """Raise :class:`SpecError` where two blocks or two variables would have one name."""
+    taken = [b.name for b in structure.blocks if b.name is not None]
+    clash = [n for n in taken if n == names.GATE or taken.count(n) > 1]
+    if clash:
+        raise SpecError(
+            f"Experts of different kinds need different names, none of them 'gate'; "
+            f"{clash[0]!r} is taken."
+        )
+    shared = {name for site, p in structure.sites for name in p.variables(site).shared}
+    expert_variables = (name for f in structure.factors for name in f.block.variables)
+    variables = [n for n in (*structure.gate_variables, *expert_variables) if n not in shared]
+    twice = [n for n in variables if variables.count(n) > 1]
+    if twice:
+        raise SpecError(
+            f"Two variables would be called {twice[0]!r}, one of the gate's and one of an "
+            "expert's: give the expert another name."
+        )
+
+
+def check_trunks(structure: Structure, formulas: Mapping[str, str]) -> None:
+    """Raise :class:`SpecError` where predictors share variables but differ otherwise."""
+    seen: dict[str, tuple[Site, Predictor, str]] = {}
+    for site, predictor in structure.sites:
+        for name in sorted(predictor.variables(site).shared):
+            here = (site, predictor, formulas[site.stem].replace(" ", "").lstrip("~"))
+            first = seen.setdefault(name, here)
+            if first[1:] != here[1:]:
+                raise SpecError(
+                    f"{first[0].stem!r} and {site.stem!r} share {name!r}: they need the same "
+                    f"formula and predictor; they have {first[2]!r} with {first[1]!r} and "
+                    f"{here[2]!r} with {predictor!r}."
+                )
+
+
+def check_priors(gate: Gate, structure: Structure, priors: Mapping[str, Prior]) -> None:
+    """Raise :class:`SpecError` for priors of unknown variables or of the wrong support."""
+    positive = {name for c in structure.components for name in c.positive}
+    gate_coefs = {names.coef(stem) for stem in gate.formulas}
+    gate_supports = structure.gate.supports
+    one_expert = structure.gate.n_experts == 1
+    for name, prior in priors.items():
+        if name not in structure.variables and not (one_expert and name in gate_coefs):
+            raise SpecError(unknown("prior", name, structure.variables))
+        supports = {"positive"} if name in positive else {"real"}
+        if name in gate_coefs or name in gate_supports:
+            supports = gate_supports.get(name, {"real", "zero-sum"})
+        if prior.kind.support not in supports:
+            raise SpecError(
+                f"The prior of {name!r} must have {' or '.join(sorted(supports))} support; "
+                f"{prior.distribution} has {prior.kind.support} support."
+            )
+        for site, predictor in structure.sites:
+            if site.coef == name:
+                check_coefficient_prior(predictor, site, prior)
+        vectors = [a for a, value in prior.arguments.items() if isinstance(value, tuple)]
+        if name in positive and vectors:
+            raise SpecError(
+                f"The prior of {name!r} is the same for all experts: its argument "
+                f"{vectors[0]!r} must be one number; it is {prior.arguments[vectors[0]]!r}."
+            )
+
+
+# --- the rows of a table -------------------------------------------------------------------------
+
+
+def check_missing(structure: Structure, missing: str) -> None:
+    """Raise :class:`SpecError` if missing features are to be modelled and the gate does not."""
+    if missing != "model":
+        return
+    if structure.gate.n_experts == 1:
+        raise SpecError(
+            "missing='model' needs a gate, and one expert has none: use missing='drop'."
+        )
+    if structure.gate.features is None:
+        raise SpecError(
+            "missing='model' needs a gate that models its features, such as "
+            "bm.gates.Gaussian('~ x'); with another gate use missing='drop'."
+        )
+
+
+def check_rows(structure: Structure, response: str, design: Design) -> None:
+    """Raise :class:`DataError` for rows that the model cannot be fitted to."""
+    rows, n_experts = design.rows, structure.gate.n_experts
+    if n_experts > rows.size:
+        raise DataError(f"There are more experts ({n_experts}) than rows ({rows.size}).")
+    if structure.gate.features is not None:
+        _check_features(structure.gate.features, rows)
+    for block in structure.blocks:
+        block.check_known(rows)
+        known = block.known(rows.matrices)
+        block.family.check_response(design.response, response, known, rows.obs_id)
+
+
+def _check_features(features: FeatureModel, rows: Rows) -> None:
+    for density in features.densities:
+        matrix = rows.matrices[density.stem]
+        if len(matrix.terms) != len(features.densities):
+            raise DataError(
+                f"A Gaussian gate models columns of numbers; its features make the columns "
+                f"{', '.join(matrix.terms)}. Leave categories out, or use a softmax gate."
+            )
+        values = matrix.values[:, density.column]
+        if np.nanmax(values) == np.nanmin(values):
+            raise DataError(
+                f"The feature {density.term!r} of the Gaussian gate is the same in every row."
+            )

@@ -1,0 +1,135 @@
+"""Quantities that plots compute from a fit: grids, thinned draws, intervals, rows to show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayes_moe.core import names
+from bayes_moe.core.checks import check_share
+from bayes_moe.core.errors import SpecError
+from bayes_moe.data.reference_grid import Grid, columns_of, grid_along
+from bayes_moe.prediction.predict import responsibilities
+from bayes_moe.results.fit import Fit
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+MAX_VALUES = 2**21
+"""Largest (draw, point, expert) array that a plot evaluates."""
+
+MAX_ROWS = 2000
+"""Largest number of rows of the data that a plot shows."""
+
+
+def feature_grid(fit: Fit, feature: str, at: Mapping[str, Any] | None = None) -> Grid:
+    """Return the grid over a column, all other columns fixed.
+
+    Raises
+    ------
+    SpecError
+        If ``at`` names the column itself.
+    """
+    return grid_along(fit.design, feature, at, fit.spec.structure.row_count_formulas)
+
+
+def panel_grid(fit: Fit, feature: str, at: Mapping[str, Any] | None = None) -> Grid:
+    """Return the grid over a column of a figure whose panels have different columns.
+
+    The value of the column itself in ``at`` concerns the other panels and is ignored.
+    """
+    return feature_grid(fit, feature, {c: v for c, v in (at or {}).items() if c != feature})
+
+
+def fixed_columns(fit: Fit, grid: Grid, stems: Sequence[str]) -> dict[str, Any]:
+    """Return the fixed values of the columns that some predictors use."""
+    columns = columns_of(fit.design, stems)
+    return {column: value for column, value in grid.fixed.items() if column in columns}
+
+
+def expert_stems(fit: Fit) -> list[str]:
+    """Return the stems of the experts' predictors."""
+    return [stem for block in fit.spec.structure.blocks for stem in block.formulas]
+
+
+def at_observed(fit: Fit, grid: Grid, values: np.ndarray) -> list[np.ndarray]:
+    """Return curves (point, curve) on a grid, interpolated at the fitted rows: (obs,) each."""
+    positions = grid.positions(fit.design.columns)
+    return [np.interp(positions, grid.x, curve) for curve in values.T]
+
+
+def thinned(fit: Fit, most: float) -> Fit:
+    """Return a fit with evenly spaced draws, about ``most`` in total, at least one per chain."""
+    import xarray as xr
+
+    posterior = fit.idata[names.POSTERIOR].to_dataset()
+    draws = posterior.sizes[names.CHAIN] * posterior.sizes[names.DRAW]
+    # Every chain keeps the same draws, so that the result is rectangular.
+    step = max(1, int(np.ceil(draws / most)))
+    kept = posterior.isel({names.DRAW: slice(None, None, step)})
+    return replace(fit, idata=xr.DataTree.from_dict({names.POSTERIOR: kept}))
+
+
+def few_draws(fit: Fit, n_rows: int) -> Fit:
+    """Return a fit with as many draws as ``MAX_VALUES`` of (draw, point, expert) allow."""
+    return thinned(fit, MAX_VALUES / (n_rows * fit.spec.n_experts))
+
+
+def mean_responsibilities(fit: Fit, table: pd.DataFrame) -> np.ndarray:
+    """Return posterior mean responsibilities (obs, expert) for rows with a response."""
+    draws = responsibilities(few_draws(fit, len(table)), table)
+    return np.asarray(draws.mean((names.CHAIN, names.DRAW)).values)
+
+
+def shown_rows(fit: Fit) -> np.ndarray:
+    """Return positions of the rows to draw: all, or ``MAX_ROWS`` of a fixed random choice."""
+    n = fit.design.rows.size
+    if n <= MAX_ROWS:
+        return np.arange(n)
+    # A fixed seed: the same fit gives the same plot.
+    return np.sort(np.random.default_rng(0).choice(n, MAX_ROWS, replace=False))
+
+
+def counted(label: str, fit: Fit, rows: np.ndarray) -> str:
+    """Return a legend label, with the number of rows shown if these are not all."""
+    n = fit.design.rows.size
+    return label if len(rows) == n else f"{label}\n({len(rows)} of {n} rows shown)"
+
+
+def band_probabilities(ci_prob: float | Sequence[float] | None, *inner: float) -> list[float]:
+    """Return the probabilities of the bands, the widest first.
+
+    By default they are ``inner`` and ArviZ's ``rcParams["stats.ci_prob"]``.
+    """
+    from arviz_base import rcParams
+
+    if ci_prob is None:
+        ci_prob = (*inner, float(rcParams["stats.ci_prob"]))
+    probabilities = np.atleast_1d(np.asarray(ci_prob, dtype=float)).tolist()
+    if not probabilities:
+        raise SpecError("`ci_prob` must have at least one probability.")
+    for probability in probabilities:
+        check_share("ci_prob", probability)
+    return sorted(set(probabilities), reverse=True)
+
+
+def over_draws(
+    values: xr.DataArray, probabilities: Sequence[float]
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return posterior means (...), and equal-tailed intervals (prob, ..., ci_bound)."""
+    import xarray as xr
+
+    sample = (names.CHAIN, names.DRAW)
+    tails = [((1 - p) / 2, (1 + p) / 2) for p in probabilities]
+    bounds = [values.quantile(tail, sample) for tail in tails]
+    bands = [
+        b.rename({names.QUANTILE: names.CI_BOUND}).assign_coords(
+            {names.CI_BOUND: list(names.CI_BOUNDS)}
+        )
+        for b in bounds
+    ]
+    return values.mean(sample), xr.concat(bands, dim=names.INTERVAL_PROBABILITY)

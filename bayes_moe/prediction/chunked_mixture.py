@@ -1,0 +1,117 @@
+"""The mixtures of a fit's draws on rows of a table, evaluated in chunks of rows.
+
+A statistic of the mixtures is computed for each chunk by a pool of threads; memory does not grow
+with the number of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from os import cpu_count
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayes_moe.core import names
+from bayes_moe.data.matrix import Rows
+from bayes_moe.model.evaluation import Mixture, chunks
+from bayes_moe.results.draws import stacked_draws
+from bayes_moe.results.fit import Fit
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+Statistic = Callable[[Mixture, Rows], np.ndarray]
+"""Function of the mixture of a chunk and the chunk's rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class ChunkedMixture:
+    """Mixtures of experts (sample, expert, obs), one per posterior draw, on some rows.
+
+    With ``top_k`` only so many experts count for each row and draw.
+    """
+
+    fit: Fit
+    rows: Rows
+    top_k: int | None = None
+
+    @cached_property
+    def draws(self) -> dict[str, np.ndarray]:
+        """Reported variables (sample, ...) by name."""
+        return stacked_draws(self.fit.spec, self.fit.idata[names.POSTERIOR].to_dataset())
+
+    def chunks(
+        self, draws: Mapping[str, np.ndarray] | None = None
+    ) -> Iterator[tuple[slice, Rows, Mixture]]:
+        """Yield the positions, the rows and the mixture of each chunk, by default of all draws."""
+        for where, part, mixture in chunks(
+            self.fit.spec, self.draws if draws is None else draws, self.rows
+        ):
+            yield where, part, mixture if self.top_k is None else mixture.top(self.top_k)
+
+    def map(self, statistic: Statistic) -> np.ndarray:
+        """Return a statistic (obs, ...) that is computed as (obs in chunk, ...) in threads."""
+        # NumPy releases the interpreter lock in large array operations.
+        workers = cpu_count() or 1
+        parts: list[np.ndarray] = []
+        with ThreadPoolExecutor(workers) as pool:
+            pending = []
+            for _, part, mixture in self.chunks():
+                pending.append(pool.submit(statistic, mixture, part))
+                # Chunks are evaluated here: waiting bounds how many are in memory.
+                if len(pending) > workers:
+                    parts.append(pending.pop(0).result())
+            parts += [future.result() for future in pending]
+        return np.concatenate(parts)
+
+    def summarise(
+        self, statistic: Statistic, *, draws: bool, dim: Mapping[str, Any] | None = None
+    ) -> xr.DataArray:
+        """Return a statistic (sample, ..., obs) averaged over draws, or for each draw.
+
+        Parameters
+        ----------
+        statistic : callable
+            Gives an array (sample, obs) or (sample, label, obs).
+        draws : bool
+            Whether to keep the draws: (chain, draw, obs_id, label) instead of (obs_id, label).
+        dim : mapping of str to sequence, optional
+            The dimension of the labels, and the labels; by default those of the experts.
+        """
+        if draws:
+            by_row = self.map(lambda m, part: np.moveaxis(statistic(m, part), -1, 0))
+            return self.label_draws(np.moveaxis(by_row, 0, 1), dim)
+        means = self.map(lambda m, part: np.moveaxis(statistic(m, part).mean(axis=0), -1, 0))
+        return self.label(means, self._last_dim(means.ndim - 1, dim))
+
+    def label(self, values: np.ndarray, dims: Mapping[str, Any] | None = None) -> xr.DataArray:
+        """Return values (obs, ...) with ``obs_id`` and further dimensions."""
+        import xarray as xr
+
+        coords = {names.OBS: self.rows.obs_id, **(dims or {})}
+        return xr.DataArray(values, dims=tuple(coords), coords=coords)
+
+    def label_draws(self, values: np.ndarray, dim: Mapping[str, Any] | None = None) -> xr.DataArray:
+        """Return values (sample, obs, ...) as (chain, draw, obs_id, ...)."""
+        import xarray as xr
+
+        posterior = self.fit.idata[names.POSTERIOR].to_dataset()
+        coords = {d: posterior[d].values for d in (names.CHAIN, names.DRAW)}
+        shape = (*(len(v) for v in coords.values()), *values.shape[1:])
+        labels = {**coords, names.OBS: self.rows.obs_id, **self._last_dim(values.ndim - 2, dim)}
+        return xr.DataArray(values.reshape(shape), dims=tuple(labels), coords=labels)
+
+    def _last_dim(self, count: int, dim: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the dimension after ``obs_id``, if there is one; by default the experts."""
+        if not count:
+            return {}
+        return {names.EXPERT: self.fit.spec.expert_labels} if dim is None else dict(dim)
+
+
+def mixtures_on(fit: Fit, rows: Any = None, *, with_response: bool = False) -> ChunkedMixture:
+    """Return the mixtures of a fit on rows of a table; None means the fitted rows."""
+    return ChunkedMixture(fit, fit.design.transform(rows, with_response=with_response))

@@ -1,0 +1,173 @@
+"""Reported variables of a predictor: dimensions, default priors, initial values, and what they are.
+
+Hyperparameters are those besides the coefficients: length scales, smoothing, hidden weights, ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from bayes_moe.core import names
+from bayes_moe.core.arrays import Values
+from bayes_moe.core.graph_context import GraphContext
+from bayes_moe.predictors.site import Binding, Site
+from bayes_moe.priors.prior import Prior
+
+
+@dataclass(frozen=True, eq=False)
+class Variable:
+    """One reported variable of a predictor.
+
+    Attributes
+    ----------
+    name : str
+        Its name in the model.
+    dims : tuple of str
+        Its dimensions.
+    prior : callable or None
+        Default prior of a hyperparameter from a binding; None for coefficients.
+    initial : callable or None
+        Initial value of a hyperparameter from a binding and a random generator.
+    positive : bool
+        Whether it is positive.
+    in_basis : bool
+        Whether the features depend on it, as on hidden weights; other hyperparameters are scales.
+    shared : bool
+        Whether other predictors of the model may have it too.
+    identified : bool
+        Whether its posterior mean is meaningful, so that chains must agree about it.
+    zero_mean : bool
+        Whether its prior must be normal about 0, since its scales are learned.
+    scale : tuple of (str, int) or None
+        Name of the hyperparameter, and the position in it, that the sampler's variable
+        ``names.raw(name)`` is multiplied by; None where the sampler's variable is this one.
+    """
+
+    name: str
+    dims: tuple[str, ...]
+    prior: Callable[[Binding], Prior] | None = None
+    initial: Callable[[Binding, np.random.Generator], np.ndarray] | None = None
+    positive: bool = False
+    in_basis: bool = False
+    shared: bool = False
+    identified: bool = True
+    zero_mean: bool = False
+    scale: tuple[str, int] | None = None
+
+
+class Variables(tuple[Variable, ...]):
+    """Reported variables of a predictor at a site, coefficients first."""
+
+    __slots__ = ()
+
+    @property
+    def hyperparameters(self) -> Variables:
+        """What the predictor has besides coefficients."""
+        return Variables(v for v in self if v.prior is not None)
+
+    @property
+    def dims(self) -> dict[str, tuple[str, ...]]:
+        """Dimensions by name."""
+        return {v.name: v.dims for v in self}
+
+    @property
+    def positive(self) -> frozenset[str]:
+        """Names of positive variables."""
+        return frozenset(v.name for v in self if v.positive)
+
+    @property
+    def basis(self) -> frozenset[str]:
+        """Names of hyperparameters on which the features depend, such as hidden weights."""
+        return frozenset(v.name for v in self if v.in_basis)
+
+    @property
+    def scales(self) -> frozenset[str]:
+        """Names of hyperparameters that are scales of others, and have no joint mode with them."""
+        return frozenset(v.name for v in self.hyperparameters if not v.in_basis)
+
+    @property
+    def shared(self) -> frozenset[str]:
+        """Names of variables that other predictors of the model may have too."""
+        return frozenset(v.name for v in self if v.shared)
+
+    @property
+    def unidentified(self) -> frozenset[str]:
+        """Names of variables about which chains need not agree; summaries leave them out."""
+        return frozenset(v.name for v in self if not v.identified)
+
+    def priors(self, b: Binding) -> dict[str, Prior]:
+        """Return the default priors of the hyperparameters by name."""
+        return {v.name: v.prior(b) for v in self if v.prior is not None}
+
+    def initial(self, b: Binding, rng: np.random.Generator) -> dict[str, np.ndarray]:
+        """Return initial values of the hyperparameters by name; weights are drawn."""
+        return {v.name: v.initial(b, rng) for v in self if v.initial is not None}
+
+
+def coefficients(site: Site, dim: str, **flags: Any) -> Variable:
+    """Return the variable of the coefficients (output, feature) with ``dim`` over the features."""
+    return Variable(site.coef, (site.dim, dim), **flags)
+
+
+def hyperparameter_rvs(
+    variables: Variables, priors: Mapping[str, Prior], context: GraphContext
+) -> dict[str, Any]:
+    """Return the hyperparameters in the current PyMC model by name; existing ones are reused."""
+    values: dict[str, Any] = {}
+    # The sort is stable: scales are created before the weights that are products of them.
+    for v in sorted(variables.hyperparameters, key=lambda v: v.scale is not None):
+        values[v.name] = existing(v.name, partial(_rv, v, priors[v.name], values, context))
+    return values
+
+
+def _rv(v: Variable, prior: Prior, values: Mapping[str, Any], context: GraphContext) -> Any:
+    """Create a hyperparameter in the current PyMC model."""
+    if v.scale is None:
+        return prior.rv(v.name, v.dims, context=context)
+    import pymc as pm
+
+    scale, position = v.scale
+    raw = prior.rv(names.raw(v.name), v.dims, context=context)
+    return pm.Deterministic(v.name, raw * values[scale][position], dims=v.dims)
+
+
+def raw_hyperparameters(variables: Variables, values: Values) -> dict[str, np.ndarray]:
+    """Return the sampler's variables of hyperparameters from their reported values."""
+    raw = {}
+    for v in variables.hyperparameters:
+        value = np.asarray(values[v.name])
+        if v.scale is None:
+            raw[v.name] = value
+            continue
+        name, position = v.scale
+        scale = np.asarray(values[name])[..., position]
+        raw[names.raw(v.name)] = value / scale.reshape(
+            *scale.shape, *[1] * (value.ndim - scale.ndim)
+        )
+    return raw
+
+
+def existing(name: str, make: Callable[[], Any]) -> Any:
+    """Return the variable of that name in the current PyMC model, made if there is none."""
+    import pymc as pm
+
+    variable = pm.modelcontext(None).named_vars.get(name)
+    return make() if variable is None else variable
+
+
+def unit_prior(role: str) -> Prior:
+    """Return the prior of coefficients in units of their learned or fixed standard deviations."""
+    if role == names.GATE:
+        return Prior("ZeroSumNormal", sigma=1.0)
+    return Prior("Normal", mu=0.0, sigma=1.0)
+
+
+def about_zero(prior: Prior) -> bool:
+    """Whether a prior is normal about 0, as learned scales need it."""
+    normal = prior.distribution in ("Normal", "ZeroSumNormal")
+    return normal and not np.any(np.asarray(prior.arguments.get("mu", 0.0)) != 0)

@@ -1,0 +1,25 @@
+"""Every registered piece has an example, and so is under the contract of its kind."""
+
+from bayes_moe.core import registry
+from tests.support import examples
+
+
+def test_every_family_has_an_example():
+    assert set(examples.FAMILIES) == set(registry.TABLE["family"])
+
+
+def test_every_gate_has_an_example():
+    assert {gate.kind for gate in examples.GATES.values()} == set(registry.TABLE["gate"])
+
+
+def test_every_predictor_has_an_example():
+    kinds = {predictor.kind for predictor, _ in examples.PREDICTORS.values()}
+    rest = examples.PREDICTORS_WITHOUT_GRADIENT
+    assert kinds | set(rest) == set(registry.TABLE["predictor"])
+    assert not any(predictor.gradient for predictor in rest.values())
+
+
+def test_every_prior_has_an_example():
+    from bayes_moe.priors.prior import DISTRIBUTIONS
+
+    assert {prior.distribution for prior in examples.PRIORS} == set(DISTRIBUTIONS)

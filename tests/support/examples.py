@@ -1,0 +1,199 @@
+"""Examples that the contract tests run over: one row for every family, gate, predictor and prior.
+
+A new entry of the registry needs one row here (``tests/core/test_registry.py`` asks for it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import special, stats
+
+from bayes_moe.core import names
+from bayes_moe.data.matrix import Matrix
+from bayes_moe.gates import Attention, Gaussian, Softmax, StickBreaking, Tree
+from bayes_moe.predictors import (
+    BART,
+    HSGP,
+    MLP,
+    R2D2,
+    Fourier,
+    Horseshoe,
+    Linear,
+    NormalGamma,
+    Site,
+    SoftTree,
+    Spline,
+)
+from bayes_moe.priors.prior import DISTRIBUTIONS, Prior
+
+# --- families -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class FamilyExample:
+    """Responses and parameters of a family, and its distribution in SciPy.
+
+    Attributes
+    ----------
+    law : callable
+        Parameters, as the family's formulas take them -> frozen distribution of SciPy.
+    y, params : array, mapping of arrays
+        Responses and parameters, ordinary and extreme; they broadcast against each other.
+    response : callable
+        Real numbers, counts and numbers of trials (obs,) -> a response of the family.
+    options : mapping
+        What an expert of the family needs besides its formula; ``n`` is the column of trials.
+    """
+
+    law: Callable[..., Any]
+    y: np.ndarray
+    params: Mapping[str, np.ndarray]
+    response: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    options: Mapping[str, str] = field(default_factory=dict)
+
+    def log_density(self, y: np.ndarray, **params: Any) -> np.ndarray:
+        """SciPy's log density or log probability of responses."""
+        law = self.law(**params)
+        return (law.logpmf if hasattr(law.dist, "logpmf") else law.logpdf)(y)
+
+
+RESIDUALS = np.array([-1e3, -30.0, -1.5, 0.0, 1e-8, 0.7, 12.0, 1e3])
+MU = np.array([-4.0, 0.0, 2e3])[:, None]
+SIGMA = np.array([1e-3, 1.0, 50.0])[:, None, None]
+NU = np.array([0.5, 1.0, 1.5, 2.0, 2.5, 4.0, 30.0, 1e3, 1e6])[:, None, None, None]
+Y = MU + SIGMA * RESIDUALS
+
+ETA = np.array([-12.0, -1.3, 0.0, 0.4, 3.0, 9.0])[:, None]
+COUNTS = np.array([0.0, 1, 2, 3, 7, 19, 20, 400, 8100, 1e6])
+TRIALS = np.array([0.0, 1, 2, 4, 9, 19, 25, 400, 9000, 2e6])
+
+FAMILIES = {
+    "normal": FamilyExample(
+        lambda mu, sigma: stats.norm(mu, sigma),
+        Y,
+        {"mu": MU, "sigma": SIGMA},
+        lambda real, count, n: real,
+    ),
+    "studentt": FamilyExample(
+        lambda mu, sigma, nu: stats.t(nu, mu, sigma),
+        Y,
+        {"mu": MU, "sigma": SIGMA, "nu": NU},
+        lambda real, count, n: real,
+    ),
+    "poisson": FamilyExample(
+        lambda mu: stats.poisson(np.exp(mu)),
+        COUNTS,
+        {"mu": ETA},
+        lambda real, count, n: count,
+    ),
+    "bernoulli": FamilyExample(
+        lambda p: stats.bernoulli(special.expit(p)),
+        np.array([0.0, 1.0]),
+        {"p": ETA},
+        lambda real, count, n: (count > 3).astype(int),
+    ),
+    "binomial": FamilyExample(
+        lambda p, trials: stats.binom(trials, special.expit(p)),
+        COUNTS,
+        {"p": ETA, "trials": TRIALS},
+        lambda real, count, n: np.minimum(count, n),
+        {"trials": "n"},
+    ),
+}
+
+# --- gates ----------------------------------------------------------------------------------------
+
+GATE_EXPERTS = 4
+GATES = {
+    "softmax": Softmax("~ x + z"),
+    "warm softmax": Softmax("~ x", temperature=2.0),
+    "tree": Tree([[0, 1], [2, 3]], formula="~ x + z", formulas={"1": "~ x"}),
+    "deep tree": Tree([0, [1, [2, 3]]], formula="~ x"),
+    "stickbreaking": StickBreaking("~ x + z"),
+    "gaussian": Gaussian("~ x + z"),
+    "horseshoe": Softmax("~ x + z", predictor="horseshoe"),
+    "attention": Attention("~ x + z"),
+    "two heads": Attention("~ x", heads=2, size=1),
+    "identity": Attention("~ x", query="identity"),
+    "spline": Softmax("~ x", predictor=Spline(df=6)),
+    "hsgp": Softmax("~ x", predictor=HSGP(m=4)),
+    "mlp": Softmax("~ x + z", predictor=MLP(hidden=(3,))),
+}
+"""Gates of the features of ``gate_table``, for ``GATE_EXPERTS`` experts."""
+
+
+def gate_table(n=60, seed=0):
+    """Two features, and a response in four regions of them."""
+    rng = np.random.default_rng(seed)
+    x, z = rng.uniform(-2, 2, n), rng.normal(3, 1, n)
+    y = np.where(x > 0, 2 * x, -1 - x) + np.where(z > 3, 1.5, -1.5) + 0.3 * rng.standard_normal(n)
+    return pd.DataFrame({"x": x, "z": z, "y": y})
+
+
+# --- predictors -----------------------------------------------------------------------------------
+
+OUTPUTS = 3
+GATE = Site(names.GATE, names.GATE, names.EXPERT, OUTPUTS)
+EXPERTS = Site("mu", "location", names.EXPERT, OUTPUTS, each=True)
+RESPONSE = np.array([1.0, 2.0, 4.0])
+PREDICTORS = {
+    "linear": (Linear(), 2),
+    "spline": (Spline(df=7), 1),
+    "short spline": (Spline(df=4, degree=2), 1),
+    "splines of two columns": (Spline(df=6), 2),
+    "fourier": (Fourier(period=3.0, order=2), 1),
+    "hsgp": (HSGP(m=5), 1),
+    "hsgp of two columns": (HSGP(m=3, kernel="matern32"), 2),
+    "matern52": (HSGP(m=4, kernel="matern52"), 1),
+    "linear kernel": (HSGP(kernel="linear"), 2),
+    "mlp": (MLP(hidden=(4,)), 2),
+    "deep mlp": (MLP(hidden=(3, 2), activation="softplus"), 1),
+    "relu": (MLP(hidden=(3,), activation="relu"), 1),
+    "flat mlp": (MLP(hidden=()), 2),
+    "mlp of fixed scale": (MLP(hidden=(3,), scale="fixed"), 1),
+    "trunk": (MLP(hidden=(3, 2), trunk="trunk"), 2),
+    "softtree": (SoftTree(), 2),
+    "deep softtree": (SoftTree(depth=3, sharpness=2.0), 2),
+    "stump": (SoftTree(depth=1), 3),
+    "horseshoe": (Horseshoe(), 2),
+    "r2d2": (R2D2(), 3),
+    "normalgamma": (NormalGamma(), 2),
+}
+"""Predictors, and the number of columns of their features."""
+PREDICTORS_WITHOUT_GRADIENT = {"bart": BART()}
+"""Sampled by steps of their own: tested in ``predictors/test_bart``."""
+
+
+def matrix_of(columns, n=40, seed=0, like=None):
+    """Features of a predictor: an intercept and columns about 5; ``like`` a fitted one, if any."""
+    rng = np.random.default_rng(seed)
+    values = np.column_stack([np.ones(n), 5 + 2 * rng.standard_normal((n, columns))])
+    if like is not None:
+        return like.at(values)
+    terms = ("Intercept", *(f"x{j}" for j in range(columns)))
+    center, scale = values.mean(axis=0), values.std(axis=0)
+    center[0], scale[0] = 0.0, 1.0
+    return Matrix(terms, values, center, scale)
+
+
+# --- priors ---------------------------------------------------------------------------------------
+
+POSITIVE = [n for n, kind in DISTRIBUTIONS.items() if kind.support == "positive"]
+REAL = [n for n, kind in DISTRIBUTIONS.items() if kind.support == "real"]
+ARGUMENTS = {"mu": -0.7, "sigma": 1.3, "nu": 3.5, "b": 0.8, "s": 0.6, "lam": 2.2, "beta": 1.5}
+ALPHAS = {name: (2.5, 0.4, 1.0) for name in ("Gamma", "InverseGamma", "Weibull")}
+PRIORS = [
+    Prior(name, **{k: alpha if k == "alpha" else ARGUMENTS[k] for k in kind.arguments})
+    for name, kind in DISTRIBUTIONS.items()
+    for alpha in ALPHAS.get(name, (-2.5,) if name == "Cauchy" else (None,))
+]
+
+
+def names_of(priors):
+    """Ids of parametrised tests."""
+    return [f"{p.distribution}-{p.arguments.get('alpha', '')}".rstrip("-") for p in priors]
