@@ -20,6 +20,7 @@ TABLE: dict[str, dict[str, str]] = {
         "poisson": "bayes_moe.families.counts:Poisson",
         "bernoulli": "bayes_moe.families.binomial:Bernoulli",
         "binomial": "bayes_moe.families.binomial:Binomial",
+        "gamma": "bayes_moe.families.gamma:Gamma",
     },
     "kernel": {
         "normal": "bayes_moe.kernels.families:normal",

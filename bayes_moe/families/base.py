@@ -30,8 +30,8 @@ class Parameter:
     """A parameter of a family: name, link and role. The first one is the location.
 
     ``role`` determines how priors are scaled to data: a ``"location"`` has the response's origin
-    and units, a ``"scale"`` its units, a ``"shape"`` none; a ``"rate"`` is the log of a mean, and
-    ``"odds"`` are a logit.
+    and units, a ``"scale"`` its units, a ``"shape"`` none; a ``"rate"`` is the log of a mean, a
+    ``"precision"`` an inverse squared coefficient of variation, and ``"odds"`` are a logit.
     """
 
     name: str

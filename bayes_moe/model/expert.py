@@ -23,7 +23,7 @@ class Expert(Record):
         ``"response ~ features"``: the predictor of the family's location, ``mu`` or ``p``, on its
         link scale.
     family : str
-        ``"normal"``, ``"studentt"``, ``"poisson"``, ``"bernoulli"`` or ``"binomial"``.
+        ``"normal"``, ``"studentt"``, ``"poisson"``, ``"bernoulli"``, ``"binomial"`` or ``"gamma"``.
     name : str, optional
         Label of the expert in results (an identifier). Experts of different kinds get the
         prefix ``name_`` on their variables.

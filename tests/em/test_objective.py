@@ -89,7 +89,11 @@ def log_likelihood(spec, data, values):
             for c in block.components:
                 value = values[c.variable][j]
                 own[c.parameter.name] = value if c.formula is None else eta(value, c.formula)
-                if c.formula is not None and c.parameter.role in ("scale", "shape"):
+                if (
+                    c.formula is not None
+                    and c.parameter.link.natural
+                    and c.parameter.link.name == "log"
+                ):
                     own[c.parameter.name] = np.exp(own[c.parameter.name])
             known = {name: data["n"] for name in block.family.KNOWN}
             found[k] = FAMILIES[block.kind.family].log_density(y, **own, **known)

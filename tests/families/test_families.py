@@ -103,6 +103,7 @@ def test_draws_have_the_family_s_distribution(case):
         "mu": np.array([-2.0, 1.5]),
         "sigma": np.array([0.5, 3.0]),
         "nu": np.array([2.5, 30.0]),
+        "alpha": np.array([0.6, 9.0]),
         "p": np.array([-2.0, 0.3]),
         "trials": np.array([6.0, 25.0]),
     }
@@ -213,7 +214,7 @@ def test_responses_without_anything_to_model(name, y, message):
     family = families.by_name(name)
     with pytest.raises(DataError, match=message):
         family.check_response(y, "size")
-    family.check_response(np.array([0.0, 1e-12]), "size")
+    family.check_response(np.array([1e-13, 1e-12]), "size")
     family.check_response(np.array([1e12, 2e12]), "size")
 
 

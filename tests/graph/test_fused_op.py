@@ -20,7 +20,7 @@ from bayes_moe.model.likelihood import log_mixture
 
 QUICK = Mode(linker="py", optimizer="fast_compile")
 STABLE = Mode(linker="py", optimizer="fast_run").excluding("fusion", "inplace")
-FAMILIES = list(registry.TABLE["family"])
+FAMILIES = list(registry.TABLE["kernel"])
 ROWS = 17
 FAR = {"location": 1e3, "scale": 2.0, "shape": 3.0, "rate": 20.0, "odds": 1e3}
 NEAR = {"location": 3.0, "scale": 1.0, "shape": 1.0, "rate": 2.0, "odds": 3.0}

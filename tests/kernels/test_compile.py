@@ -165,7 +165,7 @@ def called(kernel, y, base, known, etas, shared=False):
     return value, score
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=registry.TABLE["kernel"])
 def name(request):
     return request.param
 
@@ -180,9 +180,9 @@ def kernel(name):
     return registry.resolve("kernel", name)
 
 
-def test_every_family_has_a_kernel_of_its_parameters():
-    assert set(registry.TABLE["kernel"]) == set(FAMILIES)
-    for name in FAMILIES:
+def test_every_kernel_is_of_a_family_s_parameters():
+    assert set(registry.TABLE["kernel"]) <= set(FAMILIES)
+    for name in registry.TABLE["kernel"]:
         parameters = registry.resolve("family", name).PARAMS
         assert registry.resolve("kernel", name).parameters == len(parameters) <= rows.LARGEST
 

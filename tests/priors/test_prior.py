@@ -138,7 +138,7 @@ def test_default_widths_follow_the_response(unit):
     """Defaults mean the same whatever the unit: only what carries the unit scales with it."""
     y = np.random.default_rng(0).normal(5, 2, 100)
     for has_intercept in (True, False):
-        for role in ("gate", "location", "scale", "shape"):
+        for role in ("gate", "location", "scale", "shape", "precision"):
             old = units_of(role, y, has_intercept)
             new = units_of(role, y * unit, has_intercept)
             assert (new.intercept, new.slope) == (old.intercept, old.slope)
@@ -149,7 +149,7 @@ def test_default_widths_follow_the_response(unit):
             elif role == "scale" and has_intercept:
                 np.testing.assert_allclose(new.offset, old.offset + np.log(unit))
             else:
-                assert (new.unit, new.offset) == (old.unit, old.offset)
+                np.testing.assert_allclose([new.unit, new.offset], [old.unit, old.offset])
     np.testing.assert_allclose(
         np.exp(default_constant("scale", y * unit).arguments["mu"]), np.std(y) / 2 * unit
     )
@@ -183,3 +183,10 @@ def test_a_collapsing_expert_is_no_mode():
     sigma = np.logspace(-8, -20, 13)
     density = stats.lognorm(default.arguments["sigma"], scale=np.exp(default.arguments["mu"]))
     assert np.all(np.diff(density.logpdf(sigma) - 10 * np.log(sigma)) < 0)
+
+
+def test_an_unknown_role_is_refused_and_not_taken_for_a_shape():
+    with pytest.raises(SpecError, match="role"):
+        units_of("precission", np.arange(3.0), True)
+    with pytest.raises(SpecError, match="role"):
+        default_constant("location", np.arange(3.0))

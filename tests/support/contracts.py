@@ -78,14 +78,20 @@ def parameters_are_a_table_with_a_location_first(family):
         assert p.link.natural or p is family.PARAMS[0]  # a constant has no predictor to take
 
 
+def least_response(family, known):
+    """Zero, or a half for a family of positive responses."""
+    return 0.0 if np.isfinite(family.log_base(np.zeros(1), known, NUMERIC)).all() else 0.5
+
+
 def guesses_are_finite_and_grow_with_the_response(family):
-    y = np.array([0.0, 1.0])
-    guess = family.initial_eta(y, {k: np.ones(1) for k in family.KNOWN})
+    known = {k: np.ones(1) for k in family.KNOWN}
+    y = np.array([least_response(family, known), 1.0])
+    guess = family.initial_eta(y, known)
     assert np.isfinite(guess).all()
     assert guess[1] > guess[0]
 
 
-SPREAD = {"location": 3.0, "scale": 1.5, "shape": 2.0, "rate": 2.0, "odds": 3.0}
+SPREAD = {"location": 3.0, "scale": 1.5, "shape": 2.0, "rate": 2.0, "odds": 3.0, "precision": 2.0}
 
 
 def derivative_points(family, rng, rows):
@@ -95,7 +101,8 @@ def derivative_points(family, rng, rows):
     params = at_etas(family, etas, known)
     y = family.random(params, rng, (rows,)).astype(float)
     if not family.discrete:
-        y += family.scale(params) * rng.normal(0, 1, rows) * 10 ** rng.uniform(-2, 3, rows)
+        far = y + family.scale(params) * rng.normal(0, 1, rows) * 10 ** rng.uniform(-2, 3, rows)
+        y = np.where(np.isfinite(family.log_base(far, known, NUMERIC)), far, y)
     return y, etas, known
 
 
@@ -153,8 +160,9 @@ def derivatives_broadcast(family):
     """Constants may be (expert, 1); what does not depend on the row may stay so."""
     rng = np.random.default_rng(7)
     etas = [rng.normal(0, 0.3, (4, 3, 1 if j else 20)) for j in range(len(family.PARAMS))]
-    params = at_etas(family, etas, {k: np.full(20, 9.0) for k in family.KNOWN})
-    y = rng.integers(0, 2, 20).astype(float)
+    known = {k: np.full(20, 9.0) for k in family.KNOWN}
+    params = at_etas(family, etas, known)
+    y = rng.choice([least_response(family, known), 1.0], 20)
     found = family.derivatives(y, params)
     for array in (
         *found.score,

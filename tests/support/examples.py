@@ -67,6 +67,7 @@ MU = np.array([-4.0, 0.0, 2e3])[:, None]
 SIGMA = np.array([1e-3, 1.0, 50.0])[:, None, None]
 NU = np.array([0.5, 1.0, 1.5, 2.0, 2.5, 4.0, 30.0, 1e3, 1e6])[:, None, None, None]
 Y = MU + SIGMA * RESIDUALS
+SHAPES = np.array([1e-2, 0.5, 1.0, 7.0, 29.0, 31.0, 1e3])[:, None, None]
 
 ETA = np.array([-12.0, -1.3, 0.0, 0.4, 3.0, 9.0])[:, None]
 COUNTS = np.array([0.0, 1, 2, 3, 7, 19, 20, 400, 8100, 1e6])
@@ -103,6 +104,12 @@ FAMILIES = {
         {"p": ETA, "trials": TRIALS},
         lambda real, count, n: np.minimum(count, n),
         {"trials": "n"},
+    ),
+    "gamma": FamilyExample(
+        lambda mu, alpha: stats.gamma(alpha, scale=np.exp(mu) / alpha),
+        np.array([1e-8, 1e-3, 0.3, 1.0, 2.5, 40.0, 2e3]),
+        {"mu": np.array([-4.0, 0.0, 3.0])[:, None], "alpha": SHAPES},
+        lambda real, count, n: np.exp(0.02 * real),
     ),
 }
 
