@@ -8,7 +8,7 @@ from statistics import median
 import numpy as np
 
 import bayes_moe as bm
-from bayes_moe.em import multistart as optima
+from bayes_moe.em import multistart
 from benchmarks import cases
 from benchmarks.against import WAYS
 from benchmarks.page import Section
@@ -80,7 +80,7 @@ def growth(rounds: int) -> Section:
         "The problem of the comparison with flexmix (K = 4, p = 10, 81 parameters): seconds of "
         "the whole `bm.fit` call after a warm-up on 1000 rows, and the peak of resident memory, "
         "each size in a process of its own. Time grows with the rows to the power: "
-        f"{powers}. Without a given start, a table of more than {optima.SUBSAMPLE} rows is first "
+        f"{powers}. Without a given start, a table of more than {multistart.SUBSAMPLE} rows is first "
         "fitted on that many rows at random."
     )
     return Section(
