@@ -80,8 +80,8 @@ def growth(rounds: int) -> Section:
         "The problem of the comparison with flexmix (K = 4, p = 10, 81 parameters): seconds of "
         "the whole `bm.fit` call after a warm-up on 1000 rows, and the peak of resident memory, "
         "each size in a process of its own. Time grows with the rows to the power: "
-        f"{powers}. Without a given start, a table of more than {multistart.SUBSAMPLE} rows is first "
-        "fitted on that many rows at random."
+        f"{powers}. Without a given start, a table of more than {multistart.SUBSAMPLE} rows is "
+        "first fitted on that many rows at random."
     )
     return Section(
         "EM: growth with the rows", text, [row for rows in measurements.values() for row in rows]
