@@ -6,7 +6,6 @@ with the number of rows.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,20 +26,6 @@ if TYPE_CHECKING:
 
 Statistic = Callable[[Mixture, Rows], np.ndarray]
 """Function of the mixture of a chunk and the chunk's rows."""
-
-
-def load_lazy_modules() -> None:
-    """Load modules that wait for their first use, before threads use them at the same time.
-
-    ArviZ leaves JAX so, and SciPy's array functions look at it. Two threads that load such a module
-    at once get it half loaded (``module 'jax' has no attribute 'Array'``, Python 3.12).
-    """
-    for module in list(sys.modules.values()):
-        if type(module).__name__ == "_LazyModule":
-            try:
-                getattr(module, "__all__", None)  # any attribute loads it
-            except ImportError:
-                continue  # installed without what it needs: not for threads to find out
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +58,6 @@ class ChunkedMixture:
         # NumPy releases the interpreter lock in large array operations.
         workers = cpu_count() or 1
         parts: list[np.ndarray] = []
-        load_lazy_modules()
         with ThreadPoolExecutor(workers) as pool:
             pending = []
             for _, part, mixture in self.chunks():

@@ -22,7 +22,7 @@ from bayes_moe.data.matrix import Rows
 from bayes_moe.model.evaluation import Mixture
 from bayes_moe.prediction.chunked_mixture import ChunkedMixture
 from bayes_moe.prediction.density_modes import density_modes
-from bayes_moe.prediction.quantiles import cdf, quantiles
+from bayes_moe.prediction.quantiles import cdf, load_array_libraries, quantiles
 from bayes_moe.results.fit import Fit
 
 if TYPE_CHECKING:
@@ -141,6 +141,7 @@ class Predictive:
         levels = np.asarray(p, dtype=float)
         for level in np.atleast_1d(levels):
             check_share("p", level)
+        load_array_libraries()
         values = self._mixtures.map(lambda m, _: quantiles(m, np.atleast_1d(levels)))
         if levels.ndim == 0:
             return self._mixtures.label(values[..., 0])
@@ -181,6 +182,7 @@ class Predictive:
             result = density_modes(mixture, prominence, most)
             return np.stack([result.location, result.density, result.probability], axis=-1)
 
+        load_array_libraries()
         values = self._mixtures.map(modes)  # (obs, mode, quantity)
         mode = {names.MODE: np.arange(most)}
         quantities = {

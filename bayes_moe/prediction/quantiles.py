@@ -7,6 +7,8 @@ whose cdf reaches the level.
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 from scipy.optimize import elementwise
 
@@ -18,6 +20,21 @@ PROBABILITY_TOLERANCE = 1e-9
 ROUNDING = 1e-12  # of a cdf: a sum over draws and experts
 LARGEST_WHOLE = 2.0**53
 """Not every larger whole number is a double."""
+
+
+ARRAY_LIBRARIES = ("jax", "torch", "cupy", "dask.array")
+"""Libraries whose arrays SciPy's root finders ask for, if they are imported."""
+
+
+def load_array_libraries() -> None:
+    """Load array libraries that wait for their first use, before threads find quantiles.
+
+    ArviZ leaves JAX so. Two threads that load such a module at once get it half loaded
+    (``module 'jax' has no attribute 'Array'``, Python 3.12).
+    """
+    for name in ARRAY_LIBRARIES:
+        if name in sys.modules:
+            getattr(sys.modules[name], "__all__", None)  # any attribute loads it
 
 
 def cdf(mixture: Mixture, y: np.ndarray) -> np.ndarray:
