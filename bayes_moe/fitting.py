@@ -225,8 +225,8 @@ def relabel(fit: Fit, method: str = "responsibilities") -> Fit:
     """
     if fit.kind != names.KIND_DRAWS:
         raise SpecError(
-            f"A fit by {fit.idata.attrs[names.METHOD]!r} lies about one mode: there is nothing to "
-            "relabel."
+            f"A fit by {fit.idata.attrs[names.METHOD]!r} has the labels of one mode: there is "
+            "nothing to relabel."
         )
     tree = relabelling.align(fit.idata, fit.spec, fit.design, method)
     tree.attrs[names.RELABEL] = method

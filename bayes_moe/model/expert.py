@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bayes_moe import families, predictors
+from bayes_moe.core.checks import check_identifier
 from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.core.records import Record
 from bayes_moe.data.formulas import check_right_hand_side, split_formula
@@ -78,8 +79,8 @@ class Expert(Record):
                     f"The family {family!r} needs the {needed} of each row: give {needed}='n', "
                     f"where n is a column, or {needed}=4 if all rows have 4."
                 )
-        if name is not None and not (isinstance(name, str) and name.isidentifier()):
-            raise SpecError(f"The name of an expert must be an identifier; it is {name!r}.")
+        if name is not None:
+            check_identifier("The name of an expert", name)
         self._set(
             formula=formula,
             family=family,
