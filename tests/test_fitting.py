@@ -40,6 +40,7 @@ def test_the_fit_is_a_standard_tree(tone_fit, tone):
     assert isinstance(tree, xr.DataTree)
     assert {
         "posterior",
+        "unconstrained_posterior",
         "sample_stats",
         "log_likelihood",
         "observed_data",

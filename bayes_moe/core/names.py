@@ -12,6 +12,7 @@ RESPONSE = "y"
 GATE = "gate"
 
 POSTERIOR = "posterior"
+UNCONSTRAINED = "unconstrained_posterior"
 SAMPLE_STATS = "sample_stats"
 LOG_LIKELIHOOD = "log_likelihood"
 OBSERVED_DATA = "observed_data"

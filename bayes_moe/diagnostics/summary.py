@@ -99,11 +99,6 @@ def _mode_summary(fit: Fit, selected: Sequence[str], ci_prob: float | None) -> p
     rows: dict[str, list[float]] = {}
     for name in selected:
         estimate = posterior[name].isel({names.CHAIN: 0, names.DRAW: 0})
-        if name not in errors:
-            raise SpecError(
-                f"{name!r} is internal and has no standard error; summarise "
-                f"{', '.join(fit.spec.variables)}."
-            )
         error = errors[name]
         for at in np.ndindex(estimate.shape):
             labels = [str(estimate[d].values[i]) for d, i in zip(estimate.dims, at, strict=True)]

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from bayes_moe.core import names
 from bayes_moe.core.checks import check_one_of, check_whole, is_number
 from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.core.progress import Progress, progress
@@ -127,8 +126,7 @@ def _user_start(start: Any, vector: ParameterVector) -> Start:
     if start is None:
         return NO_START
     if isinstance(start, Mapping):
-        reported = {k: v for k, v in start.items() if not str(k).endswith(names.RAW_SUFFIX)}
-        values = checked(vector.spec, vector.design, reported)
+        values = checked(vector.spec, vector.design, start)
         return Start(theta=vector.points({k: v[None] for k, v in values.items()}))
     return Start(allocation=_responsibilities(start, vector))
 

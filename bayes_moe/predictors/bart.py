@@ -62,8 +62,8 @@ class BART(Predictor):
     A fit has ``mu_split`` and ``mu_cut`` (chain, draw, expert, mu_node): for every expert the nodes
     of all its trees, in preorder. ``mu_split`` is the column by which a node splits (-1 at a leaf,
     -2 where there is no node), ``mu_cut`` the largest value that goes to the left, or what a leaf
-    adds. ``mu_raw`` (chain, draw, expert, obs_id) is their sum at the fitted rows. Summaries leave
-    the trees out.
+    adds. ``mu_raw`` (chain, draw, expert, obs_id) in the group ``unconstrained_posterior`` is their
+    sum at the fitted rows. Summaries leave the trees out.
 
     References
     ----------

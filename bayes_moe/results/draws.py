@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,11 +80,14 @@ def standard_tree(
 ) -> xr.DataTree:
     """Tree with the draws, the data, and the pointwise log likelihood.
 
+    The sampler's variables that are not reported are in a group of their own, see
+    :func:`without_internal`.
     ``log_likelihood=None`` stores the pointwise log likelihood of more than one draw, unless it is
     very large.
     """
     import xarray as xr
 
+    tree = without_internal(tree, spec)
     posterior = with_derived(tree[names.POSTERIOR].to_dataset(), spec)
     kept = set(tree.children) - {names.LOG_LIKELIHOOD, names.POSTERIOR}
     groups = {names.POSTERIOR: posterior}
@@ -103,6 +106,32 @@ def standard_tree(
     result = xr.DataTree.from_dict(groups)
     result.attrs |= {names.KIND: kind_of(tree)} | tree.attrs
     return result
+
+
+def without_internal(tree: xr.DataTree, spec: MixtureOfExperts) -> xr.DataTree:
+    """Tree whose posterior has no internal variables; they are in ``unconstrained_posterior``.
+
+    Internal variables are those of the sampler, on centred and scaled features of the fitted rows:
+    PyMC and ArviZ must not take them for variables of the model. Files of earlier versions have
+    them in the posterior.
+    """
+    import xarray as xr
+
+    posterior = tree[names.POSTERIOR].to_dataset()
+    internal = [n for n in spec.structure.dims if n in posterior and n not in spec.variables]
+    if not internal:
+        return tree
+    result = tree.copy()
+    result[names.POSTERIOR] = xr.DataTree(_only(posterior, posterior.drop_vars(internal).data_vars))
+    result[names.UNCONSTRAINED] = xr.DataTree(_only(posterior, internal))
+    return result
+
+
+def _only(dataset: xr.Dataset, variables: Iterable[Any]) -> xr.Dataset:
+    """Dataset of some variables, with the labels along their dimensions and no others."""
+    chosen = dataset[list(variables)]
+    used = {names.CHAIN, names.DRAW, names.EXPERT}.union(*(v.dims for v in chosen.values()))
+    return chosen.drop_vars([c for c in chosen.coords if not used.issuperset(chosen[c].dims)])
 
 
 def with_derived(posterior: xr.Dataset, spec: MixtureOfExperts) -> xr.Dataset:

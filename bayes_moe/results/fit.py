@@ -37,11 +37,12 @@ class Fit:
     design : Design
         The data, as matrices of the model's formulas.
     idata : xarray.DataTree
-        ``posterior``, ``sample_stats``, ``log_likelihood``, ``observed_data`` and
-        ``constant_data``; of draws by a sampler also ``relabelling`` and ``modes`` (where the
-        chains began); of the other methods ``fit``, ``modes`` and ``standard_error``. ArviZ
-        reads it unless it is a single mode. Variables ending in ``_raw`` are the
-        sampler's (of centred and scaled features); all others are on the user's scale.
+        ``posterior`` with the reported variables, all on the user's scale, ``sample_stats``,
+        ``log_likelihood``, ``observed_data`` and ``constant_data``;
+        ``unconstrained_posterior`` with the sampler's variables ``mu_raw``, ``gate_raw``, ... on
+        centred and scaled features of the fitted rows; of draws by a sampler also ``relabelling``
+        and ``modes`` (where the chains began); of the other methods ``fit``,
+        ``modes`` and ``standard_error``. ArviZ reads it unless it is a single mode.
     """
 
     spec: MixtureOfExperts

@@ -93,8 +93,7 @@ def undo(tree: xr.DataTree, spec: MixtureOfExperts) -> xr.DataTree:
         return tree
     stored = tree[names.RELABELLING][names.PERMUTATION]
     inverse = np.argsort(stored.transpose(names.CHAIN, names.DRAW, ...).values, axis=-1)
-    restored = tree.copy()
-    restored[names.POSTERIOR] = _as_node(permute(tree[names.POSTERIOR].to_dataset(), spec, inverse))
+    restored = _permuted(tree, spec, inverse)
     del restored[names.RELABELLING]
     return restored
 
@@ -160,9 +159,17 @@ def _record(
         coords=coords,
         attrs={names.METHOD: method},
     )
-    result = tree.copy()
-    result[names.POSTERIOR] = _as_node(permute(posterior, spec, permutation))
+    result = _permuted(tree, spec, permutation)
     result[names.RELABELLING] = _as_node(group)
+    return result
+
+
+def _permuted(tree: xr.DataTree, spec: MixtureOfExperts, permutation: np.ndarray) -> xr.DataTree:
+    """Tree with permuted draws, the reported ones and the sampler's."""
+    result = tree.copy()
+    for group in (names.POSTERIOR, names.UNCONSTRAINED):
+        if group in tree.children:
+            result[group] = _as_node(permute(tree[group].to_dataset(), spec, permutation))
     return result
 
 

@@ -17,6 +17,7 @@ from bayes_moe.core.errors import FitFileError
 from bayes_moe.data.design import Design
 from bayes_moe.model.missing_rules import integrable
 from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.results.draws import without_internal
 from bayes_moe.results.fit import Fit, kind_of
 
 if TYPE_CHECKING:
@@ -216,6 +217,7 @@ def load(path: str | os.PathLike[str]) -> Fit:
         )
         design = replace(design, n_dropped=int(stored["n_dropped"]))
         tree[names.POSTERIOR].to_dataset()[list(spec.variables)]  # raises if one is missing
+        tree = without_internal(tree, spec)
         tree.attrs[names.KIND] = kind_of(tree)
         same_terms = _terms(design) == stored["terms"]
         same = same_terms and np.allclose(

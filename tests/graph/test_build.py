@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pymc as pm
 import pytest
+import xarray as xr
 from pytensor.compile.mode import Mode
 
 import bayes_moe as bm
@@ -52,6 +53,8 @@ def test_prior_and_posterior_predictive_and_log_likelihood(graph, tone_fit):
             50, model=graph.model, random_seed=1, compile_kwargs={"mode": QUICK}
         )
         thinned = tone_fit.idata.isel(draw=slice(0, 1000, 100))
+        internal = thinned["unconstrained_posterior"].to_dataset()
+        thinned["posterior"] = xr.DataTree(thinned["posterior"].to_dataset().merge(internal))
         drawn = pm.sample_posterior_predictive(
             thinned,
             model=graph.model,

@@ -291,7 +291,7 @@ def test_summary_and_diagnosis(tone_mode):
     assert "30 of 30 starts" in verdict.verdict
     assert list(verdict.usage.columns) == ["mean"]
     assert "mode of the posterior" in repr(tone_mode)
-    with pytest.raises(bm.SpecError, match="internal"):
+    with pytest.raises(bm.SpecError, match="Unknown variable 'mu_raw'"):
         bm.summary(tone_mode, "mu_raw")
     with pytest.raises(bm.SpecError, match="ci_kind"):
         bm.summary(tone_mode, ci_kind="junk")

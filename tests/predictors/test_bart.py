@@ -203,7 +203,8 @@ def eta_of(fit):
     """Values at the fitted rows: those of the trees, and those that were drawn."""
     posterior = fit.idata[names.POSTERIOR].to_dataset()
     mixture = evaluate(fit.spec, stacked_draws(fit.spec, posterior), fit.design.rows)
-    drawn = posterior["mu_raw"].transpose("chain", "draw", "expert", "obs_id").values
+    internal = fit.idata[names.UNCONSTRAINED]
+    drawn = internal["mu_raw"].transpose("chain", "draw", "expert", "obs_id").values
     return mixture.params[0]["mu"].reshape(drawn.shape), drawn
 
 
