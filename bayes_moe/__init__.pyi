@@ -8,6 +8,7 @@ from .core.errors import FitFileError as FitFileError
 from .core.errors import MissingRowsWarning as MissingRowsWarning
 from .core.errors import SpecError as SpecError
 from .data.datasets import load_dataset as load_dataset
+from .diagnostics.comparison import compare as compare
 from .diagnostics.information import information as information
 from .diagnostics.information import modes as modes
 from .diagnostics.summary import summary as summary
@@ -33,6 +34,7 @@ from .plots.tree_figure import plot_tree as plot_tree
 from .plots.tree_outline import tree_text as tree_text
 from .prediction.branch_probabilities import node_probabilities as node_probabilities
 from .prediction.branch_probabilities import node_responsibilities as node_responsibilities
+from .prediction.extension import extend as extend
 from .prediction.predict import log_density as log_density
 from .prediction.predict import predict as predict
 from .prediction.predict import responsibilities as responsibilities
@@ -58,9 +60,11 @@ __all__ = [
     "Prior",
     "SpecError",
     "build",
+    "compare",
     "diagnose",
     "effective_experts",
     "experts_in_use",
+    "extend",
     "fit",
     "gates",
     "hierarchical_mixture",

@@ -79,23 +79,39 @@ def simulate(
     return result
 
 
-def _from_prior(
-    spec: MixtureOfExperts, table: pd.DataFrame, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """Return one draw of each reported variable from the prior."""
-    import pymc as pm
-
+def check_prior_draws(spec: MixtureOfExperts) -> None:
+    """Raise :class:`SpecError` for a model whose prior cannot be drawn from."""
     if not spec.structure.has_gradient:
         raise SpecError(
             "Regression trees have no prior density to draw from, so no data can be drawn from "
             "the prior of a model with them."
         )
+
+
+def prior_draws(
+    spec: MixtureOfExperts, design: Design, draws: int, random_seed: int
+) -> dict[str, np.ndarray]:
+    """Return draws (draw, ...) of each reported variable from the prior of a design."""
+    import pymc as pm
+
+    from bayes_moe.graph.numpy_mode import mode
+
+    model = build(spec, design).model
+    wanted = [model[name] for name in spec.variables]
+    drawn = pm.draw(wanted, draws=draws, random_seed=random_seed, mode=mode())
+    shaped = (values if draws > 1 else np.asarray(values)[None] for values in drawn)
+    return dict(zip(spec.variables, shaped, strict=True))
+
+
+def _from_prior(
+    spec: MixtureOfExperts, table: pd.DataFrame, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """Return one draw of each reported variable from the prior."""
+    check_prior_draws(spec)
     if spec.response.strip("`") not in table.columns:
         raise DataError(
             f"Default priors are scaled to the response: give rows with a column "
             f"{spec.response!r}, or give `parameters`."
         )
-    model = build(spec, table).model
-    seed = int(rng.integers(2**31))
-    draws = pm.draw([model[name] for name in spec.variables], random_seed=seed)
-    return dict(zip(spec.variables, draws, strict=True))
+    drawn = prior_draws(spec, spec.design(table), 1, int(rng.integers(2**31)))
+    return {name: values[0] for name, values in drawn.items()}

@@ -88,6 +88,7 @@ def standard_tree(
     import xarray as xr
 
     tree = without_internal(tree, spec)
+    described = {names.RESPONSE_TERM: spec.response}  # a density of log(y) is not one of y
     posterior = with_derived(tree[names.POSTERIOR].to_dataset(), spec)
     kept = set(tree.children) - {names.LOG_LIKELIHOOD, names.POSTERIOR}
     groups = {names.POSTERIOR: posterior}
@@ -96,15 +97,17 @@ def standard_tree(
     several = posterior.sizes[names.CHAIN] * posterior.sizes[names.DRAW] > 1
     if log_likelihood or (log_likelihood is None and several and size <= LARGEST_LOG_LIKELIHOOD):
         groups[names.LOG_LIKELIHOOD] = xr.Dataset(
-            {names.RESPONSE: pointwise(spec, posterior, design)}
+            {names.RESPONSE: pointwise(spec, posterior, design).assign_attrs(described)}
         )
     obs = {names.OBS: design.rows.obs_id}
+    # ArviZ tells counts from measurements by their type.
+    response = design.response.astype(np.int64 if spec.structure.discrete else float)
     groups[names.OBSERVED_DATA] = xr.Dataset(
-        {names.RESPONSE: (names.OBS, design.response, {names.COLUMN: spec.response})}, coords=obs
+        {names.RESPONSE: (names.OBS, response, {names.COLUMN: spec.response})}, coords=obs
     )
     groups[names.CONSTANT_DATA] = columns_to_dataset(design.columns, obs)
     result = xr.DataTree.from_dict(groups)
-    result.attrs |= {names.KIND: kind_of(tree)} | tree.attrs
+    result.attrs |= {names.KIND: kind_of(tree)} | tree.attrs | described
     return result
 
 

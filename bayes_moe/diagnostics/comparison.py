@@ -1,0 +1,261 @@
+"""Comparison of fits by cross-validation or information criteria, on the scale of one column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayes_moe.core import names
+from bayes_moe.core.checks import check_one_of
+from bayes_moe.core.errors import SpecError
+from bayes_moe.data.response_derivative import log_slope, response_columns
+from bayes_moe.diagnostics.information import information
+from bayes_moe.results.draws import pointwise
+from bayes_moe.results.fit import Fit
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+METHODS = ("stacking", "BB-pseudo-BMA", "pseudo-BMA")
+CRITERIA = ("aic", "bic", "icl")
+RESPONSE_SHOWN = "response"
+LOG_JACOBIAN = "log_jacobian"
+NOTE = "note"
+
+
+def compare(
+    fits: Mapping[str, Fit], *, method: str = "stacking", reference: str | None = None
+) -> pd.DataFrame:
+    r"""Return a table that compares fits, the best first, on the scale of one response column.
+
+    Draws are compared by leave-one-out cross-validation (:func:`arviz.loo` with ``reff=1.0``, then
+    :func:`arviz.compare`), modes by information criteria. Densities of ``log(y)`` and of ``y``
+    are in different units: with ``g`` the response expression of a model, its log density of a
+    row's ``y`` is that of ``g(y)`` plus ``log |g'(y)|``, which is added to every row, unless all
+    fits have the same expression.
+
+    Parameters
+    ----------
+    fits : mapping of str to Fit
+        At least two fits to the same rows by name: all of draws, or all of modes.
+    method : {"stacking", "BB-pseudo-BMA", "pseudo-BMA"}
+        How :func:`arviz.compare` computes the models' weights; of draws only.
+    reference : str, optional
+        Fit that differences are taken from; by default the best one. Of draws only.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By fit. Of draws, the columns of :func:`arviz.compare`: ``elpd``, ``se``, ``elpd_diff``,
+        ``dse``, ``weight``, ... Of modes: ``log_likelihood``, ``n_parameters``, ``aic``, ``bic``,
+        ``icl``, ``bic_diff``, sorted by ``bic``. Of both: ``response``, the response
+        expression, and ``log_jacobian``, the sum of ``log |g'(y)|`` that the figures contain.
+        ``.attrs["note"]`` says in words what was added.
+
+    Raises
+    ------
+    SpecError
+        For fits that cannot be compared: of different rows or response columns, of discrete and
+        continuous families, of different numbers of trials, of draws and modes, or with an
+        expression that has no derivative or is not one-to-one on the rows.
+
+    References
+    ----------
+    Vehtari, A., Gelman, A., & Gabry, J. (2017). Practical Bayesian model evaluation using
+    leave-one-out cross-validation and WAIC. Statistics and Computing, 27(5), 1413-1432.
+    """
+    _check_fits(fits)
+    check_one_of("method of weights", method, METHODS)
+    if reference is not None:
+        check_one_of("fit", reference, fits)
+    _check_same_data(fits)
+    scale, jacobians = _log_jacobians(fits)
+    if next(iter(fits.values())).is_point:
+        table = _criteria(fits, jacobians)
+    else:
+        table = _cross_validated(fits, jacobians, method, reference)
+    table[RESPONSE_SHOWN] = [fits[name].spec.response for name in table.index]
+    table[LOG_JACOBIAN] = [float(jacobians[name].sum()) for name in table.index]
+    table.attrs[NOTE] = _note(fits, scale, jacobians)
+    return table
+
+
+def _check_fits(fits: Any) -> None:
+    """Raise :class:`SpecError` unless there are two fits by name, both of draws or of modes."""
+    if not isinstance(fits, Mapping) or len(fits) < 2:
+        raise SpecError(
+            "`fits` must be a dict of at least two fits by name, such as "
+            "{'one': fit1, 'two': fit2}."
+        )
+    for name, fit in fits.items():
+        if not isinstance(name, str) or not isinstance(fit, Fit):
+            raise SpecError(
+                f"`fits` must map names to fits; {name!r} is mapped to a {type(fit).__name__}."
+            )
+    points = [name for name, fit in fits.items() if fit.is_point]
+    if 0 < len(points) < len(fits):
+        others = [name for name in fits if name not in points]
+        raise SpecError(
+            f"{points[0]!r} is a single mode and {others[0]!r} has draws: modes are compared by "
+            "information criteria, draws by cross-validation. Fit all by one kind of method "
+            "(method='laplace' or 'nuts' gives draws, 'em' or 'map' a mode)."
+        )
+
+
+def _check_same_data(fits: Mapping[str, Fit]) -> None:
+    """Raise :class:`SpecError` unless fits have the same rows, response columns and trials."""
+    (first, one), *others = fits.items()
+    for name, fit in others:
+        both = f"{first!r} and {name!r}"
+        if one.design.rows.size != fit.design.rows.size:
+            raise SpecError(_other_rows(first, one, name, fit))
+        if one.spec.structure.discrete != fit.spec.structure.discrete:
+            raise SpecError(
+                f"{both} cannot be compared: one has a discrete family, whose probabilities are "
+                "not on the scale of the other's densities."
+            )
+        columns, others_columns = response_columns(one.design), response_columns(fit.design)
+        if columns != others_columns:
+            raise SpecError(
+                f"{both} have different responses: {one.spec.response!r} is made of "
+                f"{', '.join(map(repr, columns))}, {fit.spec.response!r} of "
+                f"{', '.join(map(repr, others_columns))}. Compare models of one column; if "
+                "one column is a function of the other, write the function in the formula, as in "
+                "'log(y) ~ x'."
+            )
+        for column in columns:
+            left, right = (f.design.columns[column].to_numpy() for f in (one, fit))
+            different = np.flatnonzero(left != right)
+            if different.size:
+                row = different[0]
+                raise SpecError(
+                    f"{both} were fitted to different rows: {column!r} differs in "
+                    f"{different.size} of {len(left)} rows, first {left[row]!r} and "
+                    f"{right[row]!r} at row {one.design.rows.obs_id[row]}."
+                )
+        _check_trials(both, one, fit)
+
+
+def _check_trials(both: str, one: Fit, other: Fit) -> None:
+    """Raise :class:`SpecError` where experts of two fits count the rows' trials differently."""
+    counts: dict[str, list[np.ndarray]] = {}
+    for fit in (one, other):
+        for block in fit.spec.structure.blocks:
+            for name, values in block.known(fit.design.rows.matrices).items():
+                every = counts.setdefault(name, [])
+                every.append(np.broadcast_to(values, (fit.design.rows.size,)))
+    for name, arrays in counts.items():
+        if any(not np.array_equal(arrays[0], array) for array in arrays[1:]):
+            raise SpecError(
+                f"{both} have different numbers of {name} for the same rows: their "
+                "probabilities are of different events."
+            )
+
+
+def _other_rows(first: str, one: Fit, name: str, other: Fit) -> str:
+    """Message about fits of different numbers of rows."""
+    lost = [f"{n!r} dropped {f.design.n_dropped}" for n, f in ((first, one), (name, other))]
+    dropped = one.design.n_dropped or other.design.n_dropped
+    return (
+        f"{first!r} has {one.design.rows.size} rows and {name!r} {other.design.rows.size}: fit "
+        "both to the same rows"
+        + (
+            f" ({', '.join(lost)}: remove these rows from the table of all fits)."
+            if dropped
+            else "."
+        )
+    )
+
+
+def _log_jacobians(fits: Mapping[str, Fit]) -> tuple[str, dict[str, np.ndarray]]:
+    """Response whose density all figures are of, and what is added to each row (obs,) by fit."""
+    responses = {fit.spec.response.replace(" ", "") for fit in fits.values()}
+    (_, one), *others = fits.items()
+    same = all(np.array_equal(one.design.response, fit.design.response) for _, fit in others)
+    if same and len(responses) == 1:
+        return one.spec.response, {n: np.zeros(f.design.rows.size) for n, f in fits.items()}
+    jacobians = {}
+    for name, fit in fits.items():
+        try:
+            jacobians[name] = log_slope(fit.design)
+        except SpecError as error:
+            raise SpecError(
+                f"{name!r} cannot be compared with fits of another response. {error}"
+            ) from error
+    if one.spec.structure.discrete:  # probabilities of the same events, under any one-to-one name
+        jacobians = {name: np.zeros_like(values) for name, values in jacobians.items()}
+    return response_columns(one.design)[0], jacobians
+
+
+def _cross_validated(
+    fits: Mapping[str, Fit],
+    jacobians: Mapping[str, np.ndarray],
+    method: str,
+    reference: str | None,
+) -> pd.DataFrame:
+    """ArviZ's table of fits with draws."""
+    import arviz as az
+    import xarray as xr
+
+    results = {}
+    for name, fit in fits.items():
+        values = xr.DataArray(
+            jacobians[name], dims=names.OBS, coords={names.OBS: fit.design.rows.obs_id}
+        )
+        # ArviZ's estimate of `reff` depends on the experts' labels.
+        results[name] = az.loo(_log_likelihood(fit), reff=1.0, pointwise=True, log_jacobian=values)
+    table: pd.DataFrame = az.compare(results, method=method, reference=reference, round_to="none")
+    return table
+
+
+def _log_likelihood(fit: Fit) -> xr.DataTree:
+    """Tree with the pointwise log likelihood of a fit, computed if it is not stored."""
+    import xarray as xr
+
+    posterior = fit.idata[names.POSTERIOR].to_dataset()
+    if names.LOG_LIKELIHOOD in fit.idata.children:
+        values = fit.idata[names.LOG_LIKELIHOOD].to_dataset()[names.RESPONSE]
+    else:
+        values = pointwise(fit.spec, posterior, fit.design)
+    groups = {
+        names.POSTERIOR: posterior,
+        names.LOG_LIKELIHOOD: xr.Dataset({names.RESPONSE: values}),
+    }
+    return xr.DataTree.from_dict(groups)
+
+
+def _criteria(fits: Mapping[str, Fit], jacobians: Mapping[str, np.ndarray]) -> pd.DataFrame:
+    """Table of information criteria of modes, the least BIC first."""
+    import pandas as pd
+
+    rows = {}
+    for name, fit in fits.items():
+        figures = information(fit)
+        shift = float(jacobians[name].sum())
+        kept = [i for i in figures.index if "parameters" in str(i)]
+        row = {names.LOG_LIKELIHOOD: figures[names.LOG_LIKELIHOOD] + shift}
+        row |= {str(i): figures[i] for i in kept}
+        rows[name] = row | {criterion: figures[criterion] - 2 * shift for criterion in CRITERIA}
+    table = pd.DataFrame.from_dict(rows, orient="index").sort_values("bic", kind="stable")
+    table["bic_diff"] = table["bic"] - table["bic"].iloc[0]
+    return table
+
+
+def _note(fits: Mapping[str, Fit], scale: str, jacobians: Mapping[str, np.ndarray]) -> str:
+    """What the figures are of, in words."""
+    if next(iter(fits.values())).spec.structure.discrete:
+        return f"All figures are of probabilities of {scale}."
+    added = [
+        f"{name!r} (of {fits[name].spec.response}) contains {values.sum():.1f}"
+        for name, values in jacobians.items()
+        if values.any()
+    ]
+    if not added:
+        return f"All figures are of densities of {scale}."
+    return (
+        f"All figures are of densities of {scale}: the log likelihood of {', '.join(added)}, the "
+        "sum over rows of the log derivative of its response."
+    )
