@@ -30,8 +30,8 @@ from .model.spec import MixtureOfExperts as MixtureOfExperts
 from .plots.curves import plot_experts as plot_experts
 from .plots.curves import plot_gate as plot_gate
 from .plots.curves import plot_predictive as plot_predictive
+from .plots.outline_text import tree_text as tree_text
 from .plots.tree_figure import plot_tree as plot_tree
-from .plots.tree_outline import tree_text as tree_text
 from .prediction.branch_probabilities import node_probabilities as node_probabilities
 from .prediction.branch_probabilities import node_responsibilities as node_responsibilities
 from .prediction.extension import extend as extend

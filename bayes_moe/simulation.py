@@ -57,7 +57,7 @@ def simulate(
     SpecError
         For unknown, missing or wrongly shaped parameters.
     """
-    table = to_pandas(rows).reset_index(drop=True)
+    table = to_pandas(rows)
     column = spec.response.strip("`")
     if looked_up(spec.response) != [column]:
         raise SpecError(f"The response {spec.response!r} is an expression; simulate a column.")

@@ -312,3 +312,63 @@ def test_the_kind_of_a_fit_is_stored_and_told_from_older_files(tone_spec, tone, 
 def test_names_of_methods_are_those_of_the_registry():
     for name in registry.TABLE["method"]:
         assert registry.resolve("method", name).name == name
+
+
+def seeds_table(n=40):
+    """Germinated seeds under row labels that are not their positions."""
+    spec = bm.mixture_of_experts("y ~ x", experts=2, family="binomial", trials="n")
+    rng = np.random.default_rng(0)
+    index = rng.permutation(3 * n)[:n]
+    rows = pd.DataFrame({"x": rng.normal(size=n), "n": rng.integers(5, 30, n)}, index)
+    truth = {
+        "gate_coef": np.array([[1.0, -2.0], [-1.0, 2.0]]),
+        "p_coef": np.array([[-1.0, 0.5], [1.0, 0.5]]),
+    }
+    return spec, bm.simulate(spec, rows, truth, random_seed=1), truth
+
+
+def shuffled(table):
+    """A dict of the columns, each with its rows in an order of its own."""
+    rng = np.random.default_rng(2)
+    series = {name: column.iloc[rng.permutation(len(table))] for name, column in table.items()}
+    return {"x": table["x"], **{name: series[name] for name in series if name != "x"}}
+
+
+def graph_data(spec, rows):
+    model = bm.build(spec, rows).model
+    return np.column_stack([model[n].get_value() for n in ("y_data", "trials", "p_features")])
+
+
+EVERYWHERE = {
+    "predict": lambda fit, rows: bm.predict(fit, rows).mean(),
+    "cdf": lambda fit, rows: bm.predict(fit, rows).cdf(3),
+    "log_density": bm.log_density,
+    "responsibilities": bm.responsibilities,
+    "node_probabilities": bm.node_probabilities,
+    "design": lambda fit, rows: fit.spec.design(rows).columns,
+    "build": lambda fit, rows: graph_data(fit.spec, rows),
+    "refit": lambda fit, rows: bm.log_density(bm.refit(fit, rows, random_seed=0)),
+}
+
+
+@pytest.mark.parametrize("name", EVERYWHERE)
+def test_rows_of_a_dict_of_series_are_paired_by_their_labels(name):
+    spec, table, truth = seeds_table()
+    if name == "refit":
+        fit = bm.fit(spec, shuffled(table), "em", random_seed=0, progressbar=False)
+    else:
+        fit = fake_fit(spec, table, truth, draws=5)
+    result = EVERYWHERE[name](fit, shuffled(table))
+    np.testing.assert_allclose(result, EVERYWHERE[name](fit, table), rtol=1e-12)
+    wrong = {**shuffled(table), "n": pd.Series([20] * len(table))}
+    with pytest.raises(bm.DataError, match="of the dict have different row labels"):
+        EVERYWHERE[name](fit, wrong)
+
+
+def test_simulated_responses_keep_the_labels_of_their_rows():
+    spec, table, truth = seeds_table()
+    rows = table[["x", "n"]]
+    simulated = bm.simulate(spec, shuffled(rows), truth, random_seed=1)
+    pd.testing.assert_frame_equal(simulated[list(table)], table, check_dtype=False)
+    back = rows.sort_index().assign(y=simulated["y"])
+    pd.testing.assert_frame_equal(back, table.sort_index(), check_dtype=False)

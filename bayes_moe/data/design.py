@@ -90,7 +90,8 @@ class Design:
         formulas : mapping of str to str
             Right-hand side by predictor stem.
         data : DataFrame or mapping of arrays
-            pandas, polars, anything narwhals reads, or a dict of equally long arrays.
+            pandas, polars, anything narwhals reads, or a dict of equally long arrays. Series and
+            DataArrays in a dict are paired by their row labels, as pandas does.
         missing : {"raise", "drop", "model"}
             Treatment of rows that have missing values in a used column. With ``"model"`` they
             are kept, and missing values are NaN in the matrices.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,8 @@ from bayes_moe.data.formulas import parse_formula, used_columns
 if TYPE_CHECKING:
     import pandas as pd
 
-POINTS = 200
-"""Number of points of a grid over a numeric column."""
+EQUIDISTANT, QUANTILES = 150, 51
+"""Most points of a grid over a numeric column: equidistant values, and quantiles of its values."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,8 +102,10 @@ def grid_along(
 ) -> Grid:
     """Return a grid over the observed values of a column, all other columns fixed.
 
-    A numeric feature has 200 equidistant values over its range, a categorical one every observed
-    category. Numeric columns are fixed at their median, others at their most frequent category.
+    A numeric feature has 150 equidistant values over its range and 51 quantiles of the fitted rows,
+    so that a few outlying values leave enough points where most rows are. A categorical one has
+    every observed category. Numeric columns are fixed at their median, others at their most
+    frequent category.
     Columns of predictors in ``whole`` have whole numbers only.
 
     Parameters
@@ -136,7 +138,7 @@ def grid_along(
             raise DataError(unknown("column in `at`", column, columns))
     observed, whole_columns = design.columns, columns_of(design, whole)
     levels = _levels(observed[feature]) if is_categorical(design, feature) else ()
-    steps = levels or np.linspace(observed[feature].min(), observed[feature].max(), POINTS)
+    steps = levels or _steps(observed[feature].to_numpy(dtype=float))
     if feature in whole_columns:
         steps = np.unique(np.rint(steps))
     rows, fixed = {}, {}
@@ -150,6 +152,12 @@ def grid_along(
         dtype = observed[column].dtype if is_categorical(design, column) else float
         rows[column] = pd.Series(values, dtype=dtype)
     return Grid(feature, pd.DataFrame(rows), levels, fixed)
+
+
+def with_values(grid: Grid, values: np.ndarray) -> Grid:
+    """Return a grid with other values (point,) of a numeric feature."""
+    same = grid.rows.iloc[np.zeros(len(values), dtype=int)].reset_index(drop=True)
+    return replace(grid, rows=same.assign(**{grid.feature: values}))
 
 
 def state(fixed: Mapping[str, Any]) -> list[str]:
@@ -177,6 +185,13 @@ def is_categorical(design: Design, column: str) -> bool:
     return any(
         f.startswith("C(") and column in used_columns([f], [column], strict=False) for f in factors
     )
+
+
+def _steps(values: np.ndarray) -> np.ndarray:
+    """Return ascending points over the range of a numeric column with the values (obs,)."""
+    values = values[~np.isnan(values)]
+    quantiles = np.quantile(values, np.linspace(0, 1, QUANTILES))
+    return np.unique([*np.linspace(values.min(), values.max(), EQUIDISTANT), *quantiles])
 
 
 def _fixed_value(design: Design, column: str, at: Mapping[str, Any]) -> Any:

@@ -21,6 +21,12 @@ LARGEST, SMALLEST = 1e150, 1e-150
 ROUNDING = 1e-12
 """Range of numbers, relative to their size, up to which they count as constant."""
 
+_PAIRING = (
+    "Give one DataFrame, or columns with the same index; to pair rows by position, give arrays "
+    "(.to_numpy())."
+)
+"""Remedy for columns of a dict whose rows cannot be paired by their labels."""
+
 PLAIN_CATEGORIES = {"string", "integer", "floating", "boolean", "empty"}
 """pandas' types of category labels that a saved fit can store."""
 
@@ -161,15 +167,76 @@ def listed(values: Iterable[Any], most: int = 5) -> str:
 
 
 def _from_mapping(data: Mapping[Any, Any]) -> pd.DataFrame:
-    """Data frame of a mapping from column names to equally long sequences."""
-    import pandas as pd
+    """Data frame of a mapping from column names to equally long sequences.
 
+    Columns with row labels (Series, DataArrays) are paired by these, others by position.
+    """
     _check_distinct([str(name) for name in data], "column names")
     columns = {str(name): _column(str(name), values) for name, values in data.items()}
     lengths = {name: len(values) for name, values in columns.items()}
     if len({*lengths.values()}) > 1:
         raise DataError(f"Columns of a dict must be equally long; lengths: {lengths}.")
-    return pd.DataFrame(columns)
+    row_labels = {str(name): _row_labels(values) for name, values in data.items()}
+    return _in_one_order(
+        columns, {n: found for n, found in row_labels.items() if found is not None}
+    )
+
+
+def _row_labels(values: Any) -> pd.Index | None:
+    """Row labels of a pandas Series, or of an xarray DataArray with coordinates."""
+    import pandas as pd
+
+    if isinstance(values, pd.Series):
+        return values.index
+    indexes, dims = getattr(values, "indexes", {}), getattr(values, "dims", ())
+    found = indexes.get(dims[0]) if len(dims) == 1 and isinstance(indexes, Mapping) else None
+    return found if isinstance(found, pd.Index) else None
+
+
+def _in_one_order(columns: dict[str, pd.Series], labels: Mapping[str, pd.Index]) -> pd.DataFrame:
+    """Data frame of equally long columns, those with row labels in the order of the first one.
+
+    Raises
+    ------
+    DataError
+        For columns whose rows cannot be paired: they have other labels, or labels in another
+        order while some occur twice or another column has none.
+    """
+    import pandas as pd
+
+    if not labels:
+        return pd.DataFrame(columns)
+    first, index = next(iter(labels.items()))
+    unlabelled = [name for name in columns if name not in labels]
+    for name, other in labels.items():
+        if other.equals(index):
+            continue
+        _check_same_labels(first, index, name, other)
+        if unlabelled:
+            raise DataError(
+                f"Columns {first!r} and {name!r} of the dict have the same row labels in "
+                f"different orders, and {unlabelled[0]!r} has no labels: it could be in either "
+                f"order. {_PAIRING}"
+            )
+        columns[name] = columns[name].take(other.get_indexer(index)).reset_index(drop=True)
+    return pd.DataFrame(columns).set_axis(index, axis="index")
+
+
+def _check_same_labels(first: str, index: pd.Index, name: str, other: pd.Index) -> None:
+    """Raise :class:`DataError` unless two columns have the same distinct row labels."""
+    both = f"Columns {first!r} and {name!r} of the dict have"
+    missing = index[~index.isin(other)].append(other[~other.isin(index)])
+    if len(missing):
+        raise DataError(
+            f"{both} different row labels: {len(missing)} labels are in one column only, such as "
+            f"{listed(missing[:3])}. {_PAIRING}"
+        )
+    doubled = index[index.duplicated()].append(other[other.duplicated()])
+    if len(doubled):
+        raise DataError(
+            f"{both} row labels in different orders, and some labels occur twice, such as "
+            f"{listed(doubled[:1])}: it is unknown which rows belong together. {_PAIRING}"
+        )
 
 
 def _column(name: str, values: Any) -> pd.Series:

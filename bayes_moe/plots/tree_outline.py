@@ -1,36 +1,36 @@
-"""A gate as a tree: shares of the rows, dependence of each split on a column, and a text."""
+"""A gate as a tree: shares of the rows, and dependence of each split on a column."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.data.formulas import INTERCEPT
-from bayes_moe.data.reference_grid import Grid, columns_of, plain_name, state
+from bayes_moe.data.reference_grid import Grid, columns_of, with_values
 from bayes_moe.diagnostics.usage import usage
 from bayes_moe.gates.splits import Split
-from bayes_moe.model.blocks import Block, Component
 from bayes_moe.plots.reference import at_observed, fixed_columns, panel_grid, thinned
 from bayes_moe.prediction.branch_probabilities import (
     log_node_probabilities,
     node_probabilities,
     split_tree,
 )
-from bayes_moe.predictors import Linear
 from bayes_moe.results.fit import Fit
 
 if TYPE_CHECKING:
-    import xarray as xr
+    import pandas as pd
 
 MAX_DRAWS = 400
 """Number of draws from which branch probabilities are computed."""
 
-MAX_TERMS, MAX_LETTERS = 4, 60
-"""Longest predictor that is written with its coefficients."""
+TINY = 1e-6
+"""Size, relative to a column's range, below which a threshold counts as zero."""
+
+ZOOMS, ZOOM_POINTS = 2, 50
+"""How often, and by how many points, the interval of a grid that has a crossing is divided."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,12 +89,18 @@ class Direction:
         The branch that is likelier below ``middle``.
     likeliest : tuple of int
         Of a categorical column: the likeliest branch of each category.
+    probabilities : array or None
+        Of the branches along the column (point, branch).
+    threshold : str
+        The middle in so many digits that every fitted row is on the same side of both.
     """
 
     grid: Grid
     middle: float | None = None
     lower: int | None = None
     likeliest: tuple[int, ...] = ()
+    probabilities: np.ndarray | None = None
+    threshold: str = ""
 
     def condition(self, branch: int) -> str:
         """Return where a branch is the likeliest, such as ``"x < 3"``, or an empty text."""
@@ -108,7 +114,7 @@ class Direction:
         if self.middle is None:
             return ""
         sign = "<" if branch == self.lower else ">"
-        return f"{self.grid.feature} {sign} {self.middle:.4g}"
+        return f"{self.grid.feature} {sign} {self.threshold}"
 
 
 def outline(fit: Fit) -> OutlineNode:
@@ -153,13 +159,22 @@ def direction(
             return None
         feature = max(columns, key=lambda column: _slope(subset, split, column, at))
     grid = panel_grid(fit, feature, at)
-    branches = {names.GATE_BRANCH: list(split.labels)}
-    probabilities = node_probabilities(subset, grid.rows).sel(branches).values
+    probabilities = branch_probabilities(subset, split, grid.rows)
     if grid.levels:
-        return Direction(grid, likeliest=tuple(probabilities.argmax(axis=1).tolist()))
-    if split.branches > 2:
-        return Direction(grid)
-    return _crossing(grid, probabilities[:, 0] - 0.5)
+        likeliest = tuple(probabilities.argmax(axis=1).tolist())
+        return Direction(grid, likeliest=likeliest, probabilities=probabilities)
+    along = Direction(grid, probabilities=probabilities)
+    if split.branches == 2:
+        along = _with_crossing(subset, split, along)
+    if along.middle is None:
+        return along
+    return replace(along, threshold=_rounded(along.middle, grid.positions(fit.design.columns)))
+
+
+def branch_probabilities(fit: Fit, split: Split, rows: pd.DataFrame | None) -> np.ndarray:
+    """Return posterior mean probabilities (obs, branch) of a split's branches."""
+    branches = {names.GATE_BRANCH: list(split.labels)}
+    return np.asarray(node_probabilities(fit, rows).sel(branches).values)
 
 
 def directions(
@@ -186,130 +201,6 @@ def stems_of(fit: Fit, split: Split) -> list[str]:
     return list(fit.spec.gate.formulas) if is_only else [split.stem]
 
 
-def tree_text(fit: Fit, *, at: Mapping[str, Any] | None = None) -> str:
-    """Return a fit's gate as text: a tree of splits, with the experts as leaves.
-
-    A split is described by the column with the largest effect on it: the one with the largest
-    standardised slope, that is the standard deviation, over the fitted rows, of the split's
-    predictor as only this column varies. If it is numeric and there are two branches, the text has
-    the value at which both are equally likely, the other columns fixed. An expert is described by
-    its coefficients, on the scale of the link. The last column is the share of the rows'
-    responsibility. All are posterior means.
-
-    Parameters
-    ----------
-    fit : Fit
-        A fit with a gate of splits: a tree, sticks, or one softmax, which is one split.
-    at : mapping of str to value, optional
-        Values to fix other columns at, in their own units. By default numeric columns are fixed
-        at their median and others at their most frequent category.
-
-    Returns
-    -------
-    str
-        Several lines; print it.
-
-    Raises
-    ------
-    SpecError
-        If the gate has no splits.
-    DataError
-        For columns in ``at`` that the model does not use.
-
-    Examples
-    --------
-    >>> print(bm.tree_text(fit))  # doctest: +SKIP
-    root: by times, 50 % at 14.72                    100 %
-    ├─ expert 0 (times < 14.72): accel = -1.4, ...    14 %
-    └─ 1 (times > 14.72): by times, 50 % at 25.3      86 %
-       ...
-    """
-    root = outline(fit)
-    by_label, fixed = directions(fit, root, None, at)
-    lines = list(_lines(fit, root, by_label))
-    width = max(len(text) for text, _ in lines)
-    rows = [f"{text:<{width}}  {100 * share:3.0f} %" for text, share in lines]
-    statements = ", ".join(state(fixed))
-    return "\n".join([*rows, f"(other columns at {statements})"] if statements else rows)
-
-
-def _lines(
-    fit: Fit,
-    node: OutlineNode,
-    by_label: Mapping[str, Direction | None],
-    first: str = "",
-    rest: str = "",
-    condition: str = "",
-) -> Iterator[tuple[str, float]]:
-    """Yield the lines of a node and all below, with shares.
-
-    ``first`` and ``rest`` are the prefixes of the node's line and of those below.
-    """
-    where = f" ({condition})" if condition else ""
-    if node.expert is not None:
-        yield f"{first}{node.label}{where}: {_equations(fit, node.expert)}", node.share
-        return
-    along = by_label[node.label]
-    yield f"{first}{node.branch or node.label}{where}: {_rule(along)}", node.share
-    for c, child in enumerate(node.children):
-        is_last = c == len(node.children) - 1
-        prefixes = rest + ("└─ " if is_last else "├─ "), rest + ("   " if is_last else "│  ")
-        yield from _lines(fit, child, by_label, *prefixes, along.condition(c) if along else "")
-
-
-def _rule(along: Direction | None) -> str:
-    """Return a split's column and where two branches are equally likely, in words."""
-    if along is None:
-        return "the same for all rows"
-    middle = "" if along.middle is None else f", 50 % at {along.middle:.4g}"
-    return f"by {along.grid.feature}{middle}"
-
-
-def _equations(fit: Fit, expert: int) -> str:
-    """Return the posterior mean parameters of an expert as a short text."""
-    posterior = fit.idata[names.POSTERIOR].to_dataset()
-    block = next(b for b in fit.spec.structure.blocks if expert in b.positions)
-    parts = [_equation(fit, posterior, block, c, expert) for c in block.components]
-    return ", ".join(parts)
-
-
-def _equation(
-    fit: Fit, posterior: xr.Dataset, block: Block, component: Component, expert: int
-) -> str:
-    """Return ``"y = 1 + 2 x"``, ``"sigma = 0.3"``, or, if that is too long, the formula."""
-    position = {block.dim: block.positions.index(expert)}
-    if component.formula is None:
-        value = posterior[component.variable].isel(position).mean()
-        return f"{component.parameter.name} = {float(value):.3g}"
-    left = _left_side(fit, block, component)
-    if not isinstance(component.predictor, Linear):
-        return f"{left} {component.predictor.kind} {component.formula}"
-    term = names.term(component.stem)
-    coefs = posterior.get(component.variable)
-    if coefs is None or term not in coefs.dims or coefs.sizes[term] > MAX_TERMS:
-        return f"{left} {component.formula}"
-    means = coefs.isel(position).mean((names.CHAIN, names.DRAW))
-    right = _sum_of_terms(means[term].values, means.values)
-    return f"{left} = {right}" if len(right) <= MAX_LETTERS else f"{left} {component.formula}"
-
-
-def _left_side(fit: Fit, block: Block, component: Component) -> str:
-    """Return the response for its location, ``"log mu"`` or ``"nu"`` for other parameters."""
-    link, name = component.parameter.link.name, component.parameter.name
-    if link != "identity":
-        return f"{link} {name}"
-    return plain_name(fit.spec.response) if name == block.family.PARAMS[0].name else name
-
-
-def _sum_of_terms(terms: np.ndarray, values: np.ndarray) -> str:
-    """Return a linear predictor as text, such as ``"1 - 2 x"``."""
-    text = ""
-    for term, value in zip(terms.tolist(), values.tolist(), strict=True):
-        sign = (" - " if value < 0 else " + ") if text else ("-" if value < 0 else "")
-        text += f"{sign}{abs(value):.3g}" + ("" if term == INTERCEPT else f" {term}")
-    return text
-
-
 def _slope(fit: Fit, split: Split, column: str, at: Mapping[str, Any] | None) -> float:
     """Standard deviation of a split's predictor over the fitted rows, as one column varies."""
     grid = panel_grid(fit, column, at)
@@ -320,13 +211,38 @@ def _slope(fit: Fit, split: Split, column: str, at: Mapping[str, Any] | None) ->
     return float(np.sqrt(np.var(at_observed(fit, grid, centred), axis=1).sum()))
 
 
-def _crossing(grid: Grid, excess: np.ndarray) -> Direction:
-    """Return the direction with the root of ``excess`` (point,), if there is exactly one."""
-    changes = np.flatnonzero(np.diff(np.sign(excess)) != 0)
-    if len(changes) != 1:
-        return Direction(grid)
-    j, x = int(changes[0]), grid.x
-    # Linear interpolation between two points of the grid.
-    step = excess[j] / (excess[j] - excess[j + 1])
-    middle = float(x[j] + step * (x[j + 1] - x[j]))
-    return Direction(grid, middle, int(excess[j] < 0))
+def _with_crossing(fit: Fit, split: Split, along: Direction) -> Direction:
+    """Return a direction with the point where both branches are equally likely, if it is unique."""
+    grid, excess = along.grid, _excess(along.probabilities)
+    for _ in range(ZOOMS + 1):
+        changes = np.flatnonzero(np.diff(excess >= 0))
+        if len(changes) != 1:
+            break
+        j, x = int(changes[0]), grid.x
+        # Linear interpolation between two points of the grid.
+        step = excess[j] / (excess[j] - excess[j + 1])
+        along = replace(along, middle=float(x[j] + step * (x[j + 1] - x[j])))
+        along = replace(along, lower=int(excess[j] < 0))
+        grid = with_values(grid, np.linspace(x[j], x[j + 1], ZOOM_POINTS))
+        excess = _excess(branch_probabilities(fit, split, grid.rows))
+    return along
+
+
+def _rounded(middle: float, x: np.ndarray) -> str:
+    """Return a number in the fewest digits that leave rows (obs,) on their side of it."""
+    below = x < middle
+    for text in (*(["0"] if abs(middle) < TINY * np.ptp(x) else []), *_texts(middle)):
+        if np.array_equal(x < float(text), below):
+            return text
+    return repr(middle)
+
+
+def _texts(value: float) -> Iterator[str]:
+    """Yield a number in 4 to 17 digits."""
+    yield from (f"{value:.{digits}g}" for digits in range(4, 18))
+
+
+def _excess(probabilities: np.ndarray | None) -> np.ndarray:
+    """Return by how much the first branch's probability (point,) is above a half."""
+    assert probabilities is not None
+    return probabilities[:, 0] - 0.5

@@ -31,8 +31,113 @@ PLAIN = pd.DataFrame({"x": [1.0, 2.5, 4.0], "k": [3, 1, 3], "g": ["a", "é b", "
     ids=["pandas", "polars", "arrow", "lists", "arrays", "tuples", "series", "index", "xarray"],
 )
 def test_every_supported_table_reads_the_same(data):
-    table = plain(to_pandas(data))
+    table = plain(to_pandas(data)).reset_index(drop=True)
     pd.testing.assert_frame_equal(table[list(PLAIN)], PLAIN)
+
+
+LABELS = {
+    "whole": [4, 2, 9, 7],
+    "default": pd.RangeIndex(4),
+    "text": list("dbca"),
+    "dates": pd.date_range("2024-01-01", periods=4)[[2, 0, 3, 1]],
+    "zones": pd.date_range("2024-01-01", periods=4, tz="Asia/Tokyo")[[2, 0, 3, 1]],
+    "floats": [0.5, -1.0, 2.0, np.nan],
+    "mixed": [1, "b", 2.5, "a"],
+    "pairs": pd.MultiIndex.from_tuples([("a", 2), ("a", 1), ("b", 1), ("b", 2)]),
+    "categories": pd.CategoricalIndex(list("dbca")),
+}
+
+
+@pytest.mark.parametrize("labels", LABELS.values(), ids=LABELS)
+@pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1]])
+def test_series_of_a_dict_are_paired_by_their_labels(labels, order):
+    table = pd.DataFrame({"x": [1.0, 2, 3, 4], "k": [5, 6, 7, 8], "g": list("uvwx")}, labels)
+    series = {"x": table["x"], "k": table["k"].iloc[order], "g": table["g"].iloc[order[::-1]]}
+    read = to_pandas(series)
+    pd.testing.assert_frame_equal(read, table)
+    if labels is not LABELS["mixed"]:  # pandas sorts labels, and cannot sort these
+        oracle = pd.DataFrame(series)
+        pd.testing.assert_frame_equal(
+            read.sort_values("x").reset_index(drop=True),
+            oracle.sort_values("x").reset_index(drop=True),
+        )
+
+
+def test_any_two_orders_of_labels_are_paired_as_pandas_does():
+    rng = np.random.default_rng(0)
+    for n in (1, 2, 10, 500):
+        table = pd.DataFrame(rng.normal(size=(n, 3)), rng.permutation(3 * n)[:n], list("abc"))
+        series = {name: table[name].iloc[rng.permutation(n)] for name in table}
+        read, oracle = to_pandas(series), pd.DataFrame(series)
+        assert read.index.equals(series["a"].index)
+        pd.testing.assert_frame_equal(read.sort_index(), oracle.sort_index())
+
+
+def test_data_arrays_are_paired_by_their_coordinates():
+    import xarray as xr
+
+    x = xr.DataArray([1.0, 2, 3], {"row": [7, 8, 9]}, ("row",))
+    y = xr.DataArray([30.0, 10, 20], {"row": [9, 7, 8]}, ("row",), name="other")
+    table = to_pandas({"x": x, "y": y, "z": pd.Series([200, 300, 100], [8, 9, 7])})
+    assert table.to_dict("list") == {"x": [1, 2, 3], "y": [10, 20, 30], "z": [100, 200, 300]}
+    assert table.index.tolist() == [7, 8, 9]
+    oracle = xr.Dataset({"x": x, "y": y}).to_dataframe()
+    pd.testing.assert_frame_equal(table[["x", "y"]], oracle, check_names=False)
+    without = to_pandas({"x": x, "y": xr.DataArray([30.0, 10, 20], dims="row")})
+    assert without["y"].tolist() == [30, 10, 20]
+
+
+def test_columns_without_labels_are_paired_by_position():
+    index = [5, 3, 3]
+    x = pd.Series([1, 2, 3], index)
+    others = {
+        "array": np.array([4, 5, 6]),
+        "list": [4, 5, 6],
+        "polars": pl.Series([4, 5, 6]),
+        "index": pd.Index([4, 5, 6]),
+        "extension": pd.array([4, 5, 6]),
+        "same": pd.Series([4, 5, 6], index),
+    }
+    table = to_pandas({"x": x, **others})
+    assert table.index.tolist() == index
+    assert all(table[name].tolist() == [4, 5, 6] for name in others)
+    assert to_pandas(others).index.tolist() == index
+    assert to_pandas({"array": [1, 2]}).index.equals(pd.RangeIndex(2))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (
+            {"x": pd.Series([1, 2, 3]), "y": pd.Series([1, 2, 3], [1, 2, 3])},
+            r"Columns 'x' and 'y' of the dict have different row labels: 2 labels are in one "
+            r"column only, such as 0, 3\. Give one DataFrame, .*by position.*\(\.to_numpy\(\)\)",
+        ),
+        (
+            {"x": pd.Series([1, 2], ["0", "1"]), "y": pd.Series([1, 2])},
+            "'x' and 'y'.* 4 labels are in one column only, such as '0', '1', 0",
+        ),
+        (
+            {"x": pd.Series([1, 2]), "z": pd.Series([1, 2]), "y": pd.Series([1, 2], [1, 2])},
+            "'x' and 'y'.* 2 labels",
+        ),
+        (
+            {"x": pd.Series([1, 2, 3], [5, 5, 6]), "y": pd.Series([1, 2, 3], [5, 6, 5])},
+            "'x' and 'y'.* different orders, and some labels occur twice, such as 5",
+        ),
+        (
+            {"x": pd.Series([1, 2]), "w": [3, 4], "y": pd.Series([1, 2], [1, 0])},
+            "'x' and 'y'.* in different orders, and 'w' has no labels",
+        ),
+        (
+            {"x": pd.Series([1, 2, 3]), "y": pd.Series([1, 2], [1, 0])},
+            r"equally long; lengths: \{'x': 3, 'y': 2\}",
+        ),
+    ],
+)
+def test_rows_of_a_dict_that_cannot_be_paired_are_refused(data, message):
+    with pytest.raises(DataError, match=message):
+        to_pandas(data)
 
 
 def test_a_dict_keeps_categories_and_masks():
