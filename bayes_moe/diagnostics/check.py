@@ -1,13 +1,15 @@
-"""Checks of a fit by its kind: draws, mode or approximation."""
+"""Checks of a fit: by its kind (draws, mode or approximation), and of its experts."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from bayes_moe.core import names
 from bayes_moe.data.design import Design
 from bayes_moe.diagnostics.approximation import approximation
+from bayes_moe.diagnostics.coincidence import Coincidence, coincidence
 from bayes_moe.diagnostics.mode import optimum
 from bayes_moe.diagnostics.sampler import convergence
 from bayes_moe.model.spec import MixtureOfExperts
@@ -33,9 +35,23 @@ class Figures(Protocol):
         """Verdict on a fit that passes all checks."""
 
 
-def check(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Figures:
-    """Figures of a fit's tree."""
-    return CHECKS[kind_of(tree)](tree, spec, design)
+@dataclass(frozen=True)
+class Check:
+    """Figures of a fit by its kind, and what is wrong with its experts whatever the kind."""
+
+    figures: Figures
+    experts: Coincidence
+
+    @property
+    def problems(self) -> list[str]:
+        """Failed checks, each with its remedy; empty if all pass."""
+        return [*self.figures.problems, *self.experts.problems]
+
+
+def check(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Check:
+    """Checks of a fit's tree."""
+    figures = CHECKS[kind_of(tree)](tree, spec, design)
+    return Check(figures, coincidence(tree, spec, design))
 
 
 def _mode(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Figures:

@@ -8,6 +8,7 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.checks import check_positive
+from bayes_moe.diagnostics.coincidence import coincidence
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.results.draws import stacked_draws
 from bayes_moe.results.fit import Fit
@@ -42,7 +43,8 @@ def effective_experts(fit: Fit) -> xr.DataArray:
 
     ``exp(- sum_k s_k log s_k)``, with ``s_k`` the experts' shares of the fitted rows'
     responsibility (:func:`usage`): 1 if one expert takes all rows, K if all take as many. It is the
-    Hill number of order 1 of the shares.
+    Hill number of order 1 of the shares. Experts that predict the same, as :func:`diagnose` reports
+    them, count as one.
 
     Parameters
     ----------
@@ -54,14 +56,15 @@ def effective_experts(fit: Fit) -> xr.DataArray:
     Hill, M. O. (1973). Diversity and evenness: a unifying notation and its consequences. Ecology,
     54(2), 427-432.
     """
-    return hill_number(usage(fit))
+    same = coincidence(fit.idata, fit.spec, fit.design)
+    return hill_number(same.merged(usage(fit)))
 
 
 def experts_in_use(fit: Fit, *, least_rows: float = 1.0) -> xr.DataArray:
     """Return how many experts are in use under each draw (chain, draw).
 
     An expert is in use if its expected number of rows, the sum of its responsibilities for the
-    fitted rows, is at least ``least_rows``.
+    fitted rows, is at least ``least_rows``. Experts that predict the same count apart.
 
     Parameters
     ----------

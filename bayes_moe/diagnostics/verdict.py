@@ -56,6 +56,8 @@ def diagnose(fit: Fit) -> Diagnosis:
     checks the gradient, whether a maximum exists, how many starts reached it, and the Pareto k of
     draws about it. Of a fitted approximation (``"advi"``, ``"pathfinder"``) it checks whether the
     evidence lower bound has settled, the Pareto k, and the effective number of resampled draws.
+    Of any fit it checks whether two experts predict the same on the rows that they take; the
+    effective number of experts counts these as one.
 
     Parameters
     ----------
@@ -72,15 +74,16 @@ def diagnose(fit: Fit) -> Diagnosis:
     Vehtari, A., Gelman, A., Simpson, D., Carpenter, B., & Bürkner, P.-C. (2021).
     Rank-normalization, folding, and localization: an improved R-hat. Bayesian Analysis, 16(2).
     """
-    figures = check(fit.idata, fit.spec, fit.design)
+    checked = check(fit.idata, fit.spec, fit.design)
     shares = usage(fit)
     table = usage_table(shares)
-    problems = [*figures.problems, *_idle(table)]
+    problems = [*checked.problems, *_idle(table)]
+    effective = float(hill_number(checked.experts.merged(shares)).mean())
     return Diagnosis(
         ok=not problems,
-        verdict=_verdict(figures, table, problems, fit.design.n_dropped),
+        verdict=_verdict(checked.figures, table, problems, fit.design.n_dropped),
         problems=tuple(problems),
-        table=_figure_table(figures, float(hill_number(shares).mean())),
+        table=_figure_table(checked.figures, effective),
         usage=table,
     )
 

@@ -59,7 +59,7 @@ def test_em_finds_a_planted_tree(seed):
 def test_nuts_agrees_on_a_planted_tree():
     table, leaf = planted(2)
     fit = bm.fit(TREE, table, draws=500, tune=500, random_seed=2, progressbar=False)
-    figures = check(fit.idata, fit.spec, fit.design)
+    figures = check(fit.idata, fit.spec, fit.design).figures
     assert figures.divergences == 0
     assert figures.rhat < 1.01
     assert figures.rhat_invariant < 1.01
@@ -187,7 +187,7 @@ def test_lidar_has_one_mode_and_nuts_converges(seed):
     score = {}
     for name, spec in lidar_models().items():
         fit = bm.fit(spec, lidar, random_seed=seed, progressbar=False)
-        figures = check(fit.idata, spec, fit.design)
+        figures = check(fit.idata, spec, fit.design).figures
         assert figures.divergences == 0
         assert figures.rhat < 1.01
         assert figures.rhat_invariant < 1.01
