@@ -41,6 +41,12 @@ def check_share(name: str, value: Any) -> None:
         raise SpecError(f"`{name}` must lie strictly between 0 and 1; it is {value!r}.")
 
 
+def check_between(name: str, value: Any, least: float, most: float) -> None:
+    """Raise :class:`SpecError` unless a setting is a number from ``least`` to ``most``."""
+    if not is_number(value) or not least <= value <= most:
+        raise SpecError(f"`{name}` must lie between {least} and {most}; it is {value!r}.")
+
+
 def check_one_of(kind: str, value: Any, valid: Iterable[str]) -> None:
     """Raise :class:`SpecError` unless a setting is a valid name; the message offers the nearest."""
     names = list(valid)

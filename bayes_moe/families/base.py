@@ -72,6 +72,8 @@ class Family(ABC):
     PARAMS: ClassVar[tuple[Parameter, ...]]
     KNOWN: ClassVar[tuple[str, ...]] = ()
     discrete: ClassVar[bool] = False
+    lower: ClassVar[float] = -np.inf
+    """Lower end of the support."""
 
     @classmethod
     def parameter(cls, name: str) -> Parameter:
@@ -108,6 +110,10 @@ class Family(ABC):
     @abstractmethod
     def cdf(self, y: Any, params: Parameters) -> np.ndarray:
         """Cumulative probability (..., expert, obs) of ``y``."""
+
+    def sf(self, y: Any, params: Parameters) -> np.ndarray:
+        """Probability (..., expert, obs) above ``y``, with small relative error in the tail."""
+        return 1 - self.cdf(y, params)
 
     @abstractmethod
     def mean(self, params: Parameters) -> np.ndarray:

@@ -49,6 +49,13 @@ class SuccessCounts(Discrete):
         level = special.betainc(np.maximum(trials - inside, 1), inside + 1, failure)
         return np.where(step >= 0, np.where(step < trials, level, 1.0), 0.0)
 
+    def sf(self, y: Any, params: Parameters) -> np.ndarray:
+        step, trials = np.floor(y), self.trials(params)
+        inside = np.clip(step, 0, np.maximum(trials - 1, 0))
+        success = special.expit(np.asarray(params["p"]))
+        level = special.betainc(inside + 1, np.maximum(trials - inside, 1), success)
+        return np.where(step >= 0, np.where(step < trials, level, 0.0), 1.0)
+
     def moments(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
         eta = np.asarray(params["p"])
         mean = self.trials(params) * special.expit(eta)

@@ -53,6 +53,11 @@ class Poisson(Discrete):
         level = special.gammaincc(np.maximum(step, 0) + 1, self.mean(params))
         return np.where(step >= 0, np.where(step < np.inf, level, 1.0), 0.0)
 
+    def sf(self, y: Any, params: Parameters) -> np.ndarray:
+        step = np.floor(y)
+        level = special.gammainc(np.maximum(step, 0) + 1, self.mean(params))
+        return np.where(step >= 0, np.where(step < np.inf, level, 0.0), 1.0)
+
     def moments(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
         rate = NUMERIC.exp(params["mu"])
         return rate, rate

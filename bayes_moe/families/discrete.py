@@ -37,6 +37,7 @@ class Discrete(Family):
     """
 
     discrete = True
+    lower = 0.0
     support: ClassVar[str]
     """Valid responses, in words, for error messages."""
 

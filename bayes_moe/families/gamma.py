@@ -36,6 +36,7 @@ class Gamma(Family):
     """
 
     PARAMS = (Parameter("mu", LOG_RATE, "rate"), Parameter("alpha", LOG, "precision"))
+    lower = 0.0
 
     def log_density(self, y: Any, params: Parameters, xp: Arrays) -> Any:
         alpha, positive = params["alpha"], (y > 0) & (y < np.inf)
@@ -82,6 +83,12 @@ class Gamma(Family):
         with np.errstate(over="ignore"):
             ratio = np.exp(np.log(np.where(y > 0, y, 1.0)) - params["mu"])
         return np.where(y > 0, special.gammainc(alpha, alpha * ratio), 0.0)
+
+    def sf(self, y: Any, params: Parameters) -> np.ndarray:
+        alpha = params["alpha"]
+        with np.errstate(over="ignore"):
+            ratio = np.exp(np.log(np.where(y > 0, y, 1.0)) - params["mu"])
+        return np.where(y > 0, special.gammaincc(alpha, alpha * ratio), 1.0)
 
     def mean(self, params: Parameters) -> np.ndarray:
         mean: np.ndarray = NUMERIC.exp(params["mu"])

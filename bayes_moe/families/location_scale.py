@@ -52,6 +52,9 @@ class Normal(Family):
     def cdf(self, y: Any, params: Parameters) -> np.ndarray:
         return special.ndtr((y - params["mu"]) / params["sigma"])
 
+    def sf(self, y: Any, params: Parameters) -> np.ndarray:
+        return special.ndtr((params["mu"] - y) / params["sigma"])
+
     def mean(self, params: Parameters) -> np.ndarray:
         return params["mu"]
 
@@ -137,6 +140,9 @@ class StudentT(Family):
 
     def cdf(self, y: Any, params: Parameters) -> np.ndarray:
         return special.stdtr(params["nu"], (y - params["mu"]) / params["sigma"])
+
+    def sf(self, y: Any, params: Parameters) -> np.ndarray:
+        return special.stdtr(params["nu"], (params["mu"] - y) / params["sigma"])
 
     def mean(self, params: Parameters) -> np.ndarray:
         return np.where(params["nu"] > 1, params["mu"], np.nan)

@@ -80,6 +80,12 @@ class Mixture:
             [b.family.cdf(y, p) for b, p in zip(self.blocks, self.params, strict=True)]
         )
 
+    def expert_sf(self, y: np.ndarray) -> np.ndarray:
+        """Probability above ``y`` (obs,) under each expert (sample, expert, obs)."""
+        return self._stack(
+            [b.family.sf(y, p) for b, p in zip(self.blocks, self.params, strict=True)]
+        )
+
     def expert_random(self, rng: np.random.Generator) -> np.ndarray:
         """One response of each expert (sample, expert, obs)."""
         shape = self.log_weights.shape

@@ -66,7 +66,7 @@ class ChunkedMixture:
                 if len(pending) > workers:
                     parts.append(pending.pop(0).result())
             parts += [future.result() for future in pending]
-        return np.concatenate(parts)
+        return concatenated(parts)
 
     def summarise(
         self, statistic: Statistic, *, draws: bool, dim: Mapping[str, Any] | None = None
@@ -115,3 +115,19 @@ class ChunkedMixture:
 def mixtures_on(fit: Fit, rows: Any = None, *, with_response: bool = False) -> ChunkedMixture:
     """Return the mixtures of a fit on rows of a table; None means the fitted rows."""
     return ChunkedMixture(fit, fit.design.transform(rows, with_response=with_response))
+
+
+def concatenated(parts: list[np.ndarray]) -> np.ndarray:
+    """Return arrays (obs, item, ...) one after the other, padded with NaN to as many items."""
+    most = max((part.shape[1] for part in parts if part.ndim > 1), default=0)
+    padded = [
+        part
+        if part.ndim < 2 or part.shape[1] == most
+        else np.pad(
+            part,
+            [(0, 0), (0, most - part.shape[1]), *[(0, 0)] * (part.ndim - 2)],
+            constant_values=np.nan,
+        )
+        for part in parts
+    ]
+    return np.concatenate(padded)

@@ -1,107 +1,110 @@
 """Modes of the predictive density of each row, and the probability about each.
 
-The density is evaluated on a grid between extreme quantiles of the row. A mode is a local maximum
-of sufficient prominence: the minimum of the density between it and a higher maximum is lower than
-it by a share of its height. The minimum between two neighbouring modes divides their probability.
+A mode is a local maximum of sufficient prominence: the minimum of the density between it and a
+higher maximum is lower than it by a share of its height. The minimum between two neighbouring modes
+divides their probability. The probability of a mode that has too little is added to that of the
+neighbour from which the higher minimum divides it.
 """
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import numpy as np
 
 from bayes_moe.model.evaluation import Mixture
-from bayes_moe.prediction.quantiles import cdf, quantiles
+from bayes_moe.prediction.chunked_mixture import concatenated
+from bayes_moe.prediction.quantiles import cdf
+from bayes_moe.prediction.turning_points import TurningPoints, refined, turning_points
 
-POINTS = 400
-TAIL = 1e-3
-MAX_DRAWS = 200
-MAX_WHOLE_POINTS = 2000
-"""Longest grid of whole numbers."""
+PILOT_DRAWS = 200
+"""Draws whose density is searched for maxima; these are then refined with all draws."""
 
+MOST_ROWS = 1024
+"""Rows that are searched together: bounds memory where there are few draws."""
 
-@dataclass(frozen=True)
-class DensityModes:
-    """Modes of some rows (obs, mode), the most probable first, padded with NaN."""
-
-    location: np.ndarray
-    density: np.ndarray
-    probability: np.ndarray
+LEAST_PROMINENCE = 1e-9
+"""Prominence that rounding may give to a point of a plateau."""
 
 
-def density_modes(mixture: Mixture, prominence: float, most: int) -> DensityModes:
-    """Return at most ``most`` modes of the predictive density of each row."""
+def predictive_turning_points(mixture: Mixture) -> TurningPoints:
+    """Return all maxima of each row's density over all draws, and the minima between them."""
     samples = len(mixture.log_weights)
-    subset = np.unique(np.linspace(0, samples - 1, min(MAX_DRAWS, samples)).astype(int))
-    mixture = mixture.take_samples(subset)
-    grid = _grid(mixture)  # (point, obs)
-    density = np.stack([_density(mixture, y) for y in grid])
-    modes = np.full((3, grid.shape[1], most), np.nan)
-    for i in range(grid.shape[1]):
-        maxima, minima = _prominent_maxima(density[:, i], prominence)
-        edges = np.concatenate([[-np.inf], grid[minima, i], [np.inf]])
-        row = mixture.take_rows(np.array([i]))
-        probability = np.diff(np.array([_probability_below(row, edge) for edge in edges]))
-        peaks = [
-            _refined_maximum(grid[:, i], density[:, i], j, whole=mixture.blocks[0].family.discrete)
-            for j in maxima
-        ]
+    if samples <= PILOT_DRAWS:
+        return turning_points(mixture)
+    subset = np.linspace(0, samples - 1, PILOT_DRAWS).astype(int)
+    return refined(turning_points(mixture.take_samples(subset)), mixture)
+
+
+def by_rows(function: Callable[[Mixture], np.ndarray], mixture: Mixture) -> np.ndarray:
+    """Return a function's values (obs, item, ...), found for some rows at a time."""
+    rows = mixture.log_weights.shape[-1]
+    starts = range(0, max(rows, 1), MOST_ROWS)
+    index = [np.arange(start, min(start + MOST_ROWS, rows)) for start in starts]
+    return concatenated([function(mixture.take_rows(i)) for i in index])
+
+
+def density_modes(
+    mixture: Mixture, prominence: float, most: int, min_probability: float
+) -> np.ndarray:
+    """Return location, density and probability (obs, mode, 3) of at most ``most`` modes a row.
+
+    The most probable is first; where there are fewer, the others are NaN.
+    """
+    turning = predictive_turning_points(mixture)
+    prominence = max(prominence, LEAST_PROMINENCE)
+    below = np.ones(turning.row.size)
+    inner = np.flatnonzero(~turning.last)
+    below[inner] = cdf(mixture.take_rows(turning.row[inner]), turning.gap[inner])
+    height, gap_height = turning.height, turning.gap_height
+    modes = np.full((mixture.log_weights.shape[-1], most, 3), np.nan)
+    ends = np.flatnonzero(turning.last) + 1
+    for start, end in itertools.pairwise([0, *ends]):
+        row, where = turning.row[start], slice(start, end)
+        kept, gaps = _prominent(height[where], gap_height[where][:-1], prominence)
+        edges = np.concatenate([[0.0], below[where][gaps], [1.0]])
+        kept, edges = _probable(kept, edges, gap_height[where][gaps], min_probability)
+        probability = np.diff(edges)
         order = np.argsort(-probability, kind="stable")[:most]
-        for quantity, values in enumerate((*np.array(peaks).T, probability)):
-            modes[quantity, i, : len(order)] = values[order]
-    return DensityModes(*modes)
+        with np.errstate(over="ignore"):
+            density = np.exp(height[where][kept])
+        found = np.stack([turning.mode[where][kept], density, probability], axis=-1)
+        modes[row, : len(order)] = found[order]
+    return modes
 
 
-def _grid(mixture: Mixture) -> np.ndarray:
-    """Return the points (point, obs) at which the density is evaluated."""
-    ends = quantiles(mixture, np.array([TAIL, 1 - TAIL]))  # (obs, 2)
-    if not mixture.blocks[0].family.discrete:
-        margin = 0.05 * (ends[:, 1] - ends[:, 0])
-        grid: np.ndarray = np.linspace(ends[:, 0] - margin, ends[:, 1] + margin, POINTS)
-        return grid
-    low = np.maximum(ends[:, 0] - 1, 0)
-    # Rows share the number of points, so that one array has all grids.
-    length = int(min(np.max(ends[:, 1] - low) + 2, MAX_WHOLE_POINTS))
-    return low + np.arange(length)[:, None]
+def _prominent(
+    height: np.ndarray, gap_height: np.ndarray, prominence: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return indices of the prominent ones of a row's maxima, and of the minima between these.
+
+    Arguments are log densities. Of equal maxima the first counts as higher.
+    """
+    kept = []
+    for j, own in enumerate(height):
+        left = np.flatnonzero(height[:j] >= own)
+        right = np.flatnonzero(height[j + 1 :] > own)
+        sides = [gap_height[left[-1] : j]] if left.size else []
+        sides += [gap_height[j : j + 1 + right[0]]] if right.size else []
+        base = max((side.min() for side in sides), default=-np.inf)
+        if -np.expm1(base - own) >= prominence:
+            kept.append(j)
+    gaps = [int(a + np.argmin(gap_height[a:b])) for a, b in itertools.pairwise(kept)]
+    return np.array(kept, dtype=int), np.array(gaps, dtype=int)
 
 
-def _density(mixture: Mixture, y: np.ndarray) -> np.ndarray:
-    """Predictive density (obs,)."""
-    density: np.ndarray = np.exp(mixture.log_density(y)).mean(axis=0)
-    return density
-
-
-def _probability_below(row: Mixture, edge: float) -> float:
-    """Probability of one row's response up to an edge, which may be infinite."""
-    if not np.isfinite(edge):
-        return float(edge > 0)
-    return float(cdf(row, np.array([edge]))[0])
-
-
-def _prominent_maxima(density: np.ndarray, prominence: float) -> tuple[np.ndarray, np.ndarray]:
-    """Indices of the modes of a density on a grid, and of the minima between neighbours."""
-    from scipy.signal import find_peaks
-
-    # find_peaks does not report a maximum at an end of its input.
-    padded = np.concatenate([[0.0], density, [0.0]])
-    maxima, properties = find_peaks(padded, prominence=0.0, plateau_size=1)
-    maxima = maxima[properties["prominences"] >= prominence * padded[maxima]] - 1
-    minima = [int(a + density[a : b + 1].argmin()) for a, b in itertools.pairwise(maxima)]
-    return maxima, np.array(minima, dtype=int)
-
-
-def _refined_maximum(
-    y: np.ndarray, density: np.ndarray, j: int, *, whole: bool
-) -> tuple[float, float]:
-    """Location and height of the parabola through a maximum and its two neighbours."""
-    if whole or j in (0, len(y) - 1):
-        return float(y[j]), float(density[j])
-    # The parabola of the log density is exact for a normal; the floor avoids log(0).
-    left, centre, right = np.log(np.maximum(density[j - 1 : j + 2], 1e-300))
-    curvature = left - 2 * centre + right
-    shift = 0.0 if curvature >= 0 else 0.5 * (left - right) / curvature
-    shift = float(np.clip(shift, -0.5, 0.5))
-    height = centre - 0.25 * (left - right) * shift
-    return float(y[j] + shift * (y[j + 1] - y[j])), float(np.exp(height))
+def _probable(
+    kept: np.ndarray, edges: np.ndarray, gap_height: np.ndarray, least: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a row's modes of at least some probability, and the cdf at the ends of each."""
+    while len(kept) > 1:
+        probability = np.diff(edges)
+        j = int(np.argmin(probability))
+        if probability[j] >= least:
+            break
+        is_last = j == len(gap_height)
+        gap = j if j == 0 or (not is_last and gap_height[j] > gap_height[j - 1]) else j - 1
+        kept = np.delete(kept, j)
+        edges, gap_height = np.delete(edges, gap + 1), np.delete(gap_height, gap)
+    return kept, edges

@@ -9,28 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayes_moe.core import names, seeds
 from bayes_moe.core.arrays import NUMERIC
-from bayes_moe.core.checks import check_share, check_whole, is_number
+from bayes_moe.core.checks import check_between, check_share, check_whole, is_number
 from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.data.matrix import Rows
 from bayes_moe.model.evaluation import Mixture
 from bayes_moe.prediction.chunked_mixture import ChunkedMixture
-from bayes_moe.prediction.density_modes import density_modes
+from bayes_moe.prediction.density_modes import by_rows, density_modes
+from bayes_moe.prediction.expert_quantities import ExpertQuantities
+from bayes_moe.prediction.highest_density import highest_density_sets
 from bayes_moe.prediction.quantiles import cdf, load_array_libraries, quantiles
-from bayes_moe.results.fit import Fit
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Predictive:
+class Predictive(ExpertQuantities):
     """Posterior predictive distribution of the response for each of some rows.
 
     Made by :func:`predict`. Results are DataArrays with the dimension ``obs_id``, the position
@@ -39,10 +39,6 @@ class Predictive:
     for each row and draw.
     """
 
-    fit: Fit
-    rows: Rows
-    top_k: int | None = None
-
     def __repr__(self) -> str:
         sizes = self.fit.idata[names.POSTERIOR].sizes
         sparse = "" if self.top_k is None else f", the {self.top_k} heaviest experts of each"
@@ -50,10 +46,6 @@ class Predictive:
             f"Predictive of {self.fit.spec.response!r} for {self.rows.size} rows from "
             f"{sizes[names.CHAIN]} x {sizes[names.DRAW]} draws{sparse}"
         )
-
-    @cached_property
-    def _mixtures(self) -> ChunkedMixture:
-        return ChunkedMixture(self.fit, self.rows, self.top_k)
 
     def mean(self, *, draws: bool = False) -> xr.DataArray:
         """Return ``E[y | x]`` (obs_id): the mean over draws of ``sum_k w_k(x) E_k[y | x]``.
@@ -147,7 +139,9 @@ class Predictive:
             return self._mixtures.label(values[..., 0])
         return self._mixtures.label(values, {names.QUANTILE: levels})
 
-    def modes(self, *, most: int = 5, prominence: float = 0.1) -> xr.Dataset:
+    def modes(
+        self, *, most: int = 5, prominence: float = 0.1, min_probability: float = 1e-3
+    ) -> xr.Dataset:
         """Return modes of the predictive density of each row, and the probability about each.
 
         Of a multimodal density the mean can be an unlikely response; the modes are likely ones.
@@ -159,13 +153,18 @@ class Predictive:
         prominence : float
             Between 0 and 1: how far the density must fall between a mode and a higher one, as a
             part of its own height.
+        min_probability : float
+            Least probability of a mode, at least 0 and below 1. That of a mode with less is added
+            to a neighbour's.
 
         Returns
         -------
         xarray.Dataset
             ``location``, ``density`` and ``probability`` (obs_id, mode), the most probable mode
             first, NaN where there are fewer, and ``n_modes`` (obs_id,). The least density between
-            two neighbouring modes divides their probability. At most 200 draws are read.
+            two neighbouring modes divides their probability. The density of a mode is infinite
+            where a gamma has its pole, at 0. Maxima are searched in the density of at most 200
+            draws, and refined in that of all.
 
         Raises
         ------
@@ -175,15 +174,17 @@ class Predictive:
         import xarray as xr
 
         check_whole("most", most, 1)
-        if not is_number(prominence) or not 0 <= prominence <= 1:
-            raise SpecError(f"`prominence` must lie between 0 and 1; it is {prominence!r}.")
+        check_between("prominence", prominence, 0, 1)
+        if not is_number(min_probability) or not 0 <= min_probability < 1:
+            raise SpecError(
+                f"`min_probability` must be at least 0 and below 1; it is {min_probability!r}."
+            )
 
-        def modes(mixture: Mixture, _: Rows) -> np.ndarray:
-            result = density_modes(mixture, prominence, most)
-            return np.stack([result.location, result.density, result.probability], axis=-1)
+        def modes(mixture: Mixture) -> np.ndarray:
+            return density_modes(mixture, prominence, most, min_probability)
 
         load_array_libraries()
-        values = self._mixtures.map(modes)  # (obs, mode, quantity)
+        values = self._mixtures.map(lambda m, _: by_rows(modes, m))  # (obs, mode, quantity)
         mode = {names.MODE: np.arange(most)}
         quantities = {
             name: self._mixtures.label(values[..., j], mode)
@@ -191,6 +192,49 @@ class Predictive:
         }
         count = self._mixtures.label(np.isfinite(values[..., 0]).sum(axis=-1))
         return xr.Dataset({**quantities, names.N_MODES: count})
+
+    def hdr(self, prob: float = 0.9) -> xr.Dataset:
+        """Return highest-density sets: the smallest sets of responses of a given probability.
+
+        Where the density has several humps, such a set is several intervals, and leaves out the
+        unlikely responses between them, which an equal-tailed :meth:`interval` has.
+
+        Parameters
+        ----------
+        prob : float
+            Probability of each set, strictly between 0 and 1. The sets of a discrete family are
+            runs of whole numbers, and have at least this probability.
+
+        Returns
+        -------
+        xarray.Dataset
+            ``bounds`` (obs_id, interval, ci_bound), in increasing order, both ends included;
+            ``probability`` (obs_id, interval) of each interval; NaN where a row has fewer than
+            others; and ``n_intervals`` (obs_id,).
+
+        Raises
+        ------
+        SpecError
+            If ``prob`` is no number strictly between 0 and 1.
+        """
+        import xarray as xr
+
+        check_share("prob", prob)
+        load_array_libraries()
+
+        def sets(mixture: Mixture) -> np.ndarray:
+            return highest_density_sets(mixture, prob)
+
+        values = self._mixtures.map(lambda m, _: by_rows(sets, m))  # (obs, interval, 3)
+        interval = {names.INTERVAL: np.arange(values.shape[1])}
+        bounds = {**interval, names.CI_BOUND: list(names.CI_BOUNDS)}
+        return xr.Dataset(
+            {
+                names.BOUNDS: self._mixtures.label(values[..., :2], bounds),
+                names.PROBABILITY: self._mixtures.label(values[..., 2], interval),
+                names.N_INTERVALS: self._mixtures.label(np.isfinite(values[..., 2]).sum(axis=-1)),
+            }
+        )
 
     def sample(self, size: int | None = None, *, random_seed: int | None = None) -> xr.DataArray:
         """Return random responses: whole numbers from discrete families.
@@ -221,59 +265,6 @@ class Predictive:
             return self._mixtures.label_draws(responses)
         labelled = self._mixtures.label(responses.T, {names.SAMPLE: np.arange(size)})
         return labelled.transpose(names.SAMPLE, names.OBS)
-
-    def weights(self, *, draws: bool = False) -> xr.DataArray:
-        """Return gate weights (obs_id, expert): prior probabilities of the experts."""
-        return self._mixtures.summarise(lambda m, _: m.weights, draws=draws)
-
-    def expert_means(self, *, draws: bool = False) -> xr.DataArray:
-        """Return the mean response of each expert (obs_id, expert)."""
-        return self._mixtures.summarise(lambda m, _: m.moments("mean"), draws=draws)
-
-    def expert_locations(self, *, draws: bool = False) -> xr.DataArray:
-        """Return the location of each expert (obs_id, expert).
-
-        It is the mean if that exists, and the centre of a Student t that has none.
-        """
-        return self._mixtures.summarise(lambda m, _: m.moments("location"), draws=draws)
-
-    def approximation_error(self) -> xr.Dataset:
-        r"""Return a bound on the error due to ``top_k``, and the change of the mean (obs_id,).
-
-        Let ``d_s = sum of w_sk(x)`` over the experts ``k`` that draw ``s`` leaves out. Its full
-        mixture is ``p_s = (1 - d_s) q_s + d_s r_s``, with ``q_s`` the sparse mixture and ``r_s``
-        that of the experts left out. So ``p_s - q_s = d_s (r_s - q_s)``, and their total variation
-        distance is ``d_s TV(r_s, q_s) <= d_s``. The predictives are averages over draws, and the
-        distance of averages is at most the average distance: ``TV(p, q) <= mean_s d_s``. The bound
-        is reached where the experts left out and those kept do not overlap.
-
-        Returns
-        -------
-        xarray.Dataset
-            ``dropped_weight`` (obs_id), posterior mean of the gate weight that is left out: no
-            predictive probability is off by more than that. ``mean_shift`` (obs_id), the sparse
-            predictive mean less the full one. Both are zero without ``top_k``.
-        """
-        import xarray as xr
-
-        k = self.fit.spec.n_experts if self.top_k is None else self.top_k
-
-        def errors(full: Mixture, _: Rows) -> np.ndarray:
-            kept = full.top(k)
-            out = np.where(np.isneginf(kept.log_weights), full.weights, 0.0)
-            # Means of a Student t can be infinite.
-            with np.errstate(invalid="ignore"):
-                shift = kept.means() - full.means()
-            return np.stack([out.sum(axis=1).mean(axis=0), shift.mean(axis=0)], axis=-1)
-
-        complete = replace(self._mixtures, top_k=None)
-        values = complete.map(errors)
-        return xr.Dataset(
-            {
-                names.DROPPED_WEIGHT: complete.label(values[:, 0]),
-                names.MEAN_SHIFT: complete.label(values[:, 1]),
-            }
-        )
 
 
 def _evaluate_at(

@@ -1,0 +1,116 @@
+"""Highest-density sets of all draws, by Newton's method from those of some draws."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bayes_moe.model.evaluation import Mixture
+from bayes_moe.prediction.chunked_mixture import concatenated
+from bayes_moe.prediction.density_modes import predictive_turning_points
+from bayes_moe.prediction.level_sets import Intervals, real_sets, table, whole_sets
+from bayes_moe.prediction.quantiles import cdf
+from bayes_moe.prediction.turning_points import TurningPoints, log_density, turning_points
+
+PILOT_DRAWS = 40
+"""Draws whose sets are searched; these are then improved with all draws."""
+
+TOLERANCE = 1e-8
+"""Error of a set's probability, and relative error of the density at its bounds."""
+
+STEPS = 8
+LARGEST_MOVE = 0.5
+"""Of a bound in one step, in widths of its interval."""
+
+
+def highest_density_sets(mixture: Mixture, prob: float) -> np.ndarray:
+    """Return intervals (obs, interval, 3): bounds and probability, by location, then NaN.
+
+    Counts at both bounds are in the set, which then has at least the probability ``prob``.
+    """
+    samples, _, rows = mixture.log_weights.shape
+    if not rows:
+        return np.zeros((0, 1, 3))
+    discrete = mixture.blocks[0].family.discrete
+    find = whole_sets if discrete else real_sets
+    turning = predictive_turning_points(mixture)
+    if samples <= PILOT_DRAWS:
+        return table(mixture, find(mixture, turning, prob))
+    pilot = mixture.take_samples(np.linspace(0, samples - 1, PILOT_DRAWS).astype(int))
+    guess = find(pilot, turning_points(pilot), prob)
+    if discrete:
+        return table(mixture, whole_sets(mixture, turning, prob, guess))
+    sets, good = _improved(mixture, turning, guess, prob)
+    found = table(mixture, sets)
+    bad = np.flatnonzero(~good)
+    if bad.size:
+        part = mixture.take_rows(bad)
+        mended = table(part, real_sets(part, predictive_turning_points(part), prob))
+        rest = np.flatnonzero(good)
+        found = concatenated([found[rest], mended])[np.argsort(np.concatenate([rest, bad]))]
+    return found
+
+
+def _improved(
+    mixture: Mixture, turning: TurningPoints, sets: Intervals, prob: float
+) -> tuple[Intervals, np.ndarray]:
+    """Return sets of as many intervals, and for which rows (obs,) they are the sought ones.
+
+    With the log density ``f`` and its slope ``s`` at the bounds, a step solves ``f + s d = level``
+    for the moves ``d`` of a row's bounds and for the level, so that the set has its probability to
+    first order.
+    """
+    rows, row = mixture.log_weights.shape[-1], sets.row
+    part, lower = mixture.take_rows(row), mixture.blocks[0].family.lower
+    y = np.stack([sets.lower, sets.upper])
+    fixed = y == lower
+    reach = LARGEST_MOVE * (y[1] - y[0])
+    step = np.array([1e-4, -1e-4])[:, None] * reach
+    near = np.stack([log_density(part, side) for side in np.where(fixed, y, y + step)])
+    at = np.stack([log_density(part, side) for side in y])
+    with np.errstate(all="ignore"):
+        slope = (near - at) / step
+        for _ in range(STEPS):
+            share = np.bincount(row, cdf(part, y[1]) - cdf(part, y[0]), rows)
+            gain = np.where(fixed, 0.0, np.exp(at) / np.abs(slope))
+            total = np.bincount(row, gain.sum(axis=0), rows)
+            weighted = np.bincount(row, np.where(fixed, 0.0, gain * at).sum(axis=0), rows)
+            level = ((weighted - (prob - share)) / total)[row]
+            error = np.where(fixed, 0.0, at - level)
+            if (np.abs(error) <= TOLERANCE).all() and (np.abs(share - prob) <= TOLERANCE).all():
+                break
+            move = np.where(fixed, 0.0, np.clip(-error / slope, -reach, reach))
+            moved = np.stack([log_density(part, side) for side in y + move])
+            secant = (moved - at) / move
+            slope = np.where(np.abs(move) > np.abs(step), secant, slope)
+            y, at = y + move, np.where(fixed, at, moved)
+    good = np.abs(share - prob) <= TOLERANCE
+    good &= np.bincount(row, ~(np.abs(error) <= TOLERANCE).all(axis=0), rows) == 0
+    good &= np.bincount(row, (slope[0] <= 0) & ~fixed[0] | (slope[1] >= 0), rows) == 0
+    return Intervals(row, y[0], y[1]), good & _agree(turning, row, y, level, rows)
+
+
+def _agree(
+    turning: TurningPoints, row: np.ndarray, y: np.ndarray, level: np.ndarray, rows: int
+) -> np.ndarray:
+    """Whether just the maxima above the level are in intervals, and minima below outside."""
+    of_row = np.full(rows, np.nan)
+    of_row[row] = level
+    known = of_row[turning.row]
+    inside = _inside(turning.mode, turning.row, row, y)
+    wrong = inside != (turning.height > known)
+    gaps = _inside(turning.gap, turning.row, row, y)
+    wrong |= ~turning.last & (gaps != (turning.gap_height > known))
+    apart = np.ones(rows, dtype=bool)
+    follows = row[1:] == row[:-1]
+    apart[row[1:][follows & (y[0, 1:] <= y[1, :-1])]] = False
+    return apart & (np.bincount(turning.row, wrong, rows) == 0)
+
+
+def _inside(point: np.ndarray, of: np.ndarray, row: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Whether points are in an interval of their row."""
+    starts, ends = np.searchsorted(row, of), np.searchsorted(row, of, side="right")
+    inside = np.zeros(point.size, dtype=bool)
+    for shift in range(int((ends - starts).max(initial=0))):
+        j = np.minimum(starts + shift, row.size - 1)
+        inside |= (starts + shift < ends) & (y[0, j] <= point) & (point <= y[1, j])
+    return inside

@@ -1,0 +1,354 @@
+"""Local maxima of the predictive density of each row, and the minima between them.
+
+A sum of densities has a local maximum only where one of them is concave, so within two of its
+scales of its location. The density is evaluated there, at points a part of the scale apart, for
+every draw and expert; each maximum among the points is then refined between its neighbours. Points
+at growing distances from the locations give brackets for the minima, whatever the ratio of scales.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import elementwise
+
+from bayes_moe.core.arrays import NUMERIC
+from bayes_moe.model.evaluation import Mixture
+
+REACH = 2.0
+"""Distance from a location, in scales, up to which a density can be concave."""
+
+FINE_STEP, COARSE_STEP = 0.125, 0.25
+"""Most distance of points, in scales, for one draw and for several."""
+
+MOST_CELLS = 60
+"""Most different pairs of location and scale, up to a step, about which points are placed."""
+
+NEARBY = (0.25, 0.02, 0.002)
+"""Distances, in scales, of the points of successive parabolas through a maximum."""
+
+LEAST_WEIGHT = 1e-12
+FAR_GROWTH = 4.0
+FAR_POINTS = 24
+NEAR_LOWER = 1e-200
+"""Distance from the end of the support, for the limit of the density there."""
+
+LARGEST = 1e300
+"""Stands for infinity in searches for a minimum, which take differences."""
+
+
+@dataclass(frozen=True)
+class TurningPoints:
+    """Maxima of the densities of some rows, by row and then by location.
+
+    Attributes
+    ----------
+    row, mode, height : array (maximum,)
+        Position of the row, location, and log density; infinite at the end of the support if the
+        density has a pole there.
+    gap, gap_height : array (maximum,)
+        Location and log density of the minimum between this maximum and the next of the row;
+        plus and minus infinity for the row's last.
+    """
+
+    row: np.ndarray
+    mode: np.ndarray
+    height: np.ndarray
+    gap: np.ndarray
+    gap_height: np.ndarray
+
+    @property
+    def last(self) -> np.ndarray:
+        """Whether each maximum (maximum,) is the last of its row."""
+        return np.isinf(self.gap)
+
+    @property
+    def gap_before(self) -> np.ndarray:
+        """Minimum before each maximum (maximum,); minus infinity for the first of a row."""
+        before = np.concatenate([[-np.inf], self.gap[:-1]])
+        return np.where(np.isposinf(before), -np.inf, before)
+
+
+def log_density(mixture: Mixture, y: np.ndarray) -> np.ndarray:
+    """Return the log predictive density (obs,), of the average over draws."""
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        density = mixture.log_density(y)
+    average: np.ndarray = NUMERIC.logsumexp(density, axis=0) - np.log(len(density))
+    return average
+
+
+def density_of_rows(mixture: Mixture, row: np.ndarray) -> Callable[..., np.ndarray]:
+    """Return the log density as a function of points (n,) and the indices (n,) into ``row``."""
+    whole = mixture.take_rows(row)
+
+    def function(y: np.ndarray, index: np.ndarray) -> np.ndarray:
+        index = index.astype(int)
+        part = whole if index.size == row.size else whole.take_rows(index)
+        return log_density(part, y)
+
+    return function
+
+
+def turning_points(mixture: Mixture) -> TurningPoints:
+    """Return all maxima of the density of each row, and the minima between them."""
+    points = search_points(mixture)  # (point, obs)
+    height = np.stack([_height(mixture, y) for y in points])
+    before = np.vstack([np.full_like(height[:1], -np.inf), height[:-1]])
+    after = np.vstack([height[1:], np.full_like(height[:1], -np.inf)])
+    # Of equal neighbours the first is a maximum.
+    row, at = np.nonzero(((height > before) & (height >= after)).T)
+    refine = _whole_maxima if _is_discrete(mixture) else _real_maxima
+    mode, top = refine(mixture, points, height, row, at)
+    gap, gap_height = np.full(row.size, np.inf), np.full(row.size, -np.inf)
+    between = np.flatnonzero(row[1:] == row[:-1])
+    if between.size:
+        lowest = np.array(
+            [at[i] + np.argmin(height[at[i] : at[i + 1] + 1, row[i]]) for i in between]
+        )
+        refine_gap = _whole_minima if _is_discrete(mixture) else _real_minima
+        ends = mode[between], mode[between + 1]
+        gap[between], gap_height[between] = refine_gap(mixture, points, row[between], lowest, ends)
+    return TurningPoints(row, mode, top, gap, gap_height)
+
+
+def refined(turning: TurningPoints, mixture: Mixture) -> TurningPoints:
+    """Return the turning points of mixtures that differ little from those searched."""
+    if not turning.row.size:
+        return turning
+    density = density_of_rows(mixture, turning.row)
+    index = np.arange(turning.row.size)
+    width = np.median(mixture.take_rows(turning.row).moments("scale"), axis=(0, 1))
+    room = np.minimum(turning.gap - turning.mode, turning.mode - turning.gap_before)
+    reach = np.minimum(2 * NEARBY[0] * width, 0.5 * room)
+    lower = mixture.blocks[0].family.lower
+    low, high = np.maximum(turning.mode - reach, lower), turning.mode + reach
+    if _is_discrete(mixture):
+        low, high = np.floor(low), np.ceil(high)
+        mode = least_whole(lambda y, i: density(y + 1, i) > density(y, i), low, high)
+    else:
+        mode = turning.mode
+        for part in NEARBY:
+            mode = _vertex(density, mode, np.minimum(part * width, 0.5 * reach), low, high)
+        mode = np.where(turning.mode == lower, lower, mode)
+    # A density may have no value at the end of its support.
+    near = mode if _is_discrete(mixture) else np.where(mode == lower, lower + NEAR_LOWER, mode)
+    top = np.where(np.isinf(turning.height), turning.height, density(near, index))
+    inner = np.flatnonzero(~turning.last)
+    gap_height = turning.gap_height.copy()
+    gap_height[inner] = density(turning.gap[inner], inner)
+    return TurningPoints(turning.row, mode, top, turning.gap, gap_height)
+
+
+def _vertex(
+    density: Callable[..., np.ndarray],
+    y: np.ndarray,
+    step: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+) -> np.ndarray:
+    """Return the maximum of the parabola through each point and two at a step from it."""
+    index = np.arange(y.size)
+    before, here, after = (density(y + d, index) for d in (-step, 0.0, step))
+    curvature = before - 2 * here + after
+    with np.errstate(all="ignore"):
+        shift = step * np.clip(0.5 * (before - after) / curvature, -2, 2)
+    shift = np.where(curvature < 0, shift, np.where(after > before, step, -step))
+    return np.clip(np.where(np.isfinite(shift), y + shift, y), low, high)
+
+
+def search_points(mixture: Mixture) -> np.ndarray:
+    """Return increasing points (point, obs) that find every maximum, padded with NaN."""
+    samples = len(mixture.log_weights)
+    step = FINE_STEP if samples == 1 else COARSE_STEP
+    location, width = mixture.moments("location"), mixture.moments("scale")
+    flat = (-1, location.shape[-1])
+    used = (mixture.weights > LEAST_WEIGHT).reshape(flat)
+    centre, unit = _cells(location.reshape(flat), width.reshape(flat), used, step)
+    count = int(np.ceil(REACH / step)) * 2  # a unit may be half a step
+    near = centre + unit * np.arange(-count, count + 1)[:, None, None]
+    middle = np.median(location, axis=0), np.median(width, axis=0)  # (expert, obs)
+    growth = REACH * FAR_GROWTH ** np.arange(FAR_POINTS)[:, None, None]
+    far = [middle[0] - growth * middle[1], middle[0] + growth * middle[1]]
+    lower = mixture.blocks[0].family.lower
+    if np.isfinite(lower):
+        far.append(lower + (middle[0] - lower) / growth)
+    points = np.concatenate([part.reshape(flat) for part in (near, *far)])
+    # Far points beyond the last expert's are of no use.
+    top = np.where(used, (location + FAR_GROWTH * width).reshape(flat), -np.inf).max(axis=0)
+    bottom = np.where(used, (location - FAR_GROWTH * width).reshape(flat), np.inf).min(axis=0)
+    points = np.where((points <= top) & (points >= bottom), points, np.nan)
+    if _is_discrete(mixture):
+        points = np.floor(points)
+        points = np.where(points >= lower, points, np.nan)
+    else:
+        points = np.where(points > lower, points, np.nan)
+    return _distinct(points)
+
+
+def _is_discrete(mixture: Mixture) -> bool:
+    return mixture.blocks[0].family.discrete
+
+
+def _height(mixture: Mixture, y: np.ndarray) -> np.ndarray:
+    """Return the log density (obs,); minus infinity at missing points."""
+    missing = np.isnan(y)
+    inside = np.where(missing, 0.0, y)
+    return np.where(missing, -np.inf, log_density(mixture, inside))
+
+
+def _cells(
+    location: np.ndarray, width: np.ndarray, used: np.ndarray, step: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return locations and units (cell, obs), each pair once, of locations and widths (n, obs).
+
+    The unit is the greatest power of two times ``step`` that is at most ``step`` widths.
+    """
+    unit = step * np.exp2(np.floor(np.log2(width)))
+    with np.errstate(over="ignore", invalid="ignore"):
+        centre = np.round(location / unit) * unit
+    centre = np.where(used & np.isfinite(centre), centre, np.nan)
+    order = np.lexsort((unit, centre), axis=0)
+    centre, unit = np.take_along_axis(centre, order, 0), np.take_along_axis(unit, order, 0)
+    repeated = (centre[1:] == centre[:-1]) & (unit[1:] == unit[:-1])
+    centre[1:][repeated] = np.nan
+    kept = np.argsort(np.isnan(centre), axis=0, kind="stable")
+    most = max(int((~np.isnan(centre)).sum(axis=0).max(initial=0)), 1)
+    kept = kept[:most]
+    if most > MOST_CELLS:
+        kept = kept[np.linspace(0, most - 1, MOST_CELLS).astype(int)]
+    return np.take_along_axis(centre, kept, 0), np.take_along_axis(unit, kept, 0)
+
+
+def _distinct(points: np.ndarray) -> np.ndarray:
+    """Return the different numbers of each column in increasing order, then NaN."""
+    points = np.sort(points, axis=0)
+    points[1:][points[1:] == points[:-1]] = np.nan
+    points = np.sort(points, axis=0)
+    return points[: max(int((~np.isnan(points)).sum(axis=0).max(initial=0)), 1)]
+
+
+def _neighbours(points: np.ndarray, row: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return the points before and after some points; beyond the ends, those twice as far."""
+    here = points[at, row]
+    before = points[np.maximum(at - 1, 0), row]
+    after = points[np.minimum(at + 1, len(points) - 1), row]
+    after = np.where(np.isnan(after) | (after == here), here + 1 + np.abs(here), after)
+    return np.where(before == here, here - 1 - np.abs(here), before), here, after
+
+
+def _real_maxima(
+    mixture: Mixture, points: np.ndarray, height: np.ndarray, row: np.ndarray, at: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return locations and log densities of maxima near points, by a search between neighbours."""
+    lower = mixture.blocks[0].family.lower
+    before, here, after = _neighbours(points, row, at)
+    before = np.maximum(before, lower)
+    density = density_of_rows(mixture, row)
+    mode, top = _minimum(lambda y, i: -density(y, i), before, here, after)
+    mode, top = np.where(-top >= height[at, row], mode, here), np.maximum(-top, height[at, row])
+    first = np.flatnonzero((at == 0) & np.isfinite(lower))
+    if first.size:
+        mode[first], top[first] = _at_the_end(density, lower, mode[first], top[first], first)
+    return mode, top
+
+
+def _at_the_end(
+    density: Callable[..., np.ndarray],
+    lower: float,
+    mode: np.ndarray,
+    top: np.ndarray,
+    index: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return maxima that may be at the end of the support, where the density may have a pole."""
+    near, nearer = (density(np.full(index.size, lower + d), index) for d in (1e-100, NEAR_LOWER))
+    at_end = nearer >= top
+    pole = nearer > near + np.log(2)
+    return np.where(at_end, lower, mode), np.where(at_end, np.where(pole, np.inf, nearer), top)
+
+
+def _real_minima(
+    mixture: Mixture,
+    points: np.ndarray,
+    row: np.ndarray,
+    at: np.ndarray,
+    ends: tuple[np.ndarray, np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return locations and log densities of the minima about points, between two maxima."""
+    before, here, after = _neighbours(points, row, at)
+    density = density_of_rows(mixture, row)
+    before, after = np.maximum(before, ends[0]), np.minimum(after, ends[1])
+    here = np.where((here > before) & (here < after), here, 0.5 * (before + after))
+    return _minimum(density, before, here, after)
+
+
+def _minimum(
+    function: Callable[..., np.ndarray],
+    low: np.ndarray,
+    middle: np.ndarray,
+    high: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return minima and values of functions, each near the middle of three points."""
+    index = np.arange(low.size)
+
+    def finite(y: np.ndarray, i: np.ndarray) -> np.ndarray:
+        return np.clip(function(y, i), -LARGEST, LARGEST)
+
+    values = [finite(y, index) for y in (low, middle, high)]
+    lowest = np.argmin(values, axis=0)
+    y = np.choose(lowest, [low, middle, high])
+    value = np.min(values, axis=0)
+    inner = np.flatnonzero((lowest == 1) & (low < middle) & (middle < high))
+    if inner.size:
+        with np.errstate(all="ignore"):
+            found = elementwise.find_minimum(
+                lambda y, i: finite(y, i.astype(int)),
+                (low[inner], middle[inner], high[inner]),
+                args=(inner,),
+                maxiter=200,
+            )
+        y[inner], value[inner] = found.x, found.f_x
+    return y, value
+
+
+def _whole_maxima(
+    mixture: Mixture, points: np.ndarray, height: np.ndarray, row: np.ndarray, at: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return whole numbers and log probabilities of maxima near points."""
+    before, _, after = _neighbours(points, row, at)
+    density = density_of_rows(mixture, row)
+    mode = least_whole(
+        lambda y, i: density(y + 1, i) > density(y, i), np.maximum(before, -1), after
+    )
+    return mode, density(mode, np.arange(mode.size))
+
+
+def _whole_minima(
+    mixture: Mixture,
+    points: np.ndarray,
+    row: np.ndarray,
+    at: np.ndarray,
+    ends: tuple[np.ndarray, np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return whole numbers and log probabilities of the minima about points."""
+    before, _, after = _neighbours(points, row, at)
+    density = density_of_rows(mixture, row)
+    before, after = np.maximum(before, ends[0]), np.minimum(after, ends[1])
+    gap = least_whole(lambda y, i: density(y + 1, i) < density(y, i), before, after)
+    return gap, density(gap, np.arange(gap.size))
+
+
+def least_whole(
+    holds: Callable[[np.ndarray, np.ndarray], np.ndarray], low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
+    """Return the least whole number from ``low`` at which a condition does not hold."""
+    low, high = low.copy(), high.copy()
+    index = np.flatnonzero(low < high)
+    while index.size:
+        middle = np.floor(0.5 * (low[index] + high[index]))
+        further = holds(middle, index)
+        low[index[further]] = middle[further] + 1
+        high[index[~further]] = middle[~further]
+        index = index[low[index] < high[index]]
+    return low
