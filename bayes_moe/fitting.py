@@ -1,9 +1,10 @@
-"""Fit a model to data, fit it again to other data, and align the experts' labels anew."""
+"""Fit a model to data and again to other data, align labels, and join chains."""
 
 from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,9 +14,10 @@ from bayes_moe.data.design import Design
 from bayes_moe.diagnostics.check import check
 from bayes_moe.inference.base import Method
 from bayes_moe.model.spec import MixtureOfExperts
-from bayes_moe.results import relabelling
+from bayes_moe.results import combination, label_reference, relabelling
 from bayes_moe.results.draws import standard_tree
 from bayes_moe.results.fit import Fit
+from bayes_moe.results.label_reference import Reference
 
 
 def fit(
@@ -103,11 +105,14 @@ def refit(
     *,
     random_seed: int | None = None,
     missing: str | None = None,
+    like: Fit | str | None = "fit",
     **changes: Any,
 ) -> Fit:
     """Fit the same model to other data, by the same method with the same settings.
 
-    With nutpie nothing is compiled again; other samplers and ``"map"`` compile as in a first fit.
+    The experts get the labels of the fit, so that bootstrap samples and folds can be compared
+    expert by expert. With nutpie nothing is compiled again; other samplers and ``"map"`` compile as
+    in a first fit.
 
     Parameters
     ----------
@@ -119,6 +124,10 @@ def refit(
         Seed of the random generator; the same seed gives the same draws.
     missing : {"raise", "drop", "model"}, optional
         What to do with rows that have missing values; by default what the fit did.
+    like : {"fit"}, Fit or None
+        Whose labels the experts get, see :func:`relabel`: those of ``fit``, those of another fit of
+        the same gate and experts, or, with None, their own, as in a first fit. Labels of a fit that
+        were left alone (``relabel="none"``) are left alone here too.
     **changes
         Settings that replace the fit's, such as ``draws=500``. The fit's ``start`` belongs to its
         data, and is not repeated.
@@ -127,17 +136,27 @@ def refit(
     -------
     Fit
         Fit to the new data. Default priors and categories are those of the new data, as in a first
-        fit.
+        fit. ``.idata["relabelling"]`` holds the permutations and how certain they are.
 
     Raises
     ------
     DataError, SpecError
-        As :func:`fit` does.
+        As :func:`fit` does; SpecError also if no labels can be compared with those of ``like``.
 
     Warns
     -----
     ConvergenceWarning
         If a check of the result fails.
+
+    Examples
+    --------
+    Standard deviations of the coefficients by the bootstrap:
+
+    >>> fits = [
+    ...     bm.refit(fit, table.sample(len(table), replace=True, random_state=b), random_seed=b)
+    ...     for b in range(100)
+    ... ]  # doctest: +SKIP
+    >>> np.std([f.idata["posterior"]["mu_coef"][0, 0] for f in fits], axis=0)  # doctest: +SKIP
     """
     attributes = fit.idata.attrs
     name = attributes[names.METHOD]
@@ -152,8 +171,12 @@ def refit(
     method = method_class.from_settings(json.loads(attributes[names.SETTINGS]) | changes)
     stored = attributes.get(names.LOG_LIKELIHOOD)
     log_likelihood = None if stored is None else bool(stored)
-    settings = FitSettings(method, random_seed, attributes[names.RELABEL], missing, log_likelihood)
-    return _fit(fit.spec, fit.spec.design(data, missing), settings)
+    design = fit.spec.design(data, missing)
+    chosen = str(attributes.get(names.RELABEL, "responsibilities"))
+    other = fit if isinstance(like, str) and like == "fit" else like
+    known = None if other is None else _reference(other, fit.spec, design, chosen)
+    settings = FitSettings(method, random_seed, chosen, missing, log_likelihood, known)
+    return _fit(fit.spec, design, settings)
 
 
 @dataclass(frozen=True)
@@ -165,6 +188,18 @@ class FitSettings:
     relabel: str
     missing: str
     log_likelihood: bool | None
+    like: Reference | None = None
+
+
+def _reference(other: Any, spec: MixtureOfExperts, design: Design, method: str) -> Reference | None:
+    """The fit whose labels a fit gets; None where no labels can be exchanged."""
+    if not isinstance(other, Fit):
+        raise SpecError(
+            f"`like` must be a fit, whose labels the experts get, or None; it is {other!r:.80}."
+        )
+    if method == "none" or spec.structure.symmetry.trivial:
+        return None
+    return label_reference.reference(other, spec, design, method)
 
 
 def _check_missing(missing: str, method: type[Method]) -> None:
@@ -190,20 +225,26 @@ def _fit(spec: MixtureOfExperts, design: Design, settings: FitSettings) -> Fit:
     if settings.log_likelihood is not None:
         tree.attrs[names.LOG_LIKELIHOOD] = int(settings.log_likelihood)
     tree = standard_tree(tree, spec, design, log_likelihood=settings.log_likelihood)
-    if tree.attrs[names.KIND] == names.KIND_DRAWS:  # draws about one mode have its labels
-        tree = relabelling.align(tree, spec, design, settings.relabel)
-    problems = check(tree, spec, design).problems
+    # Draws about one mode have its labels.
+    if tree.attrs[names.KIND] == names.KIND_DRAWS or settings.like is not None:
+        tree = relabelling.align(tree, spec, design, settings.relabel, settings.like)
+    return _checked(Fit(spec, design, tree))
+
+
+def _checked(fit: Fit) -> Fit:
+    """The fit; warn at the user's line where a check fails."""
+    problems = check(fit.idata, fit.spec, fit.design).problems
     if problems:
         warnings.warn(
             "\n".join(problems),
             ConvergenceWarning,
             skip_file_prefixes=PACKAGE_FILES,
         )
-    return Fit(spec, design, tree)
+    return fit
 
 
-def relabel(fit: Fit, method: str = "responsibilities") -> Fit:
-    """Align expert labels again, or undo the alignment.
+def relabel(fit: Fit, method: str = "responsibilities", *, like: Fit | None = None) -> Fit:
+    """Align expert labels again, give the experts the labels of another fit, or undo either.
 
     Parameters
     ----------
@@ -211,23 +252,90 @@ def relabel(fit: Fit, method: str = "responsibilities") -> Fit:
         A fit, left unchanged.
     method : {"responsibilities", "parameters", "none"}
         Align by the rows' allocation probabilities, by the experts' parameters, or restore the
-        sampler's labels.
+        labels that the method of inference gave.
+    like : Fit, optional
+        Another fit with the same gate and experts, to the same or to other data: the experts get
+        the labels of its experts, as far as they are exchangeable. Each draw of a sampler gets its
+        own permutation; a mode, and draws about one, get one. They are compared on the rows of
+        ``like`` (those of ``fit`` if ``fit`` lacks some of their categories).
 
     Returns
     -------
     Fit
-        ``.idata["relabelling"]`` holds the permutations and each draw's certainty.
+        ``.idata["relabelling"]`` holds the permutations and each draw's certainty. Every variable
+        with a dimension over experts is permuted, yours in ``fit.idata`` included: of draws in all
+        groups that have them, of a mode also standard errors. With ``like`` the table of modes is
+        aligned too, each mode by its own permutation.
 
     Raises
     ------
     SpecError
-        For a fit about one mode, whose draws have the same labels.
+        For another gate or other experts than those of ``like``, for a fit about one mode without
+        ``like``, and for groups that hold other draws.
+
+    Warns
+    -----
+    UserWarning
+        If a variable of yours has a dimension over experts, and cannot be permuted.
     """
-    if fit.kind != names.KIND_DRAWS:
+    relabelling.check_method(method)
+    known = None
+    if like is not None:
+        if method == "none":
+            raise SpecError("method='none' undoes an alignment and takes no `like`.")
+        known = _reference(like, fit.spec, fit.design, method)
+    elif fit.kind != names.KIND_DRAWS and method != "none":
         raise SpecError(
             f"A fit by {fit.idata.attrs[names.METHOD]!r} has the labels of one mode: there is "
-            "nothing to relabel."
+            "nothing to align. bm.relabel(fit, like=other) gives its experts the labels of another "
+            "fit."
         )
-    tree = relabelling.align(fit.idata, fit.spec, fit.design, method)
-    tree.attrs[names.RELABEL] = method
+    tree = relabelling.align(fit.idata.copy(), fit.spec, fit.design, method, known)
+    if fit.kind == names.KIND_DRAWS:
+        tree.attrs[names.RELABEL] = method
     return replace(fit, idata=tree)
+
+
+def combine(fits: Iterable[Fit]) -> Fit:
+    """Join the chains of several fits of one model to the same data into one fit.
+
+    For chains that were run apart, on several machines or one after another. Labels are aligned
+    anew over all chains, and the result is checked as by :func:`fit`.
+
+    Parameters
+    ----------
+    fits : iterable of Fit
+        At least two fits by a sampler (``"nuts"``), with the same model and columns and as many
+        draws a chain, from different seeds.
+
+    Returns
+    -------
+    Fit
+        Chains numbered 0, 1, ... in the order of the fits, in all groups that have them. Modes
+        where chains began are merged; their ``mass`` is the mean over the fits. The attribute
+        ``combined`` of ``.idata`` holds the seed, settings and number of chains of each fit (JSON);
+        these may have different settings. ``random_seed`` is that of the first.
+
+    Raises
+    ------
+    SpecError
+        For fits by other methods, of different models or data, with different numbers of draws, or
+        that hold the same draws twice.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If a check of the result fails.
+    UserWarning
+        If a group or variable is not in all the fits, and is left out.
+
+    Examples
+    --------
+    >>> jobs = [bm.fit(spec, table, random_seed=s) for s in (1, 2)]  # doctest: +SKIP
+    >>> bm.combine(jobs)  # doctest: +SKIP
+    """
+    listed = combination.checked(fits)
+    tree = combination.combined(listed)
+    first = listed[0]
+    tree = relabelling.align(tree, first.spec, first.design, str(tree.attrs[names.RELABEL]))
+    return _checked(replace(first, idata=tree))

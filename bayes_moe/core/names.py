@@ -32,6 +32,8 @@ END_MODE = "end_mode"
 
 PERMUTATION = "permutation"
 CERTAINTY = "certainty"
+MODE_PERMUTATION = "mode_permutation"
+LIKE = "like"
 
 RAW_SUFFIX = "_raw"
 
@@ -168,6 +170,7 @@ MISSING = "missing"
 COMPLETE = "complete"
 DRAWS_ASKED = "draws_asked"
 CHAINS_ASKED = "chains_asked"
+COMBINED = "combined"
 
 KIND_DRAWS = "draws"
 KIND_MODE = "mode"

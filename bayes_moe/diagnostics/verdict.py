@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from bayes_moe.core import html
 from bayes_moe.diagnostics.check import Figures, check
 from bayes_moe.diagnostics.usage import hill_number, usage, usage_table
 from bayes_moe.results.fit import Fit
@@ -44,6 +45,20 @@ class Diagnosis:
         return (
             f"{self.verdict}\n\n{self.table.to_string()}\n\n"
             f"Share of responsibility by expert:\n{self.usage.to_string(float_format='%.3f')}"
+        )
+
+    def _repr_html_(self) -> str:
+        """Verdict, problems with their remedies, shares and figures, for notebooks."""
+        lines = self.verdict.splitlines()
+        shares = [[label, *(f"{v:.3f}" for v in row)] for label, row in self.usage.iterrows()]
+        return html.view(
+            "All checks pass" if self.ok else lines[0].rstrip(":"),
+            html.items(self.problems),
+            html.paragraph(self.verdict if self.ok else lines[-1]),
+            html.table(
+                ["expert", *self.usage.columns], shares, caption="Share of responsibility by expert"
+            ),
+            html.table([], self.table["value"].items(), caption="Figures"),
         )
 
 

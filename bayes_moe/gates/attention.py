@@ -90,7 +90,8 @@ class Attention(Record, Gate):
         settings = {"size": self.size, "heads": self.n_heads, "query": self.query}
         defaults = {"size": None, "heads": 1, "query": "free"}
         more = [f"{name}={value!r}" for name, value in settings.items() if value != defaults[name]]
-        return f"Attention({', '.join([repr(self.formula), *more])})"
+        formula = [] if self.formula is None else [repr(self.formula)]
+        return f"Attention({', '.join([*formula, *more])})"
 
     @property
     def formulas(self) -> Mapping[str, str | None]:

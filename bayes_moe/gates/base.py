@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, ClassVar
 
 from bayes_moe.gates.structure import GateStructure
@@ -18,6 +19,12 @@ class Gate(ABC):
 
     kind: ClassVar[str]
     """Name in the registry."""
+
+    def __repr__(self) -> str:
+        settings = fields(self)  # type: ignore[arg-type]
+        shown = [(f.name, getattr(self, f.name)) for f in settings]
+        given = [(n, v) for (n, v), f in zip(shown, settings, strict=True) if v != f.default]
+        return f"{type(self).__name__}({', '.join(_argument(n, v) for n, v in given)})"
 
     @property
     @abstractmethod
@@ -41,3 +48,8 @@ class Gate(ABC):
     def reordered(self, order: tuple[int, ...]) -> Gate:
         """The gate for experts in another order: expert ``order[k]`` becomes expert ``k``."""
         return self
+
+
+def _argument(name: str, value: Any) -> str:
+    """Argument in a call, the formula by its position."""
+    return repr(value) if name == "formula" else f"{name}={value!r}"

@@ -30,7 +30,7 @@ COVARIANCES = ("full", "diag")
 FEATURES = f"{names.GATE}_features"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Gaussian(Gate):
     r"""Gate by a normal density of the features for each expert.
 

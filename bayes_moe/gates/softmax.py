@@ -19,7 +19,7 @@ from bayes_moe.gates.structure import GateStructure, Head
 from bayes_moe.predictors import Linear, Predictor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Softmax(Gate):
     """Softmax gate over all experts.
 

@@ -27,7 +27,7 @@ from bayes_moe.priors.prior import Prior
 SLOPE = 1.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class StickBreaking(Gate):
     """Stick-breaking gate with logit sticks, for an open number of experts.
 

@@ -91,11 +91,15 @@ class Expert(Record):
         )
 
     def __repr__(self) -> str:
-        extra = "".join(f", {k}={v!r}" for k, v in (*self.formulas, *self.known))
-        if self.predictors:
-            extra = f", predictor={dict(self.predictors)!r}{extra}"
         named = "" if self.name is None else f", name={self.name!r}"
+        extra = f", {self.settings_shown}" if self.settings_shown else ""
         return f"Expert({self.formula!r}, family={self.family!r}{named}{extra})"
+
+    @property
+    def settings_shown(self) -> str:
+        """Predictors and other formulas as arguments, such as ``"sigma='~ x'"``."""
+        shown = [f"predictor={dict(self.predictors)!r}"] if self.predictors else []
+        return ", ".join([*shown, *(f"{k}={v!r}" for k, v in (*self.formulas, *self.known))])
 
     @property
     def response(self) -> str:

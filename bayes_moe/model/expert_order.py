@@ -6,6 +6,9 @@ that the same answer gets the same labels from every method and every run.
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
 import numpy as np
 
 from bayes_moe.core.arrays import Values
@@ -17,11 +20,16 @@ from bayes_moe.model.spec import MixtureOfExperts
 MOST_ROWS = 500
 
 
+def evenly_spaced(size: int, most: int = MOST_ROWS) -> np.ndarray:
+    """Return positions of at most so many rows, evenly spaced in a table of a size."""
+    if size <= most:
+        return np.arange(size)
+    return np.unique(np.linspace(0, size - 1, most).astype(int))
+
+
 def evenly_spaced_rows(rows: Rows, most: int = MOST_ROWS) -> Rows:
     """Return at most so many rows, evenly spaced in the table."""
-    if rows.size <= most:
-        return rows
-    return rows.pick(np.unique(np.linspace(0, rows.size - 1, most).astype(int)))
+    return rows if rows.size <= most else rows.pick(evenly_spaced(rows.size, most))
 
 
 def levels(spec: MixtureOfExperts, draws: Values, rows: Rows) -> np.ndarray:
@@ -40,22 +48,38 @@ def order(spec: MixtureOfExperts, level: np.ndarray) -> np.ndarray:
 
 def permute(spec: MixtureOfExperts, values: Values, orders: np.ndarray) -> dict[str, np.ndarray]:
     """Put expert ``orders[sample, k]`` in place ``k`` of every variable (sample, ...)."""
-    index_by_dim, bases = spec.structure.permutation_index(orders), spec.structure.bases
+    index, bases = spec.structure.permutation_index(orders), bases_by_dim(spec)
     all_dims = spec.structure.dims | spec.structure.derived_dims
-    permuted = {}
-    for name, value in values.items():
-        dims = all_dims[name]
-        if name in bases:  # coordinates in a basis (sample, term, direction)
-            dim, basis = bases[name]
-            outputs = np.swapaxes(value @ basis, -1, -2)
-            moved = np.take_along_axis(outputs, index_by_dim[dim][..., None], axis=1)
-            permuted[name] = np.swapaxes(unmixed(basis, moved), -1, -2)
-            continue
-        axis = next((1 + j for j, dim in enumerate(dims) if dim in index_by_dim), None)
-        if axis is None:
-            permuted[name] = value
-            continue
-        index = index_by_dim[dims[axis - 1]]
-        shape = [len(index), *(index.shape[1] if j == axis else 1 for j in range(1, value.ndim))]
-        permuted[name] = np.take_along_axis(value, index.reshape(shape), axis=axis)
-    return permuted
+    return {n: permute_axes(v, all_dims[n], index, bases) for n, v in values.items()}
+
+
+def bases_by_dim(spec: MixtureOfExperts) -> dict[str, tuple[str, np.ndarray]]:
+    """Of dimensions over directions: the dimension of the basis' columns, and the basis."""
+    structure = spec.structure
+    return {structure.dims[name][-1]: basis for name, basis in structure.bases.items()}
+
+
+def permute_axes(
+    value: np.ndarray,
+    dims: Sequence[Hashable],
+    index: Mapping[Any, np.ndarray],
+    bases: Mapping[Any, tuple[str, np.ndarray]],
+) -> np.ndarray:
+    """Values (sample, ...) put in order along every dimension of experts, branches or directions.
+
+    ``dims`` are those after the samples, ``index`` (sample, position) is by dimension.
+    """
+    for axis, dim in enumerate(dims, start=1):
+        if dim in bases:  # coordinates in a basis (direction, output)
+            of, basis = bases[dim]
+            outputs = _taken(np.swapaxes(value, axis, -1) @ basis, index[of], value.ndim - 1)
+            value = np.swapaxes(unmixed(basis, outputs[..., None])[..., 0], axis, -1)
+        elif dim in index:
+            value = _taken(value, index[dim], axis)
+    return value
+
+
+def _taken(value: np.ndarray, index: np.ndarray, axis: int) -> np.ndarray:
+    """Values (sample, ...) at an index (sample, position) along an axis."""
+    shape = [len(index), *(index.shape[1] if j == axis else 1 for j in range(1, value.ndim))]
+    return np.take_along_axis(value, index.reshape(shape), axis=axis)

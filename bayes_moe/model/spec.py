@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from bayes_moe.core import registry
+from bayes_moe.core import html, registry
 from bayes_moe.core.records import Record, plain
 from bayes_moe.data.design import Design
 from bayes_moe.gates import Gate
@@ -76,7 +76,42 @@ class MixtureOfExperts(Record):
         experts = ",\n  ".join(repr(e) for e in self.experts)
         priors = f",\n priors={dict(self.priors)!r}" if self.priors else ""
         center = "" if self.center else ",\n center=False"
-        return f"MixtureOfExperts(gate={self.gate!r},\n experts=[\n  {experts}]{priors}{center})"
+        gate = f"gate={self.gate!r},{self._left_out}"
+        return f"MixtureOfExperts({gate}\n experts=[\n  {experts}]{priors}{center})"
+
+    def _repr_html_(self) -> str:
+        """Tables of the gate, the experts and the priors, for notebooks."""
+        formulas = self.formulas
+        gate = [(stem, formulas[stem]) for stem in self.gate.formulas]
+        experts = [
+            (
+                ", ".join(str(self.expert_labels[k]) for k in block.positions),
+                self.experts[block.positions[0]].family,
+                self.experts[block.positions[0]].formula,
+                self.experts[block.positions[0]].settings_shown,
+            )
+            for block in self.structure.blocks
+        ]
+        others = [name for name in self.variables if name not in self.priors]
+        priors = [(name, repr(prior)) for name, prior in self.priors.items()]
+        priors += [(", ".join(others), "default, scaled to the data")] if others else []
+        refers = "" if self.center else "Intercept priors refer to features of zero."
+        return html.view(
+            f"Mixture of {self.structure.counted} for {self.response}",
+            html.table(["gate formula", ""], gate, caption=f"Gate: {self.gate!r}"),
+            html.table(["experts", "family", "formula", "settings"], experts),
+            html.table(["prior of", ""], priors),
+            html.paragraph(refers) if refers else "",
+        )
+
+    @property
+    def _left_out(self) -> str:
+        """Comment with the formula that a gate without one has; else the empty string."""
+        stems = [stem for stem, formula in self.gate.formulas.items() if formula is None]
+        if not stems or self.n_experts == 1:
+            return ""
+        which = "" if len(stems) == len(self.gate.formulas) else f" of {', '.join(stems)}"
+        return f"  # formula{which}: {self.experts[0].right_hand_side}"
 
     @property
     def n_experts(self) -> int:

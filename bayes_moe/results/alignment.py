@@ -33,14 +33,19 @@ def normal_cost(features: np.ndarray, aligned: np.ndarray) -> np.ndarray:
     return (0.5 * z**2 + np.log(scale)[:, None]).sum(axis=-1)
 
 
-def _distance(features: np.ndarray, mean: np.ndarray) -> np.ndarray:
+def distance(features: np.ndarray, mean: np.ndarray) -> np.ndarray:
     """Squared distance (sample, label, expert) of each draw's experts to each label's mean."""
     return np.stack([((features - m) ** 2).sum(axis=-1) for m in mean], axis=1)
 
 
-def assign(symmetry: Symmetry, features: np.ndarray, cost: Cost) -> np.ndarray:
-    """Best permutations (sample, expert) of features (sample, expert, ...)."""
-    best = symmetry.assign(_distance(features, features[0]))
+def assign(
+    symmetry: Symmetry, features: np.ndarray, cost: Cost, start: np.ndarray | None = None
+) -> np.ndarray:
+    """Best permutations (sample, expert) of features (sample, expert, ...).
+
+    ``start`` are permutations to begin with; by default those nearest to the first sample.
+    """
+    best = symmetry.assign(distance(features, features[0])) if start is None else start
     for _ in range(MOST_ROUNDS):
         aligned = np.take_along_axis(features, best[..., None], axis=1)
         previous, best = best, symmetry.assign(cost(features, aligned))
@@ -49,17 +54,38 @@ def assign(symmetry: Symmetry, features: np.ndarray, cost: Cost) -> np.ndarray:
     return best
 
 
-def label_certainty(symmetry: Symmetry, allocations: np.ndarray, best: np.ndarray) -> np.ndarray:
+def assign_like(
+    symmetry: Symmetry, costs: np.ndarray, features: np.ndarray | None, cost: Cost
+) -> np.ndarray:
+    """Permutations (sample, expert) to the labels of another fit.
+
+    ``costs`` (sample, label, expert) are those of an expert under a label of the other fit. Without
+    ``features`` all samples get one permutation. With them, each sample gets its own by its
+    distance to the mean of all, as in :func:`assign`, and then all together the labels of the
+    other fit.
+    """
+    mean = costs.mean(axis=0, keepdims=True)
+    if features is None:
+        return np.repeat(symmetry.assign(mean), len(costs), axis=0)
+    best = assign(symmetry, features, cost, start=symmetry.assign(costs))
+    of_labels = np.take_along_axis(costs, best[:, None], axis=2).mean(axis=0, keepdims=True)
+    return best[:, symmetry.assign(of_labels)[0]]
+
+
+def label_certainty(
+    symmetry: Symmetry, allocations: np.ndarray, best: np.ndarray, mean: np.ndarray | None = None
+) -> np.ndarray:
     """Certainty (sample,) of a draw's labels against the best exchange of two experts.
 
-    It is ``d_exchanged / (d_exchanged + d)`` with ``d`` the squared distance of allocations.
+    It is ``d_exchanged / (d_exchanged + d)`` with ``d`` the squared distance of allocations to
+    their mean (expert, obs), by default that of the aligned draws.
     """
     aligned = np.take_along_axis(allocations, best[..., None], axis=1)
-    distance = _distance(aligned, aligned.mean(axis=0))
-    as_labelled = np.einsum("skk->sk", distance)
+    to_mean = distance(aligned, aligned.mean(axis=0) if mean is None else mean)
+    as_labelled = np.einsum("skk->sk", to_mean)
     certainty = np.ones(len(best))
     for one, other in symmetry.exchanges():
         kept = as_labelled[:, [*one.leaves, *other.leaves]].sum(axis=1)
-        exchanged = symmetry.cost(distance, one, other) + symmetry.cost(distance, other, one)
+        exchanged = symmetry.cost(to_mean, one, other) + symmetry.cost(to_mean, other, one)
         certainty = np.minimum(certainty, exchanged / (kept + exchanged + 1e-300))
     return certainty

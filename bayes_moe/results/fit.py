@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bayes_moe.core import names
+from bayes_moe.core import html, names
 from bayes_moe.data.design import Design
 from bayes_moe.model.spec import MixtureOfExperts
 
@@ -63,6 +63,29 @@ class Fit:
     def is_point(self) -> bool:
         """Whether the posterior is a single mode and not a set of draws."""
         return self.kind == names.KIND_MODE
+
+    def _repr_html_(self) -> str:
+        """Summary, variables and description, for notebooks."""
+        posterior = self.idata[names.POSTERIOR].to_dataset()
+        sample = (names.CHAIN, names.DRAW)
+        variables = [
+            (
+                name,
+                ", ".join(f"{d}: {n}" for d, n in posterior[name].sizes.items() if d not in sample),
+            )
+            for name in self.spec.variables
+        ]
+        attributes = self.idata.attrs
+        shown = [names.METHOD, names.RANDOM_SEED]
+        shown += [names.RELABEL] if self.kind == names.KIND_DRAWS else []
+        made = [(name.replace("_", " "), attributes[name]) for name in shown if name in attributes]
+        return html.view(
+            repr(self).splitlines()[0],
+            html.table([], made),
+            html.table(["variable", "dimensions"], variables),
+            html.paragraph(f"Groups of .idata: {', '.join(self.idata.children)}"),
+            html.folded("Model", self.spec._repr_html_()),
+        )
 
     def __repr__(self) -> str:
         sizes = self.idata[names.POSTERIOR].sizes

@@ -1,10 +1,9 @@
 """HTML of notebooks' views: what a browser reads is the text that was given."""
 
-from html.parser import HTMLParser
-
 import pytest
 
 from bayes_moe.core import html
+from tests.support.html_reader import Reader
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -14,28 +13,6 @@ HOSTILE = [
     "&lt;already&gt;",
     "höhe µ 長",
 ]
-
-
-class Reader(HTMLParser):
-    """Collects tags and texts, and checks that each tag is closed by its own end."""
-
-    def __init__(self, page):
-        super().__init__()
-        self.open, self.tags, self.texts, self.attributes = [], [], [], []
-        self.feed(page)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        self.open.append(tag)
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.texts.append(data)
 
 
 @pytest.mark.parametrize("text", HOSTILE)

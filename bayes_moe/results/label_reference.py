@@ -1,0 +1,105 @@
+"""Another fit as the reference of labels: its experts' allocations of rows that both fits read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bayes_moe.core import names
+from bayes_moe.core.errors import DataError, SpecError
+from bayes_moe.data.design import Design
+from bayes_moe.data.matrix import Rows
+from bayes_moe.model import expert_order
+from bayes_moe.model.evaluation import chunks
+from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.results.draws import stacked_draws
+from bayes_moe.results.fit import Fit
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Experts of another fit.
+
+    Attributes
+    ----------
+    rows : Rows
+        Rows that both fits can read, under the design of the fit that is to be aligned.
+    allocations : array
+        The other fit's mean allocation probabilities (expert, obs) of these rows.
+    draws : mapping of str to array
+        The other fit's reported variables (sample, ...).
+    """
+
+    rows: Rows
+    allocations: np.ndarray
+    draws: Mapping[str, np.ndarray]
+
+    def thinned(self, most: int) -> Reference:
+        """Reference of at most so many of its rows."""
+        if self.rows.size <= most:
+            return self
+        at = expert_order.evenly_spaced(self.rows.size, most)
+        return replace(self, rows=self.rows.pick(at), allocations=self.allocations[:, at])
+
+
+def reference(other: Fit, spec: MixtureOfExperts, design: Design, method: str) -> Reference:
+    """Experts of another fit, for a fit of a model to a design.
+
+    Raises
+    ------
+    SpecError
+        If the other fit has another gate or other experts, if neither fit can read the other's
+        rows, or, by parameters, if its formulas give other terms.
+    """
+    difference = first_difference(spec, other.spec)
+    if difference:
+        raise SpecError(
+            f"Labels can follow those of a fit with the same gate and experts only: {difference}."
+        )
+    if method == "parameters":
+        _check_terms(design, other.design)
+    own, its = _common_rows(design, other.design)
+    own, its = expert_order.evenly_spaced_rows(own), expert_order.evenly_spaced_rows(its)
+    draws = stacked_draws(other.spec, other.idata[names.POSTERIOR].to_dataset())
+    allocations = np.empty((spec.n_experts, its.size))
+    for where, chunk, mixture in chunks(other.spec, draws, its):
+        allocations[:, where] = mixture.responsibilities(chunk.observed).mean(axis=0)
+    return Reference(own, allocations, draws)
+
+
+def first_difference(spec: MixtureOfExperts, other: MixtureOfExperts) -> str:
+    """The first part of two models' gates and experts that differs, in words; empty if none."""
+    if spec.n_experts != other.n_experts:
+        return f"one fit has {spec.structure.counted}, the other {other.structure.counted}"
+    if spec.gate != other.gate:
+        return f"the gate of one is {spec.gate!r}, of the other {other.gate!r}"
+    for k, (own, its) in enumerate(zip(spec.experts, other.experts, strict=True)):
+        if own != its:
+            return f"expert {k} of one is {own!r}, of the other {its!r}"
+    return ""
+
+
+def _common_rows(design: Design, other: Design) -> tuple[Rows, Rows]:
+    """Rows that both designs can read, under each: the other's, else the first's."""
+    try:
+        return design.transform(other.columns, with_response=True), other.rows
+    except DataError as error:
+        try:
+            return design.rows, other.transform(design.columns, with_response=True)
+        except DataError:
+            raise SpecError(
+                "Labels cannot follow those of the other fit, since neither fit can read the "
+                f"other's rows: {error}"
+            ) from error
+
+
+def _check_terms(design: Design, other: Design) -> None:
+    for stem, matrix in design.rows.matrices.items():
+        own, its = [*matrix.terms], [*other.rows.matrices[stem].terms]
+        if own != its:
+            raise SpecError(
+                f"Parameters of the two fits cannot be compared: formula {stem!r} gives the terms "
+                f"{own} in one and {its} in the other. Use method='responsibilities'."
+            )
