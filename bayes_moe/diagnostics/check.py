@@ -6,13 +6,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+
 from bayes_moe.core import names
 from bayes_moe.data.design import Design
 from bayes_moe.diagnostics.approximation import approximation
 from bayes_moe.diagnostics.coincidence import Coincidence, coincidence
 from bayes_moe.diagnostics.mode import optimum
 from bayes_moe.diagnostics.sampler import convergence
+from bayes_moe.diagnostics.ties import ties
 from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.results.draws import stacked_draws
 from bayes_moe.results.fit import kind_of
 
 if TYPE_CHECKING:
@@ -41,17 +45,38 @@ class Check:
 
     figures: Figures
     experts: Coincidence
+    ties: tuple[str, ...]
 
     @property
     def problems(self) -> list[str]:
         """Failed checks, each with its remedy; empty if all pass."""
-        return [*self.figures.problems, *self.experts.problems]
+        return [*self.ties, *self.figures.problems, *self.experts.problems]
 
 
 def check(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Check:
     """Checks of a fit's tree."""
     figures = CHECKS[kind_of(tree)](tree, spec, design)
-    return Check(figures, coincidence(tree, spec, design))
+    return Check(figures, coincidence(tree, spec, design), tuple(_ties(tree, spec, design)))
+
+
+def _ties(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> list[str]:
+    """Messages for experts that collapse onto tied rows, in the result or where most starts end."""
+    draws = stacked_draws(spec, tree[names.POSTERIOR].to_dataset())
+    has_priors = True
+    if names.FIT in tree.children:
+        has_priors = tree[names.FIT].attrs[names.OBJECTIVE] != "likelihood"
+    found = ties(spec, draws, design, has_priors=has_priors)
+    if found or names.MODES not in tree.children:
+        return [tie.message for tie in found]
+    modes = tree[names.MODES].to_dataset()
+    singular, hits = modes[names.SINGULAR].values, modes[names.HITS].values
+    lost = int(hits[singular].sum())
+    if lost <= hits.sum() / 2:
+        return []
+    worst = [int(np.where(singular, hits, 0).argmax())]
+    mode = {name: modes[name].values[worst] for name in spec.variables}
+    found = ties(spec, mode, design, has_priors=has_priors)
+    return [f"{lost} of {hits.sum()} starts ended where {tie.message}" for tie in found]
 
 
 def _mode(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Figures:

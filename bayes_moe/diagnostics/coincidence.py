@@ -105,10 +105,10 @@ def distances(
     if count > 1:
         draws = stacked_draws(spec, tree[names.POSTERIOR].to_dataset())
         samples = len(next(iter(draws.values())))
-        kept = _evenly(samples, MOST_DRAWS)
+        kept = evenly(samples, MOST_DRAWS)
         draws = {name: value[kept] for name, value in draws.items()}
         size = design.rows.size
-        which = _evenly(size, MOST_ROWS)
+        which = evenly(size, MOST_ROWS)
         rows = design.rows.pick(which) if len(which) < size else design.rows
         for _, part, mixture in chunks(spec, draws, rows):
             with np.errstate(all="ignore"):  # densities at a mode may be infinite
@@ -126,7 +126,7 @@ def distances(
     return divergence, total
 
 
-def _evenly(size: int, most: int) -> np.ndarray:
+def evenly(size: int, most: int) -> np.ndarray:
     """Up to ``most`` evenly spaced positions below ``size``."""
     return np.unique(np.linspace(0, size - 1, min(size, most)).astype(int))
 

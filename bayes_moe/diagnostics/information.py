@@ -99,12 +99,12 @@ def modes(fit: Fit) -> pd.DataFrame:
     -------
     pandas.DataFrame
         By mode: ``objective``, ``log_likelihood``, ``hits`` (starts that ended there),
-        ``converged``, ``singular`` (a scale parameter at its floor), ``separated`` (coefficients
-        that diverge), ``empty`` (an expert without rows), ``gradient_norm``, ``iterations``, the
-        experts' shares of the rows, and ``answer``: the best mode that is not singular. For NUTS
-        and Laplace the objective is the density of the unconstrained values (Jacobian included);
-        for NUTS ``mass`` is the share of posterior mass about a mode by Laplace's method. The
-        parameters of every mode are in ``fit.idata["modes"]``.
+        ``converged``, ``singular`` (an expert that fits its rows exactly), ``separated``
+        (coefficients that diverge), ``empty`` (an expert without rows), ``gradient_norm``,
+        ``iterations``, the experts' shares of the rows, and ``answer``: the best mode that is not
+        singular. For NUTS and Laplace the objective is the density of the unconstrained values
+        (Jacobian included); for NUTS ``mass`` is the share of posterior mass about a mode by
+        Laplace's method. The parameters of every mode are in ``fit.idata["modes"]``.
 
     Raises
     ------

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayes_moe.core import names
+from bayes_moe.em.vector_layout import NARROW, SCALE_FLOOR
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -92,12 +93,13 @@ class Optimum:
         fewer = f"Use fewer experts, or {priors}" if self.experts > 1 else priors.capitalize()
         if self.objective == "likelihood":
             return (
-                "Singular: a scale parameter fell to its floor, where the likelihood grows without "
+                "Singular: an expert fits its rows exactly: its spread fell to the floor, or below "
+                f"{NARROW:g} of the response's with few rows, where the likelihood grows without "
                 f"bound. {fewer}."
             )
         return (
-            "Singular: an expert fits its rows exactly, and its scale parameter fell below "
-            f"1e-8 of the response's. {fewer}."
+            "Singular: an expert fits its rows exactly, and its spread fell to the floor, "
+            f"{SCALE_FLOOR:g} of the response's. {fewer}."
         )
 
     def _priors(self) -> str:

@@ -141,10 +141,12 @@ def convergence(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Co
     label_free = invariants(spec, posterior, design)
     if len(spec.structure.quantities) < len(spec.variables):
         reported = reported.merge(label_free.drop_vars(names.OBS, errors="ignore"))
-    rhat, rhat_at = _worst(azs.rhat(reported), largest=True)
-    bulk, bulk_at = _worst(azs.ess(reported, method="bulk"), largest=False)
-    tail, tail_at = _worst(azs.ess(reported, method="tail"), largest=False)
-    invariant, _ = _worst(azs.rhat(label_free), largest=True)
+    # ArviZ divides the variance between chains by that within: 0 / 0 of a constant, which has none.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rhat, rhat_at = _worst(azs.rhat(reported), largest=True)
+        bulk, bulk_at = _worst(azs.ess(reported, method="bulk"), largest=False)
+        tail, tail_at = _worst(azs.ess(reported, method="tail"), largest=False)
+        invariant, _ = _worst(azs.rhat(label_free), largest=True)
     certainty = (
         float(tree[names.RELABELLING][names.CERTAINTY].mean())
         if names.RELABELLING in tree.children

@@ -321,7 +321,8 @@ class _EMState:
         low = rows > ROWS_AT_FLOOR
         for block in self.vector.blocks:
             if block.floor > -np.inf and block.scaling is None:
-                low |= (self.theta[which, block.where] <= block.floor).any(axis=1)
+                spread = block.log_spread(self.theta[which, block.where])
+                low |= (spread <= block.floor).any(axis=1)
         self.floored[which[low]] = True
         self.converged[which[low]] = False
         self.active[which[low]] = False

@@ -4,7 +4,8 @@ Two runs ended in the same mode if the rows have the same log density there, wha
 the experts. A mode is
 
 ``singular``
-    where a scale parameter is at its floor: the likelihood is unbounded there;
+    where a scale parameter is at its floor, or, without priors, an expert of few rows has a
+    narrow one: the likelihood is unbounded there;
 ``separated``
     where a predictor diverges while the objective gains nothing: there is no finite maximum;
 ``empty``
@@ -154,15 +155,14 @@ def _can_grow(spec: MixtureOfExperts) -> bool:
 
 def _ends(objective: Objective, result: ClimbResult) -> Modes:
     """One mode per EM run, experts in canonical order."""
-    vector, theta = objective.vector, result.theta
+    vector, theta = objective.vector, objective.vector.bounded(result.theta)
     if not vector.tied:
         theta = canonical_order(vector, theta, vector.design.rows)
-    ends = replace(
-        result,
-        theta=theta,
-        value=np.where(np.isfinite(result.value), result.value, -np.inf),
-        floored=result.floored | _at_floor(objective, theta),
-    )
+    value = np.where(np.isfinite(result.value), result.value, -np.inf)
+    floored = result.floored | _at_floor(objective, theta)
+    if floored.any():  # the value of what is reported, as predictions compute it
+        value[floored] = objective.without_floors().value(theta[floored])
+    ends = replace(result, theta=theta, value=value, floored=floored)
     return Modes.of_ends(
         vector.spec,
         vector.design,
@@ -174,10 +174,11 @@ def _ends(objective: Objective, result: ClimbResult) -> Modes:
 
 
 def _at_floor(objective: Objective, theta: np.ndarray) -> np.ndarray:
-    """Whether the scale parameter of some rows is at its floor (point,)."""
-    scales = [block for block in objective.vector.blocks if block.role == "scale"]
+    """Whether the spread of some rows is at its floor, or of an expert with few rows (point,)."""
+    scales = [block for block in objective.vector.blocks if block.floor > -np.inf]
     constant = all(block.scaling is None for block in scales)
-    if constant and not any((theta[:, block.where] <= block.floor).any() for block in scales):
+    least = (b.log_spread(theta[:, b.where]) <= max(b.floor, b.narrow) for b in scales)
+    if constant and not any(low.any() for low in least):
         return np.zeros(len(theta), dtype=bool)
     low: np.ndarray = objective.evaluate(theta, Curvature.COMPLETE).at_floor > ROWS_AT_FLOOR
     return low

@@ -77,7 +77,8 @@ class Evaluation:
     ``value`` (point,), ``gradient`` (point, coordinate) and ``curvature`` (point, coordinate,
     coordinate), which is minus the second derivatives, include the log prior;
     ``likelihood_gradient`` and ``likelihood_curvature`` do not. ``rows`` (point, expert) are sums
-    of responsibilities; ``at_floor`` (point,) is how many rows have a scale parameter at its floor.
+    of responsibilities; ``at_floor`` (point,) is how many rows have a spread at its floor, or a
+    narrow one of an expert with few rows.
     """
 
     value: np.ndarray
@@ -89,6 +90,9 @@ class Evaluation:
     at_floor: np.ndarray
 
 
+_Indicators = tuple[np.ndarray | None, ...]
+
+
 @dataclass(frozen=True)
 class _Chunk:
     """The mixture of some points on some rows."""
@@ -96,7 +100,8 @@ class _Chunk:
     where: slice
     gate: np.ndarray | None  # branch probabilities (point, output, obs)
     params: tuple[dict[str, np.ndarray], ...]  # by factor of the density (point, expert, obs)
-    above: tuple[np.ndarray | None, ...]  # by block of parameters: eta above its floor
+    above: _Indicators  # by block of parameters: spread above its floor
+    narrow: _Indicators  # by block of parameters: spread of a collapsed expert
     r: np.ndarray  # (point, expert, obs)
     value: np.ndarray  # (point, obs)
 
@@ -132,9 +137,15 @@ class Objective:
         other.vector = self.vector.with_hyperparameters(hyperparameters)
         return other
 
+    def without_floors(self) -> Objective:
+        """Return the objective without floors: the density of the reported variables."""
+        other = copy(self)
+        other.vector = self.vector.without_floors()
+        return other
+
     @property
     def size(self) -> int:
-        """Number of vector."""
+        """Number of coordinates."""
         return self.vector.size
 
     def value(self, theta: np.ndarray) -> np.ndarray:
@@ -152,7 +163,8 @@ class Objective:
         """
         prior, first, second = self.vector.log_prior(theta)
         information = self._information(curvature)
-        value, rows, at_floor, slope, *sums = self._sum(theta, information, allocation)
+        value, rows, at_floor, narrow, slope, *sums = self._sum(theta, information, allocation)
+        at_floor = at_floor + np.where(rows <= self.vector.few_rows, narrow, 0.0).sum(axis=1)
         matrix = information.plan.matrix(sums, len(self._stack.units))
         scaled = matrix * np.multiply.outer(self._stack.units, self._stack.units)
         likelihood_gradient = self._stack.to_coordinates(slope * self._stack.units)
@@ -249,7 +261,7 @@ class Objective:
         gate, log_weights = None, np.zeros((len(coefs[0]), self.vector.spec.n_experts, 1))
         if self._stack.gate_blocks:
             log_weights, gate = self._stack.gate.log_weights(eta[: self._stack.gate_blocks])
-        params, above = self._parameters(eta, where)
+        params, above, narrow = self._parameters(eta, where)
         experts = [j for j, factor in enumerate(self._factors) if factor.column is None]
         blocks, values = [self._experts[j] for j in experts], [params[j] for j in experts]
         joint = log_weights + log_components(self.y[where], blocks, values, NUMERIC)
@@ -257,12 +269,12 @@ class Objective:
             if factor.column is not None:
                 joint += factor.block.family.log_density(self._y[j][where], params[j], NUMERIC)
         value, r = allocate(joint)
-        return _Chunk(where, gate, params, above, r, value)
+        return _Chunk(where, gate, params, above, narrow, r, value)
 
     def _parameters(
         self, eta: list[np.ndarray], where: slice
-    ) -> tuple[tuple[dict[str, np.ndarray], ...], tuple[np.ndarray | None, ...]]:
-        """Family parameters by factor of the density, and by block whether eta is above its floor.
+    ) -> tuple[tuple[dict[str, np.ndarray], ...], _Indicators, _Indicators]:
+        """Family parameters by factor, and by block whether spreads are above their floor, narrow.
 
         ``eta`` (point, expert, obs) are the linear predictors, by block.
         """
@@ -270,25 +282,29 @@ class Objective:
             experts.known(self.rows.matrices, where) for experts in self._experts
         )
         above: list[np.ndarray | None] = [None] * len(eta)
+        narrow: list[np.ndarray | None] = [None] * len(eta)
         for j, block in enumerate(self.vector.blocks):
             if block.factor is None:
                 continue
             values = eta[j]
             if block.floor > -np.inf:
-                indicator = values > block.floor
-                if not indicator.all():
-                    above[j] = indicator
-                    values = np.maximum(values, block.floor)
+                spread = block.log_spread(values)
+                least = spread.min()
+                if least <= block.floor:
+                    above[j] = spread > block.floor
+                    values = block.bounded(values)
+                if least <= block.narrow:
+                    narrow[j] = spread <= block.narrow
             if block.link.name == "log":
                 values = np.clip(values, -LARGEST_LOG, LARGEST_LOG)
             name = self._experts[block.factor].family.PARAMS[block.parameter].name
             params[block.factor][name] = block.link.inverse(values, NUMERIC)
-        return params, tuple(above)
+        return params, tuple(above), tuple(narrow)
 
     def _derivatives(
         self, chunk: _Chunk, information: Information, allocation: np.ndarray | None
     ) -> tuple[np.ndarray, ...]:
-        """Rows of experts, rows at a floor, gradient and sums of pairs over a chunk."""
+        """Rows of experts, at a floor, and narrow, gradient and sums of pairs over a chunk."""
         r = chunk.r if allocation is None else allocation[..., chunk.where]
         factors = [
             experts.family.derivatives(y[chunk.where], p)
@@ -296,7 +312,7 @@ class Objective:
         ]
         gate = self._stack.gate
         branch, split = gate.responsibilities(r)
-        scores, at_floor = self._scores(chunk, factors, r)
+        scores, at_floor, narrow = self._scores(chunk, factors, r)
         if chunk.gate is not None:
             scores[:, : gate.size] = branch
             if gate.deep.size:
@@ -314,19 +330,19 @@ class Objective:
             self._features.products(weights[:, group.pairs], group.tables, chunk.where)
             for group in information.plan.groups
         ]
-        return (r.sum(axis=-1), at_floor, gradient, *sums)
+        return (r.sum(axis=-1), at_floor, narrow, gradient, *sums)
 
     def _scores(
         self, chunk: _Chunk, factors: list[Derivatives], r: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """First derivatives (point, output, obs) by the experts' outputs, and rows at a floor.
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """First derivatives (point, output, obs) by the experts' outputs, rows at a floor (point,).
 
-        The outputs of the gate are left empty.
+        The outputs of the gate are left empty. Last, the rows with a narrow spread (point, expert).
         """
         scores = np.empty((r.shape[0], self._stack.size, r.shape[2]))
-        at_floor = np.zeros(len(r))
-        for block, outputs, above in zip(
-            self.vector.blocks, self._stack.outputs, chunk.above, strict=True
+        at_floor, low = np.zeros(len(r)), np.zeros(r.shape[:2])
+        for block, outputs, above, narrow in zip(
+            self.vector.blocks, self._stack.outputs, chunk.above, chunk.narrow, strict=True
         ):
             if block.factor is None:
                 continue
@@ -334,7 +350,9 @@ class Objective:
             scores[:, outputs] = r[:, block.experts] * (score if above is None else score * above)
             if above is not None:
                 at_floor += np.where(above, 0.0, r[:, block.experts]).sum(axis=(1, 2))
-        return scores, at_floor
+            if narrow is not None:
+                low[:, block.experts] += np.where(narrow, r[:, block.experts], 0.0).sum(axis=2)
+        return scores, at_floor, low
 
 
 def _add(a: tuple[np.ndarray, ...], b: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:

@@ -29,6 +29,9 @@ from bayes_moe.predictors.scaling import Scaling
 from bayes_moe.priors.densities import kink, log_density, log_density_of_log
 from bayes_moe.priors.prior import Prior
 
+ROWS_PER_COEFFICIENT = 3
+"""Rows per coefficient of an expert up to which it is said to have few rows."""
+
 
 @dataclass(frozen=True)
 class ParameterBlock:
@@ -62,7 +65,9 @@ class ParameterBlock:
     prior_scale : array (term,) or (expert, term), or None
         Factor from the model's internal coefficients, which have ``prior``, to these.
     floor : float
-        Least value of eta.
+        Least logarithm of the spread, for a parameter that collapses (:meth:`log_spread`).
+    narrow : float
+        Logarithm of the spread below which an expert with few rows has collapsed onto them.
     where : slice
         Its positions in the vector of coordinates.
     """
@@ -81,6 +86,7 @@ class ParameterBlock:
     gain: float = 1.0
     prior_scale: np.ndarray | None = None
     floor: float = -np.inf
+    narrow: float = -np.inf
     where: slice = slice(0)
 
     @property
@@ -121,6 +127,16 @@ class ParameterBlock:
     def offset(self) -> float:
         """Value of eta where all coordinates are zero."""
         return 0.0 if self.scaling is None else self.gain * self.scaling.units.offset
+
+    def log_spread(self, eta: np.ndarray) -> np.ndarray:
+        """Logarithm of the spread that a predictor means: of sigma, or of ``1 / sqrt(alpha)``."""
+        return -0.5 * eta if self.role == "precision" else eta
+
+    def bounded(self, eta: np.ndarray) -> np.ndarray:
+        """Predictors whose spread is at least the floor."""
+        if self.role == "precision":
+            return np.minimum(eta, -2 * self.floor)
+        return np.maximum(eta, self.floor)
 
     def raw(self, theta: np.ndarray) -> np.ndarray:
         """Internal coefficients (point, expert, term) of points (point, coordinate)."""
@@ -174,6 +190,28 @@ class ParameterVector:
                 block = replace(block, prior_scale=self.spread(block, hyperparameters))
             blocks.append(block)
         return replace(self, blocks=tuple(blocks), hyperparameters=dict(hyperparameters))
+
+    def bounded(self, theta: np.ndarray) -> np.ndarray:
+        """Points (point, coordinate) whose constants are not beyond their floors."""
+        theta = theta.copy()
+        for block in self.blocks:
+            if block.scaling is None:
+                theta[:, block.where] = block.bounded(theta[:, block.where])
+        return theta
+
+    def without_floors(self) -> ParameterVector:
+        """Return the vector without floors, which a sampler's density does not have."""
+        blocks = (replace(block, floor=-np.inf, narrow=-np.inf) for block in self.blocks)
+        return replace(self, blocks=tuple(blocks))
+
+    @cached_property
+    def few_rows(self) -> np.ndarray:
+        """Rows (expert,) up to which an expert with a narrow spread has collapsed onto them."""
+        count = np.zeros(self.spec.n_experts)
+        for block in self.blocks:
+            if block.factor is not None:
+                count[list(block.experts)] += block.terms
+        return ROWS_PER_COEFFICIENT * count
 
     def spread(
         self, block: ParameterBlock, hyperparameters: Mapping[str, np.ndarray]
@@ -267,7 +305,7 @@ class ParameterVector:
         for block in self.blocks:
             raw = block.raw(theta)
             if block.scaling is None:
-                natural = block.link.inverse(np.maximum(raw[..., 0], block.floor), NUMERIC)
+                natural = block.link.inverse(block.bounded(raw[..., 0]), NUMERIC)
                 values[block.variable] = natural
             else:
                 values[block.variable] = block.scaling.to_user(raw)

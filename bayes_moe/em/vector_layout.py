@@ -21,10 +21,16 @@ from bayes_moe.predictors import Predictor, Site
 from bayes_moe.predictors.scaling import scaling_of
 from bayes_moe.priors.prior import Prior
 
-LIKELIHOOD_FLOOR = 1e-3
-"""Least scale parameter in units of the response's sd, where no prior bounds it."""
-POSTERIOR_FLOOR = 1e-8
-"""The same under priors, where an expert that fits its rows exactly may have a small scale."""
+SCALE_FLOOR = 1e-8
+"""Least scale parameter in units of the response's sd, and least coefficient of variation."""
+NARROW = 1e-3
+"""The same, below which an expert with few rows has collapsed, where no prior prevents it.
+
+An expert may be as narrow as this with many rows: its likelihood then has a maximum.
+"""
+
+COLLAPSING = ("scale", "precision")
+"""Roles of parameters that collapse where an expert fits its rows exactly."""
 
 
 def parameter_vector(
@@ -42,8 +48,8 @@ def parameter_vector(
     spec, design
         The model and its data.
     likelihood : bool
-        Leave the priors out, and keep scale parameters above ``LIKELIHOOD_FLOOR`` times the
-        response's sd: the plain likelihood is unbounded at zero.
+        Leave the priors out. Experts of few rows have then collapsed where they are narrower than
+        ``NARROW``: the plain likelihood is unbounded there.
     jacobian : bool
         See :class:`ParameterVector`.
     hyperparameters : mapping of str to array, optional
@@ -126,7 +132,6 @@ def _expert_blocks(
     hyperparameters: Mapping[str, np.ndarray],
 ) -> Iterator[ParameterBlock]:
     priors = spec.resolve_priors(design)
-    floor = LIKELIHOOD_FLOOR if likelihood else POSTERIOR_FLOOR
     for b, factor in enumerate(spec.structure.factors):
         response = factor.response(design.rows)
         for p, c in enumerate(factor.block.components):
@@ -143,9 +148,18 @@ def _expert_blocks(
                 experts=factor.block.positions,
                 link=c.parameter.link,
                 basis=None,
-                floor=math.log(floor * float(np.std(response))) if role == "scale" else -math.inf,
+                **_limits(role, response, likelihood),
                 **(internal | ({"prior": None} if likelihood else {})),
             )
+
+
+def _limits(role: str, response: np.ndarray, likelihood: bool) -> dict[str, float]:
+    """Limits of the spread of a parameter that collapses onto rows that an expert fits exactly."""
+    if role not in COLLAPSING:
+        return {}
+    unit = math.log(float(np.std(response))) if role == "scale" else 0.0
+    narrow = unit + math.log(NARROW) if likelihood else -math.inf
+    return {"floor": unit + math.log(SCALE_FLOOR), "narrow": narrow}
 
 
 def _internal(

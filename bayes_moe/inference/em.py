@@ -39,8 +39,7 @@ class EM(Method):
     ----------
     objective : {"posterior", "likelihood"}
         What to maximise: the log density of the PyMC model's natural variables (no Jacobian), or
-        the plain log likelihood, with scale parameters kept above 1e-3 times the response's
-        standard deviation.
+        the plain log likelihood, without priors.
     restarts : int
         Number of starts, from partitions of the rows (:mod:`bayes_moe.em.partitions`).
     start : array or mapping, optional

@@ -14,6 +14,7 @@ from bayes_moe.core.checks import check_one_of, check_whole
 from bayes_moe.core.errors import SpecError
 from bayes_moe.core.progress import progress
 from bayes_moe.data.design import Design
+from bayes_moe.diagnostics.ties import ties
 from bayes_moe.em.modes import Modes, covariance, merge_modes
 from bayes_moe.em.multistart import RESTARTS
 from bayes_moe.em.objective import Objective
@@ -108,7 +109,7 @@ class Laplace(Method):
         objective = Objective(vector)
         spread = None if modes.singular[modes.best] else covariance(objective, mode)
         if spread is None:
-            raise SpecError(NO_APPROXIMATION)
+            raise SpecError(_no_approximation(modes))
         if not np.diag(spread).all():
             raise SpecError(
                 "The posterior has no normal approximation: its mode lies on the kink of a Laplace "
@@ -132,7 +133,7 @@ class Laplace(Method):
         mode = newton_along(density, modes.theta[modes.best], free)
         spread = None if modes.singular[modes.best] else density.covariance(mode, free)
         if spread is None:
-            raise SpecError(NO_APPROXIMATION)
+            raise SpecError(_no_approximation(modes))
         root = _root(spread, free)
         z, n_weighed = self._normal(root.shape[1], spec, design, random_seed)
         theta = mode + z @ root.T
@@ -215,6 +216,13 @@ class Laplace(Method):
     def _em(self) -> EM:
         """EM with the settings that both methods have, checked by EM."""
         return EM(**{f.name: getattr(self, f.name) for f in fields(EM) if hasattr(self, f.name)})
+
+
+def _no_approximation(modes: Modes) -> str:
+    """Error message: the best mode has no normal approximation, and why if that is known."""
+    draws = {name: modes.values[name][[modes.best]] for name in modes.spec.variables}
+    found = ties(modes.spec, draws, modes.design)
+    return " ".join([NO_APPROXIMATION, *(tie.message for tie in found)])
 
 
 def _root(spread: np.ndarray, free: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from bayes_moe.data.matrix import Rows
 from bayes_moe.em.climb import ClimbResult, padded_paths
 from bayes_moe.em.modes import Modes, match_modes
-from bayes_moe.em.vector_layout import POSTERIOR_FLOOR
+from bayes_moe.em.vector_layout import COLLAPSING, SCALE_FLOOR
 from bayes_moe.graph.log_density import GraphLogDensity
 from bayes_moe.model import expert_order
 from bayes_moe.model.evaluation import chunks
@@ -52,11 +52,11 @@ def ends(surface: GraphLogDensity, climbs: list[LBFGSResult]) -> Modes:
 def _on_rows(
     spec: MixtureOfExperts, rows: Rows, values: Mapping[str, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Log likelihood (point,) and whether an expert's scale is at its floor (point,).
+    """Log likelihood (point,) and whether an expert's spread is at its floor (point,).
 
     An expert's scale counts at rows for which it is responsible.
     """
-    floor = POSTERIOR_FLOOR * np.std(rows.observed)
+    sd = float(np.std(rows.observed))
     count = len(next(iter(values.values())))
     log_likelihood, low = np.zeros(count), np.zeros(count, dtype=bool)
     for _, part, mixture in chunks(spec, values, rows):
@@ -69,22 +69,30 @@ def _on_rows(
         for block, params in zip(mixture.blocks, mixture.params, strict=True):
             responsible = shares[:, list(block.positions)] > RESPONSIBLE
             for c in block.components:
-                if c.formula is not None and c.parameter.role == "scale":
-                    low |= (responsible & (params[c.parameter.name] <= floor)).any(axis=(1, 2))
+                if c.formula is not None and c.parameter.role in COLLAPSING:
+                    at_floor = _at_floor(c.parameter.role, params[c.parameter.name], sd)
+                    low |= (responsible & at_floor).any(axis=(1, 2))
     return log_likelihood, low
 
 
 def _constants_at_floor(
     spec: MixtureOfExperts, rows: Rows, values: Mapping[str, np.ndarray]
 ) -> np.ndarray:
-    """Whether a scale that is the same for all rows is at its floor (point,)."""
+    """Whether a spread that is the same for all rows is at its floor (point,)."""
     low = np.zeros(len(next(iter(values.values()))), dtype=bool)
     for factor in spec.structure.factors:
-        floor = POSTERIOR_FLOOR * np.std(factor.response(rows))
+        sd = float(np.std(factor.response(rows)))
         for c in factor.block.components:
-            if c.formula is None and c.parameter.role == "scale":
-                low |= (values[c.variable] <= floor).any(axis=1)
+            if c.formula is None and c.parameter.role in COLLAPSING:
+                low |= _at_floor(c.parameter.role, values[c.variable], sd).any(axis=1)
     return low
+
+
+def _at_floor(role: str, values: np.ndarray, sd: float) -> np.ndarray:
+    """Whether scales, or precisions, mean a spread at its floor; ``sd`` is the response's."""
+    if role == "precision":
+        return values >= SCALE_FLOOR**-2
+    return values <= SCALE_FLOOR * sd
 
 
 def uphill(surface: GraphLogDensity, modes: Modes, points: np.ndarray, max_iter: int) -> np.ndarray:

@@ -44,7 +44,7 @@ class Direct(Engine):
     def run(self, task: SamplingTask) -> xr.DataTree:
         if not isinstance(task.starts, LinearStarts):
             raise TypeError(f"No compiled density has starts of type {type(task.starts).__name__}.")
-        parameters = task.starts.parameters
+        parameters = task.starts.parameters.without_floors()
         points = StartPoints(
             task.starts, lambda v: parameters.points({n: x[None] for n, x in v.items()})[0]
         )

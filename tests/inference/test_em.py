@@ -97,8 +97,7 @@ def test_a_spike_is_listed_and_not_the_answer(tone, tone_spec):
     spike = bm.modes(fit).iloc[0]
     assert spike["singular"]
     assert not spike["converged"]
-    floor = 1e-3 * np.std(tone["tuned"])
-    assert one(fit, "sigma").min() == pytest.approx(floor, rel=1e-6)
+    assert one(fit, "sigma").min() <= 1e-3 * np.std(tone["tuned"])
     assert np.isnan(fit.idata["standard_error"]["sigma"]).all()
 
 

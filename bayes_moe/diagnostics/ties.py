@@ -1,0 +1,142 @@
+"""Experts that collapse onto rows with one and the same response."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayes_moe.core.arrays import Values
+from bayes_moe.data.design import Design
+from bayes_moe.diagnostics.coincidence import MOST_DRAWS, evenly
+from bayes_moe.em.vector_layout import COLLAPSING, NARROW, SCALE_FLOOR
+from bayes_moe.model.evaluation import chunks
+from bayes_moe.model.spec import MixtureOfExperts
+
+LEAST_TIED = 3
+"""Rows with one value from which they count as tied."""
+LEAST_SHARE = 0.25
+"""Share of an expert's rows that have one value, from which it may have collapsed onto them."""
+SHARE_OF_GAP = 0.05
+"""Width of an expert that has collapsed, in units of the gap to the next value: an expert of
+rounded responses is wider."""
+MOST_VALUES = 20
+"""Tied values that are looked at, those of most rows."""
+
+
+@dataclass(frozen=True)
+class Tie:
+    """An expert whose spread collapses onto tied rows.
+
+    ``rows`` of ``of`` rows have the response ``value``; ``parameter`` is the one that collapses,
+    and ``unit`` the standard deviation of the response. ``has_priors`` is False for a plain
+    likelihood.
+    """
+
+    expert: str
+    parameter: str
+    role: str
+    has_formula: bool
+    response: str
+    value: float
+    rows: int
+    of: int
+    unit: float
+    has_priors: bool
+
+    @property
+    def message(self) -> str:
+        """What happens, and the remedies."""
+        falls = (
+            f"grows to its bound there ({SCALE_FLOOR**-2:.0e}; samplers have none)"
+            if self.role == "precision"
+            else f"falls to its floor there ({SCALE_FLOOR:.0e} of the response's standard "
+            "deviation; samplers have none)"
+        )
+        return (
+            f"{self.rows} of {self.of} rows have the value {self.value:.6g} of {self.response!r}: "
+            f"expert {self.expert}'s {self.parameter} {falls}, and these rows alone decide the "
+            f"fit. {self._prior()} If the values are rounded, add uniform noise of the width of "
+            "the rounding to them. If the value is one of its own (as zero rainfall), fit whether "
+            "a row has it by family='bernoulli', and this model to the other rows."
+        )
+
+    def _prior(self) -> str:
+        """Remedy by a prior."""
+        if self.role == "precision":
+            prior = "Exponential', lam=1"
+        else:
+            prior = f"InverseGamma', alpha=3, beta={float(f'{self.unit:.2g}'):g}"
+        give = "Give" if self.has_priors else "Use objective='posterior', and give"
+        if self.has_formula:
+            give = f"Leave out the formula of {self.parameter}. {give}"
+        given = f"priors={{{self.parameter!r}: bm.Prior('{prior})}}"
+        return f"{give} {self.parameter} a prior away from there: {given}."
+
+
+def ties(
+    spec: MixtureOfExperts, draws: Values, design: Design, *, has_priors: bool = True
+) -> list[Tie]:
+    """Experts that collapse onto tied rows, under draws (sample, ...) of the reported variables."""
+    y, found = design.rows.observed, list[Tie]()
+    collapsing = _collapsing(spec)
+    distinct, position, count = np.unique(y, return_inverse=True, return_counts=True)
+    tied = np.argsort(-count, kind="stable")[:MOST_VALUES]
+    tied = tied[count[tied] >= LEAST_TIED]
+    if not collapsing or not tied.size:
+        return found
+    samples = len(next(iter(draws.values())))
+    kept = evenly(samples, MOST_DRAWS)
+    draws = {name: value[kept] for name, value in draws.items()}
+    taken, width = _on_values(spec, draws, design, position, tied)
+    unit = float(np.std(y))
+    gaps = np.concatenate([[np.inf], np.diff(distinct), [np.inf]])
+    gap = np.minimum(gaps[tied], gaps[tied + 1])
+    narrow = np.log(np.minimum(NARROW, SHARE_OF_GAP * gap / unit))
+    for k, (parameter, role, has_formula) in collapsing.items():
+        of_value = taken[k, :-1]
+        j = int(of_value.argmax())
+        share = of_value[j] / max(float(taken[k].sum()), 1e-300)
+        if of_value[j] >= LEAST_TIED and share >= LEAST_SHARE and width[k, j] < narrow[j]:
+            label, v = str(spec.expert_labels[k]), float(distinct[tied[j]])
+            rows = int(count[tied[j]])
+            what = (label, parameter, role, has_formula, spec.response)
+            found.append(Tie(*what, v, rows, y.size, unit, has_priors))
+    return found
+
+
+def _collapsing(spec: MixtureOfExperts) -> Mapping[int, tuple[str, str, bool]]:
+    """By expert of a continuous family: its collapsing parameter, the role, and if by formula."""
+    return {
+        k: (c.parameter.name, c.parameter.role, c.formula is not None)
+        for block in spec.structure.blocks
+        for c in block.components
+        if c.parameter.role in COLLAPSING
+        for k in block.positions
+    }
+
+
+def _on_values(
+    spec: MixtureOfExperts, draws: Values, design: Design, position: np.ndarray, tied: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows that an expert takes of each tied value, and its mean log width there.
+
+    Both are (expert, value), and averages over draws; the first has all other rows as the last
+    column. Widths are in units of the response's standard deviation.
+    """
+    column = np.full(position.max() + 1, len(tied))
+    column[tied] = np.arange(len(tied))
+    taken = np.zeros((spec.n_experts, len(tied) + 1))
+    log_width = np.zeros_like(taken)
+    unit, samples = float(np.std(design.rows.observed)), len(next(iter(draws.values())))
+    for where, part, mixture in chunks(spec, draws, design.rows):
+        with np.errstate(all="ignore"):  # densities of a collapsed expert may be infinite
+            share = np.nan_to_num(mixture.responsibilities(part.observed))
+            scale = mixture.moments("scale")
+            width = np.log(np.maximum(scale / unit, np.finfo(float).tiny))
+        of_row = np.eye(len(tied) + 1)[column[position[where]]]
+        taken += share.sum(axis=0) @ of_row
+        log_width += (share * width).sum(axis=0) @ of_row
+    mean = log_width / np.maximum(taken, np.finfo(float).tiny)
+    return taken / samples, mean
