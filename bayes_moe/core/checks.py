@@ -23,10 +23,12 @@ def is_whole(value: Any) -> bool:
     return isinstance(value, int | np.integer) and not isinstance(value, bool)
 
 
-def check_whole(name: str, value: Any, least: int) -> None:
-    """Raise :class:`SpecError` unless a setting is a whole number of at least ``least``."""
+def check_whole(name: str, value: Any, least: int, most: int | None = None) -> None:
+    """Raise :class:`SpecError` unless a setting is a whole number from ``least`` to ``most``."""
     if not is_whole(value) or value < least:
         raise SpecError(f"`{name}` must be a whole number >= {least}; it is {value!r}.")
+    if most is not None and value > most:
+        raise SpecError(f"`{name}` must be at most {most}; it is {value!r}.")
 
 
 def check_positive(name: str, value: Any) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from inspect import signature
 from typing import Any, Self
 
 import numpy as np
 
-from bayes_moe.core.errors import SpecError
+from bayes_moe.core.errors import SpecError, unknown
 
 
 def plain(value: Any) -> Any:
@@ -19,6 +20,35 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(v) for v in value]
     return value.item() if isinstance(value, np.generic) else value
+
+
+def check_names(
+    what: str, record: Any, needed: Iterable[str], optional: Iterable[str] = ()
+) -> None:
+    """Raise :class:`SpecError` unless a mapping has all needed names, and only valid ones."""
+    if not isinstance(record, Mapping):
+        raise SpecError(f"{what} must be a mapping; it is {record!r:.100}.")
+    required = list(needed)
+    valid = [*required, *optional]
+    for name in record:
+        if name not in valid:
+            raise SpecError(f"{what}: {unknown('name', name, valid)}")
+    for name in required:
+        if name not in record:
+            raise SpecError(f"{what} has no {name!r}.")
+
+
+def from_settings(cls: Callable[..., Any], settings: Mapping[str, Any]) -> Any:
+    """Value of a class made from a mapping of its constructor's arguments.
+
+    Raises
+    ------
+    SpecError
+        For a name that is no argument.
+    """
+    valid = [name for name in signature(cls).parameters if name != "self"]
+    check_names(f"The description of {cls.__name__}", settings, (), valid)
+    return cls(**settings)
 
 
 class Record(ABC):

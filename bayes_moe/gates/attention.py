@@ -24,6 +24,7 @@ from bayes_moe.gates.structure import GateStructure, Head
 from bayes_moe.predictors.bilinear import Bilinear
 
 QUERIES = ("free", "identity")
+MOST_SIZE, MOST_HEADS = 1000, 100
 
 
 class Attention(Record, Gate):
@@ -76,8 +77,8 @@ class Attention(Record, Gate):
         query: str = "free",
     ) -> None:
         if size is not None:
-            check_whole("size", size, 1)
-        check_whole("heads", heads, 1)
+            check_whole("size", size, 1, MOST_SIZE)
+        check_whole("heads", heads, 1, MOST_HEADS)
         check_one_of("query", query, QUERIES)
         if query == "identity" and (heads, size) != (1, None):
             raise SpecError(

@@ -8,6 +8,7 @@ zero, so that it is the same for every order of the branches; deeper splits have
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import prod
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -23,6 +24,8 @@ from bayes_moe.gates.base import Gate
 from bayes_moe.gates.splits import Split, SplitTree
 from bayes_moe.gates.structure import GateStructure, Head
 from bayes_moe.predictors import Linear, Predictor
+
+MOST_LEAVES = 1000
 
 ROOT = "root"
 SHRINK = 0.8
@@ -292,10 +295,16 @@ def _balanced(branching: Any) -> Nested:
             "`branching` must be numbers of branches at each level, at least 2 each, such as "
             f"(2, 2); it is {branching!r}."
         )
-    layer: list[Nested] = list(range(int(np.prod(branching))))
+    _check_leaf_count(prod(map(int, branching)))
+    layer: list[Nested] = list(range(prod(map(int, branching))))
     for width in reversed(branching):
         layer = [tuple(layer[j : j + width]) for j in range(0, len(layer), width)]
     return layer[0]
+
+
+def _check_leaf_count(count: int) -> None:
+    if count > MOST_LEAVES:
+        raise SpecError(f"A tree has at most {MOST_LEAVES} leaves; this one has {count}.")
 
 
 def _numbered(tree: Nested) -> Nested:
@@ -303,6 +312,7 @@ def _numbered(tree: Nested) -> Nested:
     if not isinstance(tree, tuple):
         raise SpecError(f"A tree has at least one split; {tree!r} is a leaf.")
     leaves = list(_leaves(tree))
+    _check_leaf_count(len(leaves))
     if len(set(leaves)) < len(leaves):
         twice = next(leaf for leaf in leaves if leaves.count(leaf) > 1)
         raise SpecError(f"The leaf {twice!r} is twice in the tree.")

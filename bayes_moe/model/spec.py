@@ -7,7 +7,9 @@ from types import MappingProxyType
 from typing import Any
 
 from bayes_moe.core import html, registry
-from bayes_moe.core.records import Record, plain
+from bayes_moe.core.checks import check_whole
+from bayes_moe.core.errors import SpecError
+from bayes_moe.core.records import Record, check_names, from_settings, plain
 from bayes_moe.data.design import Design
 from bayes_moe.gates import Gate
 from bayes_moe.model import spec_checks
@@ -16,6 +18,9 @@ from bayes_moe.model.expert import Expert
 from bayes_moe.model.missing_rules import integrable
 from bayes_moe.model.structure import Structure, structure_of
 from bayes_moe.priors.prior import Prior
+
+MOST_EXPERTS = 1000
+"""Experts of a description that is read."""
 
 
 class MixtureOfExperts(Record):
@@ -182,11 +187,27 @@ class MixtureOfExperts(Record):
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> MixtureOfExperts:
-        """Invert :meth:`to_dict`."""
-        gate = dict(record["gate"])
+        """Invert :meth:`to_dict`.
+
+        Raises
+        ------
+        SpecError
+            For what is no description, with unknown names or more than 1000 experts.
+        """
+        check_names("The description", record, ("gate", "experts", "priors", "center"))
+        gate, experts, priors = record["gate"], record["experts"], record["priors"]
+        parts = (("gate", gate, Mapping), ("experts", experts, list), ("priors", priors, Mapping))
+        for name, part, kind in parts:
+            if not isinstance(part, kind):
+                raise SpecError(f"`{name}` cannot be {part!r:.100}.")
+        check_whole("number of experts", len(experts), 1, MOST_EXPERTS)
+        for part in (*experts, *priors.values()):
+            if not isinstance(part, Mapping):
+                raise SpecError(f"An expert or a prior cannot be {part!r:.100}.")
+        settings = {name: value for name, value in gate.items() if name != "kind"}
         return cls(
-            registry.resolve("gate", gate.pop("kind"))(**gate),
-            [Expert(**e) for e in record["experts"]],
-            {k: Prior.from_dict(p) for k, p in record["priors"].items()},
+            from_settings(registry.resolve("gate", gate.get("kind")), settings),
+            [Expert(**e) for e in experts],
+            {k: Prior.from_dict(p) for k, p in priors.items()},
             record["center"],
         )

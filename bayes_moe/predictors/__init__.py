@@ -12,6 +12,7 @@ from typing import Any
 
 from bayes_moe.core import registry
 from bayes_moe.core.errors import SpecError
+from bayes_moe.core.records import from_settings
 from bayes_moe.predictors.bart import BART
 from bayes_moe.predictors.base import Predictor
 from bayes_moe.predictors.fourier import Fourier
@@ -56,7 +57,10 @@ def made(described: Predictor | str | Mapping[str, Any] | None) -> Predictor:
         return described
     if isinstance(described, Mapping):
         settings = dict(described)
-        predictor: Predictor = registry.resolve("predictor", settings.pop("kind"))(**settings)
+        if "kind" not in settings:
+            raise SpecError(f"A description of a predictor needs its `kind`; it is {described!r}.")
+        cls = registry.resolve("predictor", settings.pop("kind"))
+        predictor: Predictor = from_settings(cls, settings)
         return predictor
     if not isinstance(described, str):
         raise SpecError(f"`predictor` must be a Predictor or its name; it is {described!r}.")

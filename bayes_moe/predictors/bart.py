@@ -28,6 +28,7 @@ from bayes_moe.priors.prior import Prior
 SPREAD = {"rate": 1.0, "odds": 2.0, "scale": 0.5}
 """Initial standard deviation of the sum of the trees on a log or logit scale, by role."""
 MOST_COLUMNS = 32767
+MOST_TREES = 10_000
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class BART(Predictor):
 
     def __post_init__(self) -> None:
         for name, least in (("trees", 1), ("particles", 2)):
-            check_whole(name, getattr(self, name), least)
+            check_whole(name, getattr(self, name), least, MOST_TREES)
         for name in ("alpha", "beta", "batch"):
             check_positive(name, getattr(self, name))
         if self.alpha >= 1:

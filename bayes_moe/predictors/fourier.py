@@ -24,6 +24,8 @@ from bayes_moe.predictors.site import Binding, Site
 from bayes_moe.predictors.variables import Variable, Variables, coefficients
 from bayes_moe.priors.prior import Prior
 
+MOST_HARMONICS = 1000
+
 
 @dataclass(frozen=True)
 class Fourier(Basis):
@@ -53,7 +55,7 @@ class Fourier(Basis):
 
     def __post_init__(self) -> None:
         check_positive("period", self.period)
-        check_whole("order", self.order, 1)
+        check_whole("order", self.order, 1, MOST_HARMONICS)
 
     @property
     def is_linear(self) -> bool:

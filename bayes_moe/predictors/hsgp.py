@@ -69,7 +69,7 @@ class HSGP(Basis):
     kind: ClassVar[str] = "hsgp"
 
     def __post_init__(self) -> None:
-        check_whole("m", self.m, 1)
+        check_whole("m", self.m, 1, MOST_FEATURES)
         check_positive("c", self.c)
         if self.c < 1:
             raise SpecError(f"`c` must be at least 1; it is {self.c!r}.")

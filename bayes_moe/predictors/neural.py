@@ -31,6 +31,8 @@ ACTIVATIONS: dict[str, Callable[[Any, Arrays], Any]] = {
     "relu": lambda x, xp: xp.where(x > 0, x, 0.0),
 }
 SCALES = ("learned", "fixed")
+MOST_LAYERS, MOST_UNITS = 20, 10_000
+
 START = 1.5
 """Scale of a layer's initial weights."""
 
@@ -81,8 +83,9 @@ class MLP(Basis):
     def __post_init__(self) -> None:
         if not isinstance(self.hidden, tuple | list):
             raise SpecError(f"`hidden` must be a sequence of whole numbers; it is {self.hidden!r}.")
+        check_whole("number of hidden layers", len(self.hidden), 0, MOST_LAYERS)
         for units in self.hidden:
-            check_whole("hidden", units, 1)
+            check_whole("hidden", units, 1, MOST_UNITS)
         object.__setattr__(self, "hidden", tuple(map(int, self.hidden)))
         if self.activation not in ACTIVATIONS:
             raise SpecError(unknown("activation", self.activation, ACTIVATIONS))

@@ -26,6 +26,8 @@ from bayes_moe.predictors.site import Binding, Site
 from bayes_moe.predictors.variables import Variable, Variables, coefficients
 from bayes_moe.priors.prior import Prior
 
+MOST_SPLINES, MOST_DEGREE = 1000, 25
+
 GRID = 201
 """Points of the grid on which curves are made orthogonal to lines and scaled."""
 
@@ -67,8 +69,8 @@ class Spline(Basis):
     kind: ClassVar[str] = "spline"
 
     def __post_init__(self) -> None:
-        check_whole("degree", self.degree, 1)
-        check_whole("df", self.df, self.degree + 2)
+        check_whole("degree", self.degree, 1, MOST_DEGREE)
+        check_whole("df", self.df, self.degree + 2, MOST_SPLINES)
 
     @property
     def is_linear(self) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,15 +14,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayes_moe.core import names
+from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import FitFileError
+from bayes_moe.core.records import check_names
 from bayes_moe.data.design import Design
 from bayes_moe.model.missing_rules import integrable
 from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.results import netcdf_trees
 from bayes_moe.results.draws import without_internal
 from bayes_moe.results.fit import Fit, kind_of
+from bayes_moe.results.fit_checks import check_tree
+from bayes_moe.results.stored_columns import describe_columns, fitted_data, stored_data
+from bayes_moe.results.strict_json import parse
 
 if TYPE_CHECKING:
-    import pandas as pd
     import xarray as xr
 
 FORMAT = "bayes_moe fit"
@@ -30,134 +36,17 @@ HEADER = "bayes_moe"
 """Attribute of the file's root with the description as JSON."""
 
 
-def write(tree: xr.DataTree, path: str | os.PathLike[str], description: dict[str, Any]) -> Path:
-    """Path of the netCDF file with a tree and a JSON description, written whole or not at all."""
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {str(target.parent)!r} to save in.")
-    if target.is_dir():
-        raise IsADirectoryError(f"{str(target)!r} is a folder; name a file.")
-    # The file is renamed after it is on the disk, so that a crash leaves the old file or none.
-    header = {"format": FORMAT, "version": FORMAT_VERSION, **description}
-    copy = tree.copy()
-    copy.attrs[HEADER] = json.dumps(header)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        copy.to_netcdf(temporary, engine="h5netcdf", encoding=_checksums(copy))
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return target
-
-
-def _checksums(tree: xr.DataTree) -> dict[str, Any]:
-    """Encoding with a checksum of every numeric array, so that reading detects damage."""
-    return {
-        node.path: {
-            name: {"fletcher32": True}
-            for name, variable in node.data_vars.items()
-            if variable.size and variable.ndim and variable.dtype.kind in "biuf"
-        }
-        for node in tree.subtree
-    }
-
-
-def read(path: str | os.PathLike[str]) -> tuple[xr.DataTree, dict[str, Any]]:
-    """Tree and description of a file that :func:`write` wrote.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    FitFileError
-        If the file is damaged, or was not written by this package.
-    """
-    import xarray as xr
-
-    source = Path(path)
-    if source.is_dir():
-        raise FitFileError(f"{str(source)!r} is a folder, not a saved fit.")
-    if not source.exists():
-        raise FileNotFoundError(f"There is no file {str(source)!r}.")
-    try:
-        with xr.open_datatree(source, engine="h5netcdf") as opened:
-            tree = opened.load().copy()
-    except Exception as error:
-        raise FitFileError(
-            f"{str(source)!r} cannot be read as a netCDF file; it is damaged or of another "
-            f"kind ({type(error).__name__}: {error})."
-        ) from error
-    try:
-        header = json.loads(tree.attrs.pop(HEADER))
-        if header["format"] != FORMAT:
-            raise ValueError(FORMAT)
-        newer = int(header["version"]) > FORMAT_VERSION
-    except (KeyError, TypeError, ValueError) as error:
-        raise FitFileError(
-            f"{str(source)!r} is a netCDF file, but not a fit saved by bayes_moe."
-        ) from error
-    if newer:
-        raise FitFileError(
-            f"{str(source)!r} has format version {header['version']}; this bayes_moe reads up "
-            f"to {FORMAT_VERSION}. Upgrade the package."
-        )
-    return tree, header
-
-
-def describe_columns(columns: pd.DataFrame) -> list[dict[str, Any]]:
-    """Name, type and categories of each column, which the stored strings do not hold."""
-    import pandas as pd
-
-    entries: list[dict[str, Any]] = []
-    for column in columns:
-        series = columns[column]
-        entry: dict[str, Any] = {names.COLUMN: str(column), "dtype": str(series.dtype)}
-        if isinstance(series.dtype, pd.CategoricalDtype):
-            categories = series.cat.categories
-            entry |= {
-                "dtype": "category",
-                "categories": categories.tolist(),
-                "ordered": bool(series.cat.ordered),
-            }
-        entries.append(entry)
-    return entries
-
-
-def restore_columns(tree: xr.DataTree, entries: list[dict[str, Any]]) -> pd.DataFrame:
-    """Table of used columns, from a tree and the entries of :func:`describe_columns`."""
-    import pandas as pd
-
-    stored = {
-        str(v.attrs[names.COLUMN]): v.values
-        for v in tree[names.CONSTANT_DATA].to_dataset().data_vars.values()
-    }
-    table = {}
-    for entry in entries:
-        values = pd.Series(stored[entry[names.COLUMN]])
-        if entry["dtype"] == "category":
-            categories = entry["categories"]
-            by_text = dict(zip(map(str, categories), categories, strict=True))
-            dtype = pd.CategoricalDtype(categories, ordered=entry["ordered"])
-            values = values.map(by_text).astype(dtype)
-        else:
-            values = values.astype(entry["dtype"])
-        table[entry[names.COLUMN]] = values
-    return pd.DataFrame(table)
-
-
 def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
     """Save a fit to one netCDF file.
 
-    The file holds the draws, the used columns of the data, and the description and design as
-    JSON; no pickle. It is written whole or not at all.
+    The file holds all groups of ``fit.idata``, the used columns and the response of
+    ``fit.design``, and the description as JSON; no pickle. It is read again before it replaces an
+    existing file, so that what is saved can be loaded. See :doc:`/saved_files`.
 
     Parameters
     ----------
     fit : Fit
-        A fit.
+        A fit. Groups that PyMC, ArviZ or you have added to ``fit.idata`` are saved too.
     path : path
         Path of the file; an existing file is replaced.
 
@@ -165,24 +54,60 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
     -------
     pathlib.Path
         Path of the file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such folder.
+    FitFileError
+        If a variable or an attribute of ``fit.idata`` has no form in a netCDF file, or is not what
+        the model needs; the message names it. An existing file is left as it was.
     """
+    target = Path(path)
+    if not target.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {str(target.parent)!r} to save in.")
+    if target.is_dir():
+        raise IsADirectoryError(f"{str(target)!r} is a folder; name a file.")
     description = {
+        "format": FORMAT,
+        "version": FORMAT_VERSION,
         "package_version": version("bayes_moe"),
         "spec": fit.spec.to_dict(),
         "design": {
             "columns": describe_columns(fit.design.columns),
             "terms": _terms(fit.design),
             "n_dropped": fit.design.n_dropped,
+            "group": names.FITTED_DATA,
         },
     }
-    return write(fit.idata, path, description)
+    if names.FITTED_DATA in fit.idata.children:
+        raise FitFileError(
+            f"The fit cannot be saved: a group {names.FITTED_DATA!r} holds the design in the file. "
+            "Rename this group of `fit.idata`."
+        )
+    tree = fit.idata.copy()
+    tree.attrs[HEADER] = json.dumps(description)
+    tree[names.FITTED_DATA] = _tree(fitted_data(fit.design))
+    try:
+        check_tree(tree, fit.spec, fit.design)
+    except (TypeError, ValueError) as error:
+        raise FitFileError(f"The fit cannot be saved: {error}.") from error
+
+    def verify(read: xr.DataTree) -> None:
+        try:
+            _check_restored(fit, _read_back(read, parse(read.attrs[HEADER])))
+        except (TypeError, ValueError, _OtherTermsError) as error:
+            raise FitFileError(f"The fit cannot be saved: {error}.") from error
+
+    netcdf_trees.write(tree, target, verify)
+    return target
 
 
 def load(path: str | os.PathLike[str]) -> Fit:
     """Load a fit that :func:`save` wrote.
 
-    The formulas are evaluated on the stored columns, and formulas can call NumPy and methods of
-    columns: load files from people you trust, as with any notebook.
+    The file is checked before its values are read: nothing in it is executed, it can name no
+    other file, and it cannot ask for much more memory than it is long. See :doc:`/saved_files`.
 
     Parameters
     ----------
@@ -199,40 +124,118 @@ def load(path: str | os.PathLike[str]) -> Fit:
     FileNotFoundError
         If there is no such file.
     FitFileError
-        If the file is damaged, is not a saved fit, or needs a newer version of the package.
+        If the file is damaged, is not a saved fit, has parts that no saved fit has, or needs a
+        newer version of the package.
     """
     tree, header = read(path)
-    try:
-        spec = MixtureOfExperts.from_dict(header["spec"])
-        stored = header["design"]
-        observed = tree[names.OBSERVED_DATA].to_dataset()
-        design = Design.from_data(
-            spec.response,
-            spec.formulas,
-            restore_columns(tree, stored["columns"]),
-            missing="model",
-            center=spec.center,
-            obs_id=observed[names.OBS].values,
-            may_miss=integrable(spec.gate, spec.structure),
-        )
-        design = replace(design, n_dropped=int(stored["n_dropped"]))
-        tree[names.POSTERIOR].to_dataset()[list(spec.variables)]  # raises if one is missing
+    with _told(path):
+        spec, design = _read_back(tree, header)
+        tree = tree.filter(lambda node: node.path != f"/{names.FITTED_DATA}")
         tree = without_internal(tree, spec)
         tree.attrs[names.KIND] = kind_of(tree)
-        same_terms = _terms(design) == stored["terms"]
-        same = same_terms and np.allclose(
-            design.response, observed[names.RESPONSE].values, rtol=1e-12, atol=0
-        )
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        check_tree(tree, spec, design)
+        fit = Fit(spec, design, tree)
+        repr(fit)  # reads the figures of a mode
+    return fit
+
+
+def read(path: str | os.PathLike[str]) -> tuple[xr.DataTree, dict[str, Any]]:
+    """Tree and description of a saved fit.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FitFileError
+        If the file is damaged, or was not written by this package.
+    """
+    source = Path(path)
+    if source.is_dir():
+        raise FitFileError(f"{str(source)!r} is a folder, not a saved fit.")
+    if not source.exists():
+        raise FileNotFoundError(f"There is no file {str(source)!r}.")
+    if not source.is_file():
+        raise FitFileError(f"{str(source)!r} is no ordinary file, so it is not a saved fit.")
+    tree = netcdf_trees.read(source)
+    try:
+        header = parse(tree.attrs.pop(HEADER))
+        if header["format"] != FORMAT:
+            raise ValueError(FORMAT)
+        check_whole("version", header["version"], 1)
+        newer = header["version"] > FORMAT_VERSION
+    except (KeyError, TypeError, ValueError) as error:
         raise FitFileError(
-            f"{str(path)!r} is a damaged fit ({type(error).__name__}: {error})."
+            f"{str(source)!r} is a netCDF file, but not a fit saved by bayes_moe ({error})."
         ) from error
-    if not same:
+    if newer:
+        raise FitFileError(
+            f"{str(source)!r} has format version {header['version']}; this bayes_moe reads up "
+            f"to {FORMAT_VERSION}. Upgrade the package."
+        )
+    return tree, header
+
+
+class _OtherTermsError(Exception):
+    """The formulas make other columns or another response than are stored."""
+
+
+@contextmanager
+def _told(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Errors of a damaged fit as :class:`FitFileError` with the file's name."""
+    try:
+        yield
+    except FitFileError:
+        raise
+    except _OtherTermsError as error:
         raise FitFileError(
             f"{str(path)!r}: the formulas give other columns here than where the fit was saved; "
             "install the version of formulaic that it was saved with."
+        ) from error
+    except Exception as error:
+        raise FitFileError(
+            f"{str(path)!r} is a damaged fit ({type(error).__name__}: {error!s:.500})."
+        ) from error
+
+
+def _read_back(tree: xr.DataTree, header: Mapping[str, Any]) -> tuple[MixtureOfExperts, Design]:
+    """Description and design of a saved fit."""
+    spec, stored = MixtureOfExperts.from_dict(header["spec"]), header["design"]
+    check_names("The stored design", stored, ("columns", "terms", "n_dropped"), ("group",))
+    check_whole("n_dropped", stored["n_dropped"], 0, 2**53)
+    columns, response, labels = stored_data(tree, stored["columns"], stored.get("group"))
+    design = Design.from_data(
+        spec.response,
+        spec.formulas,
+        columns,
+        missing="model",
+        center=spec.center,
+        obs_id=labels,
+        may_miss=integrable(spec.gate, spec.structure),
+    )
+    if _terms(design) != stored["terms"]:
+        raise _OtherTermsError
+    if not np.allclose(design.response, response, rtol=1e-12, atol=0):
+        raise _OtherTermsError
+    return spec, replace(design, n_dropped=stored["n_dropped"])
+
+
+def _check_restored(fit: Fit, restored: tuple[MixtureOfExperts, Design]) -> None:
+    """Raise :class:`FitFileError` unless a file gives a fit's description and matrices."""
+    spec, design = restored
+    same = spec == fit.spec and all(
+        np.array_equal(m.values, design.rows.matrices[stem].values, equal_nan=True)
+        for stem, m in fit.design.rows.matrices.items()
+    )
+    if not same:
+        raise FitFileError(
+            "The fit cannot be saved: its formulas give other numbers on the columns in the file."
         )
-    return Fit(spec, design, tree)
+
+
+def _tree(dataset: xr.Dataset) -> xr.DataTree:
+    import xarray as xr
+
+    return xr.DataTree(dataset)
 
 
 def _terms(design: Design) -> dict[str, list[str]]:

@@ -13,78 +13,7 @@ import xarray as xr
 import bayes_moe as bm
 from bayes_moe.core import names
 from bayes_moe.core.errors import FitFileError
-from bayes_moe.results import draws, storage
 from tests.support.fits import fake_fit
-
-COLUMNS = {
-    "floats": [0.1, 1e-300, -0.0, 1e300],
-    "ints": [1, 2**60, -3, 0],
-    "uint8": np.array([1, 2, 3, 255], "u1"),
-    "float32": np.array([1, 2, 3, 0.1], "f4"),
-    "bools": [True, False, True, True],
-    "strings": ["a", "", "é ß 日本", " x/y\n"],
-    "object strings": pd.Series(["a", "b", "", "1"], dtype=object),
-    "unordered": pd.Categorical(["b", "a", "b", "a"], categories=["b", "a", "unused"]),
-    "ordered": pd.Categorical(["b", "a", "b", "a"], categories=["b", "a", "c"], ordered=True),
-    "integer levels": pd.Categorical([3, 1, 3, 1], categories=[3, 1, 2]),
-    "float levels": pd.Categorical([0.1, 1e300, 0.1, 0.1]),
-    "bool levels": pd.Categorical([True, False, True, True]),
-    "Int64": pd.array([1, 2**60, 3, 4], dtype="Int64"),
-    "boolean": pd.array([True, False, True, True], dtype="boolean"),
-    "Float64": pd.array([1.5, 0.1, 3, 4], dtype="Float64"),
-    "string": pd.array(["a", "b", "", "ß"], dtype="string"),
-    "dates": pd.date_range("2020-01-01 00:00:00.123456", periods=4),
-    "nanoseconds": pd.to_datetime([1, 2, 3, 10**18 + 7]).astype("datetime64[ns]"),
-    "zoned": pd.date_range("2020-03-29", periods=4, freq="h", tz="Europe/Berlin"),
-    "durations": pd.to_timedelta([1, 2, 3, 10**12], unit="us"),
-}
-
-NAMES = [
-    "X",
-    "y",
-    "expert",
-    "obs_id",
-    "chain",
-    "draw",
-    "a/b",
-    "my col",
-    "größe",
-    "日本",
-    "column_0",
-]
-NAMES += ["", ".", "..", "/", " lead", "trail ", "2x", "units", "constant_data", "q\"'", "tab\t"]
-
-
-def round_trip(columns, path):
-    """Through a netCDF file and a JSON text, as a saved fit goes."""
-    described = json.loads(json.dumps(storage.describe_columns(columns)))
-    stored = draws.columns_to_dataset(columns, {names.OBS: np.arange(len(columns))})
-    tree = xr.DataTree.from_dict({names.CONSTANT_DATA: stored})
-    storage.write(tree, path, {"columns": described})
-    back, header = storage.read(path)
-    return storage.restore_columns(back, header["columns"]), back[names.CONSTANT_DATA]
-
-
-@pytest.mark.parametrize("kind", COLUMNS)
-def test_a_column_comes_back_unchanged(kind, tmp_path):
-    columns = pd.DataFrame({"x": COLUMNS[kind], "z": np.arange(4.0)})
-    back, _ = round_trip(columns, tmp_path / "fit.nc")
-    pd.testing.assert_frame_equal(back, columns, check_exact=True)
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_column_of_any_name_comes_back(name, tmp_path):
-    columns = pd.DataFrame({name: [0.5, 1.5], "other": ["a", "b"]})
-    back, stored = round_trip(columns, tmp_path / "fit.nc")
-    pd.testing.assert_frame_equal(back, columns)
-    assert [v.attrs["column"] for v in stored.data_vars.values()] == [name, "other"]
-
-
-def test_stand_in_names_do_not_collide(tmp_path):
-    columns = pd.DataFrame({"a/b": [1.0], "column_0": [2.0], "column_0_": [3.0], "c/d": [4.0]})
-    back, stored = round_trip(columns, tmp_path / "fit.nc")
-    pd.testing.assert_frame_equal(back, columns)
-    assert len(stored.data_vars) == 4
 
 
 def make_fit(response="y", draws=20):
@@ -252,7 +181,7 @@ def put(value, *path):
         (put("y ~ open('x')", "spec", "experts", 0, "formula"), "damaged fit"),
         (delete("design"), "damaged fit"),
         (delete("design", "columns"), "damaged fit"),
-        (delete("design", "columns", 0), "damaged fit .*Unknown column"),
+        (delete("design", "columns", 0), "damaged fit .*7 columns are stored, but 6 described"),
         (put("nope", "design", "columns", 0, "dtype"), "damaged fit"),
         (put(["other"], "design", "columns", 3, "categories"), "damaged fit .*'level'"),
         (delete("design", "terms"), "damaged fit"),
@@ -260,9 +189,9 @@ def put(value, *path):
         (delete("design", "n_dropped"), "damaged fit"),
         (delete(names.POSTERIOR), "damaged fit .*posterior"),
         (delete(names.POSTERIOR, "sigma"), "damaged fit .*sigma"),
-        (delete(names.OBSERVED_DATA), "damaged fit"),
-        (delete(names.CONSTANT_DATA), "damaged fit"),
-        (delete(names.CONSTANT_DATA, "my col"), "damaged fit .*my col"),
+        (delete(names.FITTED_DATA), "damaged fit"),
+        (delete(names.FITTED_DATA, "response"), "damaged fit .*columns are stored"),
+        (delete(names.FITTED_DATA, "0"), "damaged fit .*columns are stored"),
     ],
 )
 def test_a_fit_with_a_part_damaged(saved, tmp_path, change, message):
@@ -286,7 +215,7 @@ def test_a_flipped_bit_in_the_draws_is_found(saved, tmp_path):
 
 def test_data_that_no_longer_fit_their_response(saved, tmp_path):
     def change(file, header):
-        file["observed_data/y"][3] += 1e-6
+        file["fitted_data/response"][3] += 1e-6
 
     edited(saved, tmp_path / "fit.nc", change)
     with pytest.raises(FitFileError):
