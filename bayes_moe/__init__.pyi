@@ -17,6 +17,7 @@ from .diagnostics.usage import experts_in_use as experts_in_use
 from .diagnostics.usage import usage as usage
 from .diagnostics.verdict import Diagnosis as Diagnosis
 from .diagnostics.verdict import diagnose as diagnose
+from .fitting import combine as combine
 from .fitting import fit as fit
 from .fitting import refit as refit
 from .fitting import relabel as relabel
@@ -60,6 +61,7 @@ __all__ = [
     "Prior",
     "SpecError",
     "build",
+    "combine",
     "compare",
     "diagnose",
     "effective_experts",

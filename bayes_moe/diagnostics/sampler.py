@@ -13,6 +13,7 @@ from bayes_moe.data.design import Design
 from bayes_moe.model.evaluation import evaluate
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.draws import stacked_draws
+from bayes_moe.results.fit import posterior_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -135,7 +136,7 @@ def convergence(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Co
     """Convergence figures of the draws of a sampler."""
     import arviz_stats as azs
 
-    posterior = tree[names.POSTERIOR].to_dataset()
+    posterior = posterior_of(tree)
     stats = tree[names.SAMPLE_STATS].to_dataset()
     reported = posterior[list(spec.structure.quantities)]
     label_free = invariants(spec, posterior, design)

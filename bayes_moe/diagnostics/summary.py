@@ -10,7 +10,7 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.checks import check_one_of, check_share
 from bayes_moe.core.errors import SpecError, unknown
-from bayes_moe.results.fit import Fit
+from bayes_moe.results.fit import Fit, posterior_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +56,7 @@ def summary(
     SpecError
         For a variable that the fit does not have.
     """
-    posterior = fit.idata[names.POSTERIOR].to_dataset()
+    posterior = posterior_of(fit.idata)
     selected = (
         [var_names]
         if isinstance(var_names, str)
@@ -93,7 +93,7 @@ def _mode_summary(fit: Fit, selected: Sequence[str], ci_prob: float | None) -> p
         ci_prob = float(rcParams["stats.ci_prob"])
     check_share("ci_prob", ci_prob)
     z = float(ndtri((1 + ci_prob) / 2))
-    posterior = fit.idata[names.POSTERIOR].to_dataset()
+    posterior = posterior_of(fit.idata)
     errors = fit.idata[names.STANDARD_ERROR].to_dataset()
     positive = fit.spec.structure.positive
     rows: dict[str, list[float]] = {}

@@ -11,7 +11,7 @@ from bayes_moe.core.checks import check_positive
 from bayes_moe.diagnostics.coincidence import coincidence
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.results.draws import stacked_draws
-from bayes_moe.results.fit import Fit
+from bayes_moe.results.fit import Fit, posterior_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +22,7 @@ def usage(fit: Fit) -> xr.DataArray:
     """Return each expert's share of the fitted rows' responsibility (chain, draw, expert)."""
     import xarray as xr
 
-    posterior = fit.idata[names.POSTERIOR].to_dataset()
+    posterior = posterior_of(fit.idata)
     draws = stacked_draws(fit.spec, posterior)
     total = np.zeros((len(next(iter(draws.values()))), fit.spec.n_experts))
     for _, chunk, mixture in chunks(fit.spec, draws, fit.design.rows):

@@ -16,7 +16,7 @@ from bayes_moe.plots.reference import at_observed, few_draws
 from bayes_moe.plots.tree_outline import Direction, OutlineNode, directions, outline
 from bayes_moe.prediction.predict import predict
 from bayes_moe.predictors import Linear
-from bayes_moe.results.fit import Fit
+from bayes_moe.results.fit import Fit, posterior_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -205,7 +205,7 @@ def _range(p: np.ndarray, ordered: bool) -> str:
 
 def _equations(fit: Fit, expert: int) -> str:
     """Return the posterior mean parameters of an expert as a short text."""
-    posterior = fit.idata[names.POSTERIOR].to_dataset()
+    posterior = posterior_of(fit.idata)
     block = next(b for b in fit.spec.structure.blocks if expert in b.positions)
     parts = [_equation(fit, posterior, block, c, expert) for c in block.components]
     return ", ".join(parts)

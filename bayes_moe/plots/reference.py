@@ -13,7 +13,7 @@ from bayes_moe.core.checks import check_share
 from bayes_moe.core.errors import SpecError
 from bayes_moe.data.reference_grid import Grid, columns_of, grid_along
 from bayes_moe.prediction.predict import responsibilities
-from bayes_moe.results.fit import Fit
+from bayes_moe.results.fit import Fit, posterior_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,7 +66,7 @@ def thinned(fit: Fit, most: float) -> Fit:
     """Return a fit with evenly spaced draws, about ``most`` in total, at least one per chain."""
     import xarray as xr
 
-    posterior = fit.idata[names.POSTERIOR].to_dataset()
+    posterior = posterior_of(fit.idata)
     draws = posterior.sizes[names.CHAIN] * posterior.sizes[names.DRAW]
     # Every chain keeps the same draws, so that the result is rectangular.
     step = max(1, int(np.ceil(draws / most)))

@@ -19,7 +19,7 @@ from bayes_moe.core import names
 from bayes_moe.data.matrix import Rows
 from bayes_moe.model.evaluation import Mixture, chunks
 from bayes_moe.results.draws import stacked_draws
-from bayes_moe.results.fit import Fit
+from bayes_moe.results.fit import Fit, posterior_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,7 +42,7 @@ class ChunkedMixture:
     @cached_property
     def draws(self) -> dict[str, np.ndarray]:
         """Reported variables (sample, ...) by name."""
-        return stacked_draws(self.fit.spec, self.fit.idata[names.POSTERIOR].to_dataset())
+        return stacked_draws(self.fit.spec, posterior_of(self.fit.idata))
 
     def chunks(
         self, draws: Mapping[str, np.ndarray] | None = None
@@ -99,7 +99,7 @@ class ChunkedMixture:
         """Return values (sample, obs, ...) as (chain, draw, obs_id, ...)."""
         import xarray as xr
 
-        posterior = self.fit.idata[names.POSTERIOR].to_dataset()
+        posterior = posterior_of(self.fit.idata)
         coords = {d: posterior[d].values for d in (names.CHAIN, names.DRAW)}
         shape = (*(len(v) for v in coords.values()), *values.shape[1:])
         labels = {**coords, names.OBS: self.rows.obs_id, **self._last_dim(values.ndim - 2, dim)}

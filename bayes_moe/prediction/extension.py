@@ -15,7 +15,7 @@ from bayes_moe.graph.build import Graph, build
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.prediction.predict import predict
 from bayes_moe.results.draws import pointwise, stacked_draws, with_derived
-from bayes_moe.results.fit import Fit
+from bayes_moe.results.fit import Fit, posterior_of
 from bayes_moe.simulation import check_prior_draws, prior_draws
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class _Sources:
     @property
     def posterior(self) -> xr.Dataset:
         """The posterior draws."""
-        return self.fit.idata[names.POSTERIOR].to_dataset()
+        return posterior_of(self.fit.idata)
 
 
 def _posterior_predictive(sources: _Sources) -> xr.Dataset:
@@ -173,7 +173,7 @@ def _log_prior(sources: _Sources) -> xr.Dataset:
 
 def _free_values(fit: Fit, graph: Graph, free: list[str]) -> dict[str, np.ndarray]:
     """The sampler's variables (sample, ...) at the posterior draws, stored or computed."""
-    posterior = fit.idata[names.POSTERIOR].to_dataset()
+    posterior = posterior_of(fit.idata)
     stored: dict[Any, Any] = dict(posterior.data_vars)
     if names.UNCONSTRAINED in fit.idata.children:
         others = fit.idata[names.UNCONSTRAINED].to_dataset()

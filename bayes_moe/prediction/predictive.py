@@ -24,6 +24,7 @@ from bayes_moe.prediction.density_modes import by_rows, density_modes
 from bayes_moe.prediction.expert_quantities import ExpertQuantities
 from bayes_moe.prediction.highest_density import highest_density_sets
 from bayes_moe.prediction.quantiles import cdf, load_array_libraries, quantiles
+from bayes_moe.results.fit import posterior_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -40,7 +41,7 @@ class Predictive(ExpertQuantities):
     """
 
     def __repr__(self) -> str:
-        sizes = self.fit.idata[names.POSTERIOR].sizes
+        sizes = posterior_of(self.fit.idata).sizes
         sparse = "" if self.top_k is None else f", the {self.top_k} heaviest experts of each"
         return (
             f"Predictive of {self.fit.spec.response!r} for {self.rows.size} rows from "

@@ -19,7 +19,7 @@ from bayes_moe.model.evaluation import evaluate
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results import relabelling
 from bayes_moe.results.draws import pointwise, stacked_draws
-from bayes_moe.results.fit import Fit
+from bayes_moe.results.fit import Fit, posterior_of
 from bayes_moe.results.label_reference import first_difference
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def checked(fits: Iterable[Fit]) -> list[Fit]:
     for k, fit in enumerate(listed):
         if not isinstance(fit, Fit):
             raise SpecError(f"`fits` must be fits; number {k} is {type(fit).__name__}.")
+        posterior_of(fit.idata)
         if fit.kind != names.KIND_DRAWS:
             raise SpecError(
                 f"Fit {k} is by {fit.idata.attrs.get(names.METHOD)!r} and has no chains of a "
@@ -125,7 +126,7 @@ def combined(fits: list[Fit]) -> xr.DataTree:
     first = fits[0]
     spec, design = first.spec, first.design
     trees = [relabelling.undo(fit.idata, spec) for fit in fits]
-    groups = [{n: tree[n].to_dataset() for n in tree.children} for tree in trees]
+    groups = [_of_posterior(tree) for tree in trees]
     _complete_log_likelihood(groups, spec, design)
     modes, indices = _merged_modes([g.pop(names.MODES, None) for g in groups], spec, design)
     left_out = {f"group {n!r}" for g in groups for n in g if not all(n in h for h in groups)}
@@ -151,6 +152,26 @@ def combined(fits: list[Fit]) -> xr.DataTree:
     result = xr.DataTree.from_dict(joined)
     result.attrs |= _attributes(trees)
     return result
+
+
+def _of_posterior(tree: xr.DataTree) -> dict[str, xr.Dataset]:
+    """Groups of a tree, those of chains and draws with the draws of the posterior only."""
+    posterior = tree[names.POSTERIOR].to_dataset()
+    groups = {}
+    for name in tree.children:
+        data = tree[name].to_dataset()
+        for dim in {names.CHAIN, names.DRAW} & {*data.dims}:
+            wanted = posterior[dim].values
+            if dim in data.indexes and np.isin(wanted, data[dim].values).all():
+                data = data.sel({dim: wanted})
+            elif dim in data.indexes or data.sizes[dim] != wanted.size:
+                raise SpecError(
+                    f"Group {name!r} of `fit.idata` has {data.sizes[dim]} {dim}s and the posterior "
+                    f"{wanted.size}, not all of them among these. Select draws in all groups at "
+                    "once, for example by fit.idata.isel(draw=slice(None, None, 10))."
+                )
+        groups[name] = data
+    return groups
 
 
 def _attributes(trees: list[xr.DataTree]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bayes_moe.core import html, names
+from bayes_moe.core.errors import SpecError
 from bayes_moe.data.design import Design
 from bayes_moe.model.spec import MixtureOfExperts
 
@@ -24,6 +25,26 @@ def kind_of(tree: xr.DataTree) -> str:
         return names.KIND_DRAWS
     is_mode = tree[names.FIT].attrs[names.KIND] == names.KIND_MODE
     return names.KIND_MODE if is_mode else names.KIND_APPROXIMATION
+
+
+def posterior_of(tree: xr.DataTree) -> xr.Dataset:
+    """Group ``posterior`` of a result.
+
+    Raises
+    ------
+    SpecError
+        If it was put back without the dimension over chains or draws.
+    """
+    posterior = tree[names.POSTERIOR].to_dataset()
+    lost = [dim for dim in (names.CHAIN, names.DRAW) if dim not in posterior.dims]
+    if lost:
+        has = ", ".join(map(str, posterior.dims))
+        raise SpecError(
+            f"Group 'posterior' of `fit.idata` has the dimensions {has} and no dimension "
+            f"{' and '.join(lost)}. Keep both when you select draws: isel(draw=[0]) instead of "
+            "isel(draw=0), and no stack or mean over them."
+        )
+    return posterior
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -89,7 +110,7 @@ class Fit:
 
     def __repr__(self) -> str:
         sizes = self.idata[names.POSTERIOR].sizes
-        size = f"{sizes[names.CHAIN]} chains x {sizes[names.DRAW]} draws"
+        size = " x ".join(f"{sizes[d]} {d}s" for d in (names.CHAIN, names.DRAW) if d in sizes)
         if self.is_point:
             figures = self.idata[names.FIT].to_dataset()
             objective = figures.attrs[names.OBJECTIVE]

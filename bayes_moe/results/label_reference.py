@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayes_moe.core import names
 from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Rows
@@ -15,7 +14,7 @@ from bayes_moe.model import expert_order
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.draws import stacked_draws
-from bayes_moe.results.fit import Fit
+from bayes_moe.results.fit import Fit, posterior_of
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def reference(other: Fit, spec: MixtureOfExperts, design: Design, method: str) -
         _check_terms(design, other.design)
     own, its = _common_rows(design, other.design)
     own, its = expert_order.evenly_spaced_rows(own), expert_order.evenly_spaced_rows(its)
-    draws = stacked_draws(other.spec, other.idata[names.POSTERIOR].to_dataset())
+    draws = stacked_draws(other.spec, posterior_of(other.idata))
     allocations = np.empty((spec.n_experts, its.size))
     for where, chunk, mixture in chunks(other.spec, draws, its):
         allocations[:, where] = mixture.responsibilities(chunk.observed).mean(axis=0)

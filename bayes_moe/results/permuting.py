@@ -46,8 +46,6 @@ def permute_draws(
         if {*SAMPLE} <= {*data.dims}:
             data, index = common_draws(data, permutation, str(node.name))
             node.dataset = permute(data, spec, index, left=left)
-        elif node.name in (names.POSTERIOR, names.SAMPLE_STATS):
-            raise no_draws(data, str(node.name))
     _say_left(left, permutation)
     return result
 
@@ -100,8 +98,8 @@ def permute(
             continue
         ordered = variable.transpose(*lead, ...)
         dims = ordered.dims[len(lead) :]
-        here = {dim: index[along[dim]] for dim in dims if along.get(dim) in index}
-        here |= {of: index[of] for of, _ in bases.values()}
+        here = {of: index[of] for of, _ in bases.values()}
+        here |= {dim: index[along[dim]] for dim in dims if along.get(dim) in index}
         values = ordered.values.reshape(len(flat), *ordered.shape[len(lead) :])
         data = expert_order.permute_axes(values, dims, here, bases).reshape(ordered.shape)
         result[name] = ordered.copy(data=data).transpose(*variable.dims)
@@ -137,15 +135,6 @@ def common_draws(
         )
     data = dataset.sel({d: v for d, v in chosen.items() if len(v) < dataset.sizes[d]})
     return data, permutation.sel(chosen).transpose(*SAMPLE, ...).values
-
-
-def no_draws(dataset: xr.Dataset, group: str) -> SpecError:
-    """Error for a group of draws that lost the dimension over chains or the one over draws."""
-    lost = ", ".join(dim for dim in SAMPLE if dim not in dataset.dims)
-    return SpecError(
-        f"Group {group!r} of `fit.idata` has no dimension {lost}: keep it when you select draws, "
-        f"for example by isel({lost.split(', ')[0]}=[0])."
-    )
 
 
 def _branches(spec: MixtureOfExperts, orders: np.ndarray) -> dict[Any, np.ndarray]:

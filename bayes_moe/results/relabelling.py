@@ -45,7 +45,7 @@ from bayes_moe.results.alignment import (
     scaled,
 )
 from bayes_moe.results.draws import stacked_draws
-from bayes_moe.results.fit import kind_of
+from bayes_moe.results.fit import kind_of, posterior_of
 from bayes_moe.results.label_reference import Reference
 from bayes_moe.results.permuting import permute, permute_constants, permute_draws
 
@@ -82,6 +82,7 @@ def align(
         For an unknown method, and groups whose draws do not belong together.
     """
     check_method(method)
+    posterior_of(tree)  # raises before anything is permuted
     tree = undo(tree, spec)
     if method == "none" or spec.structure.symmetry.trivial:
         return tree

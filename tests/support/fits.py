@@ -38,7 +38,7 @@ def fake_fit(
         raise ValueError(f"`parameters` must be {spec.variables}; wrong or missing: {missing}")
     rng = np.random.default_rng(seed)
     coords = {names.CHAIN: np.arange(chains), names.DRAW: np.arange(draws)}
-    dims = _dims(spec)
+    dims = {name: spec.structure.dims[name] for name in spec.variables}
     for stem, matrix in design.rows.matrices.items():
         coords[names.term(stem)] = np.array(matrix.terms)
     labels = np.array(spec.expert_labels)
@@ -92,15 +92,6 @@ def _centred(spec: MixtureOfExperts, name: str, drawn: np.ndarray) -> np.ndarray
             rows = slice(split.rows.start - first, split.rows.stop - first)
             drawn[:, :, rows] -= drawn[:, :, rows].mean(axis=2, keepdims=True)
     return drawn
-
-
-def _dims(spec: MixtureOfExperts) -> dict[str, tuple[str, ...]]:
-    """Dimensions of every reported variable, after chain and draw."""
-    dims = dict(spec.structure.gate.dims)
-    for block in spec.structure.blocks:
-        for c in block.components:
-            dims[c.variable] = (block.dim,) + (() if c.formula is None else (names.term(c.stem),))
-    return dims
 
 
 def _quiet_stats(rng: np.random.Generator, chains: int, draws: int) -> xr.Dataset:
