@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from importlib.util import find_spec
 from os import sep
 from pathlib import Path
+from typing import Any
+
+from bayes_moe.core.other_names import ABSENT, SAME, folded
 
 __all__ = ["ConvergenceWarning", "DataError", "FitFileError", "MissingRowsWarning", "SpecError"]
 
@@ -34,20 +37,38 @@ class MissingRowsWarning(UserWarning):
     """Rows with missing values were left out because of ``missing="drop"``; with their number."""
 
 
-def nearest(name: object, valid: Iterable[str]) -> str:
-    """``" Did you mean ...?"`` with the most similar valid name, or the empty string."""
-    folded = {v.casefold(): v for v in valid}
-    wanted = str(name).casefold()
-    similar = difflib.get_close_matches(wanted, folded, n=1, cutoff=0.5)
-    similar = similar or [v for v in folded if wanted and v.startswith(wanted)]
-    return f" Did you mean {folded[similar[0]]!r}?" if similar else ""
+def closest(name: object, valid: Iterable[Any]) -> Any | None:
+    """The valid name that is meant: another package's name for it, or the most similar; or None.
+
+    Valid values need not be text: a category 1 is meant by ``"1"``.
+    """
+    wanted, by_text = folded(name), {str(v): v for v in valid}
+    if str(name) in by_text:
+        return by_text[str(name)]
+    for ours in SAME.get(wanted, ()):
+        if ours in by_text:
+            return by_text[ours]
+    by_folded = {folded(text): v for text, v in by_text.items()}
+    similar = difflib.get_close_matches(wanted, by_folded, n=1, cutoff=0.5)
+    similar = similar or [v for v in by_folded if wanted and v.startswith(wanted)]
+    return by_folded[similar[0]] if similar else None
 
 
-def unknown(kind: str, name: object, valid: Iterable[str]) -> str:
-    """Message that ``name`` is no valid ``kind``, with the nearest valid name and the others."""
-    names = sorted(str(v) for v in valid)
-    listed = ", ".join(repr(n) for n in names[:20]) + (", ..." if len(names) > 20 else "")
-    return f"Unknown {kind} {name!r}.{nearest(name, names)} Valid: {listed or '(none)'}."
+def nearest(name: object, valid: Iterable[Any]) -> str:
+    """``" Did you mean ...?"`` with the valid name that is meant, or the empty string."""
+    meant = closest(name, valid)
+    return "" if meant is None else f" Did you mean {meant!r}?"
+
+
+def unknown(kind: str, name: object, valid: Iterable[Any]) -> str:
+    """Message that ``name`` is no valid ``kind``, with the name that is meant and the others."""
+    names = sorted({str(v): v for v in valid}.items())
+    listed = ", ".join(repr(v) for _, v in names[:20]) + (", ..." if len(names) > 20 else "")
+    absent = ABSENT.get(kind, {}).get(folded(name))
+    hint = nearest(name, (v for _, v in names))
+    if absent is not None:
+        hint = f" The package has no {name!r}: {absent}."
+    return f"Unknown {kind} {name!r}.{hint} Valid: {listed or '(none)'}."
 
 
 def need(package: str, extra: str) -> None:

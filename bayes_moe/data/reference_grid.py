@@ -65,11 +65,14 @@ def columns_of(design: Design, stems: Iterable[str] | None = None) -> list[str]:
     return used_columns(formulas, list(design.columns.columns))
 
 
-def choose_feature(design: Design, feature: str | None, stems: Iterable[str]) -> str:
+def choose_feature(
+    design: Design, feature: str | None, stems: Iterable[str], counts: Iterable[str] = ()
+) -> str:
     """Return the column to plot against.
 
     By default it is the only numeric column of the predictors ``stems``, or their only column;
-    if these have no columns, that of all predictors.
+    if these have no columns, that of all predictors. Columns of ``counts`` alone, such as the
+    number of trials, are not chosen if there are others.
 
     Raises
     ------
@@ -83,7 +86,8 @@ def choose_feature(design: Design, feature: str | None, stems: Iterable[str]) ->
         if feature not in columns:
             raise DataError(unknown("feature", feature, columns))
         return feature
-    candidates = columns_of(design, stems) or columns
+    others = columns_of(design, {*design.formulas} - {*counts})
+    candidates = [c for c in columns_of(design, stems) if c in others] or others or columns
     numeric = [c for c in candidates if not is_categorical(design, c)]
     for choice in (numeric, candidates):
         if len(choice) == 1:
@@ -202,9 +206,7 @@ def _fixed_value(design: Design, column: str, at: Mapping[str, Any]) -> Any:
         if column not in at:
             return max(levels, key=lambda level: int((series == level).sum()))
         if at[column] not in levels:
-            raise DataError(
-                unknown(f"category of {column!r} in `at`", at[column], map(str, levels))
-            )
+            raise DataError(unknown(f"category of {column!r} in `at`", at[column], levels))
         return at[column]
     value = at.get(column, series.median())
     if not isinstance(value, Real) or not math.isfinite(value):

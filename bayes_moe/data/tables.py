@@ -141,7 +141,7 @@ def check_known(name: str, series: pd.Series, known: Iterable[Any]) -> None:
     unknown = ~series.isin(categories).to_numpy(dtype=bool)
     if unknown.any():
         new = series[unknown].drop_duplicates().tolist()
-        hint = nearest(new[0], map(str, categories))
+        hint = nearest(new[0], categories)
         raise DataError(
             f"Column {name!r} has categories that the fitted rows do not: {listed(new)} "
             f"(first at row {int(np.flatnonzero(unknown)[0])}).{hint} Known: {listed(categories)}."

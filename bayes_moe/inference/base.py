@@ -7,7 +7,8 @@ from abc import ABC, abstractmethod
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.core import registry
+from bayes_moe.core.errors import SpecError, closest, unknown
 from bayes_moe.data.design import Design
 from bayes_moe.model.spec import MixtureOfExperts
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 UNCONSTRAINED_POSTERIOR = "posterior of unconstrained values"
 """Objective of the methods whose draws are about a mode of the sampler's density."""
+
+FIT_ARGUMENTS = ("data", "log_likelihood", "method", "missing", "random_seed", "relabel")
+"""Arguments of ``bm.fit`` and ``bm.refit`` beside a method's settings."""
 
 
 class Method(ABC):
@@ -39,8 +43,34 @@ class Method(ABC):
         valid = [f.name for f in fields(cls)]  # type: ignore[arg-type]
         for name in settings:
             if name not in valid:
-                raise SpecError(unknown(f"setting of {cls.__name__}", name, valid))
+                raise SpecError(cls._unknown_setting(name, valid))
         return cls(**settings)
+
+    @classmethod
+    def _unknown_setting(cls, name: str, valid: list[str]) -> str:
+        """Message about a name that is no setting of this method."""
+        if name in FIT_ARGUMENTS:
+            return (
+                f"{name!r} cannot be changed by bm.refit, which repeats a fit: use "
+                f"bm.fit(fit.spec, data, {name}=...)."
+            )
+        having = [
+            method
+            for method in registry.TABLE["method"]
+            if name in (f.name for f in fields(registry.resolve("method", method)))
+        ]
+        if having:
+            listed = ", ".join(f"method={method!r}" for method in having)
+            return (
+                f"{cls.__name__} has no setting {name!r}: it is one of {listed}. Settings of "
+                f"{cls.__name__}: {', '.join(map(repr, valid))}."
+            )
+        meant = closest(name, [*valid, *FIT_ARGUMENTS])
+        if meant in FIT_ARGUMENTS:
+            return unknown(
+                f"argument of bm.fit or setting of {cls.__name__}", name, [*valid, *FIT_ARGUMENTS]
+            )
+        return unknown(f"setting of {cls.__name__}", name, valid)
 
     @property
     def settings(self) -> dict[str, Any]:

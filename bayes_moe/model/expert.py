@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bayes_moe import families, predictors
+from bayes_moe.core import registry
 from bayes_moe.core.checks import check_identifier
 from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.core.records import Record
@@ -13,6 +14,9 @@ from bayes_moe.data.formulas import check_right_hand_side, split_formula
 from bayes_moe.data.observation import check_row_count
 from bayes_moe.families import Family
 from bayes_moe.predictors import Linear, Predictor
+
+SHARED = ("shared", "common", "equal", "same", "tied", "pooled", "fixed", "constant", "free")
+"""Words by which other packages say how a parameter varies over experts."""
 
 
 class Expert(Record):
@@ -71,8 +75,12 @@ class Expert(Record):
         for parameter, text in formulas.items():
             if parameter not in free:
                 valid = [*free, *described.KNOWN]
-                raise SpecError(unknown(f"parameter of family {family!r}", parameter, valid))
-            check_right_hand_side(f"The formula of {parameter!r}", text)
+                having = families_with(parameter)
+                raise SpecError(
+                    unknown(f"parameter of family {family!r}", parameter, valid)
+                    + (f" Families with it: {', '.join(map(repr, having))}." if having else "")
+                )
+            _check_formula(parameter, text)
         for needed in described.KNOWN:
             if needed not in known:
                 raise SpecError(
@@ -135,6 +143,35 @@ class Expert(Record):
         if self.predictors:
             record["predictor"] = {name: p.to_dict() for name, p in self.predictors}
         return record
+
+
+def families_with(parameter: str) -> list[str]:
+    """Names of the families that take a formula or a count of this name."""
+    every = {name: families.by_name(name) for name in registry.TABLE["family"]}
+    return [
+        name
+        for name, family in every.items()
+        if parameter in family.KNOWN or parameter in [p.name for p in family.PARAMS[1:]]
+    ]
+
+
+def _check_formula(parameter: str, text: Any) -> None:
+    """Raise :class:`SpecError` unless a parameter is given a right-hand side."""
+    left_out = (
+        f"Leave {parameter!r} out for one number for each expert, or give the features that it "
+        f"depends on: {parameter}='~ x'."
+    )
+    if text in SHARED:
+        raise SpecError(
+            f"{parameter}={text!r} is no formula, and experts cannot share one {parameter!r}. "
+            f"{left_out} (A column {text!r} is written '~ {text}'.)"
+        )
+    if not isinstance(text, str):
+        raise SpecError(
+            f"{parameter!r} of an expert is a formula; it is {text!r}. {left_out} A prior holds it "
+            f"near a known value: priors={{{parameter!r}: bm.Prior(...)}}."
+        )
+    check_right_hand_side(f"The formula of {parameter!r}", text)
 
 
 def _predictors(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bayes_moe import families
 from bayes_moe.core import registry
 from bayes_moe.core.checks import check_whole
-from bayes_moe.core.errors import SpecError
+from bayes_moe.core.errors import SpecError, closest, unknown
 from bayes_moe.data.formulas import split_formula
 from bayes_moe.gates import Gate, Softmax, Tree
 from bayes_moe.gates.tree import SHRINK, leaf_labels
-from bayes_moe.model.expert import Expert
+from bayes_moe.model.expert import Expert, families_with
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.predictors import MLP
 from bayes_moe.priors.prior import Prior
@@ -87,6 +88,7 @@ def mixture_of_experts(
     >>> spec.n_experts
     2
     """
+    _check_arguments(mixture_of_experts, family, parameters)
     if isinstance(gate, type):
         raise SpecError(f"Give a gate, not its class: {gate.__name__}(...), with its formula.")
     if experts is None:
@@ -169,6 +171,7 @@ def hierarchical_mixture(
             "A tree says by itself how many experts there are: give branching=(2, 2) or "
             "tree=[['a', 'b'], 'c'] instead of `experts`."
         )
+    _check_arguments(hierarchical_mixture, family, parameters)
     if tree is None and branching is None:
         branching = (2, 2)
     by_split = gate if isinstance(gate, Mapping) else None
@@ -249,6 +252,7 @@ def mixture_density(
     >>> spec.n_experts
     3
     """
+    _check_arguments(mixture_density, family, parameters)
     check_whole("components", components, 1)
     features = split_formula(formula)[1]
     layers: Any = tuple(hidden) if isinstance(hidden, list | tuple) else hidden
@@ -263,3 +267,22 @@ def mixture_density(
     expert = Expert(formula, family, None, heads, **parameters)
     gate = Softmax(features, predictor=net)
     return MixtureOfExperts(gate, [expert] * int(components), priors, center)
+
+
+def _check_arguments(
+    recipe: Callable[..., Any], family: str, parameters: Mapping[str, Any]
+) -> None:
+    """Raise :class:`SpecError` for a misspelt argument of a recipe.
+
+    Other names are taken for parameters of the family, which an expert checks.
+    """
+    described = families.by_name(family)
+    free = [*(p.name for p in described.PARAMS[1:]), *described.KNOWN]
+    arguments = inspect.signature(recipe).parameters.values()
+    own = [a.name for a in arguments if a.kind is not inspect.Parameter.VAR_KEYWORD]
+    for name in parameters:
+        if name in free or families_with(name):
+            continue
+        if closest(name, [*own, *free]) in own:
+            what = f"argument of bm.{recipe.__name__} or parameter of family {family!r}"
+            raise SpecError(unknown(what, name, [*own, *free]))

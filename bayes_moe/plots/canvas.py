@@ -6,6 +6,7 @@ so that no column of the user's table can clash with them.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from arviz_plots import PlotCollection
 
 VISUALS = ("pe_line", "ci_band", "observed_scatter", "xlabel", "ylabel", "legend")
+PLOT_ARGUMENTS = ("at", "backend", "ci_prob", "feature", "kind", "plot_collection", "visuals")
+"""Arguments of the plots beside those of a collection, for hints at misspelt ones."""
 VALUE = "value"
 
 SIZE = (7.0, 4.3)  # inches
@@ -129,12 +132,24 @@ def open_canvas(
         map their dimension to colours.
     """
     check_visuals(visuals, VISUALS)
+    _check_options(pc_kwargs)
     if collection is None:
         collection = _new_collection(backend, data, dict(pc_kwargs))
     has_colours = "color" in collection.aes_set and names.EXPERT in collection.aes["color"].dims
     if names.EXPERT in data.dims and not has_colours:
         raise SpecError("The plot collection must map 'color' to the dimension 'expert'.")
     return Canvas(collection, visuals or {})
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Raise :class:`SpecError` for arguments that neither a plot nor a collection has."""
+    from arviz_plots import PlotCollection
+
+    aesthetics = {"color", *options.get("aes", {})}
+    known = {*inspect.signature(PlotCollection.wrap).parameters, *aesthetics} - {"data", "kwargs"}
+    for name in options:
+        if name not in known:
+            raise SpecError(unknown("argument of the plot", name, {*known, *PLOT_ARGUMENTS}))
 
 
 def _new_collection(

@@ -273,7 +273,8 @@ def _grid(
     fit: Fit, feature: str | None, stems: Sequence[str], at: Mapping[str, Any] | None
 ) -> Grid:
     """Return the grid over a feature, by default the only one of the predictors ``stems``."""
-    return feature_grid(fit, choose_feature(fit.design, feature, stems), at)
+    counts = fit.spec.structure.row_count_formulas
+    return feature_grid(fit, choose_feature(fit.design, feature, stems, counts), at)
 
 
 def _predict(fit: Fit, grid: Grid) -> Predictive:

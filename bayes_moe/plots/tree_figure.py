@@ -13,7 +13,7 @@ import numpy as np
 
 from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.data.reference_grid import Grid, choose_feature, columns_of
-from bayes_moe.plots.canvas import Look, band_entries, check_visuals
+from bayes_moe.plots.canvas import PLOT_ARGUMENTS, Look, band_entries, check_visuals
 from bayes_moe.plots.reference import (
     at_observed,
     band_probabilities,
@@ -127,7 +127,8 @@ def plot_tree(
     check_visuals(visuals, PARTS)
     for name in pc_kwargs:
         if name not in ("figure_kwargs", "color"):
-            raise SpecError(unknown("argument of plot_tree", name, ("figure_kwargs", "color")))
+            valid = ("figure_kwargs", "color", *PLOT_ARGUMENTS)
+            raise SpecError(unknown("argument of plot_tree", name, valid))
     _check_backend(backend)
     root = outline(fit)
     probabilities = band_probabilities(ci_prob)
@@ -177,7 +178,8 @@ def _expert_feature(fit: Fit, stems: Sequence[str], at: Mapping[str, Any]) -> st
     columns = columns_of(fit.design, stems)
     # Experts without columns are plotted against a column of the gate.
     if len(columns) < 2:
-        return choose_feature(fit.design, columns[0] if columns else None, stems)
+        known = fit.spec.structure.row_count_formulas
+        return choose_feature(fit.design, columns[0] if columns else None, stems, known)
     subset = thinned(fit, MAX_DRAWS)
 
     def effect(column: str) -> float:

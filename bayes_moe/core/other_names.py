@@ -1,0 +1,136 @@
+"""Names that other packages use, with this package's names for the same things."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SAME: dict[str, tuple[str, ...]] = {
+    # families and distributions
+    "gaussian": ("normal", "Normal"),
+    "norm": ("normal", "Normal"),
+    "t": ("studentt", "StudentT"),
+    "student": ("studentt", "StudentT"),
+    "student_t": ("studentt", "StudentT"),
+    "logit": ("bernoulli", "softmax"),
+    "binary": ("bernoulli",),
+    "invgamma": ("InverseGamma",),
+    # parameters and arguments of distributions
+    "mean": ("mu", "mu_coef"),
+    "loc": ("mu", "alpha"),
+    "location": ("mu",),
+    "sd": ("sigma",),
+    "std": ("sigma",),
+    "stddev": ("sigma",),
+    "scale": ("sigma", "beta", "b"),
+    "dispersion": ("alpha", "sigma"),
+    "df": ("nu",),
+    "dof": ("nu",),
+    "rate": ("lam", "beta"),
+    "shape": ("alpha",),
+    "n_trials": ("trials",),
+    "ntrials": ("trials",),
+    # arguments of recipes
+    "k": ("experts", "components"),
+    "n_experts": ("experts", "components"),
+    "num_experts": ("experts", "components"),
+    "components": ("experts",),
+    "n_components": ("experts", "components"),
+    "ncomponents": ("experts", "components"),
+    "nclusters": ("experts", "components"),
+    "n_clusters": ("experts", "components"),
+    "experts": ("components",),
+    "concomitant": ("gate",),
+    "gating": ("gate",),
+    "prior_weights": ("gate",),
+    "layers": ("hidden",),
+    "hidden_layers": ("hidden",),
+    # methods and settings
+    "mcmc": ("nuts",),
+    "hmc": ("nuts",),
+    "sample": ("nuts",),
+    "mle": ("em",),
+    "ml": ("em",),
+    "vi": ("advi",),
+    "variational": ("advi",),
+    "optimize": ("map",),
+    "seed": ("random_seed",),
+    "rng": ("random_seed",),
+    "random_state": ("random_seed",),
+    "n_init": ("restarts",),
+    "nrep": ("restarts",),
+    "n_starts": ("restarts",),
+    "nstart": ("restarts",),
+    "n_iter": ("max_iter", "iterations"),
+    "maxiter": ("max_iter", "iterations"),
+    "iter_max": ("max_iter", "iterations"),
+    "warmup": ("tune",),
+    "burnin": ("tune",),
+    "burn_in": ("tune",),
+    "n_samples": ("draws",),
+    "num_samples": ("draws",),
+    "samples": ("draws",),
+    "n_chains": ("chains",),
+    "n_jobs": ("cores",),
+    "verbose": ("progressbar",),
+    "adapt_delta": ("target_accept",),
+    "sampler": ("nuts_sampler",),
+    "subset": ("data",),
+    "na_action": ("missing",),
+    "na.action": ("missing",),
+    "omit": ("drop",),
+    "na.omit": ("drop",),
+    "ignore": ("drop",),
+    "impute": ("model",),
+    "fiml": ("model",),
+    # gates, predictors, plots and groups
+    "multinomial": ("softmax",),
+    "multinom": ("softmax",),
+    "gp": ("hsgp",),
+    "nn": ("mlp",),
+    "neural": ("mlp",),
+    "gam": ("spline",),
+    "smooth": ("spline",),
+    "ci": ("ci_prob",),
+    "hdi_prob": ("ci_prob",),
+    "newdata": ("rows",),
+    "conditions": ("at",),
+    "ppc": ("posterior_predictive",),
+}
+"""Names here by a name elsewhere; the first that is valid is offered."""
+
+GAMMA_OR_LOG = "for positive responses use 'gamma', or 'normal' with the response log(y)"
+COUNTS = "for counts use 'poisson' (a mixture of Poisson experts has more spread than one)"
+ABSENT: dict[str, dict[str, str]] = {
+    "family": {
+        "negbinomial": COUNTS,
+        "negative_binomial": COUNTS,
+        "negativebinomial": COUNTS,
+        "negbin": COUNTS,
+        "nb": COUNTS,
+        "nb2": COUNTS,
+        "nbinom": COUNTS,
+        "geometric": COUNTS,
+        "zip": "for many zeros use a mixture of 'poisson' experts, one of them with a mean near 0",
+        "zero_inflated_poisson": (
+            "for many zeros use a mixture of 'poisson' experts, one of them with a mean near 0"
+        ),
+        "weibull": GAMMA_OR_LOG,
+        "exponential": GAMMA_OR_LOG,
+        "lognormal": "use 'normal' with the response log(y)",
+        "log_normal": "use 'normal' with the response log(y)",
+        "inverse_gaussian": GAMMA_OR_LOG,
+        "beta": "for shares use 'normal' with the response np.log(y / (1 - y))",
+        "laplace": "for heavy tails use 'studentt'",
+        "cauchy": "for heavy tails use 'studentt'",
+        "skewnormal": "a mixture of 'normal' experts can be skew",
+        "categorical": "a response of two classes is 'bernoulli'; more classes are not modelled",
+        "multinomial": "a response of two classes is 'bernoulli'; more classes are not modelled",
+        "ordinal": "a response of two classes is 'bernoulli'; more classes are not modelled",
+    }
+}
+"""What to use in place of things that are not here: kind -> name elsewhere -> text."""
+
+
+def folded(name: Any) -> str:
+    """Name in lower case, with underscores for hyphens and spaces."""
+    return str(name).strip().casefold().replace("-", "_").replace(" ", "_")
