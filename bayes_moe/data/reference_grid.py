@@ -35,12 +35,15 @@ class Grid:
         Categories of the feature in the order of the axis; empty for a numeric feature.
     fixed : dict
         Values of the other columns.
+    whole : bool
+        Whether the fitted rows have whole numbers only in a numeric feature.
     """
 
     feature: str
     rows: pd.DataFrame
     levels: tuple[Any, ...]
     fixed: Mapping[str, Any]
+    whole: bool = False
 
     @property
     def x(self) -> np.ndarray:
@@ -155,7 +158,8 @@ def grid_along(
         values = steps if column == feature else [fixed[column]] * len(steps)
         dtype = observed[column].dtype if is_categorical(design, column) else float
         rows[column] = pd.Series(values, dtype=dtype)
-    return Grid(feature, pd.DataFrame(rows), levels, fixed)
+    whole_feature = not levels and bool((observed[feature].dropna() % 1 == 0).all())
+    return Grid(feature, pd.DataFrame(rows), levels, fixed, whole_feature)
 
 
 def with_values(grid: Grid, values: np.ndarray) -> Grid:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.errors import SpecError, unknown
-from bayes_moe.data.reference_grid import Grid, state
+from bayes_moe.data.reference_grid import Grid
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -32,7 +31,6 @@ BAND_ALPHA = 0.22
 BAR_WIDTHS = (1.5, 4.0)  # outermost interval, inner ones
 DODGE = 0.6  # of the distance between two categories
 GOLDEN = 0.6180339887498949
-MAX_LETTERS = 60
 
 Look = dict[str, Any]
 """Keyword arguments of a visual: colour, width, ..."""
@@ -47,7 +45,6 @@ class Marks:
     unused: Look
     interval: str
     interval_look: Look
-    widths: Sequence[float] | None = None
 
 
 LINES = Marks(
@@ -63,7 +60,6 @@ DOTS = Marks(
     unused={"size": 15, "alpha": 0.5},
     interval="ciliney",
     interval_look={"color": "B1"},
-    widths=BAR_WIDTHS,
 )
 
 
@@ -186,12 +182,14 @@ def curves(
     mean: xr.DataArray,
     band: xr.DataArray,
     used: xr.DataArray | bool = True,
+    ranks: Sequence[int] | None = None,
     **look: Any,
 ) -> None:
     """Draw means (..., obs_id) and nested intervals (prob, ..., obs_id, ci_bound).
 
     They are lines and bands, or points and bars over categories. Where ``used`` is false, the
-    mean is a thin dotted line or a small point, without an interval.
+    mean is a thin dotted line or a small point, without an interval. ``ranks`` has the number of
+    intervals that each is inside of, by default its position.
     """
     import xarray as xr
     from arviz_plots import visuals
@@ -202,7 +200,9 @@ def curves(
     if grid.levels and names.EXPERT in mean.dims:
         experts = mean[names.EXPERT]
         x = x + experts.copy(data=dodge(experts.size))
-    nested: Look = {"mark": marks.interval, "widths": marks.widths}
+    ranks = range(len(band)) if ranks is None else ranks
+    widths = [BAR_WIDTHS[rank > 0] for rank in ranks] if grid.levels else None
+    nested: Look = {"mark": marks.interval, "widths": widths}
     nested["artist_dims"] = {names.INTERVAL_PROBABILITY: len(band)}
     draw_mean = getattr(visuals, marks.mean)
     common = {"x": x} | look
@@ -217,6 +217,8 @@ def points(canvas: Canvas, x: np.ndarray, y: np.ndarray, colour: str | list[str]
     import xarray as xr
     from arviz_plots.visuals import scatter_xy
 
+    if not len(x):
+        return
     crowd = min(1.0, (200 / len(x)) ** 0.5)
     look = {
         "x": xr.DataArray(x, dims=names.OBS),
@@ -238,6 +240,8 @@ def axis_limits(*arrays: Any) -> tuple[float, float]:
     """Return limits of an axis that shows all finite values, with a margin."""
     values = np.concatenate([np.ravel(a) for a in arrays])
     values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0, 1.0
     low, high = float(values.min()), float(values.max())
     margin = 0.05 * (high - low)
     return low - margin, high + margin
@@ -257,58 +261,8 @@ def label_axes(canvas: Canvas, grid: Grid, response: str) -> None:
             canvas.collection.facet_map(f"labelled_{part[0]}", part, **wanted)
     if grid.levels:
         labels = [canvas.text(str(level)) for level in grid.levels]
-        crowded = sum(len(label) + 2 for label in labels) > MAX_LETTERS
-        rotation: Look = {"rotation": 90} if crowded else {}
-        canvas.set("set_xticks", values=list(range(len(labels))), labels=labels, **rotation)
+        canvas.set("set_xticks", values=list(range(len(labels))), labels=labels)
         canvas.set("set_xlim", limits=(-0.5, len(labels) - 0.5))
-
-
-def add_legend(canvas: Canvas, entries: Mapping[str, Look], fixed: Mapping[str, Any]) -> None:
-    """Add a legend beside the plot, with the values of the fixed columns as its title."""
-    collection = canvas.collection
-    statements = state(fixed)
-    title = "at " + "\nand ".join(statements) if statements else None
-    looks: Look = {"title": title and canvas.text(title), "update_visuals": False}
-    if canvas.backend == "matplotlib":
-        looks |= {"frameon": False, "alignment": "left"}
-        # Projecting caps would lengthen the lines of bands.
-        looks["visual_kwargs"] = {"solid_capstyle": "butt"}
-    if canvas.backend == "plotly":
-        entries = {k: _renamed(look, "alpha", "opacity") for k, look in entries.items()}
-    wanted = canvas.wanted("legend", looks)
-    # A second plot in the same collection keeps the first one's legend.
-    if wanted is None or "legend" in collection.viz.children:
-        return
-    module = import_module(f"arviz_plots.backend.{canvas.backend}")
-    legend = module.legend(collection, list(entries.values()), list(entries), **wanted)
-    collection.viz["legend/expert"] = legend
-
-
-def expert_entries(canvas: Canvas) -> dict[str, Look]:
-    """Return legend entries of the experts."""
-    return {f"expert {k}": {"color": c, "width": 2} for k, c in canvas.colours.items()}
-
-
-def band_entries(probabilities: Sequence[float], grid: Grid, colour: str) -> dict[str, Look]:
-    """Return legend entries of nested bands, whose opacities add up, or of bars, widest first."""
-    entries: dict[str, Look] = {}
-    for j, p in enumerate(probabilities):
-        shade = 1 - (1 - BAND_ALPHA) ** (j + 1)
-        look = {"width": BAR_WIDTHS[j > 0]} if grid.levels else {"width": 8, "alpha": shade}
-        entries[f"{100 * p:g} % interval"] = {"color": colour} | look
-    return entries
-
-
-def point_entries(canvas: Canvas, label: str, colour: str) -> dict[str, Look]:
-    """Return the legend entry of the data, if the backend's legend supports markers."""
-    if canvas.backend != "matplotlib":
-        return {}
-    return {label: {"color": colour, "marker": "o", "markersize": 5, "linestyle": "none"}}
-
-
-def _renamed(look: Look, old: str, new: str) -> Look:
-    """Return a look with one argument under another name."""
-    return {new if name == old else name: value for name, value in look.items()}
 
 
 def _nested(
@@ -326,6 +280,6 @@ def _nested(
     artists = np.empty(len(da), dtype=object)
     for j, interval in enumerate(da):
         low, high = (interval.sel({names.CI_BOUND: bound}).values for bound in names.CI_BOUNDS)
-        width = {} if widths is None else {"width": widths[j > 0]}
+        width = {} if widths is None else {"width": widths[j]}
         artists[j] = draw(x.values, low, high, target, **(width | look))
     return artists

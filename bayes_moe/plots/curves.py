@@ -8,31 +8,36 @@ All have the same signature and return an arviz-plots ``PlotCollection``. They s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from bayes_moe.core import names
+from bayes_moe.core.checks import check_one_of
 from bayes_moe.core.errors import SpecError
 from bayes_moe.data.reference_grid import Grid, choose_feature, plain_name
 from bayes_moe.plots.canvas import (
+    DOTS,
     Canvas,
     Look,
-    add_legend,
     axis_limits,
-    band_entries,
     curves,
     dodge,
-    expert_entries,
     jitter,
     label_axes,
     open_canvas,
-    point_entries,
     points,
+)
+from bayes_moe.plots.legends import (
+    add_legend,
+    band_entries,
+    expert_entries,
+    mean_entry,
+    point_entries,
 )
 from bayes_moe.plots.reference import (
     band_probabilities,
-    counted,
+    density_bands,
     expert_stems,
     feature_grid,
     few_draws,
@@ -41,16 +46,19 @@ from bayes_moe.plots.reference import (
     over_draws,
     shown_rows,
 )
+from bayes_moe.plots.ticks import fit_categories, whole_ticks
 from bayes_moe.prediction.predict import predict
 from bayes_moe.prediction.predictive import Predictive
 from bayes_moe.results.fit import Fit
 
 if TYPE_CHECKING:
+    import xarray as xr
     from arviz_plots import PlotCollection
 
 LEAST_WEIGHT = 0.05
 GREY = "#a8a8a8"
 DARK_GREY = "#606060"
+KINDS = {"interval": "interval", "hdr": "highest-density set"}
 
 
 def plot_gate(
@@ -122,6 +130,7 @@ def plot_gate(
     label_axes(canvas, grid, "gate weight")
     entries = _expert_and_band_entries(canvas, fit, grid, probabilities)
     add_legend(canvas, entries, fixed_columns(fit, grid, stems))
+    _set_ticks(canvas, grid)
     return canvas.collection
 
 
@@ -156,8 +165,9 @@ def plot_experts(
     feature : str, optional
         A column; by default the experts' only numeric column, or their only column.
     at, ci_prob, plot_collection, backend, visuals, **pc_kwargs
-        As in :func:`plot_gate`; a further part is ``observed_scatter``. All rows of the data are
-        shown, whatever other columns are fixed at. The backend bokeh cannot colour points one by
+        As in :func:`plot_gate`; a further part is ``observed_scatter``. Rows of the data are shown
+        if they have the categories that the experts' columns are fixed at, whatever their values in
+        numeric columns, and the legend says so. The backend bokeh cannot colour points one by
         one: give ``visuals={"observed_scatter": {"facecolor": "grey"}}``.
 
     Returns
@@ -183,15 +193,19 @@ def plot_experts(
     mean, band = over_draws(predictive.expert_locations(draws=True), probabilities)
     used = predictive.weights() >= LEAST_WEIGHT
     canvas = open_canvas(plot_collection, backend, visuals, mean, pc_kwargs)
-    rows = shown_rows(fit)
-    _draw_responsible(canvas, fit, grid, rows)
+    shown = shown_rows(fit, grid, expert_stems(fit))
+    _draw_responsible(canvas, fit, grid, shown.rows)
     curves(canvas, grid, mean, band, used)
-    canvas.set("set_ylim", limits=axis_limits(fit.design.response[rows], mean.where(used)))
+    limits = axis_limits(fit.design.response[shown.rows], mean.where(used))
+    canvas.set("set_ylim", limits=limits)
     label_axes(canvas, grid, plain_name(fit.spec.response))
     entries = _expert_and_band_entries(canvas, fit, grid, probabilities)
     if fit.spec.n_experts > 1:
-        entries |= point_entries(canvas, counted("undecided data", fit, rows), GREY)
+        entries |= point_entries(canvas, shown.label("undecided data"), GREY)
+    else:
+        entries |= point_entries(canvas, shown.label("data"), next(iter(canvas.colours.values())))
     add_legend(canvas, entries, grid.fixed)
+    _set_ticks(canvas, grid, fit, limits)
     return canvas.collection
 
 
@@ -200,6 +214,7 @@ def plot_predictive(
     feature: str | None = None,
     *,
     at: Mapping[str, Any] | None = None,
+    kind: Literal["interval", "hdr"] = "interval",
     ci_prob: float | Sequence[float] | None = None,
     plot_collection: PlotCollection | None = None,
     backend: str | None = None,
@@ -209,8 +224,9 @@ def plot_predictive(
     """Plot the posterior predictive distribution against a feature, over the data.
 
     The line is the predictive mean ``E[y | x]``, or the median where there is no mean (Student t
-    with ``nu <= 1``). The bands are equal-tailed predictive intervals: they contain a new response
-    with their probability.
+    with ``nu <= 1``). The bands contain a new response with their probability. By default they are
+    equal-tailed predictive intervals, which include the unlikely responses between two humps of a
+    distribution; highest-density sets leave these out, and then consist of several bands.
 
     Parameters
     ----------
@@ -218,11 +234,15 @@ def plot_predictive(
         A fit.
     feature : str, optional
         A column; by default the model's only numeric column, or its only column.
+    kind : {"interval", "hdr"}
+        Equal-tailed intervals, or the highest-density sets of :meth:`Predictive.hdr`. Those of a
+        discrete family are drawn a quarter beyond their least and greatest numbers.
     ci_prob : float or sequence of float, optional
         Probability inside the band, or one a band; by default 0.5 and ArviZ's
         ``rcParams["stats.ci_prob"]``.
     at, plot_collection, backend, visuals, **pc_kwargs
-        As in :func:`plot_experts`.
+        As in :func:`plot_experts`; rows are shown if they have the categories that the model's
+        columns are fixed at.
 
     Returns
     -------
@@ -233,40 +253,70 @@ def plot_predictive(
     Raises
     ------
     SpecError
-        If ``feature`` is needed; the message names the candidates.
+        If ``feature`` is needed, the message names the candidates; and for another ``kind``.
     DataError
         For columns that the model does not use, and categories that were not observed.
 
     Examples
     --------
     >>> pc = bm.plot_predictive(fit, "x", ci_prob=(0.5, 0.9))  # doctest: +SKIP
+    >>> pc = bm.plot_predictive(fit, "x", kind="hdr")  # doctest: +SKIP
     """
-    import xarray as xr
-
+    check_one_of("kind", kind, [*KINDS])
     stems = [s for s in fit.design.formulas if s not in fit.spec.structure.row_count_formulas]
     grid = _grid(fit, feature, stems, at)
     probabilities = band_probabilities(ci_prob, 0.5)
     predictive = _predict(fit, grid)
-    centre, centre_name = predictive.mean(), "mean"
+    centre, centre_name = _centre(predictive)
+    band, ranks = _predictive_bands(predictive, probabilities, grid, kind)
+    canvas = open_canvas(plot_collection, backend, visuals, centre, pc_kwargs)
+    shown = shown_rows(fit, grid, stems)
+    response = fit.design.response[shown.rows]
+    x = grid.positions(fit.design.columns.iloc[shown.rows])
+    points(canvas, x + jitter(len(x)) if grid.levels else x, response, DARK_GREY)
+    curves(canvas, grid, centre, band, ranks=ranks, color="C0")
+    label_axes(canvas, grid, plain_name(fit.spec.response))
+    entries = {centre_name: mean_entry(grid, "C0")}
+    entries |= band_entries(probabilities, grid, "C0", KINDS[kind])
+    entries |= point_entries(canvas, shown.label("data"), DARK_GREY)
+    add_legend(canvas, entries, grid.fixed)
+    _set_ticks(canvas, grid, fit, axis_limits(response, band))
+    return canvas.collection
+
+
+def _centre(predictive: Predictive) -> tuple[xr.DataArray, str]:
+    """Return the predictive means (obs_id), or the medians if there are no means."""
+    mean = predictive.mean()
     # One draw with nu <= 1 is enough for the mean to be missing.
-    if not np.isfinite(centre).all():
-        centre, centre_name = predictive.quantile(0.5), "median"
+    return (mean, "mean") if np.isfinite(mean).all() else (predictive.quantile(0.5), "median")
+
+
+def _predictive_bands(
+    predictive: Predictive, probabilities: Sequence[float], grid: Grid, kind: str
+) -> tuple[xr.DataArray, list[int]]:
+    """Return bands (prob, obs_id, ci_bound), and each one's rank among the probabilities."""
+    import xarray as xr
+
+    if kind == "hdr":
+        return density_bands(predictive, probabilities, grid)
     intervals = [predictive.interval(p) for p in probabilities]
     band = xr.concat(intervals, dim=names.INTERVAL_PROBABILITY)
-    canvas = open_canvas(plot_collection, backend, visuals, centre, pc_kwargs)
-    rows = shown_rows(fit)
-    x = grid.positions(fit.design.columns.iloc[rows])
+    return band, list(range(len(probabilities)))
+
+
+def _set_ticks(
+    canvas: Canvas, grid: Grid, fit: Fit | None = None, limits: tuple[float, float] = (0.0, 1.0)
+) -> None:
+    """Fit the labels of categories into the axis, and give axes of counts whole numbers only.
+
+    ``limits`` are those of the response's axis, of a plot that has one.
+    """
+    if fit is not None and fit.spec.structure.discrete:
+        whole_ticks(canvas, "y", limits)
     if grid.levels:
-        x = x + jitter(len(x))
-    points(canvas, x, fit.design.response[rows], DARK_GREY)
-    curves(canvas, grid, centre, band, color="C0")
-    label_axes(canvas, grid, plain_name(fit.spec.response))
-    entries = point_entries(canvas, centre_name, "C0") if grid.levels else {}
-    entries = entries or {centre_name: {"color": "C0", "width": 2}}
-    entries |= band_entries(probabilities, grid, "C0")
-    entries |= point_entries(canvas, counted("data", fit, rows), DARK_GREY)
-    add_legend(canvas, entries, grid.fixed)
-    return canvas.collection
+        fit_categories(canvas, [str(level) for level in grid.levels])
+    elif grid.whole:
+        whole_ticks(canvas, "x", (grid.x[0], grid.x[-1]))
 
 
 def _grid(
@@ -285,12 +335,15 @@ def _expert_and_band_entries(
     canvas: Canvas, fit: Fit, grid: Grid, probabilities: Sequence[float]
 ) -> dict[str, Look]:
     """Return legend entries of the experts, and of their bands unless the fit is one mode."""
-    entries = expert_entries(canvas)
-    return entries if fit.is_point else entries | band_entries(probabilities, grid, "B2")
+    entries = expert_entries(canvas, grid)
+    ink = DOTS.interval_look["color"] if grid.levels else "B2"
+    return entries if fit.is_point else entries | band_entries(probabilities, grid, ink)
 
 
 def _draw_responsible(canvas: Canvas, fit: Fit, grid: Grid, rows: np.ndarray) -> None:
     """Draw rows of the data in their experts' colours; on categories, beside their expert."""
+    if not len(rows):
+        return
     table, experts = fit.design.columns.iloc[rows], fit.spec.n_experts
     share = mean_responsibilities(fit, table)  # (obs, expert)
     x = grid.positions(table)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,8 +11,10 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.checks import check_share
 from bayes_moe.core.errors import SpecError
-from bayes_moe.data.reference_grid import Grid, columns_of, grid_along
+from bayes_moe.data.reference_grid import Grid, columns_of, grid_along, is_categorical, state
+from bayes_moe.plots.level_bands import bands_of, by_interval
 from bayes_moe.prediction.predict import responsibilities
+from bayes_moe.prediction.predictive import Predictive
 from bayes_moe.results.fit import Fit, posterior_of
 
 if TYPE_CHECKING:
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 MAX_VALUES = 2**21
 """Largest (draw, point, expert) array that a plot evaluates."""
+
+COUNT_MARGIN = 0.25
+"""What a band of counts is drawn beyond them, so that a single one can be seen."""
 
 MAX_ROWS = 2000
 """Largest number of rows of the data that a plot shows."""
@@ -85,19 +90,56 @@ def mean_responsibilities(fit: Fit, table: pd.DataFrame) -> np.ndarray:
     return np.asarray(draws.mean((names.CHAIN, names.DRAW)).values)
 
 
-def shown_rows(fit: Fit) -> np.ndarray:
-    """Return positions of the rows to draw: all, or ``MAX_ROWS`` of a fixed random choice."""
-    n = fit.design.rows.size
-    if n <= MAX_ROWS:
-        return np.arange(n)
-    # A fixed seed: the same fit gives the same plot.
-    return np.sort(np.random.default_rng(0).choice(n, MAX_ROWS, replace=False))
+@dataclass(frozen=True)
+class ShownRows:
+    """Rows of the data to draw.
+
+    Attributes
+    ----------
+    rows : array
+        Their positions among the fitted rows.
+    total : int
+        Number of rows from which they are chosen.
+    categories : mapping of str to category
+        What all of them have in common.
+    numeric : tuple of str
+        Columns that are fixed for the curves, and differ between the rows.
+    """
+
+    rows: np.ndarray
+    total: int
+    categories: Mapping[str, Any]
+    numeric: tuple[str, ...]
+
+    def label(self, what: str) -> str:
+        """Return a legend label: which rows are shown, and how many if these are not all."""
+        clauses = [f"with {', '.join(state(self.categories))}"] if self.categories else []
+        clauses += [f"any {column}" for column in self.numeric]
+        lines = [what if self.total else f"no {what}"]
+        lines += [", ".join(clauses)] if clauses else []
+        if len(self.rows) < self.total:
+            lines.append(f"({len(self.rows)} of {self.total} rows shown)")
+        return "\n".join(lines)
 
 
-def counted(label: str, fit: Fit, rows: np.ndarray) -> str:
-    """Return a legend label, with the number of rows shown if these are not all."""
-    n = fit.design.rows.size
-    return label if len(rows) == n else f"{label}\n({len(rows)} of {n} rows shown)"
+def shown_rows(fit: Fit, grid: Grid, stems: Sequence[str]) -> ShownRows:
+    """Return the rows to draw with curves of the predictors ``stems``.
+
+    They have the categories that the curves' columns are fixed at. Of more than ``MAX_ROWS`` there
+    is a fixed random choice.
+    """
+    fixed = fixed_columns(fit, grid, stems)
+    categories = {c: v for c, v in fixed.items() if is_categorical(fit.design, c)}
+    alike = np.ones(fit.design.rows.size, dtype=bool)
+    for column, value in categories.items():
+        alike &= (fit.design.columns[column] == value).to_numpy(dtype=bool)
+    rows = np.flatnonzero(alike)
+    numeric = tuple(c for c in fixed if c not in categories)
+    total = len(rows)
+    if total > MAX_ROWS:
+        # A fixed seed: the same fit gives the same plot.
+        rows = np.sort(np.random.default_rng(0).choice(rows, MAX_ROWS, replace=False))
+    return ShownRows(rows, total, categories, numeric)
 
 
 def band_probabilities(ci_prob: float | Sequence[float] | None, *inner: float) -> list[float]:
@@ -115,6 +157,28 @@ def band_probabilities(ci_prob: float | Sequence[float] | None, *inner: float) -
     for probability in probabilities:
         check_share("ci_prob", probability)
     return sorted(set(probabilities), reverse=True)
+
+
+def density_bands(
+    predictive: Predictive, probabilities: Sequence[float], grid: Grid
+) -> tuple[xr.DataArray, list[int]]:
+    """Return bands (prob, obs_id, ci_bound) of highest-density sets, and each one's rank.
+
+    The rank is the position of its probability. A set of several intervals has several bands.
+    """
+    import xarray as xr
+
+    # A single count has no height.
+    margin = COUNT_MARGIN * np.array([-1, 1]) * predictive.fit.spec.structure.discrete
+    bands, ranks = [], []
+    for rank, probability in enumerate(probabilities):
+        bounds = predictive.hdr(probability)[names.BOUNDS].values
+        found = (by_interval if grid.levels else bands_of)(bounds) + margin
+        bands += [*found]
+        ranks += [rank] * len(found)
+    dims = (names.INTERVAL_PROBABILITY, names.OBS, names.CI_BOUND)
+    coords = {names.CI_BOUND: list(names.CI_BOUNDS)}
+    return xr.DataArray(np.array(bands), coords, dims), ranks
 
 
 def over_draws(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from arviz_plots import PlotCollection
 
 SMALL, TINY = 9.0, 7.5  # font sizes in points
+TICKS = 4  # most ticks of an axis, less one
 INKS = ("#404040", "#8f8f8f", "#686868", "#b8b8b8")
 
 EXPERT_PARTS = ("pe_line", "ci_band", "observed_scatter")
@@ -120,7 +121,7 @@ def open_figure(
         )
         axes.tick_params(labelsize=TINY, length=2, pad=2)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.locator_params(nbins=4)
+        axes.locator_params(nbins=TICKS)
         panels[node.label] = axes
     canvas = Canvas(_collection(fit, figure, pc_kwargs), visuals)
     return TreeFigure(fit, root, canvas, layout, figure, panels, probabilities, spec, {})

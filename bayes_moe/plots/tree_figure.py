@@ -13,11 +13,11 @@ import numpy as np
 
 from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.data.reference_grid import Grid, choose_feature, columns_of
-from bayes_moe.plots.canvas import PLOT_ARGUMENTS, Look, band_entries, check_visuals
+from bayes_moe.plots.canvas import PLOT_ARGUMENTS, Look, check_visuals
+from bayes_moe.plots.legends import band_entries
 from bayes_moe.plots.reference import (
     at_observed,
     band_probabilities,
-    counted,
     expert_stems,
     fixed_columns,
     panel_grid,
@@ -77,7 +77,8 @@ def plot_tree(
     thick as the share of the rows' responsibility that passes the branch; branches to experts have
     the colours of :func:`plot_experts`, others are grey, as their lines are.
 
-    A row of the data has the expert's colour in that expert's panel, mixed with grey the more the
+    Experts' panels have the rows of the data whose categories are those that the experts' columns
+    are fixed at. A row has the expert's colour in that expert's panel, mixed with grey the more the
     smaller the expert's responsibility for it. Outside the central 98 % of an expert's
     responsibility (of a categorical feature, where less than 1 % of it is), its line is thin and
     dotted and has no band.
@@ -199,17 +200,19 @@ def _legend_entries(fit: Fit, grid: Grid, probabilities: Sequence[float]) -> dic
     if not grid.levels:
         outside = {"color": ink, "linewidth": 1.0, "linestyle": ":"}
         entries["outside the expert's data"] = outside
-    others = counted("data of other experts", fit, shown_rows(fit)).replace("\n", " ")
+    others = shown_rows(fit, grid, expert_stems(fit)).label("data of other experts")
+    others = others.replace("\n", " ")
     entries[others] = {"color": FAINT, "marker": "o", "markersize": 4, "linestyle": "none"}
     if not fit.is_point:
         for label, look in band_entries(probabilities, grid, ink).items():
-            entries[label] = {
-                "color": ink,
-                "solid_capstyle": "butt",
-                "linewidth": look["width"],
-                "alpha": look.get("alpha", 1.0),
-            }
+            entries[label] = look if grid.levels else _thick_line(look)
     return entries
+
+
+def _thick_line(look: Look) -> Look:
+    """Return matplotlib's arguments of a legend's line that stands for a band."""
+    line = {"color": look["color"], "linewidth": look["width"], "alpha": look["alpha"]}
+    return line | {"solid_capstyle": "butt"}
 
 
 def _draw_legend(tree: TreeFigure) -> None:

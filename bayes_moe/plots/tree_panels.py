@@ -12,13 +12,19 @@ from bayes_moe.data.reference_grid import Grid, plain_name
 from bayes_moe.plots.canvas import (
     BAND_ALPHA,
     BAR_WIDTHS,
-    MAX_LETTERS,
     axis_limits,
     dodge,
     jitter,
 )
-from bayes_moe.plots.reference import few_draws, mean_responsibilities, over_draws, shown_rows
-from bayes_moe.plots.tree_canvas import SMALL, Panel, TreeFigure, shortened
+from bayes_moe.plots.reference import (
+    expert_stems,
+    few_draws,
+    mean_responsibilities,
+    over_draws,
+    shown_rows,
+)
+from bayes_moe.plots.ticks import fit_short_categories, whole_locator
+from bayes_moe.plots.tree_canvas import SMALL, TICKS, Panel, TreeFigure, shortened
 from bayes_moe.plots.tree_layout import ABOVE, BELOW, BETWEEN, HEIGHT
 from bayes_moe.plots.tree_outline import OutlineNode
 from bayes_moe.prediction.branch_probabilities import node_probabilities
@@ -99,9 +105,11 @@ def draw_experts(tree: TreeFigure) -> None:
     fit, grid = tree.fit, tree.spec.experts
     predictive = predict(few_draws(fit, len(grid.rows)), grid.rows)
     mean, band = over_draws(predictive.expert_locations(draws=True), tree.probabilities)
-    rows = shown_rows(fit)
+    rows = shown_rows(fit, grid, expert_stems(fit)).rows
     table, y = fit.design.columns.iloc[rows], fit.design.response[rows]
-    share = mean_responsibilities(fit, table)  # (obs, expert)
+    share = np.empty((0, fit.spec.n_experts))
+    if len(rows):
+        share = mean_responsibilities(fit, table)  # (obs, expert)
     positions = grid.positions(table)
     used = mean.copy(data=np.stack([_used(grid, positions, r) for r in share.T], axis=-1))
     x = positions + jitter(len(positions)) - ASIDE if grid.levels else positions
@@ -116,6 +124,8 @@ def draw_experts(tree: TreeFigure) -> None:
         lines = mean.sel(expert), band.sel(expert), used.sel(expert)
         _draw_expert(panel, *lines, label, colour)
         panel.axes.set_ylim(*limits)
+        if fit.spec.structure.discrete and limits[1] - limits[0] >= 2:
+            whole_locator(panel.axes, "y", TICKS)
         _label_feature(panel)
         _draw_title(panel, colour)
         _label_response(panel, plain_name(fit.spec.response), not _has_left_neighbour(panel))
@@ -147,7 +157,7 @@ def _draw_rows(
     order = np.argsort(share, kind="stable")
     pale, full = np.array(to_rgb(FAINT)), np.array(to_rgb(colour))
     mixed = pale + share[order, None] * (full - pale)
-    crowd = min(1.0, (100 / len(x)) ** 0.5)
+    crowd = min(1.0, (100 / max(1, len(x))) ** 0.5)
     look = {"facecolor": mixed, "edgecolor": "none", "size": 3 + 9 * crowd, "alpha": 0.85}
     place = x[order], y[order], panel.axes
     panel.tree.draw("observed_scatter", label, backend.scatter, *place, zorder=1, **look)
@@ -210,15 +220,12 @@ def _label_feature(panel: Panel) -> None:
     text = tree.canvas.text(panel.short(grid.feature))
     tree.draw("xlabel", panel.node.label, axes.set_xlabel, text, fontsize=SMALL, labelpad=1)
     if grid.levels:
-        labels = [tree.canvas.text(str(level)) for level in grid.levels]
-        available = MAX_LETTERS / 3
-        if sum(len(label) + 2 for label in labels) > available:
-            keep = max(1, int(available / len(labels)) - 2)
-            labels = [label if len(label) <= keep else f"{label[:keep]}…" for label in labels]
-        axes.set_xticks(range(len(labels)), labels)
-        axes.set_xlim(-0.5, len(labels) - 0.5)
+        axes.set_xlim(-0.5, len(grid.levels) - 0.5)
+        fit_short_categories(axes, [str(level) for level in grid.levels], tree.canvas)
     else:
         axes.set_xlim(grid.x[0], grid.x[-1])
+        if grid.whole and grid.x[-1] - grid.x[0] >= 2:
+            whole_locator(axes, "x", TICKS)
 
 
 def _draw_title(panel: Panel, colour: str) -> None:

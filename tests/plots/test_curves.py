@@ -171,7 +171,7 @@ def test_legends():
     bands = ["90 % interval", "50 % interval"]
     assert entries == ["expert 0", "expert 1", *bands, "undecided data"]
     assert words(bm.plot_predictive(fit, ci_prob=(0.5, 0.9)))[0] == ["mean", *bands, "data"]
-    assert words(bm.plot_experts(lines_fit(1)))[0] == ["expert 0", "89 % interval"]
+    assert words(bm.plot_experts(lines_fit(1)))[0] == ["expert 0", "89 % interval", "data"]
 
 
 @pytest.mark.parametrize("name", PLOTS)
