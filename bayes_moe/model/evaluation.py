@@ -74,16 +74,14 @@ class Mixture:
         """Cumulative probability of ``y`` (obs,) (sample, obs)."""
         return np.einsum("seo,seo->so", self.weights, self.expert_cdf(y))
 
-    def expert_cdf(self, y: np.ndarray) -> np.ndarray:
-        """Cumulative probability of ``y`` (obs,) under each expert (sample, expert, obs)."""
-        return self._stack(
-            [b.family.cdf(y, p) for b, p in zip(self.blocks, self.params, strict=True)]
-        )
+    def expert_cdf(self, y: np.ndarray, *, above: bool = False) -> np.ndarray:
+        """Probability of a response up to ``y`` (obs,) under each expert (sample, expert, obs).
 
-    def expert_sf(self, y: np.ndarray) -> np.ndarray:
-        """Probability above ``y`` (obs,) under each expert (sample, expert, obs)."""
+        With ``above=True`` that of a larger response, with small relative error in the tail.
+        """
+        name = "sf" if above else "cdf"
         return self._stack(
-            [b.family.sf(y, p) for b, p in zip(self.blocks, self.params, strict=True)]
+            [getattr(b.family, name)(y, p) for b, p in zip(self.blocks, self.params, strict=True)]
         )
 
     def expert_random(self, rng: np.random.Generator) -> np.ndarray:

@@ -18,7 +18,7 @@ from bayes_moe.prediction.chunked_mixture import concatenated
 from bayes_moe.prediction.quantiles import cdf
 from bayes_moe.prediction.turning_points import TurningPoints, refined, turning_points
 
-PILOT_DRAWS = 200
+PILOT_DRAWS = 100
 """Draws whose density is searched for maxima; these are then refined with all draws."""
 
 MOST_ROWS = 1024

@@ -119,11 +119,12 @@ class Predictive(ExpertQuantities):
         return _evaluate_at(self._mixtures, cdf, y, grid)
 
     def quantile(self, p: float | Sequence[float]) -> xr.DataArray:
-        """Return predictive quantiles: the root of ``cdf(q) = p``, to 1e-9 in probability.
+        """Return predictive quantiles: the root of ``cdf(q) = p``.
 
-        Of a discrete family the quantile is the least whole number ``q`` with ``cdf(q) >= p``, to
-        1e-12 in probability. An :meth:`interval` between two of them, both included, has at least
-        its probability.
+        The probability of the nearer tail has a relative error of about 1e-11: that below ``q``
+        up to the median, that above it beyond. Of a discrete family the quantile is the least
+        whole number ``q`` with ``cdf(q) >= p``. An :meth:`interval` between two of them, both
+        included, has at least its probability.
 
         Parameters
         ----------
@@ -164,7 +165,7 @@ class Predictive(ExpertQuantities):
             ``location``, ``density`` and ``probability`` (obs_id, mode), the most probable mode
             first, NaN where there are fewer, and ``n_modes`` (obs_id,). The least density between
             two neighbouring modes divides their probability. The density of a mode is infinite
-            where a gamma has its pole, at 0. Maxima are searched in the density of at most 200
+            where a gamma has its pole, at 0. Maxima are searched in the density of at most 100
             draws, and refined in that of all.
 
         Raises

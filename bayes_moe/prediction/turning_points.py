@@ -26,7 +26,7 @@ FINE_STEP, COARSE_STEP = 0.125, 0.25
 MOST_CELLS = 60
 """Most different pairs of location and scale, up to a step, about which points are placed."""
 
-NEARBY = (0.25, 0.02, 0.002)
+NEARBY = (0.2, 0.01)
 """Distances, in scales, of the points of successive parabolas through a maximum."""
 
 LEAST_WEIGHT = 1e-12
@@ -127,14 +127,15 @@ def refined(turning: TurningPoints, mixture: Mixture) -> TurningPoints:
     if _is_discrete(mixture):
         low, high = np.floor(low), np.ceil(high)
         mode = least_whole(lambda y, i: density(y + 1, i) > density(y, i), low, high)
+        top = density(mode, index)
     else:
-        mode = turning.mode
+        mode, top = turning.mode, turning.height
         for part in NEARBY:
-            mode = _vertex(density, mode, np.minimum(part * width, 0.5 * reach), low, high)
-        mode = np.where(turning.mode == lower, lower, mode)
-    # A density may have no value at the end of its support.
-    near = mode if _is_discrete(mixture) else np.where(mode == lower, lower + NEAR_LOWER, mode)
-    top = np.where(np.isinf(turning.height), turning.height, density(near, index))
+            mode, top = _vertex(density, mode, np.minimum(part * width, 0.5 * reach), low, high)
+        at_end = np.flatnonzero(turning.mode == lower)
+        mode[at_end] = lower
+        limit = density(np.full(at_end.size, lower + NEAR_LOWER), at_end)
+        top[at_end] = np.where(np.isinf(turning.height[at_end]), np.inf, limit)
     inner = np.flatnonzero(~turning.last)
     gap_height = turning.gap_height.copy()
     gap_height[inner] = density(turning.gap[inner], inner)
@@ -147,15 +148,17 @@ def _vertex(
     step: np.ndarray,
     low: np.ndarray,
     high: np.ndarray,
-) -> np.ndarray:
-    """Return the maximum of the parabola through each point and two at a step from it."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return maxima of the parabolas through each point and two at a step from it."""
     index = np.arange(y.size)
     before, here, after = (density(y + d, index) for d in (-step, 0.0, step))
-    curvature = before - 2 * here + after
+    curvature, rise = before - 2 * here + after, 0.5 * (after - before)
     with np.errstate(all="ignore"):
-        shift = step * np.clip(0.5 * (before - after) / curvature, -2, 2)
-    shift = np.where(curvature < 0, shift, np.where(after > before, step, -step))
-    return np.clip(np.where(np.isfinite(shift), y + shift, y), low, high)
+        shift = np.clip(-rise / curvature, -2, 2)
+        shift = np.where(curvature < 0, shift, np.sign(rise))
+        top = here + shift * (rise + 0.5 * shift * curvature)
+    good = np.isfinite(shift) & np.isfinite(top)
+    return np.clip(np.where(good, y + step * shift, y), low, high), np.where(good, top, here)
 
 
 def search_points(mixture: Mixture) -> np.ndarray:

@@ -1,9 +1,86 @@
-"""Quantiles of mixtures, found by threads."""
+"""Quantiles of mixtures against roots found by SciPy, and found by threads."""
 
 import importlib.util
 import sys
 
+import numpy as np
+import pytest
+from scipy import optimize, stats
+
+import bayes_moe as bm
 from bayes_moe.prediction import quantiles
+from tests.support.examples import FAMILIES
+from tests.support.mixtures import SEEDS, mixture_of, random_mixture
+
+WHOLE = ["poisson", "bernoulli", "binomial"]
+LEVELS = np.array([1e-12, 1e-6, 0.01, 0.5, 0.99, 1 - 1e-9])
+
+
+def scipy_root(law, p):
+    """Quantile by Brent's method in the log of the nearer tail, from the components' quantiles."""
+    ends = [law_k.ppf(p) if p <= 0.5 else law_k.isf(1 - p) for law_k in law.laws]
+
+    def excess(y):
+        tail = law.cdf(y) if p <= 0.5 else law.sf(y)
+        return np.log(max(tail, 1e-320)) - np.log(min(p, 1 - p))
+
+    low, high = min(ends), max(ends)
+    if low == high or excess(low) == 0:
+        return low
+    return optimize.brentq(excess, low, high, xtol=1e-300, rtol=1e-14, maxiter=2000)
+
+
+@pytest.mark.parametrize("seeds", SEEDS)
+@pytest.mark.parametrize("family", [f for f in FAMILIES if f not in WHOLE])
+def test_quantiles_are_scipys_roots(family, seeds):
+    for seed in seeds:
+        fit, law, row = random_mixture(family, seed)
+        found = bm.predict(fit, row).quantile(LEVELS).values[0]
+        for p, y in zip(LEVELS, found, strict=True):
+            tail = law.cdf(y) / p if p <= 0.5 else law.sf(y) / (1 - p)
+            assert tail == pytest.approx(1, rel=2e-9), (seed, p)
+            assert y == pytest.approx(scipy_root(law, p), rel=1e-7), (seed, p)
+
+
+@pytest.mark.parametrize("seeds", SEEDS)
+@pytest.mark.parametrize("family", WHOLE)
+def test_quantiles_of_counts_are_the_least_that_reach_the_level(family, seeds):
+    for seed in seeds:
+        fit, law, row = random_mixture(family, seed)
+        found = bm.predict(fit, row).quantile(LEVELS).values[0]
+        for p, y in zip(LEVELS, found, strict=True):
+            if p <= 0.5:
+                assert law.cdf(y) >= p * (1 - 1e-9), (seed, p)
+                assert y == 0 or law.cdf(y - 1) < p, (seed, p)
+            else:
+                assert law.sf(y) <= (1 - p) * (1 + 1e-6), (seed, p)
+                assert y == 0 or law.sf(y - 1) > (1 - p) * (1 - 1e-6), (seed, p)
+
+
+def test_a_far_tail_of_a_narrow_expert():
+    fit, _, row = mixture_of("normal", [0.3, 0.7], {"mu": [0.0, 1000.0], "sigma": [1e-4, 50.0]})
+    found = bm.predict(fit, row).quantile(1e-12).item()
+    assert found == pytest.approx(1e-4 * stats.norm.ppf(1e-12 / 0.3), rel=1e-11)
+
+
+@pytest.mark.parametrize("family", ["normal", "studentt", "gamma", "poisson"])
+def test_quantiles_of_many_draws_have_their_level(family):
+    own = {
+        "normal": {"mu": [0.0, 9.0], "sigma": [0.01, 2.0]},
+        "studentt": {"mu": [0.0, 9.0], "sigma": [0.01, 2.0], "nu": [1.5, 8.0]},
+        "gamma": {"mu": [0.0, 5.0], "alpha": [0.7, 30.0]},
+        "poisson": {"mu": [1.0, 5.0]},
+    }[family]
+    fit, law, row = mixture_of(family, [0.3, 0.7], own, draws=400, spread=0.05)
+    predictive = bm.predict(fit, row)
+    found = predictive.quantile(LEVELS).values[0]
+    reached = predictive.cdf(found, grid=True).values[0]
+    if law.discrete:
+        before = predictive.cdf(found - 1, grid=True).values[0]
+        assert (reached >= LEVELS * (1 - 1e-10)).all()
+        assert (before < LEVELS).all()
+    else:
+        np.testing.assert_allclose(reached, LEVELS, rtol=1e-9)
 
 
 def test_array_libraries_are_loaded_before_threads_use_them(tmp_path, monkeypatch):

@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 from scipy import special
 
 import bayes_moe as bm
 from bayes_moe import families
 from tests.support.examples import FAMILIES
 from tests.support.fits import fake_fit
+
+SEEDS = [range(6), pytest.param(range(6, 34), marks=pytest.mark.slow)]
+"""Seeds of random mixtures: with six families 204 of them."""
 
 
 @dataclass(frozen=True)
