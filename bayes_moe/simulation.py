@@ -66,7 +66,9 @@ def simulate(
     rng = np.random.default_rng(seeds.resolve(random_seed))
     if parameters is None:
         parameters = _from_prior(spec, table, rng)
-    design = Design.from_data(None, spec.formulas, table, center=spec.center)
+    design = Design.from_data(
+        None, spec.formulas, table, center=spec.center, functions=spec.functions
+    )
     values = checked(spec, design, parameters)
     mixture = evaluate(spec, {k: v[None] for k, v in values.items()}, design.rows)
     chosen = random_expert(mixture.log_weights[0].T, rng)

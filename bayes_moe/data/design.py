@@ -1,13 +1,13 @@
 """Design: formulas fitted to a table, with its matrices and response; also applied to new rows.
 
-Formulas are formulaic's. A design keeps the columns that it was fitted to, so it can be fitted
+A design keeps the columns that it was fitted to, so it can be fitted
 again to the same numbers: a saved fit stores the columns, and no pickle.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from bayes_moe.data.missing import (
 )
 from bayes_moe.data.tables import (
     check_known,
+    in_index,
     kind,
     listed,
     to_pandas,
@@ -78,8 +79,8 @@ class Design:
         *,
         missing: str = "raise",
         center: bool = True,
-        obs_id: np.ndarray | None = None,
         may_miss: Mapping[str, str | None] | None = None,
+        functions: Mapping[str, Callable[..., Any]] | None = None,
     ) -> Design:
         """Fit formulas to a table.
 
@@ -97,16 +98,18 @@ class Design:
             are kept, and missing values are NaN in the matrices.
         center : bool
             Whether features are centred (if there is an intercept).
-        obs_id : array, optional
-            Row labels; by default the positions of the rows in ``data``.
         may_miss : mapping of str to str or None, optional
             See :class:`Design`.
+        functions : mapping of str to callable, optional
+            The user's functions that the formulas call.
 
         Raises
         ------
         DataError
             For unknown columns, missing or infinite values, constant or duplicate design
             columns, and tables without enough rows.
+        SpecError
+            For functions that the formulas call and that are neither listed nor given.
         """
         check_one_of("value of `missing`", missing, MISSING)
         may_miss = may_miss or {}
@@ -114,7 +117,7 @@ class Design:
         has_response = response is not None
         least = 2 if has_response else 1
         used = _used_columns(data, expressions, missing, may_miss, least)
-        labels = (np.arange(len(used.kept)) if obs_id is None else np.asarray(obs_id))[used.kept]
+        labels = np.flatnonzero(used.kept)
         for formula in formulas.values():
             check_features(formula, used.columns)
         fitted: dict[str, FittedFormula] = {}
@@ -122,12 +125,12 @@ class Design:
         if response:
             check_response(response, formulas, used.columns)
             fitted[names.RESPONSE], values = FittedFormula.fit(
-                response, used.columns, labels, is_response=True
+                response, used.columns, labels, functions, is_response=True
             )
             observed = check_single(response, values)
         matrices = {}
         for stem, formula in formulas.items():
-            fitted[stem], values = FittedFormula.fit(formula, used.columns, labels)
+            fitted[stem], values = FittedFormula.fit(formula, used.columns, labels, functions)
             terms = fitted[stem].terms
             if has_response:
                 check_degenerate(values, terms, stem)
@@ -135,6 +138,10 @@ class Design:
         rows = Rows(matrices, labels, with_gap_cells(used.columns, used.gaps), observed)
         n_dropped = len(used.kept) - len(used.columns)
         return cls(rows, response or "", dict(formulas), center, n_dropped, fitted, may_miss)
+
+    def labelled(self, obs_id: np.ndarray) -> Design:
+        """The same design with other labels (obs,) of its rows."""
+        return replace(self, rows=replace(self.rows, obs_id=np.asarray(obs_id)))
 
     @property
     def response(self) -> np.ndarray:
@@ -166,7 +173,10 @@ class Design:
         used = used_columns(expressions, list(self.columns.columns))
         for name in used:
             if name not in table.columns:
-                raise DataError(f"{unknown('column', name, table.columns)} The model needs it.")
+                hint = in_index(name, table.index.names)
+                raise DataError(
+                    f"{unknown('column', name, table.columns)} The model needs it.{hint}"
+                )
         table, gaps = fill_gaps(table[used].reset_index(drop=True), self.may_miss, self.columns)
         complete, _ = refuse_or_drop(table, "raise", "Fill or remove them.")
         columns = self._as_fitted(complete)
@@ -230,7 +240,7 @@ def _used_columns(
     table = to_pandas(data)
     if len(table) < least:
         raise DataError(f"The table has {len(table)} row(s); a mixture needs at least {least}.")
-    used = used_columns(expressions, list(table.columns))
+    used = used_columns(expressions, list(table.columns), index=table.index.names)
     columns = table[used].reset_index(drop=True)
     gaps: dict[str, np.ndarray] = {}
     if missing == "model":

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 def check_features(formula: str, columns: pd.DataFrame) -> None:
     """Raise :class:`DataError` for features that are neither numbers nor categories."""
     for name in looked_up(formula):
-        if kind(columns[name]) == "dates":
+        found = kind(columns[name])
+        if found in ("dates", "durations"):
+            seconds = ", such as .dt.total_seconds()" if found == "durations" else " or categories"
             raise DataError(
-                f"Column {name!r} holds dates, such as {columns[name].iloc[0]}: make a column of "
-                f"numbers or categories from it (formula {formula!r})."
+                f"Column {name!r} holds {found}, such as {columns[name].iloc[0]}: make a column of "
+                f"numbers{seconds} from it (formula {formula!r})."
             )
 
 
@@ -67,6 +69,12 @@ def check_degenerate(values: np.ndarray, terms: tuple[str, ...], stem: str) -> N
         check_size(values[:, j], f"design column {terms[j]!r} of {stem!r}")
         constant = np.ptp(values[:, j]) <= ROUNDING * size[j]
         # formulaic writes the category of a dummy variable in brackets.
+        if size[j] == 0 and terms[j].count("[") > 1:
+            raise DataError(
+                f"The design column {terms[j]!r} of {stem!r} is 0 in every row: no row has this "
+                "combination of categories. Write + in place of * or :, merge categories, or make "
+                "one column of the combinations that there are."
+            )
         if size[j] == 0 and terms[j].endswith("]"):
             raise DataError(
                 f"The design column {terms[j]!r} of {stem!r} is 0 in every row: no row falls in "

@@ -1,7 +1,7 @@
-"""Formulas (formulaic's language): parsing, columns in use, and formulas fitted to rows.
+"""Formulas: parsing, columns in use, and formulas fitted to rows.
 
-A formula may call the functions of formulaic (``log``, ``poly``, ``bs``, ``C``, ``np.*``, ...)
-and a few builtins; other names are columns of the table.
+A formula may call the functions of :mod:`bayes_moe.data.formula_functions` and those that a user
+hands in; other names are columns of the table.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import ast
 import copy
 import re
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
 from unicodedata import normalize
@@ -20,13 +20,12 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.errors import DataError, SpecError, unknown
-from bayes_moe.data.tables import listed
+from bayes_moe.data.formula_functions import check_known
+from bayes_moe.data.formula_language import parse_expression
+from bayes_moe.data.tables import in_index, listed
 
 if TYPE_CHECKING:
     import pandas as pd
-
-BUILTINS = frozenset({"abs", "bool", "float", "int", "len", "list", "pow", "range", "round", "str"})
-"""Builtin functions that formulas may use."""
 
 INTERCEPT = "Intercept"
 """Name of the constant term's column."""
@@ -36,12 +35,12 @@ ROW_TOLERANCE = 1e-9
 
 
 def parse_formula(formula: str) -> Any:
-    """Formula parsed by formulaic.
+    """Formula parsed by formulaic; a function that is not listed must be the user's.
 
     Raises
     ------
     SpecError
-        If it is no string, or cannot be parsed.
+        If it is no string, cannot be parsed, has what formulas do not know, or is too large.
     """
     if not isinstance(formula, str):
         raise SpecError(f"A formula must be a string such as 'y ~ x'; it is {formula!r}.")
@@ -84,36 +83,50 @@ def check_right_hand_side(what: str, formula: str) -> None:
         raise SpecError(f"{what} has no terms: {formula!r}. Write '~ 1' for a constant.")
 
 
-def used_columns(formulas: list[str], available: list[str], *, strict: bool = True) -> list[str]:
+def used_columns(
+    formulas: list[str],
+    available: list[str],
+    *,
+    strict: bool = True,
+    index: Iterable[Any] = (),
+) -> list[str]:
     """Columns of the table that formulas use, in the table's order.
+
+    ``index`` are the names of the table's index, for the error about a column that is there.
 
     Raises
     ------
     DataError
-        For a name that is neither a column nor a function of the formula language, and for a
-        column that hides a function in use.
+        For a name that is not a column, and for a column that hides a function in use.
     """
-    functions = _functions()
     used: set[str] = set()
     called: set[str] = set()
     for formula in formulas:
         for factor in _factors(formula):
-            for name, is_function in _names(factor):
-                if is_function and name in functions:
-                    called.add(name)
-                elif name in available:
-                    used.add(name)
-                elif (name not in functions or _is_lookup(factor)) and strict:
-                    what = "function in the formula" if is_function else "column"
-                    pool = sorted(functions) if is_function else available
-                    hint = _other_characters(name, available)
-                    raise DataError(f"{unknown(what, name, pool)}{hint} (formula {formula!r})")
+            columns, functions = _names(factor)
+            called |= functions
+            used.update(c for c in columns if c in available)
+            for name in columns if strict else ():
+                if name not in available:
+                    hint = _other_characters(name, available) + in_index(name, index)
+                    raise DataError(
+                        f"{unknown('column', name, available)}{hint} (formula {formula!r})"
+                    )
     if called & used:
         name = min(called & used)
         raise DataError(
             f"The column {name!r} hides the function {name!r} that the formulas use; rename it."
         )
     return [c for c in available if c in used]
+
+
+def own_functions(formulas: Iterable[str]) -> list[str]:
+    """Functions that formulas call and that are not listed: the user has to give them."""
+    own: set[str] = set()
+    for formula in formulas:
+        for factor in _factors(formula):
+            own |= set() if _is_lookup(factor) else parse_expression(factor.expr).own
+    return sorted(own)
 
 
 def looked_up(formula: str) -> list[str]:
@@ -123,28 +136,42 @@ def looked_up(formula: str) -> list[str]:
 
 @dataclass(frozen=True)
 class FittedFormula:
-    """A formula with the state of its fit to rows: categories, knots, means and bases."""
+    """A formula with the state of its fit to rows: categories, knots, means and bases.
+
+    ``functions`` are the user's, by name.
+    """
 
     formula: str
     spec: Any
+    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
 
     @classmethod
     def fit(
-        cls, formula: str, columns: pd.DataFrame, labels: np.ndarray, *, is_response: bool = False
+        cls,
+        formula: str,
+        columns: pd.DataFrame,
+        labels: np.ndarray,
+        functions: Mapping[str, Callable[..., Any]] | None = None,
+        *,
+        is_response: bool = False,
     ) -> tuple[Self, np.ndarray]:
         """Formula, or response, fitted to rows, and its values (obs, term).
 
-        ``labels`` (obs,) are the names of rows in errors.
+        ``labels`` (obs,) are the names of rows in errors; ``functions`` are the user's, by name.
 
         Raises
         ------
         DataError
             If it cannot be evaluated, gives values that are not finite, loses a term, or has a
             term that changes with the other rows.
+        SpecError
+            For a function that nobody gave.
         """
+        functions = functions or {}
+        check_known(own_functions([formula]), functions)
         recipe = parse_formula(f"{formula} - 1" if is_response else formula)
-        matrix = _materialise(recipe, columns, formula)
-        fitted = cls(formula, matrix.model_spec)
+        matrix = _materialise(recipe, columns, formula, functions)
+        fitted = cls(formula, matrix.model_spec, functions)
         fitted._check_terms()
         values = _finite(matrix, labels)
         fitted._check_row_by_row(columns, values, labels)
@@ -173,10 +200,12 @@ class FittedFormula:
         DataError
             If the rows cannot be evaluated; the message names the first that cannot.
         """
+        if not len(columns):
+            return np.empty((0, len(self.terms)))
         try:
             matrix = self._evaluate(columns)
         except DataError as error:
-            where = f" First at row {labels[self._first_bad(columns)]}." if len(columns) else ""
+            where = f" First at row {labels[self._first_bad(columns)]}."
             raise DataError(f"{error}{where}") from error
         if tuple(map(str, matrix.columns)) != self.terms:
             raise DataError(
@@ -197,7 +226,8 @@ class FittedFormula:
             name: copy.deepcopy(getattr(self.spec, name))
             for name in ("transform_state", "encoder_state")
         }
-        return _materialise(self.spec.update(**state), columns, self.formula)
+        recipe = self.spec.update(**state)
+        return _materialise(recipe, columns, self.formula, self.functions)
 
     def _first_bad(self, columns: pd.DataFrame) -> int:
         """Position of the first row that cannot be evaluated, by bisection."""
@@ -253,22 +283,19 @@ class FittedFormula:
 
 @lru_cache(maxsize=1024)
 def _parse(formula: str) -> Any:
-    from formulaic import Formula
     from formulaic.errors import FormulaicError
-    from formulaic.parser.algos.tokenize import tokenize
+
+    from bayes_moe.data.formula_parser import parse
 
     try:
-        if any(t.kind.value == "name" and str(t) == "1" for t in tokenize(formula)):
-            raise SpecError(
-                f"A column named '1' cannot be told from the constant term in {formula!r}: rename "
-                "it, or write Q('1')."
-            )
-        return Formula(formula)
-    except (FormulaicError, SyntaxError) as error:
-        reason = str(error).splitlines()[0]
+        return parse(formula)
+    except SpecError:
+        raise
+    except (FormulaicError, SyntaxError, ValueError, LookupError, RecursionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else repr(error)
         if "`.` operator" in reason:
             reason = "`.` for all other columns is not supported; write the columns out."
-        raise SpecError(f"Cannot read the formula {formula!r}: {reason}") from error
+        raise SpecError(f"Cannot read the formula {formula!r:.500}: {reason}") from error
 
 
 def _tilde(formula: str) -> int:
@@ -305,63 +332,34 @@ def _is_lookup(factor: Any) -> bool:
     return bool(factor.eval_method.value == "lookup")
 
 
-def _functions() -> set[str]:
-    """Names of the functions that formulas may use."""
-    from formulaic.transforms import TRANSFORMS
-
-    return {*TRANSFORMS, *BUILTINS}
-
-
-def _names(factor: Any) -> list[tuple[str, bool]]:
-    """Names in a factor, each with whether it is called as a function."""
+def _names(factor: Any) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Columns in a factor, and the listed functions that it uses."""
     if _is_lookup(factor):
-        return [(factor.expr, False)]
-    tree, quoted = _tree(factor.expr)
-    pairs = []
-    called = {id(_root(node.func)) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    for node in ast.walk(tree):
-        # Private attributes, such as `x.__class__`, would open all of Python to a saved formula.
-        if isinstance(node, ast.Attribute) and node.attr.startswith("_"):
-            raise SpecError(f"The formula term {factor.expr!r} reaches for a private name.")
-        if isinstance(node, ast.Name):
-            pairs.append((quoted.get(node.id, node.id), id(node) in called))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Q":
-            pairs += [(str(a.value), False) for a in node.args if isinstance(a, ast.Constant)]
-    return pairs
-
-
-def _tree(expression: str) -> tuple[ast.Expression, dict[str, str]]:
-    """Parsed expression with names for its parts in backticks, and these parts by name."""
-    quoted: dict[str, str] = {}
-
-    def alias(match: re.Match[str]) -> str:
-        key = f"quoted_{len(quoted)}_"
-        quoted[key] = match.group(1)
-        return key
-
-    return ast.parse(re.sub(r"`([^`]+)`", alias, expression).strip(), mode="eval"), quoted
-
-
-def _root(node: ast.AST) -> ast.AST:
-    """Object of a chain of attributes: ``np`` of ``np.linalg.norm``."""
-    while isinstance(node, ast.Attribute):
-        node = node.value
-    return node
+        return (str(factor.expr),), frozenset()
+    expression = parse_expression(factor.expr)
+    return expression.columns, expression.called
 
 
 def _category_column(factor: Any) -> str | None:
     """Column that a factor may use as categories: ``g`` of ``g`` and ``C(g, ...)``, or None."""
     if _is_lookup(factor):
         return str(factor.expr)
-    tree, quoted = _tree(factor.expr)
-    body = tree.body
+    expression = parse_expression(factor.expr)
+    body, quoted = expression.body, expression.quoted
     if isinstance(body, ast.Call) and isinstance(body.func, ast.Name) and body.func.id == "C":
         body = body.args[0] if body.args else body
     return quoted.get(body.id, body.id) if isinstance(body, ast.Name) else None
 
 
-def _materialise(recipe: Any, columns: pd.DataFrame, shown: str) -> Any:
+def _materialise(
+    recipe: Any,
+    columns: pd.DataFrame,
+    shown: str,
+    functions: Mapping[str, Callable[..., Any]],
+) -> Any:
     from formulaic.errors import DataMismatchWarning
+
+    from bayes_moe.data.formula_values import Materializer
 
     # A formula without columns (`~ 1`) takes its number of rows from the table's index.
     table = columns if columns.shape[1] else columns.assign(**{names.OBS: 0})
@@ -369,11 +367,14 @@ def _materialise(recipe: Any, columns: pd.DataFrame, shown: str) -> Any:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", DataMismatchWarning)
-            return recipe.get_model_matrix(table, na_action="ignore")
+            return Materializer(table, functions).get_model_matrix(recipe, na_action="ignore")
     except DataMismatchWarning as error:
         reason = str(error).split(". They are")[0]
         raise DataError(f"Unseen category in {shown!r}: {reason}.") from error
     except Exception as error:  # functions in a formula can raise any exception
+        named = error if isinstance(error, DataError) else error.__cause__
+        if isinstance(named, DataError):
+            raise DataError(f"{named} (formula {shown!r})") from error
         reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise DataError(f"Cannot evaluate the formula {shown!r} on the table: {reason}") from error
 

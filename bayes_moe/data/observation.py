@@ -93,13 +93,14 @@ def check_row_count(name: str, term: Any) -> str | int:
             f"`{name}` must be a column, an expression, or a whole number of at least 1; it is "
             f"{term!r}."
         )
+    reason = ""
     try:
         terms = parse_formula(str(RowCount(name, name, term).formula))
-    except SpecError:
-        terms = ()
+    except SpecError as error:
+        terms, reason = (), f" {error}"
     if len(terms) != 1:
         raise SpecError(
             f"`{name}` must be one column (in backticks if its name has spaces) or one expression, "
-            f"such as 'n' or 'I(a + b)'; it is {term!r}."
+            f"such as 'n' or 'I(a + b)'; it is {term!r:.200}.{reason}"
         )
     return term

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 LARGEST, SMALLEST = 1e150, 1e-150
 """Bounds of absolute values in a model: between them, squares are finite and positive."""
 
+LARGEST_WHOLE = 2**53
+"""Largest whole number up to which all whole numbers are exact in double precision."""
+
 ROUNDING = 1e-12
 """Range of numbers, relative to their size, up to which they count as constant."""
 
@@ -72,13 +75,37 @@ def plain(columns: pd.DataFrame) -> pd.DataFrame:
 
 
 def kind(series: pd.Series) -> str:
-    """Type of a plain column in formulas: ``"numbers"``, ``"categories"`` or ``"dates"``."""
+    """Type of a plain column in formulas: numbers, categories, dates or durations."""
     from pandas.api import types
 
     dtype = series.dtype
-    if types.is_datetime64_any_dtype(dtype) or types.is_timedelta64_dtype(dtype):
+    if types.is_datetime64_any_dtype(dtype):
         return "dates"
+    if types.is_timedelta64_dtype(dtype):
+        return "durations"
     return "numbers" if types.is_numeric_dtype(dtype) else "categories"
+
+
+def as_numbers(name: str, series: pd.Series) -> np.ndarray:
+    """A plain column of numbers (row,) as float64, or as bool if it holds truth values.
+
+    Raises
+    ------
+    DataError
+        For whole numbers that float64 cannot tell apart.
+    """
+    if series.dtype.kind == "b":
+        return series.to_numpy()
+    if series.dtype.kind in "iu" and len(series):
+        low, high = int(series.min()), int(series.max())
+        if max(-low, high) > LARGEST_WHOLE:
+            row = int(np.argmax(((series > LARGEST_WHOLE) | (series < -LARGEST_WHOLE)).to_numpy()))
+            raise DataError(
+                f"Column {name!r} has whole numbers beyond 2**53, such as {series.iloc[row]} "
+                f"at row {row}, which double precision cannot tell apart. If they are labels, "
+                f"write C({name}); else subtract a constant, or change the unit."
+            )
+    return series.to_numpy(dtype=float)
 
 
 def complete_rows(columns: pd.DataFrame, missing: str, advice: str) -> tuple[np.ndarray, list[str]]:
@@ -158,6 +185,13 @@ def check_size(values: np.ndarray, what: str) -> None:
             f"The {what} has values up to {size:g} that differ by {spread:g}: double precision "
             "cannot square them. Change the unit."
         )
+
+
+def in_index(name: str, index: Iterable[Any]) -> str:
+    """Hint that a column is in the table's index, or the empty string."""
+    if name not in {str(i) for i in index if i is not None}:
+        return ""
+    return f" {name!r} is the table's index: make it a column by reset_index()."
 
 
 def listed(values: Iterable[Any], most: int = 5) -> str:
@@ -317,13 +351,19 @@ def _plain(name: str, series: pd.Series) -> pd.Series:
     if types.is_float_dtype(dtype):
         return series.astype(float)
     if types.is_integer_dtype(dtype):
-        return series if isinstance(dtype, np.dtype) else series.astype("int64")
+        return _whole(series)
     if types.is_datetime64_any_dtype(dtype) or types.is_timedelta64_dtype(dtype):
         return series
     if types.is_string_dtype(series):
         _check_text(name, series.unique())
         return series if dtype in ("object", "str") else series.astype(object)
     raise DataError(_unusable(name, series))
+
+
+def _whole(series: pd.Series) -> pd.Series:
+    """Whole numbers as int64, or as uint64 if they are too large for it."""
+    largest = series.max() if len(series) else 0
+    return series.astype("uint64" if largest > np.iinfo("int64").max else "int64")
 
 
 def _check_text(name: str, values: Iterable[str]) -> None:

@@ -61,7 +61,7 @@ def _level(spec: MixtureOfExperts, gate: Gate, groups: tuple[tuple[int, ...], ..
         if name in coefficients or name not in spec.structure.gate_variables
     }
     experts = [spec.experts[0].kind] * len(groups)
-    return _Level(MixtureOfExperts(gate, experts, priors, spec.center), groups)
+    return _Level(MixtureOfExperts(gate, experts, priors, spec.center, spec.functions), groups)
 
 
 def _responsibilities(

@@ -30,6 +30,7 @@ def mixture_of_experts(
     predictor: Any = None,
     priors: Mapping[str, Prior] | None = None,
     center: bool = True,
+    functions: Mapping[str, Callable[..., Any]] | None = None,
     **parameters: str | int,
 ) -> MixtureOfExperts:
     r"""Describe a mixture of experts of one kind.
@@ -40,10 +41,10 @@ def mixture_of_experts(
     Parameters
     ----------
     formula : str
-        ``"response ~ features"`` of the experts, in formulaic's language: categoricals,
-        interactions, ``bs(x, df=5)``, ``poly(x, 2)``, ``log(x)``; names with spaces in backticks,
-        arithmetic inside ``I(...)``: ``I(x**2)``. The response is a column or a function of
-        columns.
+        ``"response ~ features"`` of the experts: categoricals, interactions, ``bs(x, df=5)``,
+        ``poly(x, 2)``, ``log(x)``; names with spaces in backticks, arithmetic inside ``I(...)``:
+        ``I(x**2)``. The response is a column or a function of columns. :doc:`/formulas` lists the
+        functions.
     gate : str or Gate, optional
         Features of a softmax gate, e.g. ``"~ z"``, or a gate of another kind, such as
         ``bm.gates.StickBreaking("~ z")``. Left out, the gate uses the experts' features;
@@ -61,6 +62,9 @@ def mixture_of_experts(
         ``"p_coef"`` (Bernoulli and binomial), ...
     center : bool
         Whether intercept priors refer to the centre of the features (default) or to zero.
+    functions : mapping of str to callable, optional
+        Your own functions that formulas call, by name: ``{"hinge": f}`` for ``hinge(x)``. They are
+        not saved: loading asks for them again. See :class:`MixtureOfExperts`.
     **parameters : str or int
         Formulas of other family parameters on their link scale, e.g. ``sigma="~ x"``. A binomial
         family needs ``trials``: a column such as ``trials="n"``, or a number such as ``trials=4``.
@@ -101,6 +105,7 @@ def mixture_of_experts(
         [Expert(formula, family, None, predictor, **parameters)] * int(experts),
         priors,
         center,
+        functions,
     )
 
 
@@ -114,6 +119,7 @@ def hierarchical_mixture(
     shrink: float = SHRINK,
     priors: Mapping[str, Prior] | None = None,
     center: bool = True,
+    functions: Mapping[str, Callable[..., Any]] | None = None,
     **parameters: str | int,
 ) -> MixtureOfExperts:
     r"""Describe a hierarchical mixture of experts: a softmax at every split of a tree.
@@ -140,7 +146,7 @@ def hierarchical_mixture(
         What makes the experts' predictors of features: see :class:`bayes_moe.Expert`.
     shrink : float
         Standard deviation of a split's prior over that of the split above it, at most 1.
-    priors, center, **parameters
+    priors, center, functions, **parameters
         As in :func:`mixture_of_experts`.
 
     Returns
@@ -190,7 +196,7 @@ def hierarchical_mixture(
     leaves = [] if tree is None else leaf_labels(tree)
     named = leaves if leaves and isinstance(leaves[0], str) else [None] * described.n_leaves
     experts = [Expert(formula, family, name, predictor, **parameters) for name in named]
-    return MixtureOfExperts(described, experts, priors, center)
+    return MixtureOfExperts(described, experts, priors, center, functions)
 
 
 def mixture_density(
@@ -201,6 +207,7 @@ def mixture_density(
     activation: str = "tanh",
     priors: Mapping[str, Prior] | None = None,
     center: bool = True,
+    functions: Mapping[str, Callable[..., Any]] | None = None,
     **parameters: str | int,
 ) -> MixtureOfExperts:
     r"""Describe a mixture density network: one network whose heads are a mixture's parameters.
@@ -223,7 +230,7 @@ def mixture_density(
         has, such as the degrees of freedom, is one number a component.
     activation : {"tanh", "softplus", "relu"}
         What a unit makes of the sum of its inputs.
-    priors, center
+    priors, center, functions
         As in :func:`mixture_of_experts`. The strength of weight decay, ``trunk_decay``, is learned.
     **parameters : str or int
         Other formulas of family parameters, which then are linear: ``sigma="~ 1"`` is one scale a
@@ -266,7 +273,7 @@ def mixture_density(
                 parameters[parameter.name] = features
     expert = Expert(formula, family, None, heads, **parameters)
     gate = Softmax(features, predictor=net)
-    return MixtureOfExperts(gate, [expert] * int(components), priors, center)
+    return MixtureOfExperts(gate, [expert] * int(components), priors, center, functions)
 
 
 def _check_arguments(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -11,6 +11,8 @@ from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import SpecError
 from bayes_moe.core.records import Record, check_names, from_settings, plain
 from bayes_moe.data.design import Design
+from bayes_moe.data.formula_functions import check_functions, check_known
+from bayes_moe.data.formulas import own_functions
 from bayes_moe.gates import Gate
 from bayes_moe.model import spec_checks
 from bayes_moe.model.blocks import blocks_of
@@ -21,6 +23,10 @@ from bayes_moe.priors.prior import Prior
 
 MOST_EXPERTS = 1000
 """Experts of a description that is read."""
+
+
+_PARTS = ("gate", "experts", "priors", "center")
+"""Names of a description's parts."""
 
 
 class MixtureOfExperts(Record):
@@ -38,20 +44,25 @@ class MixtureOfExperts(Record):
         the data. Variables left out get the data-scaled defaults of :mod:`bayes_moe.priors.prior`.
     center : bool
         Whether intercept priors refer to the centre of the features (default) or to zero.
+    functions : mapping of str to callable, optional
+        Your own functions that formulas call, by name: ``{"hinge": f}`` for ``hinge(x)``. Each gets
+        columns (obs,) as float64 and returns (obs,) or (obs, column), one row from one row. They
+        are no part of the description, its equality or a saved fit, which hold their names only.
 
     Raises
     ------
     SpecError
         For experts with different responses, discrete and continuous experts in one model,
-        unknown prior names, or priors of the wrong support.
+        unknown prior names, priors of the wrong support, or functions that are not known.
     """
 
-    __slots__ = ("center", "experts", "gate", "priors", "structure")
+    __slots__ = ("center", "experts", "functions", "gate", "priors", "structure")
 
     gate: Gate
     experts: tuple[Expert, ...]
     priors: Mapping[str, Prior]
     center: bool
+    functions: Mapping[str, Callable[..., Any]]
     structure: Structure
 
     def __init__(
@@ -60,6 +71,7 @@ class MixtureOfExperts(Record):
         experts: Iterable[Expert],
         priors: Mapping[str, Prior] | None = None,
         center: bool = True,
+        functions: Mapping[str, Callable[..., Any]] | None = None,
     ) -> None:
         listed = spec_checks.checked_experts(experts)
         spec_checks.check_parts(gate, listed, priors, center)
@@ -72,6 +84,10 @@ class MixtureOfExperts(Record):
         structure = structure_of(gate, ordered, frozen)
         self._set(gate=gate, experts=ordered, priors=frozen, center=center, structure=structure)
         spec_checks.check_gate_formulas(gate)
+        given = check_functions(functions)
+        needed = own_functions(self.expressions)
+        check_known(needed, given)
+        self._set(functions=MappingProxyType({name: given[name] for name in needed}))
         spec_checks.check_gradient(structure)
         spec_checks.check_names(structure)
         spec_checks.check_trunks(structure, self.formulas)
@@ -147,6 +163,11 @@ class MixtureOfExperts(Record):
             formulas |= block.formulas
         return formulas | self.structure.row_count_formulas
 
+    @property
+    def expressions(self) -> list[str]:
+        """Right-hand sides of all formulas, that of the response first."""
+        return [f"~ 0 + {self.response}", *self.formulas.values()]
+
     def resolve_priors(self, design: Design) -> dict[str, Prior]:
         """Prior of every reported variable, by name: the user's, else the default."""
         priors = self.structure.default_priors(design.rows, design.response)
@@ -172,29 +193,36 @@ class MixtureOfExperts(Record):
             missing=missing,
             center=self.center,
             may_miss=integrable(self.gate, structure),
+            functions=self.functions,
         )
         spec_checks.check_rows(structure, self.response, design)
         return design
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a JSON-ready description."""
-        return {
+        """Return a JSON-ready description, with the names of your own functions."""
+        record: dict[str, Any] = {
             "gate": plain(self.gate.to_dict()),
             "experts": [e.to_dict() for e in self.experts],
             "priors": {k: p.to_dict() for k, p in self.priors.items()},
             "center": self.center,
         }
+        return record | ({"functions": sorted(self.functions)} if self.functions else {})
 
     @classmethod
-    def from_dict(cls, record: Mapping[str, Any]) -> MixtureOfExperts:
-        """Invert :meth:`to_dict`.
+    def from_dict(
+        cls,
+        record: Mapping[str, Any],
+        functions: Mapping[str, Callable[..., Any]] | None = None,
+    ) -> MixtureOfExperts:
+        """Invert :meth:`to_dict`; ``functions`` are your own that the formulas call.
 
         Raises
         ------
         SpecError
-            For what is no description, with unknown names or more than 1000 experts.
+            For what is no description, with unknown names, more than 1000 experts, or
+            functions that are missing.
         """
-        check_names("The description", record, ("gate", "experts", "priors", "center"))
+        check_names("The description", record, _PARTS, ("functions",))
         gate, experts, priors = record["gate"], record["experts"], record["priors"]
         parts = (("gate", gate, Mapping), ("experts", experts, list), ("priors", priors, Mapping))
         for name, part, kind in parts:
@@ -210,4 +238,8 @@ class MixtureOfExperts(Record):
             [Expert(**e) for e in experts],
             {k: Prior.from_dict(p) for k, p in priors.items()},
             record["center"],
+            functions,
         )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self).from_dict, (self.to_dict(), dict(self.functions))

@@ -59,14 +59,15 @@ class LinearSurrogate:
         """Surrogate of a model, under default priors for the predictors that it replaces."""
         experts = [expert.linear for expert in spec.experts]
         order = tuple(k for block in blocks_of(tuple(experts)) for k in block.positions)
-        gate, center = spec.structure.gate.surrogate or spec.gate, spec.center
-        surrogate = MixtureOfExperts(gate, experts, None, center)
+        gate = spec.structure.gate.surrogate or spec.gate
+        given = (spec.center, spec.functions)
+        surrogate = MixtureOfExperts(gate, experts, None, *given)
         changed = {place.coef for place, p in spec.structure.sites if p != Linear()}
         dims = spec.structure.dims
         same = {n for n, d in surrogate.structure.dims.items() if dims.get(n) == d}
         kept = {n: p for n, p in spec.priors.items() if n in same and n not in changed}
         kept = {n: p for n, p in kept.items() if n in surrogate.variables}
-        return cls(MixtureOfExperts(gate, experts, kept, center), order)
+        return cls(MixtureOfExperts(gate, experts, kept, *given), order)
 
     def design(self, design: Design) -> Design:
         """Design of the surrogate, from the other model's: their formulas are the same."""

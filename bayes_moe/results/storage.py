@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -18,6 +18,7 @@ from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import FitFileError
 from bayes_moe.core.records import check_names
 from bayes_moe.data.design import Design
+from bayes_moe.data.formula_functions import MissingFunctionError
 from bayes_moe.model.missing_rules import integrable
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results import netcdf_trees
@@ -95,7 +96,8 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
 
     def verify(read: xr.DataTree) -> None:
         try:
-            _check_restored(fit, _read_back(read, parse(read.attrs[HEADER])))
+            header = parse(read.attrs[HEADER])
+            _check_restored(fit, _read_back(read, header, fit.spec.functions))
         except (TypeError, ValueError, _OtherTermsError) as error:
             raise FitFileError(f"The fit cannot be saved: {error}.") from error
 
@@ -103,16 +105,22 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def load(path: str | os.PathLike[str]) -> Fit:
+def load(
+    path: str | os.PathLike[str],
+    functions: Mapping[str, Callable[..., Any]] | None = None,
+) -> Fit:
     """Load a fit that :func:`save` wrote.
 
     The file is checked before its values are read: nothing in it is executed, it can name no
-    other file, and it cannot ask for much more memory than it is long. See :doc:`/saved_files`.
+    other file, and it cannot ask for much more memory than it is long. See
+    :doc:`/saved_files`.
 
     Parameters
     ----------
     path : path
         Path of the file.
+    functions : mapping of str to callable, optional
+        Your functions that the formulas call; a file holds their names only.
 
     Returns
     -------
@@ -126,10 +134,12 @@ def load(path: str | os.PathLike[str]) -> Fit:
     FitFileError
         If the file is damaged, is not a saved fit, has parts that no saved fit has, or needs a
         newer version of the package.
+    SpecError
+        If a function of yours is missing.
     """
     tree, header = read(path)
     with _told(path):
-        spec, design = _read_back(tree, header)
+        spec, design = _read_back(tree, header, functions)
         tree = tree.filter(lambda node: node.path != f"/{names.FITTED_DATA}")
         tree = without_internal(tree, spec)
         tree.attrs[names.KIND] = kind_of(tree)
@@ -184,7 +194,7 @@ def _told(path: str | os.PathLike[str]) -> Iterator[None]:
     """Errors of a damaged fit as :class:`FitFileError` with the file's name."""
     try:
         yield
-    except FitFileError:
+    except (FitFileError, MissingFunctionError):
         raise
     except _OtherTermsError as error:
         raise FitFileError(
@@ -197,9 +207,13 @@ def _told(path: str | os.PathLike[str]) -> Iterator[None]:
         ) from error
 
 
-def _read_back(tree: xr.DataTree, header: Mapping[str, Any]) -> tuple[MixtureOfExperts, Design]:
-    """Description and design of a saved fit."""
-    spec, stored = MixtureOfExperts.from_dict(header["spec"]), header["design"]
+def _read_back(
+    tree: xr.DataTree,
+    header: Mapping[str, Any],
+    functions: Mapping[str, Callable[..., Any]] | None,
+) -> tuple[MixtureOfExperts, Design]:
+    """Description and design of a saved fit; ``functions`` are the user's that formulas call."""
+    spec, stored = MixtureOfExperts.from_dict(header["spec"], functions), header["design"]
     check_names("The stored design", stored, ("columns", "terms", "n_dropped"), ("group",))
     check_whole("n_dropped", stored["n_dropped"], 0, 2**53)
     columns, response, labels = stored_data(tree, stored["columns"], stored.get("group"))
@@ -209,9 +223,9 @@ def _read_back(tree: xr.DataTree, header: Mapping[str, Any]) -> tuple[MixtureOfE
         columns,
         missing="model",
         center=spec.center,
-        obs_id=labels,
         may_miss=integrable(spec.gate, spec.structure),
-    )
+        functions=spec.functions,
+    ).labelled(labels)
     if _terms(design) != stored["terms"]:
         raise _OtherTermsError
     if not np.allclose(design.response, response, rtol=1e-12, atol=0):

@@ -190,7 +190,6 @@ def test_bad_columns_are_named(formula, message):
         ("text", "response 'text' holds categories, such as '1.5'"),
         ("poly(y, 2)", r"response 'poly\(y, 2\)' makes 2 columns"),
         ("log(y - 100)", r"term 'log\(y - 100\)' is not finite in 24 row\(s\)"),
-        ("I(y - y.mean())", "depends on which other rows"),
         ("nope", "Unknown column 'nope'"),
     ],
 )
@@ -202,6 +201,8 @@ def test_bad_responses_are_named(response, message):
     data["g"] = ["a", *data["g"][1:]]
     with pytest.raises(DataError, match=message):
         design("~ x", data, response=response)
+    with pytest.raises(SpecError, match=r"reaches for 'y.mean'.*center"):
+        design("~ x", data, response="I(y - y.mean())")
 
 
 @pytest.mark.parametrize("formula", ["~ y", "~ x + I(y**2)", "~ x:y"])
@@ -369,3 +370,32 @@ def test_no_warning_of_a_library_leaks():
         with pytest.raises(DataError):
             design("~ log(x - 100)")
         design("~ poly(x, 3) + C(g):z")
+
+
+@pytest.mark.parametrize(
+    ("formula", "message"),
+    [
+        ("~ g*h", r"'g\[T.b\]:h\[T.v\]' of 'mu' is 0 in every row: no row has this combination"),
+        ("~ C(k):g", r"no row has this combination of categories.*Write \+ in place of"),
+        ("~ length", "Column 'length' holds durations, such as 0 days .*total_seconds"),
+        ("~ day", "Column 'day' holds dates, such as .*numbers or categories"),
+        ("~ x + who", r"Unknown column 'who'.*'who' is the table's index.*reset_index\(\)"),
+        ("~ log(who)", r"reset_index\(\)"),
+        ("~ I(length)", r"'I\(length\)' holds durations, not numbers"),
+    ],
+)
+def test_columns_that_are_something_else_are_named(formula, message):
+    data = table().assign(h=np.where(table().g == "b", "u", np.array(["u", "v"])[np.arange(N) % 2]))
+    data["k"] = data.g.map({"a": 0, "b": 1, "c": 2})
+    data["length"] = pd.to_timedelta(np.arange(N), unit="D")
+    data["day"] = pd.date_range("2020", periods=N)
+    data.index = pd.Index(np.arange(N) + 5.0, name="who")
+    with pytest.raises(DataError, match=message):
+        design(formula, data)
+
+
+def test_new_rows_with_a_column_in_the_index_are_told():
+    found = design("~ x")
+    new = pd.DataFrame({"z": [1.0], "x": [2.0]}).set_index("x")
+    with pytest.raises(DataError, match=r"Unknown column 'x'.*reset_index\(\)"):
+        found.transform(new)

@@ -192,7 +192,9 @@ COLUMNS = {  # what is given, what it becomes, what it is to a formula
     "Float64": (pd.array([1.0, 2.0], dtype="Float64"), "float64", "numbers"),
     "arrow": (pd.array([1.0, 2.0], dtype="double[pyarrow]"), "float64", "numbers"),
     "object floats": (pd.Series([1.0, 2.0], dtype=object), "float64", "numbers"),
-    "int8": (np.array([1, 2], "i1"), "int8", "numbers"),
+    "int8": (np.array([1, 2], "i1"), "int64", "numbers"),
+    "uint64": (np.array([1, 2], "u8"), "int64", "numbers"),
+    "large uint64": (np.array([1, 2**64 - 1], "u8"), "uint64", "numbers"),
     "Int64": (pd.array([1, 2], dtype="Int64"), "int64", "numbers"),
     "sparse": (pd.arrays.SparseArray([0, 1]), "int64", "numbers"),
     "bool": ([True, False], "bool", "numbers"),
@@ -204,7 +206,7 @@ COLUMNS = {  # what is given, what it becomes, what it is to a formula
     "category": (pd.Categorical([2, 1]), "category", "categories"),
     "intervals": (pd.cut([1.0, 2.0], [0, 1, 2]), "category", "categories"),
     "dates": (pd.date_range("2020", periods=2), None, "dates"),
-    "durations": (pd.to_timedelta([1, 2], unit="s"), None, "dates"),
+    "durations": (pd.to_timedelta([1, 2], unit="s"), None, "durations"),
 }
 
 

@@ -26,11 +26,11 @@ def make_fit(response="y", draws=20):
             "größe": rng.permutation(["a", "b c", "d"] * 10),
             "level": pd.Categorical(rng.permutation([30, 10, 20] * 10), ordered=True),
             "flag": rng.permutation([True, False] * 15),
-            "when": pd.date_range("2020", periods=n, freq="17D"),
+            "when": rng.permutation(pd.date_range("2020", periods=3).repeat(10)),
             "expert": rng.normal(size=n),
         }
     )
-    formula = "`my col` + größe + level + flag + I(when.dt.year) + bs(expert, df=4)"
+    formula = "`my col` + größe + level + flag + C(when) + bs(expert, df=4)"
     spec = bm.mixture_of_experts(
         f"{response} ~ {formula}", "~ expert", priors={"sigma": bm.Prior("HalfNormal", sigma=2)}
     )

@@ -1,0 +1,304 @@
+"""Values of formulas on a table: listed functions of float64 columns, and nothing else.
+
+The expressions of a formula are evaluated node by node here, not by Python's ``eval``; formulaic
+puts the columns of terms together.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from formulaic import transforms
+from formulaic.materializers.pandas import PandasMaterializer
+from formulaic.materializers.types import FactorValues
+from formulaic.transforms.contrasts import ContrastsRegistry
+from formulaic.transforms.patsy_compat import PATSY_COMPAT_TRANSFORMS
+from interface_meta import override
+
+from bayes_moe.core.errors import DataError, unknown
+from bayes_moe.data.formula_arguments import (
+    ARITHMETIC,
+    COMPARISONS,
+    LOGIC,
+    Call,
+    bind,
+    constant,
+    contrasts,
+    setting,
+    shown,
+)
+from bayes_moe.data.formula_functions import ELEMENTS_BY_OTHER_NAME
+from bayes_moe.data.formula_language import Expression, parse_expression
+from bayes_moe.data.tables import as_numbers, kind
+
+MOST_COLUMNS = 5_000
+"""Largest number of columns of one term."""
+
+_FITTED: Mapping[str, Callable[..., Any]] = {
+    "center": transforms.center,
+    "scale": transforms.scale,
+    "standardize": PATSY_COMPAT_TRANSFORMS["standardize"],
+    "poly": transforms.poly,
+    "bs": transforms.basis_spline,
+    "cr": transforms.natural_cubic_spline,
+    "cs": transforms.natural_cubic_spline,
+    "cc": transforms.cyclic_cubic_spline,
+}
+"""Functions that remember the fitted rows."""
+
+
+class Materializer(PandasMaterializer):
+    """formulaic's model matrices, with columns and expressions evaluated here."""
+
+    def __init__(self, table: pd.DataFrame, functions: Mapping[str, Callable[..., Any]]) -> None:
+        super().__init__(table)
+        self.functions = functions
+
+    @override
+    def _lookup(self, name: str) -> tuple[Any, set[Any]]:
+        """Values of a column that is a term by itself."""
+        column = _column(self.data, name)
+        if kind(column) == "numbers":
+            return pd.Series(as_numbers(name, column).astype(float), index=column.index), set()
+        return column, set()
+
+    @override
+    def _evaluate(self, expr: str, metadata: Any, spec: Any) -> tuple[Any, set[Any]]:
+        """Values of an expression."""
+        expression = parse_expression(expr)
+        evaluation = _Evaluation(self.data, expression, self.functions, spec.transform_state)
+        return evaluation.result(), set()
+
+    @override
+    def _evaluate_factor(self, factor: Any, spec: Any, drop_rows: set[int]) -> Any:
+        """A factor's values, unless they would make too many columns."""
+        evaluated = super()._evaluate_factor(factor, spec, drop_rows)
+        if evaluated.metadata.kind.value == "categorical":
+            _check_columns(factor.expr, pd.Series(np.asarray(evaluated.values)).nunique())
+        return evaluated
+
+    @override
+    def _get_columns_for_term(self, factors: Any, spec: Any, scale: float = 1) -> dict[str, Any]:
+        """Columns of a term, unless there are too many."""
+        _check_columns(":".join(str(next(iter(f), "")) for f in factors), _product(factors))
+        columns: dict[str, Any] = super()._get_columns_for_term(factors, spec, scale)
+        return columns
+
+
+class _Evaluation:
+    """One expression on one table.
+
+    ``state`` is what functions remember of the fitted rows, by the text of their calls.
+    """
+
+    def __init__(
+        self,
+        table: pd.DataFrame,
+        expression: Expression,
+        functions: Mapping[str, Callable[..., Any]],
+        state: dict[str, Any],
+    ) -> None:
+        self.table = table
+        self.expression = expression
+        self.functions = functions
+        self.state = state
+
+    def result(self) -> Any:
+        """Values for a design: floats (obs,), several columns, or categories."""
+        value = self.value(self.expression.body)
+        if isinstance(value, pd.Series) and kind(value) in ("dates", "durations"):
+            self.plain(value, self.expression.body)
+        if isinstance(value, FactorValues | pd.Series | dict):
+            return value
+        if isinstance(value, np.ndarray) and value.ndim > 1:
+            return value.astype(float)
+        return np.array(np.broadcast_to(np.asarray(value, dtype=float), len(self.table)))
+
+    def value(self, node: ast.expr) -> Any:
+        """Value of a node: a number, conditions or floats (obs,), or a column of another type."""
+        match node:
+            case ast.Name():
+                return self.column(self.expression.quoted.get(node.id, node.id))
+            case ast.Constant():
+                return np.float64(constant(node, self.expression.text))
+            case ast.Attribute():
+                return np.float64(np.pi if node.attr == "pi" else np.e)
+            case ast.UnaryOp(op=ast.Invert()):
+                return ~self.condition(node.operand)
+            case ast.UnaryOp():
+                number = self.number(node.operand)
+                return -number if isinstance(node.op, ast.USub) else number
+            case ast.BinOp() if type(node.op) in LOGIC:
+                join = LOGIC[type(node.op)]
+                return join(self.condition(node.left), self.condition(node.right))
+            case ast.BinOp():
+                return ARITHMETIC[type(node.op)](self.number(node.left), self.number(node.right))
+            case ast.Compare():
+                return self.comparison(node)
+            case ast.Call():
+                return self.call(bind(node, self.expression.text), node)
+        raise AssertionError(f"unchecked node {shown(node)!r}")
+
+    def column(self, name: str) -> Any:
+        """A column as conditions or floats (obs,), or as it is if it holds no numbers."""
+        column = _column(self.table, name)
+        return as_numbers(name, column) if kind(column) == "numbers" else column
+
+    def labels(self, node: ast.expr) -> Any:
+        """Values whose categories are wanted: a column is taken as it is."""
+        if isinstance(node, ast.Name):
+            return _column(self.table, self.expression.quoted.get(node.id, node.id))
+        if isinstance(node, ast.Call):
+            call = bind(node, self.expression.text)
+            if call.name == "Q":
+                return _column(self.table, self.argument(call, "column", 0))
+        value = self.value(node)
+        if isinstance(value, pd.Series):
+            return value
+        return pd.Series(np.broadcast_to(self.plain(value, node), len(self.table)))
+
+    def plain(self, value: Any, node: ast.expr) -> Any:
+        """Number, conditions or floats (obs,); DataError for anything else."""
+        if isinstance(value, pd.Series):
+            raise DataError(
+                f"{shown(node)!r} holds {kind(value)}, not numbers, in the formula term "
+                f"{self.expression.text!r}: make a column of numbers from it."
+            )
+        if isinstance(value, FactorValues | dict) or np.ndim(value) > 1:
+            raise DataError(
+                f"{shown(node)!r} makes several columns and cannot be a part of the formula term "
+                f"{self.expression.text!r}."
+            )
+        return value
+
+    def number(self, node: ast.expr) -> Any:
+        """Value of a node as float64: a number, or (obs,)."""
+        value = self.plain(self.value(node), node)
+        return value.astype(float) if isinstance(value, np.ndarray) else np.float64(value)
+
+    def condition(self, node: ast.expr) -> Any:
+        """Value of a node as truth values; DataError for numbers."""
+        value = self.plain(self.value(node), node)
+        if np.asarray(value).dtype != bool:
+            raise DataError(
+                f"`&`, `|` and `~` join conditions, such as (x > 0) & (z > 0); {shown(node)!r} in "
+                f"the formula term {self.expression.text!r} is a number."
+            )
+        return value
+
+    def comparison(self, node: ast.Compare) -> Any:
+        """Conditions (obs,): whether each neighbouring pair of a chain compares as stated."""
+        sides = [node.left, *node.comparators]
+        values = [
+            s.value if isinstance(s, ast.Constant) and isinstance(s.value, str) else self.value(s)
+            for s in sides
+        ]
+        result: Any = True
+        for j, op in enumerate(node.ops):
+            left, right = values[j], values[j + 1]
+            if isinstance(op, ast.Eq | ast.NotEq) and any(
+                isinstance(v, str | pd.Series) for v in (left, right)
+            ):
+                pair = COMPARISONS[type(op)](*map(_as_labels, (left, right)))
+            else:
+                pair = COMPARISONS[type(op)](
+                    self.plain(left, sides[j]), self.plain(right, sides[j + 1])
+                )
+            result = np.logical_and(result, pair)
+        return np.asarray(result)
+
+    def call(self, call: Call, node: ast.Call) -> Any:
+        """Value of a call."""
+        if call.function is None:
+            return self.own(call)
+        given = {a.name: self.argument(call, a.kind, j) for j, (a, _) in enumerate(call.arguments)}
+        match call.function.group:
+            case "element":
+                name = ELEMENTS_BY_OTHER_NAME.get(call.name, call.name)
+                if call.name == "exp10":
+                    return np.float64(10.0) ** given["x"]
+                return getattr(np, name)(*given.values())
+            case "fitted":
+                first, *_ = given
+                values = np.array(np.broadcast_to(given.pop(first), len(self.table)))
+                state = self.state.setdefault(ast.unparse(node), {})
+                return _FITTED[call.name](values, _state=state, **given)
+            case "categories":
+                return transforms.C(given.pop("x"), **given)
+        return self.column(given["name"]) if call.name == "Q" else given["x"]
+
+    def argument(self, call: Call, wanted: str, position: int) -> Any:
+        """Value of one argument of a listed function."""
+        argument, node = call.arguments[position]
+        match wanted:
+            case "values":
+                return self.value(node) if call.name == "I" else self.number(node)
+            case "labels":
+                return self.labels(node)
+            case "contrasts":
+                coding = contrasts(node, self.expression.text)
+                return _coding(coding, self.expression.text) if isinstance(coding, Call) else coding
+        return setting(call.name, argument, node, self.expression.text)
+
+    def own(self, call: Call) -> np.ndarray:
+        """Values (obs,) or (obs, column) of a user's function, checked."""
+        text = self.expression.text
+        rows = len(self.table)
+        arguments, settings = [], {}
+        for argument, node in call.arguments:
+            if argument.kind == "values":
+                value = self.value(node)
+                value = value.copy() if isinstance(value, pd.Series) else self.number(node)
+                arguments.append(np.array(value) if isinstance(value, np.ndarray) else value)
+            else:
+                settings[argument.name] = setting(call.name, argument, node, text)
+        result = np.asarray(self.functions[call.name](*arguments, **settings))
+        if result.dtype.kind not in "biuf":
+            raise DataError(f"Your function {call.name!r} must return numbers (term {text!r}).")
+        if result.ndim not in (1, 2) or len(result) != rows:
+            raise DataError(
+                f"Your function {call.name!r} must return one value a row, {rows} here; it "
+                f"returned the shape {result.shape} (term {text!r})."
+            )
+        _check_columns(text, result.shape[1] if result.ndim == 2 else 1)
+        return result.astype(float)
+
+
+def _column(table: pd.DataFrame, name: str) -> pd.Series:
+    if name not in table.columns:
+        raise DataError(unknown("column", name, map(str, table.columns)))
+    column: pd.Series = table[name]
+    return column
+
+
+def _as_labels(value: Any) -> Any:
+    """Categories (obs,) as objects, so that any two can be compared."""
+    return value.to_numpy(dtype=object) if isinstance(value, pd.Series) else value
+
+
+def _coding(call: Call, text: str) -> Any:
+    """Formulaic's coding of categories for a call such as ``contr.treatment('a')``."""
+    settings = {a.name: setting(call.name, a, node, text) for a, node in call.arguments}
+    prefix, _, name = call.name.rpartition(".")
+    coding = getattr(ContrastsRegistry, name) if prefix else PATSY_COMPAT_TRANSFORMS[name]
+    return coding(**settings)
+
+
+def _product(factors: Any) -> int:
+    size = 1
+    for factor in factors:
+        size *= max(len(factor), 1)
+    return size
+
+
+def _check_columns(term: str, count: int) -> None:
+    """Raise :class:`DataError` for a term of too many columns."""
+    if count > MOST_COLUMNS:
+        raise DataError(
+            f"The term {term[:60]!r} makes {count} columns; at most {MOST_COLUMNS} are made. Merge "
+            "categories, or leave it out."
+        )

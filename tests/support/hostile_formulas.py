@@ -1,0 +1,213 @@
+"""Formula terms that must not be evaluated: each with a part of the error that refuses it."""
+
+import numpy as np
+
+import bayes_moe as bm
+
+DEEP = "(" * 40 + "x" + ")" * 40
+METHOD = "no methods and no attributes"
+
+TERMS = {
+    # Python's builtins
+    "__import__('os').system('touch pwned')": "'__import__'",
+    "eval('1')": "Unknown function in the formula 'eval'",
+    "exec('import os')": "'exec'",
+    "open('pwned', 'w')": "'open'",
+    "compile('1', '', 'eval')": "'compile'",
+    "getattr(x, 'sum')": "'getattr'",
+    "setattr(x, 'a', 1)": "'setattr'",
+    "globals()": "'globals'",
+    "vars(x)": "'vars'",
+    "input()": "'input'",
+    "breakpoint()": "'breakpoint'",
+    "exit()": "'exit'",
+    "print(x)": "'print'",
+    "type(x)": "'type'",
+    "list(x)": "'list'",
+    "str(x)": "'str'",
+    "memoryview(x)": "'memoryview'",
+    "__build_class__(x)": "'__build_class__'",
+    "center(open('pwned', 'w'))": "'open'",
+    "log(exit())": "'exit'",
+    "Q(open('pwned', 'w'))": "the name of a column in quotes",
+    # what NumPy's namespace reaches
+    "I(np.f2py.os.system('touch pwned') + x**2)": METHOD,
+    "np.f2py(x)": "'np.f2py'",
+    "np.save('pwned', x)": "'np.save'. Did you mean",
+    "np.load('pwned', allow_pickle=True)": "'np.load'",
+    "np.fromfile('pwned')": "'np.fromfile'",
+    "np.memmap('pwned', 'u1', 'w+', 0, 9)": "'np.memmap'",
+    "np.genfromtxt('http://127.0.0.1/x')": "'np.genfromtxt'",
+    "np.loadtxt('pwned')": "'np.loadtxt'",
+    "np.savetxt('pwned', x)": "'np.savetxt'",
+    "np.DataSource('pwned')": "'np.DataSource'",
+    "np.frompyfunc(x, 1, 1)": "'np.frompyfunc'",
+    "np.vectorize(x)": "'np.vectorize'",
+    "np.apply_along_axis(x, 0, x)": "'np.apply_along_axis'",
+    "np.zeros(10**10)": "'np.zeros'",
+    "np.linspace(0, 1, 10**10)": "'np.linspace'",
+    "np.tile(x, 10**9)": "'np.tile'",
+    "np.random.default_rng(1)": METHOD,
+    "np.linalg.norm(x)": METHOD,
+    "np.lib.npyio.open('pwned')": METHOD,
+    "np.log.__class__(x)": METHOD,
+    "np.show_config()": "'np.show_config'",
+    "I(np.log)": "without its argument: write np.log",
+    # attributes and methods
+    "x.__class__.__mro__[1].__subclasses__()": "square brackets",
+    "I(x.__class__)": METHOD,
+    "I(x.to_csv('pwned'))": METHOD,
+    "x.to_pickle('pwned')": METHOD,
+    "I(x.mean())": METHOD,
+    "I(x.eval('1'))": METHOD,
+    "g.str.len()": METHOD,
+    "when.dt.year + 0(x)": "Cannot read",
+    "I(when.dt.year)": METHOD,
+    "contr.helmert.register(x)": METHOD,
+    "contr.__subclasses__()": "Unknown coding of categories",
+    "C(g, contr.custom.mro())": METHOD,
+    "(1).__class__(x)": "Cannot read",
+    "I((1).__class__)": METHOD,
+    "log(x)(x)": "is no function",
+    "I(f(x).a)": METHOD,
+    # syntax of Python
+    "I((lambda: x)())": "is no function",
+    "I(lambda: x)": "a `lambda`",
+    "I([v for v in x])": "ListComp",
+    "I({v for v in x})": "SetComp",
+    "I({1: x})": "Dict",
+    "I(sum(v for v in x))": "'sum'",
+    "I((v for v in x))": "GeneratorExp",
+    "I(f'{x}')": "an f-string",
+    "I(b'x')": "no number that formulas know",
+    "I('x')": "no column and no number",
+    "I(x + 'a')": "no column and no number",
+    "I(None)": "no number that formulas know",
+    "I(...)": "no number that formulas know",
+    "I(1j * x)": "no number that formulas know",
+    "I((z := x))": "`:=`",
+    "I(x[0])": "square brackets",
+    "{x[::-1]}": "square brackets",
+    "log(*x)": "a `\\*` before an argument",
+    "log(**x)": "`\\*\\*` before an argument",
+    "I(x if x else x)": "where\\(x > 0, a, b\\)",
+    "I(x and x)": "`and` or `or`",
+    "I(not x)": "`not`",
+    "I(x ^ 2)": "I\\(x\\*\\*2\\)",
+    "I(x @ x)": "`@`",
+    "I(x << 2)": "`<<`",
+    "I(x in x)": "`in`",
+    "I(x is x)": "`is`",
+    "I((x, x))": "several values",
+    "I(await x)": "Await|Cannot read",
+    "I((yield x))": "Yield|Cannot read",
+    "{import os}": "Cannot read",
+    "{x; x}": "Cannot read",
+    "{x := 1}": "Cannot read",
+    # arguments
+    "log(x, out=x)": "Unknown argument of 'log' 'out'",
+    "log(x, where=False)": "'where'",
+    "np.exp(x, x)": "at most 1 argument",
+    "np.add(x)": "needs the argument",
+    "scale(x, _state={})": "'_state'",
+    "center(x, _context=x)": "'_context'",
+    "poly(x, degree=2, _spec=x)": "'_spec'",
+    "hinge(x, _a=f)": "needs a number",
+    "bs(x, extrapolation='os')": "'raise' or 'clip'",
+    "bs(x, df='5')": "no number that formulas know",
+    "cr(x, df=4, constraints='x')": "must be 'center'",
+    "C(g, open('pwned', 'w'))": "'open'",
+    "C(g, x)": "Unknown coding of categories 'x'",
+    "C(g, 'contr.sum')": "must be a list",
+    "C(g, contr.treatment(base=open('pwned')))": "must hold categories",
+    "C(g, levels=x)": "must be a list",
+    "C(g, levels=[open('pwned')])": "must hold categories",
+    "C(g, {open('pwned'): [1]})": "must be a list",
+    "hashed(g, levels=10**9, hash_func=eval)": "needs a number",
+    "Q('x', x)": "at most 1 argument",
+    # sizes
+    "I(9**9**9)": "has the exponent",
+    "I(x**10**9)": "has the exponent",
+    "I(x**1e6)": "has the exponent 1e\\+06",
+    "I(x**-101)": "has the exponent",
+    "power(x, 10**9)": "has the exponent",
+    "poly(x, 10**9)": "whole number from 0 to 25",
+    "poly(x, 10**10**10)": "no finite number",
+    "poly(x, True)": "whole number from 0 to 25",
+    "poly(x, 2.5)": "whole number from 0 to 25",
+    "bs(x, df=10**8)": "whole number from 0 to 1000",
+    "bs(x, df=-1)": "whole number from 0 to 1000",
+    "bs(x, df=2000, degree=1999)": "whole number from 0 to 1000",
+    "cr(x, df=10**8)": "whole number from 0 to 1000",
+    "I(x + 1e999)": "beyond 1e\\+300",
+    "I(x + " + "9" * 400 + ")": "no finite number|beyond",
+    "I(x + " + "9" * 5000 + ")": "at most 2000 are read|Cannot read",
+    "I(" + DEEP + "+" + "(" * 60 + "x" + ")" * 60 + ")": "brackets in 61 levels",
+    "I(" + "-" * 500 + "x)": "too large",
+    "I(" + "~" * 1900 + "x)": "too large|Cannot read",
+    "I(" + "x+" * 600 + "x)": "too large",
+    "I(" + "x + " * 600 + "x)": "at most 2000 are read",
+    "({})**9".format(" + ".join("abcdefgh")): "makes up to",
+    "({})**99999999999".format(" + ".join("abcdefgh")): "makes up to",
+    "((((a + b)**9)**9)**9)**9": "makes up to",
+    "*".join(f"v{j}" for j in range(40)): "makes up to",
+    "x:99999999999999999999": "too many digits",
+    "(" * 60 + "x" + ")" * 60: "brackets in 60 levels",
+    # other alphabets, quotes and brackets
+    "\uff45\uff56\uff41\uff4c('1')": "'eval'",
+    "np.\uff4c\uff4f\uff41\uff44('pwned')": "'np.load'",
+    "\u043epen('pwned')": "no column and no number",
+    "`open`('pwned')": "Cannot read|no column and no number|Unknown",
+    "log(`x`.mean())": METHOD,
+    "I(`a b`.__class__)": METHOD,
+    "{`np`.load('pwned')}": METHOD,
+    "{__import__('os').system('touch pwned')}": METHOD,
+    "log(``)": "Cannot read",
+    "I(\ue000)": "no formula may have",
+    "log('`x`')": "no column and no number",
+    "I(x)\0": "no formula may have",
+}  # fmt: skip
+"""Terms that the language does not have."""
+
+
+def _described(formula, gate=None, family="normal", **parameters):
+    return bm.mixture_of_experts(formula, gate=gate, family=family, **parameters)
+
+
+PLACES = {
+    "an expert": lambda term: bm.Expert(f"y ~ {term}"),
+    "a response": lambda term: _described(f"{term} ~ x"),
+    "a gate": lambda term: _described("y ~ x", f"~ {term}"),
+    "a tree gate": lambda term: bm.hierarchical_mixture("y ~ x", {"root": f"~ x + {term}"}),
+    "a Gaussian gate": lambda term: _described("y ~ x", bm.gates.Gaussian(f"~ {term}")),
+    "a parameter": lambda term: _described("y ~ x", sigma=f"~ {term}"),
+    "trials": lambda term: _described("y ~ x", family="binomial", trials=term),
+    "a network": lambda term: bm.mixture_density(f"y ~ {term}"),
+    "a dictionary": lambda term: bm.MixtureOfExperts.from_dict(_record(term)),
+}
+"""Descriptions with a term in every place that has a formula."""
+
+
+def _record(term):
+    record = _described("y ~ x", "~ x").to_dict()
+    record["gate"]["formula"] = f"~ {term}"
+    return record
+
+
+TABLE = {
+    "x": np.linspace(0.1, 2, 12),
+    "z": np.cos(np.arange(12.0)),
+    "k": np.arange(12) % 3,
+    "b": np.arange(12) % 2 == 0,
+    "g": np.array(["a", "b", "c"])[np.arange(12) % 3],
+}
+GOOD = [
+    "log(x)", "np.log1p(x)", "sqrt(x)", "I(x**2 + z)", "{x / z}", "x:z", "x*g", "C(k)",
+    "C(k, contr.sum)", "C(g, Treatment('b'))", "C(g, contr.helmert)", "C(k, contr.poly)",
+    "C(g, {'ab': [1, -1, 0]})", "C(g, levels=['c', 'b', 'a'])", "C(x > 1)", "I(g == 'a')",
+    "I((x > 1) & ~(z > 0) | b)", "poly(x, 2)", "bs(x, df=5)", "bs(x, knots=[1])", "cr(x, df=4)",
+    "cc(x, df=4)", "center(x)", "scale(log(x))", "standardize(x)", "Q('x')", "where(b, x, z)",
+    "clip(z, -0.5, 0.5)", "interp(x, [0, 1, 3], [0, 1, 0])", "C(digitize(x, [0.5, 1.5]))",
+    "round(x, 1)", "maximum(x, z)", "I(0.5 < x)", "np.sin(2 * np.pi * x)", "exp10(z)",
+]  # fmt: skip
+"""Terms that the language has, for ``TABLE``."""
