@@ -26,7 +26,7 @@ class DataError(ValueError):
 
 
 class FitFileError(OSError):
-    """A file that is not a saved fit, or is a damaged one."""
+    """A file that is not a saved fit or is damaged, or a fit that no file can hold."""
 
 
 class ConvergenceWarning(UserWarning):

@@ -44,9 +44,11 @@ def check_tree(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Non
         _check_variable(posterior[name], spec.structure.dims[name], lengths)
     for group in NUMERIC:
         if group in tree.children:
-            for name, variable in tree[group].data_vars.items():
+            for label, variable in tree[group].data_vars.items():
                 if variable.dtype.kind not in "biuf":
-                    raise ValueError(f"the variable {name!r} of the group {group!r} has no numbers")
+                    raise ValueError(
+                        f"the variable {label!r} of the group {group!r} has no numbers"
+                    )
 
 
 def _check_variable(variable: xr.DataArray, dims: tuple[str, ...], lengths: dict[str, int]) -> None:

@@ -69,6 +69,25 @@ def write(
         raise
 
 
+def check(path: Path) -> None:
+    """Raise :class:`FitFileError` for a file that is damaged, or has parts that no fit has."""
+    try:
+        check_layout(path)
+    except ValueError as error:
+        raise FitFileError(f"{str(path)!r} is no saved fit: {error}.") from error
+    except Exception as error:
+        raise _unreadable(path, error) from error
+
+
+def attribute(path: Path, name: str) -> Any:
+    """Attribute of the root of a file, which is checked before; None if there is none."""
+    import h5py
+
+    check(path)
+    with h5py.File(path, "r") as file:
+        return file.attrs.get(name)
+
+
 def read(path: Path) -> xr.DataTree:
     """Tree of a file that :func:`write` wrote, in memory.
 
@@ -79,12 +98,7 @@ def read(path: Path) -> xr.DataTree:
     """
     import xarray as xr
 
-    try:
-        check_layout(path)
-    except ValueError as error:
-        raise FitFileError(f"{str(path)!r} is no saved fit: {error}.") from error
-    except Exception as error:
-        raise _unreadable(path, error) from error
+    check(path)
     try:
         with xr.open_datatree(path, engine="h5netcdf") as opened:
             tree = opened.load().copy()
@@ -121,6 +135,13 @@ def _writable(node: xr.DataTree) -> xr.Dataset:
             )
     dataset.attrs = _stored_attributes(group, dataset.attrs)
     for name, variable in dataset.variables.items():
+        if variable.dtype.kind == "c" or (
+            variable.dtype.kind == "f" and variable.dtype.itemsize > 8
+        ):
+            raise FitFileError(
+                f"The fit cannot be saved: the variable {name!r} of {group} has the type "
+                f"{variable.dtype}, which has no form in a netCDF file; remove or convert it."
+            )
         variable.attrs = _stored_attributes(f"the variable {name!r} of {group}", variable.attrs)
     return dataset
 
@@ -217,10 +238,11 @@ def _check_same(written: xr.DataTree, read: xr.DataTree) -> None:
     Text, dates and other values that are converted on their way are compared, numbers have
     checksums.
     """
-    if {node.path for node in written.subtree} != {node.path for node in read.subtree}:
+    read_as = {node.path: node.to_dataset(inherit=False) for node in read.subtree}
+    if {node.path for node in written.subtree} != {*read_as}:
         raise FitFileError("The fit cannot be saved: its groups would be read as others.")
     for node in written.subtree:
-        one, other = node.to_dataset(inherit=False), read[node.path].to_dataset(inherit=False)
+        one, other = node.to_dataset(inherit=False), read_as[node.path]
         for name in dict.fromkeys([*one.variables, *other.variables]):
             if not _same(one, other, name):
                 raise FitFileError(

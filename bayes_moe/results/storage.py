@@ -97,7 +97,8 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
     def verify(read: xr.DataTree) -> None:
         try:
             header = parse(read.attrs[HEADER])
-            _check_restored(fit, _read_back(read, header, fit.spec.functions))
+            spec = MixtureOfExperts.from_dict(header["spec"], fit.spec.functions)
+            _check_restored(fit, spec, _design(spec, read, header))
         except (TypeError, ValueError, _OtherTermsError) as error:
             raise FitFileError(f"The fit cannot be saved: {error}.") from error
 
@@ -111,7 +112,7 @@ def load(
 ) -> Fit:
     """Load a fit that :func:`save` wrote.
 
-    The file is checked before its values are read: nothing in it is executed, it can name no
+    The file is checked before its values are read: nothing in it is executed, it can lead to no
     other file, and it cannot ask for much more memory than it is long. See
     :doc:`/saved_files`.
 
@@ -137,9 +138,13 @@ def load(
     SpecError
         If a function of yours is missing.
     """
-    tree, header = read(path)
+    source = Path(path)
+    header = _header(source)
     with _told(path):
-        spec, design = _read_back(tree, header, functions)
+        spec = MixtureOfExperts.from_dict(header["spec"], functions)
+        tree = netcdf_trees.read(source)
+        del tree.attrs[HEADER]
+        design = _design(spec, tree, header)
         tree = tree.filter(lambda node: node.path != f"/{names.FITTED_DATA}")
         tree = without_internal(tree, spec)
         tree.attrs[names.KIND] = kind_of(tree)
@@ -149,8 +154,8 @@ def load(
     return fit
 
 
-def read(path: str | os.PathLike[str]) -> tuple[xr.DataTree, dict[str, Any]]:
-    """Tree and description of a saved fit.
+def _header(source: Path) -> dict[str, Any]:
+    """Description in a saved fit, which is read before any values.
 
     Raises
     ------
@@ -159,16 +164,15 @@ def read(path: str | os.PathLike[str]) -> tuple[xr.DataTree, dict[str, Any]]:
     FitFileError
         If the file is damaged, or was not written by this package.
     """
-    source = Path(path)
     if source.is_dir():
         raise FitFileError(f"{str(source)!r} is a folder, not a saved fit.")
     if not source.exists():
         raise FileNotFoundError(f"There is no file {str(source)!r}.")
     if not source.is_file():
         raise FitFileError(f"{str(source)!r} is no ordinary file, so it is not a saved fit.")
-    tree = netcdf_trees.read(source)
+    text = netcdf_trees.attribute(source, HEADER)
     try:
-        header = parse(tree.attrs.pop(HEADER))
+        header: dict[str, Any] = parse(text)
         if header["format"] != FORMAT:
             raise ValueError(FORMAT)
         check_whole("version", header["version"], 1)
@@ -182,7 +186,7 @@ def read(path: str | os.PathLike[str]) -> tuple[xr.DataTree, dict[str, Any]]:
             f"{str(source)!r} has format version {header['version']}; this bayes_moe reads up "
             f"to {FORMAT_VERSION}. Upgrade the package."
         )
-    return tree, header
+    return header
 
 
 class _OtherTermsError(Exception):
@@ -207,13 +211,9 @@ def _told(path: str | os.PathLike[str]) -> Iterator[None]:
         ) from error
 
 
-def _read_back(
-    tree: xr.DataTree,
-    header: Mapping[str, Any],
-    functions: Mapping[str, Callable[..., Any]] | None,
-) -> tuple[MixtureOfExperts, Design]:
-    """Description and design of a saved fit; ``functions`` are the user's that formulas call."""
-    spec, stored = MixtureOfExperts.from_dict(header["spec"], functions), header["design"]
+def _design(spec: MixtureOfExperts, tree: xr.DataTree, header: Mapping[str, Any]) -> Design:
+    """Design of a saved fit, made anew from its columns and compared with what was saved."""
+    stored = header["design"]
     check_names("The stored design", stored, ("columns", "terms", "n_dropped"), ("group",))
     check_whole("n_dropped", stored["n_dropped"], 0, 2**53)
     columns, response, labels = stored_data(tree, stored["columns"], stored.get("group"))
@@ -230,12 +230,11 @@ def _read_back(
         raise _OtherTermsError
     if not np.allclose(design.response, response, rtol=1e-12, atol=0):
         raise _OtherTermsError
-    return spec, replace(design, n_dropped=stored["n_dropped"])
+    return replace(design, n_dropped=stored["n_dropped"])
 
 
-def _check_restored(fit: Fit, restored: tuple[MixtureOfExperts, Design]) -> None:
+def _check_restored(fit: Fit, spec: MixtureOfExperts, design: Design) -> None:
     """Raise :class:`FitFileError` unless a file gives a fit's description and matrices."""
-    spec, design = restored
     same = spec == fit.spec and all(
         np.array_equal(m.values, design.rows.matrices[stem].values, equal_nan=True)
         for stem, m in fit.design.rows.matrices.items()

@@ -87,16 +87,16 @@ def restore_columns(stored: dict[str, np.ndarray], entries: list[dict[str, Any]]
     """Table of used columns, from their values and the entries of :func:`describe_columns`."""
     import pandas as pd
 
-    table = {}
+    table: dict[str, pd.Series[Any]] = {}
     for entry in entries:
         name, dtype = entry[names.COLUMN], entry["dtype"]
-        values = pd.Series(stored[name])
+        values: pd.Series[Any] = pd.Series(stored[name])
         if not isinstance(name, str) or not isinstance(dtype, str) or name in table:
             raise ValueError(f"{name!r} is no name of a column")
         if dtype == "category":
             table[name] = values.map(_by_text(name, entry)).astype(_categories(entry))
         elif TYPES.fullmatch(dtype):
-            table[name] = values.astype(dtype)
+            table[name] = values.astype(pd.api.types.pandas_dtype(dtype))
         else:
             raise ValueError(f"the column {name!r} has the type {dtype!r}, which no design has")
     return pd.DataFrame(table)

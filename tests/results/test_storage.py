@@ -252,3 +252,19 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch, where, erro
         bm.save(fit, path)
     assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["fit.nc"]
+
+
+def test_a_file_of_an_earlier_version_is_read(tmp_path):
+    """Such files have the data in ``constant_data`` and ``observed_data`` only."""
+    fit, _ = make_fit("log(y)", draws=2)
+    path = bm.save(fit, tmp_path / "fit.nc")
+
+    def earlier(file, header):
+        del file[names.FITTED_DATA]
+        del header["design"]["group"]
+
+    edited(path.read_bytes(), path, earlier)
+    back = bm.load(path)
+    xr.testing.assert_identical(back.idata, fit.idata)
+    pd.testing.assert_frame_equal(back.design.columns, fit.design.columns)
+    np.testing.assert_array_equal(back.design.response, fit.design.response)

@@ -87,6 +87,11 @@ def many(count, make):
     return change
 
 
+def variable(file, j):
+    space = h5py.h5s.create(h5py.h5s.SCALAR)
+    h5py.h5d.create(file["posterior"].id, b"v%d" % j, h5py.h5t.NATIVE_DOUBLE, space)
+
+
 def deep_groups(file):
     group = file
     for _ in range(30):
@@ -153,7 +158,7 @@ FILES = {
     "many groups": (many(400, lambda f, j: f.create_group(f"g{j}")), "more than 300 groups"),
     "deep groups": (deep_groups, "within each other"),
     "many variables": (
-        many(5001, lambda f, j: f["posterior"].create_dataset(f"v{j}", data=1.0)),
+        many(5001, variable),
         "more than 5000 variables",
     ),
     "many attributes": (many(300, lambda f, j: f.attrs.create(f"a{j}", 1)), "attributes"),
