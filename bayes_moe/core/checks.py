@@ -49,6 +49,19 @@ def check_between(name: str, value: Any, least: float, most: float) -> None:
         raise SpecError(f"`{name}` must lie between {least} and {most}; it is {value!r}.")
 
 
+def as_numbers(name: str, value: Any) -> np.ndarray:
+    """Return an argument as an array of floats; :class:`SpecError` if it is not all numbers."""
+    try:
+        values = np.asarray(value)
+        # Objects may be numbers, as in pandas' columns with missing values.
+        is_none = values.dtype.kind == "O" and any(item is None for item in values.flat)
+        if is_none or (values.size and values.dtype.kind not in "iufO"):
+            raise TypeError
+        return values.astype(float)
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"`{name}` must be a number or numbers; it is {value!r}.") from error
+
+
 def check_one_of(kind: str, value: Any, valid: Iterable[str]) -> None:
     """Raise :class:`SpecError` unless a setting is a valid name; the message offers the nearest."""
     names = list(valid)

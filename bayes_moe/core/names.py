@@ -95,6 +95,7 @@ def part(stem: str, suffix: str) -> str:
 
 
 # Results of predictions.
+ROW = "row"
 CI_BOUND = "ci_bound"
 CI_BOUNDS = ("lower", "upper")
 QUANTILE = "quantile"

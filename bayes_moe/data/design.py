@@ -36,6 +36,7 @@ from bayes_moe.data.tables import (
     in_index,
     kind,
     listed,
+    row_labels,
     to_pandas,
 )
 
@@ -169,6 +170,7 @@ class Design:
         if data is None:
             return self.rows
         table = to_pandas(data)
+        index = row_labels(table)
         expressions = [*self.formulas.values()] + ([self.response_term] if with_response else [])
         used = used_columns(expressions, list(self.columns.columns))
         for name in used:
@@ -189,7 +191,7 @@ class Design:
         if with_response:
             values = self._fitted[names.RESPONSE].apply(columns, labels)
             response = check_single(self.response_term, values)
-        return Rows(matrices, labels, with_gap_cells(columns, gaps), response)
+        return Rows(matrices, labels, with_gap_cells(columns, gaps), response, index)
 
     def _as_fitted(self, columns: pd.DataFrame) -> pd.DataFrame:
         """New columns in the types of the fitted ones; DataError for values these cannot hold."""

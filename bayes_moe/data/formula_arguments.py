@@ -8,7 +8,7 @@ import operator
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.core.errors import SpecError, nearest, unknown
 from bayes_moe.data import formula_functions as listed
 from bayes_moe.data.formula_functions import Argument, FormulaFunction
 
@@ -145,6 +145,16 @@ def _coding(name: str) -> tuple[str, FormulaFunction]:
 
 def refuse_attribute(node: ast.Attribute, text: str) -> NoReturn:
     """Raise :class:`SpecError` for a method or attribute, which formulas do not have."""
+    root: ast.AST = node
+    while isinstance(root, ast.Attribute):
+        root = root.value
+    if isinstance(root, ast.Name) and root.id == "np":
+        elements = [n for n, f in listed.FUNCTIONS.items() if f.group == "element"]
+        raise SpecError(
+            f"Unknown function in the formula {shown(node)!r}: formulas have no methods and no "
+            f"attributes but NumPy's elementwise functions.{nearest(node.attr, elements)} (formula "
+            f"term {text!r})"
+        )
     raise SpecError(
         f"The formula term {text!r} reaches for {shown(node)!r}: formulas have no methods and no "
         "attributes of columns. Make it a column of the table; use functions that remember the "

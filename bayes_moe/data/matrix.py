@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayes_moe.core.errors import DataError
 from bayes_moe.data.formulas import INTERCEPT
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,17 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a table as a model uses them: design matrices by stem, labels, columns, response."""
+    """Rows of a table as a model uses them: design matrices by stem, labels, columns, response.
+
+    ``obs_id`` (obs,) are positions in the table, and ``index`` (obs,) the user's own labels of new
+    rows, if their table has any.
+    """
 
     matrices: Mapping[str, Matrix]
     obs_id: np.ndarray
     columns: Any
     response: np.ndarray | None = None
+    index: pd.Index | None = None
 
     @property
     def size(self) -> int:
@@ -86,7 +94,8 @@ class Rows:
         """Rows at some positions."""
         matrices = {stem: m.at(m.values[which]) for stem, m in self.matrices.items()}
         response = None if self.response is None else self.response[which]
-        return Rows(matrices, self.obs_id[which], self.columns.iloc[which], response)
+        index = None if self.index is None else self.index[which]
+        return Rows(matrices, self.obs_id[which], self.columns.iloc[which], response, index)
 
 
 def design_matrix(values: np.ndarray, terms: tuple[str, ...], center: bool) -> Matrix:

@@ -57,6 +57,19 @@ def to_pandas(data: Any) -> pd.DataFrame:
     return table if labels == list(table.columns) else table.set_axis(labels, axis="columns")
 
 
+def row_labels(table: pd.DataFrame) -> pd.Index | None:
+    """Return the index of a table; None for 0, 1, ..., which are the positions of the rows.
+
+    Several levels are tuples.
+    """
+    import pandas as pd
+
+    index = table.index
+    if isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1:
+        return None
+    return index.to_flat_index() if index.nlevels > 1 else index
+
+
 def plain(columns: pd.DataFrame) -> pd.DataFrame:
     """Complete columns as float64, integers, booleans, text, categories or dates.
 
@@ -222,7 +235,8 @@ def _row_labels(values: Any) -> pd.Index | None:
 
     if isinstance(values, pd.Series):
         return values.index
-    indexes, dims = getattr(values, "indexes", {}), getattr(values, "dims", ())
+    indexes = getattr(values, "indexes", {})
+    dims: tuple[Any, ...] = getattr(values, "dims", ())
     found = indexes.get(dims[0]) if len(dims) == 1 and isinstance(indexes, Mapping) else None
     return found if isinstance(found, pd.Index) else None
 

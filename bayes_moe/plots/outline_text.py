@@ -138,6 +138,7 @@ def _split_words(
     assert node.split is not None
     if along is None:
         return SplitWords("the same for all rows", ("",) * len(node.children))
+    assert along.probabilities is not None
     joint = np.stack([weights[:, list(leaves)].sum(axis=1) for leaves in node.split.leaves], axis=1)
     reach = joint.sum(axis=1)
     curves = np.stack(at_observed(fit, along.grid, along.probabilities), axis=1)  # (obs, branch)

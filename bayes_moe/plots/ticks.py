@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from textwrap import wrap
-from typing import Any
+from typing import Any, Literal
 
 from bayes_moe.plots.canvas import Canvas
 
@@ -66,7 +66,7 @@ def whole_ticks(canvas: Canvas, axis: str, limits: tuple[float, float]) -> None:
         (target.update_xaxes if axis == "x" else target.update_yaxes)(**settings)
 
 
-def whole_locator(axes: Any, axis: str, most: int | str = "auto") -> None:
+def whole_locator(axes: Any, axis: str, most: int | Literal["auto"] = "auto") -> None:
     """Put ticks of matplotlib axes at whole numbers only."""
     from matplotlib.ticker import MaxNLocator
 

@@ -92,8 +92,9 @@ class ChunkedMixture:
         """Return values (obs, ...) with ``obs_id`` and further dimensions."""
         import xarray as xr
 
-        coords = {names.OBS: self.rows.obs_id, **(dims or {})}
-        return xr.DataArray(values, dims=tuple(coords), coords=coords)
+        coords = {names.OBS: self._row_labels, **(dims or {})}
+        labelled = xr.DataArray(values, dims=tuple(coords), coords=coords)
+        return self._with_positions(labelled)
 
     def label_draws(self, values: np.ndarray, dim: Mapping[str, Any] | None = None) -> xr.DataArray:
         """Return values (sample, obs, ...) as (chain, draw, obs_id, ...)."""
@@ -102,8 +103,21 @@ class ChunkedMixture:
         posterior = posterior_of(self.fit.idata)
         coords = {d: posterior[d].values for d in (names.CHAIN, names.DRAW)}
         shape = (*(len(v) for v in coords.values()), *values.shape[1:])
-        labels = {**coords, names.OBS: self.rows.obs_id, **self._last_dim(values.ndim - 2, dim)}
-        return xr.DataArray(values.reshape(shape), dims=tuple(labels), coords=labels)
+        labels = {**coords, names.OBS: self._row_labels, **self._last_dim(values.ndim - 2, dim)}
+        labelled = xr.DataArray(values.reshape(shape), dims=tuple(labels), coords=labels)
+        return self._with_positions(labelled)
+
+    @property
+    def _row_labels(self) -> np.ndarray:
+        """Labels (obs,) of the rows: the user's, or else their positions in the table."""
+        index = self.rows.index
+        return self.rows.obs_id if index is None else index.to_numpy()
+
+    def _with_positions(self, labelled: xr.DataArray) -> xr.DataArray:
+        """Return values with the positions of the rows beside labels of the user."""
+        if self.rows.index is None:
+            return labelled
+        return labelled.assign_coords({names.ROW: (names.OBS, self.rows.obs_id)})
 
     def _last_dim(self, count: int, dim: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return the dimension after ``obs_id``, if there is one; by default the experts."""

@@ -52,6 +52,8 @@ def density_modes(
 
     The most probable is first; where there are fewer, the others are NaN.
     """
+    if not mixture.log_weights.shape[-1]:
+        return np.zeros((0, most, 3))
     turning = predictive_turning_points(mixture)
     prominence = max(prominence, LEAST_PROMINENCE)
     below = np.ones(turning.row.size)

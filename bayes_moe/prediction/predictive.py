@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayes_moe.core import names, seeds
+from bayes_moe.core import html, names, seeds
 from bayes_moe.core.arrays import NUMERIC
-from bayes_moe.core.checks import check_between, check_share, check_whole, is_number
-from bayes_moe.core.errors import DataError, SpecError
+from bayes_moe.core.checks import as_numbers, check_between, check_share, check_whole, is_number
+from bayes_moe.core.errors import SpecError
 from bayes_moe.data.matrix import Rows
 from bayes_moe.model.evaluation import Mixture
 from bayes_moe.prediction.chunked_mixture import ChunkedMixture
@@ -30,14 +30,21 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+HTML_ROWS = 5
+HTML_PROBABILITY = 0.9
+"""Rows and intervals of the HTML view, which is made whenever a notebook shows a prediction."""
+
+
 @dataclass(frozen=True, repr=False, eq=False)
 class Predictive(ExpertQuantities):
     """Posterior predictive distribution of the response for each of some rows.
 
-    Made by :func:`predict`. Results are DataArrays with the dimension ``obs_id``, the position
-    of a row in the table. Methods with ``draws=True`` keep the posterior draws
-    (chain, draw, ...) instead of averaging over them. With ``top_k`` only so many experts count
-    for each row and draw.
+    Made by :func:`predict`. Results are DataArrays with the dimension ``obs_id``: the labels of
+    the rows in a pandas table with an index of its own, with their positions as the coordinate
+    ``row``, and else the positions. So ``table.assign(p=predictive.mean().to_series())`` pairs rows
+    by label. Without a table, they are positions in the fitted one. Methods with ``draws=True``
+    keep the posterior draws (chain, draw, ...) instead of averaging over them. With ``top_k`` only
+    so many experts count for each row and draw.
     """
 
     def __repr__(self) -> str:
@@ -47,6 +54,18 @@ class Predictive(ExpertQuantities):
             f"Predictive of {self.fit.spec.response!r} for {self.rows.size} rows from "
             f"{sizes[names.CHAIN]} x {sizes[names.DRAW]} draws{sparse}"
         )
+
+    def _repr_html_(self) -> str:
+        """HTML for notebooks: what is predicted, and means and intervals of the first rows."""
+        few = replace(self, rows=self.rows.pick(slice(HTML_ROWS)))
+        means, bounds = few.mean(), few.interval(HTML_PROBABILITY).values
+        rows = [
+            (label, *(f"{value:.4g}" for value in (mean, *ends)))
+            for label, mean, ends in zip(means[names.OBS].values, means.values, bounds, strict=True)
+        ]
+        head = ("row", "mean", f"{HTML_PROBABILITY:.0%} interval, from", "to")
+        shown = f"The first {len(rows)} of {self.rows.size} rows." if rows else "No rows."
+        return html.view(repr(self), html.table(head, rows, shown))
 
     def mean(self, *, draws: bool = False) -> xr.DataArray:
         """Return ``E[y | x]`` (obs_id): the mean over draws of ``sum_k w_k(x) E_k[y | x]``.
@@ -132,9 +151,14 @@ class Predictive(ExpertQuantities):
             Probabilities strictly between 0 and 1. One gives (obs_id), several give
             (obs_id, quantile).
         """
-        levels = np.asarray(p, dtype=float)
+        levels = as_numbers("p", p)
+        if levels.ndim > 1 or not levels.size:
+            raise SpecError(
+                "`p` must be one probability or a non-empty sequence of them; it has the shape "
+                f"{levels.shape}."
+            )
         for level in np.atleast_1d(levels):
-            check_share("p", level)
+            check_share("p", float(level))
         load_array_libraries()
         values = self._mixtures.map(lambda m, _: quantiles(m, np.atleast_1d(levels)))
         if levels.ndim == 0:
@@ -276,9 +300,13 @@ def _evaluate_at(
     grid: bool,
 ) -> xr.DataArray:
     """Return a function of mixture and response (obs_id), or (obs_id, y) on a grid."""
-    values = np.asarray(y, dtype=float)
+    values = as_numbers("y", y)
     if grid:
         points = np.atleast_1d(values)
+        if points.ndim > 1:
+            raise SpecError(
+                f"`y` must be one-dimensional with grid=True; it has the shape {points.shape}."
+            )
 
         def at_points(mixture: Mixture, _: Rows) -> np.ndarray:
             return np.stack([function(mixture, point) for point in points], axis=-1)
@@ -286,11 +314,11 @@ def _evaluate_at(
         return mixtures.label(mixtures.map(at_points), {names.RESPONSE: points})
     rows = mixtures.rows
     if values.ndim and values.shape != (rows.size,):
-        raise DataError(
+        raise SpecError(
             f"`y` has shape {values.shape}, but there are {rows.size} rows: give one "
             "value, one a row, or grid=True to evaluate every row at every value."
         )
     response = np.broadcast_to(values, (rows.size,))
     # The values replace the rows' response, so that chunks stay aligned.
-    with_values = replace(mixtures, rows=Rows(rows.matrices, rows.obs_id, rows.columns, response))
+    with_values = replace(mixtures, rows=replace(rows, response=response))
     return mixtures.label(with_values.map(lambda m, part: function(m, part.observed)))

@@ -49,7 +49,9 @@ def cdf(mixture: Mixture, y: np.ndarray, *, above: bool = False) -> np.ndarray:
 
 def quantiles(mixture: Mixture, levels: np.ndarray) -> np.ndarray:
     """Return predictive quantiles (obs, level)."""
-    samples = len(mixture.log_weights)
+    samples, _, rows = mixture.log_weights.shape
+    if not rows:
+        return np.zeros((0, len(levels)))
     # Evaluations on all draws are expensive, and most steps precede convergence.
     pilot = mixture.take_samples(_some(samples, PILOT_DRAWS))
     solve = _whole_quantiles if mixture.blocks[0].family.discrete else _real_quantiles

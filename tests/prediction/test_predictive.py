@@ -174,6 +174,9 @@ def test_no_rows_give_empty_answers(fit):
     predictive = bm.predict(fit, {"x": [], "z": []})
     assert predictive.mean().shape == predictive.sd().shape == predictive.cdf(0.0).shape == (0,)
     assert predictive.interval(0.9).shape == (0, 2)
+    assert predictive.modes(most=3)["location"].shape == (0, 3)
+    assert predictive.hdr()["bounds"].shape[0] == 0
+    assert "No rows." in predictive._repr_html_()
     assert predictive.weights().shape == (0, 3)
     assert predictive.sample(5).shape == (5, 0)
 
