@@ -200,9 +200,9 @@ def test_every_name_offered_is_a_name_here():
 
 def test_settings_of_another_method_are_named_with_it(fits, table):
     text = message(bm.fit, fits["codes"].spec, table, "em", draws=10)
-    assert "EM has no setting 'draws': it is one of method='laplace', method='nuts'" in text
+    assert "Unknown setting of EM 'draws': it is one of method='laplace', method='nuts'" in text
     text = message(bm.fit, fits["codes"].spec, table, "nuts", batch_size=10)
-    assert "NUTS has no setting 'batch_size': it is one of method='map', method='advi'." in text
+    assert "Unknown setting of NUTS 'batch_size': it is one of method='map', method='advi'." in text
 
 
 # --- values ---------------------------------------------------------------------------------------

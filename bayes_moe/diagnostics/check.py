@@ -71,12 +71,13 @@ def _ties(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> list[str
     modes = tree[names.MODES].to_dataset()
     singular, hits = modes[names.SINGULAR].values, modes[names.HITS].values
     lost = int(hits[singular].sum())
-    if lost <= hits.sum() / 2:
-        return []
+    if lost <= hits.sum() / 2 or not {*spec.variables} <= {*modes.data_vars}:
+        return []  # modes of a model without a gradient are those of a surrogate
     worst = [int(np.where(singular, hits, 0).argmax())]
     mode = {name: modes[name].values[worst] for name in spec.variables}
     found = ties(spec, mode, design, has_priors=has_priors)
-    return [f"{lost} of {hits.sum()} starts ended where {tie.message}" for tie in found]
+    ended = f"{lost} of {hits.sum()} starts ended there; the answer is the best of the others."
+    return [f"{tie.message} {ended}" for tie in found]
 
 
 def _mode(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Figures:

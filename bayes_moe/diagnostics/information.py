@@ -31,12 +31,20 @@ COLUMNS = (
 def information(fit: Fit) -> pd.Series:
     r"""Return the log likelihood at a mode, and information criteria.
 
-    With ``l`` the log likelihood, ``q`` free parameters and ``n`` rows: ``AIC = -2 l + 2 q``,
+    With ``l`` the log likelihood, ``q`` effective parameters and ``n`` rows: ``AIC = -2 l + 2 q``,
     ``BIC = -2 l + q log n``, and ``ICL = BIC - 2 sum_i log max_k r_ik``, which adds a penalty for
-    rows of uncertain allocation. Less is better. The criteria are meant for a maximum of the
-    likelihood; under a posterior mode ``l`` is a little less. The objective of ``"laplace"`` is the
-    density of the unconstrained values (Jacobian included). Of ``"advi"`` and ``"pathfinder"`` the
-    figures are those of the mode at their start, except ``converged`` and ``iterations``.
+    rows of uncertain allocation. Less is better. Under a likelihood ``q`` is the number of free
+    parameters. At a posterior mode a coefficient that a prior or a penalty holds (a spline's, a
+    Gaussian process's, a shrunken one) counts in part: ``q`` is the trace of ``H (H + P)^-1``, with
+    ``H`` the observed information of the likelihood and ``P`` that of the prior, in internal
+    coordinates and for fixed learned scales. ``l`` is then a little less than its maximum. Where
+    second derivatives are not at hand (``"map"`` of large models and of gates that model features,
+    Adam, approximations of models that are not linear, modes that are no maximum), ``q`` and the
+    criteria are NaN.
+
+    The objective of ``"laplace"`` is the density of the unconstrained values (Jacobian included).
+    Of ``"advi"`` and ``"pathfinder"`` the figures are those of the mode at their start, except
+    ``converged`` and ``iterations``.
 
     Parameters
     ----------
@@ -46,8 +54,9 @@ def information(fit: Fit) -> pd.Series:
     Returns
     -------
     pandas.Series
-        ``log_likelihood``, ``n_parameters``, ``n_obs``, ``aic``, ``bic``, ``icl``, ``objective``,
-        ``converged``, ``gradient_norm`` and ``iterations``.
+        ``log_likelihood``, ``n_parameters`` (all that are free), ``effective_parameters`` (``q``),
+        ``n_obs``, ``aic``, ``bic``, ``icl``, ``objective``, ``converged``, ``gradient_norm`` and
+        ``iterations``.
 
     Raises
     ------
@@ -59,18 +68,27 @@ def information(fit: Fit) -> pd.Series:
     Biernacki, C., Celeux, G., & Govaert, G. (2000). Assessing a mixture model for clustering with
     the integrated completed likelihood. IEEE Transactions on Pattern Analysis and Machine
     Intelligence, 22(7), 719-725.
+
+    Moody, J. E. (1992). The effective number of parameters: an analysis of generalization and
+    regularization in nonlinear learning systems. Advances in Neural Information Processing Systems
+    4, 847-854.
     """
     import pandas as pd
 
     figures = _group(fit, names.FIT, "information")
     log_likelihood = float(figures[names.LOG_LIKELIHOOD])
-    q = int(figures[names.N_PARAMETERS])
+    count, q = int(figures[names.N_PARAMETERS]), float("nan")
+    if names.EFFECTIVE in figures:
+        q = float(figures[names.EFFECTIVE])
+    elif figures.attrs[names.OBJECTIVE] == "likelihood":  # files of earlier versions
+        q = float(count)
     n = fit.design.rows.size
     bic = -2 * log_likelihood + q * math.log(n)
     return pd.Series(
         {
             names.LOG_LIKELIHOOD: log_likelihood,
-            names.N_PARAMETERS: q,
+            names.N_PARAMETERS: count,
+            names.EFFECTIVE: q,
             "n_obs": n,
             "aic": -2 * log_likelihood + 2 * q,
             "bic": bic,

@@ -21,6 +21,8 @@ LEAST_SHARE = 0.25
 SHARE_OF_GAP = 0.05
 """Width of an expert that has collapsed, in units of the gap to the next value: an expert of
 rounded responses is wider."""
+LEAST_DRAWS, MOST_ELEMENTS = 3, 10**7
+"""Draws that are looked at, of a long table; draws x rows x experts of any other at most."""
 MOST_VALUES = 20
 """Tied values that are looked at, those of most rows."""
 
@@ -56,8 +58,8 @@ class Tie:
         )
         return (
             f"{self.rows} of {self.of} rows have the value {self.value:.6g} of {self.response!r}: "
-            f"expert {self.expert}'s {self.parameter} {falls}, and these rows alone decide the "
-            f"fit. {self._prior()} If the values are rounded, add uniform noise of the width of "
+            f"expert {self.expert}'s {self.parameter} {falls}, since the density has no bound. "
+            f"{self._prior()} If the values are rounded, add uniform noise of the width of "
             "the rounding to them. If the value is one of its own (as zero rainfall), fit whether "
             "a row has it by family='bernoulli', and this model to the other rows."
         )
@@ -87,7 +89,8 @@ def ties(
     if not collapsing or not tied.size:
         return found
     samples = len(next(iter(draws.values())))
-    kept = evenly(samples, MOST_DRAWS)
+    most = MOST_ELEMENTS // (y.size * spec.n_experts)
+    kept = evenly(samples, min(max(most, LEAST_DRAWS), MOST_DRAWS))
     draws = {name: value[kept] for name, value in draws.items()}
     taken, width = _on_values(spec, draws, design, position, tied)
     unit = float(np.std(y))
@@ -109,7 +112,7 @@ def ties(
 def _collapsing(spec: MixtureOfExperts) -> Mapping[int, tuple[str, str, bool]]:
     """By expert of a continuous family: its collapsing parameter, the role, and if by formula."""
     return {
-        k: (c.parameter.name, c.parameter.role, c.formula is not None)
+        k: (c.variable if c.formula is None else c.stem, c.parameter.role, c.formula is not None)
         for block in spec.structure.blocks
         for c in block.components
         if c.parameter.role in COLLAPSING

@@ -30,7 +30,13 @@ from bayes_moe.data.design import Design
 from bayes_moe.em.climb import HALVINGS, ClimbResult, initial_points
 from bayes_moe.em.m_step import sweep_step
 from bayes_moe.em.missing_e_step import EStep, ObservedObjective, imputed
-from bayes_moe.em.modes import Modes, canonical_order, inverse_of_free, merge_modes
+from bayes_moe.em.modes import (
+    Modes,
+    canonical_order,
+    information_ratio,
+    inverse_of_free,
+    merge_modes,
+)
 from bayes_moe.em.multistart import FINALISTS, NO_START, SearchSettings, Start, search
 from bayes_moe.em.newton import ACCEPTED_GRADIENT, newton_step
 from bayes_moe.em.objective import Objective
@@ -206,18 +212,23 @@ def search_incomplete(
     return merge_modes(final, design.rows)
 
 
-def standard_errors(
+def curvature_figures(
     modes: Modes, vector: ParameterVector, design: Design
-) -> Mapping[str, np.ndarray] | None:
-    """Standard errors of the best mode's variables; None if the information has no inverse."""
+) -> tuple[Mapping[str, np.ndarray] | None, float]:
+    """Standard errors of the best mode's variables, and its effective number of parameters.
+
+    None and NaN if the information has no inverse.
+    """
     theta = modes.theta[modes.best]
     if modes.singular[modes.best]:
-        return None
+        return None, float("nan")
     observed = ObservedObjective(vector, design.rows)
     information = observed.information(theta)
     free = ~at_kink(vector, theta[None], observed.state(theta).evaluation)[0]
     covariance = inverse_of_free(information, free)
-    return None if covariance is None else vector.reported_sds(theta, covariance)
+    likelihood = information + np.diag(vector.log_prior(theta[None])[2][0])
+    effective = information_ratio(likelihood, covariance)
+    return None if covariance is None else vector.reported_sds(theta, covariance), effective
 
 
 def _initial_points(

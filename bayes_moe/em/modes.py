@@ -36,7 +36,8 @@ class Modes:
     ``exhausted`` whether a run used up its iterations, ``share`` (mode, expert) the experts' share
     of the rows, ``log_allocation`` the sum over rows of the largest log responsibility. ``running``
     (mode,) is by variable whether it diverges; ``restarts`` is the number of runs, ``objective``
-    what they maximised (None for a graph).
+    what they maximised (None for a graph). ``effective_parameters`` are those of the best mode
+    where ``objective`` cannot say them; NaN if unknown.
     """
 
     spec: MixtureOfExperts
@@ -57,6 +58,7 @@ class Modes:
     restarts: int
     running: dict[str, np.ndarray]
     objective: Objective | None
+    effective_parameters: float = np.nan
 
     @classmethod
     def of_ends(
@@ -195,6 +197,25 @@ def covariance(objective: Objective, theta: np.ndarray) -> np.ndarray | None:
     if objective.vector.has_kinks:
         free = ~at_kink(objective.vector, theta[None], evaluation)[0]
     return inverse_of_free(evaluation.curvature[0], free)
+
+
+def effective_parameters(modes: Modes) -> float:
+    """Effective number of parameters of the best mode; NaN if its information has no inverse."""
+    if modes.objective is None or modes.singular[modes.best]:
+        return modes.effective_parameters
+    objective, theta = modes.objective, modes.theta[modes.best]
+    evaluation = objective.evaluate(theta[None], Curvature.OBSERVED)
+    variances = covariance(objective, theta)
+    return information_ratio(evaluation.likelihood_curvature[0], variances)
+
+
+def information_ratio(likelihood: np.ndarray, covariance: np.ndarray | None) -> float:
+    """Trace of the likelihood's information by the inverse of the whole; NaN without an inverse.
+
+    Without a prior it is the number of coordinates that are not fixed; a coefficient that its prior
+    determines adds nothing.
+    """
+    return float("nan") if covariance is None else float((likelihood * covariance).sum())
 
 
 def inverse_of_free(information: np.ndarray, free: np.ndarray) -> np.ndarray | None:

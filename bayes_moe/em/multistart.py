@@ -15,6 +15,7 @@ the experts. A mode is
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -24,7 +25,7 @@ from bayes_moe.core.progress import Progress, silent
 from bayes_moe.em.climb import GRADIENT, ROWS_AT_FLOOR, ClimbResult, initial_points, run_em
 from bayes_moe.em.modes import Modes, canonical_order, match_modes, merge_modes
 from bayes_moe.em.objective import Curvature, Objective
-from bayes_moe.em.parameter_vector import ParameterVector
+from bayes_moe.em.parameter_vector import ParameterVector, within_floors, without_floors
 from bayes_moe.em.partitions import initial_partitions, sweeps
 from bayes_moe.em.tree_starts import tree_starts
 from bayes_moe.model.spec import MixtureOfExperts
@@ -155,13 +156,15 @@ def _can_grow(spec: MixtureOfExperts) -> bool:
 
 def _ends(objective: Objective, result: ClimbResult) -> Modes:
     """One mode per EM run, experts in canonical order."""
-    vector, theta = objective.vector, objective.vector.bounded(result.theta)
+    vector, theta = objective.vector, within_floors(objective.vector, result.theta)
     if not vector.tied:
         theta = canonical_order(vector, theta, vector.design.rows)
     value = np.where(np.isfinite(result.value), result.value, -np.inf)
     floored = result.floored | _at_floor(objective, theta)
     if floored.any():  # the value of what is reported, as predictions compute it
-        value[floored] = objective.without_floors().value(theta[floored])
+        reported = copy(objective)
+        reported.vector = without_floors(vector)
+        value[floored] = reported.value(theta[floored])
     ends = replace(result, theta=theta, value=value, floored=floored)
     return Modes.of_ends(
         vector.spec,

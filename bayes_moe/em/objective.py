@@ -46,7 +46,7 @@ from bayes_moe.em.information import (
     PredictorStack,
     RowTerms,
 )
-from bayes_moe.em.parameter_vector import ParameterVector
+from bayes_moe.em.parameter_vector import ParameterVector, few_rows
 from bayes_moe.families import Derivatives
 from bayes_moe.model.likelihood import allocate, log_components
 
@@ -129,18 +129,13 @@ class Objective:
         self._y = [factor.response(self.rows) for factor in self._factors]
         self._features = Features.of_blocks(vector.blocks, self.rows)
         self._stack = PredictorStack(vector, self._features.of)
+        self._few_rows = few_rows(vector)
         self._rules: dict[Curvature, Information] = {}
 
     def with_hyperparameters(self, hyperparameters: Mapping[str, np.ndarray]) -> Objective:
         """Return the objective under other values of the hyperparameters."""
         other = copy(self)
         other.vector = self.vector.with_hyperparameters(hyperparameters)
-        return other
-
-    def without_floors(self) -> Objective:
-        """Return the objective without floors: the density of the reported variables."""
-        other = copy(self)
-        other.vector = self.vector.without_floors()
         return other
 
     @property
@@ -164,7 +159,7 @@ class Objective:
         prior, first, second = self.vector.log_prior(theta)
         information = self._information(curvature)
         value, rows, at_floor, narrow, slope, *sums = self._sum(theta, information, allocation)
-        at_floor = at_floor + np.where(rows <= self.vector.few_rows, narrow, 0.0).sum(axis=1)
+        at_floor = at_floor + np.where(rows <= self._few_rows, narrow, 0.0).sum(axis=1)
         matrix = information.plan.matrix(sums, len(self._stack.units))
         scaled = matrix * np.multiply.outer(self._stack.units, self._stack.units)
         likelihood_gradient = self._stack.to_coordinates(slope * self._stack.units)

@@ -191,28 +191,6 @@ class ParameterVector:
             blocks.append(block)
         return replace(self, blocks=tuple(blocks), hyperparameters=dict(hyperparameters))
 
-    def bounded(self, theta: np.ndarray) -> np.ndarray:
-        """Points (point, coordinate) whose constants are not beyond their floors."""
-        theta = theta.copy()
-        for block in self.blocks:
-            if block.scaling is None:
-                theta[:, block.where] = block.bounded(theta[:, block.where])
-        return theta
-
-    def without_floors(self) -> ParameterVector:
-        """Return the vector without floors, which a sampler's density does not have."""
-        blocks = (replace(block, floor=-np.inf, narrow=-np.inf) for block in self.blocks)
-        return replace(self, blocks=tuple(blocks))
-
-    @cached_property
-    def few_rows(self) -> np.ndarray:
-        """Rows (expert,) up to which an expert with a narrow spread has collapsed onto them."""
-        count = np.zeros(self.spec.n_experts)
-        for block in self.blocks:
-            if block.factor is not None:
-                count[list(block.experts)] += block.terms
-        return ROWS_PER_COEFFICIENT * count
-
     def spread(
         self, block: ParameterBlock, hyperparameters: Mapping[str, np.ndarray]
     ) -> np.ndarray:
@@ -350,6 +328,30 @@ class ParameterVector:
             name: np.full(value.shape, np.nan) for name, value in self.hyperparameters.items()
         }
         return sds | unknown
+
+
+def within_floors(vector: ParameterVector, theta: np.ndarray) -> np.ndarray:
+    """Points (point, coordinate) whose constants are not beyond their floors."""
+    theta = theta.copy()
+    for block in vector.blocks:
+        if block.scaling is None:
+            theta[:, block.where] = block.bounded(theta[:, block.where])
+    return theta
+
+
+def without_floors(vector: ParameterVector) -> ParameterVector:
+    """Return the vector without floors, which a sampler's density does not have."""
+    blocks = (replace(block, floor=-np.inf, narrow=-np.inf) for block in vector.blocks)
+    return replace(vector, blocks=tuple(blocks))
+
+
+def few_rows(vector: ParameterVector) -> np.ndarray:
+    """Rows (expert,) up to which an expert with a narrow spread has collapsed onto them."""
+    count = np.zeros(vector.spec.n_experts)
+    for block in vector.blocks:
+        if block.factor is not None:
+            count[list(block.experts)] += block.terms
+    return ROWS_PER_COEFFICIENT * count
 
 
 def is_likelihood(vector: ParameterVector) -> bool:

@@ -153,7 +153,7 @@ def _expert_blocks(
             )
 
 
-def _limits(role: str, response: np.ndarray, likelihood: bool) -> dict[str, float]:
+def _limits(role: str, response: np.ndarray, likelihood: bool) -> dict[str, Any]:
     """Limits of the spread of a parameter that collapses onto rows that an expert fits exactly."""
     if role not in COLLAPSING:
         return {}

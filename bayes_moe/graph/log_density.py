@@ -104,13 +104,16 @@ class GraphLogDensity:
         most = MOST_COORDINATES if most is None else most
         return count <= most and count * elements <= MOST_ELEMENTS
 
-    def information(self, x: np.ndarray, along: np.ndarray | None = None) -> np.ndarray:
+    def information(
+        self, x: np.ndarray, along: np.ndarray | None = None, weight: float = 1.0
+    ) -> np.ndarray:
         """Minus the second derivatives, by central differences of the gradient.
 
-        ``along`` (coordinate,) is a mask of coordinates; by default the free ones.
+        ``along`` (coordinate,) is a mask of coordinates; by default the free ones. With weight 0 it
+        is that of the prior alone.
         """
         where = np.flatnonzero(self.free_coordinates if along is None else along)
-        slopes = -differences(lambda point: self(point)[1][where], x, where)
+        slopes = -differences(lambda point: self.weighted(point, weight)[2][where], x, where)
         return 0.5 * (slopes + slopes.T)  # symmetric but for the error of the differences
 
     def covariance(self, x: np.ndarray, along: np.ndarray | None = None) -> np.ndarray | None:
@@ -126,6 +129,15 @@ class GraphLogDensity:
         covariance = np.zeros((x.size, x.size))
         covariance[np.ix_(along, along)] = inverse
         return covariance
+
+    def effective_parameters(self, x: np.ndarray) -> float:
+        """Trace of the likelihood's information by the covariance; NaN where that is unknown."""
+        covariance = self.covariance(x) if self.affordable(x.size) else None
+        if covariance is None:
+            return float("nan")
+        free = self.free_coordinates
+        likelihood = self.information(x) - self.information(x, weight=0.0)
+        return float((likelihood * covariance[np.ix_(free, free)]).sum())
 
     def rough_covariance(self, x: np.ndarray, along: np.ndarray | None = None) -> np.ndarray:
         """Covariance of a normal approximation at a point that need not be a maximum.

@@ -62,8 +62,8 @@ class Method(ABC):
         if having:
             listed = ", ".join(f"method={method!r}" for method in having)
             return (
-                f"{cls.__name__} has no setting {name!r}: it is one of {listed}. Settings of "
-                f"{cls.__name__}: {', '.join(map(repr, valid))}."
+                f"Unknown setting of {cls.__name__} {name!r}: it is one of {listed}. Valid: "
+                f"{', '.join(map(repr, sorted(valid)))}."
             )
         meant = closest(name, [*valid, *FIT_ARGUMENTS])
         if meant in FIT_ARGUMENTS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import cpu_count
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,7 +15,7 @@ from bayes_moe.core.progress import Progress, progress
 from bayes_moe.data.design import Design
 from bayes_moe.em.hyperparameters import optimise_hyperparameters
 from bayes_moe.em.missing_e_step import has_missing_features, mean_imputed_design
-from bayes_moe.em.missing_search import search_incomplete, standard_errors
+from bayes_moe.em.missing_search import curvature_figures, search_incomplete
 from bayes_moe.em.modes import Modes, covariance
 from bayes_moe.em.multistart import NO_START, RESTARTS, SearchSettings, Start, search
 from bayes_moe.em.parameter_vector import ParameterVector
@@ -39,7 +39,7 @@ class EM(Method):
     ----------
     objective : {"posterior", "likelihood"}
         What to maximise: the log density of the PyMC model's natural variables (no Jacobian), or
-        the plain log likelihood, without priors.
+        the plain log likelihood, without priors; ``priors=`` of the model is then refused.
     restarts : int
         Number of starts, from partitions of the rows (:mod:`bayes_moe.em.partitions`).
     start : array or mapping, optional
@@ -87,6 +87,11 @@ class EM(Method):
             raise SpecError(f"`tol` must lie between 0 and 1; it is {self.tol!r}.")
 
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
+        if self.objective == "likelihood" and spec.priors:
+            raise SpecError(
+                "objective='likelihood' has no priors, and would ignore those of this model "
+                f"({', '.join(spec.priors)}): leave `priors=` out, or use objective='posterior'."
+            )
         if spec.structure.gate.features and has_missing_features(spec, design):
             return self._run_incomplete(spec, design, random_seed)
         vector = parameter_vector(spec, design, likelihood=self.objective == "likelihood")
@@ -106,7 +111,9 @@ class EM(Method):
         start, rng = _user_start(self.start, vector), np.random.default_rng(random_seed)
         with progress("EM", shown=self.progressbar) as update:
             modes = search_incomplete(vector, design, self._search_settings(update), rng, start)
-        return point_tree(modes, self.objective, standard_errors(modes, vector, design))
+        errors, effective = curvature_figures(modes, vector, design)
+        modes = replace(modes, effective_parameters=effective)
+        return point_tree(modes, self.objective, errors)
 
     def find_modes(self, vector: ParameterVector, random_seed: int) -> Modes:
         """Modes of complete data, hyperparameters at their marginal mode."""

@@ -126,7 +126,12 @@ class MAP(Method):
             runs = optimise_hyperparameters(density, runs)
         modes = replace(merge_modes(ends(density, runs), design.rows), restarts=self.restarts)
         best = modes.best
-        errors = None if modes.singular[best] else density.errors(modes.theta[best])
+        errors = None
+        if not modes.singular[best]:
+            errors = density.errors(modes.theta[best])
+            if not spec.structure.gate.features:  # their density is no likelihood of the graph
+                effective = density.effective_parameters(modes.theta[best])
+                modes = replace(modes, effective_parameters=effective)
         tree = point_tree(modes, "posterior", errors)
         return _with_figures(tree, {}, "lbfgs", density.affordable(modes.theta.shape[1]))
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.data.design import Design
-from bayes_moe.em.modes import Modes
+from bayes_moe.em.modes import Modes, effective_parameters
 from bayes_moe.model.spec import MixtureOfExperts
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ def _fit(modes: Modes, best: int, objective: str) -> xr.Dataset:
     import xarray as xr
 
     path = modes.path[:, best]
+    count = n_parameters(modes.spec, modes.design, modes.values)
+    effective = float(count) if objective == "likelihood" else effective_parameters(modes)
     return xr.Dataset(
         {
             names.OBJECTIVE: modes.value[best],
@@ -87,7 +89,8 @@ def _fit(modes: Modes, best: int, objective: str) -> xr.Dataset:
             names.LOG_ALLOCATION: modes.log_allocation[best],
             names.GRADIENT_NORM: modes.gradient_norm[best],
             names.ITERATIONS: int(modes.iterations[best]),
-            names.N_PARAMETERS: n_parameters(modes.spec, modes.design, modes.values),
+            names.N_PARAMETERS: count,
+            names.EFFECTIVE: effective,
             names.RESTARTS: modes.restarts,
             names.EXHAUSTED: bool(modes.exhausted[best]),
             names.PATH: (names.ITERATION, path[np.isfinite(path)]),

@@ -8,6 +8,7 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.progress import announced
+from bayes_moe.em.parameter_vector import without_floors
 from bayes_moe.results.draws import nothing_drawn
 from bayes_moe.results.mode_tree import dataset
 from bayes_moe.sampling.chain_starts import LinearStarts
@@ -44,7 +45,7 @@ class Direct(Engine):
     def run(self, task: SamplingTask) -> xr.DataTree:
         if not isinstance(task.starts, LinearStarts):
             raise TypeError(f"No compiled density has starts of type {type(task.starts).__name__}.")
-        parameters = task.starts.parameters.without_floors()
+        parameters = without_floors(task.starts.parameters)
         points = StartPoints(
             task.starts, lambda v: parameters.points({n: x[None] for n, x in v.items()})[0]
         )

@@ -8,6 +8,7 @@ import pytest
 from scipy import stats
 
 import bayes_moe as bm
+from bayes_moe.em.parameter_vector import without_floors
 from bayes_moe.em.vector_layout import parameter_vector
 
 N = 300
@@ -88,7 +89,7 @@ def test_a_sampler_names_ties_and_warns_of_nothing_else():
     assert f"105 of {N} rows have the value 3.2 of 'y'" in text
     # The density has no floor, and neither have the draws that are reported.
     posterior = fit.idata["posterior"].to_dataset()
-    vector = parameter_vector(spec, fit.design, jacobian=True).without_floors()
+    vector = without_floors(parameter_vector(spec, fit.design, jacobian=True))
     values = {n: posterior[n].values.reshape(-1, *posterior[n].shape[2:]) for n in spec.variables}
     log_prior = vector.log_prior(vector.points(values))[0]
     log_density = log_prior + fit.idata["log_likelihood"]["y"].values.reshape(
