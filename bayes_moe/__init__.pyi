@@ -22,7 +22,7 @@ from .fitting import fit as fit
 from .fitting import refit as refit
 from .fitting import relabel as relabel
 from .graph.build import Graph as Graph
-from .graph.build import build as build
+from .graph.user_graph import build as build
 from .model.expert import Expert as Expert
 from .model.recipes import hierarchical_mixture as hierarchical_mixture
 from .model.recipes import mixture_density as mixture_density

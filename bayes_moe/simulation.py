@@ -12,7 +12,7 @@ from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.data.design import Design
 from bayes_moe.data.formulas import looked_up
 from bayes_moe.data.tables import to_pandas
-from bayes_moe.graph.build import build
+from bayes_moe.graph.build import build_design
 from bayes_moe.model.evaluation import evaluate
 from bayes_moe.model.likelihood import random_expert
 from bayes_moe.model.parameters import checked
@@ -98,7 +98,7 @@ def prior_draws(
 
     from bayes_moe.graph.numpy_mode import mode
 
-    model = build(spec, design).model
+    model = build_design(spec, design, "fused").model
     wanted = [model[name] for name in spec.variables]
     drawn = pm.draw(wanted, draws=draws, random_seed=random_seed, mode=mode())
     shaped = (values if draws > 1 else np.asarray(values)[None] for values in drawn)

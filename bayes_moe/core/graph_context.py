@@ -1,4 +1,4 @@
-"""How data enter a PyMC graph: as constants, as replaceable shared variables, or as a minibatch."""
+"""How data enter a PyMC graph, and which variables of it are free."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from bayes_moe.core.errors import SpecError
+
+NO_PRIOR = (
+    "This graph was built from a fit, bm.build(fit, rows): its variables stand for the fit's draws "
+    "and have no prior. Use bm.build(spec, table) to sample, and give {name!r} in the posterior of "
+    "the tree."
+)
+
 
 @dataclass(frozen=True, eq=False)
 class GraphContext:
-    """How numbers and data of the current PyMC model are stored.
+    """How numbers and data of the current PyMC model are stored, and its free variables.
 
     Attributes
     ----------
@@ -20,16 +28,27 @@ class GraphContext:
         that the user may have changed.
     batch : tensor variable or None
         Positions of the rows of the present minibatch, a random variable; None for all rows.
+    reported : frozenset of str
+        Stems of the predictors whose reported coefficients are free variables, which do not depend
+        on the rows of the table; those of others are functions of internal ones.
+    given : bool
+        Whether all reported variables are free ones without a prior, for the draws of a fit.
+    mark : shared variable or None
+        A zero that is added to the arguments of priors, so that PyMC compares it with the fit's
+        data where it combines the graph with draws of a fit.
     """
 
     replaceable: bool = False
     batch: Any = None
+    reported: frozenset[str] = frozenset()
+    given: bool = False
+    mark: Any = None
 
     def number(self, name: str, value: Any) -> Any:
         """Return numbers that depend on the data: an array, or a shared variable of that name."""
         array = np.asarray(value, dtype=float)
         if not self.replaceable:
-            return array
+            return array if self.mark is None else array + self.mark
         import pytensor
 
         return pytensor.shared(array, name=name, shape=array.shape)
@@ -43,6 +62,28 @@ class GraphContext:
 
         data = pm.Data(name, values, dims=dims)
         return data if self.batch is None else data[self.batch]
+
+
+def given_variable(name: str, dims: tuple[str, ...]) -> Any:
+    """Return a free variable of the current PyMC model without a prior.
+
+    Its density and draws raise :class:`SpecError`: its values come from the draws of a fit.
+    """
+    import pymc as pm
+    import pytensor.tensor as pt
+    from pytensor.raise_op import CheckAndRaise
+
+    message = NO_PRIOR.format(name=name)
+
+    def draw(*args: Any, **settings: Any) -> Any:
+        raise SpecError(message)
+
+    def log_density(value: Any) -> Any:
+        # PyMC asks for the term even where only the response's is evaluated.
+        never = pt.lt(pt.sum(value * value), 0.0)
+        return CheckAndRaise(SpecError, message)(pt.zeros_like(value), never)
+
+    return pm.CustomDist(name, random=draw, logp=log_density, class_name="Given", dims=dims)
 
 
 CONSTANTS = GraphContext()

@@ -36,6 +36,8 @@ CERTAINTY = "certainty"
 MODE_PERMUTATION = "mode_permutation"
 LIKE = "like"
 
+TABLE_MARK = "columns_depend_on_the_table"
+
 RAW_SUFFIX = "_raw"
 
 

@@ -155,6 +155,14 @@ class Design:
         table: pd.DataFrame = self.rows.columns
         return table
 
+    def depends_on_rows(self, stem: str) -> bool:
+        """Whether columns depend on the fitted rows: on their categories, knots or means.
+
+        ``stem`` is that of a formula, or ``"y"`` for the response.
+        """
+        fitted = self._fitted[stem]
+        return bool(fitted.spec.transform_state) or bool(fitted.categories)
+
     def transform(self, data: Any = None, *, with_response: bool = False) -> Rows:
         """Matrices of new rows; None means the fitted rows.
 

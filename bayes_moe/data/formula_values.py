@@ -110,10 +110,10 @@ class _Evaluation:
     def result(self) -> Any:
         """Values for a design: floats (obs,), several columns, or categories."""
         value = self.value(self.expression.body)
-        if isinstance(value, pd.Series) and kind(value) in ("dates", "durations"):
-            self.plain(value, self.expression.body)
-        if isinstance(value, FactorValues | pd.Series | dict):
+        if isinstance(value, FactorValues | dict):  # a proxy that passes for what it holds
             return value
+        if isinstance(value, pd.Series):
+            return self.plain(value, self.expression.body) if _is_time(value) else value
         if isinstance(value, np.ndarray) and value.ndim > 1:
             return value.astype(float)
         return np.array(np.broadcast_to(np.asarray(value, dtype=float), len(self.table)))
@@ -273,6 +273,10 @@ def _column(table: pd.DataFrame, name: str) -> pd.Series:
         raise DataError(unknown("column", name, map(str, table.columns)))
     column: pd.Series = table[name]
     return column
+
+
+def _is_time(column: pd.Series) -> bool:
+    return kind(column) in ("dates", "durations")
 
 
 def _as_labels(value: Any) -> Any:

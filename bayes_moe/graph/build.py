@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import Lock
 from typing import Any
@@ -13,10 +13,11 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.arrays import log_softmax, symbolic
-from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.core.graph_context import GraphContext
 from bayes_moe.data.design import Design
-from bayes_moe.graph.mixture_variable import LIKELIHOODS, observed_mixture
+from bayes_moe.data.matrix import Matrix, Rows
+from bayes_moe.graph.mixture_variable import observed_mixture
+from bayes_moe.model.blocks import Block
 from bayes_moe.model.likelihood import log_components
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.priors.prior import Prior
@@ -34,13 +35,14 @@ class Graph:
     spec, design
         The description and the data of the model.
     priors : mapping of str to Prior
-        Prior of every reported variable, defaults included.
+        Prior of every reported variable, defaults included; none in a graph of a fit.
     model : pymc.Model
         The model; its response is the observed variable ``y``.
     log_weights : TensorVariable
         Symbolic gate log weights (expert, obs).
     log_densities : TensorVariable
-        Symbolic log density of the observed response under each expert (expert, obs).
+        Symbolic log density of the observed response under each expert (expert, obs); of zeros
+        where the rows of a graph of a fit have no response.
     """
 
     spec: MixtureOfExperts
@@ -58,6 +60,14 @@ class Graph:
 
     def free_values(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Values of the model's free variables at reported ones (both on their natural scale)."""
+        wanted = {rv.name for rv in self.model.free_RVs}
+        reported = {n: np.asarray(values[n]) for n in self.spec.variables if n in wanted}
+        if len(reported) == len(wanted):
+            return reported
+        return {n: v for n, v in (reported | self._internal(values)).items() if n in wanted}
+
+    def _internal(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Values of the internal variables at reported ones, and of constants."""
         matrices, response = self.design.rows.matrices, self.design.response
         free: dict[str, np.ndarray] = {}
         spec = self.spec
@@ -118,57 +128,20 @@ class Graph:
         """Function from free variables to their unconstrained values, run by Python."""
         import pytensor
         from pytensor.compile.mode import Mode
+        from pytensor.graph.replace import clone_replace
 
-        inputs, outputs = [], []
-        for rv in self.model.free_RVs:
-            value = rv.type()
-            transform = self.model.rvs_to_transforms[rv]
-            inputs.append(value)
-            outputs.append(
-                value if transform is None else transform.forward(value, *rv.owner.inputs)
-            )
+        free = self.model.free_RVs
+        values = {rv: rv.type() for rv in free}
+        transforms = [self.model.rvs_to_transforms[rv] for rv in free]
+        outputs = [
+            values[rv] if t is None else t.forward(values[rv], *rv.owner.inputs)
+            for rv, t in zip(free, transforms, strict=True)
+        ]
+        # A transform may depend on other variables, as that of coefficients on their spreads.
+        outputs = clone_replace(outputs, replace=values)
         # Compiling to C would take longer than all calls, of which there is one a start.
         mode = Mode(linker="py", optimizer="fast_compile")
-        return pytensor.function(inputs, outputs, mode=mode, on_unused_input="ignore")
-
-
-def build(
-    spec: MixtureOfExperts, data: Any, *, missing: str = "raise", likelihood: str = "fused"
-) -> Graph:
-    """Build the generative model of a description on data.
-
-    Parameters
-    ----------
-    spec : MixtureOfExperts
-        The description.
-    data : table or Design
-        pandas, polars, a dict of arrays, or a design.
-    missing : {"raise", "drop"}
-        What to do with rows that have missing values.
-    likelihood : {"fused", "symbolic"}
-        ``"fused"`` computes the response's log density and its derivatives in one compiled pass
-        over the rows, and has no second derivatives; ``"symbolic"`` is its formulas in PyTensor.
-
-    Returns
-    -------
-    Graph
-        ``.model`` is a plain :class:`pymc.Model` with named dims and coords, for any sampler and
-        for PyMC's prior and posterior predictives.
-
-    Raises
-    ------
-    DataError, SpecError
-        See :meth:`bayes_moe.MixtureOfExperts.design`.
-    """
-    if likelihood not in LIKELIHOODS:
-        raise SpecError(unknown("likelihood", likelihood, LIKELIHOODS))
-    if missing == "model":
-        raise SpecError(
-            "A graph cannot integrate missing features out: build it with missing='drop', or fit "
-            "with method='em'."
-        )
-    design = data if isinstance(data, Design) else spec.design(data, missing)
-    return build_design(spec, design, likelihood)
+        return pytensor.function([*values.values()], outputs, mode=mode, on_unused_input="ignore")
 
 
 def build_design(
@@ -179,39 +152,75 @@ def build_design(
     replaceable: bool = False,
     batch_size: int | None = None,
 ) -> Graph:
-    """Model of a design; with ``replaceable``, all its numbers are shared variables.
+    """Model of a design whose free variables are the sampler's, on centred and scaled features.
 
-    With a ``batch_size`` its log likelihood is that of a random batch of rows, drawn at every
-    evaluation, times rows over batch size: an unbiased estimate of that of all rows.
+    With ``replaceable``, all its numbers are shared variables. With a ``batch_size`` its log
+    likelihood is that of a random batch of rows, drawn at every evaluation, times rows over batch
+    size: an unbiased estimate of that of all rows.
+    """
+    return build_model(
+        spec, design, design.rows, likelihood, GraphContext(replaceable), batch_size=batch_size
+    )
+
+
+def build_model(
+    spec: MixtureOfExperts,
+    design: Design,
+    rows: Rows,
+    likelihood: str,
+    context: GraphContext,
+    *,
+    batch_size: int | None = None,
+    coords: Mapping[str, Any] | None = None,
+) -> Graph:
+    """Model of some rows; priors and units are those of a design.
+
+    ``coords`` are labels along dimensions that do not follow from the rows.
     """
     import pymc as pm
 
-    priors = spec.resolve_priors(design)
-    matrices, response = design.rows.matrices, design.response
-    with pm.Model(coords=spec.structure.coords(design)) as model:
+    # A placeholder: the variables of a fit have no prior.
+    unit = dict.fromkeys(spec.variables, Prior("Normal", sigma=1.0))
+    priors = unit if context.given else spec.resolve_priors(design)
+    shown = replace(design, rows=rows)
+    known = rows.response is not None
+    response = rows.observed if known else np.zeros(rows.size)
+    with pm.Model(coords=dict(coords or {}) | spec.structure.coords(shown)) as model:
         observed = pm.Data(f"{names.RESPONSE}_data", response, dims=names.OBS)
-        total, chosen = None, None
+        if context.mark is not None:
+            model.register_data_var(context.mark)
+        total = None
         if batch_size is not None:
-            total, rows = len(response), np.arange(len(response))
-            observed, chosen = pm.Minibatch(observed, rows, batch_size=batch_size)
-        context = GraphContext(replaceable, chosen)
-        logits = spec.structure.gate.build(matrices, response, priors, context)
-        logits = _with_features(spec, design, logits, priors, context)
-        params = [
-            block.build(matrices, response, priors, context) for block in spec.structure.blocks
-        ]
-        observed_mixture(spec.structure.blocks, logits, params, observed, likelihood, total)
+            total, positions = len(response), np.arange(len(response))
+            observed, chosen = pm.Minibatch(observed, positions, batch_size=batch_size)
+            context = replace(context, batch=chosen)
+        parts = _Parts(rows.matrices, design, priors, context)
+        logits = spec.structure.gate.build(rows.matrices, design.response, priors, context)
+        logits = _with_features(spec, rows, logits, parts)
+        params = [parts.of(block, design.response) for block in spec.structure.blocks]
+        observed_mixture(
+            spec.structure.blocks, logits, params, observed, likelihood, total, known=known
+        )
     log_densities = log_components(observed, spec.structure.blocks, params, symbolic())
-    return Graph(spec, design, priors, model, log_softmax(logits, symbolic()), log_densities)
+    priors = {} if context.given else priors
+    return Graph(spec, shown, priors, model, log_softmax(logits, symbolic()), log_densities)
 
 
-def _with_features(
-    spec: MixtureOfExperts,
-    design: Design,
-    logits: Any,
-    priors: Mapping[str, Prior],
-    context: GraphContext,
-) -> Any:
+@dataclass(frozen=True, eq=False)
+class _Parts:
+    """What the random variables of every block of a model are made of."""
+
+    matrices: Mapping[str, Matrix]
+    design: Design
+    priors: Mapping[str, Prior]
+    context: GraphContext
+
+    def of(self, block: Block, response: np.ndarray) -> dict[str, Any]:
+        """Parameters of a block, whose units are those of a response of the design's rows."""
+        return block.build(self.matrices, response, self.priors, self.context)
+
+
+def _with_features(spec: MixtureOfExperts, rows: Rows, logits: Any, parts: _Parts) -> Any:
     """Gate logits plus log densities of the features that the gate models, a model potential."""
     factors = [part for part in spec.structure.factors if part.column is not None]
     if not factors:
@@ -221,9 +230,8 @@ def _with_features(
     xp = symbolic()
     joint = log_softmax(logits, xp)
     for part in factors:
-        x = part.response(design.rows)
-        params = part.block.build(design.rows.matrices, x, priors, context)
-        data = context.data(f"{part.block.name}_data", x, dims=names.OBS)
+        params = parts.of(part.block, part.response(parts.design.rows))
+        data = parts.context.data(f"{part.block.name}_data", part.response(rows), dims=names.OBS)
         joint = joint + part.block.family.log_density(data, params, xp)
     pm.Potential(f"{names.GATE}_density", xp.logsumexp(joint, axis=-2), dims=names.OBS)
     return joint

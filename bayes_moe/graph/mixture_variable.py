@@ -66,12 +66,15 @@ def observed_mixture(
     observed: Any,
     likelihood: str,
     total_size: int | None = None,
+    *,
+    known: bool = True,
 ) -> Any:
     """Create the response of the current model: an observed variable with dims (obs,).
 
     ``logits`` and every parameter are (expert, obs) or (expert, 1), with the experts in the
     order of the blocks; known counts are (1, obs) or (1, 1). With a ``total_size``, ``observed`` is
-    a batch of so many rows, and its log likelihood is scaled up to that of all.
+    a batch of so many rows, and its log likelihood is scaled up to that of all. If the response is
+    not ``known``, ``observed`` only says how many rows there are, and the variable is a free one.
     """
     import pymc as pm
     import pytensor.tensor as pt
@@ -91,7 +94,7 @@ def observed_mixture(
         signature=order.signature,
         support_point=lambda rv, *_: pt.zeros(rv.shape),
         class_name="MixtureOfExperts",
-        observed=observed,
+        observed=observed if known else None,
         dims=names.OBS if total_size is None else None,
         total_size=total_size,
     )

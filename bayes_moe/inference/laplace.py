@@ -19,7 +19,7 @@ from bayes_moe.em.modes import Modes, covariance, merge_modes
 from bayes_moe.em.multistart import RESTARTS
 from bayes_moe.em.objective import Objective
 from bayes_moe.em.vector_layout import parameter_vector
-from bayes_moe.graph.build import build
+from bayes_moe.graph.build import build_design
 from bayes_moe.graph.log_density import GraphLogDensity
 from bayes_moe.inference.base import UNCONSTRAINED_POSTERIOR, Method
 from bayes_moe.inference.em import EM
@@ -127,7 +127,7 @@ class Laplace(Method):
     ) -> xr.DataTree:
         if self.start is not None:
             raise SpecError("`start` is for linear models; this one is climbed through its graph.")
-        density = GraphLogDensity(build(spec, design), jacobian=True)
+        density = GraphLogDensity(build_design(spec, design, "fused"), jacobian=True)
         modes = self._graph_modes(density, random_seed)
         free = self._free(density)
         mode = newton_along(density, modes.theta[modes.best], free)

@@ -11,7 +11,7 @@ import numpy as np
 from bayes_moe.core import names, seeds
 from bayes_moe.core.checks import check_one_of, check_whole
 from bayes_moe.core.errors import SpecError
-from bayes_moe.graph.build import Graph, build
+from bayes_moe.graph.build import Graph, build_design
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.prediction.predict import predict
 from bayes_moe.results.draws import pointwise, stacked_draws, with_derived
@@ -153,7 +153,7 @@ def _log_prior(sources: _Sources) -> xr.Dataset:
 
     fit, posterior = sources.fit, sources.posterior
     check_prior_draws(fit.spec)
-    graph = build(fit.spec, fit.design)
+    graph = build_design(fit.spec, fit.design, "fused")
     model = remove_value_transforms(graph.model)
     terms = [term.sum() for term in model.logp(vars=model.free_RVs, sum=False)]
     log_density = compiled(model, model.value_vars, terms)

@@ -67,6 +67,8 @@ class Predictor(ABC):
     kind: ClassVar[str]
     gradient: ClassVar[bool] = True
     """Whether the log density has a gradient by all its parameters."""
+    portable: ClassVar[bool] = False
+    """Whether reported variables mean the same on every table, if the formula's columns do."""
 
     @property
     def is_linear(self) -> bool:

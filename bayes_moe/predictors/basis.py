@@ -20,7 +20,7 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.arrays import NUMERIC, Arrays, Values
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
-from bayes_moe.core.graph_context import CONSTANTS, GraphContext
+from bayes_moe.core.graph_context import CONSTANTS, GraphContext, given_variable
 from bayes_moe.core.linalg import unmixed
 from bayes_moe.data.matrix import Matrix
 from bayes_moe.predictors.base import NO_PRIORS, Predictor, Target
@@ -89,20 +89,12 @@ class Basis(Predictor):
         priors: Mapping[str, Prior] = NO_PRIORS,
         context: GraphContext = CONSTANTS,
     ) -> Any:
-        import pymc as pm
-
-        site, units, xp = b.site, b.units, symbolic_arrays()
-        stem, variables, labels = site.stem, self.variables(site), self.labels(b.matrix)
+        site, xp, variables = b.site, symbolic_arrays(), self.variables(b.site)
         values = hyperparameter_rvs(variables, variables.priors(b) | dict(priors), context)
-        dim = variables.dims[site.coef][-1]
-        raw_prior = prior.over_terms(site.coef, tuple(labels))
-        raw = raw_prior.rv(site.raw, (dim, site.internal_dim), column=True, context=context)
-        raw = raw if site.mixing is None else raw @ site.mixing
-        coef = raw.T * self.spread(b, values, xp)
-        level = context.number(f"{stem}_level", units.offset)
-        unit = context.number(f"{stem}_unit", units.unit)
-        coef = unit * coef + level * context.number(f"{stem}_first", _first(len(labels)))
-        coef = pm.Deterministic(site.coef, coef, dims=(site.dim, dim))
+        if context.given:
+            coef = given_variable(site.coef, variables.dims[site.coef])
+        else:
+            coef = _internal_coef(self, b, prior, values, context)
         # Predictors of one trunk have the same features: PyMC allows one data variable of a name.
         data = names.features(self.feature_site(site).stem)
         features = existing(data, partial(context.data, data, self.features(b.matrix)))
@@ -171,6 +163,24 @@ class Basis(Predictor):
 
     def coords(self, b: Binding) -> dict[str, list[Any]]:
         return {self.variables(b.site).dims[b.site.coef][-1]: self.labels(b.matrix)}
+
+
+def _internal_coef(
+    predictor: Basis, b: Binding, prior: Prior, values: Mapping[str, Any], context: GraphContext
+) -> Any:
+    """Create the internal coefficients; return the reported ones (output, feature)."""
+    import pymc as pm
+
+    site, units, stem, labels = b.site, b.units, b.site.stem, predictor.labels(b.matrix)
+    dim = predictor.variables(site).dims[site.coef][-1]
+    raw_prior = prior.over_terms(site.coef, tuple(labels))
+    raw = raw_prior.rv(site.raw, (dim, site.internal_dim), column=True, context=context)
+    raw = raw if site.mixing is None else raw @ site.mixing
+    coef = raw.T * predictor.spread(b, values, symbolic_arrays())
+    level = context.number(f"{stem}_level", units.offset)
+    unit = context.number(f"{stem}_unit", units.unit)
+    coef = unit * coef + level * context.number(f"{stem}_first", _first(len(labels)))
+    return pm.Deterministic(site.coef, coef, dims=(site.dim, dim))
 
 
 def _eta(

@@ -17,7 +17,7 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.arrays import NUMERIC, Values
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
-from bayes_moe.core.graph_context import CONSTANTS, GraphContext
+from bayes_moe.core.graph_context import CONSTANTS, GraphContext, given_variable
 from bayes_moe.data.matrix import Matrix
 from bayes_moe.predictors.base import NO_PRIORS, Predictor, Target
 from bayes_moe.predictors.scaling import linear_eta
@@ -69,6 +69,8 @@ class Bilinear(Predictor):
         import pytensor.tensor as pt
 
         xp, site, matrix, stem = symbolic_arrays(), b.site, b.matrix, b.site.stem
+        if context.given:
+            return self._given(b, context)
         dims, query, key = self.internal_dims(site), _query(stem), _key(stem)
         weights = pm.Normal(query, 0.0, 1.0, dims=dims[query])  # (head, size, term)
         keys = prior.rv(key, dims[key], context=context)  # (head, size, expert)
@@ -89,6 +91,17 @@ class Bilinear(Predictor):
         )
         etas = [linear_eta(coef, features, xp) for coef in coefs]
         return etas[0] if self.heads == 1 else xp.concatenate(etas, axis=-2)
+
+    def _given(self, b: Binding, context: GraphContext) -> Any:
+        """Return eta (output, obs) of given coefficients on the user's features."""
+        site, xp = b.site, symbolic_arrays()
+        coef = given_variable(site.coef, self.variables(site).dims[site.coef])
+        dims = (names.OBS, names.term(site.stem))
+        features = context.data(names.features(site.stem), b.matrix.values, dims)
+        if self.heads == 1:
+            return linear_eta(coef, features, xp)
+        etas = [linear_eta(coef[h], features, xp) for h in range(self.heads)]
+        return xp.concatenate(etas, axis=-2)
 
     def evaluate(self, b: Binding, draws: Values) -> np.ndarray:
         coef = draws[b.site.coef]  # (sample, head, expert, term)

@@ -20,7 +20,7 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.arrays import NUMERIC, Values
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
-from bayes_moe.core.graph_context import CONSTANTS, GraphContext
+from bayes_moe.core.graph_context import CONSTANTS, GraphContext, given_variable
 from bayes_moe.core.linalg import unmixed
 from bayes_moe.predictors.base import NO_PRIORS, Predictor, Target
 from bayes_moe.predictors.scaling import Scaling, linear_eta
@@ -33,6 +33,7 @@ class Linear(Predictor):
     """A linear predictor; its features are the columns of a formula's design."""
 
     kind: ClassVar[str] = "linear"
+    portable: ClassVar[bool] = True
 
     @property
     def is_linear(self) -> bool:
@@ -55,10 +56,16 @@ class Linear(Predictor):
     ) -> Any:
         import pymc as pm
 
-        site, scaling = b.site, Scaling(b.matrix, b.units)
-        stem, term = site.stem, names.term(site.stem)
-        priors = self.variables(site).priors(b) | dict(priors)
-        raw = self.raw_rv(b, prior, priors, context)
+        site, stem, term = b.site, b.site.stem, names.term(b.site.stem)
+        if context.given or stem in context.reported:
+            beta = self._reported_rv(b, prior, priors, context)
+            # The features are the user's: draws of any fit go with any table.
+            features = context.data(names.features(stem), b.matrix.values, (names.OBS, term))
+            return linear_eta(beta, features, symbolic_arrays())
+        scaling = Scaling(b.matrix, b.units)
+        raw_prior, spread = self.internal_prior(b, prior, priors, context)
+        raw = raw_prior.rv(site.raw, (term, site.internal_dim), column=True, context=context)
+        raw = raw if spread is None else raw * spread[:, None]
         raw = raw if site.mixing is None else raw @ site.mixing
         linear = context.number(f"{stem}_to_user", scaling.linear)
         offset = context.number(f"{stem}_zero", scaling.offset)
@@ -69,14 +76,28 @@ class Linear(Predictor):
         unit = context.number(f"{stem}_unit", scaling.units.unit)
         return level + linear_eta(unit * raw.T, features, symbolic_arrays())
 
-    def raw_rv(
+    def internal_prior(
+        self, b: Binding, prior: Prior, priors: Mapping[str, Prior], context: GraphContext
+    ) -> tuple[Prior, Any]:
+        """Return the prior of the internal coefficients, and their spreads (term,) or None.
+
+        The prior is in units of the spreads, whose random variables are created in the current
+        model.
+        """
+        over_terms = prior.over_terms(b.site.coef, b.matrix.terms)
+        return Scaling(b.matrix, b.units).raw_prior(over_terms), None
+
+    def _reported_rv(
         self, b: Binding, prior: Prior, priors: Mapping[str, Prior], context: GraphContext
     ) -> Any:
-        """Create the random variables in the current model; return internal coefficients."""
-        over_terms = prior.over_terms(b.site.coef, b.matrix.terms)
-        raw_prior = Scaling(b.matrix, b.units).raw_prior(over_terms)
-        dims = (names.term(b.site.stem), b.site.internal_dim)
-        return raw_prior.rv(b.site.raw, dims, column=True, context=context)
+        """Create the reported coefficients as a free variable of the current model."""
+        if context.given:
+            return given_variable(b.site.coef, self.variables(b.site).dims[b.site.coef])
+        from bayes_moe.predictors.reported import ReportedCoefficients
+
+        internal, spread = self.internal_prior(b, prior, priors, context)
+        scaling = Scaling(b.matrix, b.units)
+        return ReportedCoefficients(b.site, scaling, internal).variable(spread, context)
 
     def evaluate(self, b: Binding, draws: Values) -> np.ndarray:
         # One product of two matrices is much faster than one for each sample.

@@ -116,15 +116,13 @@ class Shrinkage(Linear):
     def raw_sds(self, b: Binding, values: Mapping[str, Any]) -> dict[str, np.ndarray]:
         return {b.site.raw: self.spread(b, values, NUMERIC)[:, None]}
 
-    def raw_rv(
+    def internal_prior(
         self, b: Binding, prior: Prior, priors: Mapping[str, Prior], context: GraphContext
-    ) -> Any:
-        site = b.site
-        values = hyperparameter_rvs(self.variables(site), priors, context)
-        spread = self.spread(b, values, symbolic_arrays())
-        unit_scale = prior.over_terms(site.coef, b.matrix.terms)
-        dims = (names.term(site.stem), site.internal_dim)
-        return unit_scale.rv(site.raw, dims, column=True, context=context) * spread[:, None]
+    ) -> tuple[Prior, Any]:
+        variables = self.variables(b.site)
+        values = hyperparameter_rvs(variables, variables.priors(b) | dict(priors), context)
+        unit_scale = prior.over_terms(b.site.coef, b.matrix.terms)
+        return unit_scale, self.spread(b, values, symbolic_arrays())
 
     def to_raw(self, b: Binding, values: Values) -> Values:
         hyper = {v.name: np.asarray(values[v.name]) for v in self.variables(b.site).hyperparameters}

@@ -14,7 +14,7 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.arrays import Values
-from bayes_moe.core.graph_context import GraphContext
+from bayes_moe.core.graph_context import GraphContext, given_variable
 from bayes_moe.predictors.site import Binding, Site
 from bayes_moe.priors.prior import Prior
 
@@ -119,6 +119,9 @@ def hyperparameter_rvs(
 ) -> dict[str, Any]:
     """Return the hyperparameters in the current PyMC model by name; existing ones are reused."""
     values: dict[str, Any] = {}
+    if context.given:  # scales of coefficients have no part in the predictor
+        needed = Variables(v for v in variables.hyperparameters if v.in_basis)
+        return {n: existing(n, partial(given_variable, n, d)) for n, d in needed.dims.items()}
     # The sort is stable: scales are created before the weights that are products of them.
     for v in sorted(variables.hyperparameters, key=lambda v: v.scale is not None):
         values[v.name] = existing(v.name, partial(_rv, v, priors[v.name], values, context))

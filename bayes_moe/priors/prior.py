@@ -11,7 +11,7 @@ import numpy as np
 
 from bayes_moe.core.checks import check_one_of
 from bayes_moe.core.errors import SpecError
-from bayes_moe.core.graph_context import CONSTANTS, GraphContext
+from bayes_moe.core.graph_context import CONSTANTS, GraphContext, given_variable
 from bayes_moe.core.records import Record
 
 
@@ -141,6 +141,8 @@ class Prior(Record):
         """
         import pymc as pm
 
+        if context.given:
+            return given_variable(name, dims)
         arguments = {
             k: context.number(f"{name}_{k}", np.asarray(v)[:, None] if column else v)
             for k, v in self.arguments.items()

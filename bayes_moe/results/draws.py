@@ -10,6 +10,7 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.data.design import Design
 from bayes_moe.model.evaluation import chunks
+from bayes_moe.model.portability import is_portable
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.fit import kind_of
 
@@ -108,6 +109,24 @@ def standard_tree(
     groups[names.CONSTANT_DATA] = columns_to_dataset(design.columns, obs)
     result = xr.DataTree.from_dict(groups)
     result.attrs |= {names.KIND: kind_of(tree)} | tree.attrs | described
+    return with_table_mark(result, spec, design)
+
+
+def with_table_mark(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> xr.DataTree:
+    """Tree whose constant data tell PyMC if the draws go with no graph of another table.
+
+    See ``graph/table_mark``, which reads it.
+    """
+    if is_portable(spec, design):
+        return tree
+    import xarray as xr
+
+    text = "draws of a fit: build PyMC's model of other rows by bm.build(fit, rows)"
+    mark = ((), text, {names.COLUMN: names.TABLE_MARK})
+    result = tree.copy()
+    stored = tree.get(names.CONSTANT_DATA)  # a user may have removed it
+    columns = xr.Dataset() if stored is None else stored.to_dataset()
+    result[names.CONSTANT_DATA] = xr.DataTree(columns.assign({names.TABLE_MARK: mark}))
     return result
 
 

@@ -22,7 +22,7 @@ from bayes_moe.data.formula_functions import MissingFunctionError
 from bayes_moe.model.missing_rules import integrable
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results import netcdf_trees
-from bayes_moe.results.draws import without_internal
+from bayes_moe.results.draws import with_table_mark, without_internal
 from bayes_moe.results.fit import Fit, kind_of
 from bayes_moe.results.fit_checks import check_tree
 from bayes_moe.results.stored_columns import describe_columns, fitted_data, stored_data
@@ -146,7 +146,7 @@ def load(
         del tree.attrs[HEADER]
         design = _design(spec, tree, header)
         tree = tree.filter(lambda node: node.path != f"/{names.FITTED_DATA}")
-        tree = without_internal(tree, spec)
+        tree = with_table_mark(without_internal(tree, spec), spec, design)
         tree.attrs[names.KIND] = kind_of(tree)
         check_tree(tree, spec, design)
         fit = Fit(spec, design, tree)

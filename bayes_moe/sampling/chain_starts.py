@@ -24,7 +24,7 @@ from bayes_moe.em.multistart import search as search_linear
 from bayes_moe.em.objective import Objective
 from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.em.vector_layout import parameter_vector
-from bayes_moe.graph.build import build
+from bayes_moe.graph.build import build_design
 from bayes_moe.graph.log_density import GraphLogDensity
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.optimize.graph_modes import ends, uphill
@@ -201,7 +201,7 @@ def starts(spec: MixtureOfExperts, design: Design, random_seed: int, cores: int 
 
 def _graph_starts(spec: MixtureOfExperts, design: Design, rng: np.random.Generator) -> GraphStarts:
     """Modes of a model by L-BFGS on its graph, and the mass about each."""
-    surface = GraphLogDensity(build(spec, design), jacobian=True)
+    surface = GraphLogDensity(build_design(spec, design, "fused"), jacobian=True)
     runs = search(surface, first_values(spec, design, RUNS, rng), MAX_ITER)
     runs = optimise_graph_hyperparameters(surface, runs)
     modes = merge_modes(ends(surface, runs), design.rows)

@@ -23,6 +23,7 @@ from tests.support.contracts import values_of
 from tests.support.examples import GATE_EXPERTS as EXPERTS
 from tests.support.examples import GATES as EXAMPLES
 from tests.support.examples import gate_table as table
+from tests.support.graphs import internal_graph
 
 COMPILED = {"hsgp"}
 """Gates that are sampled although their graphs take long to compile: one stands for all."""
@@ -153,7 +154,7 @@ def test_a_tree_with_a_prior_of_its_own_is_fitted():
     spec = bm.hierarchical_mixture("y ~ x", priors={"gate_coef": bm.Prior("Normal", mu=0, sigma=1)})
     fit = bm.fit(spec, table(), "em", restarts=4, random_seed=1)
     posterior, internal = (fit.idata[g] for g in ("posterior", "unconstrained_posterior"))
-    graph = bm.build(spec, table())
+    graph = internal_graph(spec, table())
     values = {n: posterior[n].values[0, 0] for n in spec.variables}
     raw = graph.free_values(values)["gate_raw"]
     np.testing.assert_allclose(internal["gate_raw"].values[0, 0], raw, atol=1e-9)

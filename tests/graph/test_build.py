@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import pymc as pm
 import pytest
-import xarray as xr
 from pytensor.compile.mode import Mode
 
 import bayes_moe as bm
@@ -25,10 +24,8 @@ def graph(tone_spec, tone):
 def test_dims_and_coords_are_named(graph):
     model = graph.model
     assert dict(model.named_vars_to_dims) == {
-        "gate_raw": ("gate_term", "expert"),
         "gate_coef": ("expert", "gate_term"),
         "gate_features": ("obs_id", "gate_term"),
-        "mu_raw": ("mu_term", "expert"),
         "mu_coef": ("expert", "mu_term"),
         "mu_features": ("obs_id", "mu_term"),
         "sigma": ("expert",),
@@ -43,7 +40,7 @@ def test_dims_and_coords_are_named(graph):
 def test_the_model_can_be_drawn(graph):
     text = pm.model_to_mermaid(graph.model)
     assert "MixtureOfExperts" in text
-    assert "gate_raw" in pm.model_to_graphviz(graph.model).source
+    assert "gate_coef" in pm.model_to_graphviz(graph.model).source
 
 
 def test_prior_and_posterior_predictive_and_log_likelihood(graph, tone_fit):
@@ -53,8 +50,6 @@ def test_prior_and_posterior_predictive_and_log_likelihood(graph, tone_fit):
             50, model=graph.model, random_seed=1, compile_kwargs={"mode": QUICK}
         )
         thinned = tone_fit.idata.isel(draw=slice(0, 1000, 100))
-        internal = thinned["unconstrained_posterior"].to_dataset()
-        thinned["posterior"] = xr.DataTree(thinned["posterior"].to_dataset().merge(internal))
         drawn = pm.sample_posterior_predictive(
             thinned,
             model=graph.model,

@@ -9,6 +9,7 @@ from bayes_moe.graph.log_density import GraphLogDensity
 from bayes_moe.optimize.graph_modes import ends
 from bayes_moe.optimize.lbfgs import LBFGSResult, search
 from bayes_moe.optimize.linear_surrogate import first_values
+from tests.support.graphs import internal_graph
 
 MLP = bm.gates.Softmax("~ x", predictor=bm.predictors.MLP((4, 3)))
 
@@ -40,10 +41,10 @@ def somewhere(surface, size=0.3):
 @pytest.mark.parametrize("jacobian", [False, True])
 @pytest.mark.parametrize("name", MODELS)
 def test_value_and_gradient_are_those_of_the_plain_graph(name, jacobian, table):
-    surface = GraphLogDensity(bm.build(MODELS[name], table), jacobian=jacobian)
+    surface = GraphLogDensity(internal_graph(MODELS[name], table), jacobian=jacobian)
     x = somewhere(surface)
     value, gradient = surface(x)
-    model = bm.build(MODELS[name], table, likelihood="symbolic").model
+    model = internal_graph(MODELS[name], table, "symbolic").model
     options = {"mode": "FAST_COMPILE", "jacobian": jacobian}
     parts = np.split(x, np.cumsum([v.size for v in model.initial_point().values()])[:-1])
     shapes = model.initial_point().items()
@@ -57,17 +58,17 @@ def test_value_and_gradient_are_those_of_the_plain_graph(name, jacobian, table):
 def test_a_family_without_a_kernel_falls_back_on_its_formulas(table, monkeypatch):
     from bayes_moe.core import registry
 
-    with_kernel = GraphLogDensity(bm.build(MODELS["network"], table))
+    with_kernel = GraphLogDensity(internal_graph(MODELS["network"], table))
     x = somewhere(with_kernel)
     has = registry.has
     monkeypatch.setattr(registry, "has", lambda table, name: table != "kernel" and has(table, name))
-    without = GraphLogDensity(bm.build(MODELS["network"], table))
+    without = GraphLogDensity(internal_graph(MODELS["network"], table))
     for ours, theirs in zip(with_kernel(x), without(x), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
 def test_second_derivatives_along_some_coordinates(table):
-    surface = GraphLogDensity(bm.build(MODELS["network"], table))
+    surface = GraphLogDensity(internal_graph(MODELS["network"], table))
     x = somewhere(surface)
     moving = surface.coordinates(["sigma_raw", "gate_raw"])
     assert 0 < moving.sum() < x.size
@@ -87,7 +88,7 @@ def test_no_minutes_are_spent_on_second_derivatives(table, monkeypatch):
 
 
 def test_a_race_ends_where_climbs_do(table):
-    surface = GraphLogDensity(bm.build(MODELS["network"], table))
+    surface = GraphLogDensity(internal_graph(MODELS["network"], table))
     spec, design = surface.graph.spec, surface.graph.design
     starts = first_values(spec, design, 8, np.random.default_rng(1))
     raced = search(surface, starts, 130)
@@ -103,7 +104,7 @@ def test_an_expert_that_collapsed_is_not_the_answer(formula, table):
     """An expert of one row: a mode of higher density that is none of the model's."""
     own = {} if formula is None else {"sigma": formula}
     spec = bm.mixture_of_experts("y ~ x", gate=MLP, experts=2, **own)
-    surface = GraphLogDensity(bm.build(spec, table))
+    surface = GraphLogDensity(internal_graph(spec, table))
     fine = {name: v for name, v in surface.variables(somewhere(surface)).items()}
     low = {name: np.array(v) for name, v in fine.items()}
     row = surface.graph.design.rows.matrices["mu"].values[7]

@@ -13,6 +13,7 @@ import statsmodels.api as sm
 import bayes_moe as bm
 from bayes_moe.core import names
 from bayes_moe.em import multistart
+from tests.support.graphs import internal_graph
 
 DATA = Path(__file__).parents[1] / "data"
 CASES = json.loads((DATA / "peers.json").read_text(encoding="utf-8"))["cases"]
@@ -141,7 +142,7 @@ def test_the_mode_is_that_of_the_pymc_model(name):
     spec, table = MODELS[name]()
     fit = bm.fit(spec, table, method="em", random_seed=1)
     figures = fit.idata["fit"]
-    graph = bm.build(spec, table)
+    graph = internal_graph(spec, table)
     values = {name: one(fit, name) for name in spec.variables}
     point = graph.unconstrained(values)
     logp = graph.model.compile_logp(jacobian=False, mode=QUICK)(point)

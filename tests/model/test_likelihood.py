@@ -9,6 +9,7 @@ from scipy import stats
 from scipy.special import logsumexp
 
 import bayes_moe as bm
+from tests.support.graphs import internal_graph
 
 QUICK = Mode(linker="py", optimizer="fast_compile")
 N = 40
@@ -96,7 +97,7 @@ def oracle_log_prior(table, params, k):
 
 @pytest.mark.parametrize(("k", "family", "sigma"), CASES)
 def test_log_density_is_the_oracles_at_random_points(table, k, family, sigma):
-    graph = bm.build(describe(k, family, sigma), table)
+    graph = internal_graph(describe(k, family, sigma), table)
     logp = graph.model.compile_logp(jacobian=False, mode=QUICK)
     rng = np.random.default_rng([k, len(family), sigma is None])
     for _ in range(5):

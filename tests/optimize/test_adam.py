@@ -12,6 +12,7 @@ import bayes_moe as bm
 from bayes_moe.graph.log_density import GraphLogDensity
 from bayes_moe.inference.map import MAP
 from bayes_moe.optimize.adam import Batches, RowSplit, Schedule, _run_epochs
+from tests.support.graphs import internal_graph
 
 MLP = bm.gates.Softmax("~ x", predictor=bm.predictors.MLP((6,)))
 SPEC = bm.mixture_of_experts("y ~ x", gate=MLP, experts=2)
@@ -39,7 +40,7 @@ def test_batches_add_up_to_the_whole(family):
     spec = SPEC
     if family == "binomial":
         spec = bm.mixture_of_experts("k ~ x", gate=MLP, experts=2, family="binomial", trials="n")
-    surface = GraphLogDensity(bm.build(spec, table))
+    surface = GraphLogDensity(internal_graph(spec, table))
     x = somewhere(surface)
     value, gradient = surface(x)
     batches = Batches(surface)
@@ -124,7 +125,7 @@ def test_epochs_are_fewer_where_they_are_long():
 
 
 def test_where_nothing_is_gained_half_of_what_is_left_is_passed_over(monkeypatch):
-    surface = GraphLogDensity(bm.build(SPEC, inverse_sine(500)))
+    surface = GraphLogDensity(internal_graph(SPEC, inverse_sine(500)))
     batches, x = Batches(surface), somewhere(surface)
     monkeypatch.setattr(Batches, "mean_density", lambda *_: 0.0)
     schedule, split = Schedule(epochs=20, patience=2), RowSplit(np.arange(50, 500), np.arange(50))

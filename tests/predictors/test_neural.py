@@ -6,6 +6,7 @@ import pytest
 
 import bayes_moe as bm
 from bayes_moe.graph.log_density import GraphLogDensity
+from tests.support.graphs import internal_graph
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +101,7 @@ def test_a_network_without_hidden_layers_is_a_linear_mixture(table):
     assert spec.structure.is_linear
     assert not any(name.startswith("trunk") for name in spec.structure.dims)
     assert spec.variables == linear.variables
-    surfaces = [GraphLogDensity(bm.build(described, table)) for described in (spec, linear)]
+    surfaces = [GraphLogDensity(internal_graph(described, table)) for described in (spec, linear)]
     gaps, features = [], table[["x", "z"]].to_numpy()
     for seed in (0, 1):
         values = values_of(linear, table, seed)

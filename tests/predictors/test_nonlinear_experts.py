@@ -8,6 +8,7 @@ import bayes_moe as bm
 from bayes_moe.gates import Softmax, StickBreaking, Tree
 from bayes_moe.graph.log_density import GraphLogDensity
 from bayes_moe.predictors import HSGP, MLP, Fourier, Spline
+from tests.support.graphs import internal_graph
 
 quiet = pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 
@@ -162,7 +163,7 @@ def test_a_fit_is_saved_and_repeated(curves, tmp_path):
 def test_the_graph_and_em_have_one_mode(curves):
     data, fit = curves
     posterior = fit.idata["posterior"]
-    surface = GraphLogDensity(bm.build(fit.spec, data))
+    surface = GraphLogDensity(internal_graph(fit.spec, data))
     x = surface.point({n: posterior[n].values[0, 0] for n in fit.spec.variables})
     value, gradient = surface(x)
     assert value == pytest.approx(float(fit.idata["fit"]["objective"]), rel=1e-9)
@@ -227,7 +228,7 @@ def test_other_gates_have_curves_too(gate):
     assert bm.MixtureOfExperts.from_dict(spec.to_dict()) == spec
     weights = bm.predict(fit).weights()
     np.testing.assert_allclose(weights.sum("expert"), 1, atol=1e-12)
-    graph = bm.build(spec, data)
+    graph = internal_graph(spec, data)
     values = {n: fit.idata["posterior"][n].values[0, 0] for n in spec.variables}
     logp = graph.model.compile_logp(jacobian=False, mode="FAST_COMPILE")
     objective = float(fit.idata["fit"]["objective"])

@@ -9,6 +9,7 @@ from scipy import stats
 import bayes_moe as bm
 from bayes_moe.gates import Softmax
 from bayes_moe.predictors import R2D2, Horseshoe, NormalGamma
+from tests.support.graphs import internal_graph
 
 KINDS = {"horseshoe": Horseshoe(), "r2d2": R2D2(), "normalgamma": NormalGamma()}
 NOISE = 20
@@ -63,7 +64,7 @@ def test_features_that_decide_come_first_in_nine_of_ten_tables(name):
 def test_the_prior_is_that_of_its_definition(name):
     """Log density of the graph's prior, against SciPy's distributions."""
     spec, data = spec_of(name, noise=1), table(0, noise=1)
-    graph = bm.build(spec, data)
+    graph = internal_graph(spec, data)
     names = ["gate_raw", "gate_global", "gate_local", "gate_coef"]
     raw, level, local, coef = pm.draw([graph.model[n] for n in names], random_seed=3)
     rvs = [graph.model[n] for n in names[:3]]

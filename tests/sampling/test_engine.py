@@ -21,6 +21,7 @@ from bayes_moe.graph.build import build_design
 from bayes_moe.inference.nuts import NUTS
 from bayes_moe.sampling import graph_samplers as graphs
 from bayes_moe.sampling.nutpie_compiled import Direct
+from tests.support.graphs import internal_graph
 
 QUICK = Mode(linker="py", optimizer="fast_compile")
 SHORT = {"draws": 150, "tune": 150, "chains": 2, "progressbar": False}
@@ -266,7 +267,7 @@ def test_other_data_make_the_graph_that_of_other_data(name):
             shared[key].set_value(value)
         found.append(evaluate(point))
     for graph, values in zip((other, one), found, strict=True):
-        model = bm.build(spec, graph.design, likelihood="symbolic").model
+        model = internal_graph(spec, graph.design, "symbolic").model
         outputs = [model.logp(), *model.replace_rvs_by_values(model.deterministics)]
         expected = model.compile_fn(outputs, mode=QUICK, on_unused_input="ignore")(point)
         for own, its in zip(values, expected, strict=True):
@@ -350,8 +351,10 @@ def direct_fit(request):
 
 def test_reported_draws_are_the_graph_s(direct_fit):
     """The model's deterministics of the raw draws are the reported draws."""
-    posterior = direct_fit.idata["posterior"].to_dataset()
-    graph = bm.build(direct_fit.spec, direct_fit.design)
+    tree = direct_fit.idata
+    posterior = tree["posterior"].to_dataset()
+    posterior = posterior.merge(tree["unconstrained_posterior"].to_dataset())
+    graph = internal_graph(direct_fit.spec, direct_fit.design)
     free = [v.name for v in graph.model.free_RVs]
     reported = list(direct_fit.spec.variables)
     outputs = graph.model.replace_rvs_by_values([graph.model[name] for name in reported])

@@ -14,6 +14,7 @@ from bayes_moe.core.arrays import NUMERIC, symbolic
 from bayes_moe.em.objective import Objective
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.model.evaluation import evaluate
+from tests.support.graphs import internal_graph
 from tests.support.linear_models import points
 
 # --- families: checks of an instance --------------------------------------------------------------
@@ -279,7 +280,7 @@ GATE = (
 
 def objective_is_the_graphs_log_density(spec, design):
     """EM's objective is PyMC's log density, with the Jacobian of positive variables or without."""
-    graph = bm.build(spec, design)
+    graph = internal_graph(spec, design)
     for jacobian in (False, True):
         logp = graph.model.compile_logp(jacobian=jacobian, mode="FAST_COMPILE")
         vector = parameter_vector(spec, design, jacobian=jacobian)
