@@ -147,6 +147,8 @@ def refit(
     -----
     ConvergenceWarning
         If a check of the result fails.
+    UserWarning
+        If the data have other categories than the fit's, so that by default no labels can be given.
 
     Examples
     --------
@@ -173,8 +175,7 @@ def refit(
     log_likelihood = None if stored is None else bool(stored)
     design = fit.spec.design(data, missing)
     chosen = str(attributes.get(names.RELABEL, "responsibilities"))
-    other = fit if isinstance(like, str) and like == "fit" else like
-    known = None if other is None else _reference(other, fit.spec, design, chosen)
+    known = _whose_labels(fit, like, design, chosen)
     settings = FitSettings(method, random_seed, chosen, missing, log_likelihood, known)
     return _fit(fit.spec, design, settings)
 
@@ -189,6 +190,25 @@ class FitSettings:
     missing: str
     log_likelihood: bool | None
     like: Reference | None = None
+
+
+def _whose_labels(
+    fit: Fit, like: Fit | str | None, design: Design, method: str
+) -> Reference | None:
+    """The fit whose labels a refit gets; by default the given one, if rows can be compared."""
+    if like is None:
+        return None
+    if not (isinstance(like, str) and like == "fit"):
+        return _reference(like, fit.spec, design, method)
+    try:
+        return _reference(fit, fit.spec, design, method)
+    except SpecError as error:
+        warnings.warn(
+            f"{error} The experts keep labels of their own; like=None says that you know.",
+            UserWarning,
+            skip_file_prefixes=PACKAGE_FILES,
+        )
+        return None
 
 
 def _reference(other: Any, spec: MixtureOfExperts, design: Design, method: str) -> Reference | None:

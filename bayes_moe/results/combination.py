@@ -34,7 +34,7 @@ def checked(fits: Iterable[Fit]) -> list[Fit]:
     SpecError
         If they cannot be combined.
     """
-    listed = [fits] if isinstance(fits, Fit) else list(fits)
+    listed: list[Fit] = [fits] if isinstance(fits, Fit) else list(fits)
     for k, fit in enumerate(listed):
         if not isinstance(fit, Fit):
             raise SpecError(f"`fits` must be fits; number {k} is {type(fit).__name__}.")
@@ -185,7 +185,7 @@ def _attributes(trees: list[xr.DataTree]) -> dict[str, Any]:
             "chains": tree[names.POSTERIOR].sizes[names.CHAIN],
         }
         jobs += json.loads(tree.attrs[names.COMBINED]) if names.COMBINED in tree.attrs else [own]
-    attributes = dict(trees[0].attrs)
+    attributes = {str(name): value for name, value in trees[0].attrs.items()}
     attributes |= {
         names.COMBINED: json.dumps(jobs),
         names.KIND: names.KIND_DRAWS,

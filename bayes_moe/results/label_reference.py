@@ -90,7 +90,7 @@ def _common_rows(design: Design, other: Design) -> tuple[Rows, Rows]:
         except DataError:
             raise SpecError(
                 "Labels cannot follow those of the other fit, since neither fit can read the "
-                f"other's rows: {error}"
+                f"other's rows. {error}"
             ) from error
 
 

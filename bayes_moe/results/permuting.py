@@ -98,7 +98,7 @@ def permute(
             continue
         ordered = variable.transpose(*lead, ...)
         dims = ordered.dims[len(lead) :]
-        here = {of: index[of] for of, _ in bases.values()}
+        here: dict[Hashable, np.ndarray] = {of: index[of] for of, _ in bases.values()}
         here |= {dim: index[along[dim]] for dim in dims if along.get(dim) in index}
         values = ordered.values.reshape(len(flat), *ordered.shape[len(lead) :])
         data = expert_order.permute_axes(values, dims, here, bases).reshape(ordered.shape)
@@ -116,7 +116,7 @@ def common_draws(
     SpecError
         If there are none.
     """
-    chosen = {}
+    chosen: dict[str, Any] = {}
     for dim in SAMPLE:
         if dim in dataset.indexes and dim in permutation.indexes:
             own, its = dataset.indexes[dim], permutation.indexes[dim]

@@ -225,8 +225,15 @@ def test_a_fit_whose_sample_lacks_a_category_is_compared_on_its_own_rows():
     with pytest.raises(bm.SpecError, match=r"gives the terms .* Use method='responsibilities'"):
         bm.relabel(part, "parameters", like=fit)
     other = bm.fit(spec, table.replace({"g": {"c": "d"}}), "em", **settings)
-    with pytest.raises(bm.SpecError, match=r"neither fit can read the other's rows: .*'c'|'d'"):
+    with pytest.raises(bm.SpecError, match=r"neither fit can read the other's rows. .*'c'|'d'"):
         bm.relabel(other, like=fit)
+    renamed = table.replace({"g": {"c": "d"}})
+    with pytest.warns(UserWarning, match="keep labels of their own; like=None"):
+        again = bm.refit(fit, renamed, random_seed=1)
+    assert "relabelling" not in again.idata.children
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bm.refit(fit, renamed, random_seed=1, like=None)
 
 
 CHANGES = {
