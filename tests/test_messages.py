@@ -12,6 +12,7 @@ import pytest
 import bayes_moe as bm
 from bayes_moe import families
 from bayes_moe.core import registry
+from bayes_moe.core.errors import closest
 from bayes_moe.core.other_names import ABSENT, SAME, folded
 from bayes_moe.inference.base import FIT_ARGUMENTS
 from bayes_moe.plots.canvas import PLOT_ARGUMENTS
@@ -176,10 +177,17 @@ def test_names_of_other_packages_are_understood(fits, table, kind, name):
     assert f"Did you mean {OFFERED[kind][name]!r}?" in text
 
 
+@pytest.mark.parametrize("name", [n for n in SAME if "_" in n])
+def test_the_words_of_a_name_may_be_joined_in_any_way(name):
+    for written in (name.replace("_", ""), name.replace("_", "-"), name.title()):
+        assert closest(written, SAME[name]) == SAME[name][0]
+
+
 @pytest.mark.parametrize("name", ABSENT["family"])
 def test_families_that_are_not_here_are_not_mistaken_for_others(name):
     assert not registry.has("family", name)
-    for written in (name, name.upper(), name.replace("_", "-")):
+    parts = (name, name.upper(), name.replace("_", "-"), name.replace("_", ""))
+    for written in (*parts, name.replace("binomial", "_binomial")):
         text = message(bm.mixture_of_experts, "y ~ x", family=written)
         assert f"The package has no {written!r}: {ABSENT['family'][name]}." in text
         assert "Did you mean" not in text
@@ -249,3 +257,4 @@ def test_the_number_of_trials_is_not_offered_as_a_feature(fits):
             axes = plot(fits[name], backend="matplotlib").get_viz("plot")
             assert axes.get_xlabel() == "x"
             plt.close("all")
+            assert "'q'. Valid: 'x'." in message(plot, fits[name], "q")

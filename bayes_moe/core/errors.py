@@ -9,7 +9,7 @@ from os import sep
 from pathlib import Path
 from typing import Any
 
-from bayes_moe.core.other_names import ABSENT, SAME, folded
+from bayes_moe.core.other_names import ABSENT, SAME, elsewhere, folded
 
 __all__ = ["ConvergenceWarning", "DataError", "FitFileError", "MissingRowsWarning", "SpecError"]
 
@@ -45,7 +45,7 @@ def closest(name: object, valid: Iterable[Any]) -> Any | None:
     wanted, by_text = folded(name), {str(v): v for v in valid}
     if str(name) in by_text:
         return by_text[str(name)]
-    for ours in SAME.get(wanted, ()):
+    for ours in elsewhere(SAME, name) or ():
         if ours in by_text:
             return by_text[ours]
     by_folded = {folded(text): v for text, v in by_text.items()}
@@ -64,7 +64,7 @@ def unknown(kind: str, name: object, valid: Iterable[Any]) -> str:
     """Message that ``name`` is no valid ``kind``, with the name that is meant and the others."""
     names = sorted({str(v): v for v in valid}.items())
     listed = ", ".join(repr(v) for _, v in names[:20]) + (", ..." if len(names) > 20 else "")
-    absent = ABSENT.get(kind, {}).get(folded(name))
+    absent = elsewhere(ABSENT.get(kind, {}), name)
     hint = nearest(name, (v for _, v in names))
     if absent is not None:
         hint = f" The package has no {name!r}: {absent}."

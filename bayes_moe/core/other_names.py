@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 SAME: dict[str, tuple[str, ...]] = {
@@ -12,6 +13,7 @@ SAME: dict[str, tuple[str, ...]] = {
     "student": ("studentt", "StudentT"),
     "student_t": ("studentt", "StudentT"),
     "logit": ("bernoulli", "softmax"),
+    "logistic": ("bernoulli", "softmax"),
     "binary": ("bernoulli",),
     "invgamma": ("InverseGamma",),
     # parameters and arguments of distributions
@@ -28,15 +30,12 @@ SAME: dict[str, tuple[str, ...]] = {
     "rate": ("lam", "beta"),
     "shape": ("alpha",),
     "n_trials": ("trials",),
-    "ntrials": ("trials",),
     # arguments of recipes
     "k": ("experts", "components"),
     "n_experts": ("experts", "components"),
     "num_experts": ("experts", "components"),
     "components": ("experts",),
     "n_components": ("experts", "components"),
-    "ncomponents": ("experts", "components"),
-    "nclusters": ("experts", "components"),
     "n_clusters": ("experts", "components"),
     "experts": ("components",),
     "concomitant": ("gate",),
@@ -65,7 +64,6 @@ SAME: dict[str, tuple[str, ...]] = {
     "iter_max": ("max_iter", "iterations"),
     "warmup": ("tune",),
     "burnin": ("tune",),
-    "burn_in": ("tune",),
     "n_samples": ("draws",),
     "num_samples": ("draws",),
     "samples": ("draws",),
@@ -104,7 +102,6 @@ ABSENT: dict[str, dict[str, str]] = {
     "family": {
         "negbinomial": COUNTS,
         "negative_binomial": COUNTS,
-        "negativebinomial": COUNTS,
         "negbin": COUNTS,
         "nb": COUNTS,
         "nb2": COUNTS,
@@ -117,7 +114,6 @@ ABSENT: dict[str, dict[str, str]] = {
         "weibull": GAMMA_OR_LOG,
         "exponential": GAMMA_OR_LOG,
         "lognormal": "use 'normal' with the response log(y)",
-        "log_normal": "use 'normal' with the response log(y)",
         "inverse_gaussian": GAMMA_OR_LOG,
         "beta": "for shares use 'normal' with the response np.log(y / (1 - y))",
         "laplace": "for heavy tails use 'studentt'",
@@ -129,6 +125,12 @@ ABSENT: dict[str, dict[str, str]] = {
     }
 }
 """What to use in place of things that are not here: kind -> name elsewhere -> text."""
+
+
+def elsewhere(table: Mapping[str, Any], name: Any) -> Any | None:
+    """Entry of a table of names elsewhere, however its words are joined; None if it has none."""
+    joined = folded(name).replace("_", "")
+    return next((v for known, v in table.items() if known.replace("_", "") == joined), None)
 
 
 def folded(name: Any) -> str:

@@ -19,6 +19,11 @@ from bayes_moe.data.tables import (
 if TYPE_CHECKING:
     import pandas as pd
 
+EMPTY_CELL = (
+    "a combination of these categories is in no row. Write + in place of * or :, merge categories, "
+    "or make one column of the combinations that there are."
+)
+
 
 def check_features(formula: str, columns: pd.DataFrame) -> None:
     """Raise :class:`DataError` for features that are neither numbers nor categories."""
@@ -71,9 +76,7 @@ def check_degenerate(values: np.ndarray, terms: tuple[str, ...], stem: str) -> N
         # formulaic writes the category of a dummy variable in brackets.
         if size[j] == 0 and terms[j].count("[") > 1:
             raise DataError(
-                f"The design column {terms[j]!r} of {stem!r} is 0 in every row: no row has this "
-                "combination of categories. Write + in place of * or :, merge categories, or make "
-                "one column of the combinations that there are."
+                f"The design column {terms[j]!r} of {stem!r} is 0 in every row: {EMPTY_CELL}"
             )
         if size[j] == 0 and terms[j].endswith("]"):
             raise DataError(
@@ -85,6 +88,7 @@ def check_degenerate(values: np.ndarray, terms: tuple[str, ...], stem: str) -> N
                 f"The design column {terms[j]!r} of {stem!r} is constant up to rounding "
                 f"({values[0, j]:g} in every row). Remove it from the formula."
             )
+    _check_combinations(values, terms, stem)
     shifted = values[:, columns] - (values[:, columns].mean(axis=0) if has_intercept else 0.0)
     unit = shifted / np.linalg.norm(shifted, axis=0)
     parallel = np.triu(np.abs(unit.T @ unit) > 1 - ROUNDING, k=1)
@@ -94,3 +98,26 @@ def check_degenerate(values: np.ndarray, terms: tuple[str, ...], stem: str) -> N
             f"The design columns {terms[columns[a]]!r} and {terms[columns[b]]!r} of {stem!r} are "
             "duplicates of each other (up to shift and scale). Remove one."
         )
+
+
+def _check_combinations(values: np.ndarray, terms: tuple[str, ...], stem: str) -> None:
+    """Raise :class:`DataError` for products of categories with a combination in no row.
+
+    Columns of a product and of its factors are as many as the combinations. If the reference
+    categories are in no row together, no single column is 0.
+    """
+    # formulaic writes the category of a dummy variable in brackets.
+    factors = [
+        frozenset(part.split("[")[0] for part in parts)
+        if all("[" in part for part in parts)
+        else None
+        for parts in (term.split(":") for term in terms)
+    ]
+    for product in {f for f in factors if f and len(f) > 1}:
+        block = [j for j, f in enumerate(factors) if terms[j] == INTERCEPT or (f and f <= product)]
+        cells = np.unique(values[:, block], axis=0)
+        if len(cells) < len(block) and np.array_equal(cells, np.rint(cells)):
+            raise DataError(
+                f"The product of {' and '.join(map(repr, sorted(product)))} in {stem!r} has "
+                f"{len(block)} design columns for {len(cells)} combinations: {EMPTY_CELL}"
+            )

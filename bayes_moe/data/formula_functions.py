@@ -200,6 +200,8 @@ ELSEWHERE = {
     "diff": "it looks at other rows; make it a column of the table",
     "hashed": "make it a column of the table",
     "offset": "offsets are not available; subtract it from the response, as in I(y - z) ~ x",
+    "cbind": "the response is the successes, and the number of trials is given as trials='n'",
+    "Surv": "censored responses are not available",
     "ifelse": "write where(x > 0, a, b)",
     "pmin": "write minimum(a, b)",
     "pmax": "write maximum(a, b)",

@@ -7,7 +7,10 @@ puts the columns of terms together.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -38,6 +41,23 @@ from bayes_moe.data.tables import as_numbers, kind
 MOST_COLUMNS = 5_000
 """Largest number of columns of one term."""
 
+_EXPECTED: ContextVar[Mapping[str, int]] = ContextVar("expected", default=MappingProxyType({}))
+
+
+@contextmanager
+def expected_columns(counts: Mapping[str, int]) -> Iterator[None]:
+    """Context in which formulas that make more columns are refused before these are made.
+
+    ``counts`` are the numbers of columns by formula, as it is written. A constant term is not
+    counted.
+    """
+    token = _EXPECTED.set(counts)
+    try:
+        yield
+    finally:
+        _EXPECTED.reset(token)
+
+
 _FITTED: Mapping[str, Callable[..., Any]] = {
     "center": transforms.center,
     "scale": transforms.scale,
@@ -54,9 +74,14 @@ _FITTED: Mapping[str, Callable[..., Any]] = {
 class Materializer(PandasMaterializer):
     """formulaic's model matrices, with columns and expressions evaluated here."""
 
-    def __init__(self, table: pd.DataFrame, functions: Mapping[str, Callable[..., Any]]) -> None:
+    def __init__(
+        self, table: pd.DataFrame, functions: Mapping[str, Callable[..., Any]], formula: str
+    ) -> None:
         super().__init__(table)
         self.functions = functions
+        self.expected = _EXPECTED.get().get(formula)
+        self._of_factors = 0
+        self._of_terms = 0
 
     @override
     def _lookup(self, name: str) -> tuple[Any, set[Any]]:
@@ -77,14 +102,30 @@ class Materializer(PandasMaterializer):
     def _evaluate_factor(self, factor: Any, spec: Any, drop_rows: set[int]) -> Any:
         """A factor's values, unless they would make too many columns."""
         evaluated = super()._evaluate_factor(factor, spec, drop_rows)
+        values = evaluated.values
         if evaluated.metadata.kind.value == "categorical":
-            _check_columns(factor.expr, pd.Series(np.asarray(evaluated.values)).nunique())
+            columns = pd.Series(np.asarray(values)).nunique()
+            _check_columns(factor.expr, columns)
+            columns -= 1  # the baseline has none
+        else:
+            columns = len(values) if isinstance(values, dict) else (*np.shape(values)[1:], 1)[0]
+        # A term has at least the product of its factors' columns, which exceeds this sum.
+        self._of_factors += max(columns - 1, 0)
+        self._check_expected(self._of_factors)
         return evaluated
+
+    def _check_expected(self, count: int) -> None:
+        """Raise :class:`DataError` for more columns than are expected."""
+        if self.expected is not None and count > self.expected:
+            raise DataError(f"There are more columns than the {self.expected} that are expected")
 
     @override
     def _get_columns_for_term(self, factors: Any, spec: Any, scale: float = 1) -> dict[str, Any]:
         """Columns of a term, unless there are too many."""
-        _check_columns(":".join(str(next(iter(f), "")) for f in factors), _product(factors))
+        count = _product(factors)
+        _check_columns(":".join(str(next(iter(f), "")) for f in factors), count)
+        self._of_terms += count
+        self._check_expected(self._of_terms)
         columns: dict[str, Any] = super()._get_columns_for_term(factors, spec, scale)
         return columns
 

@@ -222,10 +222,8 @@ class FittedFormula:
     def _evaluate(self, columns: pd.DataFrame) -> Any:
         """Model matrix of other rows, as formulaic returns it."""
         # formulaic writes into a specification's state, even when it fails.
-        state = {
-            name: copy.deepcopy(getattr(self.spec, name))
-            for name in ("transform_state", "encoder_state")
-        }
+        written = ("transform_state", "encoder_state")
+        state = {name: copy.deepcopy(getattr(self.spec, name)) for name in written}
         recipe = self.spec.update(**state)
         return _materialise(recipe, columns, self.formula, self.functions)
 
@@ -367,7 +365,8 @@ def _materialise(
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", DataMismatchWarning)
-            return Materializer(table, functions).get_model_matrix(recipe, na_action="ignore")
+            made = Materializer(table, functions, shown)
+            return made.get_model_matrix(recipe, na_action="ignore")
     except DataMismatchWarning as error:
         reason = str(error).split(". They are")[0]
         raise DataError(f"Unseen category in {shown!r}: {reason}.") from error

@@ -75,7 +75,7 @@ def choose_feature(
 
     By default it is the only numeric column of the predictors ``stems``, or their only column;
     if these have no columns, that of all predictors. Columns of ``counts`` alone, such as the
-    number of trials, are not chosen if there are others.
+    number of trials, are not chosen or named if there are others.
 
     Raises
     ------
@@ -85,11 +85,11 @@ def choose_feature(
         If there is no such column, or more than one; the message names the candidates.
     """
     columns = columns_of(design)
+    others = columns_of(design, {*design.formulas} - {*counts})
     if feature is not None:
         if feature not in columns:
-            raise DataError(unknown("feature", feature, columns))
+            raise DataError(unknown("feature", feature, others or columns))
         return feature
-    others = columns_of(design, {*design.formulas} - {*counts})
     candidates = [c for c in columns_of(design, stems) if c in others] or others or columns
     numeric = [c for c in candidates if not is_categorical(design, c)]
     for choice in (numeric, candidates):

@@ -28,7 +28,6 @@ with products of features (product, obs). Rows are taken in chunks, which thread
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from dataclasses import dataclass
 from enum import Enum
@@ -37,6 +36,7 @@ from functools import reduce
 import numpy as np
 
 from bayes_moe.core.arrays import NUMERIC
+from bayes_moe.core.threads import in_threads
 from bayes_moe.data.matrix import Rows
 from bayes_moe.em.cross_products import Features
 from bayes_moe.em.information import (
@@ -232,11 +232,7 @@ class Objective:
                     return (total,)
                 return (total, *self._derivatives(chunk, information, allocation))
 
-        slices = list(self._slices(len(theta), pairs))
-        if self.cores > 1 and len(slices) > 1:
-            with ThreadPoolExecutor(self.cores) as pool:
-                return reduce(_add, pool.map(chunk_sum, slices))
-        return reduce(_add, map(chunk_sum, slices))
+        return reduce(_add, in_threads(chunk_sum, self._slices(len(theta), pairs), self.cores))
 
     def _slices(self, points: int, pairs: int) -> Iterator[slice]:
         """Chunks of rows whose largest array has about ``CHUNK_ELEMENTS`` elements."""

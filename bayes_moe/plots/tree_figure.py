@@ -166,7 +166,7 @@ def _panels_spec(
     """Return the column of every panel, and the values of the fixed ones."""
     stems = expert_stems(fit)
     if feature is not None:
-        feature = choose_feature(fit.design, feature, stems)
+        feature = choose_feature(fit.design, feature, stems, fit.spec.structure.row_count_formulas)
     experts = panel_grid(fit, feature or _expert_feature(fit, stems, at), at)
     by_label, fixed = directions(fit, root, feature, at)
     splits = {label: along or Direction(experts) for label, along in by_label.items()}

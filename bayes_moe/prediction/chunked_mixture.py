@@ -7,7 +7,6 @@ with the number of rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from os import cpu_count
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayes_moe.core import names
+from bayes_moe.core.threads import in_threads
 from bayes_moe.data.matrix import Rows
 from bayes_moe.model.evaluation import Mixture, chunks
 from bayes_moe.results.draws import stacked_draws
@@ -56,17 +56,8 @@ class ChunkedMixture:
     def map(self, statistic: Statistic) -> np.ndarray:
         """Return a statistic (obs, ...) that is computed as (obs in chunk, ...) in threads."""
         # NumPy releases the interpreter lock in large array operations.
-        workers = cpu_count() or 1
-        parts: list[np.ndarray] = []
-        with ThreadPoolExecutor(workers) as pool:
-            pending = []
-            for _, part, mixture in self.chunks():
-                pending.append(pool.submit(statistic, mixture, part))
-                # Chunks are evaluated here: waiting bounds how many are in memory.
-                if len(pending) > workers:
-                    parts.append(pending.pop(0).result())
-            parts += [future.result() for future in pending]
-        return concatenated(parts)
+        arguments = ((mixture, part) for _, part, mixture in self.chunks())
+        return concatenated([*in_threads(lambda a: statistic(*a), arguments, cpu_count() or 1)])
 
     def summarise(
         self, statistic: Statistic, *, draws: bool, dim: Mapping[str, Any] | None = None

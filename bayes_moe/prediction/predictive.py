@@ -23,7 +23,7 @@ from bayes_moe.prediction.chunked_mixture import ChunkedMixture
 from bayes_moe.prediction.density_modes import by_rows, density_modes
 from bayes_moe.prediction.expert_quantities import ExpertQuantities
 from bayes_moe.prediction.highest_density import highest_density_sets
-from bayes_moe.prediction.quantiles import cdf, load_array_libraries, quantiles
+from bayes_moe.prediction.quantiles import cdf, quantiles
 from bayes_moe.results.fit import posterior_of
 
 if TYPE_CHECKING:
@@ -159,7 +159,6 @@ class Predictive(ExpertQuantities):
             )
         for level in np.atleast_1d(levels):
             check_share("p", float(level))
-        load_array_libraries()
         values = self._mixtures.map(lambda m, _: quantiles(m, np.atleast_1d(levels)))
         if levels.ndim == 0:
             return self._mixtures.label(values[..., 0])
@@ -209,7 +208,6 @@ class Predictive(ExpertQuantities):
         def modes(mixture: Mixture) -> np.ndarray:
             return density_modes(mixture, prominence, most, min_probability)
 
-        load_array_libraries()
         values = self._mixtures.map(lambda m, _: by_rows(modes, m))  # (obs, mode, quantity)
         mode = {names.MODE: np.arange(most)}
         quantities = {
@@ -246,7 +244,6 @@ class Predictive(ExpertQuantities):
         import xarray as xr
 
         check_share("prob", prob)
-        load_array_libraries()
 
         def sets(mixture: Mixture) -> np.ndarray:
             return highest_density_sets(mixture, prob)

@@ -8,8 +8,6 @@ response, so that their error is relative to the probability of the nearer tail.
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 
 from bayes_moe.model.evaluation import Mixture
@@ -24,21 +22,6 @@ ROUNDING = 1e-12  # of the probability of a tail: a sum over draws and experts
 BRACKET_SCALES = (-16.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 16.0)
 LARGEST_WHOLE = 2.0**53
 """Not every larger whole number is a double."""
-
-
-ARRAY_LIBRARIES = ("jax", "torch", "cupy", "dask.array")
-"""Libraries whose arrays SciPy's root finders ask for, if they are imported."""
-
-
-def load_array_libraries() -> None:
-    """Load array libraries that wait for their first use, before threads find quantiles.
-
-    ArviZ leaves JAX so. Two threads that load such a module at once get it half loaded
-    (``module 'jax' has no attribute 'Array'``, Python 3.12).
-    """
-    for name in ARRAY_LIBRARIES:
-        if name in sys.modules:
-            getattr(sys.modules[name], "__all__", None)  # any attribute loads it
 
 
 def cdf(mixture: Mixture, y: np.ndarray, *, above: bool = False) -> np.ndarray:

@@ -19,6 +19,7 @@ from bayes_moe.core.errors import FitFileError
 from bayes_moe.core.records import check_names
 from bayes_moe.data.design import Design
 from bayes_moe.data.formula_functions import MissingFunctionError
+from bayes_moe.data.formula_values import expected_columns
 from bayes_moe.model.missing_rules import integrable
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results import netcdf_trees
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 FORMAT = "bayes_moe fit"
 FORMAT_VERSION = 1
+MOST_VALUES = 2**31
+"""Numbers in the matrices of a design that is made from a file, and in products of its columns."""
+
 HEADER = "bayes_moe"
 """Attribute of the file's root with the description as JSON."""
 
@@ -217,20 +221,35 @@ def _design(spec: MixtureOfExperts, tree: xr.DataTree, header: Mapping[str, Any]
     check_names("The stored design", stored, ("columns", "terms", "n_dropped"), ("group",))
     check_whole("n_dropped", stored["n_dropped"], 0, 2**53)
     columns, response, labels = stored_data(tree, stored["columns"], stored.get("group"))
-    design = Design.from_data(
-        spec.response,
-        spec.formulas,
-        columns,
-        missing="model",
-        center=spec.center,
-        may_miss=integrable(spec.gate, spec.structure),
-        functions=spec.functions,
-    ).labelled(labels)
+    with expected_columns(_expected(spec, stored["terms"], response.size)):
+        design = Design.from_data(
+            spec.response,
+            spec.formulas,
+            columns,
+            missing="model",
+            center=spec.center,
+            may_miss=integrable(spec.gate, spec.structure),
+            functions=spec.functions,
+        ).labelled(labels)
     if _terms(design) != stored["terms"]:
         raise _OtherTermsError
     if not np.allclose(design.response, response, rtol=1e-12, atol=0):
         raise _OtherTermsError
     return replace(design, n_dropped=stored["n_dropped"])
+
+
+def _expected(spec: MixtureOfExperts, terms: Any, rows: int) -> dict[str, int]:
+    """Numbers of columns by formula, from the stored names of these; bounded with all rows."""
+    if not isinstance(terms, dict) or terms.keys() != spec.formulas.keys():
+        raise ValueError("the columns of the formulas are not listed")
+    counts = {stem: len(of) if isinstance(of, list) else 0 for stem, of in terms.items()}
+    values = sum(count * (rows + count) for count in counts.values())
+    if values > MOST_VALUES:
+        raise ValueError(
+            f"its design has {rows} rows and {sum(counts.values())} columns, more than "
+            f"{MOST_VALUES} numbers"
+        )
+    return {formula: counts[stem] for stem, formula in spec.formulas.items()} | {spec.response: 1}
 
 
 def _check_restored(fit: Fit, spec: MixtureOfExperts, design: Design) -> None:

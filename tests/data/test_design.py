@@ -375,8 +375,8 @@ def test_no_warning_of_a_library_leaks():
 @pytest.mark.parametrize(
     ("formula", "message"),
     [
-        ("~ g*h", r"'g\[T.b\]:h\[T.v\]' of 'mu' is 0 in every row: no row has this combination"),
-        ("~ C(k):g", r"no row has this combination of categories.*Write \+ in place of"),
+        ("~ g*h", r"'g\[T.b\]:h\[T.v\]' of 'mu' is 0 in every row: a combination of these categ"),
+        ("~ C(k):g", r"a combination of these categories is in no row.*Write \+ in place of"),
         ("~ length", "Column 'length' holds durations, such as 0 days .*total_seconds"),
         ("~ day", "Column 'day' holds dates, such as .*numbers or categories"),
         ("~ x + who", r"Unknown column 'who'.*'who' is the table's index.*reset_index\(\)"),
@@ -391,6 +391,24 @@ def test_columns_that_are_something_else_are_named(formula, message):
     data["day"] = pd.date_range("2020", periods=N)
     data.index = pd.Index(np.arange(N) + 5.0, name="who")
     with pytest.raises(DataError, match=message):
+        design(formula, data)
+
+
+@pytest.mark.parametrize(
+    "formula", ["~ g*h", "~ 0 + h*g", "~ g:h", "~ g + g:h", "~ x + g*C(k, contr.sum)"]
+)
+@pytest.mark.parametrize("empty", [("a", "u"), ("a", "v"), ("b", "u"), ("b", "v")])
+@pytest.mark.parametrize("n_categories", [2, 3])
+def test_whichever_combination_of_categories_is_in_no_row_is_told(formula, empty, n_categories):
+    g, h = (
+        np.array([*"abc"])[np.arange(60) % n_categories],
+        np.array([*"uv"])[np.arange(60) // 6 % 2],
+    )
+    data = pd.DataFrame({"g": g, "h": h, "k": (h == "v") + 1, "x": np.arange(60.0)})
+    data["y"] = np.sin(data.x)
+    assert np.isfinite(design(formula, data).rows.matrices["mu"].values).all()
+    data = data[(g != empty[0]) | (h != empty[1])]
+    with pytest.raises(DataError, match=r"a combination of these categories is in no row\. Write"):
         design(formula, data)
 
 

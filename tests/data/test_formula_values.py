@@ -9,8 +9,11 @@ import pytest
 
 import bayes_moe as bm
 from bayes_moe.core.errors import DataError, SpecError
+from bayes_moe.data import formula_values
 from bayes_moe.data.design import Design
 from bayes_moe.data.formula_functions import FUNCTIONS, ONE_ARGUMENT, TWO_ARGUMENTS
+from bayes_moe.data.formula_values import expected_columns
+from bayes_moe.data.formulas import FittedFormula
 
 N = 60
 WHOLE = np.tile([100, 7, 90, 3, 55, 126, 81, 12, 64, 30], N // 10)
@@ -360,3 +363,60 @@ def test_a_saved_fit_asks_for_the_functions_again(tmp_path):
     np.testing.assert_array_equal(bm.predict(again, new).mean(), bm.predict(fit, new).mean())
     other = bm.refit(again, CURVE)
     np.testing.assert_allclose(other.design.response, fit.design.response)
+
+
+EXPECTED = {
+    "x": 2,
+    "0 + x": 1,
+    "x + g": 4,
+    "0 + g": 3,
+    "g * h": 6,
+    "g:h": 6,
+    "C(g, contr.sum)": 3,
+    "C(g, contr.poly):x + h": 5,
+    "bs(x, df=7)": 8,
+    "bs(x, df=7):g + z": 23,
+    "cr(x, df=5) + cc(z, df=4)": 10,
+    "poly(x, 4)": 5,
+    "poly(x, 2):poly(z, 3)": 7,
+    "(x + z + g)**2": 10,
+    "I(x**2) + np.log(z)": 3,
+    "hinge(x)": 4,
+    "x:z:g:h": 7,
+}
+
+
+@pytest.mark.parametrize("formula", EXPECTED)
+def test_no_more_columns_are_made_than_expected(formula):
+    """Less are refused, whichever kind of term makes the columns; the constant is not counted."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"x": rng.normal(size=60), "z": rng.uniform(1, 2, 60)})
+    table["g"], table["h"] = rng.choice([*"abc"], 60), rng.choice([*"uv"], 60)
+    own = {"hinge": lambda x: np.stack([np.maximum(x - k, 0) for k in (-1, 0, 1)], axis=1)}
+    text, count = f"~ {formula}", EXPECTED[formula]
+    rows = np.arange(60)
+    with expected_columns({text: count}):
+        fitted, values = FittedFormula.fit(text, table, rows, own)
+        assert fitted.apply(table, rows).shape == values.shape == (60, count)
+    less = count - 1 if formula.startswith("0") else count - 2
+    message = f"more columns than the {less} that are expected"
+    with expected_columns({text: less}), pytest.raises(DataError, match=message):
+        FittedFormula.fit(text, table, rows, own)
+    assert FittedFormula.fit(text, table, rows, own)[1].shape == (60, count)
+
+
+def test_a_factor_is_refused_before_its_term(monkeypatch):
+    """Splines are counted as they are evaluated, and none is after the first too many."""
+    made = []
+    spline = formula_values._FITTED["bs"]
+
+    def counted(x, **settings):
+        made.append(settings["df"])
+        return spline(x, **settings)
+
+    monkeypatch.setattr(formula_values, "_FITTED", {"bs": counted})
+    text = "~ " + " + ".join(f"bs(x, df={20 + j})" for j in range(30))
+    table = pd.DataFrame({"x": np.linspace(0, 1, 50)})
+    with expected_columns({text: 45}), pytest.raises(DataError, match="more columns than the 45"):
+        FittedFormula.fit(text, table, np.arange(50))
+    assert len(made) in (2, 3)  # formulaic takes factors in the order of a set

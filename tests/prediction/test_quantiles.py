@@ -1,14 +1,10 @@
-"""Quantiles of mixtures against roots found by SciPy, and found by threads."""
-
-import importlib.util
-import sys
+"""Quantiles of mixtures against roots found by SciPy."""
 
 import numpy as np
 import pytest
 from scipy import optimize, stats
 
 import bayes_moe as bm
-from bayes_moe.prediction import quantiles
 from tests.support.examples import FAMILIES
 from tests.support.mixtures import SEEDS, mixture_of, random_mixture
 
@@ -81,18 +77,3 @@ def test_quantiles_of_many_draws_have_their_level(family):
         assert (before < LEVELS).all()
     else:
         np.testing.assert_allclose(reached, LEVELS, rtol=1e-9)
-
-
-def test_array_libraries_are_loaded_before_threads_use_them(tmp_path, monkeypatch):
-    path = tmp_path / "waits_for_use.py"
-    path.write_text("VALUE = 1")
-    spec = importlib.util.spec_from_file_location("waits_for_use", path)
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "waits_for_use", module)
-    spec.loader.exec_module(module)
-    assert type(module) is importlib.util._LazyModule
-    monkeypatch.setattr(quantiles, "ARRAY_LIBRARIES", ("waits_for_use", "not_imported"))
-    quantiles.load_array_libraries()
-    assert type(module) is not importlib.util._LazyModule
-    assert module.VALUE == 1

@@ -193,6 +193,16 @@ def put(value, *path):
     return change
 
 
+def formula(text):
+    """Change of all experts' formula."""
+
+    def change(header):
+        for expert in header["spec"]["experts"]:
+            expert["formula"] = text
+
+    return change
+
+
 def predictor(**settings):
     return put({"mu": settings}, "spec", "experts", 0, "predictor")
 
@@ -255,6 +265,20 @@ HEADERS = {
     "order": (put("yes", "design", "columns", 1, "ordered"), "neither true nor false"),
     "dropped rows": (put(10**20, "design", "n_dropped"), "`n_dropped` must be at most"),
     "group of rows": (put("/etc", "design", "group"), "cannot hold the fitted rows"),
+    "long spline": (formula("y ~ bs(x, df=900)"), "more columns than the 3"),
+    "many splines": (
+        formula("y ~ " + " + ".join(f"bs(x, df={1000 - j})" for j in range(500))),
+        "more columns than the 3",
+    ),
+    "many products": (
+        formula(f"y ~ ({' + '.join(f'C(x + {j})' for j in range(12))})**3"),
+        "more columns than the 3",
+    ),
+    "response of many columns": (formula("poly(y, 20) ~ x + g"), "more columns than the 1"),
+    "many columns": (put(["x"] * 50000, "design", "terms", "mu"), "24 rows and 50002 columns"),
+    "columns are a number": (put(9, "design", "terms"), "columns of the formulas are not listed"),
+    "columns of another formula": (put(["x"], "design", "terms", "nu"), "are not listed"),
+    "columns are a text": (put("x", "design", "terms", "mu"), "more columns than the 0"),
     "part of the design": (put(1, "design", "hook"), "The stored design: Unknown name 'hook'"),
 }
 FORMULAS = {
