@@ -75,3 +75,9 @@ def need(package: str, extra: str) -> None:
     """Raise :class:`ImportError`, with the command that installs it, if a package is missing."""
     if find_spec(package) is None:
         raise ImportError(f"This needs {package}: pip install 'bayes_moe[{extra}]'.")
+
+
+def listed(values: Iterable[Any], most: int = 5) -> str:
+    """First few values as text, separated by commas."""
+    shown = [repr(v) if isinstance(v, str) else str(v) for v in values]
+    return ", ".join(shown[:most]) + (", ..." if len(shown) > most else "")

@@ -19,10 +19,10 @@ from unicodedata import normalize
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.core.errors import DataError, SpecError, unknown
+from bayes_moe.core.errors import DataError, SpecError, listed, unknown
 from bayes_moe.data.formula_functions import check_known
 from bayes_moe.data.formula_language import parse_expression
-from bayes_moe.data.tables import in_index, listed
+from bayes_moe.data.tables import in_index
 
 if TYPE_CHECKING:
     import pandas as pd

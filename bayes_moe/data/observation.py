@@ -10,11 +10,11 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.checks import is_whole
-from bayes_moe.core.errors import DataError, SpecError
+from bayes_moe.core.errors import DataError, SpecError, listed
 from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.data.formulas import looked_up, parse_formula
 from bayes_moe.data.matrix import Matrix, Rows
-from bayes_moe.data.tables import kind, listed
+from bayes_moe.data.tables import kind
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayes_moe.core.errors import DataError, nearest
+from bayes_moe.core.errors import DataError, listed, nearest
+from bayes_moe.data.row_labels import in_one_order, labels_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,12 +24,6 @@ LARGEST_WHOLE = 2**53
 
 ROUNDING = 1e-12
 """Range of numbers, relative to their size, up to which they count as constant."""
-
-_PAIRING = (
-    "Give one DataFrame, or columns with the same index; to pair rows by position, give arrays "
-    "(.to_numpy())."
-)
-"""Remedy for columns of a dict whose rows cannot be paired by their labels."""
 
 PLAIN_CATEGORIES = {"string", "integer", "floating", "boolean", "empty"}
 """pandas' types of category labels that a saved fit can store."""
@@ -207,12 +202,6 @@ def in_index(name: str, index: Iterable[Any]) -> str:
     return f" {name!r} is the table's index: make it a column by reset_index()."
 
 
-def listed(values: Iterable[Any], most: int = 5) -> str:
-    """First few values as text, separated by commas."""
-    shown = [repr(v) if isinstance(v, str) else str(v) for v in values]
-    return ", ".join(shown[:most]) + (", ..." if len(shown) > most else "")
-
-
 def _from_mapping(data: Mapping[Any, Any]) -> pd.DataFrame:
     """Data frame of a mapping from column names to equally long sequences.
 
@@ -223,68 +212,8 @@ def _from_mapping(data: Mapping[Any, Any]) -> pd.DataFrame:
     lengths = {name: len(values) for name, values in columns.items()}
     if len({*lengths.values()}) > 1:
         raise DataError(f"Columns of a dict must be equally long; lengths: {lengths}.")
-    row_labels = {str(name): _row_labels(values) for name, values in data.items()}
-    return _in_one_order(
-        columns, {n: found for n, found in row_labels.items() if found is not None}
-    )
-
-
-def _row_labels(values: Any) -> pd.Index | None:
-    """Row labels of a pandas Series, or of an xarray DataArray with coordinates."""
-    import pandas as pd
-
-    if isinstance(values, pd.Series):
-        return values.index
-    indexes = getattr(values, "indexes", {})
-    dims: tuple[Any, ...] = getattr(values, "dims", ())
-    found = indexes.get(dims[0]) if len(dims) == 1 and isinstance(indexes, Mapping) else None
-    return found if isinstance(found, pd.Index) else None
-
-
-def _in_one_order(columns: dict[str, pd.Series], labels: Mapping[str, pd.Index]) -> pd.DataFrame:
-    """Data frame of equally long columns, those with row labels in the order of the first one.
-
-    Raises
-    ------
-    DataError
-        For columns whose rows cannot be paired: they have other labels, or labels in another
-        order while some occur twice or another column has none.
-    """
-    import pandas as pd
-
-    if not labels:
-        return pd.DataFrame(columns)
-    first, index = next(iter(labels.items()))
-    unlabelled = [name for name in columns if name not in labels]
-    for name, other in labels.items():
-        if other.equals(index):
-            continue
-        _check_same_labels(first, index, name, other)
-        if unlabelled:
-            raise DataError(
-                f"Columns {first!r} and {name!r} of the dict have the same row labels in "
-                f"different orders, and {unlabelled[0]!r} has no labels: it could be in either "
-                f"order. {_PAIRING}"
-            )
-        columns[name] = columns[name].take(other.get_indexer(index)).reset_index(drop=True)
-    return pd.DataFrame(columns).set_axis(index, axis="index")
-
-
-def _check_same_labels(first: str, index: pd.Index, name: str, other: pd.Index) -> None:
-    """Raise :class:`DataError` unless two columns have the same distinct row labels."""
-    both = f"Columns {first!r} and {name!r} of the dict have"
-    missing = index[~index.isin(other)].append(other[~other.isin(index)])
-    if len(missing):
-        raise DataError(
-            f"{both} different row labels: {len(missing)} labels are in one column only, such as "
-            f"{listed(missing[:3])}. {_PAIRING}"
-        )
-    doubled = index[index.duplicated()].append(other[other.duplicated()])
-    if len(doubled):
-        raise DataError(
-            f"{both} row labels in different orders, and some labels occur twice, such as "
-            f"{listed(doubled[:1])}: it is unknown which rows belong together. {_PAIRING}"
-        )
+    row_labels = {str(name): labels_of(values) for name, values in data.items()}
+    return in_one_order(columns, {n: found for n, found in row_labels.items() if found is not None})
 
 
 def _column(name: str, values: Any) -> pd.Series:

@@ -17,7 +17,7 @@ from bayes_moe.diagnostics.sampler import convergence
 from bayes_moe.diagnostics.ties import ties
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.draws import stacked_draws
-from bayes_moe.results.fit import kind_of
+from bayes_moe.results.fit import kind_of, posterior_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -61,7 +61,7 @@ def check(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Check:
 
 def _ties(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> list[str]:
     """Messages for experts that collapse onto tied rows, in the result or where most starts end."""
-    draws = stacked_draws(spec, tree[names.POSTERIOR].to_dataset())
+    draws = stacked_draws(spec, posterior_of(tree))
     has_priors = True
     if names.FIT in tree.children:
         has_priors = tree[names.FIT].attrs[names.OBJECTIVE] != "likelihood"

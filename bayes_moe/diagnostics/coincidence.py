@@ -14,6 +14,7 @@ from bayes_moe.data.design import Design
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.draws import stacked_draws
+from bayes_moe.results.fit import posterior_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -103,7 +104,7 @@ def distances(
     count = spec.n_experts
     total, taken = np.zeros((count, count)), np.zeros((count, count))
     if count > 1:
-        draws = stacked_draws(spec, tree[names.POSTERIOR].to_dataset())
+        draws = stacked_draws(spec, posterior_of(tree))
         samples = len(next(iter(draws.values())))
         kept = evenly(samples, MOST_DRAWS)
         draws = {name: value[kept] for name, value in draws.items()}

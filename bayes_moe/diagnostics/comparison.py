@@ -13,7 +13,7 @@ from bayes_moe.core.errors import SpecError
 from bayes_moe.data.response_derivative import log_slope, response_columns
 from bayes_moe.diagnostics.information import information
 from bayes_moe.results.draws import pointwise
-from bayes_moe.results.fit import Fit
+from bayes_moe.results.fit import Fit, posterior_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -215,7 +215,7 @@ def _log_likelihood(fit: Fit) -> xr.DataTree:
     """Tree with the pointwise log likelihood of a fit, computed if it is not stored."""
     import xarray as xr
 
-    posterior = fit.idata[names.POSTERIOR].to_dataset()
+    posterior = posterior_of(fit.idata)
     if names.LOG_LIKELIHOOD in fit.idata.children:
         values = fit.idata[names.LOG_LIKELIHOOD].to_dataset()[names.RESPONSE]
     else:

@@ -150,7 +150,9 @@ def load(
         del tree.attrs[HEADER]
         design = _design(spec, tree, header)
         tree = tree.filter(lambda node: node.path != f"/{names.FITTED_DATA}")
-        tree = with_table_mark(without_internal(tree, spec), spec, design)
+        tree = without_internal(tree, spec)
+        if header["design"].get("group") is None:  # such versions wrote no mark
+            tree = with_table_mark(tree, spec, design)
         tree.attrs[names.KIND] = kind_of(tree)
         check_tree(tree, spec, design)
         fit = Fit(spec, design, tree)

@@ -55,6 +55,7 @@ def stored_data(
     else:
         dataset = tree[names.CONSTANT_DATA].to_dataset()
         stored = {v.attrs[names.COLUMN]: v for v in dataset.data_vars.values()}
+        stored.pop(names.TABLE_MARK, None)
         response = tree[names.OBSERVED_DATA].to_dataset()[names.RESPONSE]
     labels = response[names.OBS]
     for variable in (response, labels, *stored.values()):

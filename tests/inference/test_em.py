@@ -295,7 +295,7 @@ def test_summary_and_diagnosis(tone_mode):
         bm.summary(tone_mode, "mu_raw")
     with pytest.raises(bm.SpecError, match="ci_kind"):
         bm.summary(tone_mode, ci_kind="junk")
-    with pytest.raises(bm.SpecError, match="nothing to relabel"):
+    with pytest.raises(bm.SpecError, match="nothing to align"):
         bm.relabel(tone_mode)
 
 

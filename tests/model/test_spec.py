@@ -179,7 +179,7 @@ def test_texts_that_describe_nothing(cls, text):
 def test_descriptions_with_a_part_missing_or_unknown(change):
     record = SPECS["priors"].to_dict()
     del record[change]
-    with pytest.raises(SpecError, match=f"KeyError: '{change}'"):
+    with pytest.raises(SpecError, match=f"The description has no '{change}'"):
         MixtureOfExperts.from_json(json.dumps(record))
     record = SPECS["priors"].to_dict()
     record["gate"]["kind"] = "softmaxx"

@@ -14,6 +14,7 @@ from scipy import stats
 
 import bayes_moe as bm
 from bayes_moe.gates import Attention, Gaussian, Softmax, StickBreaking, Tree
+from bayes_moe.graph.build import build_design
 from bayes_moe.prediction.extension import GROUPS
 from bayes_moe.predictors import HSGP, MLP
 from bayes_moe.results.fit import Fit
@@ -200,7 +201,7 @@ def test_log_prior_is_pymcs(name):
     gate, options = (GATES | ONLY_STORED)[name]
     spec = bm.mixture_of_experts("y ~ x", gate=gate, experts=3, **options)
     design = spec.design(gate_table())
-    model = bm.build(spec, design).model
+    model = build_design(spec, design, "fused").model
     wanted = [*spec.variables, *(rv.name for rv in model.free_RVs)]
     wanted = list(dict.fromkeys(wanted))
     quick = Mode("py", "fast_compile")

@@ -85,7 +85,11 @@ def test_one_number_for_all_terms_or_one_a_term():
         ("halfnormal", {"sigma": 1}, "Did you mean 'HalfNormal'"),
         (None, {}, "Unknown prior distribution None"),
         (["Normal"], {}, r"Unknown prior distribution \['Normal'\]"),
-        ("Normal", {"sd": 1}, "Unknown argument of Normal 'sd'. Valid: 'mu', 'sigma'"),
+        (
+            "Normal",
+            {"sd": 1},
+            "Unknown argument of Normal 'sd'. Did you mean 'sigma'",
+        ),
         ("Normal", {"sigm": 1}, "Did you mean 'sigma'"),
         ("Normal", {"mu": 0}, "'Normal' needs sigma"),
         ("Gamma", {}, "'Gamma' needs alpha, beta"),

@@ -59,7 +59,8 @@ def by_pymc(fit):
     import pymc as pm
 
     quick = {"mode": "FAST_COMPILE"}
-    with bm.build(fit.spec, fit.design.columns.assign(y=fit.design.response)).model:
+    table = fit.design.columns.assign(y=fit.design.response)
+    with bm.build(fit).model:
         pm.sample_posterior_predictive(
             fit.idata,
             extend_inferencedata=True,
@@ -67,6 +68,7 @@ def by_pymc(fit):
             random_seed=1,
             compile_kwargs=quick,
         )
+    with bm.build(fit.spec, table).model:
         fit.idata.update(pm.sample_prior_predictive(3, random_seed=1, compile_kwargs=quick))
     assert "x" not in fit.idata["constant_data"]
 
