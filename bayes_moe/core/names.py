@@ -15,6 +15,9 @@ POSTERIOR = "posterior"
 POSTERIOR_PREDICTIVE = "posterior_predictive"
 PRIOR = "prior"
 PRIOR_PREDICTIVE = "prior_predictive"
+GROUPS_OF_PRIOR = (PRIOR, PRIOR_PREDICTIVE, "sample_stats_prior", "unconstrained_prior")
+"""Groups whose chains and draws are not those of the posterior."""
+
 UNCONSTRAINED = "unconstrained_posterior"
 SAMPLE_STATS = "sample_stats"
 LOG_LIKELIHOOD = "log_likelihood"

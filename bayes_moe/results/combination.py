@@ -140,7 +140,8 @@ def combined(fits: list[Fit]) -> xr.DataTree:
             for data in own:
                 left_out |= {f"{name}[{v!r}]" for v in data.data_vars if v not in in_all}
             kept = [d[[v for v in dataset.data_vars if v in in_all]] for d in own]
-            joined[name] = _joined(kept) if names.CHAIN in dataset.dims else kept[0]
+            of_chains = names.CHAIN in dataset.dims and name not in names.GROUPS_OF_PRIOR
+            joined[name] = _joined(kept) if of_chains else kept[0]
     if modes is not None:
         joined[names.MODES] = modes
     if left_out:
@@ -155,12 +156,13 @@ def combined(fits: list[Fit]) -> xr.DataTree:
 
 
 def _of_posterior(tree: xr.DataTree) -> dict[str, xr.Dataset]:
-    """Groups of a tree, those of chains and draws with the draws of the posterior only."""
+    """Groups of a tree; the posterior's chains and draws only, except in groups of the prior."""
     posterior = tree[names.POSTERIOR].to_dataset()
     groups = {}
     for name in tree.children:
         data = tree[name].to_dataset()
-        for dim in {names.CHAIN, names.DRAW} & {*data.dims}:
+        dims = () if name in names.GROUPS_OF_PRIOR else (names.CHAIN, names.DRAW)
+        for dim in {*dims} & {*data.dims}:
             wanted = posterior[dim].values
             if dim in data.indexes and np.isin(wanted, data[dim].values).all():
                 data = data.sel({dim: wanted})

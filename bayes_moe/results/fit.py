@@ -33,7 +33,7 @@ def posterior_of(tree: xr.DataTree) -> xr.Dataset:
     Raises
     ------
     SpecError
-        If it was put back without the dimension over chains or draws.
+        If it was put back without the dimension over chains or draws, or without any draw.
     """
     posterior = tree[names.POSTERIOR].to_dataset()
     lost = [dim for dim in (names.CHAIN, names.DRAW) if dim not in posterior.dims]
@@ -43,6 +43,11 @@ def posterior_of(tree: xr.DataTree) -> xr.Dataset:
             f"Group 'posterior' of `fit.idata` has the dimensions {has} and no dimension "
             f"{' and '.join(lost)}. Keep both when you select draws: isel(draw=[0]) instead of "
             "isel(draw=0), and no stack or mean over them."
+        )
+    if not posterior.sizes[names.CHAIN] * posterior.sizes[names.DRAW]:
+        raise SpecError(
+            f"Group 'posterior' of `fit.idata` has {posterior.sizes[names.CHAIN]} chains of "
+            f"{posterior.sizes[names.DRAW]} draws: none is left. Select at least one draw."
         )
     return posterior
 

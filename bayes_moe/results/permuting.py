@@ -27,10 +27,11 @@ SAMPLE = (names.CHAIN, names.DRAW)
 def permute_draws(
     tree: xr.DataTree, spec: MixtureOfExperts, permutation: xr.DataArray
 ) -> xr.DataTree:
-    """Tree in which expert ``permutation[chain, draw, k]`` has label ``k`` in all groups of draws.
+    """Tree in which expert ``permutation[chain, draw, k]`` has label ``k`` in all posterior draws.
 
     Draws are matched by their coordinates; of a group with other draws than those of the
-    permutation only the common ones are kept, if it has anything to permute.
+    permutation only the common ones are kept, if it has anything to permute. Draws from the prior
+    stay as they are: under it, exchangeable experts have the same distribution.
 
     Raises
     ------
@@ -42,6 +43,8 @@ def permute_draws(
     for node in result.subtree:
         data = node.to_dataset(inherit=False)
         if node.name == names.RELABELLING or not _along_experts(data, spec):
+            continue
+        if {*node.path.split("/")} & {*names.GROUPS_OF_PRIOR}:
             continue
         if {*SAMPLE} <= {*data.dims}:
             data, index = common_draws(data, permutation, str(node.name))

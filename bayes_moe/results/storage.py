@@ -242,8 +242,10 @@ def _design(spec: MixtureOfExperts, tree: xr.DataTree, header: Mapping[str, Any]
 
 def _expected(spec: MixtureOfExperts, terms: Any, rows: int) -> dict[str, int]:
     """Numbers of columns by formula, from the stored names of these; bounded with all rows."""
-    if not isinstance(terms, dict) or terms.keys() != spec.formulas.keys():
+    if not isinstance(terms, dict):
         raise ValueError("the columns of the formulas are not listed")
+    if terms.keys() != spec.formulas.keys():
+        raise _OtherTermsError
     counts = {stem: len(of) if isinstance(of, list) else 0 for stem, of in terms.items()}
     values = sum(count * (rows + count) for count in counts.values())
     if values > MOST_VALUES:

@@ -17,6 +17,9 @@ def one_table():
     return parallel_lines(3)
 
 
+ORDERS = ((1, (0, 1, 2)), (2, (2, 0, 1)))
+
+
 @cache
 def job(seed, draws=40, chains=2, order=(0, 1, 2)):
     """A fit of one table, whose experts are in an order of its own."""
@@ -134,6 +137,20 @@ def test_what_only_some_fits_have_is_named_or_computed():
 
 
 @quiet
+@pytest.mark.parametrize("draws", [7, 40, 90])
+def test_draws_from_the_prior_are_the_first_fits(draws):
+    """They are draws of the same distribution, and no chains of the posterior's."""
+    groups = ("posterior_predictive", "prior", "prior_predictive", "log_prior")
+    jobs = [bm.extend(job(k, order=o), *groups, draws=draws, random_seed=k) for k, o in ORDERS]
+    whole = bm.combine(jobs)
+    for group in ("prior", "prior_predictive"):
+        assert whole.idata[group].to_dataset().equals(jobs[0].idata[group].to_dataset())
+    for group in ("posterior", "posterior_predictive", "log_prior"):
+        assert whole.idata[group].sizes["chain"] == 4
+    again = bm.relabel(whole, "parameters").idata
+    assert again["prior"].to_dataset().equals(jobs[0].idata["prior"].to_dataset())
+
+
 def test_a_thinned_posterior_takes_its_draws_from_the_other_groups():
     parts = []
     for fit in (job(1), job(2)):

@@ -176,6 +176,20 @@ def test_what_cannot_be_permuted_is_named(what):
     np.testing.assert_array_equal(got.idata["of_the_user"]["own"], own)
 
 
+@pytest.mark.parametrize("draws", [5, 200])
+def test_draws_from_the_prior_keep_labels_and_number(draws):
+    """Also in groups that PyMC makes beside them; the way back leaves them too."""
+    fit = shuffled(fake_fit(*parallel_lines(3), spread=0.03))
+    fit = bm.extend(fit, "prior", "prior_predictive", draws=draws, random_seed=1)
+    prior = fit.idata["prior"].to_dataset()
+    fit = with_group(with_group(fit, "unconstrained_prior", prior), "sample_stats_prior", prior)
+    aligned = bm.relabel(fit)
+    assert not aligned.idata["posterior"].to_dataset().equals(fit.idata["posterior"].to_dataset())
+    for changed in (aligned, bm.relabel(aligned, "none")):
+        for group in ("prior", "prior_predictive", "unconstrained_prior", "sample_stats_prior"):
+            assert changed.idata[group].to_dataset().equals(fit.idata[group].to_dataset())
+
+
 def test_no_warning_without_a_change_and_none_for_other_variables():
     spec, table, parameters = parallel_lines(3)
     fit = fake_fit(spec, table, parameters)  # already in order

@@ -185,7 +185,7 @@ def put(value, *path):
         (put("nope", "design", "columns", 0, "dtype"), "damaged fit"),
         (put(["other"], "design", "columns", 3, "categories"), "damaged fit .*'level'"),
         (delete("design", "terms"), "damaged fit"),
-        (put({}, "design", "terms"), "damaged fit .*not listed"),
+        (put({}, "design", "terms"), "the formulas give other columns here"),
         (put("nope", "design", "terms", "mu", 0), "the formulas give other columns here"),
         (delete("design", "n_dropped"), "damaged fit"),
         (delete(names.POSTERIOR), "damaged fit .*posterior"),

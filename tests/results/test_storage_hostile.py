@@ -277,7 +277,7 @@ HEADERS = {
     "response of many columns": (formula("poly(y, 20) ~ x + g"), "more columns than the 1"),
     "many columns": (put(["x"] * 50000, "design", "terms", "mu"), "24 rows and 50002 columns"),
     "columns are a number": (put(9, "design", "terms"), "columns of the formulas are not listed"),
-    "columns of another formula": (put(["x"], "design", "terms", "nu"), "are not listed"),
+    "columns of another formula": (put(["x"], "design", "terms", "nu"), "other columns here"),
     "columns are a text": (put("x", "design", "terms", "mu"), "more columns than the 0"),
     "part of the design": (put(1, "design", "hook"), "The stored design: Unknown name 'hook'"),
 }
