@@ -106,6 +106,8 @@ def _check_combinations(values: np.ndarray, terms: tuple[str, ...], stem: str) -
     Columns of a product and of its factors are as many as the combinations. If the reference
     categories are in no row together, no single column is 0.
     """
+    import pandas as pd
+
     # formulaic writes the category of a dummy variable in brackets.
     factors = [
         frozenset(part.split("[")[0] for part in parts)
@@ -115,7 +117,7 @@ def _check_combinations(values: np.ndarray, terms: tuple[str, ...], stem: str) -
     ]
     for product in {f for f in factors if f and len(f) > 1}:
         block = [j for j, f in enumerate(factors) if terms[j] == INTERCEPT or (f and f <= product)]
-        cells = np.unique(values[:, block], axis=0)
+        cells = pd.DataFrame(values[:, block]).drop_duplicates().to_numpy()
         if len(cells) < len(block) and np.array_equal(cells, np.rint(cells)):
             raise DataError(
                 f"The product of {' and '.join(map(repr, sorted(product)))} in {stem!r} has "
