@@ -112,7 +112,13 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("method", SETTINGS)
+SLOW = {"advi", "nuts"}
+"""Methods that compile the model: their verdicts are read by the same function."""
+
+
+@pytest.mark.parametrize(
+    "method", [pytest.param(m, marks=[pytest.mark.slow] * (m in SLOW)) for m in SETTINGS]
+)
 @pytest.mark.parametrize("same", [True, False], ids=["one line", "two lines"])
 def test_every_method_names_coinciding_experts(method, same):
     """Two binomial experts whose rows the gate separates; tight priors hold equal ones together."""
