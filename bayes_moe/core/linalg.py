@@ -14,6 +14,10 @@ CURVATURE_TOLERANCE = 1e-5
 """Share of the largest curvature below which a direction counts as flat: well above the errors of
 second derivatives that are differences of gradients."""
 
+LEAST_SHARE = -1.0
+"""Least count of a direction as a parameter; less is a clear minimum of the likelihood there,
+which the prior alone makes a maximum."""
+
 
 def inverse(matrix: np.ndarray) -> np.ndarray | None:
     """Inverse of a positive definite matrix; None if it is not so to working precision."""
@@ -72,6 +76,23 @@ def semi_inverse(matrix: np.ndarray, n_invariant_directions: int) -> np.ndarray 
         return None
     inverted: np.ndarray = (vectors[:, curved] / values[curved]) @ vectors[:, curved].T
     return inverted
+
+
+def information_ratio(likelihood: np.ndarray, covariance: np.ndarray | None) -> float:
+    """Trace of the likelihood's information by the inverse of the whole.
+
+    Without a prior it is the number of coordinates that are not fixed; a coefficient that its prior
+    determines adds nothing. NaN without an inverse, and where the likelihood has a clear
+    minimum in some direction, which the prior alone makes a maximum: it would count below zero.
+    """
+    if covariance is None:
+        return float("nan")
+    scale = np.sqrt(np.maximum(np.diag(covariance), 1e-300))
+    units = np.multiply.outer(scale, scale)
+    values, vectors = np.linalg.eigh(covariance / units)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))
+    shares = np.linalg.eigvalsh(root.T @ (likelihood * units) @ root)
+    return float((likelihood * covariance).sum()) if shares.min() > LEAST_SHARE else float("nan")
 
 
 def differences(

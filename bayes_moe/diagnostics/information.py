@@ -39,8 +39,9 @@ def information(fit: Fit) -> pd.Series:
     ``H`` the observed information of the likelihood and ``P`` that of the prior, in internal
     coordinates and for fixed learned scales. ``l`` is then a little less than its maximum. Where
     second derivatives are not at hand (``"map"`` of large models and of gates that model features,
-    Adam, approximations of models that are not linear, modes that are no maximum), ``q`` and the
-    criteria are NaN.
+    Adam, approximations of models that are not linear, modes that are no maximum), or only the
+    prior makes the mode a maximum in some direction (usual for networks), ``q`` and the criteria
+    are NaN.
 
     The objective of ``"laplace"`` is the density of the unconstrained values (Jacobian included).
     Of ``"advi"`` and ``"pathfinder"`` the figures are those of the mode at their start, except

@@ -26,6 +26,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from bayes_moe.core.linalg import information_ratio
 from bayes_moe.data.design import Design
 from bayes_moe.em.climb import HALVINGS, ClimbResult, initial_points
 from bayes_moe.em.m_step import sweep_step
@@ -33,7 +34,6 @@ from bayes_moe.em.missing_e_step import EStep, ObservedObjective, imputed
 from bayes_moe.em.modes import (
     Modes,
     canonical_order,
-    information_ratio,
     inverse_of_free,
     merge_modes,
 )

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayes_moe.core.linalg import inverse
+from bayes_moe.core.linalg import information_ratio, inverse
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Rows
 from bayes_moe.em.climb import ClimbResult
@@ -207,15 +207,6 @@ def effective_parameters(modes: Modes) -> float:
     evaluation = objective.evaluate(theta[None], Curvature.OBSERVED)
     variances = covariance(objective, theta)
     return information_ratio(evaluation.likelihood_curvature[0], variances)
-
-
-def information_ratio(likelihood: np.ndarray, covariance: np.ndarray | None) -> float:
-    """Trace of the likelihood's information by the inverse of the whole; NaN without an inverse.
-
-    Without a prior it is the number of coordinates that are not fixed; a coefficient that its prior
-    determines adds nothing.
-    """
-    return float("nan") if covariance is None else float((likelihood * covariance).sum())
 
 
 def inverse_of_free(information: np.ndarray, free: np.ndarray) -> np.ndarray | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bayes_moe.core.linalg import differences, semi_inverse
+from bayes_moe.core.linalg import differences, information_ratio, semi_inverse
 from bayes_moe.graph.build import Graph
 
 MOST_COORDINATES, MOST_ELEMENTS = 400, 2 * 10**7
@@ -137,7 +137,7 @@ class GraphLogDensity:
             return float("nan")
         free = self.free_coordinates
         likelihood = self.information(x) - self.information(x, weight=0.0)
-        return float((likelihood * covariance[np.ix_(free, free)]).sum())
+        return information_ratio(likelihood, covariance[np.ix_(free, free)])
 
     def rough_covariance(self, x: np.ndarray, along: np.ndarray | None = None) -> np.ndarray:
         """Covariance of a normal approximation at a point that need not be a maximum.

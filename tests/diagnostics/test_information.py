@@ -1,5 +1,7 @@
 """Effective numbers of parameters against traces of hat matrices and differences of SciPy."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -188,3 +190,17 @@ def test_priors_of_a_likelihood_with_missing_features_are_refused():
     fit = bm.fit(spec, data, "em", missing="model", random_seed=1, restarts=4)
     found = bm.information(fit)
     assert found["n_parameters"] - 1.5 < found["effective_parameters"] < found["n_parameters"] + 0.2
+
+
+@pytest.mark.slow
+def test_networks_count_no_negative_parameters():
+    rng = np.random.default_rng(3)
+    x = rng.uniform(-1, 1, 200)
+    table = pd.DataFrame({"x": x, "y": np.where(rng.random(200) < 0.5, 1 + 2 * x, -1 - x)})
+    spec = bm.mixture_of_experts("y ~ x", experts=2, predictor="mlp")
+    table["y"] += rng.normal(0, 0.2, 200)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bm.ConvergenceWarning)
+        found = bm.information(bm.fit(spec, table, "map", random_seed=1, restarts=1))
+    q = found["effective_parameters"]
+    assert np.isnan(q) or 0 < q <= found["n_parameters"]
