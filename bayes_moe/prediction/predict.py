@@ -25,7 +25,8 @@ def predict(fit: Fit, rows: Any = None, *, top_k: int | None = None) -> Predicti
     fit : Fit
         A fit.
     rows : table, optional
-        Rows with the features (a response is not needed); None means the fitted rows.
+        Rows with the features (a response is not needed); None means the fitted rows. Results
+        have the row labels of a pandas table; those of None have positions in the fitted table.
     top_k : int, optional
         Keep only so many experts, those of largest gate weight for each row and draw, with
         weights divided by their sum. The error is bounded by

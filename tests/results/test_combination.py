@@ -151,6 +151,7 @@ def test_draws_from_the_prior_are_the_first_fits(draws):
     assert again["prior"].to_dataset().equals(jobs[0].idata["prior"].to_dataset())
 
 
+@quiet
 def test_a_thinned_posterior_takes_its_draws_from_the_other_groups():
     parts = []
     for fit in (job(1), job(2)):

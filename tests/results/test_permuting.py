@@ -294,6 +294,15 @@ def test_a_posterior_without_chains_or_draws_is_refused(name, what, aligned, oth
     assert "Fit of" in repr(part)
 
 
+@quiet
+@pytest.mark.parametrize("name", [n for n in FACE if n != "save"])
+@pytest.mark.parametrize("dim", ["chain", "draw"])
+def test_a_posterior_without_any_draw_is_refused(name, dim, aligned, other, tmp_path):
+    part = selected(aligned, lambda p: p.isel({dim: slice(0)}))
+    with pytest.raises(bm.SpecError, match=r"has \d+ chains of \d+ draws: none is left"):
+        FACE[name](part, other, tmp_path)
+
+
 def test_other_draws_are_refused_with_both_sizes(aligned):
     for select in (
         lambda p: p.isel(draw=slice(10)).assign_coords(draw=np.arange(90, 100)),
