@@ -1,7 +1,6 @@
 """From and to PyMC: a graph's free variables go with the draws of a fit, or PyMC says that not."""
 
 import warnings
-from dataclasses import replace
 
 import numpy as np
 import pymc as pm
@@ -13,6 +12,7 @@ from scipy import stats
 
 import bayes_moe as bm
 from bayes_moe.core import names
+from bayes_moe.results.draws import with_table_mark
 from tests.support import bridges
 from tests.support.graphs import internal_graph
 
@@ -152,12 +152,13 @@ def test_posterior_predictive_of_columns_that_depend_on_the_table_is_refused(
     fit = bridges.fit_by_hand(spec, data)
     rows = data if family == "normal" else data.iloc[:20]
     model = bm.build(spec, rows).model
-    earlier = replace(fit, idata=fit.idata.copy())  # a file of an earlier version
-    columns = earlier.idata["constant_data"].to_dataset().drop_vars(names.TABLE_MARK)
-    earlier.idata["constant_data"] = xr.DataTree(columns)
-    for one in (fit, bm.load(bm.save(earlier, tmp_path / "fit.nc"))):
+    earlier = fit.idata.copy()  # files of earlier versions get the mark when they are loaded
+    columns = earlier["constant_data"].to_dataset().drop_vars(names.TABLE_MARK)
+    earlier["constant_data"] = xr.DataTree(columns)
+    saved = bm.load(bm.save(fit, tmp_path / "fit.nc")).idata
+    for tree in (fit.idata, with_table_mark(earlier, spec, fit.design), saved):
         with pytest.raises(bm.SpecError, match=r"bm.build\(fit, rows\)"):
-            pm.sample_posterior_predictive(one.idata, model=model, **QUIET)
+            pm.sample_posterior_predictive(tree, model=model, **QUIET)
     drawn = pm.sample_prior_predictive(3, model=model, random_seed=1, **QUICK)
     assert drawn["prior_predictive"]["y"].sizes["obs_id"] == len(rows)
 
