@@ -154,6 +154,9 @@ def test_misspelt_arguments_of_plot_tree(fits):
 OFFERED = {
     "family": {"gaussian": "normal", "t": "studentt", "Student-t": "studentt", "norm": "normal"},
     "argument": {"seed": "random_seed", "random_state": "random_seed", "n_init": "restarts"},
+    "setting of EM": {"iter": "max_iter", "n_iter": "max_iter"},
+    "setting of NUTS": {"iter": "draws", "niter": "draws", "warmup": "tune", "burnin": "tune"},
+    "setting of ADVI": {"iter": "iterations", "num_iter": "iterations"},
     "method": {"mcmc": "nuts", "MLE": "em", "vi": "advi"},
     "missing": {"omit": "drop", "impute": "model"},
     "recipe": {"n_experts": "experts", "n_components": "experts", "concomitant": "gate"},
@@ -168,6 +171,9 @@ def test_names_of_other_packages_are_understood(fits, table, kind, name):
     text = {
         "family": lambda: message(bm.mixture_of_experts, "y ~ x", family=name),
         "argument": lambda: message(bm.fit, spec, table, "em", **{name: 1}),
+        "setting of EM": lambda: message(bm.fit, spec, table, "em", **{name: 1}),
+        "setting of NUTS": lambda: message(bm.fit, spec, table, "nuts", **{name: 1}),
+        "setting of ADVI": lambda: message(bm.fit, spec, table, "advi", **{name: 1}),
         "method": lambda: message(bm.fit, spec, table, name),
         "missing": lambda: message(bm.fit, spec, table, "em", missing=name),
         "recipe": lambda: message(bm.mixture_of_experts, "y ~ x", **{name: 3}),
