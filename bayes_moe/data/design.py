@@ -6,8 +6,9 @@ again to the same numbers: a saved fit stores the columns, and no pickle.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from bayes_moe.data.design_checks import (
     check_response,
     check_single,
 )
+from bayes_moe.data.formula_functions import Functions
 from bayes_moe.data.formulas import FittedFormula, used_columns
 from bayes_moe.data.matrix import Rows, design_matrix
 from bayes_moe.data.missing import (
@@ -81,7 +83,7 @@ class Design:
         missing: str = "raise",
         center: bool = True,
         may_miss: Mapping[str, str | None] | None = None,
-        functions: Mapping[str, Callable[..., Any]] | None = None,
+        functions: Functions | None = None,
     ) -> Design:
         """Fit formulas to a table.
 
@@ -114,35 +116,81 @@ class Design:
         """
         check_one_of("value of `missing`", missing, MISSING)
         may_miss = may_miss or {}
-        expressions = ([response] if response else []) + [*formulas.values()]
-        has_response = response is not None
-        least = 2 if has_response else 1
-        used = _used_columns(data, expressions, missing, may_miss, least)
-        labels = np.flatnonzero(used.kept)
+        used = _used_columns(data, response, formulas, missing, may_miss)
+        return cls._fit(used, response, formulas, center, may_miss, functions)
+
+    @classmethod
+    def restored(
+        cls,
+        response: str,
+        formulas: Mapping[str, str],
+        columns: pd.DataFrame,
+        *,
+        center: bool,
+        may_miss: Mapping[str, str | None],
+        functions: Functions | None,
+        expected: Mapping[str, int],
+    ) -> Design:
+        """Fit formulas to the columns of a saved fit again.
+
+        ``expected`` are the numbers of columns that formulas make, by stem (``"y"`` for the
+        response): a formula that makes more is refused before these are made.
+
+        Raises
+        ------
+        DataError, SpecError
+            As :meth:`from_data` does.
+        """
+        used = _used_columns(columns, response, formulas, "model", may_miss)
+        return cls._fit(used, response, formulas, center, may_miss, functions, expected)
+
+    @classmethod
+    def _fit(
+        cls,
+        used: _UsedColumns,
+        response: str | None,
+        formulas: Mapping[str, str],
+        center: bool,
+        may_miss: Mapping[str, str | None],
+        functions: Functions | None,
+        expected: Mapping[str, int] = MappingProxyType({}),
+    ) -> Design:
+        """Fit formulas to the used columns of a table."""
+        positions = np.flatnonzero(used.kept)
         for formula in formulas.values():
             check_features(formula, used.columns)
         fitted: dict[str, FittedFormula] = {}
+
+        def values_of(stem: str, formula: str) -> np.ndarray:
+            fitted[stem], values = FittedFormula.fit(
+                formula,
+                used.columns,
+                positions,
+                functions,
+                is_response=stem == names.RESPONSE,
+                expected=expected.get(stem),
+            )
+            return values
+
         observed = None
         if response:
             check_response(response, formulas, used.columns)
-            fitted[names.RESPONSE], values = FittedFormula.fit(
-                response, used.columns, labels, functions, is_response=True
-            )
-            observed = check_single(response, values)
+            observed = check_single(response, values_of(names.RESPONSE, response))
         matrices = {}
         for stem, formula in formulas.items():
-            fitted[stem], values = FittedFormula.fit(formula, used.columns, labels, functions)
+            values = values_of(stem, formula)
             terms = fitted[stem].terms
-            if has_response:
+            if response is not None:
                 check_degenerate(values, terms, stem)
             matrices[stem] = design_matrix(with_gaps(values, terms, used.gaps), terms, center)
-        rows = Rows(matrices, labels, with_gap_cells(used.columns, used.gaps), observed)
+        columns = with_gap_cells(used.columns, used.gaps)
+        rows = Rows(matrices, positions, columns, observed, used.index)
         n_dropped = len(used.kept) - len(used.columns)
         return cls(rows, response or "", dict(formulas), center, n_dropped, fitted, may_miss)
 
-    def labelled(self, obs_id: np.ndarray) -> Design:
-        """The same design with other labels (obs,) of its rows."""
-        return replace(self, rows=replace(self.rows, obs_id=np.asarray(obs_id)))
+    def labelled(self, obs_id: np.ndarray, index: pd.Index | None = None) -> Design:
+        """The same design with other positions (obs,) of its rows, and other labels (obs,)."""
+        return replace(self, rows=replace(self.rows, obs_id=np.asarray(obs_id), index=index))
 
     @property
     def response(self) -> np.ndarray:
@@ -230,30 +278,34 @@ class Design:
 class _UsedColumns:
     """Columns that formulas use, without missing values.
 
-    ``kept`` (row of the table,) marks the rows that are kept, and ``gaps`` the filled cells by
-    column (obs,).
+    ``kept`` (row of the table,) marks the rows that are kept, ``gaps`` the filled cells by column
+    (obs,), and ``index`` (obs,) holds the table's own labels of the kept rows.
     """
 
     columns: pd.DataFrame
     kept: np.ndarray
     gaps: Mapping[str, np.ndarray]
+    index: pd.Index | None
 
 
 def _used_columns(
     data: Any,
-    expressions: list[str],
+    response: str | None,
+    formulas: Mapping[str, str],
     missing: str,
     may_miss: Mapping[str, str | None],
-    least: int,
 ) -> _UsedColumns:
     """Columns of a table that formulas use, with missing values refused, dropped or filled."""
     table = to_pandas(data)
+    least = 1 if response is None else 2
     if len(table) < least:
         raise DataError(f"The table has {len(table)} row(s); a mixture needs at least {least}.")
+    expressions = ([response] if response else []) + [*formulas.values()]
     used = used_columns(expressions, list(table.columns), index=table.index.names)
     columns = table[used].reset_index(drop=True)
     gaps: dict[str, np.ndarray] = {}
     if missing == "model":
         columns, gaps = fill_gaps(columns, may_miss)
     complete, kept = refuse_or_drop(columns, missing, missing_advice(columns, missing, may_miss))
-    return _UsedColumns(complete, kept, gaps)
+    index = row_labels(table)
+    return _UsedColumns(complete, kept, gaps, None if index is None else index[kept])

@@ -6,12 +6,15 @@ A formula calls nothing that is not listed here, but for functions that a user h
 from __future__ import annotations
 
 import builtins
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
 from bayes_moe.core.errors import SpecError, unknown
+
+Functions = Mapping[str, Callable[..., Any]]
+"""Functions of the user by the names under which formulas call them."""
 
 ONE_ARGUMENT = (
     "abs", "absolute", "arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctanh", "cbrt",

@@ -7,10 +7,7 @@ puts the columns of terms together.
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from types import MappingProxyType
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,29 +31,12 @@ from bayes_moe.data.formula_arguments import (
     setting,
     shown,
 )
-from bayes_moe.data.formula_functions import ELEMENTS_BY_OTHER_NAME
+from bayes_moe.data.formula_functions import ELEMENTS_BY_OTHER_NAME, Functions
 from bayes_moe.data.formula_language import Expression, parse_expression
 from bayes_moe.data.tables import as_numbers, kind
 
 MOST_COLUMNS = 5_000
 """Largest number of columns of one term."""
-
-_EXPECTED: ContextVar[Mapping[str, int]] = ContextVar("expected", default=MappingProxyType({}))
-
-
-@contextmanager
-def expected_columns(counts: Mapping[str, int]) -> Iterator[None]:
-    """Context in which formulas that make more columns are refused before these are made.
-
-    ``counts`` are the numbers of columns by formula, as it is written. A constant term is not
-    counted.
-    """
-    token = _EXPECTED.set(counts)
-    try:
-        yield
-    finally:
-        _EXPECTED.reset(token)
-
 
 _FITTED: Mapping[str, Callable[..., Any]] = {
     "center": transforms.center,
@@ -72,14 +52,20 @@ _FITTED: Mapping[str, Callable[..., Any]] = {
 
 
 class Materializer(PandasMaterializer):
-    """formulaic's model matrices, with columns and expressions evaluated here."""
+    """formulaic's model matrices, with columns and expressions evaluated here.
+
+    More columns than ``expected`` are refused before they are made; a constant term is not counted.
+    """
 
     def __init__(
-        self, table: pd.DataFrame, functions: Mapping[str, Callable[..., Any]], formula: str
+        self,
+        table: pd.DataFrame,
+        functions: Functions,
+        expected: int | None = None,
     ) -> None:
         super().__init__(table)
         self.functions = functions
-        self.expected = _EXPECTED.get().get(formula)
+        self.expected = expected
         self._of_factors = 0
         self._of_terms = 0
 
@@ -140,7 +126,7 @@ class _Evaluation:
         self,
         table: pd.DataFrame,
         expression: Expression,
-        functions: Mapping[str, Callable[..., Any]],
+        functions: Functions,
         state: dict[str, Any],
     ) -> None:
         self.table = table

@@ -10,7 +10,7 @@ import ast
 import copy
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Self
@@ -20,8 +20,8 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.errors import DataError, SpecError, listed, unknown
-from bayes_moe.data.formula_functions import check_known
-from bayes_moe.data.formula_language import parse_expression
+from bayes_moe.data.formula_functions import Functions, check_known
+from bayes_moe.data.formula_language import Expression, parse_expression
 from bayes_moe.data.tables import in_index
 
 if TYPE_CHECKING:
@@ -122,11 +122,12 @@ def used_columns(
 
 def own_functions(formulas: Iterable[str]) -> list[str]:
     """Functions that formulas call and that are not listed: the user has to give them."""
-    own: set[str] = set()
-    for formula in formulas:
-        for factor in _factors(formula):
-            own |= set() if _is_lookup(factor) else parse_expression(factor.expr).own
-    return sorted(own)
+    return sorted({name for formula in formulas for e in expressions(formula) for name in e.own})
+
+
+def expressions(formula: str) -> list[Expression]:
+    """Expressions in a formula, which are not columns by their names."""
+    return [parse_expression(f.expr) for f in _factors(formula) if not _is_lookup(f)]
 
 
 def looked_up(formula: str) -> list[str]:
@@ -143,7 +144,7 @@ class FittedFormula:
 
     formula: str
     spec: Any
-    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    functions: Functions = field(default_factory=dict)
 
     @classmethod
     def fit(
@@ -151,13 +152,15 @@ class FittedFormula:
         formula: str,
         columns: pd.DataFrame,
         labels: np.ndarray,
-        functions: Mapping[str, Callable[..., Any]] | None = None,
+        functions: Functions | None = None,
         *,
         is_response: bool = False,
+        expected: int | None = None,
     ) -> tuple[Self, np.ndarray]:
         """Formula, or response, fitted to rows, and its values (obs, term).
 
-        ``labels`` (obs,) are the names of rows in errors; ``functions`` are the user's, by name.
+        ``labels`` (obs,) are the names of rows in errors; ``functions`` are the user's, by name. A
+        formula that makes more columns than ``expected`` is refused before these are made.
 
         Raises
         ------
@@ -170,7 +173,7 @@ class FittedFormula:
         functions = functions or {}
         check_known(own_functions([formula]), functions)
         recipe = parse_formula(f"{formula} - 1" if is_response else formula)
-        matrix = _materialise(recipe, columns, formula, functions)
+        matrix = _materialise(recipe, columns, formula, functions, expected)
         fitted = cls(formula, matrix.model_spec, functions)
         fitted._check_terms()
         values = _finite(matrix, labels)
@@ -225,7 +228,7 @@ class FittedFormula:
         written = ("transform_state", "encoder_state")
         state = {name: copy.deepcopy(getattr(self.spec, name)) for name in written}
         recipe = self.spec.update(**state)
-        return _materialise(recipe, columns, self.formula, self.functions)
+        return _materialise(recipe, columns, self.formula, self.functions, None)
 
     def _first_bad(self, columns: pd.DataFrame) -> int:
         """Position of the first row that cannot be evaluated, by bisection."""
@@ -350,10 +353,7 @@ def _category_column(factor: Any) -> str | None:
 
 
 def _materialise(
-    recipe: Any,
-    columns: pd.DataFrame,
-    shown: str,
-    functions: Mapping[str, Callable[..., Any]],
+    recipe: Any, columns: pd.DataFrame, shown: str, functions: Functions, expected: int | None
 ) -> Any:
     from formulaic.errors import DataMismatchWarning
 
@@ -365,7 +365,7 @@ def _materialise(
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", DataMismatchWarning)
-            made = Materializer(table, functions, shown)
+            made = Materializer(table, functions, expected)
             return made.get_model_matrix(recipe, na_action="ignore")
     except DataMismatchWarning as error:
         reason = str(error).split(". They are")[0]

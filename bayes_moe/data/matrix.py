@@ -68,8 +68,8 @@ class Matrix:
 class Rows:
     """Rows of a table as a model uses them: design matrices by stem, labels, columns, response.
 
-    ``obs_id`` (obs,) are positions in the table, and ``index`` (obs,) the user's own labels of new
-    rows, if their table has any.
+    ``obs_id`` (obs,) are positions in the table, and ``index`` (obs,) the user's own labels of the
+    rows, if the table has any.
     """
 
     matrices: Mapping[str, Matrix]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import operator
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 
 from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.data.design import Design
+from bayes_moe.data.formulas import expressions, used_columns
 
 LN_10, LN_2 = np.log(10.0), np.log(2.0)
 TOLERANCE = 1e-9
@@ -130,10 +130,7 @@ PAIRS = {
 
 def response_columns(design: Design) -> list[str]:
     """Columns of the table that the response is made of."""
-    quoted, body = _parsed(design.response_term)
-    found = {quoted.get(n.id, n.id) for n in ast.walk(body) if isinstance(n, ast.Name)}
-    found |= {str(n.args[0].value) for n in ast.walk(body) if _is_quote(n)}  # type: ignore[attr-defined]
-    return [str(c) for c in design.columns if str(c) in found]
+    return used_columns([design.response_term], [*map(str, design.columns)])
 
 
 def log_slope(design: Design) -> np.ndarray:
@@ -155,8 +152,8 @@ def log_slope(design: Design) -> np.ndarray:
             f"The response {term!r} is a function of {len(columns)} columns "
             f"({', '.join(map(repr, columns))}): only of one column can it be differentiated."
         )
-    quoted, body = _parsed(term)
-    if not isinstance(body, ast.Call | ast.BinOp | ast.UnaryOp):
+    found = expressions(term)
+    if not found:
         return np.zeros(len(table))
     try:
         column = table[columns[0]].to_numpy(dtype=float)
@@ -165,7 +162,8 @@ def log_slope(design: Design) -> np.ndarray:
             f"The response {term!r} is made of the column {columns[0]!r}, which is not numbers."
         ) from error
     with np.errstate(all="ignore"):
-        dual = _evaluate(body, columns[0], quoted, Dual(column, np.ones(len(column))), term)
+        own = Dual(column, np.ones(len(column)))
+        dual = _evaluate(found[0].body, columns[0], found[0].quoted, own, term)
         logs = np.log(np.abs(dual.slope)) + np.zeros(len(column))
     values = np.broadcast_to(dual.value, column.shape)
     _check(design, columns[0], column, values, np.sign(dual.slope) + np.zeros(len(column)))
@@ -196,19 +194,6 @@ def _check(
             f"The response {term!r} is not a strictly increasing or decreasing function of "
             f"{name!r} on the rows: different values of {name!r} cannot be told apart by it."
         )
-
-
-def _parsed(term: str) -> tuple[dict[str, str], ast.expr]:
-    """Names in backticks by the identifiers that stand for them, and the syntax tree of a term."""
-    quoted: dict[str, str] = {}
-
-    def alias(match: re.Match[str]) -> str:
-        key = f"quoted_{len(quoted)}_"
-        quoted[key] = match.group(1)
-        return key
-
-    text = re.sub(r"`([^`]+)`", alias, term).strip()
-    return quoted, ast.parse(text, mode="eval").body
 
 
 def _is_quote(node: ast.AST) -> bool:

@@ -13,7 +13,7 @@ from bayes_moe.core.checks import check_one_of, check_whole
 from bayes_moe.core.errors import SpecError
 from bayes_moe.graph.build import Graph, build_design
 from bayes_moe.model.evaluation import chunks
-from bayes_moe.prediction.predict import predict
+from bayes_moe.prediction.predictive import Predictive
 from bayes_moe.results.draws import pointwise, stacked_draws, with_derived
 from bayes_moe.results.fit import Fit, posterior_of
 from bayes_moe.simulation import check_prior_draws, prior_draws
@@ -105,8 +105,10 @@ class _Sources:
 
 
 def _posterior_predictive(sources: _Sources) -> xr.Dataset:
-    seed = sources.seed_of(names.POSTERIOR_PREDICTIVE)
-    return predict(sources.fit).sample(random_seed=seed).to_dataset(name=names.RESPONSE)
+    seed, fit = sources.seed_of(names.POSTERIOR_PREDICTIVE), sources.fit
+    rows = replace(fit.design.rows, index=None)  # the groups of a tree share positions
+    drawn = Predictive(fit, rows).sample(random_seed=seed)
+    return drawn.to_dataset(name=names.RESPONSE)
 
 
 def _prior(sources: _Sources) -> xr.Dataset:

@@ -26,7 +26,8 @@ def predict(fit: Fit, rows: Any = None, *, top_k: int | None = None) -> Predicti
         A fit.
     rows : table, optional
         Rows with the features (a response is not needed); None means the fitted rows. Results
-        have the row labels of a pandas table; those of None have positions in the fitted table.
+        have the row labels of the table, if it is a pandas table with an index of its own (or a
+        dict of columns with one), else positions.
     top_k : int, optional
         Keep only so many experts, those of largest gate weight for each row and draw, with
         weights divided by their sum. The error is bounded by
@@ -64,7 +65,8 @@ def log_density(fit: Fit, rows: Any = None) -> xr.DataArray:
     fit : Fit
         A fit.
     rows : table, optional
-        Rows with features and response; None means the fitted rows.
+        Rows with features and response; None means the fitted rows. Results have row labels as
+        those of :func:`predict`.
     """
     mixtures = mixtures_on(fit, rows, with_response=True)
     return mixtures.summarise(lambda m, part: m.log_density(part.observed), draws=True)
@@ -80,7 +82,8 @@ def responsibilities(fit: Fit, rows: Any = None) -> xr.DataArray:
     fit : Fit
         A fit.
     rows : table, optional
-        Rows with features and response; None means the fitted rows.
+        Rows with features and response; None means the fitted rows. Results have row labels as
+        those of :func:`predict`.
     """
     mixtures = mixtures_on(fit, rows, with_response=True)
     return mixtures.summarise(lambda m, part: m.responsibilities(part.observed), draws=True)

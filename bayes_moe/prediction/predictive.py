@@ -42,9 +42,9 @@ class Predictive(ExpertQuantities):
     Made by :func:`predict`. Results are DataArrays with the dimension ``obs_id``: the labels of
     the rows in a pandas table with an index of its own, with their positions as the coordinate
     ``row``, and else the positions. So ``table.assign(p=predictive.mean().to_series())`` pairs rows
-    by label. Without a table, they are positions in the fitted one. Methods with ``draws=True``
-    keep the posterior draws (chain, draw, ...) instead of averaging over them. With ``top_k`` only
-    so many experts count for each row and draw.
+    by label. Without a table, they are those of the fitted one. Methods with ``draws=True`` keep
+    the posterior draws (chain, draw, ...) instead of averaging over them. With ``top_k`` only so
+    many experts count for each row and draw.
     """
 
     def __repr__(self) -> str:

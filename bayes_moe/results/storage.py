@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -15,30 +16,39 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.checks import check_whole
-from bayes_moe.core.errors import FitFileError
+from bayes_moe.core.errors import PACKAGE_FILES, FitFileError
 from bayes_moe.core.records import check_names
 from bayes_moe.data.design import Design
 from bayes_moe.data.formula_functions import MissingFunctionError
-from bayes_moe.data.formula_values import expected_columns
 from bayes_moe.model.missing_rules import integrable
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results import netcdf_trees
 from bayes_moe.results.draws import with_table_mark, without_internal
 from bayes_moe.results.fit import Fit, kind_of
 from bayes_moe.results.fit_checks import check_tree
-from bayes_moe.results.stored_columns import describe_columns, fitted_data, stored_data
+from bayes_moe.results.stored_columns import (
+    describe_columns,
+    fitted_data,
+    label_levels,
+    stored_rows,
+)
 from bayes_moe.results.strict_json import parse
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
 FORMAT = "bayes_moe fit"
-FORMAT_VERSION = 1
-MOST_VALUES = 2**31
-"""Numbers in the matrices of a design that is made from a file, and in products of its columns."""
+FORMAT_VERSION = 2
+"""Version 2 has row labels; a file without them is of version 1, for earlier packages."""
+LEAST_BYTES, MOST_RATIO = 2**29, 64
+"""Bytes that the design matrices of a file of any length may take, and that those of a longer one
+may take as a multiple of its length, with the products of their columns."""
 
 HEADER = "bayes_moe"
 """Attribute of the file's root with the description as JSON."""
+GROUP, ROW_LABELS = "group", "row_labels"
+"""Parts of a stored design that not all files have: where its rows are, and their labels."""
 
 
 def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
@@ -73,17 +83,19 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
         raise FileNotFoundError(f"There is no folder {str(target.parent)!r} to save in.")
     if target.is_dir():
         raise IsADirectoryError(f"{str(target)!r} is a folder; name a file.")
+    levels = _storable_levels(fit.design)
     description = {
         "format": FORMAT,
-        "version": FORMAT_VERSION,
+        "version": 1 if levels is None else FORMAT_VERSION,
         "package_version": version("bayes_moe"),
         "spec": fit.spec.to_dict(),
         "design": {
             "columns": describe_columns(fit.design.columns),
             "terms": _terms(fit.design),
             "n_dropped": fit.design.n_dropped,
-            "group": names.FITTED_DATA,
-        },
+            GROUP: names.FITTED_DATA,
+        }
+        | ({} if levels is None else {ROW_LABELS: describe_columns(levels)}),
     }
     if names.FITTED_DATA in fit.idata.children:
         raise FitFileError(
@@ -92,7 +104,7 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
         )
     tree = fit.idata.copy()
     tree.attrs[HEADER] = json.dumps(description)
-    tree[names.FITTED_DATA] = _tree(fitted_data(fit.design))
+    tree[names.FITTED_DATA] = _tree(fitted_data(fit.design, levels))
     try:
         check_tree(tree, fit.spec, fit.design)
     except (TypeError, ValueError) as error:
@@ -102,7 +114,7 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
         try:
             header = parse(read.attrs[HEADER])
             spec = MixtureOfExperts.from_dict(header["spec"], fit.spec.functions)
-            _check_restored(fit, spec, _design(spec, read, header))
+            _check_restored(fit, spec, _design(spec, read, header), levels is None)
         except (TypeError, ValueError, _OtherTermsError) as error:
             raise FitFileError(f"The fit cannot be saved: {error}.") from error
 
@@ -113,6 +125,8 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
 def load(
     path: str | os.PathLike[str],
     functions: Mapping[str, Callable[..., Any]] | None = None,
+    *,
+    max_bytes: int | None = None,
 ) -> Fit:
     """Load a fit that :func:`save` wrote.
 
@@ -126,6 +140,10 @@ def load(
         Path of the file.
     functions : mapping of str to callable, optional
         Your functions that the formulas call; a file holds their names only.
+    max_bytes : int, optional
+        Most memory of the design matrices, which formulas make of the columns in the file, in
+        bytes. By default 2**29 (512 MB), or 64 times the length of the file if that is more. Give
+        more for a file that you trust.
 
     Returns
     -------
@@ -137,21 +155,24 @@ def load(
     FileNotFoundError
         If there is no such file.
     FitFileError
-        If the file is damaged, is not a saved fit, has parts that no saved fit has, or needs a
-        newer version of the package.
+        If the file is damaged, is not a saved fit, has parts that no saved fit has, needs a
+        newer version of the package, or asks for more memory than ``max_bytes``.
     SpecError
         If a function of yours is missing.
     """
+    if max_bytes is not None:
+        check_whole("max_bytes", max_bytes, 1)
     source = Path(path)
     header = _header(source)
+    most = max_bytes or max(LEAST_BYTES, MOST_RATIO * source.stat().st_size)
     with _told(path):
         spec = MixtureOfExperts.from_dict(header["spec"], functions)
         tree = netcdf_trees.read(source)
         del tree.attrs[HEADER]
-        design = _design(spec, tree, header)
+        design = _design(spec, tree, header, most)
         tree = tree.filter(lambda node: node.path != f"/{names.FITTED_DATA}")
         tree = without_internal(tree, spec)
-        if header["design"].get("group") is None:  # such versions wrote no mark
+        if header["design"].get(GROUP) is None:  # such versions wrote no mark
             tree = with_table_mark(tree, spec, design)
         tree.attrs[names.KIND] = kind_of(tree)
         check_tree(tree, spec, design)
@@ -199,6 +220,10 @@ class _OtherTermsError(Exception):
     """The formulas make other columns or another response than are stored."""
 
 
+class _LargeDesignError(Exception):
+    """The formulas make larger matrices than are allowed; the message says how large."""
+
+
 @contextmanager
 def _told(path: str | os.PathLike[str]) -> Iterator[None]:
     """Errors of a damaged fit as :class:`FitFileError` with the file's name."""
@@ -211,53 +236,66 @@ def _told(path: str | os.PathLike[str]) -> Iterator[None]:
             f"{str(path)!r}: the formulas give other columns here than where the fit was saved; "
             "install the version of formulaic that it was saved with."
         ) from error
+    except _LargeDesignError as error:
+        raise FitFileError(f"{str(path)!r}: {error}") from error
     except Exception as error:
         raise FitFileError(
             f"{str(path)!r} is a damaged fit ({type(error).__name__}: {error!s:.500})."
         ) from error
 
 
-def _design(spec: MixtureOfExperts, tree: xr.DataTree, header: Mapping[str, Any]) -> Design:
-    """Design of a saved fit, made anew from its columns and compared with what was saved."""
+def _design(
+    spec: MixtureOfExperts, tree: xr.DataTree, header: Mapping[str, Any], most: int | None = None
+) -> Design:
+    """Design of a saved fit, made anew from its columns and compared with what was saved.
+
+    ``most`` are the bytes that its matrices may take, None for any number.
+    """
     stored = header["design"]
-    check_names("The stored design", stored, ("columns", "terms", "n_dropped"), ("group",))
+    check_names("The stored design", stored, ("columns", "terms", "n_dropped"), (GROUP, ROW_LABELS))
     check_whole("n_dropped", stored["n_dropped"], 0, 2**53)
-    columns, response, labels = stored_data(tree, stored["columns"], stored.get("group"))
-    with expected_columns(_expected(spec, stored["terms"], response.size)):
-        design = Design.from_data(
-            spec.response,
-            spec.formulas,
-            columns,
-            missing="model",
-            center=spec.center,
-            may_miss=integrable(spec.gate, spec.structure),
-            functions=spec.functions,
-        ).labelled(labels)
+    rows = stored_rows(tree, stored["columns"], stored.get(GROUP), stored.get(ROW_LABELS))
+    design = Design.restored(
+        spec.response,
+        spec.formulas,
+        rows.columns,
+        center=spec.center,
+        may_miss=integrable(spec.gate, spec.structure),
+        functions=spec.functions,
+        expected=_expected(spec, stored["terms"], rows.response.size, most),
+    ).labelled(rows.positions, rows.index)
     if _terms(design) != stored["terms"]:
         raise _OtherTermsError
-    if not np.allclose(design.response, response, rtol=1e-12, atol=0):
+    if not np.allclose(design.response, rows.response, rtol=1e-12, atol=0):
         raise _OtherTermsError
     return replace(design, n_dropped=stored["n_dropped"])
 
 
-def _expected(spec: MixtureOfExperts, terms: Any, rows: int) -> dict[str, int]:
-    """Numbers of columns by formula, from the stored names of these; bounded with all rows."""
+def _expected(spec: MixtureOfExperts, terms: Any, rows: int, most: int | None) -> dict[str, int]:
+    """Numbers of columns by stem, from the stored names of these; bounded with all rows."""
     if not isinstance(terms, dict):
         raise ValueError("the columns of the formulas are not listed")
     if terms.keys() != spec.formulas.keys():
         raise _OtherTermsError
     counts = {stem: len(of) if isinstance(of, list) else 0 for stem, of in terms.items()}
-    values = sum(count * (rows + count) for count in counts.values())
-    if values > MOST_VALUES:
-        raise ValueError(
-            f"its design has {rows} rows and {sum(counts.values())} columns, more than "
-            f"{MOST_VALUES} numbers"
+    size = 8 * sum(count * (rows + count) for count in counts.values())
+    if most is not None and size > most:
+        raise _LargeDesignError(
+            f"its formulas make matrices of {rows} rows and {sum(counts.values())} columns, which "
+            f"take {size:,} bytes; {most:,} are allowed. If you trust the file, load it by "
+            f"bm.load(path, max_bytes={size})."
         )
-    return {formula: counts[stem] for stem, formula in spec.formulas.items()} | {spec.response: 1}
+    return counts | {names.RESPONSE: 1}
 
 
-def _check_restored(fit: Fit, spec: MixtureOfExperts, design: Design) -> None:
-    """Raise :class:`FitFileError` unless a file gives a fit's description and matrices."""
+def _check_restored(fit: Fit, spec: MixtureOfExperts, design: Design, plain: bool) -> None:
+    """Raise :class:`FitFileError` unless a file gives a fit's description, matrices and labels.
+
+    ``plain`` says that the file has no row labels.
+    """
+    index, found = fit.design.rows.index, design.rows.index
+    if not (plain or (index is not None and found is not None and index.equals(found))):
+        raise FitFileError("The fit cannot be saved: its row labels are others in the file.")
     same = spec == fit.spec and all(
         np.array_equal(m.values, design.rows.matrices[stem].values, equal_nan=True)
         for stem, m in fit.design.rows.matrices.items()
@@ -266,6 +304,22 @@ def _check_restored(fit: Fit, spec: MixtureOfExperts, design: Design) -> None:
         raise FitFileError(
             "The fit cannot be saved: its formulas give other numbers on the columns in the file."
         )
+
+
+def _storable_levels(design: Design) -> pd.DataFrame | None:
+    """Row labels as columns of a file; None, with a warning, for labels that it cannot hold."""
+    index = design.rows.index
+    levels = None if index is None else label_levels(index)
+    if index is not None and levels is None:
+        warnings.warn(
+            f"A file cannot hold the row labels of the fitted table, such as {index[0]!r:.80}: "
+            "predictions of the loaded fit without a table will have positions. Labels that can "
+            "be saved are numbers, text, dates, durations and truth values, none missing, and "
+            "several levels of them.",
+            UserWarning,
+            skip_file_prefixes=PACKAGE_FILES,
+        )
+    return levels
 
 
 def _tree(dataset: xr.Dataset) -> xr.DataTree:

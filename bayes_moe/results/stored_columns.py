@@ -1,14 +1,17 @@
-"""Tables of used columns and responses as datasets, and back."""
+"""Tables of used columns, responses and row labels as datasets, and back."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayes_moe.core import names
+from bayes_moe.core.errors import DataError
 from bayes_moe.data.design import Design
+from bayes_moe.data.tables import plain
 from bayes_moe.results.draws import columns_to_dataset
 
 if TYPE_CHECKING:
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 RESPONSE = "response"
+LEVEL = "row_label_"
+"""Begins the names of the variables with the user's own row labels, one a level of the index."""
 
 UNIT = "(?:s|ms|us|ns)"
 ZONE = r"(?:[A-Z][A-Za-z0-9_+-]{0,40}(?:/[A-Za-z0-9_+-]{1,40}){0,3}|UTC[+-]\d\d:\d\d)"
@@ -27,42 +32,101 @@ TYPES = re.compile(
 """Names of the types that a stored column may have."""
 
 
-def fitted_data(design: Design) -> xr.Dataset:
-    """Dataset of the used columns, in their order, and of the response, by the rows' labels."""
-    numbered = design.columns.set_axis(list(map(str, range(design.columns.shape[1]))), axis=1)
-    dataset = columns_to_dataset(numbered, {names.OBS: design.rows.obs_id})
-    return dataset.assign({RESPONSE: (names.OBS, design.response)})
+@dataclass(frozen=True)
+class StoredRows:
+    """Rows of a saved fit: used columns, response, positions and the user's own labels (obs,)."""
+
+    columns: pd.DataFrame
+    response: np.ndarray
+    positions: np.ndarray
+    index: pd.Index | None
 
 
-def stored_data(
-    tree: xr.DataTree, entries: list[dict[str, Any]], group: str | None
-) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
-    """Table of used columns, response (obs,) and labels (obs,) of the rows of a saved fit.
+def fitted_data(design: Design, levels: pd.DataFrame | None = None) -> xr.Dataset:
+    """Dataset of the used columns, in their order, of the response, and of levels of row labels."""
+    positions = {names.OBS: design.rows.obs_id}
+    dataset = columns_to_dataset(_numbered(design.columns), positions)
+    dataset = dataset.assign({RESPONSE: (names.OBS, design.response)})
+    if levels is None:
+        return dataset
+    labels = columns_to_dataset(levels, positions)
+    return dataset.assign({f"{LEVEL}{j}": labels[j] for j in labels.data_vars})
+
+
+def stored_rows(
+    tree: xr.DataTree,
+    entries: list[dict[str, Any]],
+    group: str | None,
+    levels: list[dict[str, Any]] | None = None,
+) -> StoredRows:
+    """Rows of a saved fit, from the descriptions of its columns and of its levels of row labels.
 
     ``group`` is where they are; None for files of earlier versions, which have them only in
     ``constant_data`` and ``observed_data``.
     """
+    levels = [] if levels is None else levels
+    if not isinstance(levels, list):
+        raise ValueError("the levels of the row labels are not listed")
     if group is not None:
         if group != names.FITTED_DATA:
             raise ValueError(f"the group {group!r} cannot hold the fitted rows")
         dataset = tree[group].to_dataset()
-        if len(dataset.data_vars) != len(entries) + 1:
+        if len(dataset.data_vars) != len(entries) + len(levels) + 1:
             raise ValueError(
-                f"{len(dataset.data_vars) - 1} columns are stored, but {len(entries)} described"
+                f"{len(dataset.data_vars) - 1} columns are stored, but {len(entries)} described, "
+                f"and {len(levels)} levels of row labels"
             )
         stored = {e[names.COLUMN]: dataset[str(j)] for j, e in enumerate(entries)}
+        labels = {e[names.COLUMN]: dataset[f"{LEVEL}{j}"] for j, e in enumerate(levels)}
         response = dataset[RESPONSE]
     else:
         dataset = tree[names.CONSTANT_DATA].to_dataset()
         stored = {v.attrs[names.COLUMN]: v for v in dataset.data_vars.values()}
         stored.pop(names.TABLE_MARK, None)
-        response = tree[names.OBSERVED_DATA].to_dataset()[names.RESPONSE]
-    labels = response[names.OBS]
-    for variable in (response, labels, *stored.values()):
-        if variable.dims != (names.OBS,) or variable.shape != labels.shape:
+        response, labels = tree[names.OBSERVED_DATA].to_dataset()[names.RESPONSE], {}
+    positions = response[names.OBS]
+    for variable in (response, positions, *stored.values(), *labels.values()):
+        if variable.dims != (names.OBS,) or variable.shape != positions.shape:
             raise ValueError(f"the stored column {variable.name!r} is not one value a row")
     table = restore_columns({name: v.values for name, v in stored.items()}, entries)
-    return table, np.asarray(response.values, dtype=float), labels.values
+    values = {name: v.values for name, v in labels.items()}
+    index = _joined(restore_columns(values, levels)) if labels else None
+    return StoredRows(table, np.asarray(response.values, dtype=float), positions.values, index)
+
+
+def label_levels(index: pd.Index) -> pd.DataFrame | None:
+    """Row labels (obs,) as plain columns, one a level; None if a file could not give them back."""
+    import pandas as pd
+
+    tuples = index.dtype == object and all(isinstance(label, tuple) for label in index)
+    if tuples and len({*map(len, index)}) > 1:
+        return None
+    levels = pd.MultiIndex.from_tuples(index) if tuples else index
+    try:
+        frame = _numbered(levels.to_frame(index=False))
+        if frame.isna().to_numpy().any():
+            return None
+        frame = plain(frame)
+        stored = columns_to_dataset(frame, {names.OBS: np.arange(len(index))})
+        values = {str(name): v.values for name, v in stored.items()}
+        back = _joined(restore_columns(values, describe_columns(frame)))
+    except (DataError, TypeError, ValueError):
+        return None
+    return frame if back.equals(index) else None
+
+
+def _numbered(columns: pd.DataFrame) -> pd.DataFrame:
+    """Columns with the names 0, 1, ..., as texts."""
+    return columns.set_axis(list(map(str, range(columns.shape[1]))), axis=1)
+
+
+def _joined(levels: pd.DataFrame) -> pd.Index:
+    """Row labels (obs,) of their levels; tuples of several."""
+    import pandas as pd
+
+    if levels.shape[1] > 1:
+        return pd.MultiIndex.from_frame(levels).to_flat_index()
+    return pd.Index(levels.iloc[:, 0]).rename(None)
 
 
 def describe_columns(columns: pd.DataFrame) -> list[dict[str, Any]]:

@@ -12,7 +12,6 @@ from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.data import formula_values
 from bayes_moe.data.design import Design
 from bayes_moe.data.formula_functions import FUNCTIONS, ONE_ARGUMENT, TWO_ARGUMENTS
-from bayes_moe.data.formula_values import expected_columns
 from bayes_moe.data.formulas import FittedFormula
 
 N = 60
@@ -395,13 +394,12 @@ def test_no_more_columns_are_made_than_expected(formula):
     own = {"hinge": lambda x: np.stack([np.maximum(x - k, 0) for k in (-1, 0, 1)], axis=1)}
     text, count = f"~ {formula}", EXPECTED[formula]
     rows = np.arange(60)
-    with expected_columns({text: count}):
-        fitted, values = FittedFormula.fit(text, table, rows, own)
-        assert fitted.apply(table, rows).shape == values.shape == (60, count)
+    fitted, values = FittedFormula.fit(text, table, rows, own, expected=count)
+    assert fitted.apply(table, rows).shape == values.shape == (60, count)
     less = count - 1 if formula.startswith("0") else count - 2
     message = f"more columns than the {less} that are expected"
-    with expected_columns({text: less}), pytest.raises(DataError, match=message):
-        FittedFormula.fit(text, table, rows, own)
+    with pytest.raises(DataError, match=message):
+        FittedFormula.fit(text, table, rows, own, expected=less)
     assert FittedFormula.fit(text, table, rows, own)[1].shape == (60, count)
 
 
@@ -417,6 +415,6 @@ def test_a_factor_is_refused_before_its_term(monkeypatch):
     monkeypatch.setattr(formula_values, "_FITTED", {"bs": counted})
     text = "~ " + " + ".join(f"bs(x, df={20 + j})" for j in range(30))
     table = pd.DataFrame({"x": np.linspace(0, 1, 50)})
-    with expected_columns({text: 45}), pytest.raises(DataError, match="more columns than the 45"):
-        FittedFormula.fit(text, table, np.arange(50))
+    with pytest.raises(DataError, match="more columns than the 45"):
+        FittedFormula.fit(text, table, np.arange(50), expected=45)
     assert len(made) in (2, 3)  # formulaic takes factors in the order of a set

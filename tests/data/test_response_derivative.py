@@ -30,6 +30,8 @@ CLOSED_FORMS = {
     "log10(y)": 1 / (Y * np.log(10)),
     "log2(y)": 1 / (Y * np.log(2)),
     "np.sqrt(y)": 0.5 / np.sqrt(Y),
+    "{log(y)}": 1 / Y,
+    "{y}": np.ones(40),
     "I(y/10)": np.full(40, 0.1),
     "I(-3 * y + 2)": np.full(40, -3.0),
     "I(y**2)": 2 * Y,

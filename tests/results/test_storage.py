@@ -13,6 +13,7 @@ import xarray as xr
 import bayes_moe as bm
 from bayes_moe.core import names
 from bayes_moe.core.errors import FitFileError
+from bayes_moe.results import storage
 from tests.support.fits import fake_fit
 
 
@@ -171,7 +172,7 @@ def put(value, *path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (put(2, "version"), "has format version 2; .*reads up to 1. Upgrade"),
+        (put(3, "version"), "has format version 3; .*reads up to 2. Upgrade"),
         (put("new", "version"), "not a fit saved by bayes_moe"),
         (delete("version"), "not a fit saved by bayes_moe"),
         (delete("format"), "not a fit saved by bayes_moe"),
@@ -269,3 +270,28 @@ def test_a_file_of_an_earlier_version_is_read(tmp_path):
     xr.testing.assert_identical(back.idata, fit.idata)
     pd.testing.assert_frame_equal(back.design.columns, fit.design.columns)
     np.testing.assert_array_equal(back.design.response, fit.design.response)
+
+
+def test_a_large_design_is_made_on_request_only(tmp_path, monkeypatch):
+    """Matrices may take a multiple of the file's length, or what the reader allows."""
+    fit, _ = make_fit(draws=2)
+    shapes = [m.values.shape for m in fit.design.rows.matrices.values()]
+    size = 8 * sum(p * (n + p) for n, p in shapes)
+    monkeypatch.setattr(storage, "LEAST_BYTES", size - 1)
+    monkeypatch.setattr(storage, "MOST_RATIO", 0)
+    path = bm.save(fit, tmp_path / "fit.nc")  # one's own fit is saved, whatever its size
+    message = rf"fit\.nc': .* 30 rows and \d+ columns, .* {size:,} bytes; {size - 1:,} are allowed"
+    with pytest.raises(FitFileError, match=message) as caught:
+        bm.load(path)
+    assert f"bm.load(path, max_bytes={size})" in str(caught.value)
+    back = bm.load(path, max_bytes=size)
+    assert (
+        back.design.rows.matrices["mu"].values.shape == fit.design.rows.matrices["mu"].values.shape
+    )
+    with pytest.raises(FitFileError, match="are allowed"):
+        bm.load(path, max_bytes=size - 1)
+    with pytest.raises(bm.SpecError, match="`max_bytes` must be"):
+        bm.load(path, max_bytes=0)
+    monkeypatch.setattr(storage, "MOST_RATIO", 64)
+    assert path.stat().st_size * 64 > size
+    xr.testing.assert_identical(bm.load(path).idata, fit.idata)

@@ -275,10 +275,27 @@ HEADERS = {
         "more columns than the 3",
     ),
     "response of many columns": (formula("poly(y, 20) ~ x + g"), "more columns than the 1"),
-    "many columns": (put(["x"] * 50000, "design", "terms", "mu"), "24 rows and 50002 columns"),
+    "many columns": (
+        put(["x"] * 50000, "design", "terms", "mu"),
+        "24 rows and 50002 columns, which take",
+    ),
     "columns are a number": (put(9, "design", "terms"), "columns of the formulas are not listed"),
     "columns of another formula": (put(["x"], "design", "terms", "nu"), "other columns here"),
     "columns are a text": (put("x", "design", "terms", "mu"), "more columns than the 0"),
+    "row labels are a number": (put(9, "design", "row_labels"), "row labels are not listed"),
+    "no row labels": (put([], "design", "row_labels"), "and 0 levels of row labels"),
+    "row labels of levels that are not there": (
+        put([{"column": str(j), "dtype": "str"} for j in range(9)], "design", "row_labels"),
+        "and 9 levels of row labels",
+    ),
+    "type of row labels": (
+        put("datetime64[ns, dateutil//etc/passwd]", "design", "row_labels", 0, "dtype"),
+        "which no design has",
+    ),
+    "categories of row labels": (
+        put({"column": "0", "dtype": "category", "categories": [[]]}, "design", "row_labels", 0),
+        "neither all text nor all",
+    ),
     "part of the design": (put(1, "design", "hook"), "The stored design: Unknown name 'hook'"),
 }
 FORMULAS = {
@@ -377,6 +394,7 @@ def outcomes(tmp_path_factory):
         {"x": rng.normal(size=n), "g": pd.Categorical(rng.permutation([*"ab"] * 12))}
     )
     table["y"] = rng.normal(size=n)
+    table.index = [f"row {j}" for j in range(n)]
     parameters = {
         "gate_coef": np.zeros((2, 2)),
         "mu_coef": rng.normal(size=(2, 3)),

@@ -54,24 +54,23 @@ NAMES += ["", ".", "..", "/", " lead", "trail ", "2x", "units", "constant_data",
 def round_trip(columns, path, *, earlier=False):
     """Through a netCDF file and a JSON text, as a saved fit goes, also of an earlier version."""
     described = json.loads(json.dumps(stored_columns.describe_columns(columns)))
-    labels, response = np.arange(len(columns)) * 3, np.linspace(0, 1, len(columns))
-    obs = {names.OBS: labels}
+    positions, response = np.arange(len(columns)) * 3, np.linspace(0, 1, len(columns))
+    obs = {names.OBS: positions}
     if earlier:
         observed = xr.Dataset({names.RESPONSE: (names.OBS, response)}, coords=obs)
         groups = {names.CONSTANT_DATA: columns_to_dataset(columns, obs)}
         groups[names.OBSERVED_DATA] = observed
     else:
-        rows = SimpleNamespace(obs_id=labels)
+        rows = SimpleNamespace(obs_id=positions)
         design = SimpleNamespace(columns=columns, rows=rows, response=response)
         groups = {names.FITTED_DATA: stored_columns.fitted_data(design)}
     netcdf_trees.write(xr.DataTree.from_dict(groups), path)
     back = netcdf_trees.read(path)
-    table, stored, at = stored_columns.stored_data(
-        back, described, None if earlier else names.FITTED_DATA
-    )
-    np.testing.assert_array_equal(stored, response)
-    np.testing.assert_array_equal(at, labels)
-    return table, back
+    rows = stored_columns.stored_rows(back, described, None if earlier else names.FITTED_DATA)
+    np.testing.assert_array_equal(rows.response, response)
+    np.testing.assert_array_equal(rows.positions, positions)
+    assert rows.index is None
+    return rows.columns, back
 
 
 @pytest.mark.parametrize("earlier", [False, True])
