@@ -12,7 +12,7 @@ from benchmarks.timing import Row, seconds
 
 
 def readings() -> dict[str, Callable[[], object]]:
-    from tests.helpers import fake_fit
+    from tests.support.fits import fake_fit
 
     rng = np.random.default_rng(0)
     k = 4

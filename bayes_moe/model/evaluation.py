@@ -1,149 +1,50 @@
-"""Posterior draws + rows -> the mixture's arrays in NumPy: the one reading of a fit's parameters.
+"""Posterior draws + rows -> the mixture's arrays: the one reading of a fit's parameters.
 
 Everything that reads a fit (prediction, relabelling, diagnosis, starting points) goes through
-:func:`evaluate`, in chunks of rows, so that memory is bounded whatever the table's length.
+:func:`evaluate`, in chunks of rows, so that memory is bounded whatever the table's length. Large
+work is done by compiled loops (:mod:`bayes_moe.model.compiled_mixture`), small work in NumPy, which
+needs nothing to be imported or compiled: :func:`is_compiled` decides.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from functools import cached_property
+import sys
+from collections.abc import Callable, Iterator
+from os import cpu_count
 
 import numpy as np
 
-from bayes_moe.core.arrays import NUMERIC, Values
+from bayes_moe.core.arrays import Values
+from bayes_moe.core.threads import in_threads
 from bayes_moe.data.matrix import Rows
-from bayes_moe.model.blocks import Block
-from bayes_moe.model.likelihood import allocate, log_components, log_mixture, random_expert
 from bayes_moe.model.missing_features import evaluate_incomplete, has_gaps
+from bayes_moe.model.mixture import Mixture
 from bayes_moe.model.spec import MixtureOfExperts
 
 CHUNK_ELEMENTS = 2**18
 """Elements of a (sample, expert, obs) array that a chunk of rows may hold: 2 MiB, for caches."""
 
+COMPILED_ROWS = 16
+"""Least rows of a chunk for compiled loops, which run along rows, unless it were too large."""
 
-@dataclass(frozen=True)
-class Mixture:
-    """The mixture of every draw on every row of a chunk.
+COMPILED_ELEMENTS = 2**18
+"""Elements of the (sample, expert, obs) arrays of all rows from which compiled loops save time.
 
-    ``log_weights`` is (sample, expert, obs); each parameter of a block is (sample, expert, obs)
-    or (sample, expert, 1), and what is known of the rows is (obs,) or (1,). In a ``sparse``
-    mixture some log weights are minus infinity.
-    """
-
-    log_weights: np.ndarray
-    blocks: tuple[Block, ...]
-    params: tuple[dict[str, np.ndarray], ...]
-    sparse: bool = False
-
-    @cached_property
-    def weights(self) -> np.ndarray:
-        """Gate weights (sample, expert, obs)."""
-        return np.exp(self.log_weights)
-
-    def log_components(self, y: np.ndarray) -> np.ndarray:
-        """Log density of ``y`` (obs,) under each expert (sample, expert, obs)."""
-        shape = self.log_weights.shape
-        return np.broadcast_to(log_components(y, self.blocks, self.params, NUMERIC), shape)
-
-    def log_density(self, y: np.ndarray) -> np.ndarray:
-        """Log density of ``y`` (obs,) under the mixture (sample, obs)."""
-        density: np.ndarray = log_mixture(self.log_weights, self.log_components(y), NUMERIC)
-        return density
-
-    def responsibilities(self, y: np.ndarray) -> np.ndarray:
-        """Probability that each expert made ``y`` (sample, expert, obs)."""
-        return allocate(self.log_weights + self.log_components(y))[1]
-
-    def moments(self, name: str) -> np.ndarray:
-        """Figure of each expert's distribution (sample, expert, obs).
-
-        ``"mean"`` and ``"variance"``, which may be infinite; ``"location"`` and ``"scale"``, a
-        centre and a width that exist for every family.
-        """
-        return self._stack(
-            [getattr(b.family, name)(p) for b, p in zip(self.blocks, self.params, strict=True)]
-        )
-
-    def means(self) -> np.ndarray:
-        """Mean of the mixture of each draw (sample, obs)."""
-        return np.einsum("seo,seo->so", self.weights, self.counted(self.moments("mean")))
-
-    def cdf(self, y: np.ndarray) -> np.ndarray:
-        """Cumulative probability of ``y`` (obs,) (sample, obs)."""
-        return np.einsum("seo,seo->so", self.weights, self.expert_cdf(y))
-
-    def expert_cdf(self, y: np.ndarray, *, above: bool = False) -> np.ndarray:
-        """Probability of a response up to ``y`` (obs,) under each expert (sample, expert, obs).
-
-        With ``above=True`` that of a larger response, with small relative error in the tail.
-        """
-        name = "sf" if above else "cdf"
-        return self._stack(
-            [getattr(b.family, name)(y, p) for b, p in zip(self.blocks, self.params, strict=True)]
-        )
-
-    def expert_random(self, rng: np.random.Generator) -> np.ndarray:
-        """One response of each expert (sample, expert, obs)."""
-        shape = self.log_weights.shape
-        return self._stack(
-            [
-                b.family.random(p, rng, (shape[0], len(b.positions), shape[2]))
-                for b, p in zip(self.blocks, self.params, strict=True)
-            ]
-        )
-
-    def random(self, rng: np.random.Generator) -> np.ndarray:
-        """One response a draw and row (sample, obs)."""
-        chosen = random_expert(np.swapaxes(self.log_weights, -1, -2), rng)
-        return np.take_along_axis(self.expert_random(rng), chosen[:, None], axis=1)[:, 0]
-
-    def counted(self, moments: np.ndarray) -> np.ndarray:
-        """Moments (sample, expert, obs), zero for experts that a sparse mixture leaves out.
-
-        Theirs may be infinite or missing.
-        """
-        return np.where(self.weights > 0, moments, 0.0) if self.sparse else moments
-
-    def top(self, k: int) -> Mixture:
-        """Return the mixture of the ``k`` experts of largest weight of each draw and row.
-
-        Their weights are divided by their sum; of equal weights the first expert's counts as
-        larger.
-        """
-        if k >= self.log_weights.shape[1]:
-            return self
-        order = np.argsort(-self.log_weights, axis=1, kind="stable")
-        kept = self.log_weights.copy()
-        np.put_along_axis(kept, order[:, k:], -np.inf, axis=1)
-        kept -= NUMERIC.logsumexp(kept, axis=1, keepdims=True)
-        return replace(self, log_weights=kept, sparse=True)
-
-    def take_samples(self, index: np.ndarray) -> Mixture:
-        """Return the mixtures of some draws."""
-        params = tuple(
-            {n: v if v.ndim == 1 else v[index] for n, v in p.items()} for p in self.params
-        )
-        return replace(self, log_weights=self.log_weights[index], params=params)
-
-    def take_rows(self, index: np.ndarray) -> Mixture:
-        """Return the mixtures of some rows."""
-        params = tuple(
-            {n: v if v.shape[-1] == 1 else v[..., index] for n, v in p.items()} for p in self.params
-        )
-        return replace(self, log_weights=self.log_weights[..., index], params=params)
-
-    def _stack(self, parts: list[np.ndarray]) -> np.ndarray:
-        samples, _, rows = self.log_weights.shape
-        full = [
-            np.broadcast_to(part, (samples, len(block.positions), rows))
-            for block, part in zip(self.blocks, parts, strict=True)
-        ]
-        return full[0] if len(full) == 1 else np.concatenate(full, axis=-2)
+Where numba is not imported yet, which takes as long as NumPy needs for some ten million elements,
+the number is :data:`IMPORT_FACTOR` times as large.
+"""
+IMPORT_FACTOR = 2**7
 
 
-def evaluate(spec: MixtureOfExperts, draws: Values, rows: Rows) -> Mixture:
+def is_compiled(elements: int) -> bool:
+    """Whether work on arrays of so many elements is left to compiled loops."""
+    imported = "numba" in sys.modules
+    return elements >= COMPILED_ELEMENTS * (1 if imported else IMPORT_FACTOR)
+
+
+def evaluate(
+    spec: MixtureOfExperts, draws: Values, rows: Rows, *, compiled: bool = False
+) -> Mixture:
     """The mixture of posterior draws (sample, ...) of the reported variables on rows.
 
     Raises
@@ -154,27 +55,46 @@ def evaluate(spec: MixtureOfExperts, draws: Values, rows: Rows) -> Mixture:
     structure = spec.structure
     for block in structure.blocks:
         block.check_known(rows)
-    features = structure.gate.features
-    if features is not None and has_gaps(features, rows):
+    gate = structure.gate
+    if gate.features is not None and has_gaps(gate.features, rows):
         incomplete = evaluate_incomplete(structure, draws, rows)
-        return Mixture(incomplete.log_weights, structure.blocks, incomplete.params)
-    return Mixture(
-        structure.gate.evaluate(draws, rows.matrices),
-        structure.blocks,
-        tuple(block.evaluate(draws, rows.matrices) for block in structure.blocks),
-    )
+        mixture = Mixture(incomplete.log_weights, structure.blocks, incomplete.params)
+        return _compiled(mixture) if compiled else mixture
+    params = tuple(block.evaluate(draws, rows.matrices) for block in structure.blocks)
+    if compiled and gate.heads and (gate.splits is not None or gate.features is not None):
+        from bayes_moe.model.compiled_mixture import CompiledMixture, log_weights, softmax_of
+
+        if gate.features is not None:
+            joint = gate.features.log_joint(draws, rows.matrices)
+            weights = log_weights(joint, softmax_of(gate.n_experts))
+        else:
+            weights = log_weights(gate.eta(draws, rows.matrices), gate.splits)
+        return CompiledMixture(weights[0], structure.blocks, params, gate_weights=weights[1])
+    mixture = Mixture(gate.evaluate(draws, rows.matrices), structure.blocks, params)
+    return _compiled(mixture) if compiled else mixture
+
+
+def _compiled(mixture: Mixture) -> Mixture:
+    """Return a mixture with compiled loops, from one of known log weights."""
+    from bayes_moe.model.compiled_mixture import CompiledMixture
+
+    return CompiledMixture(mixture.log_weights, mixture.blocks, mixture.params, mixture.sparse)
 
 
 def log_likelihood(spec: MixtureOfExperts, draws: Values, rows: Rows) -> np.ndarray:
     """Log likelihood (sample,) of rows, with the density of features that the gate models."""
     features = spec.structure.gate.features
-    total = np.zeros(len(next(iter(draws.values()))))
-    for _, part, mixture in chunks(spec, draws, rows):
+
+    def of_chunk(where: slice, part: Rows, mixture: Mixture) -> np.ndarray:
         with np.errstate(all="ignore"):
             density = mixture.log_density(part.observed)
             if features is not None:
                 density = density + features.log_density(draws, part.matrices)
-            total += density.sum(axis=-1)
+            return np.asarray(density.sum(axis=-1))
+
+    total = np.zeros(len(next(iter(draws.values()))))
+    for part in map_chunks(of_chunk, spec, draws, rows):
+        total += part
     return total
 
 
@@ -182,9 +102,35 @@ def chunks(
     spec: MixtureOfExperts, draws: Values, rows: Rows
 ) -> Iterator[tuple[slice, Rows, Mixture]]:
     """Positions, rows and mixture of one bounded chunk of rows after another."""
-    samples = len(next(iter(draws.values())))
-    step = max(1, CHUNK_ELEMENTS // (samples * spec.n_experts))
-    for start in range(0, max(rows.size, 1), step):
-        where = slice(start, min(start + step, rows.size))
+    compiled, slices = _plan(spec, draws, rows)
+    for where in slices:
         part = rows.pick(where)
-        yield where, part, evaluate(spec, draws, part)
+        yield where, part, evaluate(spec, draws, part, compiled=compiled)
+
+
+def map_chunks[Result](
+    function: Callable[[slice, Rows, Mixture], Result],
+    spec: MixtureOfExperts,
+    draws: Values,
+    rows: Rows,
+) -> Iterator[Result]:
+    """A function of what :func:`chunks` yields, chunk by chunk, computed by threads."""
+    compiled, slices = _plan(spec, draws, rows)
+
+    def of_chunk(where: slice) -> Result:
+        part = rows.pick(where)
+        return function(where, part, evaluate(spec, draws, part, compiled=compiled))
+
+    # NumPy and the compiled loops release the interpreter lock.
+    return in_threads(of_chunk, slices, cpu_count() or 1)
+
+
+def _plan(spec: MixtureOfExperts, draws: Values, rows: Rows) -> tuple[bool, list[slice]]:
+    """Whether loops are compiled, and the positions of each chunk."""
+    by_row = len(next(iter(draws.values()))) * spec.n_experts
+    compiled = is_compiled(by_row * rows.size)
+    step = max(1, CHUNK_ELEMENTS // by_row)
+    if compiled:
+        step = max(step, min(COMPILED_ROWS, 4 * CHUNK_ELEMENTS // by_row))
+    starts = range(0, max(rows.size, 1), step)
+    return compiled, [slice(start, min(start + step, rows.size)) for start in starts]

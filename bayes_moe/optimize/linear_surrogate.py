@@ -21,7 +21,8 @@ from bayes_moe.em.objective import Objective
 from bayes_moe.em.partitions import initial_partitions
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.model.blocks import Block, blocks_of
-from bayes_moe.model.evaluation import Mixture, evaluate
+from bayes_moe.model.evaluation import evaluate
+from bayes_moe.model.mixture import Mixture
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.predictors import Linear
 from bayes_moe.predictors.base import Target

@@ -16,7 +16,7 @@ from bayes_moe.core.arrays import NUMERIC, log_softmax
 from bayes_moe.core.errors import SpecError
 from bayes_moe.data.matrix import Rows
 from bayes_moe.gates.splits import Split, SplitTree
-from bayes_moe.model.evaluation import Mixture
+from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction.chunked_mixture import mixtures_on
 from bayes_moe.results.fit import Fit
 

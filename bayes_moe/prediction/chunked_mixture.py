@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from os import cpu_count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.core.threads import in_threads
 from bayes_moe.data.matrix import Rows
-from bayes_moe.model.evaluation import Mixture, chunks
+from bayes_moe.model.evaluation import chunks, map_chunks
+from bayes_moe.model.mixture import Mixture
 from bayes_moe.results.draws import stacked_draws
 from bayes_moe.results.fit import Fit, posterior_of
 
@@ -51,13 +50,19 @@ class ChunkedMixture:
         for where, part, mixture in chunks(
             self.fit.spec, self.draws if draws is None else draws, self.rows
         ):
-            yield where, part, mixture if self.top_k is None else mixture.top(self.top_k)
+            yield where, part, self._kept(mixture)
+
+    def _kept(self, mixture: Mixture) -> Mixture:
+        """Return the mixture of the experts that count."""
+        return mixture if self.top_k is None else mixture.top(self.top_k)
 
     def map(self, statistic: Statistic) -> np.ndarray:
         """Return a statistic (obs, ...) that is computed as (obs in chunk, ...) in threads."""
-        # NumPy releases the interpreter lock in large array operations.
-        arguments = ((mixture, part) for _, part, mixture in self.chunks())
-        return concatenated([*in_threads(lambda a: statistic(*a), arguments, cpu_count() or 1)])
+
+        def of_chunk(_: slice, part: Rows, mixture: Mixture) -> np.ndarray:
+            return statistic(self._kept(mixture), part)
+
+        return concatenated([*map_chunks(of_chunk, self.fit.spec, self.draws, self.rows)])
 
     def summarise(
         self, statistic: Statistic, *, draws: bool, dim: Mapping[str, Any] | None = None

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from bayes_moe.model.evaluation import Mixture
+from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction.chunked_mixture import concatenated
 from bayes_moe.prediction.quantiles import cdf
 from bayes_moe.prediction.turning_points import TurningPoints, refined, turning_points

@@ -10,7 +10,7 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.data.matrix import Rows
-from bayes_moe.model.evaluation import Mixture
+from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction.chunked_mixture import ChunkedMixture
 from bayes_moe.results.fit import Fit
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bayes_moe.model.evaluation import Mixture
+from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction.chunked_mixture import concatenated
 from bayes_moe.prediction.density_modes import predictive_turning_points
 from bayes_moe.prediction.level_sets import Intervals, real_sets, table, whole_sets

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
-from bayes_moe.model.evaluation import Mixture
+from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction.quantiles import cdf, quantiles
 from bayes_moe.prediction.roots import Brackets, find_roots
 from bayes_moe.prediction.turning_points import (

@@ -18,7 +18,7 @@ from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.core.checks import as_numbers, check_between, check_share, check_whole, is_number
 from bayes_moe.core.errors import SpecError
 from bayes_moe.data.matrix import Rows
-from bayes_moe.model.evaluation import Mixture
+from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction.chunked_mixture import ChunkedMixture
 from bayes_moe.prediction.density_modes import by_rows, density_modes
 from bayes_moe.prediction.expert_quantities import ExpertQuantities

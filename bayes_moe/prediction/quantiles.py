@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bayes_moe.model.evaluation import Mixture
+from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction.roots import Brackets, find_roots
 
 PILOT_DRAWS = 100

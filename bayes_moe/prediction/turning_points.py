@@ -15,7 +15,7 @@ import numpy as np
 from scipy.optimize import elementwise
 
 from bayes_moe.core.arrays import NUMERIC
-from bayes_moe.model.evaluation import Mixture
+from bayes_moe.model.mixture import Mixture
 
 REACH = 2.0
 """Distance from a location, in scales, up to which a density can be concave."""

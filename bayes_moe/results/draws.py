@@ -9,7 +9,9 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.data.design import Design
-from bayes_moe.model.evaluation import chunks
+from bayes_moe.data.matrix import Rows
+from bayes_moe.model.evaluation import map_chunks
+from bayes_moe.model.mixture import Mixture
 from bayes_moe.model.portability import is_portable
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.fit import kind_of
@@ -179,8 +181,12 @@ def pointwise(spec: MixtureOfExperts, posterior: xr.Dataset, design: Design) -> 
 
     draws = stacked_draws(spec, posterior)
     values = np.empty((len(next(iter(draws.values()))), design.rows.size))
-    for where, chunk, mixture in chunks(spec, draws, design.rows):
+
+    def fill(where: slice, chunk: Rows, mixture: Mixture) -> None:
         values[:, where] = mixture.log_density(chunk.observed)
+
+    for _ in map_chunks(fill, spec, draws, design.rows):
+        pass
     sizes = [posterior.sizes[d] for d in (names.CHAIN, names.DRAW)]
     return xr.DataArray(
         values.reshape(*sizes, -1),

@@ -1,0 +1,181 @@
+"""The mixture's arrays by compiled loops: the same values as in NumPy, several times as fast.
+
+What has no kernel is computed by the formulas of the families in NumPy. Importing this module
+imports numba: :mod:`bayes_moe.model.evaluation` decides when that is worth its time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from typing import Any
+
+import numpy as np
+
+from bayes_moe.core import registry
+from bayes_moe.core.arrays import NUMERIC
+from bayes_moe.gates.softmax import single_softmax
+from bayes_moe.gates.splits import SplitTree
+from bayes_moe.kernels import evaluation as kernels
+from bayes_moe.model.blocks import Block
+from bayes_moe.model.mixture import Mixture
+
+LARGEST_RESPONSE = 1e50
+"""Largest response whose square, in scales of an expert, the kernels take for a number."""
+
+
+@dataclass(frozen=True)
+class CompiledMixture(Mixture):
+    """A mixture whose sums over experts and log densities are compiled.
+
+    ``gate_weights`` are the exponentials of ``log_weights``, where they are known already.
+    """
+
+    gate_weights: np.ndarray | None = None
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        if self.gate_weights is not None:
+            return self.gate_weights
+        return np.exp(self.log_weights)
+
+    @cached_property
+    def _parts(self) -> list[_Part]:
+        """Blocks with what their kernels read."""
+        samples, _, rows = self.log_weights.shape
+        starts = np.cumsum([0, *(len(block.positions) for block in self.blocks)])
+        parts = zip(self.blocks, self.params, starts[:-1], strict=True)
+        return [_Part(b, p, int(start), samples, rows) for b, p, start in parts]
+
+    def log_components(self, y: np.ndarray) -> np.ndarray:
+        samples, experts, rows = self.log_weights.shape
+        joint = np.empty((samples, experts, rows))
+        y = np.ascontiguousarray(np.broadcast_to(y, (rows,)), dtype=float)
+        moderate = bool((np.abs(y) <= LARGEST_RESPONSE).all())
+        for part in self._parts:
+            if moderate and part.has_kernel:
+                part.fill_log_densities(y, joint)
+            else:
+                where = slice(part.start, part.start + len(part.block.positions))
+                joint[:, where] = part.block.family.log_density(y, part.params, NUMERIC)
+        return joint
+
+    def log_density(self, y: np.ndarray) -> np.ndarray:
+        joint = self.log_components(y)
+        samples, experts, rows = joint.shape
+        density = np.empty((samples, rows))
+        log_w = np.ascontiguousarray(self.log_weights)
+        kernels.log_mixtures()(*_addresses(log_w, joint, density), samples, experts, rows)
+        return density
+
+    def responsibilities(self, y: np.ndarray) -> np.ndarray:
+        shares = self.log_components(y)
+        log_w = np.ascontiguousarray(self.log_weights)
+        kernels.responsibilities()(*_addresses(log_w, shares), *shares.shape)
+        return shares
+
+    def sum_over_experts(self, values: np.ndarray) -> np.ndarray:
+        samples, experts, rows = self.log_weights.shape
+        sums = np.empty((samples, rows))
+        weights, values = np.ascontiguousarray(self.weights), np.ascontiguousarray(values)
+        kernels.weighted_sums()(*_addresses(weights, values, sums), samples, experts, rows)
+        return sums
+
+    def top(self, k: int) -> Mixture:
+        kept = super().top(k)
+        return self if kept is self else replace(kept, gate_weights=None)  # type: ignore[call-arg]
+
+    def take_samples(self, index: np.ndarray) -> Mixture:
+        weights = None if self.gate_weights is None else self.gate_weights[index]
+        return replace(super().take_samples(index), gate_weights=weights)  # type: ignore[call-arg]
+
+    def take_rows(self, index: np.ndarray) -> Mixture:
+        weights = None if self.gate_weights is None else self.gate_weights[..., index]
+        return replace(super().take_rows(index), gate_weights=weights)  # type: ignore[call-arg]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A block of experts, from position ``start`` among all experts."""
+
+    block: Block
+    params: dict[str, np.ndarray]
+    start: int
+    samples: int
+    rows: int
+
+    @property
+    def has_kernel(self) -> bool:
+        return registry.has("kernel", self.block.kind.family)
+
+    @cached_property
+    def shared(self) -> bool:
+        """Whether all parameters but the first are the same for every row."""
+        return all(self.params[p.name].shape[-1] == 1 for p in self.block.family.PARAMS[1:])
+
+    @cached_property
+    def etas(self) -> list[np.ndarray]:
+        """Predictors (sample, expert, obs) of the parameters, or (sample, expert, 1)."""
+        etas = []
+        for j, p in enumerate(self.block.family.PARAMS):
+            width = 1 if self.shared and j else self.rows
+            shape = (self.samples, len(self.block.positions), width)
+            eta = p.link(self.params[p.name], NUMERIC)
+            etas.append(np.ascontiguousarray(np.broadcast_to(eta, shape)))
+        return etas
+
+    def of_rows(self, values: Any) -> np.ndarray:
+        """Numbers (obs,)."""
+        return np.ascontiguousarray(np.broadcast_to(values, (self.rows,)), dtype=float)
+
+    def fill_log_densities(self, y: np.ndarray, joint: np.ndarray) -> None:
+        """Fill in the log densities of the block's experts in those (sample, expert, obs) of all.
+
+        ``y`` is (obs,).
+        """
+        family = self.block.family
+        known = [self.params[name] for name in family.KNOWN] or [0.0]
+        base = family.log_base(y, self.params, NUMERIC)
+        of_rows = [self.of_rows(values) for values in (y, base, known[0])]
+        arrays = np.array(_addresses(*of_rows, *self.etas))
+        stride = joint.shape[1] * self.rows
+        sizes = [self.samples, len(self.block.positions), self.rows, stride, int(self.shared)]
+        to = joint[:, self.start :]
+        fill = kernels.log_densities(self.block.kind.family)
+        numbers = np.array(sizes)
+        fill(*_addresses(arrays, to, numbers))
+
+
+def log_weights(eta: np.ndarray, splits: SplitTree) -> tuple[np.ndarray, np.ndarray]:
+    """Log weights and weights (sample, expert, obs) from a gate's outputs (sample, output, obs)."""
+    eta = np.ascontiguousarray(eta)
+    samples, outputs, rows = eta.shape
+    log_w = np.empty((samples, splits.experts, rows))
+    w = np.empty_like(log_w)
+    most = max(s.branches for s in splits.splits)
+    sizes = np.array([samples, outputs, splits.experts, rows, most])
+    table = np.array(_table(splits))
+    eta_, table_, log_w_, w_, sizes_ = _addresses(eta, table, log_w, w, sizes)
+    kernels.log_weights()(eta_, table_, len(table), log_w_, w_, sizes_)
+    return log_w, w
+
+
+@cache
+def softmax_of(experts: int) -> SplitTree:
+    """The splits of a single softmax."""
+    return single_softmax(experts)
+
+
+def _table(splits: SplitTree) -> list[int]:
+    """Splits as whole numbers, in the order of :func:`kernels.split_weights`."""
+    table = [len(splits.splits)]
+    for split in splits.splits:
+        table += [split.rows.start, split.branches, int(split.pinned)]
+        for leaves in split.leaves:
+            table += [len(leaves), *leaves]
+    return table
+
+
+def _addresses(*arrays: np.ndarray) -> list[int]:
+    """Addresses of arrays, which the caller keeps."""
+    return [array.ctypes.data for array in arrays]

@@ -1,0 +1,132 @@
+"""The mixture of every draw on every row, in NumPy: weights, densities, moments, cdf and draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from bayes_moe.core.arrays import NUMERIC
+from bayes_moe.model.blocks import Block
+from bayes_moe.model.likelihood import allocate, log_components, log_mixture, random_expert
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """The mixture of every draw on every row of a chunk.
+
+    ``log_weights`` is (sample, expert, obs); each parameter of a block is (sample, expert, obs)
+    or (sample, expert, 1), and what is known of the rows is (obs,) or (1,). In a ``sparse``
+    mixture some log weights are minus infinity.
+    """
+
+    log_weights: np.ndarray
+    blocks: tuple[Block, ...]
+    params: tuple[dict[str, np.ndarray], ...]
+    sparse: bool = False
+
+    @cached_property
+    def weights(self) -> np.ndarray:
+        """Gate weights (sample, expert, obs)."""
+        return np.exp(self.log_weights)
+
+    def log_components(self, y: np.ndarray) -> np.ndarray:
+        """Log density of ``y`` (obs,) under each expert (sample, expert, obs)."""
+        shape = self.log_weights.shape
+        return np.broadcast_to(log_components(y, self.blocks, self.params, NUMERIC), shape)
+
+    def log_density(self, y: np.ndarray) -> np.ndarray:
+        """Log density of ``y`` (obs,) under the mixture (sample, obs)."""
+        density: np.ndarray = log_mixture(self.log_weights, self.log_components(y), NUMERIC)
+        return density
+
+    def responsibilities(self, y: np.ndarray) -> np.ndarray:
+        """Probability that each expert made ``y`` (sample, expert, obs)."""
+        return allocate(self.log_weights + self.log_components(y))[1]
+
+    def moments(self, name: str) -> np.ndarray:
+        """Figure of each expert's distribution (sample, expert, obs).
+
+        ``"mean"`` and ``"variance"``, which may be infinite; ``"location"`` and ``"scale"``, a
+        centre and a width that exist for every family.
+        """
+        return self._stack(
+            [getattr(b.family, name)(p) for b, p in zip(self.blocks, self.params, strict=True)]
+        )
+
+    def means(self) -> np.ndarray:
+        """Mean of the mixture of each draw (sample, obs)."""
+        return self.sum_over_experts(self.counted(self.moments("mean")))
+
+    def sum_over_experts(self, values: np.ndarray) -> np.ndarray:
+        """Sum of the experts' values (sample, expert, obs), times their weights (sample, obs)."""
+        return np.einsum("seo,seo->so", self.weights, values)
+
+    def expert_cdf(self, y: np.ndarray, *, above: bool = False) -> np.ndarray:
+        """Probability of a response up to ``y`` (obs,) under each expert (sample, expert, obs).
+
+        With ``above=True`` that of a larger response, with small relative error in the tail.
+        """
+        name = "sf" if above else "cdf"
+        return self._stack(
+            [getattr(b.family, name)(y, p) for b, p in zip(self.blocks, self.params, strict=True)]
+        )
+
+    def expert_random(self, rng: np.random.Generator) -> np.ndarray:
+        """One response of each expert (sample, expert, obs)."""
+        shape = self.log_weights.shape
+        return self._stack(
+            [
+                b.family.random(p, rng, (shape[0], len(b.positions), shape[2]))
+                for b, p in zip(self.blocks, self.params, strict=True)
+            ]
+        )
+
+    def random(self, rng: np.random.Generator) -> np.ndarray:
+        """One response a draw and row (sample, obs)."""
+        chosen = random_expert(np.swapaxes(self.log_weights, -1, -2), rng)
+        return np.take_along_axis(self.expert_random(rng), chosen[:, None], axis=1)[:, 0]
+
+    def counted(self, moments: np.ndarray) -> np.ndarray:
+        """Moments (sample, expert, obs), zero for experts that a sparse mixture leaves out.
+
+        Theirs may be infinite or missing.
+        """
+        return np.where(self.weights > 0, moments, 0.0) if self.sparse else moments
+
+    def top(self, k: int) -> Mixture:
+        """Return the mixture of the ``k`` experts of largest weight of each draw and row.
+
+        Their weights are divided by their sum; of equal weights the first expert's counts as
+        larger.
+        """
+        if k >= self.log_weights.shape[1]:
+            return self
+        order = np.argsort(-self.log_weights, axis=1, kind="stable")
+        kept = self.log_weights.copy()
+        np.put_along_axis(kept, order[:, k:], -np.inf, axis=1)
+        kept -= NUMERIC.logsumexp(kept, axis=1, keepdims=True)
+        return replace(self, log_weights=kept, sparse=True)
+
+    def take_samples(self, index: np.ndarray) -> Mixture:
+        """Return the mixtures of some draws."""
+        params = tuple(
+            {n: v if v.ndim == 1 else v[index] for n, v in p.items()} for p in self.params
+        )
+        return replace(self, log_weights=self.log_weights[index], params=params)
+
+    def take_rows(self, index: np.ndarray) -> Mixture:
+        """Return the mixtures of some rows."""
+        params = tuple(
+            {n: v if v.shape[-1] == 1 else v[..., index] for n, v in p.items()} for p in self.params
+        )
+        return replace(self, log_weights=self.log_weights[..., index], params=params)
+
+    def _stack(self, parts: list[np.ndarray]) -> np.ndarray:
+        samples, _, rows = self.log_weights.shape
+        full = [
+            np.broadcast_to(part, (samples, len(block.positions), rows))
+            for block, part in zip(self.blocks, parts, strict=True)
+        ]
+        return full[0] if len(full) == 1 else np.concatenate(full, axis=-2)
