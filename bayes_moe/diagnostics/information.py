@@ -105,9 +105,13 @@ def information(fit: Fit) -> pd.Series:
 
 
 def modes(fit: Fit) -> pd.DataFrame:
-    """Return the distinct modes that the starts reached, the highest first.
+    """Return the distinct modes that starts and moves reached, the highest first.
 
-    Modes that differ only by the labels of the experts are one.
+    Modes that differ only by the labels of the experts are one. Below the table is printed the
+    chance that one more start ends in a mode that none has reached, by the estimate of Good and
+    Turing: the share of the starts that are alone in a mode that is not singular. Starts that a
+    race has stopped early are left out of it, and so are moves; it is the chance for a start that
+    would not be stopped. It is known where there was more than one start.
 
     Parameters
     ----------
@@ -117,29 +121,41 @@ def modes(fit: Fit) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        By mode: ``objective``, ``log_likelihood``, ``hits`` (starts that ended there),
+        By mode: ``objective``, ``log_likelihood``, ``hits`` (starts that ended there, 0 where
+        only moves did),
         ``converged``, ``singular`` (an expert that fits its rows exactly), ``separated``
         (coefficients that diverge), ``empty`` (an expert without rows), ``gradient_norm``,
         ``iterations``, the experts' shares of the rows, and ``answer``: the best mode that is not
         singular. For NUTS and Laplace the objective is the density of the unconstrained values
         (Jacobian included); for NUTS ``mass`` is the share of posterior mass about a mode by
-        Laplace's method. The parameters of every mode are in ``fit.idata["modes"]``.
+        Laplace's method. The parameters of every mode are in ``fit.idata["modes"]``. The chance is
+        ``fit.idata["modes"].attrs["new_mode_chance"]``, and the number of starts that ran to the
+        end ``.attrs["finished"]``; in the table both are in ``.attrs`` too.
 
     Raises
     ------
     SpecError
         For a fit without modes.
+
+    References
+    ----------
+    Good, I. J. (1953). The population frequencies of species and the estimation of population
+    parameters. Biometrika, 40(3-4), 237-264.
     """
     import pandas as pd
 
+    from bayes_moe.diagnostics.mode_table import ModeTable
+
     figures = _group(fit, names.MODES, "modes")
-    table = pd.DataFrame({name: figures[name].values for name in COLUMNS})
+    table = ModeTable({name: figures[name].values for name in COLUMNS})
     if names.MASS in figures:
         table[names.MASS] = figures[names.MASS].values
     for k, label in enumerate(fit.spec.expert_labels):
         table[f"share[{label}]"] = figures[names.SHARE].values[:, k]
     table["answer"] = np.arange(len(table)) == int(figures.attrs[names.BEST])
     table.index = pd.Index(figures[names.MODE].values, name=names.MODE)
+    of_starts = (names.NEW_MODE_CHANCE, names.FINISHED)
+    table.attrs = {name: figures.attrs[name] for name in of_starts if name in figures.attrs}
     return table
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 LARGEST_PARETO_K = 0.7
 LEAST_HITS = 2
+LARGE_CHANCE = 0.5
+"""Chance that one more start ends in a new mode, from which there may well be a better one."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,8 @@ class Optimum:
 
     ``running`` are the variables that diverge, ``exhausted`` says whether the optimiser used up its
     iterations, and ``limit`` is the setting that allows more; ``pareto_k`` is NaN without draws.
+    ``finished`` starts ran to the end, and ``new_mode_chance``, that one more start ends in a new
+    mode, is NaN where it is unknown.
     """
 
     objective: str
@@ -39,6 +43,8 @@ class Optimum:
     hits: int
     restarts: int
     modes: int
+    finished: int
+    new_mode_chance: float
     has_errors: bool
     pareto_k: float
     limit: str = "max_iter"
@@ -49,17 +55,35 @@ class Optimum:
         problems = [message] if (message := self._no_maximum()) else []
         if self.empty:
             problems.append("An expert has less than one row: use fewer experts.")
-        if self.restarts >= LEAST_HITS and self.hits < LEAST_HITS and self.modes > 1:
-            problems.append(
-                f"Only {self.hits} of {self.restarts} starts found the best mode: there may be a "
-                "better one. Raise restarts."
-            )
+        if message := self._ambiguous():
+            problems.append(message)
         if self.pareto_k > LARGEST_PARETO_K:
             problems.append(
                 f"Pareto k {self.pareto_k:.2f} (at most {LARGEST_PARETO_K} is good): the posterior "
                 "is not near normal. Use method='nuts'."
             )
         return problems
+
+    @property
+    def _stopped(self) -> str:
+        """How many of the starts were stopped before their end, in brackets; empty for none."""
+        stopped = self.restarts - self.finished
+        return f" ({stopped} stopped early)" if stopped > 0 else ""
+
+    def _ambiguous(self) -> str:
+        """Why there may be a better mode; empty if the starts agree."""
+        few = self.restarts >= LEAST_HITS and self.hits < LEAST_HITS and self.modes > 1
+        if not few and not self.new_mode_chance >= LARGE_CHANCE:
+            return ""
+        count = f"{'Only ' if few else ''}{self.hits}" if self.hits else "None"
+        message = f"{count} of {self.restarts} starts{self._stopped} found the best mode"
+        message += "" if self.hits else ", a move did"
+        if self.new_mode_chance >= LARGE_CHANCE:
+            message += (
+                f", and the chance that one more start ends in a new mode is "
+                f"{self.new_mode_chance:.0%}"
+            )
+        return f"{message}: there may be a better one. Raise restarts."
 
     def _no_maximum(self) -> str:
         """Why the point is no maximum with standard errors; empty if it is one."""
@@ -117,9 +141,11 @@ class Optimum:
             "singular": self.singular,
             "separated": ", ".join(self.running) or False,
             "empty expert": self.empty,
-            "starts that found it": f"{self.hits} of {self.restarts}",
+            "starts that found it": f"{self.hits} of {self.restarts}{self._stopped}",
             "modes found": self.modes,
         }
+        if not np.isnan(self.new_mode_chance):
+            figures["chance of a new mode"] = f"{self.new_mode_chance:.0%}"
         if not np.isnan(self.pareto_k):
             figures["Pareto k"] = round(self.pareto_k, 3)
         return figures
@@ -137,7 +163,7 @@ class Optimum:
         )
         return (
             f"This is a maximum of the {self.objective}: gradient norm {self.gradient_norm:.1e}, "
-            f"found from {self.hits} of {self.restarts} starts{approximation}."
+            f"found from {self.hits} of {self.restarts} starts{self._stopped}{approximation}."
         )
 
 
@@ -160,6 +186,8 @@ def optimum(tree: xr.DataTree) -> Optimum:
         hits=int(modes[names.HITS][int(modes.attrs[names.BEST])]),
         restarts=int(fit[names.RESTARTS]),
         modes=modes.sizes[names.MODE],
+        finished=int(modes.attrs.get(names.FINISHED, fit[names.RESTARTS])),
+        new_mode_chance=float(modes.attrs.get(names.NEW_MODE_CHANCE, np.nan)),
         # Hyperparameters have no standard errors, nor has a model too large for second derivatives.
         has_errors=not fit.attrs.get(names.CURVATURE, 1)
         or any(bool(np.isfinite(e.values).all()) for e in errors.data_vars.values()),

@@ -47,7 +47,8 @@ def optimise_hyperparameters(
     final = search(vector, settings, rng, Start(theta=theta))
     hits = final.hits.copy()
     hits[final.best] = max(hits[final.best], modes.hits[modes.best])
-    final = replace(final, hits=hits, restarts=modes.restarts)
+    of_starts = {n: getattr(modes, n) for n in ("restarts", "finished", "new_mode_chance")}
+    final = replace(final, hits=hits, **of_starts)
     return _in_order_of_best(final) if vector.tied else final
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from bayes_moe.core.linalg import information_ratio, inverse
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Rows
-from bayes_moe.em.climb import ClimbResult
+from bayes_moe.em.climb import ClimbResult, padded_paths
 from bayes_moe.em.objective import Curvature, Objective
 from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.em.proximal_newton import at_kink
@@ -35,9 +35,10 @@ class Modes:
     variables, ``theta`` the free coordinates, ``hits`` the number of runs that ended there,
     ``exhausted`` whether a run used up its iterations, ``share`` (mode, expert) the experts' share
     of the rows, ``log_allocation`` the sum over rows of the largest log responsibility. ``running``
-    (mode,) is by variable whether it diverges; ``restarts`` is the number of runs, ``objective``
-    what they maximised (None for a graph). ``effective_parameters`` are those of the best mode
-    where ``objective`` cannot say them; NaN if unknown.
+    (mode,) is by variable whether it diverges; ``restarts`` is the number of starts, ``objective``
+    what was maximised (None for a graph). ``effective_parameters`` are those of the best mode
+    where ``objective`` cannot say them; NaN if unknown. ``finished`` is the number of starts whose
+    runs went on to their end, ``new_mode_chance`` that of :func:`new_mode_chance`.
     """
 
     spec: MixtureOfExperts
@@ -59,6 +60,8 @@ class Modes:
     running: dict[str, np.ndarray]
     objective: Objective | None
     effective_parameters: float = np.nan
+    finished: int = 1
+    new_mode_chance: float = np.nan
 
     @classmethod
     def of_ends(
@@ -93,6 +96,7 @@ class Modes:
             share=np.empty((len(ends.theta), 0)),
             log_allocation=np.empty(len(ends.theta)),
             restarts=len(ends.theta),
+            finished=len(ends.theta),
             running={name: ends.running[:, j] for j, name in enumerate(ends.variables)},
             objective=objective,
         )
@@ -120,6 +124,41 @@ def compared_density(modes: Modes, rows: Rows) -> np.ndarray:
     with np.errstate(all="ignore"):
         density = evaluate(modes.spec, modes.values, spaced).log_density(spaced.observed)
     return np.nan_to_num(density, neginf=-1e300, posinf=1e300)
+
+
+def new_mode_chance(modes: Modes) -> float:
+    """Return the chance that one more start ends in a mode that none has reached; NaN of one start.
+
+    The estimate of Good and Turing: the share of starts that are alone in their mode. Singular
+    modes count as none, and starts that a race has stopped are left out.
+
+    References
+    ----------
+    Good, I. J. (1953). The population frequencies of species and the estimation of population
+    parameters. Biometrika, 40(3-4), 237-264.
+    """
+    if modes.finished < 2:
+        return float("nan")
+    alone = (modes.hits == 1) & ~modes.singular
+    return float(alone.sum() / modes.finished)
+
+
+def joined(modes: Modes, further: Modes) -> Modes:
+    """Modes and the ends of further runs, which are no starts, as one; see :func:`merge_modes`."""
+    by_mode = ("theta", "value", "log_prior", "gradient_norm", "iterations", "converged")
+    by_mode = (*by_mode, "singular", "exhausted", "log_allocation")
+    both = {n: np.concatenate([getattr(modes, n), getattr(further, n)]) for n in by_mode}
+    paths = [one.path[:, j] for one in (modes, further) for j in range(len(one.value))]
+    pairs = {n: (v, further.values[n]) for n, v in modes.values.items()}
+    ends = {n: (v, further.running[n]) for n, v in modes.running.items()}
+    return replace(
+        modes,
+        **both,
+        hits=np.concatenate([modes.hits, np.zeros(len(further.value), dtype=int)]),
+        path=padded_paths(paths),
+        values={n: np.concatenate(pair) for n, pair in pairs.items()},
+        running={n: np.concatenate(pair) for n, pair in ends.items()},
+    )
 
 
 def match_modes(modes: Modes, other: Modes, rows: Rows) -> np.ndarray:

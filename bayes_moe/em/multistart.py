@@ -14,7 +14,8 @@ the experts. A mode is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,10 +24,18 @@ import numpy as np
 
 from bayes_moe.core.progress import Progress, silent
 from bayes_moe.em.climb import GRADIENT, ROWS_AT_FLOOR, ClimbResult, initial_points, run_em
-from bayes_moe.em.modes import Modes, canonical_order, match_modes, merge_modes
+from bayes_moe.em.modes import (
+    Modes,
+    canonical_order,
+    joined,
+    match_modes,
+    merge_modes,
+    new_mode_chance,
+)
 from bayes_moe.em.objective import Curvature, Objective
 from bayes_moe.em.parameter_vector import ParameterVector, within_floors, without_floors
 from bayes_moe.em.partitions import initial_partitions, sweeps
+from bayes_moe.em.split_merge import Run, evolved_points
 from bayes_moe.em.tree_starts import tree_starts
 from bayes_moe.model.spec import MixtureOfExperts
 
@@ -36,8 +45,17 @@ SUBSAMPLE = 5000
 """Rows of the subsample on which runs start where a table has more."""
 FINALISTS = 4
 """Modes of the subsample from which runs on all rows start."""
-RACE, LEAST_RACE = 30, 8
-"""Iterations on the subsample after which half of the runs stop, if there are so many."""
+RACE: tuple[tuple[int, float], ...] = ((10, 0.5), (15, 0.25))
+"""Stages of a race: iterations, and the share of the starts that go on after them."""
+LEAST_RACE = 8
+"""Least starts of a race."""
+RACE_ABOVE = 10_000
+"""Rows times coordinates from which starts are raced; below, thirty runs cost little more than
+one."""
+MOVES = 64
+"""Default number of moves."""
+CERTAIN = 0.2
+"""Chance that one more start ends in a new mode, up to which there are no moves."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +74,8 @@ class SearchSettings:
         Threads.
     progress : callable
         Called with the number of runs that have ended, and of all runs.
+    moves : int
+        Most moves by which experts are merged and split; none where initial points are given.
     """
 
     restarts: int = RESTARTS
@@ -63,6 +83,7 @@ class SearchSettings:
     tol: float = GRADIENT
     cores: int = 1
     progress: Progress = silent
+    moves: int = MOVES
 
 
 @dataclass(frozen=True)
@@ -85,9 +106,10 @@ def search(
 ) -> Modes:
     """Return the modes that EM runs from many initial points end in.
 
-    On a table of more than ``SUBSAMPLE`` rows, runs from partitions start on a random subsample.
-    After ``RACE`` iterations the lower half of them stops; runs on all rows then start from the
-    best of their modes, and iterations count all. Runs from a given start are on all rows.
+    Runs from partitions of the rows are raced on a large problem, and moves follow where few of
+    them end in the best mode. On a table of more than ``SUBSAMPLE`` rows all this is done on a
+    random subsample; runs on all rows then start from the best modes, and iterations count all.
+    Runs from a given start are on all rows, all to the end, without moves.
 
     Parameters
     ----------
@@ -96,7 +118,7 @@ def search(
     settings : SearchSettings
         Number of initial points, and settings of the runs.
     rng : numpy.random.Generator
-        Of the partitions, and of the subsample.
+        Of the partitions, of the moves, and of the subsample.
     start : Start
         Initial points instead of partitions of the rows.
     """
@@ -106,36 +128,88 @@ def search(
     if theta is None and start.allocation is not None:
         count = 1 if rows.size > SUBSAMPLE else 2
         theta = initial_points(objective, start.allocation, sweeps=count)
-    if theta is None and rows.size <= SUBSAMPLE:
-        theta = _initial_points(objective, settings.restarts, rng)
     if theta is not None:
         return merge_modes(_ends(objective, run(objective, theta)), rows)
+    if rows.size <= SUBSAMPLE:
+        return _search_from_partitions(objective, settings, run, rng)
     sample = np.sort(rng.choice(rows.size, SUBSAMPLE, replace=False))
     part = Objective(vector, rows.pick(sample), cores=settings.cores)
-    initial = _initial_points(part, settings.restarts, rng)
-    rough = merge_modes(_ends(part, _race(part, run, initial, settings.max_iter)), part.rows)
+    rough = _search_from_partitions(part, settings, run, rng)
     best = np.argsort(rough.singular, kind="stable")[:FINALISTS]
     ends = _ends(objective, run(objective, rough.theta[best], newton_first=True))
     ends = replace(
         ends,
         hits=rough.hits[best],
         iterations=ends.iterations + rough.iterations[best],
-        restarts=settings.restarts,
+        restarts=rough.restarts,
+        finished=rough.finished,
+        new_mode_chance=rough.new_mode_chance,
     )
     return merge_modes(ends, rows)
 
 
+def _search_from_partitions(
+    objective: Objective,
+    settings: SearchSettings,
+    run: Run,
+    rng: np.random.Generator,
+) -> Modes:
+    """Modes by runs from partitions of the objective's rows, then by moves from the best."""
+    theta = _initial_points(objective, settings.restarts, rng)
+    raced = objective.y.size * objective.size >= RACE_ABOVE
+    stages = RACE if raced and len(theta) >= LEAST_RACE else ()
+    ends = _ends(objective, _race(objective, run, theta, settings.max_iter, stages))
+    modes = merge_modes(replace(ends, restarts=len(theta)), objective.rows)
+    modes = replace(modes, new_mode_chance=new_mode_chance(modes))
+    if _is_certain(modes) or not settings.moves:
+        return modes
+    known = np.flatnonzero(~modes.singular)
+    points = evolved_points(
+        objective, run, modes.theta[known], modes.value[known], settings.moves, rng
+    )
+    if not len(points):
+        return modes
+    ends = _ends(objective, run(objective, points, newton_first=True))
+    return merge_modes(joined(modes, ends), objective.rows)
+
+
+def _is_certain(modes: Modes) -> bool:
+    """Whether one more start would so rarely find a new mode that moves are left out."""
+    assert modes.objective is not None
+    likely = modes.new_mode_chance > CERTAIN  # not of a single start
+    return modes.objective.vector.tied or not likely
+
+
 def _race(
-    objective: Objective, run: Callable[..., ClimbResult], theta: np.ndarray, max_iter: int
+    objective: Objective,
+    run: Run,
+    theta: np.ndarray,
+    max_iter: int,
+    stages: Sequence[tuple[int, float]],
 ) -> ClimbResult:
-    """Runs from all initial points for ``RACE`` iterations, of the better half to the end."""
-    if len(theta) < LEAST_RACE or max_iter <= RACE:
-        return run(objective, theta)
-    first = run(objective, theta, max_iter=RACE)
-    best = np.sort(np.argsort(-first.value, kind="stable")[: (len(theta) + 1) // 2])
-    last = run(objective, first.theta[best], max_iter=max_iter - RACE, newton_first=True)
-    iterations = last.iterations + first.iterations[best]
-    return replace(last, iterations=iterations, exhausted=iterations >= max_iter)
+    """Runs from all initial points, of which a share goes on after each stage, the last to the end.
+
+    A stage is its number of iterations, and the share of the first points that go on after it.
+    """
+    count, done = len(theta), np.zeros(len(theta), dtype=int)
+    paths = np.empty((0, count))
+    for length, share in stages:
+        if max_iter <= done.max(initial=0) + length:
+            break
+        first = run(objective, theta, max_iter=length)
+        value = np.where(first.floored | ~np.isfinite(first.value), -np.inf, first.value)
+        best = np.sort(np.argsort(-value, kind="stable")[: max(1, math.ceil(share * count))])
+        theta, done = first.theta[best], (done + first.iterations)[best]
+        paths = np.concatenate([paths[:, best], first.path[:-1, best]])
+    left = max_iter - int(done.max(initial=0))
+    last = run(objective, theta, max_iter=left, newton_first=bool(len(paths)))
+    iterations = done + last.iterations
+    return replace(
+        last,
+        iterations=iterations,
+        exhausted=last.exhausted,
+        path=np.concatenate([paths, last.path]),
+    )
 
 
 def _initial_points(objective: Objective, restarts: int, rng: np.random.Generator) -> np.ndarray:

@@ -17,7 +17,7 @@ from bayes_moe.em.hyperparameters import optimise_hyperparameters
 from bayes_moe.em.missing_e_step import has_missing_features, mean_imputed_design
 from bayes_moe.em.missing_search import curvature_figures, search_incomplete
 from bayes_moe.em.modes import Modes, covariance
-from bayes_moe.em.multistart import NO_START, RESTARTS, SearchSettings, Start, search
+from bayes_moe.em.multistart import MOVES, NO_START, RESTARTS, SearchSettings, Start, search
 from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.inference.base import Method
@@ -42,6 +42,10 @@ class EM(Method):
         the plain log likelihood, without priors; ``priors=`` of the model is then refused.
     restarts : int
         Number of starts, from partitions of the rows (:mod:`bayes_moe.em.partitions`).
+    moves : int
+        Most moves after the starts: two experts are merged and a third is split
+        (:mod:`bayes_moe.em.split_merge`). None are made from a given start, from a single one, or
+        where many starts ended in the best mode; 0 turns them off.
     start : array or mapping, optional
         Start instead, on all rows: responsibilities (obs, expert), such as
         ``bm.responsibilities(fit)`` of a mode, or every reported variable on the user's scale, as
@@ -71,6 +75,7 @@ class EM(Method):
 
     objective: str = "posterior"
     restarts: int = RESTARTS
+    moves: int = MOVES
     start: Any = None
     max_iter: int = 1000
     tol: float = 1e-9
@@ -80,6 +85,7 @@ class EM(Method):
     def __post_init__(self) -> None:
         check_one_of("objective", self.objective, OBJECTIVES)
         check_whole("restarts", self.restarts, 1)
+        check_whole("moves", self.moves, 0)
         check_whole("max_iter", self.max_iter, 1)
         if self.cores is not None:
             check_whole("cores", self.cores, 1)
@@ -124,7 +130,7 @@ class EM(Method):
 
     def _search_settings(self, update: Progress) -> SearchSettings:
         cores = self.cores or cpu_count() or 1
-        return SearchSettings(self.restarts, self.max_iter, self.tol, cores, update)
+        return SearchSettings(self.restarts, self.max_iter, self.tol, cores, update, self.moves)
 
 
 def _user_start(start: Any, vector: ParameterVector) -> Start:

@@ -264,7 +264,9 @@ def _merged_modes(
     for name in {*sums} & {*table.data_vars}:
         total = np.bincount(index, table[name].values, minlength=len(kept)) * sums[name]
         merged[name] = (names.MODE, total.astype(table[name].dtype))
-    merged.attrs = present[0].attrs | {names.BEST: int(np.argmin(merged[names.SINGULAR].values))}
+    of_starts = (names.FINISHED, names.NEW_MODE_CHANCE)  # of one search, not of several
+    merged.attrs = {n: v for n, v in present[0].attrs.items() if n not in of_starts}
+    merged.attrs[names.BEST] = int(np.argmin(merged[names.SINGULAR].values))
     return merged, np.split(index, np.cumsum(sizes)[:-1])
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from bayes_moe.core import names
+from bayes_moe.core.checks import is_number
 from bayes_moe.data.design import Design
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.fit import kind_of
@@ -49,6 +51,18 @@ def check_tree(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Non
                     raise ValueError(
                         f"the variable {label!r} of the group {group!r} has no numbers"
                     )
+    if names.MODES in tree.children:
+        _check_chance(tree[names.MODES].attrs)
+
+
+def _check_chance(attrs: Mapping[Any, Any]) -> None:
+    """Raise :class:`ValueError` for figures of the starts that cannot be."""
+    chance = attrs.get(names.NEW_MODE_CHANCE, 0.0)  # earlier versions have none
+    if not is_number(chance) or not 0 <= chance <= 1:
+        raise ValueError(f"{names.NEW_MODE_CHANCE!r} of the group 'modes' is {chance!r}")
+    finished = attrs.get(names.FINISHED, 1)
+    if not is_number(finished) or not finished >= 1:
+        raise ValueError(f"{names.FINISHED!r} of the group 'modes' is {finished!r}")
 
 
 def _check_variable(variable: xr.DataArray, dims: tuple[str, ...], lengths: dict[str, int]) -> None:

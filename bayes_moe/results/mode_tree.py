@@ -117,7 +117,9 @@ def modes_dataset(modes: Modes) -> xr.Dataset:
     table = table.assign({k: (names.MODE, v) for k, v in figures.items()})
     table = table.assign({names.SHARE: ((names.MODE, names.EXPERT), modes.share)})
     table = table.assign_coords({names.MODE: np.arange(len(modes.value))})
-    table.attrs[names.BEST] = modes.best
+    table.attrs |= {names.BEST: modes.best, names.FINISHED: modes.finished}
+    if not np.isnan(modes.new_mode_chance):
+        table.attrs[names.NEW_MODE_CHANCE] = modes.new_mode_chance
     return table
 
 
