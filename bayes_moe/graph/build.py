@@ -18,6 +18,7 @@ from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Matrix, Rows
 from bayes_moe.graph.mixture_variable import observed_mixture
 from bayes_moe.model.blocks import Block
+from bayes_moe.model.internal_values import internal_values
 from bayes_moe.model.likelihood import log_components
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.priors.prior import Prior
@@ -64,22 +65,8 @@ class Graph:
         reported = {n: np.asarray(values[n]) for n in self.spec.variables if n in wanted}
         if len(reported) == len(wanted):
             return reported
-        return {n: v for n, v in (reported | self._internal(values)).items() if n in wanted}
-
-    def _internal(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Values of the internal variables at reported ones, and of constants."""
-        matrices, response = self.design.rows.matrices, self.design.response
-        free: dict[str, np.ndarray] = {}
-        spec = self.spec
-        free |= spec.structure.gate.to_raw(matrices, response, self.priors, values)
-        for part in spec.structure.factors:
-            response = part.response(self.design.rows)
-            for c in part.block.components:
-                if c.formula is None:
-                    free[c.stem] = np.asarray(values[c.stem])
-                else:
-                    free |= c.predictor.to_raw(c.site.bind(matrices[c.stem], response), values)
-        return free
+        internal = internal_values(self.spec, self.design, self.priors, values)
+        return {n: v for n, v in (reported | internal).items() if n in wanted}
 
     def unconstrained(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Values of the model's value variables at reported values.

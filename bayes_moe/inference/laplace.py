@@ -19,12 +19,12 @@ from bayes_moe.em.modes import Modes, covariance, merge_modes
 from bayes_moe.em.multistart import RESTARTS
 from bayes_moe.em.objective import Objective
 from bayes_moe.em.vector_layout import parameter_vector
-from bayes_moe.graph.build import build_design
-from bayes_moe.graph.log_density import GraphLogDensity
 from bayes_moe.inference.base import UNCONSTRAINED_POSTERIOR, Method
 from bayes_moe.inference.em import EM
 from bayes_moe.inference.importance import pareto_k, weighed
+from bayes_moe.model.log_density import LogDensity
 from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.optimize.densities import log_density
 from bayes_moe.optimize.graph_modes import ends
 from bayes_moe.optimize.hyperparameters import optimise_hyperparameters
 from bayes_moe.optimize.lbfgs import newton_along, search
@@ -127,7 +127,7 @@ class Laplace(Method):
     ) -> xr.DataTree:
         if self.start is not None:
             raise SpecError("`start` is for linear models; this one is climbed through its graph.")
-        density = GraphLogDensity(build_design(spec, design, "fused"), jacobian=True)
+        density = log_density(spec, design, jacobian=True)
         modes = self._graph_modes(density, random_seed)
         free = self._free(density)
         mode = newton_along(density, modes.theta[modes.best], free)
@@ -153,9 +153,9 @@ class Laplace(Method):
         result[names.FIT].attrs |= {names.HELD: json.dumps(fixed), names.CURVATURE: 1}
         return result
 
-    def _graph_modes(self, density: GraphLogDensity, random_seed: int) -> Modes:
+    def _graph_modes(self, density: LogDensity, random_seed: int) -> Modes:
         """Modes of a graph's density, hyperparameters at their marginal mode."""
-        spec, design = density.graph.spec, density.graph.design
+        spec, design = density.spec, density.design
         rng, count = np.random.default_rng(random_seed), min(self.restarts, MOST_CLIMBS)
         with progress("Laplace", shown=self.progressbar) as update:
             starts = first_values(spec, design, count, rng)
@@ -163,7 +163,7 @@ class Laplace(Method):
             runs = optimise_hyperparameters(density, runs)
         return replace(merge_modes(ends(density, runs), design.rows), restarts=count)
 
-    def _free(self, density: GraphLogDensity) -> np.ndarray:
+    def _free(self, density: LogDensity) -> np.ndarray:
         """Whether a coordinate (coordinate,) is part of the normal approximation.
 
         Raises
@@ -171,7 +171,7 @@ class Laplace(Method):
         SpecError
             If the second derivatives of so many coordinates are not affordable.
         """
-        spec, design = density.graph.spec, density.graph.design
+        spec, design = density.spec, density.design
         inner = {n for site, p in spec.structure.sites for n in p.variables(site).basis}
         free = density.free_coordinates & ~density.determining_coordinates(
             inner if self.weights == "last" else set()

@@ -14,11 +14,10 @@ from bayes_moe.core.progress import progress
 from bayes_moe.data.design import Design
 from bayes_moe.em.modes import merge_modes
 from bayes_moe.em.multistart import SUBSAMPLE
-from bayes_moe.graph.build import build_design
-from bayes_moe.graph.log_density import GraphLogDensity
 from bayes_moe.inference.base import Method
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.optimize.adam import Schedule, descend
+from bayes_moe.optimize.densities import log_density
 from bayes_moe.optimize.graph_modes import ends
 from bayes_moe.optimize.hyperparameters import optimise_hyperparameters
 from bayes_moe.optimize.lbfgs import search
@@ -119,7 +118,7 @@ class MAP(Method):
         rng = np.random.default_rng(random_seed)
         if self.by_batches(spec, design):
             return self._adam(spec, design, rng)
-        density = GraphLogDensity(build_design(spec, design, "fused"))
+        density = log_density(spec, design)
         with progress("MAP", shown=self.progressbar) as update:
             starts = first_values(spec, design, self.restarts, rng)
             runs = search(density, starts, self.max_iter, update)
@@ -159,7 +158,7 @@ class MAP(Method):
         schedule = Schedule(
             self.batch_size, self.epochs, self.learning_rate, self.validation, self.patience
         )
-        density = GraphLogDensity(build_design(spec, design, "fused"))
+        density = log_density(spec, design)
         with progress("MAP", shown=self.progressbar) as update:
             starts = first_values(spec, _subsample(design, rng), self.restarts, rng)
             run, history = descend(density, starts, schedule, rng, update)

@@ -27,6 +27,9 @@ import bayes_moe.priors.densities
 REORDERED = {"contract", "reassoc", "nsz"}
 """Fast-math flags of sums over rows: any order of summation, so that they vectorise."""
 
+DOUBLE_SIZE = 8
+"""Bytes of a double."""
+
 _TEXTS = [
     *sorted(Path(__file__).parent.glob("*.py")),
     Path(bayes_moe.priors.densities.__file__),

@@ -1,4 +1,4 @@
-"""Elementary functions that vectorise: exp, log, log1p, softplus, logistic.
+"""Elementary functions that vectorise: exp, expm1, log, log1p, softplus, logistic, tanh.
 
 The C library's exponential and logarithm take one number a call, and a loop that calls them is not
 vectorised. These are polynomials without branches, with errors of at most 4 units in the last
@@ -27,6 +27,8 @@ SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
 MANTISSA = 0x000FFFFFFFFFFFFF
 SMALLEST, LARGEST = -708.0, 709.0
 """Arguments beyond which the exponential is set to 0 and to infinity."""
+LEAST = -50.0
+"""Argument below which ``e^x - 1`` is -1 in double precision."""
 
 E3, E4, E5, E6, E7, E8, E9, E10, E11, E12 = (1 / math.factorial(j) for j in range(3, 13))
 
@@ -107,3 +109,29 @@ def logistic(x: float) -> float:
     """``1 / (1 + e^-x)``, without loss of relative accuracy where it is small."""
     tail = exp(-abs(x))
     return (1.0 if x > 0.0 else tail) / (1.0 + tail)
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def expm1(x: float) -> float:
+    """``e^x - 1`` for ``x <= 0``, as ``2^k (e^r - 1) + (2^k - 1)``; see :func:`exp`."""
+    clipped = LEAST if x < LEAST else x
+    shifted = clipped * LOG2_E + ROUNDS
+    k = shifted - ROUNDS
+    r = clipped - k * LN2_HIGH
+    r = r - k * LN2_LOW
+    r2 = r * r
+    r4 = r2 * r2
+    low = r + r2 * (0.5 + r * E3)
+    high = (
+        (E4 + r * E5) + r2 * (E6 + r * E7) + r4 * ((E8 + r * E9) + r2 * (E10 + r * E11 + r2 * E12))
+    )
+    power = from_bits((bits(shifted) + 1023) << 52)
+    return (low + r4 * high) * power + (power - 1.0)
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def tanh(x: float) -> float:
+    """Hyperbolic tangent, ``-m / (m + 2)`` with ``m = e^(-2 |x|) - 1``."""
+    m = expm1(-2.0 * abs(x))
+    size = -m / (m + 2.0)
+    return size if x > 0.0 else -size

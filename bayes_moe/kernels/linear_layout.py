@@ -35,19 +35,23 @@ TABLE = 5
 
 (
     WHERE,  # first coordinate
+    COUNT,  # number of coordinates
+    ACROSS,  # distance between the coordinates of successive directions
+    ALONG,  # distance between those of successive terms
     DIRECTIONS,  # free directions over the experts
-    OF,  # experts
+    OF,  # experts; none of a hyperparameter, whose coordinates are no coefficients
     WIDE,  # terms
-    ROW,  # first row of predictors
+    ROW,  # first row of predictors, or -1
     COEF,  # first coefficient
-    NUMBERS,  # address of unit and offset
+    NUMBERS,  # address of the offset of the predictors, and of each term's factor
+    SCALE,  # coordinate whose exponential is a further factor, or -1
     BASIS,  # address (direction, expert), or 0
     PRIOR,  # address of the compiled formula
     PRIOR_ARGUMENTS,  # address (argument, coordinate)
     JACOBIAN,  # whether coordinates are logarithms, and the log Jacobian is added
     SHARED,  # whether predictors are the same for all rows
-) = range(12)
-SLOT = 12
+) = range(16)
+SLOT = 16
 
 (
     KERNEL,  # address of the compiled row loop

@@ -17,13 +17,14 @@ from numba.extending import register_jitable
 from numba.types import CPointer, voidptr
 
 from bayes_moe.kernels.compile import (
+    DOUBLE_SIZE,
     REORDERED,
     VERSION,
     c_function,
-    call_prior,
     call_rows,
     doubles,
 )
+from bayes_moe.kernels.coordinates import coefficients, to_coordinates
 from bayes_moe.kernels.family_rows import (
     BASE,
     ETA,
@@ -40,7 +41,6 @@ from bayes_moe.kernels.linear_layout import (
     ADD,
     ALL_SHARED,
     AT,
-    BASIS,
     BLOCK,
     BLOCKS,
     BRANCH,
@@ -48,23 +48,18 @@ from bayes_moe.kernels.linear_layout import (
     COEF,
     COEFS,
     COUNTS,
-    DIRECTIONS,
     ETAS,
     EXPERTS,
     FEATURES,
     FIRST,
     GATE,
     HEAD,
-    JACOBIAN,
     KERNEL,
     LAST,
     LOG_BASE,
-    NUMBERS,
     OF,
     PARAMETERS,
     PREDICTORS,
-    PRIOR,
-    PRIOR_ARGUMENTS,
     RESPONSE,
     ROW,
     ROWS,
@@ -79,8 +74,6 @@ from bayes_moe.kernels.linear_layout import (
     TABLE,
     TABLES,
     TERMS,
-    WHERE,
-    WIDE,
 )
 from bayes_moe.kernels.linear_products import fill, gather_sums, predict_rows, sum_of
 from bayes_moe.kernels.mixture import mix, row_of
@@ -89,9 +82,6 @@ LARGEST_DOUBLE = sys.float_info.max
 INVALID = 3
 """What the C function returns where the density or a derivative is not finite: nutpie takes a
 positive code for a divergence, and stops at a negative one."""
-
-DOUBLE_SIZE = 8
-"""Bytes of a double."""
 
 
 class Offsets(NamedTuple):
@@ -124,7 +114,7 @@ class Workspace(NamedTuple):
 
 
 @register_jitable(fastmath=REORDERED)
-def _offsets(p: Any) -> Any:
+def offsets_of(p: Any) -> Any:
     """Offsets of the records, from the head of the table."""
     tables = HEAD
     slots = tables + TABLE * p[TABLES]
@@ -133,7 +123,7 @@ def _offsets(p: Any) -> Any:
 
 
 @register_jitable(fastmath=REORDERED)
-def _workspace(p: Any) -> Any:
+def workspace_of(p: Any) -> Any:
     """Arrays for an evaluation of the model of a table; predictors have a last row of zeros."""
     experts, predictors = p[EXPERTS], p[PREDICTORS]
     high = predictors + 1 if p[SPLITS] else predictors
@@ -153,62 +143,7 @@ def _workspace(p: Any) -> Any:
 
 
 @register_jitable(fastmath=REORDERED)
-def _coefficients(p: Any, slots: int, x: Any, coefs: Any, intercepts: Any) -> None:
-    """Coefficients and constants of every predictor, in the order of the rows of ``eta``."""
-    for j in range(p[SLOTS]):
-        s = slots + j * SLOT
-        directions, experts, terms = p[s + DIRECTIONS], p[s + OF], p[s + WIDE]
-        where, at = p[s + WHERE], p[s + COEF]
-        numbers = doubles(p[s + NUMBERS], 2)
-        unit = numbers[0]
-        for k in range(experts):
-            intercepts[p[s + ROW] + k] = numbers[1]
-        if p[s + BASIS] == 0:
-            for c in range(experts * terms):
-                coefs[at + c] = unit * x[where + c]
-        else:
-            basis = doubles(p[s + BASIS], directions * experts)
-            for k in range(experts):
-                for t in range(terms):
-                    total = 0.0
-                    for d in range(directions):
-                        total += basis[d * experts + k] * x[where + d * terms + t]
-                    coefs[at + k * terms + t] = unit * total
-
-
-@register_jitable(fastmath=REORDERED)
-def _to_coordinates(p: Any, slots: int, slopes: Any, x: Any, grad: Any) -> float:
-    """Log prior; fills the gradient of the log posterior by the coordinates."""
-    value = 0.0
-    for j in range(p[SLOTS]):
-        s = slots + j * SLOT
-        directions, experts, terms = p[s + DIRECTIONS], p[s + OF], p[s + WIDE]
-        where, at = p[s + WHERE], p[s + COEF]
-        unit = doubles(p[s + NUMBERS], 2)[0]
-        count = directions * terms
-        if p[s + BASIS] == 0:
-            for c in range(count):
-                grad[where + c] = unit * slopes[at + c]
-        else:
-            basis = doubles(p[s + BASIS], directions * experts)
-            for d in range(directions):
-                for t in range(terms):
-                    total = 0.0
-                    for k in range(experts):
-                        total += basis[d * experts + k] * slopes[at + k * terms + t]
-                    grad[where + d * terms + t] = unit * total
-        at_x = x.ctypes.data + DOUBLE_SIZE * where
-        at_grad = grad.ctypes.data + DOUBLE_SIZE * where
-        value += call_prior(p[s + PRIOR], at_x, p[s + PRIOR_ARGUMENTS], count, at_grad)
-        if p[s + JACOBIAN]:
-            for c in range(count):
-                value += x[where + c]
-                grad[where + c] += 1.0
-    return value
-
-
-@register_jitable(fastmath=REORDERED)
-def _fill_shared(p: Any, slots: int, w: Any) -> None:
+def fill_shared(p: Any, slots: int, w: Any) -> None:
     """Fill the predictors that are the same for every row."""
     for j in range(p[SLOTS]):
         s = slots + j * SLOT
@@ -219,7 +154,7 @@ def _fill_shared(p: Any, slots: int, w: Any) -> None:
 
 
 @register_jitable(fastmath=REORDERED)
-def _predict(p: Any, tables: int, w: Any, start: int, width: int) -> None:
+def predict(p: Any, tables: int, w: Any, start: int, width: int) -> None:
     """Predictors of a chunk of rows from the tables of features."""
     stride = (p[ROWS] + PACK - 1) // PACK * PACK
     for j in range(p[TABLES]):
@@ -247,7 +182,7 @@ def _load_block(p: Any, b: int, scratch: Any, start: int, width: int) -> None:
 
 
 @register_jitable(fastmath=REORDERED)
-def _evaluate(p: Any, blocks: int, w: Any, start: int, width: int) -> None:
+def evaluate_experts(p: Any, blocks: int, w: Any, start: int, width: int) -> None:
     """Log density of every expert into ``joint``, its derivatives into ``score``."""
     scratch = w.scratch
     for j in range(p[BLOCKS]):
@@ -288,7 +223,7 @@ def _weigh(p: Any, blocks: int, w: Any, width: int) -> None:
 
 
 @register_jitable(fastmath=REORDERED)
-def _mix_experts(p: Any, offsets: Any, w: Any, number: int, width: int) -> float:
+def mix_experts(p: Any, offsets: Any, w: Any, number: int, width: int) -> float:
     """Sum of the log densities of a chunk; ``joint`` holds responsibilities afterwards."""
     experts = p[EXPERTS]
     value = 0.0
@@ -307,7 +242,15 @@ def _mix_experts(p: Any, offsets: Any, w: Any, number: int, width: int) -> float
 
 
 @register_jitable(fastmath=REORDERED)
-def _gather(p: Any, offsets: Any, w: Any, start: int, width: int) -> None:
+def drop_copies(p: Any, w: Any, number: int, width: int) -> None:
+    """Set the scores of the copies of a row, with which the last pack is filled up, to zero."""
+    if number < width:
+        for row in range(p[PREDICTORS]):
+            fill(row_of(w.score, row, width)[number:], 0.0)
+
+
+@register_jitable(fastmath=REORDERED)
+def gather(p: Any, offsets: Any, w: Any, start: int, width: int) -> None:
     """Add a chunk's derivatives by the coefficients to ``slopes``."""
     stride = (p[ROWS] + PACK - 1) // PACK * PACK
     for j in range(p[TABLES]):
@@ -330,14 +273,21 @@ def _log_likelihood(p: Any, offsets: Any, w: Any) -> float:
     for start in range(0, p[ROWS], WIDTH):
         number = min(WIDTH, p[ROWS] - start)
         width = (number + PACK - 1) // PACK * PACK
-        _predict(p, offsets.tables, w, start, width)
-        _evaluate(p, offsets.blocks, w, start, width)
-        value += _mix_experts(p, offsets, w, number, width)
-        if number < width:  # the last pack is filled up with copies of a row, which must not count
-            for row in range(p[PREDICTORS]):
-                fill(row_of(w.score, row, width)[number:], 0.0)
-        _gather(p, offsets, w, start, width)
+        predict(p, offsets.tables, w, start, width)
+        evaluate_experts(p, offsets.blocks, w, start, width)
+        value += mix_experts(p, offsets, w, number, width)
+        drop_copies(p, w, number, width)
+        gather(p, offsets, w, start, width)
     return value
+
+
+@register_jitable(fastmath=REORDERED)
+def status(value: float, grad: Any) -> int:
+    """0 if a log density and its gradient are finite, else ``INVALID``."""
+    sound = abs(value) <= LARGEST_DOUBLE  # `isfinite` is not safe where sums are reordered
+    for c in range(grad.size):
+        sound = sound and abs(grad[c]) <= LARGEST_DOUBLE
+    return 0 if sound else INVALID
 
 
 def _log_density() -> Any:
@@ -348,19 +298,16 @@ def _log_density() -> Any:
         p = carray(model, HEAD, int64)
         if dim != p[SIZE]:
             return -1
-        offsets = _offsets(p)
+        offsets = offsets_of(p)
         p = carray(model, offsets.splits + SPLIT * p[SPLITS] + BRANCH * p[BRANCHES], int64)
         x, grad = carray(x_, dim), carray(grad_, dim)
-        w = _workspace(p)
-        _coefficients(p, offsets.slots, x, w.coefs, w.intercepts)
-        _fill_shared(p, offsets.slots, w)
+        w = workspace_of(p)
+        coefficients(p, offsets.slots, x, w.coefs, w.intercepts)
+        fill_shared(p, offsets.slots, w)
         value = _log_likelihood(p, offsets, w)
-        value += _to_coordinates(p, offsets.slots, w.slopes, x, grad)
+        value += to_coordinates(p, offsets.slots, w.coefs, w.slopes, x, grad)
         carray(value_, 1)[0] = value
-        sound = abs(value) <= LARGEST_DOUBLE  # `isfinite` is not safe where sums are reordered
-        for c in range(dim):
-            sound = sound and abs(grad[c]) <= LARGEST_DOUBLE
-        return 0 if sound else INVALID
+        return status(value, grad)
 
     return log_density
 

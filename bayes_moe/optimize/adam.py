@@ -18,7 +18,7 @@ from itertools import islice
 import numpy as np
 
 from bayes_moe.core.progress import silent
-from bayes_moe.graph.log_density import GraphLogDensity
+from bayes_moe.model.log_density import LogDensity
 from bayes_moe.optimize.lbfgs import LBFGSResult
 
 CHUNK = 4096
@@ -103,22 +103,15 @@ class RowSplit:
 
 
 class Batches:
-    """A graph's log density on batches of rows, which replace the graph's data."""
+    """A log density on batches of rows."""
 
-    def __init__(self, surface: GraphLogDensity) -> None:
+    def __init__(self, surface: LogDensity) -> None:
         self.surface = surface
-        self.size = surface.graph.design.rows.size
-        data = [(v, v.get_value(borrow=True)) for v in surface.graph.model.data_vars]
-        self._data = [(v, values) for v, values in data if values.shape[:1] == (self.size,)]
-
-    def show(self, which: np.ndarray | slice) -> None:
-        """Replace the graph's data by those of a batch."""
-        for variable, values in self._data:
-            variable.set_value(values[which], borrow=True)
+        self.size = surface.design.rows.size
 
     def slope(self, x: np.ndarray, which: np.ndarray) -> np.ndarray:
         """Gradient of the log posterior, divided by ``n``, estimated from a batch."""
-        self.show(which)
+        self.surface.show(which)
         return self.surface.weighted(x, self.size / len(which))[2] / self.size
 
     def mean_density(self, x: np.ndarray, which: np.ndarray) -> float:
@@ -126,7 +119,7 @@ class Batches:
         chunks = np.split(which, np.arange(CHUNK, len(which), CHUNK))
         total = 0.0
         for chunk in chunks:
-            self.show(chunk)
+            self.surface.show(chunk)
             total += self.surface.weighted(x, 1.0)[1]
         return total / len(which) if np.isfinite(total) else -np.inf
 
@@ -134,10 +127,10 @@ class Batches:
         """Log posterior of all rows and its gradient, in chunks."""
         value, gradient = 0.0, np.zeros_like(x)
         for start in range(0, self.size, CHUNK):
-            self.show(slice(start, start + CHUNK))
+            self.surface.show(slice(start, start + CHUNK))
             prior, likelihood, slope = self.surface.weighted(x, 1.0)
             value, gradient = value + likelihood, gradient + slope
-        self.show(slice(0, CHUNK))
+        self.surface.show(slice(0, CHUNK))
         of_prior = self.surface.weighted(x, 0.0)[2]
         chunks = -(-self.size // CHUNK)  # each chunk's gradient has the prior's once
         return value + prior, gradient - (chunks - 1) * of_prior
@@ -165,7 +158,7 @@ class _Adam:
 
 
 def descend(
-    surface: GraphLogDensity,
+    surface: LogDensity,
     starts: Sequence[Mapping[str, np.ndarray]],
     schedule: Schedule,
     rng: np.random.Generator,
@@ -175,7 +168,7 @@ def descend(
 
     Parameters
     ----------
-    surface : GraphLogDensity
+    surface : LogDensity
         Log density to maximise; its graph's data are all rows, and a chunk of them afterwards.
     starts : sequence of mapping
         Reported variables; of several, the best after ``RACE`` steps is chosen.

@@ -10,10 +10,10 @@ from bayes_moe.data.matrix import Rows
 from bayes_moe.em.climb import ClimbResult, padded_paths
 from bayes_moe.em.modes import Modes, match_modes
 from bayes_moe.em.vector_layout import COLLAPSING, SCALE_FLOOR
-from bayes_moe.graph.log_density import GraphLogDensity
 from bayes_moe.model import expert_order
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.likelihood import allocate
+from bayes_moe.model.log_density import LogDensity
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.optimize.lbfgs import LBFGSResult, run_lbfgs
 
@@ -21,17 +21,14 @@ RESPONSIBLE = 0.5
 """Responsibility above which an expert's scale at a row counts."""
 
 
-def ends(surface: GraphLogDensity, climbs: list[LBFGSResult]) -> Modes:
+def ends(surface: LogDensity, climbs: list[LBFGSResult]) -> Modes:
     """Where climbs ended, each as a mode of its own, the experts in order."""
-    spec, design = surface.graph.spec, surface.graph.design
+    spec, design = surface.spec, surface.design
     points = [surface.variables(c.x) for c in climbs]
     values = {name: np.stack([p[name] for p in points]) for name in points[0]}
     orders = expert_order.order(spec, expert_order.levels(spec, values, design.rows))
     values = expert_order.permute(spec, values, orders)
-    theta = []
-    for j in range(len(climbs)):
-        point = surface.graph.unconstrained({name: v[j] for name, v in values.items()})
-        theta.append(np.concatenate([v.ravel() for v in point.values()]))
+    theta = [surface.point({name: v[j] for name, v in values.items()}) for j in range(len(climbs))]
     log_likelihood, low = _on_rows(spec, design.rows, values)
     value = np.array([c.value for c in climbs])
     result = ClimbResult(
@@ -95,7 +92,7 @@ def _at_floor(role: str, values: np.ndarray, sd: float) -> np.ndarray:
     return values <= SCALE_FLOOR * sd
 
 
-def uphill(surface: GraphLogDensity, modes: Modes, points: np.ndarray, max_iter: int) -> np.ndarray:
+def uphill(surface: LogDensity, modes: Modes, points: np.ndarray, max_iter: int) -> np.ndarray:
     """Return which of some modes lies uphill of each point (point,); -1 for one not among them."""
     reached = ends(surface, [run_lbfgs(surface, x, max_iter, newton_steps=0) for x in points])
-    return match_modes(modes, reached, surface.graph.design.rows)
+    return match_modes(modes, reached, surface.design.rows)

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bayes_moe.em.marginal_likelihood import MarginalLikelihood, Values
-from bayes_moe.graph.log_density import GraphLogDensity
+from bayes_moe.model.log_density import LogDensity
 from bayes_moe.optimize.lbfgs import LBFGSResult, newton_polish, run_lbfgs
 
 MOST_ROUNDS, FEW_ROUNDS = 10, 3
@@ -30,9 +30,7 @@ ITERATIONS = 300
 """Most iterations of a run under new scales."""
 
 
-def optimise_hyperparameters(
-    surface: GraphLogDensity, runs: list[LBFGSResult]
-) -> list[LBFGSResult]:
+def optimise_hyperparameters(surface: LogDensity, runs: list[LBFGSResult]) -> list[LBFGSResult]:
     """Best few runs, in order of decreasing log density, under scales at their marginal mode.
 
     Without learned scales, or where second derivatives are not affordable, all runs as they are:
@@ -53,11 +51,11 @@ def optimise_hyperparameters(
 class _Margin(MarginalLikelihood):
     """Marginal likelihood of a graph's scales; ``mode`` is the run at the best scales."""
 
-    def __init__(self, surface: GraphLogDensity, best: LBFGSResult) -> None:
-        values, spec = surface.variables(best.x), surface.graph.spec
+    def __init__(self, surface: LogDensity, best: LBFGSResult) -> None:
+        values, spec = surface.variables(best.x), surface.spec
         sites = spec.structure.sites
         scales = {n: values[n] for site, p in sites for n in p.variables(site).scales}
-        super().__init__(scales, surface.graph.priors)
+        super().__init__(scales, surface.priors)
         self.surface, self.mode, self._last = surface, best, best
 
     def evaluate(self, scales: Values) -> tuple[float, Values] | None:
@@ -78,9 +76,9 @@ class _Margin(MarginalLikelihood):
         return run.value - prior + volume, second
 
     def prior_sds(self, scales: Values) -> Values:
-        graph, sds = self.surface.graph, dict[str, np.ndarray]()
-        for site, predictor in graph.spec.structure.sites:
-            b = site.bind(graph.design.rows.matrices[site.stem], graph.design.response)
+        design, sds = self.surface.design, dict[str, np.ndarray]()
+        for site, predictor in self.surface.spec.structure.sites:
+            b = site.bind(design.rows.matrices[site.stem], design.response)
             sds |= predictor.raw_sds(b, scales)
         return sds
 
@@ -89,9 +87,9 @@ class _Margin(MarginalLikelihood):
 
 
 def _with_scales(
-    surface: GraphLogDensity, x: np.ndarray, scales: Mapping[str, np.ndarray]
+    surface: LogDensity, x: np.ndarray, scales: Mapping[str, np.ndarray]
 ) -> np.ndarray:
     """Vector of the same weights and coefficients under other scales."""
     values = surface.variables(x)
-    reported = {name: values[name] for name in surface.graph.spec.variables}
+    reported = {name: values[name] for name in surface.spec.variables}
     return surface.point(reported | dict(scales))

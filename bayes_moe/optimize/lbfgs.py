@@ -9,7 +9,7 @@ import numpy as np
 
 from bayes_moe.core.progress import silent
 from bayes_moe.em.climb import GRADIENT
-from bayes_moe.graph.log_density import GraphLogDensity
+from bayes_moe.model.log_density import LogDensity
 
 NEWTON_STEPS = 5
 MEMORY = 100
@@ -52,7 +52,7 @@ class LBFGSResult:
 
 
 def search(
-    surface: GraphLogDensity,
+    surface: LogDensity,
     starts: Sequence[Mapping[str, np.ndarray]],
     max_iter: int,
     progress: Callable[[int, int], None] = silent,
@@ -81,7 +81,7 @@ def search(
 
 
 def _first_runs(
-    surface: GraphLogDensity,
+    surface: LogDensity,
     points: Sequence[np.ndarray],
     max_iter: int,
     report: Callable[[int], None],
@@ -95,7 +95,7 @@ def _first_runs(
 
 
 def _further_runs(
-    surface: GraphLogDensity,
+    surface: LogDensity,
     runs: Sequence[LBFGSResult],
     iterations: int,
     report: Callable[[int], None],
@@ -109,7 +109,7 @@ def _further_runs(
 
 
 def _final_runs(
-    surface: GraphLogDensity,
+    surface: LogDensity,
     runs: Sequence[LBFGSResult],
     max_iter: int,
     report: Callable[[int], None],
@@ -122,7 +122,7 @@ def _final_runs(
     return _sorted([*continued, *runs[POLISHED:]])
 
 
-def _continued(surface: GraphLogDensity, run: LBFGSResult, iterations: int) -> LBFGSResult:
+def _continued(surface: LogDensity, run: LBFGSResult, iterations: int) -> LBFGSResult:
     """A run continued for at most so many iterations; one that has ended as it is."""
     if not run.exhausted or iterations <= 0:
         return run
@@ -135,7 +135,7 @@ def _sorted(runs: Sequence[LBFGSResult]) -> list[LBFGSResult]:
 
 
 def run_lbfgs(
-    surface: GraphLogDensity, start: np.ndarray, max_iter: int, newton_steps: int = NEWTON_STEPS
+    surface: LogDensity, start: np.ndarray, max_iter: int, newton_steps: int = NEWTON_STEPS
 ) -> LBFGSResult:
     """Final point of L-BFGS from a vector, then of Newton steps while they gain."""
     from scipy.optimize import minimize
@@ -170,7 +170,7 @@ def run_lbfgs(
 
 
 def newton_polish(
-    surface: GraphLogDensity, run: LBFGSResult, newton_steps: int = NEWTON_STEPS
+    surface: LogDensity, run: LBFGSResult, newton_steps: int = NEWTON_STEPS
 ) -> LBFGSResult:
     """A run continued by Newton steps while they gain; it has converged if at a maximum.
 
@@ -202,7 +202,7 @@ def newton_polish(
     return LBFGSResult(x, value, norm, iterations, converged, False, path)
 
 
-def newton_along(surface: GraphLogDensity, x: np.ndarray, along: np.ndarray) -> np.ndarray:
+def newton_along(surface: LogDensity, x: np.ndarray, along: np.ndarray) -> np.ndarray:
     """Final point of Newton steps along the coordinates of a mask, while they gain."""
     value, gradient = surface(x)
     for _ in range(MOST_STEPS):

@@ -146,13 +146,26 @@ def raw_hyperparameters(variables: Variables, values: Values) -> dict[str, np.nd
         value = np.asarray(values[v.name])
         if v.scale is None:
             raw[v.name] = value
-            continue
-        name, position = v.scale
-        scale = np.asarray(values[name])[..., position]
-        raw[names.raw(v.name)] = value / scale.reshape(
-            *scale.shape, *[1] * (value.ndim - scale.ndim)
-        )
+        else:
+            raw[names.raw(v.name)] = value / _scale(v.scale, values, value.ndim)
     return raw
+
+
+def reported_hyperparameters(variables: Variables, raw: Values) -> dict[str, np.ndarray]:
+    """Return hyperparameters from the sampler's variables: see :func:`raw_hyperparameters`."""
+    values = {v.name: np.asarray(raw[v.name]) for v in variables.hyperparameters if v.scale is None}
+    for v in variables.hyperparameters:
+        if v.scale is not None:
+            value = np.asarray(raw[names.raw(v.name)])
+            values[v.name] = value * _scale(v.scale, values, value.ndim)
+    return values
+
+
+def _scale(scale: tuple[str, int], values: Values, ndim: int) -> np.ndarray:
+    """Scale at a position of a hyperparameter (..., position), to broadcast to ``ndim`` axes."""
+    name, position = scale
+    found = np.asarray(values[name])[..., position]
+    return found.reshape(*found.shape, *[1] * (ndim - found.ndim))
 
 
 def existing(name: str, make: Callable[[], Any]) -> Any:

@@ -21,7 +21,7 @@ from bayes_moe.gates.splits import SplitTree
 from bayes_moe.kernels import linear_model as linear
 from bayes_moe.predictors import Linear
 from bayes_moe.priors.prior import DISTRIBUTIONS
-from bayes_moe.sampling.compiled_density import Native, _Layout, supports
+from bayes_moe.sampling.compiled_density import LinearTable, Native, supports
 from tests.support.examples import POSITIVE, REAL
 from tests.support.linear_models import MODELS, plain, points, table
 from tests.support.problems import problem
@@ -352,7 +352,7 @@ def products(experts):
     return one, other, ParameterVector(spec, one.design, (*one.blocks, *added), True)
 
 
-class Product(_Layout):
+class Product(LinearTable):
     """A layout whose second block adds to the first, with a response of its own."""
 
     def __init__(self, moving, response):
@@ -361,7 +361,7 @@ class Product(_Layout):
 
     def blocks(self):
         first, second = self.parameters.spec.structure.blocks
-        own, its = ([s for s in self.parameters.blocks if s.factor == b] for b in (0, 1))
+        own, its = self.variables(0), self.variables(1)
         return [
             self.block(first, own, self.rows.observed),
             self.block(second, its, self.response, add=True),

@@ -1,0 +1,223 @@
+"""The table of whole numbers that describes a model to a compiled density, and its arrays.
+
+A compiled density (:mod:`bayes_moe.kernels.linear_model`, :mod:`bayes_moe.kernels.network_model`)
+is the same function for all models: the table (:mod:`bayes_moe.kernels.linear_layout`) has the
+structure of a model and the addresses of its data. So a new model, or new data, need no
+compilation; only the first use of a family or a prior distribution does, once a machine.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from bayes_moe.core import registry
+from bayes_moe.core.arrays import NUMERIC
+from bayes_moe.data.matrix import Rows
+from bayes_moe.gates.splits import Split
+from bayes_moe.kernels import linear_layout as layout
+from bayes_moe.kernels import linear_model, priors
+from bayes_moe.kernels.family_rows import PACK, Kernel
+from bayes_moe.model.blocks import Block
+from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.priors.densities import DENSITIES, formula_arguments
+from bayes_moe.priors.prior import Prior
+
+
+@dataclass(frozen=True)
+class CompiledDensity:
+    """The compiled log density of a model's coordinates on its data.
+
+    Attributes
+    ----------
+    size : int
+        Number of coordinates.
+    log_density : numba.CFunc
+        The compiled function; a sampler calls its ``address``.
+    table : array of int
+        Structure of the model and addresses of its data, for the compiled function.
+    """
+
+    size: int
+    log_density: Any
+    table: np.ndarray
+    _kept: tuple[np.ndarray, ...]
+    _of_rows: tuple[tuple[int, np.ndarray], ...] = ()
+
+    def pick(self, which: np.ndarray | slice) -> CompiledDensity:
+        """Return the density of the rows at some positions."""
+        table, kept = self.table.copy(), [*self._kept]
+        for address, values in self._of_rows:
+            chosen = long(values[..., which])
+            kept.append(chosen)
+            table[self.table == address] = chosen.ctypes.data
+            table[layout.ROWS] = values[..., which].shape[-1]
+        return replace(self, table=table, _kept=tuple(kept))
+
+    @property
+    def copy(self) -> Any:
+        """The compiled function by which a sampler stores a draw."""
+        return linear_model.copy()
+
+    def __call__(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        """Log density and gradient (coordinate,) at a point (coordinate,)."""
+        point = np.ascontiguousarray(theta, dtype=float)
+        value, gradient = self._evaluate(point, self.size)
+        return float(value[0]), gradient
+
+    def weighted(self, theta: np.ndarray, weight: float) -> tuple[float, float, np.ndarray]:
+        """Log prior, log likelihood, and the gradient of ``prior + weight * likelihood``.
+
+        Only of :mod:`bayes_moe.kernels.network_model`.
+        """
+        value, gradient = self._evaluate(np.append(theta, weight), self.size + 1)
+        return float(value[0]), float(value[1]), gradient
+
+    def _evaluate(self, point: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+        gradient, value = np.empty(self.size), np.empty(2)
+        addresses = (a.ctypes.data for a in (point, gradient, value, self.table))
+        _prototype(self.log_density.address)(size, *addresses)
+        return value, gradient
+
+
+_prototype = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)
+
+
+class CompiledTable:
+    """Records of a model, and the arrays whose addresses they have.
+
+    Attributes
+    ----------
+    spec, rows
+        The model, and the rows of its data.
+    first_row : dict of str to int
+        First row of predictors of every variable that has predictors.
+    shared : set of str
+        Variables whose predictors are the same for every row.
+    predictors : int
+        Number of rows of predictors.
+    """
+
+    def __init__(self, spec: MixtureOfExperts, rows: Rows) -> None:
+        self.spec, self.rows = spec, rows
+        self.arrays: list[np.ndarray] = []
+        self.by_row: list[tuple[int, np.ndarray]] = []
+        self.first_row: dict[str, int] = {}
+        self.shared: set[str] = set()
+        self.predictors = 0
+
+    def address(self, values: np.ndarray) -> int:
+        """Address of an array, which is kept alive."""
+        self.arrays.append(np.ascontiguousarray(values, dtype=float))
+        return int(self.arrays[-1].ctypes.data)
+
+    def of_rows(self, values: np.ndarray) -> int:
+        """Address of numbers (..., obs), or of one number repeated."""
+        values = np.broadcast_to(values, (*values.shape[:-1], self.rows.size))
+        self.by_row.append((self.address(long(values)), values))
+        return self.by_row[-1][0]
+
+    def head(self, size: int, coefs: int) -> dict[int, int]:
+        """Numbers of the model, without the numbers of records."""
+        heads = self.spec.structure.gate.heads
+        return {
+            layout.SIZE: size,
+            layout.ROWS: self.rows.size,
+            layout.EXPERTS: self.spec.n_experts,
+            layout.PREDICTORS: self.predictors,
+            layout.COEFS: coefs,
+            layout.GATE: self.first_row[heads[0].site.coef] if heads else -1,
+        }
+
+    def prior(
+        self, prior: Prior, shape: tuple[int, ...], *, of_log: bool, column: bool = False
+    ) -> dict[int, int]:
+        """Entries of a prior of coordinates, whose arguments broadcast to a shape.
+
+        With ``column`` they do so along its first axis.
+        """
+        density = DENSITIES[prior.distribution]
+        formula: Callable[..., Any] | None = density.of_log if of_log else density.of_value
+        assert formula is not None
+        given = (np.asarray(a)[..., None] if column else a for a in formula_arguments(prior))
+        arguments = [np.broadcast_to(a, shape).ravel() for a in given]
+        return {
+            layout.PRIOR: priors.address(formula, len(arguments)),
+            layout.PRIOR_ARGUMENTS: self.address(np.concatenate(arguments)),
+        }
+
+    def block(
+        self, block: Block, variables: Sequence[str], response: np.ndarray, add: bool = False
+    ) -> list[int]:
+        """Record of a block of experts.
+
+        Parameters
+        ----------
+        block : Block
+            Its family, and positions of its experts.
+        variables : sequence of str
+            Variables of its parameters, in the order of the family's.
+        response : array (obs,)
+            Argument of its density.
+        add : bool
+            Whether its log density is added to that of earlier blocks of the same experts.
+        """
+        compiled: Kernel = registry.resolve("kernel", block.kind.family)
+        known = block.known(self.rows.matrices)
+        base = np.atleast_1d(block.family.log_base(response, known, NUMERIC))
+        counts = list(known.values())
+        entries = {
+            layout.KERNEL: compiled.address,
+            layout.PARAMETERS: len(variables),
+            layout.ALL_SHARED: int(all(v in self.shared for v in variables[1:])),
+            layout.START: block.positions[0],
+            layout.STOP: block.positions[-1] + 1,
+            layout.RESPONSE: self.of_rows(response),
+            layout.ADD: int(add),
+            layout.LOG_BASE: self.of_rows(base),
+            layout.COUNTS: self.of_rows(counts[0]) if counts else 0,
+        }
+        entries |= {layout.ETAS + j: self.first_row[v] for j, v in enumerate(variables)}
+        return record(layout.BLOCK, entries)
+
+    def gate(self) -> tuple[list[list[int]], list[list[int]]]:
+        """Records of the gate's splits, children before parents, and of their branches."""
+        gate = self.spec.structure.gate
+        branching = gate.splits
+        if not gate.heads or branching is None or branching.is_single_softmax:
+            return [], []
+        ordered = sorted(branching.splits, key=lambda s: -s.depth)
+        places = {frozenset(s.below): branching.experts + j for j, s in enumerate(ordered)}
+        places |= {frozenset([k]): k for k in range(branching.experts)}
+        splits: list[list[int]] = []
+        ways: list[list[int]] = []
+        for split in ordered:
+            entries = {layout.FROM: len(ways), layout.WAYS: split.branches}
+            splits.append(record(layout.SPLIT, entries))
+            for row, leaves in zip(self.logits(split), split.leaves, strict=True):
+                entries = {layout.LOGIT: row, layout.PLACE: places[frozenset(leaves)]}
+                ways.append(record(layout.BRANCH, entries))
+        return splits, ways
+
+    def logits(self, split: Split) -> list[int]:
+        """Rows of predictors of a split's branches."""
+        head = next(h for h in self.spec.structure.gate.heads if h.stem == split.stem)
+        first = self.first_row[head.site.coef] - head.outputs.start
+        rows = [first + j for j in range(split.rows.start, split.rows.stop)]
+        return [*rows, self.predictors] if split.pinned else rows
+
+
+def record(size: int, entries: dict[int, int]) -> list[int]:
+    """Record of so many numbers, by position; others are zero."""
+    return [entries.get(j, 0) for j in range(size)]
+
+
+def long(values: np.ndarray) -> np.ndarray:
+    """Rows (..., obs) filled up to whole packs with copies of the last one."""
+    missing = -values.shape[-1] % PACK
+    width = [(0, 0)] * (values.ndim - 1) + [(0, missing)]
+    return np.pad(np.asarray(values, dtype=float), width, mode="edge")

@@ -1,0 +1,187 @@
+"""A log density as a function of one vector: what optimisers ask of it, and its curvature.
+
+It is that of a graph (:class:`bayes_moe.graph.log_density.GraphLogDensity`) or compiled
+(:class:`bayes_moe.optimize.network_density.NetworkDensity`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from bayes_moe.core import registry
+from bayes_moe.core.linalg import differences, information_ratio, semi_inverse
+from bayes_moe.data.design import Design
+from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.priors.prior import Prior
+
+MOST_COORDINATES, MOST_ELEMENTS = 400, 2 * 10**7
+"""Coordinates, and coordinates x rows x experts, up to which second derivatives are affordable."""
+LEAST_CURVATURE = 0.05
+"""Least curvature of :meth:`LogDensity.rough_covariance`, where that of a prior is 1."""
+
+
+class LogDensity(ABC):
+    """The log density of a model as a function of its unconstrained vector.
+
+    With ``jacobian`` it is that of the unconstrained values, which a sampler draws, else that of
+    the natural variables. It is thread-safe.
+
+    Attributes
+    ----------
+    spec, design
+        The model, and its data.
+    priors : mapping of str to Prior
+        Prior of every reported variable.
+    jacobian : bool
+    free_coordinates : array of bool (coordinate,)
+        False for learned scales: these have no joint mode with the coefficients that they scale,
+        so the gradient by them is set to zero.
+    """
+
+    spec: MixtureOfExperts
+    design: Design
+    priors: Mapping[str, Prior]
+    jacobian: bool
+    free_coordinates: np.ndarray
+
+    def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        """Log density, and its gradient (coordinate,)."""
+        prior, likelihood, gradient = self.weighted(x, 1.0)
+        value = prior + likelihood
+        return (value if np.isfinite(value) else -np.inf), gradient
+
+    @abstractmethod
+    def weighted(self, x: np.ndarray, weight: float) -> tuple[float, float, np.ndarray]:
+        """Log prior, log likelihood, and the gradient of ``prior + weight * likelihood``.
+
+        The rows are those that were last given to :meth:`show`, at first all.
+        """
+
+    @abstractmethod
+    def show(self, which: np.ndarray | slice) -> None:
+        """Replace the rows by those at some positions of the design."""
+
+    @abstractmethod
+    def variables(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """The model's variables at a vector, by name."""
+
+    @abstractmethod
+    def point(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Vector at the model's reported variables."""
+
+    @abstractmethod
+    def coordinates(self, names: Iterable[str]) -> np.ndarray:
+        """Whether each coordinate (coordinate,) belongs to one of the free variables ``names``."""
+
+    @abstractmethod
+    def determining_coordinates(self, names: Iterable[str]) -> np.ndarray:
+        """Whether a variable of ``names`` is a function of each coordinate (coordinate,)."""
+
+    @abstractmethod
+    def values(self, x: np.ndarray, name: str) -> np.ndarray:
+        """Unconstrained values of a free variable at a vector, in their shape."""
+
+    @property
+    def learned_scales(self) -> frozenset[str]:
+        """Names of the parameters of learned priors."""
+        sites = self.spec.structure.sites
+        return frozenset(name for site, p in sites for name in p.variables(site).scales)
+
+    def affordable(self, count: int, most: int | None = None) -> bool:
+        """Whether second derivatives along ``count`` coordinates take seconds at most."""
+        elements = self.design.rows.size * self.spec.n_experts
+        most = MOST_COORDINATES if most is None else most
+        return count <= most and count * elements <= MOST_ELEMENTS
+
+    def information(
+        self, x: np.ndarray, along: np.ndarray | None = None, weight: float = 1.0
+    ) -> np.ndarray:
+        """Minus the second derivatives, by central differences of the gradient.
+
+        ``along`` (coordinate,) is a mask of coordinates; by default the free ones. With weight 0 it
+        is that of the prior alone.
+        """
+        where = np.flatnonzero(self.free_coordinates if along is None else along)
+        slopes = -differences(lambda point: self.weighted(point, weight)[2][where], x, where)
+        return 0.5 * (slopes + slopes.T)  # symmetric but for the error of the differences
+
+    def covariance(self, x: np.ndarray, along: np.ndarray | None = None) -> np.ndarray | None:
+        """Inverse of the information; None where it is not positive definite.
+
+        Directions of a continuous symmetry of the model, as the rotations of a query and its keys,
+        have variance zero; so have coordinates that are not free or not in ``along``.
+        """
+        along = self.free_coordinates if along is None else along & self.free_coordinates
+        flat = self.spec.structure.gate.n_invariant_directions(self.design.rows.matrices)
+        inverse = semi_inverse(self.information(x, along), flat)
+        if inverse is None or along.all():
+            return inverse
+        covariance = np.zeros((x.size, x.size))
+        covariance[np.ix_(along, along)] = inverse
+        return covariance
+
+    def effective_parameters(self, x: np.ndarray) -> float:
+        """Trace of the likelihood's information by the covariance; NaN where that is unknown."""
+        covariance = self.covariance(x) if self.affordable(x.size) else None
+        if covariance is None:
+            return float("nan")
+        free = self.free_coordinates
+        likelihood = self.information(x) - self.information(x, weight=0.0)
+        return information_ratio(likelihood, covariance[np.ix_(free, free)])
+
+    def rough_covariance(self, x: np.ndarray, along: np.ndarray | None = None) -> np.ndarray:
+        """Covariance of a normal approximation at a point that need not be a maximum.
+
+        L-BFGS runs of large networks end before the maximum in some directions. Directions with a
+        curvature of at most ``LEAST_CURVATURE`` get the variance of their prior, about 1.
+        """
+        along = self.free_coordinates if along is None else along & self.free_coordinates
+        information = np.nan_to_num(self.information(x, along))
+        curvature, vectors = np.linalg.eigh(information)
+        curvature = np.where(curvature > LEAST_CURVATURE, curvature, 1.0)
+        covariance = np.zeros((x.size, x.size))
+        covariance[np.ix_(along, along)] = (vectors / curvature) @ vectors.T
+        return covariance
+
+    def errors(
+        self, x: np.ndarray, covariance: np.ndarray | None = None
+    ) -> dict[str, np.ndarray] | None:
+        """Standard errors of the reported variables, by the delta method; NaN for learned scales.
+
+        Without a ``covariance``, it is :meth:`covariance`; the result is None if that is not
+        :meth:`affordable`, or None itself.
+        """
+        if covariance is None:
+            covariance = self.covariance(x) if self.affordable(x.size) else None
+        if covariance is None:
+            return None
+        names = self.spec.variables
+
+        def reported(point: np.ndarray) -> np.ndarray:
+            values = self.variables(point)
+            return np.concatenate([values[name].ravel() for name in names])
+
+        where = np.flatnonzero(np.diag(covariance))
+        jacobian = differences(reported, x, where)  # (coordinate, value)
+        covariance = covariance[np.ix_(where, where)]
+        variances = np.einsum("ji,ji->i", jacobian, covariance @ jacobian)
+        sds = np.sqrt(np.maximum(variances, 0.0))
+        shapes = [self.variables(x)[name].shape for name in names]
+        ends = np.cumsum([int(np.prod(shape, dtype=int)) for shape in shapes])[:-1]
+        parts = zip(names, np.split(sds, ends), shapes, strict=True)
+        errors = {name: part.reshape(shape) for name, part, shape in parts}
+        return {
+            n: np.full_like(sd, np.nan) if n in self.learned_scales else sd
+            for n, sd in errors.items()
+        }
+
+
+def has_kernels(spec: MixtureOfExperts) -> bool:
+    """Whether a model has a gate of softmaxes and families with a kernel."""
+    blocks = [part.block for part in spec.structure.factors]
+    return (spec.n_experts == 1 or spec.structure.gate.splits is not None) and all(
+        registry.has("kernel", b.kind.family) for b in blocks
+    )

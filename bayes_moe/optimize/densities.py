@@ -1,0 +1,17 @@
+"""The log density that optimisers and samplers use for a model: compiled, or that of its graph."""
+
+from __future__ import annotations
+
+from bayes_moe.data.design import Design
+from bayes_moe.graph.build import build_design
+from bayes_moe.graph.log_density import GraphLogDensity
+from bayes_moe.model.log_density import LogDensity
+from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.optimize.network_density import NetworkDensity, supports
+
+
+def log_density(spec: MixtureOfExperts, design: Design, *, jacobian: bool = False) -> LogDensity:
+    """Return the log density of a model: compiled where it has networks and kernels."""
+    if not spec.structure.is_linear and supports(spec):
+        return NetworkDensity(spec, design, jacobian=jacobian)
+    return GraphLogDensity(build_design(spec, design, "fused"), jacobian=jacobian)

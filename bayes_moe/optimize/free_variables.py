@@ -1,0 +1,161 @@
+"""Free variables of a model as one vector, in the order and with the transforms of its graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate, pairwise
+
+import numpy as np
+
+from bayes_moe.core import names
+from bayes_moe.core.arrays import Values
+from bayes_moe.core.graph_context import CONSTANTS
+from bayes_moe.data.design import Design
+from bayes_moe.model.internal_values import Part, internal_values, parts, reported_values
+from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.predictors import MLP, Linear
+from bayes_moe.priors.prior import Prior
+
+
+@dataclass(frozen=True, eq=False)
+class FreeVariable:
+    """A random variable of a model's graph.
+
+    Attributes
+    ----------
+    name : str
+        Its name in the graph.
+    shape : tuple of int
+        Its shape.
+    prior : Prior
+        Its prior.
+    positive : bool
+        Whether its unconstrained values are its logarithms.
+    column : bool
+        Whether arguments of its prior are one number for each position along its first axis.
+    where : slice
+        Its positions in the vector of coordinates.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    prior: Prior
+    positive: bool = False
+    column: bool = False
+    where: slice = slice(0)
+
+    @cached_property
+    def basis(self) -> np.ndarray | None:
+        """Coordinates (direction, output) of values that sum to zero along the last axis."""
+        return zero_sum_basis(self.shape[-1]) if self.prior.kind.support == "zero-sum" else None
+
+    @property
+    def free_shape(self) -> tuple[int, ...]:
+        """Shape of the unconstrained values."""
+        return self.shape if self.basis is None else (*self.shape[:-1], self.shape[-1] - 1)
+
+    def value(self, points: np.ndarray) -> np.ndarray:
+        """Values (point, ...) at points (point, coordinate)."""
+        free = points[:, self.where].reshape(len(points), *self.free_shape)
+        if self.positive:
+            exponential: np.ndarray = np.exp(free)
+            return exponential
+        return free if self.basis is None else free @ self.basis
+
+    def unconstrained(self, value: np.ndarray) -> np.ndarray:
+        """Unconstrained values of a value."""
+        if self.positive:
+            logarithm: np.ndarray = np.log(value)
+            return logarithm
+        return value if self.basis is None else value @ self.basis.T
+
+
+def zero_sum_basis(size: int) -> np.ndarray:
+    """PyMC's orthonormal basis (size - 1, size) of the vectors that sum to zero."""
+    basis = np.eye(size - 1, size) - 1 / (size + size**0.5)
+    basis[:, -1] = -1 / size**0.5
+    return basis
+
+
+@dataclass(frozen=True, eq=False)
+class FreeVariables:
+    """All free variables of a model whose predictors are linear or networks."""
+
+    spec: MixtureOfExperts
+    design: Design
+    priors: Mapping[str, Prior]
+    variables: tuple[FreeVariable, ...]
+
+    @classmethod
+    def of(
+        cls, spec: MixtureOfExperts, design: Design, priors: Mapping[str, Prior]
+    ) -> FreeVariables:
+        """Free variables of a model under resolved priors."""
+        found: dict[str, FreeVariable] = {}
+        for part in parts(spec, design, priors):
+            for variable in _variables(part, priors):
+                found.setdefault(variable.name, variable)
+        ends = accumulate((int(np.prod(v.free_shape)) for v in found.values()), initial=0)
+        pairs = zip(found.values(), pairwise(ends), strict=True)
+        return cls(spec, design, priors, tuple(replace(v, where=slice(*ab)) for v, ab in pairs))
+
+    def __getitem__(self, name: str) -> FreeVariable:
+        return next(v for v in self.variables if v.name == name)
+
+    @property
+    def size(self) -> int:
+        """Number of coordinates."""
+        return int(self.variables[-1].where.stop)
+
+    def coordinates(self, chosen: Iterable[str]) -> np.ndarray:
+        """Whether each coordinate (coordinate,) belongs to one of the free variables."""
+        mask = np.zeros(self.size, dtype=bool)
+        for name in {*chosen} & {v.name for v in self.variables}:
+            mask[self[name].where] = True
+        return mask
+
+    def determining(self, name: str) -> set[str]:
+        """Names of the free variables of which a variable is a function."""
+        for part in parts(self.spec, self.design, self.priors):
+            if part.placed is not None:
+                predictor, b = part.placed
+                if name == part.variable:
+                    return {b.site.raw}
+                for v in predictor.variables(b.site).hyperparameters:
+                    if name == v.name and v.scale is not None:
+                        return {names.raw(name), v.scale[0]}
+        return {name}
+
+    def point(self, values: Values) -> np.ndarray:
+        """Point (coordinate,) at reported variables."""
+        internal = internal_values(self.spec, self.design, self.priors, values)
+        return np.concatenate([np.ravel(v.unconstrained(internal[v.name])) for v in self.variables])
+
+    def values(self, points: np.ndarray) -> dict[str, np.ndarray]:
+        """Variables (point, ...) of a model, internal ones too, at points (point, coordinate)."""
+        internal = {v.name: v.value(points) for v in self.variables}
+        values = internal | reported_values(self.spec, self.design, self.priors, internal)
+        return {name: values[name] for name in self.spec.structure.dims}
+
+
+def _variables(part: Part, priors: Mapping[str, Prior]) -> Iterator[FreeVariable]:
+    """Free variables of a part of a model: scales, then what they multiply, then coefficients."""
+    assert part.prior is not None
+    if part.placed is None:
+        yield FreeVariable(part.variable, (part.outputs,), part.prior, positive=True)
+        return
+    predictor, b = part.placed
+    variables, shapes = predictor.variables(b.site), predictor.shapes(b)
+    given = variables.priors(b) | dict(priors)
+    for v in sorted(variables.hyperparameters, key=lambda v: v.scale is not None):
+        name = v.name if v.scale is None else names.raw(v.name)
+        yield FreeVariable(name, shapes[v.name], given[v.name], positive=v.positive)
+    if isinstance(predictor, Linear):
+        prior, _ = predictor.internal_prior(b, part.prior, priors, CONSTANTS)
+    else:
+        assert isinstance(predictor, MLP)
+        prior = part.prior.over_terms(b.site.coef, tuple(predictor.labels(b.matrix)))
+    width = part.outputs if b.site.mixing is None else len(b.site.mixing)
+    yield FreeVariable(b.site.raw, (shapes[b.site.coef][-1], width), prior, column=True)

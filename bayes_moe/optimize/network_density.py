@@ -1,0 +1,72 @@
+"""The compiled log density of a model of networks and linear predictors, without a graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from bayes_moe.data.design import Design
+from bayes_moe.model.log_density import LogDensity, has_kernels
+from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.optimize.free_variables import FreeVariables
+from bayes_moe.predictors import MLP, Linear
+
+
+class NetworkDensity(LogDensity):
+    """The log density of a model for which :func:`supports` is true.
+
+    Its coordinates are those of the model's graph.
+
+    Attributes
+    ----------
+    free : FreeVariables
+        The coordinates.
+    compiled : CompiledDensity
+        The log density of the current rows, whose gradient has learned scales too.
+    """
+
+    def __init__(self, spec: MixtureOfExperts, design: Design, *, jacobian: bool = False) -> None:
+        from bayes_moe.optimize.network_table import NetworkTable  # numba
+
+        self.spec, self.design, self.jacobian = spec, design, jacobian
+        self.priors = spec.resolve_priors(design)
+        self.free = FreeVariables.of(spec, design, self.priors)
+        self.free_coordinates = ~self.coordinates(self.learned_scales)
+        self._of_all_rows = NetworkTable(self.free, jacobian=jacobian).density()
+        self.compiled = self._of_all_rows
+
+    def weighted(self, x: np.ndarray, weight: float) -> tuple[float, float, np.ndarray]:
+        prior, likelihood, gradient = self.compiled.weighted(x, weight)
+        gradient[~self.free_coordinates] = 0.0
+        return prior, likelihood, gradient
+
+    def show(self, which: np.ndarray | slice) -> None:
+        self.compiled = self._of_all_rows.pick(which)
+
+    def variables(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: value[0] for name, value in self.free.values(x[None]).items()}
+
+    def point(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        return self.free.point(values)
+
+    def coordinates(self, names: Iterable[str]) -> np.ndarray:
+        return self.free.coordinates(names)
+
+    def determining_coordinates(self, names: Iterable[str]) -> np.ndarray:
+        return self.coordinates(parent for name in names for parent in self.free.determining(name))
+
+    def values(self, x: np.ndarray, name: str) -> np.ndarray:
+        free = self.free[name]
+        return x[free.where].reshape(free.free_shape)
+
+
+def supports(spec: MixtureOfExperts) -> bool:
+    """Whether a model has a :class:`NetworkDensity`.
+
+    It needs a gate of softmaxes, predictors that are linear or networks, and families with a
+    kernel.
+    """
+    structure = spec.structure
+    known = all(type(p) in (Linear, MLP) for _, p in structure.sites)
+    return known and structure.gate.features is None and has_kernels(spec)
