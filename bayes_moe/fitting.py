@@ -148,7 +148,10 @@ def refit(
     ConvergenceWarning
         If a check of the result fails.
     UserWarning
-        If the data have other categories than the fit's, so that by default no labels can be given.
+        If the data have other categories than the fit's, so that by default no labels can be given;
+        and if the experts are likely to be in another order than those of ``like`` under a gate
+        that gives each place a meaning of its own (sticks, unlike branches of a tree), so that
+        labels cannot be exchanged.
 
     Examples
     --------
@@ -177,7 +180,32 @@ def refit(
     chosen = str(attributes.get(names.RELABEL, "responsibilities"))
     known = _whose_labels(fit, like, design, chosen)
     settings = FitSettings(method, random_seed, chosen, missing, log_likelihood, known)
-    return _fit(fit.spec, design, settings)
+    again = _fit(fit.spec, design, settings)
+    if like is not None and chosen != "none":
+        _tell_other_order(again, like if isinstance(like, Fit) else fit)
+    return again
+
+
+def _tell_other_order(fit: Fit, other: Fit) -> None:
+    """Warn if experts are likely to be in another fit's order, and cannot be exchanged."""
+    order = label_reference.other_order(fit, other)
+    if order is None:
+        return
+    labels = fit.spec.expert_labels
+    pairs = [
+        f"{labels[k]} here is {label} there"
+        for label, k in zip(labels, order, strict=True)
+        if labels[k] != label
+    ]
+    warnings.warn(
+        "The experts are probably in another order than those of the fit that they are compared "
+        f"with: {', '.join(pairs)}. The gate gives each place a meaning of its own, so labels "
+        "cannot be exchanged. With method='em' or 'laplace' runs can begin in the fit's order: "
+        "bm.refit(fit, data, start={v: fit.idata['posterior'][v].mean(['chain', 'draw']).values "
+        "for v in fit.spec.variables}). Predictions do not depend on the order.",
+        UserWarning,
+        skip_file_prefixes=PACKAGE_FILES,
+    )
 
 
 @dataclass(frozen=True)
@@ -296,7 +324,8 @@ def relabel(fit: Fit, method: str = "responsibilities", *, like: Fit | None = No
     Warns
     -----
     UserWarning
-        If a variable of yours has a dimension over experts, and cannot be permuted.
+        If a variable of yours has a dimension over experts, and cannot be permuted; and as by
+        :func:`refit`, if the experts are likely to be in an order that labels cannot follow.
     """
     relabelling.check_method(method)
     known = None
@@ -313,7 +342,10 @@ def relabel(fit: Fit, method: str = "responsibilities", *, like: Fit | None = No
     tree = relabelling.align(fit.idata.copy(), fit.spec, fit.design, method, known)
     if fit.kind == names.KIND_DRAWS:
         tree.attrs[names.RELABEL] = method
-    return replace(fit, idata=tree)
+    result = replace(fit, idata=tree)
+    if like is not None:
+        _tell_other_order(result, like)
+    return result
 
 
 def combine(fits: Iterable[Fit]) -> Fit:

@@ -10,11 +10,17 @@ import numpy as np
 from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Rows
+from bayes_moe.gates.symmetry import symmetry
 from bayes_moe.model import expert_order
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.results.alignment import distance
 from bayes_moe.results.draws import stacked_draws
 from bayes_moe.results.fit import Fit, posterior_of
+
+LEAST_GAIN = 0.1
+"""Decrease of the squared distance of allocations a row from which another order of the experts is
+told of: two experts who exchange 5 % of the rows change it by as much."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +68,44 @@ def reference(other: Fit, spec: MixtureOfExperts, design: Design, method: str) -
     own, its = _common_rows(design, other.design)
     own, its = expert_order.evenly_spaced_rows(own), expert_order.evenly_spaced_rows(its)
     draws = stacked_draws(other.spec, posterior_of(other.idata))
-    allocations = np.empty((spec.n_experts, its.size))
-    for where, chunk, mixture in chunks(other.spec, draws, its):
+    return Reference(own, _mean_allocations(other.spec, draws, its), draws)
+
+
+def other_order(fit: Fit, other: Fit) -> tuple[int, ...] | None:
+    """Experts of a fit in the order of another fit's labels, if that is likely to be another one.
+
+    None if labels can be exchanged freely, and unless the other order at least halves the squared
+    distance of the rows' allocations to the other fit's. Only experts of the same description
+    change places.
+    """
+    structure, n_experts = fit.spec.structure, fit.spec.n_experts
+    kinds = {k: i for i, block in enumerate(structure.blocks) for k in block.positions}
+    free = symmetry(("", range(n_experts)), tuple(kinds[k] for k in range(n_experts)))
+    if len([*structure.symmetry.exchanges()]) == len([*free.exchanges()]):
+        return None
+    try:
+        like = reference(other, fit.spec, fit.design, "responsibilities")
+    except SpecError:  # there are no rows that both fits can read
+        return None
+    draws = stacked_draws(fit.spec, posterior_of(fit.idata))
+    allocations = _mean_allocations(fit.spec, draws, like.rows)
+    costs = distance(allocations[None], like.allocations) / like.rows.size
+    order = free.assign(costs)[0]
+    labels = np.arange(n_experts)
+    own, least = (float(costs[0, labels, o].sum()) for o in (labels, order))
+    if least > own / 2 or own - least < LEAST_GAIN:
+        return None
+    return tuple(map(int, order))
+
+
+def _mean_allocations(
+    spec: MixtureOfExperts, draws: Mapping[str, np.ndarray], rows: Rows
+) -> np.ndarray:
+    """Allocation probabilities (expert, obs) of rows, averaged over draws."""
+    allocations = np.empty((spec.n_experts, rows.size))
+    for where, chunk, mixture in chunks(spec, draws, rows):
         allocations[:, where] = mixture.responsibilities(chunk.observed).mean(axis=0)
-    return Reference(own, allocations, draws)
+    return allocations
 
 
 def first_difference(spec: MixtureOfExperts, other: MixtureOfExperts) -> str:

@@ -13,6 +13,7 @@ import bayes_moe as bm
 from bayes_moe.core import names
 from bayes_moe.gates import Gaussian, Softmax, StickBreaking, Tree
 from bayes_moe.model import expert_order
+from bayes_moe.results import label_reference
 from tests.support.fits import fake_fit, parallel_lines
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
@@ -340,3 +341,75 @@ def test_draws_of_a_sampler_follow_a_mode(tone_fit, tone_spec, tone):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         bm.relabel(got)
+
+
+# --- orders that labels cannot follow -------------------------------------------------------------
+
+
+def told_apart(gate, order=(0, 1, 2, 3), level=4.0):
+    """Fit of four lines whose gate is flat, so that only the experts say whose a row is."""
+    spec = bm.MixtureOfExperts(gate, [bm.Expert("y ~ 1")] * 4)
+    table = pd.DataFrame({"x": np.linspace(-1, 1, 40), "y": level * np.repeat([0, 1, 2, 3], 10)})
+    levels = level * np.asarray(order, dtype=float)
+    sizes = {dim: len(labels) for dim, labels in spec.structure.coords(spec.design(table)).items()}
+    dims = spec.structure.dims
+    values = {n: np.zeros([sizes[d] for d in dims[n]]) for n in spec.variables}
+    values["mu_coef"][:, 0] = levels
+    values["sigma"][:] = 1.0
+    return fake_fit(spec, table, values, chains=1, draws=3, spread=1e-3)
+
+
+@pytest.mark.parametrize("order", [*permutations(range(4))][::4])
+@pytest.mark.parametrize("gate", ["softmax", "tree", "sticks"])
+def test_an_order_that_cannot_be_exchanged_is_found(gate, order):
+    other, fit = told_apart(GATES[gate][0]), told_apart(GATES[gate][0], order)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        aligned = bm.relabel(fit, like=other)
+    found = label_reference.other_order(aligned, other)
+    assert len([w for w in caught if "in another order" in str(w.message)]) == (found is not None)
+    if gate == "softmax" or order == (0, 1, 2, 3):
+        assert found is None
+    elif gate == "sticks":
+        assert found == tuple(np.argsort(order))
+    else:
+        together = {frozenset(order[:2]), frozenset(order[2:])}
+        assert (found is None) == (together == {frozenset((0, 1)), frozenset((2, 3))})
+
+
+def test_experts_that_hardly_differ_are_in_no_order():
+    """However they are permuted, the allocations are nearly the same."""
+    gate = GATES["sticks"][0]
+    other, fit = told_apart(gate, level=0.3), told_apart(gate, (3, 2, 1, 0), level=0.3)
+    assert label_reference.other_order(fit, other) is None
+
+
+def test_refits_that_are_in_another_order_are_told():
+    tone = bm.load_dataset("tone")
+    gate = StickBreaking("~ stretchratio")
+    spec = bm.mixture_of_experts("tuned ~ stretchratio", gate=gate, experts=2)
+    fit = bm.fit(spec, tone, "em", restarts=4, random_seed=1)
+    own = fit.idata["posterior"]["mu_coef"].values[0, 0]
+    start = {v: fit.idata["posterior"][v].mean(["chain", "draw"]).values for v in spec.variables}
+    told = []
+    for b in range(8):
+        rows = tone.sample(len(tone), replace=True, random_state=b)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            again = bm.refit(fit, rows, random_seed=b)
+        slopes = again.idata["posterior"]["mu_coef"].values[0, 0]
+        swapped = np.abs(slopes - own).sum() > np.abs(slopes[::-1] - own).sum()
+        messages = [w for w in caught if "in another order" in str(w.message)]
+        assert len(messages) == swapped
+        told.append(swapped)
+        if swapped:
+            assert "1 here is 0 there, 0 here is 1 there" in str(messages[0].message)
+            assert messages[0].filename == __file__
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", UserWarning)
+                same = bm.refit(fit, rows, random_seed=b, start=start)
+                bm.refit(fit, rows, random_seed=b, like=None)
+            np.testing.assert_allclose(
+                same.idata["posterior"]["mu_coef"].values[0, 0], own, atol=0.5
+            )
+    assert 0 < sum(told) < 8
