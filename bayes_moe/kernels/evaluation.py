@@ -33,11 +33,13 @@ def whole_numbers(address: int, count: int) -> Any:
 
 
 @register_jitable(fastmath=REORDERED)
-def softmax(eta: Any, ways: int, pinned: int, work: Any, obs: int) -> None:
-    """Fill ``work`` (2 + ways, obs): log of the sum, work space, and probabilities of branches.
+def softmax(eta: Any, ways: int, pinned: int, work: Any, parts: Any) -> None:
+    """Fill ``work`` (obs) with the log of the sum, and ``parts`` (ways * obs) with probabilities.
 
     ``eta`` (ways * obs) are predictors; the last branch of a pinned split has none: it is zero.
+    ``work`` has room for a second row.
     """
+    obs = work.size // 2
     top, total = work[:obs], work[obs : 2 * obs]
     for i in range(obs):
         top[i] = 0.0 if pinned else -math.inf
@@ -47,7 +49,7 @@ def softmax(eta: Any, ways: int, pinned: int, work: Any, obs: int) -> None:
         for i in range(obs):
             top[i] = e[i] if e[i] > top[i] else top[i]
     for c in range(ways):
-        part = work[(2 + c) * obs : (3 + c) * obs]
+        part = parts[c * obs : (c + 1) * obs]
         if c < ways - pinned:
             e = eta[c * obs : (c + 1) * obs]
             for i in range(obs):
@@ -62,27 +64,31 @@ def softmax(eta: Any, ways: int, pinned: int, work: Any, obs: int) -> None:
     for i in range(obs):
         total[i] = 1.0 / total[i]
     for c in range(ways):
-        part = work[(2 + c) * obs : (3 + c) * obs]
+        part = parts[c * obs : (c + 1) * obs]
         for i in range(obs):
             part[i] *= total[i]
 
 
 @register_jitable(fastmath=REORDERED)
-def split_weights(eta: Any, table: Any, log_w: Any, w: Any, work: Any, obs: int) -> None:
+def split_weights(eta: Any, table: Any, log_w: Any, w: Any, work: Any, parts: Any) -> None:
     """Log weights and weights (expert * obs) of one draw, from outputs (output * obs).
 
     ``table`` has the number of splits, and of each its first output, its number of branches,
     whether the last has the predictor zero, and the experts below each branch after their number.
     """
+    obs = work.size // 2
     log_sum = work[:obs]
     at = 1
+    for i in range(log_w.size):
+        log_w[i] = 0.0
+        w[i] = 1.0
     for _ in range(table[0]):
         first, ways, pinned = table[at], table[at + 1], table[at + 2]
         at += 3
         outputs = eta[first * obs : (first + ways - pinned) * obs]
-        softmax(outputs, ways, pinned, work, obs)
+        softmax(outputs, ways, pinned, work, parts)
         for c in range(ways):
-            part = work[(2 + c) * obs : (3 + c) * obs]
+            part = parts[c * obs : (c + 1) * obs]
             row = c if c < ways - pinned else 0
             e, factor = outputs[row * obs : (row + 1) * obs], 1.0 if row == c else 0.0
             leaves = table[at]
@@ -96,12 +102,25 @@ def split_weights(eta: Any, table: Any, log_w: Any, w: Any, work: Any, obs: int)
             at += 1 + leaves
 
 
+@register_jitable(fastmath=REORDERED)
+def softmax_weights(eta: Any, log_w: Any, w: Any, work: Any) -> None:
+    """Log weights and weights (expert * obs) of one draw, of a softmax of all experts."""
+    obs = work.size // 2
+    experts = w.size // obs
+    softmax(eta, experts, 0, work, w)
+    log_sum = work[:obs]
+    for k in range(experts):
+        e, own = eta[k * obs : (k + 1) * obs], log_w[k * obs : (k + 1) * obs]
+        for i in range(obs):
+            own[i] = e[i] - log_sum[i]
+
+
 @cache
 def log_weights() -> Any:
     """The C function ``(eta, table, length, log_w, w, sizes) -> 0``.
 
     ``sizes`` are samples, outputs, experts, rows, and the most branches of a split; ``table`` is
-    that of :func:`split_weights`.
+    that of :func:`split_weights`, and empty for a softmax of all experts.
     """
     version = VERSION
 
@@ -116,13 +135,14 @@ def log_weights() -> Any:
         )
         eta, log_w = doubles(eta_, samples * outputs), doubles(log_w_, samples * experts)
         w = doubles(w_, samples * experts)
-        work = np.empty((sizes[4] + 2) * obs)
+        work, parts = np.empty(2 * obs), np.empty(sizes[4] * obs)
         for s in range(samples):
-            own, own_w = log_w[s * experts : (s + 1) * experts], w[s * experts : (s + 1) * experts]
-            for i in range(experts):
-                own[i] = 0.0
-                own_w[i] = 1.0
-            split_weights(eta[s * outputs : (s + 1) * outputs], table, own, own_w, work, obs)
+            own = eta[s * outputs : (s + 1) * outputs]
+            here = slice(s * experts, (s + 1) * experts)
+            if length:
+                split_weights(own, table, log_w[here], w[here], work, parts)
+            else:
+                softmax_weights(own, log_w[here], w[here], work)
         return 0
 
     return _callable(fill, 6)

@@ -17,6 +17,8 @@ from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.gates.softmax import single_softmax
 from bayes_moe.gates.splits import SplitTree
 from bayes_moe.kernels import evaluation as kernels
+from bayes_moe.kernels import tail_tables
+from bayes_moe.kernels import tails as tail_kernels
 from bayes_moe.model.blocks import Block
 from bayes_moe.model.mixture import Mixture
 
@@ -81,6 +83,17 @@ class CompiledMixture(Mixture):
         kernels.weighted_sums()(*_addresses(weights, values, sums), samples, experts, rows)
         return sums
 
+    def tails(self, y: np.ndarray, above: np.ndarray, *, derivatives: bool = True) -> np.ndarray:
+        sums = np.zeros((len(y), 3, y.shape[-1]))
+        y = np.ascontiguousarray(y, dtype=float)
+        weights = np.ascontiguousarray(self.weights)
+        for part in self._parts:
+            if part.has_tails(y):
+                part.add_tails(y, above, weights, sums)
+            else:
+                part.add_tails_in_numpy(y, above, weights, sums, derivatives)
+        return sums / len(weights)
+
     def top(self, k: int) -> Mixture:
         kept = super().top(k)
         return self if kept is self else replace(kept, gate_weights=None)  # type: ignore[call-arg]
@@ -124,6 +137,79 @@ class _Part:
             etas.append(np.ascontiguousarray(np.broadcast_to(eta, shape)))
         return etas
 
+    def has_tails(self, y: np.ndarray) -> bool:
+        """Whether the sums of tails at points (level, obs) are compiled.
+
+        They are not where the shape varies by row.
+        """
+        family, name = self.block.family, self.block.kind.family
+        if name not in tail_kernels.ADD or not (np.abs(y) <= LARGEST_RESPONSE).all():
+            return False
+        shapes = family.PARAMS[1:] if name == "gamma" else family.PARAMS[2:]
+        if any(self.params[p.name].shape[-1] > 1 for p in shapes):
+            return False
+        if name == "gamma":
+            alpha, (least, most) = self.params["alpha"], tail_tables.SHAPES
+            return bool(
+                (y >= np.finfo(float).tiny).all() and least <= alpha.min() and alpha.max() <= most
+            )
+        return name != "poisson" or bool((y >= 0).all() and (y < tail_tables.SHAPES[1]).all())
+
+    @cached_property
+    def inverse_scale(self) -> np.ndarray:
+        """Inverse scale (sample, expert, obs), or (sample, expert, 1)."""
+        scale = self.params.get("sigma", np.ones((1, 1, 1)))
+        width = 1 if scale.shape[-1] == 1 else self.rows
+        shape = (self.samples, len(self.block.positions), width)
+        return np.ascontiguousarray(np.broadcast_to(1.0 / scale, shape))
+
+    @cached_property
+    def tail_table(self) -> np.ndarray:
+        """Numbers (sample, expert, number) that the tails' kernel reads of an expert and draw."""
+        shape = (self.samples, len(self.block.positions))
+        name = self.block.kind.family
+        if name == "studentt":
+            return tail_tables.student_table(np.broadcast_to(self.params["nu"][..., 0], shape))
+        if name == "gamma":
+            return tail_tables.gamma_table(np.broadcast_to(self.params["alpha"][..., 0], shape))
+        return np.zeros(1)
+
+    def add_tails(
+        self, y: np.ndarray, above: np.ndarray, weights: np.ndarray, sums: np.ndarray
+    ) -> None:
+        """Add the block's part to sums (level, 3, obs); see :meth:`Mixture.tails`."""
+        sign, of_rows = np.where(above, -1.0, 1.0), np.zeros(1)
+        if self.block.kind.family == "poisson":
+            shape, place = np.unique(np.floor(y) + 1.0, return_inverse=True)
+            table = tail_tables.gamma_table(shape)[place.reshape(y.shape)]
+            of_rows, y = np.ascontiguousarray(np.swapaxes(table, 1, 2)), np.log(np.floor(y) + 1.0)
+        own, scale = weights[:, self.start :], self.inverse_scale
+        read = (y, sign, own, self.etas[0], scale, self.tail_table, of_rows)
+        arrays = np.array(_addresses(*read))
+        experts, stride = len(self.block.positions), weights.shape[1] * self.rows
+        shared = int(scale.shape[-1] == 1)
+        sizes = np.array([self.samples, experts, self.rows, stride, len(y), shared])
+        tail_kernels.tails(self.block.kind.family)(*_addresses(arrays, sums, sizes))
+
+    def add_tails_in_numpy(
+        self,
+        y: np.ndarray,
+        above: np.ndarray,
+        weights: np.ndarray,
+        sums: np.ndarray,
+        derivatives: bool,
+    ) -> None:
+        """As :meth:`add_tails`; slopes become NaN."""
+        family = self.block.family
+        own = weights[:, self.start : self.start + len(self.block.positions)]
+        for total, point, beyond in zip(sums, y, above, strict=True):
+            share = (family.sf if beyond else family.cdf)(point, self.params)
+            total[0] += np.einsum("seo,seo->o", own, np.broadcast_to(share, own.shape))
+            total[2] = np.nan
+            if derivatives:
+                height = np.exp(family.log_density(point, self.params, NUMERIC))
+                total[1] += np.einsum("seo,seo->o", own, np.broadcast_to(height, own.shape))
+
     def of_rows(self, values: Any) -> np.ndarray:
         """Numbers (obs,)."""
         return np.ascontiguousarray(np.broadcast_to(values, (self.rows,)), dtype=float)
@@ -154,7 +240,7 @@ def log_weights(eta: np.ndarray, splits: SplitTree) -> tuple[np.ndarray, np.ndar
     w = np.empty_like(log_w)
     most = max(s.branches for s in splits.splits)
     sizes = np.array([samples, outputs, splits.experts, rows, most])
-    table = np.array(_table(splits))
+    table = np.array(_table(splits), dtype=np.int64)
     eta_, table_, log_w_, w_, sizes_ = _addresses(eta, table, log_w, w, sizes)
     kernels.log_weights()(eta_, table_, len(table), log_w_, w_, sizes_)
     return log_w, w
@@ -167,7 +253,9 @@ def softmax_of(experts: int) -> SplitTree:
 
 
 def _table(splits: SplitTree) -> list[int]:
-    """Splits as whole numbers, in the order of :func:`kernels.split_weights`."""
+    """Splits as whole numbers, in the order of :func:`kernels.split_weights`; none of a softmax."""
+    if splits.is_single_softmax:
+        return []
     table = [len(splits.splits)]
     for split in splits.splits:
         table += [split.rows.start, split.branches, int(split.pinned)]

@@ -24,7 +24,7 @@ from bayes_moe.model.spec import MixtureOfExperts
 CHUNK_ELEMENTS = 2**18
 """Elements of a (sample, expert, obs) array that a chunk of rows may hold: 2 MiB, for caches."""
 
-COMPILED_ROWS = 16
+COMPILED_ROWS = 32
 """Least rows of a chunk for compiled loops, which run along rows, unless it were too large."""
 
 COMPILED_ELEMENTS = 2**18
@@ -34,6 +34,9 @@ Where numba is not imported yet, which takes as long as NumPy needs for some ten
 the number is :data:`IMPORT_FACTOR` times as large.
 """
 IMPORT_FACTOR = 2**7
+
+KEPT_BYTES = 31 * 2**20
+"""Just below the limit of the C library."""
 
 
 def is_compiled(elements: int) -> bool:
@@ -131,6 +134,16 @@ def _plan(spec: MixtureOfExperts, draws: Values, rows: Rows) -> tuple[bool, list
     compiled = is_compiled(by_row * rows.size)
     step = max(1, CHUNK_ELEMENTS // by_row)
     if compiled:
+        _keep_freed_memory()
         step = max(step, min(COMPILED_ROWS, 4 * CHUNK_ELEMENTS // by_row))
     starts = range(0, max(rows.size, 1), step)
     return compiled, [slice(start, min(start + step, rows.size)) for start in starts]
+
+
+def _keep_freed_memory() -> None:
+    """Let freed arrays of a chunk's size be used again, without going back to the system.
+
+    The system clears each page that it hands out, which takes longer than the compiled loops. The
+    C library of Linux keeps arrays of a size that it has seen freed, up to 32 MiB.
+    """
+    np.empty(KEPT_BYTES, dtype=np.uint8)

@@ -63,15 +63,25 @@ class Mixture:
         """Sum of the experts' values (sample, expert, obs), times their weights (sample, obs)."""
         return np.einsum("seo,seo->so", self.weights, values)
 
-    def expert_cdf(self, y: np.ndarray, *, above: bool = False) -> np.ndarray:
-        """Probability of a response up to ``y`` (obs,) under each expert (sample, expert, obs).
+    def tails(self, y: np.ndarray, above: np.ndarray, *, derivatives: bool = True) -> np.ndarray:
+        """Averages over draws (level, 3, obs): probability, density and its slope.
 
-        With ``above=True`` that of a larger response, with small relative error in the tail.
+        The probability is that of a response up to ``y`` (level, obs), or where ``above`` (level,)
+        that of a larger one, with small relative error in the tail. Slopes that are not known are
+        NaN; so are densities without ``derivatives``.
         """
-        name = "sf" if above else "cdf"
-        return self._stack(
-            [getattr(b.family, name)(y, p) for b, p in zip(self.blocks, self.params, strict=True)]
-        )
+        sums = np.full((len(y), 3, y.shape[-1]), np.nan)
+        for values, point, beyond in zip(sums, y, above, strict=True):
+            name = "sf" if beyond else "cdf"
+            parts = [
+                getattr(b.family, name)(point, p)
+                for b, p in zip(self.blocks, self.params, strict=True)
+            ]
+            share = np.einsum("seo,seo->o", self.weights, self._stack(parts))
+            values[0] = share / len(self.log_weights)
+            if derivatives:
+                values[1] = np.exp(self.log_density(point)).mean(axis=0)
+        return sums
 
     def expert_random(self, rng: np.random.Generator) -> np.ndarray:
         """One response of each expert (sample, expert, obs)."""

@@ -17,6 +17,11 @@ from bayes_moe.core import names
 from bayes_moe.data.matrix import Rows
 from bayes_moe.model.evaluation import chunks, map_chunks
 from bayes_moe.model.mixture import Mixture
+from bayes_moe.prediction.quantiles import (
+    improved_quantiles,
+    pilot_draws,
+    searched_quantiles,
+)
 from bayes_moe.results.draws import stacked_draws
 from bayes_moe.results.fit import Fit, posterior_of
 
@@ -56,13 +61,39 @@ class ChunkedMixture:
         """Return the mixture of the experts that count."""
         return mixture if self.top_k is None else mixture.top(self.top_k)
 
-    def map(self, statistic: Statistic) -> np.ndarray:
-        """Return a statistic (obs, ...) that is computed as (obs in chunk, ...) in threads."""
+    def map(
+        self, statistic: Statistic, draws: Mapping[str, np.ndarray] | None = None
+    ) -> np.ndarray:
+        """Return a statistic (obs, ...) that is computed as (obs in chunk, ...) in threads.
 
-        def of_chunk(_: slice, part: Rows, mixture: Mixture) -> np.ndarray:
-            return statistic(self._kept(mixture), part)
+        By default of the mixtures of all draws.
+        """
+        return self.map_beside(
+            lambda m, part, _: statistic(m, part), np.empty(self.rows.size), draws
+        )
 
-        return concatenated([*map_chunks(of_chunk, self.fit.spec, self.draws, self.rows)])
+    def map_beside(
+        self,
+        statistic: Callable[[Mixture, Rows, np.ndarray], np.ndarray],
+        beside: np.ndarray,
+        draws: Mapping[str, np.ndarray] | None = None,
+    ) -> np.ndarray:
+        """As :meth:`map`, of a statistic that also reads its part of an array (obs, ...)."""
+
+        def of_chunk(where: slice, part: Rows, mixture: Mixture) -> np.ndarray:
+            return statistic(self._kept(mixture), part, beside[where])
+
+        draws = self.draws if draws is None else draws
+        return concatenated([*map_chunks(of_chunk, self.fit.spec, draws, self.rows)])
+
+    def quantiles(self, levels: np.ndarray) -> np.ndarray:
+        """Return predictive quantiles (obs, level)."""
+        pilot = pilot_draws(len(next(iter(self.draws.values()))))
+        if pilot is None:
+            return self.map(lambda m, _: searched_quantiles(m, levels))
+        few = {name: values[pilot] for name, values in self.draws.items()}
+        guess = self.map(lambda m, _: searched_quantiles(m, levels), few)
+        return self.map_beside(lambda m, _, own: improved_quantiles(m, levels, own), guess)
 
     def summarise(
         self, statistic: Statistic, *, draws: bool, dim: Mapping[str, Any] | None = None

@@ -23,7 +23,7 @@ from bayes_moe.prediction.chunked_mixture import ChunkedMixture
 from bayes_moe.prediction.density_modes import by_rows, density_modes
 from bayes_moe.prediction.expert_quantities import ExpertQuantities
 from bayes_moe.prediction.highest_density import highest_density_sets
-from bayes_moe.prediction.quantiles import cdf, quantiles
+from bayes_moe.prediction.quantiles import cdf
 from bayes_moe.results.fit import posterior_of
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Predictive(ExpertQuantities):
             )
         for level in np.atleast_1d(levels):
             check_share("p", float(level))
-        values = self._mixtures.map(lambda m, _: quantiles(m, np.atleast_1d(levels)))
+        values = self._mixtures.quantiles(np.atleast_1d(levels))
         if levels.ndim == 0:
             return self._mixtures.label(values[..., 0])
         return self._mixtures.label(values, {names.QUANTILE: levels})

@@ -1,9 +1,10 @@
 """Cdf and quantiles of the predictive mixture over all draws.
 
-Quantiles are approximated with few draws, which gives starting values for all draws. Quantiles
-of a continuous response are roots of the cdf; that of a discrete one is the least whole number
-whose cdf reaches the level. Above the median both are found from the probability of a larger
-response, so that their error is relative to the probability of the nearer tail.
+Quantiles are searched with few draws, from anywhere; all draws then take one or two steps from
+there, for all rows and levels at once. Quantiles of a continuous response are roots of the cdf;
+that of a discrete one is the least whole number whose cdf reaches the level. Above the median both
+are found from the probability of a larger response, so that their error is relative to the
+probability of the nearer tail.
 """
 
 from __future__ import annotations
@@ -18,6 +19,16 @@ BRACKET_DRAWS = 16
 TAIL_TOLERANCE = 1e-11
 """Relative error of the probability of the nearer tail, to first order."""
 
+MOST_IMPROVEMENTS = 5
+NEAR = 1e-2
+"""Value, an error of a log probability, below which a step can be the last."""
+
+LAST_ERROR = 1e-12
+"""Error of the log probability that is left after a step that is not evaluated."""
+
+MOST_LOST = 1e3
+"""Ratio of a count's probability to the tail's, above which their difference is not exact."""
+
 ROUNDING = 1e-12  # of the probability of a tail: a sum over draws and experts
 BRACKET_SCALES = (-16.0, -4.0, -2.0, -1.0, 0.0, 1.0, 2.0, 4.0, 16.0)
 LARGEST_WHOLE = 2.0**53
@@ -26,19 +37,101 @@ LARGEST_WHOLE = 2.0**53
 
 def cdf(mixture: Mixture, y: np.ndarray, *, above: bool = False) -> np.ndarray:
     """Return the predictive cdf (obs,), the average over draws; ``above``: 1 less it."""
-    total = np.einsum("seo,seo->o", mixture.weights, mixture.expert_cdf(y, above=above))
-    return total / len(mixture.log_weights)
+    share: np.ndarray = mixture.tails(y[None], np.array([above]), derivatives=False)[0, 0]
+    return share
 
 
 def quantiles(mixture: Mixture, levels: np.ndarray) -> np.ndarray:
     """Return predictive quantiles (obs, level)."""
-    samples, _, rows = mixture.log_weights.shape
-    if not rows:
+    pilot = pilot_draws(len(mixture.log_weights))
+    if pilot is None:
+        return searched_quantiles(mixture, levels)
+    return improved_quantiles(
+        mixture, levels, searched_quantiles(mixture.take_samples(pilot), levels)
+    )
+
+
+def pilot_draws(samples: int) -> np.ndarray | None:
+    """Return indices of the draws that are searched first; None if that are all."""
+    return _some(samples, PILOT_DRAWS) if samples > PILOT_DRAWS else None
+
+
+def searched_quantiles(mixture: Mixture, levels: np.ndarray) -> np.ndarray:
+    """Return quantiles (obs, level), searched from anywhere: for a few draws."""
+    if not mixture.log_weights.shape[-1]:
         return np.zeros((0, len(levels)))
-    # Evaluations on all draws are expensive, and most steps precede convergence.
-    pilot = mixture.take_samples(_some(samples, PILOT_DRAWS))
-    solve = _whole_quantiles if mixture.blocks[0].family.discrete else _real_quantiles
-    return np.stack(solve(mixture, pilot, levels), axis=-1)
+    search = _whole_quantiles if mixture.blocks[0].family.discrete else _real_quantiles
+    return np.stack(search(mixture, levels), axis=-1)
+
+
+def improved_quantiles(mixture: Mixture, levels: np.ndarray, guess: np.ndarray) -> np.ndarray:
+    """Return quantiles (obs, level) from a guess (obs, level) that is nearly right.
+
+    What is not found in a few evaluations for all rows is searched row by row.
+    """
+    if not guess.size:
+        return guess
+    discrete = mixture.blocks[0].family.discrete
+    improve, search = (
+        (_improved_whole, _searched_whole) if discrete else (_improved_real, _searched_real)
+    )
+    y, found = improve(mixture, levels, np.ascontiguousarray(guess.T))
+    for level, own, done in zip(levels, y, found, strict=True):
+        rest = np.flatnonzero(~done)
+        if rest.size:
+            own[rest] = search(mixture.take_rows(rest), level, own[rest])
+    return y.T
+
+
+def _improved_real(
+    mixture: Mixture, levels: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return roots (level, obs), and which of them are found, by Halley's method.
+
+    The function is the log of the nearer tail's probability, whose derivatives are known. A last
+    step is not evaluated where its error is small: as many times the power of the value as that
+    was in the step before.
+    """
+    above = levels > 0.5
+    target = np.log(np.where(above, 1 - levels, levels))[:, None]
+    sign = np.where(above, -1.0, 1.0)[:, None]
+    low = np.full_like(y, mixture.blocks[0].family.lower)
+    high, before = np.full_like(y, np.inf), np.full_like(y, np.nan)
+    found = np.zeros(y.shape, dtype=bool)
+    for _ in range(MOST_IMPROVEMENTS):
+        with np.errstate(all="ignore"):
+            tail, density, slope = np.moveaxis(mixture.tails(y, above), 1, 0)
+            value = sign * (np.log(tail) - target)
+            gradient = density / tail
+            bend = sign * (sign * slope / tail - gradient * gradient) / gradient
+            order = np.where(np.isfinite(bend), 3, 2)
+            newton = value / gradient
+            step = newton / (1 - 0.5 * newton * np.where(order == 3, bend, 0.0))
+            trial = y - step
+            error = np.maximum(np.abs(value / before**order), 1.0) * np.abs(value) ** order
+        found |= np.abs(value) <= TAIL_TOLERANCE
+        low, high = np.where(value < 0, y, low), np.where(value > 0, y, high)
+        sound = (trial > low) & (trial < high)
+        last = sound & (np.abs(value) < NEAR) & (error < LAST_ERROR) & ~found
+        y = np.where(sound & ~found, trial, y)
+        found |= last
+        if (found | ~sound).all():
+            break
+        before = value
+    return y, found
+
+
+def _improved_whole(
+    mixture: Mixture, levels: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the guesses (level, obs), and which of them are the quantiles."""
+    above = levels > 0.5
+    tail, density, _ = np.moveaxis(mixture.tails(y, above), 1, 0)
+    below = np.where(above[:, None], tail + density, tail - density)
+    found = (y >= 0) & (density <= MOST_LOST * tail)
+    for level, now, previous, own in zip(levels, tail, below, found, strict=True):
+        own &= _reaches(now, level) & ~_reaches(previous, level)
+    return y, found
 
 
 def _some(samples: int, most: int) -> np.ndarray:
@@ -46,22 +139,28 @@ def _some(samples: int, most: int) -> np.ndarray:
     return np.linspace(0, samples - 1, min(most, samples)).astype(int)
 
 
-def _whole_quantiles(mixture: Mixture, pilot: Mixture, levels: np.ndarray) -> list[np.ndarray]:
+def _whole_quantiles(mixture: Mixture, levels: np.ndarray) -> list[np.ndarray]:
     """Return the least whole number (obs,) whose cdf reaches each level."""
-    centre = np.floor(pilot.moments("location").mean(axis=(0, 1)))
-    width = np.ceil(pilot.moments("scale").mean(axis=(0, 1)))
-    approximate = (_least_whole(pilot, level, centre, width) for level in levels)
-    return [
-        _least_whole(mixture, level, guess, 1.0)
-        for level, guess in zip(levels, approximate, strict=True)
-    ]
+    centre = np.floor(mixture.moments("location").mean(axis=(0, 1)))
+    width = np.ceil(mixture.moments("scale").mean(axis=(0, 1)))
+    return [_least_whole(mixture, level, centre, width) for level in levels]
+
+
+def _searched_whole(mixture: Mixture, level: float, guess: np.ndarray) -> np.ndarray:
+    """Return the least whole number (obs,) whose cdf reaches ``level``, near a guess."""
+    return _least_whole(mixture, level, guess, 1.0)
 
 
 def _reached(mixture: Mixture, level: float, y: np.ndarray) -> np.ndarray:
     """Whether the cdf (obs,) reaches ``level``, up to rounding of the nearer tail."""
+    return _reaches(cdf(mixture, y, above=level > 0.5), level)
+
+
+def _reaches(tail: np.ndarray, level: float) -> np.ndarray:
+    """Whether the cdf reaches ``level`` where the nearer tail has a probability."""
     if level <= 0.5:
-        return cdf(mixture, y) >= level * (1 - ROUNDING)
-    return cdf(mixture, y, above=True) <= (1 - level) * (1 + ROUNDING)
+        return tail >= level * (1 - ROUNDING)
+    return tail <= (1 - level) * (1 + ROUNDING)
 
 
 def _least_whole(
@@ -97,7 +196,7 @@ def _least_whole(
     return high
 
 
-def _real_quantiles(mixture: Mixture, pilot: Mixture, levels: np.ndarray) -> list[np.ndarray]:
+def _real_quantiles(mixture: Mixture, levels: np.ndarray) -> list[np.ndarray]:
     """Return the root (obs,) of the cdf minus each level."""
     few = mixture.take_samples(_some(len(mixture.log_weights), BRACKET_DRAWS))
     location, width = few.moments("location"), few.moments("scale")
@@ -113,21 +212,24 @@ def _real_quantiles(mixture: Mixture, pilot: Mixture, levels: np.ndarray) -> lis
     narrowest = width.min(axis=(0, 1))
     roots = []
     for level in levels:
-        low, high = _between(pilot, level, points, lower)
+        low, high = _between(mixture, level, points, lower)
         first = np.where(np.isinf(low), high, low)
         brackets = Brackets(low, high, np.maximum(narrowest, 0.5 * np.abs(first)))
-        approximate = _tail_root(pilot, level, brackets, _start(low, high), None)
-        # The derivative of the cdf is the density.
-        slope = np.exp(pilot.log_density(approximate)).mean(axis=0) / _tail(level)
-        whole = np.full_like(low, np.inf)
-        below = np.full_like(low, -np.inf if np.isinf(lower) else lower)
-        brackets = Brackets(below, whole, narrowest)
-        roots.append(
-            approximate
-            if len(mixture.log_weights) == len(pilot.log_weights)
-            else _tail_root(mixture, level, brackets, approximate, slope)
-        )
+        roots.append(_tail_root(mixture, level, brackets, _start(low, high), None))
     return roots
+
+
+def _searched_real(mixture: Mixture, level: float, guess: np.ndarray) -> np.ndarray:
+    """Return the root (obs,) of the cdf minus ``level``, near a guess."""
+    few = mixture.take_samples(_some(len(mixture.log_weights), BRACKET_DRAWS))
+    with np.errstate(all="ignore"):
+        # The derivative of the cdf is the density.
+        slope = np.exp(mixture.log_density(guess)).mean(axis=0) / _tail(level)
+    lower = mixture.blocks[0].family.lower
+    below = np.full_like(guess, -np.inf if np.isinf(lower) else lower)
+    width = few.moments("scale").min(axis=(0, 1))
+    brackets = Brackets(below, np.full_like(guess, np.inf), width)
+    return _tail_root(mixture, level, brackets, guess, slope)
 
 
 def _tail(level: float) -> float:

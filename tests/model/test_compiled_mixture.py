@@ -71,7 +71,45 @@ def test_families(family, by_row):
     spec = described(family, by_row=by_row)
     design = spec.design(family_table(family))
     draws = values_of(spec, design, samples=5, size=0.7)
-    compare(*both(spec, design.rows, draws), design.response)
+    reference, compiled = both(spec, design.rows, draws)
+    compare(reference, compiled, design.response)
+    compare_tails(reference, compiled, design.response)
+
+
+def compare_tails(reference, compiled, y):
+    """Compare tails, and slopes with differences of the density."""
+    above = np.array([False, True, False])
+    points = np.stack([y, np.median(y) + 0 * y, y + 1])
+    found, expected = (m.tails(points, above) for m in (compiled, reference))
+    np.testing.assert_allclose(found[:, :2], expected[:, :2], rtol=1e-9)
+    only = compiled.tails(points, above, derivatives=False)
+    np.testing.assert_allclose(only[:, 0], found[:, 0], rtol=1e-13)
+    if np.isfinite(found[:, 2]).all() and not reference.blocks[0].family.discrete:
+        step = 1e-5 * np.abs(points) + 1e-7
+        ends = [reference.tails(points + s, above)[:, 1] for s in (-step, step)]
+        scale = np.abs(found[:, 2]).max()
+        np.testing.assert_allclose(
+            found[:, 2], (ends[1] - ends[0]) / (2 * step), rtol=1e-4, atol=1e-5 * scale
+        )
+
+
+@pytest.mark.parametrize("family", ["normal", "studentt", "gamma", "poisson"])
+def test_tails_at_the_ends_of_the_support(family):
+    spec = described(family)
+    design = spec.design(family_table(family))
+    draws = values_of(spec, design, samples=4)
+    reference, compiled = both(spec, design.rows, draws)
+    far = np.geomspace(1e-300, 1e300, ROWS)
+    above = np.array([False, True])
+    with np.errstate(all="ignore"):
+        for y in (far, -far, 0 * far, far + np.inf, -far - np.inf):
+            points = np.stack([y, y])
+            np.testing.assert_allclose(
+                compiled.tails(points, above)[:, 0],
+                reference.tails(points, above)[:, 0],
+                rtol=1e-9,
+                atol=1e-290,
+            )
 
 
 @pytest.mark.parametrize("gate", GATES)
