@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 LARGEST_PARETO_K = 0.7
 LEAST_HITS = 2
-LARGE_CHANCE = 0.5
-"""Chance that one more start ends in a new mode, from which there may well be a better one."""
+LARGE_CHANCE, LEAST_STARTS = 0.5, 8
+"""Chance that one more start ends in a new mode, from which there may well be a better one, and the
+starts from which it is known well enough to say so."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +74,13 @@ class Optimum:
     def _ambiguous(self) -> str:
         """Why there may be a better mode; empty if the starts agree."""
         few = self.restarts >= LEAST_HITS and self.hits < LEAST_HITS and self.modes > 1
-        if not few and not self.new_mode_chance >= LARGE_CHANCE:
+        many = self.finished >= LEAST_STARTS and self.new_mode_chance >= LARGE_CHANCE
+        if not few and not many:
             return ""
         count = f"{'Only ' if few else ''}{self.hits}" if self.hits else "None"
         message = f"{count} of {self.restarts} starts{self._stopped} found the best mode"
         message += "" if self.hits else ", a move did"
-        if self.new_mode_chance >= LARGE_CHANCE:
+        if many:
             message += (
                 f", and the chance that one more start ends in a new mode is "
                 f"{self.new_mode_chance:.0%}"

@@ -14,8 +14,6 @@ the experts. A mode is
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -35,7 +33,7 @@ from bayes_moe.em.modes import (
 from bayes_moe.em.objective import Curvature, Objective
 from bayes_moe.em.parameter_vector import ParameterVector, within_floors, without_floors
 from bayes_moe.em.partitions import initial_partitions, sweeps
-from bayes_moe.em.split_merge import Run, evolved_points
+from bayes_moe.em.split_merge import SHORT, Pool, Run
 from bayes_moe.em.tree_starts import tree_starts
 from bayes_moe.model.spec import MixtureOfExperts
 
@@ -45,14 +43,12 @@ SUBSAMPLE = 5000
 """Rows of the subsample on which runs start where a table has more."""
 FINALISTS = 4
 """Modes of the subsample from which runs on all rows start."""
-RACE: tuple[tuple[int, float], ...] = ((10, 0.5), (15, 0.25))
-"""Stages of a race: iterations, and the share of the starts that go on after them."""
-LEAST_RACE = 8
-"""Least starts of a race."""
+RACE, FINISHED = 8, 8
+"""Iterations after which starts of a race stop, and the number of the best that run to the end."""
 RACE_ABOVE = 10_000
 """Rows times coordinates from which starts are raced; below, thirty runs cost little more than
 one."""
-MOVES = 64
+MOVES = 96
 """Default number of moves."""
 CERTAIN = 0.2
 """Chance that one more start ends in a new mode, up to which there are no moves."""
@@ -156,20 +152,25 @@ def _search_from_partitions(
 ) -> Modes:
     """Modes by runs from partitions of the objective's rows, then by moves from the best."""
     theta = _initial_points(objective, settings.restarts, rng)
-    raced = objective.y.size * objective.size >= RACE_ABOVE
-    stages = RACE if raced and len(theta) >= LEAST_RACE else ()
-    ends = _ends(objective, _race(objective, run, theta, settings.max_iter, stages))
+    raced = len(theta) > FINISHED and objective.y.size * objective.size >= RACE_ABOVE
+    first = None
+    if raced and settings.max_iter > RACE:
+        first = run(objective, theta, max_iter=RACE)
+        ends = _ends(objective, _continued(objective, run, first, settings.max_iter - RACE))
+    else:
+        ends = _ends(objective, run(objective, theta))
     modes = merge_modes(replace(ends, restarts=len(theta)), objective.rows)
     modes = replace(modes, new_mode_chance=new_mode_chance(modes))
-    if _is_certain(modes) or not settings.moves:
+    left = settings.max_iter - max(RACE, SHORT)
+    if _is_certain(modes) or not settings.moves or left < 1:
         return modes
-    known = np.flatnonzero(~modes.singular)
-    points = evolved_points(
-        objective, run, modes.theta[known], modes.value[known], settings.moves, rng
-    )
-    if not len(points):
+    # Converged modes would displace what moves find before it has converged as well.
+    pool = Pool.of_ends(objective, first or run(objective, theta, max_iter=RACE))
+    pool = pool.after_moves(objective, run, settings.moves, rng)
+    if not pool.theta.size:
         return modes
-    ends = _ends(objective, run(objective, points, newton_first=True))
+    result = run(objective, pool.theta, max_iter=left, newton_first=True)
+    ends = _ends(objective, replace(result, iterations=result.iterations + SHORT))
     return merge_modes(joined(modes, ends), objective.rows)
 
 
@@ -180,35 +181,15 @@ def _is_certain(modes: Modes) -> bool:
     return modes.objective.vector.tied or not likely
 
 
-def _race(
-    objective: Objective,
-    run: Run,
-    theta: np.ndarray,
-    max_iter: int,
-    stages: Sequence[tuple[int, float]],
-) -> ClimbResult:
-    """Runs from all initial points, of which a share goes on after each stage, the last to the end.
-
-    A stage is its number of iterations, and the share of the first points that go on after it.
-    """
-    count, done = len(theta), np.zeros(len(theta), dtype=int)
-    paths = np.empty((0, count))
-    for length, share in stages:
-        if max_iter <= done.max(initial=0) + length:
-            break
-        first = run(objective, theta, max_iter=length)
-        value = np.where(first.floored | ~np.isfinite(first.value), -np.inf, first.value)
-        best = np.sort(np.argsort(-value, kind="stable")[: max(1, math.ceil(share * count))])
-        theta, done = first.theta[best], (done + first.iterations)[best]
-        paths = np.concatenate([paths[:, best], first.path[:-1, best]])
-    left = max_iter - int(done.max(initial=0))
-    last = run(objective, theta, max_iter=left, newton_first=bool(len(paths)))
-    iterations = done + last.iterations
+def _continued(objective: Objective, run: Run, first: ClimbResult, max_iter: int) -> ClimbResult:
+    """Ends of the runs from the best of the first points."""
+    value = np.where(first.floored | ~np.isfinite(first.value), -np.inf, first.value)
+    best = np.sort(np.argsort(-value, kind="stable")[:FINISHED])
+    last = run(objective, first.theta[best], max_iter=max_iter, newton_first=True)
     return replace(
         last,
-        iterations=iterations,
-        exhausted=last.exhausted,
-        path=np.concatenate([paths, last.path]),
+        iterations=first.iterations[best] + last.iterations,
+        path=np.concatenate([first.path[:-1, best], last.path]),
     )
 
 

@@ -1,4 +1,4 @@
-"""Further modes from known ones, by moves of experts that EM cannot make.
+"""Points near further modes, by moves of experts that EM cannot make.
 
 EM cannot take an expert from one part of the data to another, since every point between has a lower
 objective. A move does so at once. Two experts become one, which frees the second, and the free one
@@ -10,14 +10,18 @@ gets rows
 All these experts are of one kind. Only the new partition of the rows is passed on, as an initial
 partition is, so that a move is the same for every gate.
 
-A pool of distinct points is kept, the best of the known modes and of points after moves. In turn,
-a few moves are made from points of the pool, each is followed by a short run of EM, and the best
-points stay. Runs to the end from what is new in the pool are left to the caller.
+Moves are made from a pool of distinct points, at first the ends of short runs from the starts. Each
+is followed by a short run of EM, whose end takes the place of the more similar of the points that
+it comes from, if it is better. So the pool stays diverse while all its points improve, and none of
+them is nearer to convergence than what is compared with it. Runs from the pool to the end are left
+to the caller.
 
 References
 ----------
 Ueda, N., Nakano, R., Ghahramani, Z., & Hinton, G. E. (2000). SMEM algorithm for mixture models.
 Neural Computation, 12(9), 2109-2128.
+
+Mahfoud, S. W. (1995). Niching methods for genetic algorithms. PhD thesis, University of Illinois.
 
 Pernkopf, F., & Bouchaffra, D. (2005). Genetic-based EM algorithm for learning Gaussian mixture
 models. IEEE Transactions on Pattern Analysis and Machine Intelligence, 27(8), 1344-1348.
@@ -37,14 +41,14 @@ from bayes_moe.model import expert_order
 from bayes_moe.model.evaluation import chunks, evaluate
 from bayes_moe.model.spec import MixtureOfExperts
 
-POOL, BATCH = 8, 8
+POOL, BATCH = 12, 16
 """Points in the pool, and moves at once."""
 FIXED_SWEEPS, SHORT = 4, 10
 """Iterations after a move: sweeps with the allocation fixed, and of the short run."""
-TRANSFERS = 0.5
+TRANSFERS = 0.7
 """Share of the moves that take an expert of another point of the pool."""
-DISTANCE = 0.2
-"""Mean absolute difference of the rows' log densities, in nats, from which points are distinct."""
+DISTANCE = 0.15
+"""Mean absolute difference of the rows' log densities, in nats, above which points are distinct."""
 SOFTNESS = 1e-3
 """Share of every row that is spread equally over the experts."""
 
@@ -53,84 +57,94 @@ Run = Callable[..., ClimbResult]
 
 @dataclass(frozen=True)
 class Pool:
-    """Distinct points (point, coordinate), the best first, their values, and which are no modes."""
+    """Distinct points (point, coordinate), the best first, and their values (point,)."""
 
     theta: np.ndarray
     value: np.ndarray
-    new: np.ndarray
 
-    def with_points(self, objective: Objective, theta: np.ndarray, value: np.ndarray) -> Pool:
-        """Return the ``POOL`` best distinct points of these and others, of finite value."""
-        theta = np.concatenate([self.theta, theta])
-        value = np.concatenate([self.value, value])
-        new = np.concatenate([self.new, np.ones(len(theta) - len(self.theta), dtype=bool)])
-        spec, rows = objective.vector.spec, expert_order.evenly_spaced_rows(objective.rows)
-        with np.errstate(all="ignore"):
-            mixture = evaluate(spec, objective.vector.variables(theta), rows)
-            density = np.nan_to_num(mixture.log_density(rows.observed), neginf=-1e300, posinf=1e300)
+    @classmethod
+    def of_ends(cls, objective: Objective, ended: ClimbResult) -> Pool:
+        """Return the best ``POOL`` of the ends of short runs; singular ones are left out."""
+        value, density = _value(ended), _row_densities(objective, ended.theta)
         kept: list[int] = []
         for j in np.argsort(-value, kind="stable"):
-            distance = np.abs(density[kept] - density[j]).mean(axis=1)
-            if np.isfinite(value[j]) and (distance > DISTANCE).all():
+            if np.isfinite(value[j]) and (_distance(density[kept], density[j]) > DISTANCE).all():
                 kept.append(int(j))
-            if len(kept) == POOL:
-                break
-        return Pool(theta[kept], value[kept], new[kept])
+        return cls(ended.theta[kept[:POOL]], value[kept[:POOL]])
+
+    def after_moves(
+        self, objective: Objective, run: Run, moves: int, rng: np.random.Generator
+    ) -> Pool:
+        """Return the pool after a number of moves, each with a short run.
+
+        ``run(objective, theta, max_iter=...)`` is some EM iterations from points. What is found
+        takes the place of the more similar of the points that it comes from, if it is better: so
+        the pool stays diverse.
+        """
+        pool = self
+        if not _movable(objective.vector.spec) or not len(pool.value):
+            return pool
+        for first in range(0, moves, BATCH):
+            count = min(moves - first, BATCH)
+            points, parents = moved_points(objective, pool.theta, count, rng)
+            pool = pool._replaced(objective, run(objective, points, max_iter=SHORT), parents)
+        return pool
+
+    def _replaced(self, objective: Objective, ended: ClimbResult, parents: np.ndarray) -> Pool:
+        """The pool with the ends of short runs in the places of worse parents (point, 2)."""
+        theta, value, found = self.theta.copy(), self.value.copy(), _value(ended)
+        densities = _row_densities(objective, np.concatenate([theta, ended.theta]))
+        density, others = densities[: len(theta)], densities[len(theta) :]
+        for j in np.argsort(-found, kind="stable"):
+            distance = _distance(density, others[j])
+            place = parents[j][distance[parents[j]].argmin()]
+            if found[j] > value[place] and (np.delete(distance, place) > DISTANCE).all():
+                theta[place], value[place], density[place] = ended.theta[j], found[j], others[j]
+        order = np.argsort(-value, kind="stable")
+        return Pool(theta[order], value[order])
 
 
-def evolved_points(
-    objective: Objective,
-    run: Run,
-    theta: np.ndarray,
-    value: np.ndarray,
-    moves: int,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Return new points (point, coordinate) near modes, from known modes by a number of moves.
+def _value(ended: ClimbResult) -> np.ndarray:
+    """Values (point,) at the ends of runs; -inf where one is singular."""
+    return np.where(ended.floored | ~np.isfinite(ended.value), -np.inf, ended.value)
 
-    Parameters
-    ----------
-    objective : Objective
-        What is maximised.
-    run : callable
-        ``run(objective, theta, max_iter=...)`` is some EM iterations.
-    theta, value : array (mode, coordinate), array (mode,)
-        Known modes that are not singular, the best first.
-    moves : int
-        How many moves.
-    rng : numpy.random.Generator
-        Of the moves.
-    """
-    pool = Pool(theta[:0], value[:0], np.zeros(0, dtype=bool))
-    pool = pool.with_points(objective, theta[:POOL], value[:POOL])
-    pool = Pool(pool.theta, pool.value, np.zeros(len(pool.value), dtype=bool))
-    if not _movable(objective.vector.spec) or not len(pool.value):
-        return pool.theta[:0]
-    while moves > 0:
-        points = moved_points(objective, pool.theta, min(moves, BATCH), rng)
-        ended = run(objective, points, max_iter=SHORT)
-        found = np.where(ended.floored | ~np.isfinite(ended.value), -np.inf, ended.value)
-        pool = pool.with_points(objective, ended.theta, found)
-        moves -= BATCH
-    return pool.theta[pool.new]
+
+def _row_densities(objective: Objective, theta: np.ndarray) -> np.ndarray:
+    """Log densities (point, obs) of evenly spaced rows, which labels do not change."""
+    spec, rows = objective.vector.spec, expert_order.evenly_spaced_rows(objective.rows)
+    with np.errstate(all="ignore"):
+        mixture = evaluate(spec, objective.vector.variables(theta), rows)
+        density = mixture.log_density(rows.observed)
+    return np.nan_to_num(density, neginf=-1e300, posinf=1e300)
+
+
+def _distance(density: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Mean absolute difference (point,) of log densities (point, obs) from those of another."""
+    distance: np.ndarray = np.abs(density - other).mean(axis=1)
+    return distance
 
 
 def moved_points(
     objective: Objective, theta: np.ndarray, count: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Return initial points (point, coordinate) after moves from points, the best first."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return initial points (point, coordinate) after moves from points, and from which (point, 2).
+
+    One that comes from a single point names it twice.
+    """
     spec, size = objective.vector.spec, len(theta)
     shares = responsibilities(objective, theta)
     moved = np.empty((count, *shares.shape[1:]))
+    parents = np.empty((count, 2), dtype=int)
     for i in range(count):
-        this, other = np.sort(rng.integers(size, size=2))  # the better ones more often
-        if rng.random() < TRANSFERS:
-            other = (this + rng.integers(1, size)) % size if size > 1 else this
+        this = other = int(rng.integers(size))
+        if size > 1 and rng.random() < TRANSFERS:
+            other = (this + int(rng.integers(1, size))) % size
             moved[i] = _with_transfer(spec, shares[this], shares[other], rng)
         else:
             moved[i] = _merged_and_split(spec, objective, shares[this], rng)
+        parents[i] = this, other
     moved = (1 - SOFTNESS) * moved + SOFTNESS / spec.n_experts
-    return initial_points(objective, moved, FIXED_SWEEPS)
+    return initial_points(objective, moved, FIXED_SWEEPS), parents
 
 
 def _movable(spec: MixtureOfExperts) -> list[tuple[int, ...]]:

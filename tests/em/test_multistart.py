@@ -5,7 +5,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
+import bayes_moe as bm
+from bayes_moe.em import multistart
 from bayes_moe.em.modes import new_mode_chance
+from bayes_moe.em.multistart import NO_START, SearchSettings, Start, search
+from bayes_moe.em.vector_layout import parameter_vector
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -23,3 +27,41 @@ def test_chance_of_a_new_mode_is_the_share_of_lonely_starts(seed):
 
     Table.singular = np.array([singular[mode] for mode in counts])
     assert new_mode_chance(Table) == alone / 12
+
+
+def test_a_race_runs_the_best_to_the_end(monkeypatch, tone):
+    """Their iterations are those of both parts, and no step falls."""
+    spec = bm.mixture_of_experts("tuned ~ stretchratio", experts=4)
+    vector = parameter_vector(spec, spec.design(tone))
+    settings = SearchSettings(restarts=12, moves=0)
+    whole = search(vector, settings, np.random.default_rng(1))
+    monkeypatch.setattr(multistart, "RACE_ABOVE", 0)
+    raced = search(vector, settings, np.random.default_rng(1))
+    assert (whole.restarts, whole.finished) == (12, 12)
+    assert (raced.restarts, raced.finished) == (12, multistart.FINISHED)
+    assert raced.hits.sum() == multistart.FINISHED
+    assert raced.value[0] == pytest.approx(whole.value[0], abs=1e-6)
+    for path, iterations in zip(raced.path.T, raced.iterations, strict=True):
+        path = path[np.isfinite(path)]
+        assert len(path) == iterations + 1
+        assert (np.diff(path) >= 0).all()
+
+
+def test_no_moves_where_they_are_not_asked_for(monkeypatch, tone):
+    spec = bm.mixture_of_experts("tuned ~ stretchratio", experts=4)
+    vector = parameter_vector(spec, spec.design(tone))
+    made = []
+    monkeypatch.setattr(multistart.Pool, "after_moves", lambda self, *a: made.append(1) or self)
+    monkeypatch.setattr(multistart, "CERTAIN", -1.0)
+    shares = np.full((1, 4, len(tone)), 0.25)
+    cases = {
+        "moves=0": (SearchSettings(restarts=3, moves=0), NO_START),
+        "one start": (SearchSettings(restarts=1), NO_START),
+        "a given start": (SearchSettings(restarts=3), Start(allocation=shares)),
+        "few iterations": (SearchSettings(restarts=3, max_iter=5), NO_START),
+    }
+    for settings, start in cases.values():
+        search(vector, settings, np.random.default_rng(0), start)
+    assert not made
+    search(vector, SearchSettings(restarts=3), np.random.default_rng(0))
+    assert made

@@ -10,9 +10,9 @@ import bayes_moe as bm
 from bayes_moe.em import multistart, split_merge
 from bayes_moe.em.climb import run_em
 from bayes_moe.em.modes import SAME_VALUE
-from bayes_moe.em.multistart import SearchSettings, search
+from bayes_moe.em.multistart import SearchSettings, Start, search
 from bayes_moe.em.objective import Objective
-from bayes_moe.em.split_merge import evolved_points, moved_points, random_move, responsibilities
+from bayes_moe.em.split_merge import Pool, moved_points, random_move, responsibilities
 from bayes_moe.em.vector_layout import parameter_vector
 
 
@@ -69,11 +69,11 @@ def test_least_experts(experts):
     spec = bm.mixture_of_experts("y ~ x", experts=experts)
     vector = parameter_vector(spec, spec.design(table()))
     objective, rng = Objective(vector), np.random.default_rng(0)
-    theta = np.zeros((1, objective.size))
     run = partial(run_em, tol=1e-9)
-    points = evolved_points(objective, run, theta, objective.value(theta), 3, rng)
-    assert np.isfinite(points).all()
-    assert (len(points) > 0) == (experts > 1)
+    pool = Pool.of_ends(objective, run(objective, np.zeros((1, objective.size)), max_iter=1))
+    after = pool.after_moves(objective, run, 3, rng)
+    assert after.value.shape == (1,)
+    assert (after.value[0] > pool.value[0]) == (experts > 1)
 
 
 GATES = {
@@ -103,3 +103,60 @@ def test_moves_never_lower_the_best_mode(name, likelihood, monkeypatch):
     assert len(found[9].value) >= len(found[0].value)
     away = np.abs(found[0].value[:, None] - found[9].value).min(axis=1)
     assert away.max() <= SAME_VALUE + 1e-9 * abs(value[9])
+
+
+def planes(n=250, sd=0.2):
+    """Six planes over five features, some of few rows, and the gate knows nothing."""
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(n, 5))
+    expert = rng.choice(6, size=n, p=[0.3, 0.2, 0.2, 0.1, 0.1, 0.1])
+    coef = rng.normal(size=(6, 6))
+    mean = (x * coef[expert, 1:]).sum(axis=1) + coef[expert, 0]
+    return pd.DataFrame(x, columns=list("abcde")).assign(y=rng.normal(mean, sd)), expert
+
+
+@pytest.fixture(scope="module")
+def six_planes():
+    data, expert = planes()
+    spec = bm.mixture_of_experts("y ~ a + b + c + d + e", gate="~ 1", experts=6)
+    return parameter_vector(spec, spec.design(data)), expert
+
+
+def test_moves_find_what_starts_miss(six_planes):
+    """A mode at least as high as that of the true partition, the same from several seeds."""
+    vector, expert = six_planes
+    true = (expert == np.arange(6)[:, None])[None].astype(float)
+    known = search(vector, SearchSettings(), np.random.default_rng(0), Start(allocation=true))
+    found = []
+    for seed in (0, 1):
+        starts = SearchSettings(restarts=6, moves=0)
+        without = search(vector, starts, np.random.default_rng(seed))
+        assert without.value[without.best] < known.value[0] - 3
+        starts = SearchSettings(restarts=6, moves=48)
+        modes = search(vector, starts, np.random.default_rng(seed))
+        assert modes.converged[modes.best]
+        assert modes.hits[modes.best] == 0
+        found.append(modes.value[modes.best])
+    assert min(found) >= known.value[0]
+    assert found[0] == pytest.approx(found[1], abs=1e-6)
+
+
+def test_threads_change_nothing(six_planes):
+    vector, _ = six_planes
+    settings = (SearchSettings(restarts=2, moves=8, cores=cores) for cores in (1, 2))
+    one, two = (search(vector, s, np.random.default_rng(3)) for s in settings)
+    np.testing.assert_array_equal(one.theta, two.theta)
+    np.testing.assert_array_equal(one.hits, two.hits)
+
+
+def test_labels_make_no_point_distinct(six_planes):
+    """Of points that differ only by labels a pool keeps one, with the same value."""
+    vector, _ = six_planes
+    objective, rng = Objective(vector), np.random.default_rng(5)
+    theta = rng.normal(size=(2, objective.size))
+    orders = np.array([rng.permutation(6) for _ in range(8)])
+    permuted = vector.permute(np.repeat(theta, 4, axis=0), orders)
+    run = partial(run_em, objective, max_iter=0)
+    pool, of_all = (Pool.of_ends(objective, run(points)) for points in (theta, permuted))
+    assert len(pool.value) == 2
+    np.testing.assert_allclose(of_all.value, pool.value, rtol=1e-10)
