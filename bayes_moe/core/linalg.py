@@ -98,10 +98,13 @@ def information_ratio(likelihood: np.ndarray, covariance: np.ndarray | None) -> 
 def differences(
     function: Callable[[np.ndarray], np.ndarray], x: np.ndarray, where: np.ndarray
 ) -> np.ndarray:
-    """Central differences (coordinate, value) by the coordinates ``where`` of ``x``."""
-    slopes = []
-    for j in where:
-        step = np.zeros_like(x)
-        step[j] = DIFFERENCE_STEP * max(1.0, abs(x[j]))
-        slopes.append((function(x + step) - function(x - step)) / (2 * step[j]))
-    return np.array(slopes)
+    """Central differences (coordinate, value) by the coordinates ``where`` of ``x``.
+
+    ``function`` maps points (point, coordinate) to values (point, value).
+    """
+    steps = DIFFERENCE_STEP * np.maximum(1.0, np.abs(x[where]))
+    moved = np.zeros((len(where), x.size))
+    moved[np.arange(len(where)), where] = steps
+    after, before = np.split(function(np.concatenate([x + moved, x - moved])), 2)
+    slopes: np.ndarray = (after - before) / (2 * steps[:, None])
+    return slopes

@@ -28,6 +28,7 @@ TABLE: dict[str, dict[str, str]] = {
         "poisson": "bayes_moe.kernels.families:poisson",
         "bernoulli": "bayes_moe.kernels.families:bernoulli",
         "binomial": "bayes_moe.kernels.families:binomial",
+        "gamma": "bayes_moe.kernels.families:gamma",
     },
     "predictor": {
         "linear": "bayes_moe.predictors.linear:Linear",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bayes_moe.graph.build import Graph
-from bayes_moe.model.log_density import LogDensity
+from bayes_moe.model.log_density import LogDensity, learned_scales
 
 
 class GraphLogDensity(LogDensity):
@@ -31,7 +31,7 @@ class GraphLogDensity(LogDensity):
         model = graph.model
         inputs = model.value_vars
         self._shapes = [v.shape for v in model.initial_point().values()]
-        self.free_coordinates = ~self.coordinates(self.learned_scales)
+        self.free_coordinates = ~self.coordinates(learned_scales(self.spec))
         unknown = [*model.free_RVs, *model.potentials]
         factors = model.logp([*unknown, *model.observed_RVs], jacobian=jacobian, sum=False)
         prior = pt.add(*(f.sum() for f in factors[: len(unknown)]))
@@ -46,7 +46,10 @@ class GraphLogDensity(LogDensity):
         wanted = model.replace_rvs_by_values([model[name] for name in self._names])
         self._variables = compiled(model, inputs, wanted)
 
-    def weighted(self, x: np.ndarray, weight: float) -> tuple[float, float, np.ndarray]:
+    def weighted(self, x: np.ndarray, weight: float) -> tuple[Any, Any, np.ndarray]:
+        if x.ndim == 2:
+            prior, likelihood, slopes = zip(*(self.weighted(p, weight) for p in x), strict=True)
+            return np.array(prior), np.array(likelihood), np.array(slopes)
         with self._one_at_a_time:
             prior, likelihood, gradient = self._value(*self._split(x), weight)
         return float(prior), float(likelihood), np.where(self.free_coordinates, gradient, 0.0)
@@ -56,6 +59,9 @@ class GraphLogDensity(LogDensity):
             variable.set_value(values[which], borrow=True)
 
     def variables(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        if x.ndim == 2:
+            each = [self.variables(point) for point in x]
+            return {name: np.stack([v[name] for v in each]) for name in self._names}
         with self._one_at_a_time:
             values = self._variables(*self._split(x))
         return dict(zip(self._names, map(np.asarray, values), strict=True))

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 WEIGHTS = ("last", "all")
 MOST_CLIMBS = 10
-"""Most restarts of L-BFGS on a graph."""
+"""Most restarts of L-BFGS."""
 NO_APPROXIMATION = (
     "The posterior has no normal approximation: its information at the mode is not positive "
     "definite (see method='em'). Give tighter priors, fewer experts, or use method='nuts'."
@@ -54,7 +54,7 @@ class Laplace(Method):
     and ``log_weight`` of every draw; for long tables only a part of the draws gets a weight, and
     they are left out.
 
-    The modes of a model that is not linear are those of its graph, by L-BFGS. With
+    The modes of a model that is not linear are found by L-BFGS. With
     ``weights="last"``, the parameters of its predictors' features (hidden weights, splits of trees,
     and their spreads) are fixed at the mode, and the normal approximation is that of all other
     values given these: Laplace's method on the last layer. The covariance, the draws, the weights
@@ -66,8 +66,8 @@ class Laplace(Method):
     draws, chains : int
         Independent draws of each chain, and the number of chains.
     restarts, start, max_iter, tol, cores, progressbar
-        As for :class:`bayes_moe.inference.em.EM`. Through a graph there is no ``start``, at most
-        10 restarts, and ``tol`` and ``cores`` have no effect.
+        As for :class:`bayes_moe.inference.em.EM`. For a model that is not linear there is no
+        ``start``, at most 10 restarts, and ``tol`` and ``cores`` have no effect.
     weights : {"last", "all"}
         Values approximated in a model that is not linear: all but the inner weights of its
         predictors, or all.
@@ -101,7 +101,7 @@ class Laplace(Method):
 
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         if not spec.structure.is_linear:
-            return self._through_graph(spec, design, random_seed)
+            return self._by_gradient(spec, design, random_seed)
         modes = self._em().find_modes(parameter_vector(spec, design, jacobian=True), random_seed)
         mode = modes.theta[modes.best]
         assert modes.objective is not None
@@ -122,13 +122,11 @@ class Laplace(Method):
         errors = vector.reported_sds(mode, spread)
         return self._tree(modes, errors, vector.variables(theta), log_p, z)
 
-    def _through_graph(
-        self, spec: MixtureOfExperts, design: Design, random_seed: int
-    ) -> xr.DataTree:
+    def _by_gradient(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         if self.start is not None:
-            raise SpecError("`start` is for linear models; this one is climbed through its graph.")
+            raise SpecError("`start` is for linear models; this one is not.")
         density = log_density(spec, design, jacobian=True)
-        modes = self._graph_modes(density, random_seed)
+        modes = self._modes_by_gradient(density, random_seed)
         free = self._free(density)
         mode = newton_along(density, modes.theta[modes.best], free)
         spread = None if modes.singular[modes.best] else density.covariance(mode, free)
@@ -140,8 +138,7 @@ class Laplace(Method):
         log_p = np.array([density(x)[0] for x in theta[:n_weighed]])
         # The mode moved since its value was stored; the weights are about this very point.
         log_p += modes.value[modes.best] - density(mode)[0]
-        points = [density.variables(x) for x in theta]
-        draws = {name: np.stack([p[name] for p in points]) for name in points[0]}
+        draws = density.variables(theta)
         errors = density.errors(mode, spread) or {}
         fixed = [
             n
@@ -153,8 +150,8 @@ class Laplace(Method):
         result[names.FIT].attrs |= {names.HELD: json.dumps(fixed), names.CURVATURE: 1}
         return result
 
-    def _graph_modes(self, density: LogDensity, random_seed: int) -> Modes:
-        """Modes of a graph's density, hyperparameters at their marginal mode."""
+    def _modes_by_gradient(self, density: LogDensity, random_seed: int) -> Modes:
+        """Modes of a density, hyperparameters at their marginal mode."""
         spec, design = density.spec, density.design
         rng, count = np.random.default_rng(random_seed), min(self.restarts, MOST_CLIMBS)
         with progress("Laplace", shown=self.progressbar) as update:

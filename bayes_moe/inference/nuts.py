@@ -82,9 +82,10 @@ class NUTS(Method):
 
     Notes
     -----
-    With nutpie, numba and the fused likelihood, a model whose families all have a kernel is
-    sampled without a PyMC graph, and only the kernels are compiled, once per machine. Every other
-    choice builds the graph of :func:`bayes_moe.build` and compiles it.
+    With nutpie, numba and the fused likelihood, a model of linear predictors or networks, whose
+    families all have a kernel, is sampled without a PyMC graph, and only the kernels are compiled,
+    once per machine. Every other choice builds the graph of :func:`bayes_moe.build` and compiles
+    it.
 
     References
     ----------
@@ -165,9 +166,10 @@ class NUTS(Method):
             for package in ("jax", *({sampler} - {"nutpie"})):
                 need(package, "jax")
         if (sampler, backend, self.likelihood) == ("nutpie", "numba", "fused"):
+            from bayes_moe.optimize.densities import has_compiled_network
             from bayes_moe.sampling.compiled_density import supports
 
-            if supports(spec):
+            if supports(spec) or has_compiled_network(spec):
                 from bayes_moe.sampling.nutpie_compiled import Direct
 
                 return Direct()

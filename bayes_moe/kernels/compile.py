@@ -88,3 +88,11 @@ def call_rows(_: Any, address: Any, scratch: Any, shared: Any, packs: Any) -> An
 def call_prior(_: Any, address: Any, values: Any, arguments: Any, count: Any, slopes: Any) -> Any:
     """Log density of a prior: see :mod:`bayes_moe.kernels.priors`."""
     return types.float64(*[types.int64] * 5), _caller(types.float64, 4)
+
+
+@intrinsic
+def call_density(
+    _: Any, address: Any, size: Any, point: Any, gradient: Any, value: Any, model: Any
+) -> Any:
+    """Status of a compiled log density: see :mod:`bayes_moe.kernels.linear_model`."""
+    return types.int64(*[types.int64] * 6), _caller(types.int64, 5)

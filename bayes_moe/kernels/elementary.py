@@ -2,7 +2,7 @@
 
 The C library's exponential and logarithm take one number a call, and a loop that calls them is not
 vectorised. These are polynomials without branches, with errors of at most 4 units in the last
-place.
+place, or 8 of expm1 and tanh.
 """
 
 from __future__ import annotations
@@ -113,8 +113,9 @@ def logistic(x: float) -> float:
 
 @register_jitable(fastmath=FUSED, forceinline=True)
 def expm1(x: float) -> float:
-    """``e^x - 1`` for ``x <= 0``, as ``2^k (e^r - 1) + (2^k - 1)``; see :func:`exp`."""
+    """``e^x - 1``, as ``2^k (e^r - 1) + (2^k - 1)``; see :func:`exp`."""
     clipped = LEAST if x < LEAST else x
+    clipped = LARGEST if clipped > LARGEST else clipped
     shifted = clipped * LOG2_E + ROUNDS
     k = shifted - ROUNDS
     r = clipped - k * LN2_HIGH
@@ -126,7 +127,8 @@ def expm1(x: float) -> float:
         (E4 + r * E5) + r2 * (E6 + r * E7) + r4 * ((E8 + r * E9) + r2 * (E10 + r * E11 + r2 * E12))
     )
     power = from_bits((bits(shifted) + 1023) << 52)
-    return (low + r4 * high) * power + (power - 1.0)
+    value = (low + r4 * high) * power + (power - 1.0)
+    return math.inf if x > LARGEST else value
 
 
 @register_jitable(fastmath=FUSED, forceinline=True)

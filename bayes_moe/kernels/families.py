@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from bayes_moe.kernels.elementary import exp, log1p, logistic, softplus
 from bayes_moe.kernels.family_rows import kernel
+from bayes_moe.kernels.gamma import deviance
+from bayes_moe.kernels.gamma import normaliser as normaliser_of_gamma
 from bayes_moe.kernels.student_t import normaliser
 
 
@@ -52,3 +54,15 @@ def binomial(y: float, base: float, trials: float, log_odds: float) -> tuple[flo
 def bernoulli(y: float, base: float, known: float, log_odds: float) -> tuple[float, float]:
     """Log probability, and its derivative by the log odds."""
     return base + y * log_odds - softplus(log_odds), y - logistic(log_odds)
+
+
+@kernel(2)
+def gamma(
+    y: float, base: float, known: float, log_mean: float, log_alpha: float
+) -> tuple[float, float, float]:
+    """Log density, and its derivatives by the log mean and ``log alpha``."""
+    alpha = exp(log_alpha)
+    log_normaliser, normaliser_score = normaliser_of_gamma(alpha, log_alpha)
+    half, slope = deviance(-base - log_mean)  # the base is minus the log response
+    pull = alpha * half
+    return base + log_normaliser - pull, alpha * slope, normaliser_score - pull

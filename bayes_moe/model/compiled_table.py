@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ from bayes_moe.core import registry
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.data.matrix import Rows
 from bayes_moe.gates.splits import Split
+from bayes_moe.kernels import lbfgs, linear_model, many_points, priors
 from bayes_moe.kernels import linear_layout as layout
-from bayes_moe.kernels import linear_model, priors
 from bayes_moe.kernels.family_rows import PACK, Kernel
 from bayes_moe.model.blocks import Block
 from bayes_moe.model.spec import MixtureOfExperts
@@ -77,14 +78,51 @@ class CompiledDensity:
         value, gradient = self._evaluate(np.append(theta, weight), self.size + 1)
         return float(value[0]), float(value[1]), gradient
 
+    def many(self, theta: np.ndarray, weight: float) -> tuple[np.ndarray, np.ndarray]:
+        """Log priors and log likelihoods (point, 2), and the gradients (point, coordinate).
+
+        See :meth:`weighted`; the points are (point, coordinate).
+        """
+        points = np.column_stack([theta, np.full(len(theta), weight)])
+        gradients, values = np.empty((len(points), self.size)), np.empty((len(points), 2))
+        numbers = (self.log_density.address, self.table.ctypes.data)
+        sizes = (len(points), self.size + 1, self.size)
+        addresses = (a.ctypes.data for a in (points, gradients, values))
+        _each(many_points.each().address)(*numbers, *sizes, *addresses)
+        return values, gradients
+
     def _evaluate(self, point: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
         gradient, value = np.empty(self.size), np.empty(2)
         addresses = (a.ctypes.data for a in (point, gradient, value, self.table))
-        _prototype(self.log_density.address)(size, *addresses)
+        self._function(size, *addresses)
         return value, gradient
+
+    def lbfgs(
+        self, start: np.ndarray, moving: np.ndarray, most: int, memory: int, limits: Sequence[float]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Final point of L-BFGS from a point (coordinate,), the gradient there, and the path.
+
+        Coordinates that are not in ``moving`` stay, and their derivatives are zero. The path are
+        the log densities before the first and after each of at most ``most`` iterations. A run
+        ends at a relative gain, or where no derivative is larger, than the two ``limits``.
+        """
+        point, gradient = np.array(start, dtype=float), np.zeros(self.size)
+        moves, path = np.ascontiguousarray(moving, dtype=bool), np.empty(most + 1)
+        arrays = (moves, point, gradient, path, np.array(limits, dtype=float))
+        addresses = (a.ctypes.data for a in arrays)
+        numbers = (self.log_density.address, self.table.ctypes.data, self.size, most, memory)
+        iterations = _maximise(lbfgs.maximise().address)(*numbers, *addresses)
+        path = path[: iterations + 1]
+        return point, gradient, np.where(path > -lbfgs.NO_VALUE, path, -np.inf)
+
+    @cached_property
+    def _function(self) -> Callable[..., int]:
+        return _prototype(self.log_density.address)
 
 
 _prototype = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)
+_each = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 8)
+_maximise = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 5, *[ctypes.c_void_p] * 5)
 
 
 class CompiledTable:
@@ -220,4 +258,5 @@ def long(values: np.ndarray) -> np.ndarray:
     """Rows (..., obs) filled up to whole packs with copies of the last one."""
     missing = -values.shape[-1] % PACK
     width = [(0, 0)] * (values.ndim - 1) + [(0, missing)]
-    return np.pad(np.asarray(values, dtype=float), width, mode="edge")
+    # Padding keeps the order of the axes in memory, but addresses are of rows.
+    return np.ascontiguousarray(np.pad(np.asarray(values, dtype=float), width, mode="edge"))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -36,6 +37,8 @@ class LogDensity(ABC):
     priors : mapping of str to Prior
         Prior of every reported variable.
     jacobian : bool
+    parallel : bool
+        Whether several threads evaluate it at the same time.
     free_coordinates : array of bool (coordinate,)
         False for learned scales: these have no joint mode with the coefficients that they scale,
         so the gradient by them is set to zero.
@@ -46,18 +49,20 @@ class LogDensity(ABC):
     priors: Mapping[str, Prior]
     jacobian: bool
     free_coordinates: np.ndarray
+    parallel: ClassVar[bool] = False
 
     def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Log density, and its gradient (coordinate,)."""
         prior, likelihood, gradient = self.weighted(x, 1.0)
         value = prior + likelihood
-        return (value if np.isfinite(value) else -np.inf), gradient
+        return (float(value) if np.isfinite(value) else -np.inf), gradient
 
     @abstractmethod
-    def weighted(self, x: np.ndarray, weight: float) -> tuple[float, float, np.ndarray]:
+    def weighted(self, x: np.ndarray, weight: float) -> tuple[Any, Any, np.ndarray]:
         """Log prior, log likelihood, and the gradient of ``prior + weight * likelihood``.
 
-        The rows are those that were last given to :meth:`show`, at first all.
+        They are those at a vector, or at several (point, coordinate). The rows are those last given
+        to :meth:`show`, at first all.
         """
 
     @abstractmethod
@@ -66,7 +71,7 @@ class LogDensity(ABC):
 
     @abstractmethod
     def variables(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        """The model's variables at a vector, by name."""
+        """The model's variables by name, at a vector or at several (point, coordinate)."""
 
     @abstractmethod
     def point(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -84,11 +89,36 @@ class LogDensity(ABC):
     def values(self, x: np.ndarray, name: str) -> np.ndarray:
         """Unconstrained values of a free variable at a vector, in their shape."""
 
-    @property
-    def learned_scales(self) -> frozenset[str]:
-        """Names of the parameters of learned priors."""
-        sites = self.spec.structure.sites
-        return frozenset(name for site, p in sites for name in p.variables(site).scales)
+    def lbfgs(
+        self, start: np.ndarray, most: int, memory: int, limits: tuple[float, float]
+    ) -> tuple[np.ndarray, np.ndarray, list[float]]:
+        """Final point of L-BFGS from a vector, the gradient there, and the path.
+
+        The path are the log densities before the first and after each of at most ``most``
+        iterations. ``memory`` is the number of steps in the memory. A run ends at a relative gain,
+        or where no derivative is larger, than the two ``limits``.
+        """
+        from scipy.optimize import minimize
+
+        path = [self(start)[0]]
+
+        def minus_log_density(x: np.ndarray) -> tuple[float, np.ndarray]:
+            value, gradient = self(x)
+            # Where the density underflows its gradient is NaN, from which no line search recovers.
+            return -value, -np.nan_to_num(gradient)
+
+        gain, flat = limits
+        options = {"maxiter": most, "maxfun": 20 * most, "maxcor": memory, "ftol": gain}
+        result = minimize(
+            minus_log_density,
+            start,
+            jac=True,
+            method="L-BFGS-B",
+            callback=lambda intermediate_result: path.append(-float(intermediate_result.fun)),
+            options=options | {"gtol": flat},
+        )
+        x = np.asarray(result.x)
+        return x, self(x)[1], path
 
     def affordable(self, count: int, most: int | None = None) -> bool:
         """Whether second derivatives along ``count`` coordinates take seconds at most."""
@@ -105,7 +135,7 @@ class LogDensity(ABC):
         is that of the prior alone.
         """
         where = np.flatnonzero(self.free_coordinates if along is None else along)
-        slopes = -differences(lambda point: self.weighted(point, weight)[2][where], x, where)
+        slopes = -differences(lambda points: self.weighted(points, weight)[2][:, where], x, where)
         return 0.5 * (slopes + slopes.T)  # symmetric but for the error of the differences
 
     def covariance(self, x: np.ndarray, along: np.ndarray | None = None) -> np.ndarray | None:
@@ -160,9 +190,9 @@ class LogDensity(ABC):
             return None
         names = self.spec.variables
 
-        def reported(point: np.ndarray) -> np.ndarray:
-            values = self.variables(point)
-            return np.concatenate([values[name].ravel() for name in names])
+        def reported(points: np.ndarray) -> np.ndarray:
+            values = self.variables(points)
+            return np.concatenate([values[n].reshape(len(points), -1) for n in names], axis=1)
 
         where = np.flatnonzero(np.diag(covariance))
         jacobian = differences(reported, x, where)  # (coordinate, value)
@@ -173,10 +203,8 @@ class LogDensity(ABC):
         ends = np.cumsum([int(np.prod(shape, dtype=int)) for shape in shapes])[:-1]
         parts = zip(names, np.split(sds, ends), shapes, strict=True)
         errors = {name: part.reshape(shape) for name, part, shape in parts}
-        return {
-            n: np.full_like(sd, np.nan) if n in self.learned_scales else sd
-            for n, sd in errors.items()
-        }
+        scales = learned_scales(self.spec)
+        return {n: np.full_like(sd, np.nan) if n in scales else sd for n, sd in errors.items()}
 
 
 def has_kernels(spec: MixtureOfExperts) -> bool:
@@ -185,3 +213,9 @@ def has_kernels(spec: MixtureOfExperts) -> bool:
     return (spec.n_experts == 1 or spec.structure.gate.splits is not None) and all(
         registry.has("kernel", b.kind.family) for b in blocks
     )
+
+
+def learned_scales(spec: MixtureOfExperts) -> frozenset[str]:
+    """Names of the parameters of learned priors."""
+    sites = spec.structure.sites
+    return frozenset(name for site, p in sites for name in p.variables(site).scales)

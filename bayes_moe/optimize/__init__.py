@@ -1,1 +1,1 @@
-"""Modes of any model, by the gradient of its graph."""
+"""Modes of any model, by its gradient."""

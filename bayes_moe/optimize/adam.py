@@ -169,7 +169,7 @@ def descend(
     Parameters
     ----------
     surface : LogDensity
-        Log density to maximise; its graph's data are all rows, and a chunk of them afterwards.
+        Log density to maximise; its rows are all, and a chunk of them afterwards.
     starts : sequence of mapping
         Reported variables; of several, the best after ``RACE`` steps is chosen.
     schedule : Schedule

@@ -10,8 +10,13 @@ from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.optimize.network_density import NetworkDensity, supports
 
 
+def has_compiled_network(spec: MixtureOfExperts) -> bool:
+    """Whether :func:`log_density` of a model is compiled."""
+    return not spec.structure.is_linear and supports(spec)
+
+
 def log_density(spec: MixtureOfExperts, design: Design, *, jacobian: bool = False) -> LogDensity:
     """Return the log density of a model: compiled where it has networks and kernels."""
-    if not spec.structure.is_linear and supports(spec):
+    if has_compiled_network(spec):
         return NetworkDensity(spec, design, jacobian=jacobian)
     return GraphLogDensity(build_design(spec, design, "fused"), jacobian=jacobian)

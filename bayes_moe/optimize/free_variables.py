@@ -86,7 +86,7 @@ class FreeVariables:
     spec: MixtureOfExperts
     design: Design
     priors: Mapping[str, Prior]
-    variables: tuple[FreeVariable, ...]
+    parts: tuple[FreeVariable, ...]
 
     @classmethod
     def of(
@@ -102,17 +102,17 @@ class FreeVariables:
         return cls(spec, design, priors, tuple(replace(v, where=slice(*ab)) for v, ab in pairs))
 
     def __getitem__(self, name: str) -> FreeVariable:
-        return next(v for v in self.variables if v.name == name)
+        return next(v for v in self.parts if v.name == name)
 
     @property
     def size(self) -> int:
         """Number of coordinates."""
-        return int(self.variables[-1].where.stop)
+        return int(self.parts[-1].where.stop)
 
     def coordinates(self, chosen: Iterable[str]) -> np.ndarray:
         """Whether each coordinate (coordinate,) belongs to one of the free variables."""
         mask = np.zeros(self.size, dtype=bool)
-        for name in {*chosen} & {v.name for v in self.variables}:
+        for name in {*chosen} & {v.name for v in self.parts}:
             mask[self[name].where] = True
         return mask
 
@@ -128,14 +128,15 @@ class FreeVariables:
                         return {names.raw(name), v.scale[0]}
         return {name}
 
-    def point(self, values: Values) -> np.ndarray:
-        """Point (coordinate,) at reported variables."""
+    def points(self, values: Values) -> np.ndarray:
+        """Points (point, coordinate) of reported variables (point, ...)."""
         internal = internal_values(self.spec, self.design, self.priors, values)
-        return np.concatenate([np.ravel(v.unconstrained(internal[v.name])) for v in self.variables])
+        free = [v.unconstrained(internal[v.name]) for v in self.parts]
+        return np.concatenate([v.reshape(len(v), -1) for v in free], axis=1)
 
-    def values(self, points: np.ndarray) -> dict[str, np.ndarray]:
+    def variables(self, points: np.ndarray) -> dict[str, np.ndarray]:
         """Variables (point, ...) of a model, internal ones too, at points (point, coordinate)."""
-        internal = {v.name: v.value(points) for v in self.variables}
+        internal = {v.name: v.value(points) for v in self.parts}
         values = internal | reported_values(self.spec, self.design, self.priors, internal)
         return {name: values[name] for name in self.spec.structure.dims}
 

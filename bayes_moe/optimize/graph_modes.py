@@ -1,4 +1,4 @@
-"""Modes of a graph's log density from the final points of L-BFGS runs."""
+"""Modes of a log density from the final points of L-BFGS runs."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ RESPONSIBLE = 0.5
 def ends(surface: LogDensity, climbs: list[LBFGSResult]) -> Modes:
     """Where climbs ended, each as a mode of its own, the experts in order."""
     spec, design = surface.spec, surface.design
-    points = [surface.variables(c.x) for c in climbs]
-    values = {name: np.stack([p[name] for p in points]) for name in points[0]}
+    values = surface.variables(np.array([c.x for c in climbs]))
     orders = expert_order.order(spec, expert_order.levels(spec, values, design.rows))
     values = expert_order.permute(spec, values, orders)
     theta = [surface.point({name: v[j] for name, v in values.items()}) for j in range(len(climbs))]

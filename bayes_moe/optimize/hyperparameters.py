@@ -1,4 +1,4 @@
-"""Learned scales of a graph's variables at their marginal mode: weight decay, smoothing.
+"""Learned scales at their marginal mode: weight decay, smoothing.
 
 Scales of weights and coefficients have no joint mode with these. L-BFGS runs keep them fixed, and
 here they are set to the mode of their marginal posterior (:mod:`bayes_moe.em.marginal_likelihood`),
@@ -49,7 +49,7 @@ def optimise_hyperparameters(surface: LogDensity, runs: list[LBFGSResult]) -> li
 
 
 class _Margin(MarginalLikelihood):
-    """Marginal likelihood of a graph's scales; ``mode`` is the run at the best scales."""
+    """Marginal likelihood of a density's scales; ``mode`` is the run at the best scales."""
 
     def __init__(self, surface: LogDensity, best: LBFGSResult) -> None:
         values, spec = surface.variables(best.x), surface.spec

@@ -1,13 +1,15 @@
-"""L-BFGS from many starts on a graph's log density, finished by Newton steps."""
+"""L-BFGS from many starts on a log density, finished by Newton steps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from os import cpu_count
 
 import numpy as np
 
 from bayes_moe.core.progress import silent
+from bayes_moe.core.threads import in_threads
 from bayes_moe.em.climb import GRADIENT
 from bayes_moe.model.log_density import LogDensity
 
@@ -16,6 +18,8 @@ MEMORY = 100
 """Steps in the memory of L-BFGS: cheap beside a gradient."""
 GAIN = 1e-13
 """Relative gain of an iteration below which L-BFGS ends."""
+LEAST_SLOPE = 1e-6
+"""Largest derivative below which L-BFGS ends."""
 RACE, LEAST_RACE = 100, 8
 """Iterations before the lower half of the runs is dropped, and the least number of such runs."""
 FINAL = 400
@@ -87,11 +91,9 @@ def _first_runs(
     report: Callable[[int], None],
 ) -> list[LBFGSResult]:
     """Runs from every point, of at most ``max_iter`` iterations."""
-    runs: list[LBFGSResult] = []
-    for x in points:
-        runs.append(run_lbfgs(surface, x, max_iter, newton_steps=0))
-        report(len(runs))
-    return _sorted(runs)
+    return _sorted(
+        _several(surface, lambda x: run_lbfgs(surface, x, max_iter, newton_steps=0), points, report)
+    )
 
 
 def _further_runs(
@@ -101,11 +103,9 @@ def _further_runs(
     report: Callable[[int], None],
 ) -> list[LBFGSResult]:
     """All runs, continued for at most ``iterations`` more."""
-    continued = []
-    for run in runs:
-        continued.append(_continued(surface, run, iterations))
-        report(len(continued))
-    return _sorted(continued)
+    return _sorted(
+        _several(surface, lambda run: _continued(surface, run, iterations), runs, report)
+    )
 
 
 def _final_runs(
@@ -115,11 +115,26 @@ def _final_runs(
     report: Callable[[int], None],
 ) -> list[LBFGSResult]:
     """The best few runs continued to ``max_iter`` iterations in all, and the others as they are."""
-    continued = []
-    for run in runs[:POLISHED]:
-        continued.append(_continued(surface, run, max_iter - run.iterations))
-        report(len(continued))
-    return _sorted([*continued, *runs[POLISHED:]])
+
+    def finished(run: LBFGSResult) -> LBFGSResult:
+        return _continued(surface, run, max_iter - run.iterations)
+
+    best = _several(surface, finished, runs[:POLISHED], report)
+    return _sorted([*best, *runs[POLISHED:]])
+
+
+def _several[Item](
+    surface: LogDensity,
+    function: Callable[[Item], LBFGSResult],
+    items: Sequence[Item],
+    report: Callable[[int], None],
+) -> list[LBFGSResult]:
+    """Runs from several points or runs, at the same time where the density allows it."""
+    runs: list[LBFGSResult] = []
+    for run in in_threads(function, items, (cpu_count() or 1) if surface.parallel else 1):
+        runs.append(run)
+        report(len(runs))
+    return runs
 
 
 def _continued(surface: LogDensity, run: LBFGSResult, iterations: int) -> LBFGSResult:
@@ -138,34 +153,11 @@ def run_lbfgs(
     surface: LogDensity, start: np.ndarray, max_iter: int, newton_steps: int = NEWTON_STEPS
 ) -> LBFGSResult:
     """Final point of L-BFGS from a vector, then of Newton steps while they gain."""
-    from scipy.optimize import minimize
-
-    path = [surface(start)[0]]
-
-    def minus_log_density(x: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = surface(x)
-        # Where the density underflows its gradient is NaN, from which no line search recovers.
-        return -value, -np.nan_to_num(gradient)
-
-    result = minimize(
-        minus_log_density,
-        start,
-        jac=True,
-        method="L-BFGS-B",
-        callback=lambda intermediate_result: path.append(-float(intermediate_result.fun)),
-        options={
-            "maxiter": max_iter,
-            "maxfun": 20 * max_iter,
-            "maxcor": MEMORY,
-            "ftol": GAIN,
-            "gtol": 1e-6,
-        },
-    )
-    x = np.asarray(result.x)
-    value, gradient = surface(x)
+    x, gradient, path = surface.lbfgs(start, max_iter, MEMORY, (GAIN, LEAST_SLOPE))
+    value, iterations = path[-1], len(path) - 1
     norm = float(np.linalg.norm(gradient))
-    flat, exhausted = _is_flat(value, norm), int(result.nit) >= max_iter
-    run = LBFGSResult(x, value, norm, int(result.nit), flat and not exhausted, exhausted, path)
+    flat, exhausted = _is_flat(value, norm), iterations >= max_iter
+    run = LBFGSResult(x, value, norm, iterations, flat and not exhausted, exhausted, path)
     return run if exhausted else newton_polish(surface, run, newton_steps)
 
 

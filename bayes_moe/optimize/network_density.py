@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from os import cpu_count
+from typing import Any, ClassVar
 
 import numpy as np
 
+from bayes_moe.core.threads import in_threads
 from bayes_moe.data.design import Design
-from bayes_moe.model.log_density import LogDensity, has_kernels
+from bayes_moe.model.log_density import LogDensity, has_kernels, learned_scales
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.optimize.free_variables import FreeVariables
 from bayes_moe.predictors import MLP, Linear
@@ -26,29 +29,47 @@ class NetworkDensity(LogDensity):
         The log density of the current rows, whose gradient has learned scales too.
     """
 
+    parallel: ClassVar[bool] = True
+
     def __init__(self, spec: MixtureOfExperts, design: Design, *, jacobian: bool = False) -> None:
         from bayes_moe.optimize.network_table import NetworkTable  # numba
 
         self.spec, self.design, self.jacobian = spec, design, jacobian
         self.priors = spec.resolve_priors(design)
         self.free = FreeVariables.of(spec, design, self.priors)
-        self.free_coordinates = ~self.coordinates(self.learned_scales)
+        self.free_coordinates = ~self.coordinates(learned_scales(self.spec))
         self._of_all_rows = NetworkTable(self.free, jacobian=jacobian).density()
         self.compiled = self._of_all_rows
 
-    def weighted(self, x: np.ndarray, weight: float) -> tuple[float, float, np.ndarray]:
-        prior, likelihood, gradient = self.compiled.weighted(x, weight)
-        gradient[~self.free_coordinates] = 0.0
+    def weighted(self, x: np.ndarray, weight: float) -> tuple[Any, Any, np.ndarray]:
+        if x.ndim == 2:
+            parts = np.array_split(x, min(len(x), cpu_count() or 1))
+            found = in_threads(lambda p: self.compiled.many(p, weight), parts, len(parts))
+            values, gradient = (np.concatenate(part) for part in zip(*found, strict=True))
+            prior, likelihood = values.T
+        else:
+            prior, likelihood, gradient = self.compiled.weighted(x, weight)
+        gradient[..., ~self.free_coordinates] = 0.0
         return prior, likelihood, gradient
 
     def show(self, which: np.ndarray | slice) -> None:
         self.compiled = self._of_all_rows.pick(which)
 
+    def lbfgs(
+        self, start: np.ndarray, most: int, memory: int, limits: tuple[float, float]
+    ) -> tuple[np.ndarray, np.ndarray, list[float]]:
+        run = self.compiled.lbfgs(start, self.free_coordinates, most, memory, limits)
+        return run[0], run[1], run[2].tolist()
+
     def variables(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        return {name: value[0] for name, value in self.free.values(x[None]).items()}
+        if x.ndim == 2:
+            return self.free.variables(x)
+        return {name: value[0] for name, value in self.free.variables(x[None]).items()}
 
     def point(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
-        return self.free.point(values)
+        each = {name: np.asarray(values[name])[None] for name in self.spec.variables}
+        point: np.ndarray = self.free.points(each)[0]
+        return point
 
     def coordinates(self, names: Iterable[str]) -> np.ndarray:
         return self.free.coordinates(names)

@@ -24,9 +24,9 @@ from bayes_moe.em.multistart import search as search_linear
 from bayes_moe.em.objective import Objective
 from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.em.vector_layout import parameter_vector
-from bayes_moe.graph.build import build_design
-from bayes_moe.graph.log_density import GraphLogDensity
+from bayes_moe.model.log_density import LogDensity
 from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.optimize.densities import log_density
 from bayes_moe.optimize.graph_modes import ends, uphill
 from bayes_moe.optimize.hyperparameters import MOST_COORDINATES
 from bayes_moe.optimize.hyperparameters import (
@@ -147,9 +147,9 @@ class SurrogateStarts(Starts):
 
 @dataclass(frozen=True)
 class GraphStarts(Starts):
-    """Starts of any other model, as points of its graph's unconstrained vector."""
+    """Starts of any other model, as points of its log density's vector."""
 
-    surface: GraphLogDensity
+    surface: LogDensity
 
     def value(self, point: np.ndarray) -> float:
         return self.surface(point)[0]
@@ -200,8 +200,8 @@ def starts(spec: MixtureOfExperts, design: Design, random_seed: int, cores: int 
 
 
 def _graph_starts(spec: MixtureOfExperts, design: Design, rng: np.random.Generator) -> GraphStarts:
-    """Modes of a model by L-BFGS on its graph, and the mass about each."""
-    surface = GraphLogDensity(build_design(spec, design, "fused"), jacobian=True)
+    """Modes of a model by L-BFGS, and the mass about each."""
+    surface = log_density(spec, design, jacobian=True)
     runs = search(surface, first_values(spec, design, RUNS, rng), MAX_ITER)
     runs = optimise_graph_hyperparameters(surface, runs)
     modes = merge_modes(ends(surface, runs), design.rows)

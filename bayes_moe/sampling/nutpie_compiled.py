@@ -1,4 +1,4 @@
-"""nutpie on the compiled log density of a model with linear predictors, without a PyMC graph."""
+"""nutpie on a compiled log density, without a PyMC graph."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.progress import announced
-from bayes_moe.em.parameter_vector import without_floors
+from bayes_moe.em.parameter_vector import ParameterVector, without_floors
+from bayes_moe.model.compiled_table import CompiledDensity
+from bayes_moe.optimize.free_variables import FreeVariables
+from bayes_moe.optimize.network_density import NetworkDensity
 from bayes_moe.results.draws import nothing_drawn
 from bayes_moe.results.mode_tree import dataset
-from bayes_moe.sampling.chain_starts import LinearStarts
+from bayes_moe.sampling.chain_starts import GraphStarts, LinearStarts, Starts
 from bayes_moe.sampling.compiled_density import Native
 from bayes_moe.sampling.engine import (
     Engine,
@@ -43,16 +46,14 @@ class Direct(Engine):
     """nutpie, whose threads call the compiled log density without Python."""
 
     def run(self, task: SamplingTask) -> xr.DataTree:
-        if not isinstance(task.starts, LinearStarts):
-            raise TypeError(f"No compiled density has starts of type {type(task.starts).__name__}.")
-        parameters = without_floors(task.starts.parameters)
-        points = StartPoints(
-            task.starts, lambda v: parameters.points({n: x[None] for n, x in v.items()})[0]
-        )
         import nutpie.compile_pymc  # noqa: F401  (before the message: importing takes seconds)
 
         with announced("Compiling the sampler, once for this machine.", shown=task.progressbar):
-            compiled = _compiled(Native.of(parameters), points)
+            parameters, density = _compiled_density(task.starts)
+        points = StartPoints(
+            task.starts, lambda v: parameters.points({n: x[None] for n, x in v.items()})[0]
+        )
+        compiled = _compiled(density, points)
         trace = sample_nutpie(compiled, task, return_raw_trace=True)
         draws, stats = trace.get_arrow_trace()
         if not len(draws) or not points.drawn:
@@ -69,7 +70,17 @@ class Direct(Engine):
         return sampler_groups(posterior, _stats(stats, kept, length), points.modes(first))
 
 
-def _compiled(native: Native, points: StartPoints) -> Any:
+def _compiled_density(starts: Starts) -> tuple[ParameterVector | FreeVariables, CompiledDensity]:
+    """Coordinates of a model that has a compiled density, and this density."""
+    if isinstance(starts, LinearStarts):
+        parameters = without_floors(starts.parameters)
+        return parameters, Native.of(parameters)
+    if isinstance(starts, GraphStarts) and isinstance(starts.surface, NetworkDensity):
+        return starts.surface.free, starts.surface.compiled
+    raise TypeError(f"No compiled density has starts of type {type(starts).__name__}.")
+
+
+def _compiled(native: CompiledDensity, points: StartPoints) -> Any:
     """Nutpie's model of functions in C: its class for compiled graphs, with our functions."""
     from nutpie.compile_pymc import CompiledPyMCModel
 

@@ -76,5 +76,5 @@ def test_all_weights_can_move(table):
 def test_settings_are_checked(table):
     with pytest.raises(bm.SpecError, match="Did you mean 'last'"):
         Laplace(weights="lst")
-    with pytest.raises(bm.SpecError, match="climbed through its graph"):
+    with pytest.raises(bm.SpecError, match="this one is not"):
         bm.fit(NETWORK, table, method="laplace", start={})

@@ -21,7 +21,7 @@ from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.families.student_t import Normaliser
 from bayes_moe.kernels import elementary as arithmetic
 from bayes_moe.kernels import family_rows as rows
-from bayes_moe.kernels import priors
+from bayes_moe.kernels import gamma, priors
 from bayes_moe.kernels import student_t as student
 from bayes_moe.priors.densities import DENSITIES, formula_arguments, log_density, log_density_of_log
 from bayes_moe.priors.prior import Prior
@@ -65,6 +65,11 @@ ELEMENTARY = {
     "log1p": (np.log1p, SIZES),
     "softplus": (lambda x: np.logaddexp(0, x), BOTH),
     "logistic": (special.expit, BOTH),
+    "expm1": (
+        np.expm1,
+        np.concatenate([-SIZES, SIZES[SIZES < 709], uniform(-60, 709), uniform(-1, 1)]),
+    ),
+    "tanh": (np.tanh, np.concatenate([SIZES, -SIZES, uniform(-25, 25), uniform(-1, 1)])),
 }
 
 
@@ -73,7 +78,8 @@ def test_elementary_functions_are_numpy_s_to_the_last_digits(name):
     reference, x = ELEMENTARY[name]
     expected = reference(x)
     found = over(getattr(arithmetic, name))(x)
-    assert np.max(np.abs(found - expected) / np.spacing(np.abs(expected))) <= 4
+    most = 8 if name in ("expm1", "tanh") else 4
+    assert np.max(np.abs(found - expected) / np.spacing(np.abs(expected))) <= most
 
 
 @pytest.mark.parametrize(
@@ -85,7 +91,12 @@ def test_elementary_functions_are_numpy_s_to_the_last_digits(name):
         ("log1p", [0.0, 5e-324, 2.0**53, 1e308], np.log1p([0.0, 5e-324, 2.0**53, 1e308])),
         ("softplus", [np.inf, 1e308, 0.0, -1e308, -np.inf], [np.inf, 1e308, np.log(2), 0.0, 0.0]),
         ("logistic", [np.inf, 1e308, 0.0, -1e308, -np.inf], [1.0, 1.0, 0.5, 0.0, 0.0]),
+        ("expm1", [np.inf, 1e308, 710.0], [np.inf] * 3),
+        ("expm1", [-np.inf, -1e308, -51.0, -0.0, -5e-324], [-1.0, -1.0, -1.0, 0.0, -5e-324]),
+        ("tanh", [np.inf, 1e308, 0.0, -1e308, -np.inf], [1.0, 1.0, 0.0, -1.0, -1.0]),
         ("softplus", [np.nan], [np.nan]),
+        ("expm1", [np.nan], [np.nan]),
+        ("tanh", [np.nan], [np.nan]),
         ("logistic", [np.nan], [np.nan]),
     ],
 )
@@ -141,6 +152,29 @@ def test_the_normaliser_of_students_t_is_exact():
     np.testing.assert_allclose(score, Normaliser.at(nu).score / 2, rtol=1e-12)
 
 
+def log_gamma_normaliser(alpha):
+    return alpha * alpha.ln() - alpha - log_gamma(alpha) - Decimal(2 * math.pi).ln() / 2
+
+
+def test_the_normaliser_of_the_gamma_distribution_is_exact():
+    alpha = np.concatenate([10 ** np.linspace(-6, 9, 80), [1, 2, 8, 8.0000001, 7.999999, 30]])
+    both = numba.njit(lambda x: gamma.normaliser(x, math.log(x)))
+    value, score = np.array([both(x) for x in alpha]).T
+    with localcontext() as context:
+        context.prec = 60
+        exact = [Decimal(x) for x in alpha]
+        expected = [float(log_gamma_normaliser(x)) for x in exact]
+        up, down = 1 + Decimal("1e-18"), 1 - Decimal("1e-18")
+        slope = [
+            float(
+                (log_gamma_normaliser(x * up) - log_gamma_normaliser(x * down)) / Decimal("2e-18")
+            )
+            for x in exact
+        ]
+    np.testing.assert_allclose(value, expected, rtol=1e-13, atol=3e-14)
+    np.testing.assert_allclose(score, slope, rtol=1e-13)
+
+
 # --- families ------------------------------------------------------------------------------------
 
 ROWS = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 3)
@@ -193,9 +227,23 @@ def params_of(family, etas, known):
     return {p.name: p.link.inverse(eta, NUMERIC) for p, eta in linked} | known
 
 
-MODERATE = {"location": 3.0, "scale": 1.5, "shape": 1.0, "rate": 2.0, "odds": 3.0}
-FAR = {"location": 1e3, "scale": 25.0, "shape": 25.0, "rate": 700.0, "odds": 1e3}
-FARTHER = FAR | {"scale": 300.0, "shape": 300.0}
+MODERATE = {
+    "location": 3.0,
+    "scale": 1.5,
+    "shape": 1.0,
+    "rate": 2.0,
+    "odds": 3.0,
+    "precision": 2.0,
+}
+FAR = {
+    "location": 1e3,
+    "scale": 25.0,
+    "shape": 25.0,
+    "rate": 700.0,
+    "odds": 1e3,
+    "precision": 25.0,
+}
+FARTHER = FAR | {"scale": 300.0, "shape": 300.0, "precision": 300.0}
 
 
 def points(family, reach, shared, seed=0):
@@ -208,6 +256,9 @@ def points(family, reach, shared, seed=0):
     if family.discrete:
         most = known.get("trials", 1.0 if family.PARAMS[0].role == "odds" else 1000.0)
         y = np.floor(rng.uniform(0, 1, COUNT) * (most + 1))
+    elif family.lower == 0:
+        ratio = rng.choice([-1.0, 1.0], COUNT) * 10 ** rng.uniform(-6, 1, COUNT)
+        y = np.exp(np.clip(etas[0] + ratio, -700, 700))
     else:
         y = etas[0] + rng.choice([-1.0, 1.0], COUNT) * 10 ** rng.uniform(-3, 3, COUNT)
     return y, etas, known

@@ -28,6 +28,7 @@ CASES = {
     "counts": mdn("poisson", family="poisson"),
     "binary": mdn("bernoulli", family="bernoulli", activation="softplus"),
     "trials": mdn("binomial", family="binomial", trials="n"),
+    "positive": mdn("gamma", family="gamma", hidden=(4,)),
     "linear scale": mdn(sigma="~ z"),
     "not centred": mdn(center=False),
     "given priors": mdn(
@@ -154,8 +155,18 @@ def test_which_models_are_supported():
     assert all(map(supports, CASES.values()))
     assert not supports(plain("normal", gate=bm.gates.Gaussian("~ x"), predictor=NET))
     assert not supports(plain("normal", predictor=bm.predictors.HSGP(m=5)))
-    assert not supports(plain("gamma", formula="gamma ~ x", predictor=NET))
     linear = plain("normal")
     assert isinstance(log_density(linear, linear.design(table())), GraphLogDensity)
     spec = CASES["density network"]
     assert isinstance(log_density(spec, spec.design(table())), NetworkDensity)
+
+
+def test_many_points_at_once_are_those_alone(densities):
+    for density in densities:
+        points = np.stack([scattered(densities[0], seed=seed) for seed in range(3)])
+        found = density.weighted(points, 1.3)
+        for j, x in enumerate(points):
+            same([part[j] for part in found], density.weighted(x, 1.3))
+        together = density.variables(points)
+        for name, value in density.variables(points[1]).items():
+            np.testing.assert_allclose(together[name][1], value, rtol=1e-13, atol=1e-13)

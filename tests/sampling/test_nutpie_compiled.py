@@ -1,0 +1,31 @@
+"""nutpie samples the compiled density of networks, learned scales among the coordinates."""
+
+import numpy as np
+import pytest
+
+import bayes_moe as bm
+from bayes_moe.core import names
+from bayes_moe.optimize.network_density import NetworkDensity
+from tests.support.linear_models import plain, table
+
+NET = bm.predictors.MLP((2,))
+CASES = {
+    "density network": bm.mixture_density("normal ~ x", 2, (3,)),
+    "counts by networks": plain("poisson", experts=2, predictor=NET),
+}
+
+
+@pytest.mark.filterwarnings("ignore::bayes_moe.ConvergenceWarning")
+@pytest.mark.parametrize("name", CASES)
+def test_draws_have_the_log_density_that_nutpie_reports(name):
+    spec, data = CASES[name], table()
+    fit = bm.fit(spec, data, draws=30, tune=60, chains=2, random_seed=1, progressbar=False)
+    density = NetworkDensity(spec, spec.design(data), jacobian=True)
+    posterior = fit.idata["posterior"].to_dataset()
+    values = {n: posterior[n].transpose("chain", "draw", ...).values for n in spec.variables}
+    flat = {n: v.reshape(-1, *v.shape[2:]) for n, v in values.items()}
+    logp = fit.idata[names.SAMPLE_STATS]["logp"].values.ravel()
+    found = [density.compiled(x)[0] for x in density.free.points(flat)]
+    np.testing.assert_allclose(found, logp, rtol=1e-9)
+    scales = density.coordinates(n for n in spec.variables if n.endswith("decay"))
+    assert (density.free.points(flat)[:, scales].std(axis=0) > 0).all()
