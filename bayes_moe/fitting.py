@@ -39,12 +39,14 @@ def fit(
         The model, for example from :func:`bayes_moe.mixture_of_experts`.
     data : table
         pandas, polars, another eager table that narwhals reads, or a dict of arrays.
-    method : {"nuts", "em", "map", "laplace", "advi", "pathfinder"} or Method
+    method : {"nuts", "em", "map", "ensemble", "laplace", "advi", "pathfinder"} or Method
         Inference method. ``"em"`` gives the mode of the posterior with standard errors, in
         milliseconds and without PyMC; ``"map"`` the same through the graph's gradient, for any
-        model; ``"laplace"`` draws from the normal approximation at the mode; ``"advi"`` from the
-        one of largest evidence lower bound, by batches of the rows if the table is long;
-        ``"pathfinder"`` from several along quasi-Newton paths (extra ``jax``); ``"nuts"`` samples.
+        model, and of a network a run that held-out rows stop; ``"ensemble"`` the average of several
+        such results, which predicts better than one; ``"laplace"`` draws from the normal
+        approximation at the mode; ``"advi"`` from the one of largest evidence lower bound, by
+        batches of the rows if the table is long; ``"pathfinder"`` from several along quasi-Newton
+        paths (extra ``jax``); ``"nuts"`` samples.
     random_seed : int, optional
         Seed of the random generator; the same seed gives the same draws.
     missing : {"raise", "drop", "model"}
@@ -62,6 +64,7 @@ def fit(
     **settings
         Settings of the method, which its page lists: :class:`~bayes_moe.inference.nuts.NUTS`,
         :class:`~bayes_moe.inference.em.EM`, :class:`~bayes_moe.inference.map.MAP`,
+        :class:`~bayes_moe.inference.ensemble.Ensemble`,
         :class:`~bayes_moe.inference.laplace.Laplace`, :class:`~bayes_moe.inference.advi.ADVI` and
         :class:`~bayes_moe.inference.pathfinder.Pathfinder`.
 

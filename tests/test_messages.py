@@ -214,9 +214,11 @@ def test_every_name_offered_is_a_name_here():
 
 def test_settings_of_another_method_are_named_with_it(fits, table):
     text = message(bm.fit, fits["codes"].spec, table, "em", draws=10)
-    assert "Unknown setting of EM 'draws': it is one of method='laplace', method='nuts'" in text
+    having = "method='laplace', method='ensemble', method='nuts'"
+    assert f"Unknown setting of EM 'draws': it is one of {having}" in text
     text = message(bm.fit, fits["codes"].spec, table, "nuts", batch_size=10)
-    assert "Unknown setting of NUTS 'batch_size': it is one of method='map', method='advi'." in text
+    having = "method='map', method='ensemble', method='advi'"
+    assert f"Unknown setting of NUTS 'batch_size': it is one of {having}." in text
 
 
 # --- values ---------------------------------------------------------------------------------------

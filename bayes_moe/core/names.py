@@ -152,6 +152,12 @@ ELBO_ERROR = "elbo_error"
 PARETO_K = "pareto_k"
 ESS = "ess"
 PATHS = "paths"
+MEMBER = "member"
+MEMBER_WEIGHT = "member_weight"
+MEMBER_SEED = "member_seed"
+MEMBER_CONVERGED = "member_converged"
+HELD_OUT_LOG_DENSITY = "held_out_log_density"
+HELD_OUT_SCORE = "held_out_score"
 
 # Attributes of these groups.
 BEST = "best"

@@ -53,6 +53,7 @@ TABLE: dict[str, dict[str, str]] = {
         "em": "bayes_moe.inference.em:EM",
         "laplace": "bayes_moe.inference.laplace:Laplace",
         "map": "bayes_moe.inference.map:MAP",
+        "ensemble": "bayes_moe.inference.ensemble:Ensemble",
         "nuts": "bayes_moe.inference.nuts:NUTS",
         "advi": "bayes_moe.inference.advi:ADVI",
         "pathfinder": "bayes_moe.inference.pathfinder:Pathfinder",

@@ -12,12 +12,13 @@ from bayes_moe.core import names
 from bayes_moe.data.design import Design
 from bayes_moe.diagnostics.approximation import approximation
 from bayes_moe.diagnostics.coincidence import Coincidence, coincidence
+from bayes_moe.diagnostics.ensemble import members
 from bayes_moe.diagnostics.mode import optimum
 from bayes_moe.diagnostics.sampler import convergence
 from bayes_moe.diagnostics.ties import ties
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.draws import stacked_draws
-from bayes_moe.results.fit import kind_of, posterior_of
+from bayes_moe.results.fit import is_ensemble, kind_of, posterior_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -85,6 +86,8 @@ def _mode(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Figures:
 
 
 def _approximation(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Figures:
+    if is_ensemble(tree):
+        return members(tree)
     # Laplace's approximation has no ELBO; it is as good as the mode and its Pareto k.
     return approximation(tree) if names.ELBO in tree[names.FIT] else optimum(tree)
 

@@ -13,7 +13,7 @@ from bayes_moe.core.errors import SpecError
 from bayes_moe.data.response_derivative import log_slope, response_columns
 from bayes_moe.diagnostics.information import information
 from bayes_moe.results.draws import pointwise
-from bayes_moe.results.fit import Fit, posterior_of
+from bayes_moe.results.fit import Fit, is_ensemble, posterior_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,6 +95,13 @@ def _check_fits(fits: Any) -> None:
             raise SpecError(
                 f"`fits` must map names to fits; {name!r} is mapped to a {type(fit).__name__}."
             )
+    ensembles = [name for name, fit in fits.items() if is_ensemble(fit.idata)]
+    if ensembles:
+        raise SpecError(
+            f"{ensembles[0]!r} is an ensemble, whose members are no posterior draws: there is no "
+            "leave-one-out estimate for it. Compare log densities of new rows, "
+            "bm.predict(fit, rows).logpdf(y)."
+        )
     points = [name for name, fit in fits.items() if fit.is_point]
     if 0 < len(points) < len(fits):
         others = [name for name in fits if name not in points]

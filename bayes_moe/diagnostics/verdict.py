@@ -71,6 +71,7 @@ def diagnose(fit: Fit) -> Diagnosis:
     checks the gradient, whether a maximum exists, how many starts reached it, and the Pareto k of
     draws about it. Of a fitted approximation (``"advi"``, ``"pathfinder"``) it checks whether the
     evidence lower bound has settled, the Pareto k, and the effective number of resampled draws.
+    Of an ensemble it checks whether its members have converged, and the held-out log density.
     Of any fit it checks whether two experts predict the same on the rows that they take; the
     effective number of experts counts these as one.
 

@@ -13,7 +13,6 @@ from bayes_moe.core.errors import SpecError
 from bayes_moe.core.progress import progress
 from bayes_moe.data.design import Design
 from bayes_moe.em.modes import merge_modes
-from bayes_moe.em.multistart import SUBSAMPLE
 from bayes_moe.inference.base import Method
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.optimize.adam import Schedule, descend
@@ -22,6 +21,7 @@ from bayes_moe.optimize.graph_modes import ends
 from bayes_moe.optimize.hyperparameters import optimise_hyperparameters
 from bayes_moe.optimize.lbfgs import search
 from bayes_moe.optimize.linear_surrogate import first_values
+from bayes_moe.optimize.stopped_starts import has_networks, wide_starts
 from bayes_moe.results.mode_tree import point_tree
 
 if TYPE_CHECKING:
@@ -30,32 +30,35 @@ if TYPE_CHECKING:
 
 OPTIMIZERS = ("auto", "lbfgs", "adam")
 MOST_ROWS = 20_000
-"""Rows up to which ``"auto"`` is L-BFGS."""
+"""Rows up to which ``"auto"`` is L-BFGS for models without networks."""
 
 
 @dataclass(frozen=True)
 class MAP(Method):
-    """Settings of maximisation through the graph.
+    """Settings of maximisation through the gradient.
 
     The objective is that of ``method="em"`` under the priors, the PyMC model's log density without
     Jacobian. EM is faster for the models it can fit, as no graph is compiled. Runs of a model that
-    is not linear start at modes of a surrogate whose gate is a softmax of linear predictors.
+    is not linear start at modes of a surrogate whose gate is a softmax of linear predictors, or at
+    partitions of the rows.
 
-    Hyperparameters, such as weight decay and smoothing, have no joint mode with the coefficients
-    they scale. They are set to their marginal mode (:mod:`bayes_moe.optimize.hyperparameters`), and
-    the objective is the density given these; where second derivatives are not affordable, and by
-    Adam, they keep their initial values.
+    L-BFGS ends at a mode. Of eight starts or more the better half is run to convergence. The best
+    runs end with Newton steps, with a Hessian from differences of gradients, which also gives the
+    standard errors. Where it is not affordable (more than 400 coordinates, or coordinates x rows x
+    experts above 2e7), ``converged`` says that the gradient's norm is below
+    ``1e-6 * (1 + |objective|)``, and standard errors are NaN. Hyperparameters, such as weight decay
+    and smoothing, have no joint mode with the coefficients they scale. They are set to their
+    marginal mode (:mod:`bayes_moe.optimize.hyperparameters`), and the objective is the density
+    given these; where second derivatives are not affordable they keep their initial values.
 
-    L-BFGS uses the graph's gradient; of eight starts or more the better half is run to convergence.
-    The best runs end with Newton steps, with a Hessian from differences of gradients, which also
-    gives the standard errors. Where it is not affordable (more than 400 coordinates, or coordinates
-    x rows x experts above 2e7), ``converged`` says that the gradient's norm is below
-    ``1e-6 * (1 + |objective|)``, and standard errors are NaN.
-
-    Adam uses gradients of ``log prior + (n / b) log likelihood`` of batches of ``b`` of the ``n``
-    rows (:mod:`bayes_moe.optimize.adam`). A share of the rows is held out, and the result is the
-    point of their best mean log density; short runs from all starts select the one to continue.
-    ``converged`` says that this density hardly rose in the last third of the epochs, not that the
+    Adam's result is no mode: a share of the rows is held out, and the run is stopped where their
+    mean log density is best. Networks predict better so (docs/benchmarks.md): a mode with hundreds
+    of weights follows its rows too closely. Held-out rows take the place of the prior, so that
+    learned scales of hidden weights are set wide (:mod:`bayes_moe.optimize.stopped_starts`), and
+    others keep their initial values. Adam uses gradients of ``log prior + (n / b) log likelihood``
+    of batches of ``b`` of the ``n`` rows (:mod:`bayes_moe.optimize.adam`), and the result is an
+    average of its last points; short runs from all starts select the one to continue. ``converged``
+    says that the held-out density hardly rose in the last third of the epochs, not that the
     gradient is zero; standard errors are NaN. The group ``fit`` has ``validation_log_density``, the
     held-out mean after each epoch ``validation_path``, and ``epochs``; the objective is that of all
     rows.
@@ -69,9 +72,10 @@ class MAP(Method):
     progressbar : bool
         Whether to show progress of work longer than a second.
     optimizer : {"auto", "lbfgs", "adam"}
-        ``"auto"`` is Adam for models that are not linear on more than 20,000 rows, else L-BFGS.
+        ``"auto"`` is Adam for models with networks, and for others that are not linear on more than
+        20,000 rows; else L-BFGS.
     batch_size : int, optional
-        Rows of a batch of Adam; by default 100 to 1000, more for longer tables.
+        Rows of a batch of Adam; by default 64 to 1000, more for longer tables.
     epochs : int, optional
         Most passes of Adam over the rows; by default as many as make 12,000 steps.
     learning_rate : float
@@ -142,26 +146,31 @@ class MAP(Method):
         SpecError
             If the user chose Adam, and the gate models the features' density.
         """
+        features = bool(spec.structure.gate.features)
         if self.optimizer == "auto":
-            is_long = design.rows.size > MOST_ROWS
-            return is_long and not spec.structure.is_linear and not spec.structure.gate.features
-        if self.optimizer == "adam" and spec.structure.gate.features:
+            is_long = design.rows.size > MOST_ROWS and not spec.structure.is_linear
+            return (is_long or has_networks(spec)) and not features
+        if self.optimizer == "adam" and features:
             raise SpecError(
                 f"Adam takes models of the response alone; the gate {spec.gate!r} models features "
                 "too. Use optimizer='lbfgs' or method='em'."
             )
         return self.optimizer == "adam"
 
+    @property
+    def schedule(self) -> Schedule:
+        """Settings of Adam."""
+        return Schedule(
+            self.batch_size, self.epochs, self.learning_rate, self.validation, self.patience
+        )
+
     def _adam(
         self, spec: MixtureOfExperts, design: Design, rng: np.random.Generator
     ) -> xr.DataTree:
-        schedule = Schedule(
-            self.batch_size, self.epochs, self.learning_rate, self.validation, self.patience
-        )
         density = log_density(spec, design)
         with progress("MAP", shown=self.progressbar) as update:
-            starts = first_values(spec, _subsample(design, rng), self.restarts, rng)
-            run, history = descend(density, starts, schedule, rng, update)
+            starts = wide_starts(spec, design, self.restarts, rng)
+            run, history = descend(density, starts, self.schedule, rng, update)
         modes = replace(merge_modes(ends(density, [run]), design.rows), restarts=self.restarts)
         figures = {
             names.EPOCHS: len(history.path) - 1,
@@ -169,13 +178,6 @@ class MAP(Method):
             names.VALIDATION_PATH: (names.EPOCH, history.path),
         }
         return _with_figures(point_tree(modes, "posterior", None), figures, "adam", False)
-
-
-def _subsample(design: Design, rng: np.random.Generator) -> Design:
-    """Design of at most ``SUBSAMPLE`` rows."""
-    size = min(SUBSAMPLE, design.rows.size)
-    positions = np.sort(rng.choice(design.rows.size, size, replace=False))
-    return replace(design, rows=design.rows.pick(positions))
 
 
 def _with_figures(

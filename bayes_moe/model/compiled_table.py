@@ -53,7 +53,7 @@ class CompiledDensity:
         """Return the density of the rows at some positions."""
         table, kept = self.table.copy(), [*self._kept]
         for address, values in self._of_rows:
-            chosen = long(values[..., which])
+            chosen = np.ascontiguousarray(long(values[..., which]))
             kept.append(chosen)
             table[self.table == address] = chosen.ctypes.data
             table[layout.ROWS] = values[..., which].shape[-1]

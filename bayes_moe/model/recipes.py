@@ -240,8 +240,9 @@ def mixture_density(
     -------
     MixtureOfExperts
         The description: a softmax gate and experts whose predictors are
-        :class:`bayes_moe.predictors.MLP` with a common trunk. Fit it with ``method="map"``,
-        ``"laplace"`` (of the heads), ``"advi"`` or ``"nuts"``.
+        :class:`bayes_moe.predictors.MLP` with a common trunk. Fit it with ``method="ensemble"`` for
+        the best predictions, ``"map"`` for one network, ``"laplace"`` (of the heads), ``"advi"`` or
+        ``"nuts"``.
 
     Raises
     ------

@@ -80,25 +80,23 @@ class LinearSurrogate:
 
 
 def first_values(
-    spec: MixtureOfExperts, design: Design, count: int, rng: np.random.Generator
+    spec: MixtureOfExperts,
+    design: Design,
+    count: int,
+    rng: np.random.Generator,
+    *,
+    searched: bool = True,
 ) -> list[Values]:
     """Starting points, each as reported variables.
 
     The first half are from modes of the surrogate, if it has that many, the others from partitions
-    of the rows; all are from partitions where the model itself is linear.
+    of the rows; all are from partitions where the model itself is linear, or the modes are not to
+    be ``searched`` for.
     """
     if spec.structure.is_linear:
         return _from_partitions(spec, design, count, rng)
     surrogate = LinearSurrogate.of(spec)
-    result = multistart.search(
-        parameter_vector(surrogate.spec, surrogate.design(design)),
-        multistart.SearchSettings(max_iter=MAX_ITER),
-        rng,
-    )
-    modes = [
-        {name: v[j] for name, v in result.values.items()}
-        for j in range(min((count + 1) // 2, len(result.value)))
-    ]
+    modes = _modes(surrogate, design, (count + 1) // 2, rng) if searched else []
     points = modes + _from_partitions(
         surrogate.spec, surrogate.design(design), count - len(modes), rng
     )
@@ -107,6 +105,19 @@ def first_values(
         near(spec, surrogate, design, point, rng, by_rows=bool(j % 2), assignment=assignment)
         for j, (point, assignment) in enumerate(zip(points, assignments, strict=True))
     ]
+
+
+def _modes(
+    surrogate: LinearSurrogate, design: Design, most: int, rng: np.random.Generator
+) -> list[Values]:
+    """The best modes of a surrogate."""
+    result = multistart.search(
+        parameter_vector(surrogate.spec, surrogate.design(design)),
+        multistart.SearchSettings(max_iter=MAX_ITER),
+        rng,
+    )
+    count = min(most, len(result.value))
+    return [{name: v[j] for name, v in result.values.items()} for j in range(count)]
 
 
 def _from_partitions(

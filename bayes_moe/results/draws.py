@@ -14,7 +14,7 @@ from bayes_moe.model.evaluation import map_chunks
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.model.portability import is_portable
 from bayes_moe.model.spec import MixtureOfExperts
-from bayes_moe.results.fit import kind_of
+from bayes_moe.results.fit import is_ensemble, kind_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +86,7 @@ def standard_tree(
     The sampler's variables that are not reported are in a group of their own, see
     :func:`without_internal`.
     ``log_likelihood=None`` stores the pointwise log likelihood of more than one draw, unless it is
-    very large.
+    very large, and not of an ensemble.
     """
     import xarray as xr
 
@@ -98,6 +98,7 @@ def standard_tree(
     groups |= {name: tree[name].to_dataset() for name in tree.children if name in kept}
     size = posterior.sizes[names.CHAIN] * posterior.sizes[names.DRAW] * design.rows.size
     several = posterior.sizes[names.CHAIN] * posterior.sizes[names.DRAW] > 1
+    several = several and not is_ensemble(tree)
     if log_likelihood or (log_likelihood is None and several and size <= LARGEST_LOG_LIKELIHOOD):
         groups[names.LOG_LIKELIHOOD] = xr.Dataset(
             {names.RESPONSE: pointwise(spec, posterior, design).assign_attrs(described)}

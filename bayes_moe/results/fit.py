@@ -27,6 +27,11 @@ def kind_of(tree: xr.DataTree) -> str:
     return names.KIND_MODE if is_mode else names.KIND_APPROXIMATION
 
 
+def is_ensemble(tree: xr.DataTree) -> bool:
+    """Whether the draws of a result are members of an ensemble, and no posterior sample."""
+    return names.FIT in tree.children and names.MEMBER_WEIGHT in tree[names.FIT]
+
+
 def posterior_of(tree: xr.DataTree) -> xr.Dataset:
     """Group ``posterior`` of a result.
 
