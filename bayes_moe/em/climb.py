@@ -27,6 +27,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from bayes_moe.core.progress import Progress, silent
+from bayes_moe.core.threads import one_blas_thread
 from bayes_moe.em.m_step import capped, sweep_step
 from bayes_moe.em.newton import ACCEPTED_GRADIENT, first_order_gain, modulus, newton_step
 from bayes_moe.em.objective import Curvature, Evaluation, Objective
@@ -114,15 +115,16 @@ def initial_points(
     """
     theta = equal_experts(objective, len(allocation))
     counts = np.broadcast_to(sweeps, len(allocation))
-    for done in range(int(counts.max())):
-        which = np.flatnonzero(counts > done)
-        evaluation = objective.evaluate(theta[which], Curvature.COMPLETE, allocation[which])
-        step = sweep_step(objective, theta[which], evaluation)
-        for block in objective.vector.blocks:
-            # Residuals of a bad fit carry no information on the shape.
-            if block.role == "shape":
-                step[:, block.where] = 0.0
-        theta[which] += step
+    with one_blas_thread(objective.size):
+        for done in range(int(counts.max())):
+            which = np.flatnonzero(counts > done)
+            evaluation = objective.evaluate(theta[which], Curvature.COMPLETE, allocation[which])
+            step = sweep_step(objective, theta[which], evaluation)
+            for block in objective.vector.blocks:
+                # Residuals of a bad fit carry no information on the shape.
+                if block.role == "shape":
+                    step[:, block.where] = 0.0
+            theta[which] += step
     return theta
 
 
@@ -162,18 +164,14 @@ def run_em(
     progress : callable
         Called with the number of runs that have ended, and of all runs.
     """
-    state = _EMState(objective, theta.copy(), tol, newton_first)
-    for _ in range(max_iter):
-        active = np.flatnonzero(state.active)
-        if not active.size:
-            break
-        newton = state.try_newton[active]
-        for which, step in ((active[~newton], state.sweep), (active[newton], state.newton)):
-            if which.size:
-                step(which)
-        state.path.append(np.where(state.counted, state.value, np.nan))
-        state.counted = state.active.copy()
-        progress(int((~state.active).sum()), len(theta))
+    with one_blas_thread(objective.size):
+        state = _EMState(objective, theta.copy(), tol, newton_first)
+        for _ in range(max_iter):
+            active = np.flatnonzero(state.active)
+            if not active.size:
+                break
+            state.iterate(active)
+            progress(int((~state.active).sum()), len(theta))
     return state.result(max_iter)
 
 
@@ -217,6 +215,15 @@ class _EMState:
             path=np.array(self.path),
             variables=tuple(block.variable for block in self.vector.blocks),
         )
+
+    def iterate(self, active: np.ndarray) -> None:
+        """One iteration of the runs ``active``: a step of Newton's method, or a sweep."""
+        newton = self.try_newton[active]
+        for which, step in ((active[~newton], self.sweep), (active[newton], self.newton)):
+            if which.size:
+                step(which)
+        self.path.append(np.where(self.counted, self.value, np.nan))
+        self.counted = self.active.copy()
 
     def sweep(self, which: np.ndarray) -> None:
         """One sweep of EM for the runs ``which``."""

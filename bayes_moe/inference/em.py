@@ -12,6 +12,7 @@ import numpy as np
 from bayes_moe.core.checks import check_one_of, check_whole, is_number
 from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.core.progress import Progress, progress
+from bayes_moe.core.threads import one_blas_thread
 from bayes_moe.data.design import Design
 from bayes_moe.em.hyperparameters import optimise_hyperparameters
 from bayes_moe.em.missing_e_step import has_missing_features, mean_imputed_design
@@ -101,13 +102,14 @@ class EM(Method):
         if spec.structure.gate.features and has_missing_features(spec, design):
             return self._run_incomplete(spec, design, random_seed)
         vector = parameter_vector(spec, design, likelihood=self.objective == "likelihood")
-        modes = self.find_modes(vector, random_seed)
-        best, errors = modes.best, None
-        if modes.objective is not None and not modes.singular[best]:
-            spread = covariance(modes.objective, modes.theta[best])
-            reported_sds = modes.objective.vector.reported_sds
-            errors = None if spread is None else reported_sds(modes.theta[best], spread)
-        return point_tree(modes, self.objective, errors)
+        with one_blas_thread(vector.size):
+            modes = self.find_modes(vector, random_seed)
+            best, errors = modes.best, None
+            if modes.objective is not None and not modes.singular[best]:
+                spread = covariance(modes.objective, modes.theta[best])
+                reported_sds = modes.objective.vector.reported_sds
+                errors = None if spread is None else reported_sds(modes.theta[best], spread)
+            return point_tree(modes, self.objective, errors)
 
     def _run_incomplete(
         self, spec: MixtureOfExperts, design: Design, random_seed: int
@@ -115,7 +117,7 @@ class EM(Method):
         likelihood = self.objective == "likelihood"
         vector = parameter_vector(spec, mean_imputed_design(spec, design), likelihood=likelihood)
         start, rng = _user_start(self.start, vector), np.random.default_rng(random_seed)
-        with progress("EM", shown=self.progressbar) as update:
+        with one_blas_thread(vector.size), progress("EM", shown=self.progressbar) as update:
             modes = search_incomplete(vector, design, self._search_settings(update), rng, start)
         errors, effective = curvature_figures(modes, vector, design)
         modes = replace(modes, effective_parameters=effective)

@@ -1,4 +1,4 @@
-"""Pools of threads: order, bounds, errors, and modules that load at their first use."""
+"""Pools of threads: order, bounds, errors, modules that load at first use; limits of BLAS."""
 
 import json
 import subprocess
@@ -7,8 +7,11 @@ import threading
 import time
 
 import pytest
+from threadpoolctl import ThreadpoolController, threadpool_info, threadpool_limits
 
-from bayes_moe.core.threads import in_threads
+import bayes_moe as bm
+from bayes_moe.core.threads import LARGE, in_threads, one_blas_thread
+from bayes_moe.em.objective import Objective
 from tests.support import source
 
 POOL = "bayes_moe.core.threads"
@@ -146,3 +149,160 @@ def test_threads_work_at_once():
 def test_an_error_of_an_item_is_raised(workers):
     with pytest.raises(ZeroDivisionError):
         list(in_threads(lambda j: 1 / (j - 4), range(9), workers))
+
+
+def blas_threads():
+    """Thread limits of the loaded BLAS libraries."""
+    return {
+        library["filepath"]: library["num_threads"]
+        for library in threadpool_info()
+        if library["user_api"] == "blas"
+    }
+
+
+@pytest.fixture(params=["in a block", "for good"])
+def users_limit(request):
+    """BLAS libraries under limits of the user's, not the same for all."""
+    before = blas_threads()
+    limits = {path: 2 + j % 2 for j, path in enumerate(before)}
+    if request.param == "in a block":
+        with threadpool_limits(limits):
+            yield limits
+        return
+    in_thread(lambda: threadpool_limits(limits))  # of a thread that has ended
+    yield limits
+    in_thread(lambda: threadpool_limits(before))
+    assert blas_threads() == before
+
+
+def in_thread(action):
+    """Run an action in a thread of its own, and wait for its end."""
+    thread = threading.Thread(target=action)
+    thread.start()
+    thread.join()
+
+
+def test_blas_has_one_thread_and_then_as_many_as_before(users_limit):
+    with one_blas_thread():
+        assert set(blas_threads().values()) == {1}
+        with one_blas_thread():
+            assert set(blas_threads().values()) == {1}
+        assert set(blas_threads().values()) == {1}
+    assert blas_threads() == users_limit
+    with pytest.raises(ZeroDivisionError), one_blas_thread():
+        raise ZeroDivisionError
+    assert blas_threads() == users_limit
+
+
+def test_large_matrices_keep_threads_of_blas(users_limit):
+    with one_blas_thread(LARGE):
+        assert blas_threads() == users_limit
+        with one_blas_thread(LARGE - 1):
+            assert set(blas_threads().values()) == {1}
+        assert blas_threads() == users_limit
+
+
+@pytest.mark.parametrize("users_limit", ["for good"], indirect=True)
+def test_limits_of_blas_are_shared_by_threads(users_limit):
+    """Holders that overlap, in threads that all live: the last one to end restores the limits."""
+    turns, seen = [threading.Event() for _ in range(7)], []
+
+    def hold(begin, end):
+        turns[begin].wait(20)
+        with one_blas_thread():
+            seen.append(set(blas_threads().values()))
+            turns[begin + 1].set()
+            turns[end].wait(20)
+        seen.append(set(blas_threads().values()))
+        turns[end + 1].set()
+        turns[-1].wait(20)
+
+    threads = [threading.Thread(target=hold, args=pair) for pair in ((0, 2), (1, 4), (3, 5))]
+    for thread in threads:
+        thread.start()
+    turns[0].set()
+    turns[6].wait(20)
+    assert seen == [{1}] * 5 + [set(users_limit.values())]
+    for thread in threads:
+        thread.join()
+    assert blas_threads() == users_limit
+    in_thread(lambda: threadpool_limits(5))  # any thread may set limits again
+    assert set(blas_threads().values()) == {5}
+    in_thread(lambda: threadpool_limits(users_limit))
+
+
+def test_limits_that_another_thread_holds_stay(users_limit):
+    inside, ended = threading.Event(), threading.Event()
+
+    def user():
+        with threadpool_limits(4):
+            inside.set()
+            ended.wait(20)
+
+    thread = threading.Thread(target=user)
+    thread.start()
+    inside.wait(20)
+    found = blas_threads()
+    with one_blas_thread():
+        pass
+    assert blas_threads() == found
+    ended.set()
+    thread.join()
+    assert blas_threads() == users_limit
+
+
+@pytest.mark.parametrize("users_limit", ["for good"], indirect=True)
+def test_many_users_at_once_leave_limits_as_they_were(users_limit):
+    seen = set()
+
+    def use(_):
+        for _ in range(50):
+            with one_blas_thread():
+                seen.update(blas_threads().values())
+
+    threads = [threading.Thread(target=use, args=(j,)) for j in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == {1}
+    assert blas_threads() == users_limit
+
+
+def test_blas_has_one_thread_in_pools(users_limit):
+    assert list(in_threads(lambda _: set(blas_threads().values()), range(3), 2)) == [{1}] * 3
+    assert blas_threads() == users_limit
+    unfinished = in_threads(lambda _: None, range(9), 2)
+    next(unfinished)
+    assert set(blas_threads().values()) == {1}
+    unfinished.close()
+    assert blas_threads() == users_limit
+
+
+def test_libraries_loaded_later_are_limited(users_limit, monkeypatch):
+    """A library that the first search did not find, and a module that is imported after it."""
+    with one_blas_thread():
+        pass
+    from bayes_moe.core.threads import _BLAS
+
+    monkeypatch.setattr(_BLAS, "_libraries", ThreadpoolController().select(user_api="none"))
+    monkeypatch.setattr(_BLAS, "_modules", len(sys.modules))
+    with one_blas_thread():
+        assert blas_threads() == users_limit
+    monkeypatch.setitem(sys.modules, "imported_later", None)
+    with one_blas_thread():
+        assert set(blas_threads().values()) == {1}
+    assert blas_threads() == users_limit
+
+
+def test_em_has_one_thread_of_blas(users_limit, tone, tone_spec, monkeypatch):
+    seen, value = set(), Objective.value
+
+    def spied(self, theta):
+        seen.update(blas_threads().values())
+        return value(self, theta)
+
+    monkeypatch.setattr(Objective, "value", spied)
+    bm.fit(tone_spec, tone, "em", restarts=10, random_seed=1)
+    assert seen == {1}
+    assert blas_threads() == users_limit
