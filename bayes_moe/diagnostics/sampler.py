@@ -10,6 +10,7 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.data.design import Design
+from bayes_moe.diagnostics.mixing import mixing
 from bayes_moe.model.evaluation import evaluate
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.draws import stacked_draws
@@ -134,20 +135,17 @@ class Convergence:
 
 def convergence(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Convergence:
     """Convergence figures of the draws of a sampler."""
-    import arviz_stats as azs
-
     posterior = posterior_of(tree)
     stats = tree[names.SAMPLE_STATS].to_dataset()
-    reported = posterior[list(spec.structure.quantities)]
-    label_free = invariants(spec, posterior, design)
+    reported = _Quantities.of(posterior[list(spec.structure.quantities)])
+    label_free = _Quantities.of(invariants(spec, posterior, design))
+    unlabelled = mixing(label_free.values)
+    figures = mixing(reported.values)
     if len(spec.structure.quantities) < len(spec.variables):
-        reported = reported.merge(label_free.drop_vars(names.OBS, errors="ignore"))
-    # ArviZ divides the variance between chains by that within: 0 / 0 of a constant, which has none.
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rhat, rhat_at = _worst(azs.rhat(reported), largest=True)
-        bulk, bulk_at = _worst(azs.ess(reported, method="bulk"), largest=False)
-        tail, tail_at = _worst(azs.ess(reported, method="tail"), largest=False)
-        invariant, _ = _worst(azs.rhat(label_free), largest=True)
+        reported, figures = reported.joined(label_free), figures.joined(unlabelled)
+    rhat, rhat_at = reported.worst(figures.rhat, largest=True)
+    bulk, bulk_at = reported.worst(figures.ess_bulk, largest=False)
+    tail, tail_at = reported.worst(figures.ess_tail, largest=False)
     certainty = (
         float(tree[names.RELABELLING][names.CERTAINTY].mean())
         if names.RELABELLING in tree.children
@@ -160,11 +158,11 @@ def convergence(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Co
         divergences=int(stats[names.DIVERGING].sum()),
         rhat=rhat,
         rhat_variable=rhat_at,
-        rhat_invariant=invariant,
+        rhat_invariant=label_free.worst(unlabelled.rhat, largest=True)[0],
         ess_bulk=bulk,
         ess_tail=tail,
         ess_variable=bulk_at if bulk <= tail else tail_at,
-        bfmi=_least_bfmi(tree, spec),
+        bfmi=_least_bfmi(stats, spec),
         depth_share=_depth_share(stats),
         certainty=certainty,
     )
@@ -193,13 +191,52 @@ def invariants(spec: MixtureOfExperts, posterior: xr.Dataset, design: Design) ->
     return xr.Dataset({k: (dims, v.reshape(*sizes, -1)) for k, v in quantities.items()})
 
 
-def _least_bfmi(tree: xr.DataTree, spec: MixtureOfExperts) -> float:
-    """Least E-BFMI of the chains; NaN where steps other than NUTS change the energy too."""
-    import arviz_stats as azs
+@dataclass(frozen=True)
+class _Quantities:
+    """All numbers of some variables: values (quantity, chain, draw) and the variables."""
 
-    if names.ENERGY not in tree[names.SAMPLE_STATS].data_vars or not spec.structure.has_gradient:
+    values: np.ndarray
+    variables: tuple[xr.DataArray, ...]
+
+    @classmethod
+    def of(cls, dataset: xr.Dataset) -> _Quantities:
+        variables = tuple(v.transpose(names.CHAIN, names.DRAW, ...) for v in dataset.values())
+        flat = [v.values.reshape(*v.shape[:2], -1) for v in variables]
+        return cls(np.moveaxis(np.concatenate(flat, axis=-1), -1, 0), variables)
+
+    def joined(self, other: _Quantities) -> _Quantities:
+        both = np.concatenate([self.values, other.values])
+        return _Quantities(both, self.variables + other.variables)
+
+    def worst(self, figures: np.ndarray, *, largest: bool) -> tuple[float, str]:
+        """Most extreme figure (quantity,), and the name of its entry; NaN counts as extreme."""
+        if not figures.size:
+            return (-np.inf if largest else np.inf), ""
+        known = np.where(np.isnan(figures), np.inf if largest else 0.0, figures)
+        position = int(known.argmax() if largest else known.argmin())
+        return float(known[position]), self._name(position)
+
+    def _name(self, position: int) -> str:
+        """Name of an entry, with its labels along the dimensions."""
+        for variable in self.variables:
+            shape = variable.shape[2:]
+            size = int(np.prod(shape))
+            if position < size:
+                where = zip(variable.dims[2:], np.unravel_index(position, shape), strict=True)
+                labels = [str(variable[d].values[i]) for d, i in where]
+                return f"{variable.name}[{', '.join(labels)}]" if labels else str(variable.name)
+            position -= size
+        raise IndexError(position)
+
+
+def _least_bfmi(stats: xr.Dataset, spec: MixtureOfExperts) -> float:
+    """Least E-BFMI of the chains; NaN where steps other than NUTS change the energy too."""
+    if names.ENERGY not in stats or not spec.structure.has_gradient:
         return float("nan")
-    return float(azs.bfmi(tree)[names.ENERGY].min())
+    energy = stats[names.ENERGY].transpose(names.CHAIN, names.DRAW).values
+    with np.errstate(invalid="ignore", divide="ignore"):
+        bfmi = np.square(np.diff(energy, axis=1)).mean(axis=1) / energy.var(axis=1, ddof=1)
+    return float(bfmi.min())
 
 
 def _depth_share(stats: xr.Dataset) -> float:
@@ -208,18 +245,3 @@ def _depth_share(stats: xr.Dataset) -> float:
         if name in stats:
             return float(stats[name].mean())
     return 0.0
-
-
-def _worst(figures: xr.Dataset, *, largest: bool) -> tuple[float, str]:
-    """Most extreme figure of a dataset, and the name of its entry; NaN counts as extreme."""
-    worst, where = (-np.inf if largest else np.inf), ""
-    for name, figure in figures.data_vars.items():
-        values = np.atleast_1d(figure.values)
-        if np.isnan(values).any():
-            values = np.where(np.isnan(values), np.inf if largest else 0.0, values)
-        at = np.unravel_index(values.argmax() if largest else values.argmin(), values.shape)
-        value = float(values[at])
-        if (value > worst) if largest else (value < worst):
-            labels = [str(figure[d].values[i]) for d, i in zip(figure.dims, at, strict=False)]
-            worst, where = value, f"{name}[{', '.join(labels)}]" if labels else str(name)
-    return worst, where
