@@ -21,7 +21,7 @@ help:
 	@echo "make test-slow    the statistical tests (recovery, coverage, calibration)"
 	@echo "make lint         ruff, import contracts, mypy"
 	@echo "make docs         build the documentation into docs/_build/html"
-	@echo "make bench        run the benchmarks and write docs/benchmarks.md (about 50 minutes)"
+	@echo "make bench        run the benchmarks and write docs/benchmarks.md (about 70 minutes)"
 	@echo "make clean        remove what builds and tests have written (.venv stays)"
 
 # --- set-up: one stamp per set of dependencies -----------------------------------------------

@@ -1,10 +1,16 @@
-"""Run the benchmarks and print their tables; each ratio comes from runs taken in turn."""
+"""Run the benchmarks and print their tables; each ratio comes from runs taken in turn.
+
+Themes that compare with an earlier version read its checkout from ``BAYES_MOE_BEFORE``, and tables
+that do not ship with the package are looked for in ``BAYES_MOE_REFERENCE``.
+"""
 
 import argparse
 import os
 
 from benchmarks import page
 from benchmarks.against import restarts, same_start
+from benchmarks.before import first, reading, search, threads
+from benchmarks.calls import calls
 from benchmarks.density import density
 from benchmarks.em import em
 from benchmarks.gradient import gradient
@@ -20,6 +26,11 @@ THEMES = {
     "gradient": gradient,
     "nuts": nuts,
     "settings": settings,
+    "calls": calls,
+    "first": first,
+    "reading": reading,
+    "threads": threads,
+    "search": search,
     "em": em,
     "trees": trees,
     "density": density,

@@ -1,7 +1,11 @@
 """Problems that several programs fit: a table, formulas that Python and R both read, a start."""
 
+import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -11,7 +15,9 @@ import bayes_moe as bm
 from bayes_moe.core.registry import TABLE
 from benchmarks.timing import ROOT
 
-REFERENCE = ROOT.parent / "shared" / "reference" / "data"
+SHARED = Path(os.environ.get("BAYES_MOE_REFERENCE", ROOT.parent / "shared" / "reference"))
+"""Folder of tables that do not ship with the package."""
+REFERENCE, UCI = SHARED / "data", SHARED / "uci"
 
 
 @dataclass(frozen=True)
@@ -121,3 +127,42 @@ def small() -> tuple[list[Case], list[str]]:
             table = (tone if data == "tone" else reference(data))()
             cases.append(Case(what, table, formula, gate, experts, family))
     return cases, skipped
+
+
+def uci(name: str, experts: int, *, train: bool) -> Case:
+    """All features in gate and experts; all rows, or those that train in the first split."""
+    table = pd.read_csv(UCI / f"{name}.csv")
+    right = "~ " + " + ".join(column for column in table if column != "y")
+    if train:
+        test = json.loads((UCI / f"{name}_splits.json").read_text())["test_rows"]["0"]
+        table = table.drop(index=test).reset_index(drop=True)
+    return Case(f"{name}, n = {len(table)}, K = {experts}", table, f"y {right}", right, experts)
+
+
+def _of_reference(name: str, formula: str, gate: str, experts: int, family: str) -> Case:
+    table = reference(name)()
+    what = f"{name}, n = {len(table)}, K = {experts}"
+    return Case(what, table, formula, gate, experts, family)
+
+
+TABLES: dict[str, Callable[[], Case]] = {
+    "energy": partial(uci, "energy", 3, train=False),
+    "concrete": partial(uci, "concrete", 4, train=False),
+    "yacht": partial(uci, "yacht", 4, train=False),
+    "energy, training rows": partial(uci, "energy", 3, train=True),
+    "concrete, training rows": partial(uci, "concrete", 4, train=True),
+    "yacht, training rows": partial(uci, "yacht", 4, train=True),
+    "ethanol": partial(_of_reference, "ethanol", "Equivalence ~ NO", "~ NO", 3, "normal"),
+    "patent": partial(_of_reference, "patent", "Patents ~ lgRD", "~ RDS", 4, "poisson"),
+}
+"""Problems with several modes, by names that a worker is told."""
+
+
+def trained() -> list[str]:
+    """Names of the tables of training rows, if they are here."""
+    return [name for name in TABLES if name.endswith("training rows") and UCI.is_dir()]
+
+
+def searched() -> list[str]:
+    """Names of the whole tables, if they are here."""
+    return [name for name in TABLES if not name.endswith("training rows") and UCI.is_dir()]

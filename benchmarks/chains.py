@@ -18,13 +18,15 @@ import numpy as np
 import bayes_moe as bm
 from benchmarks import cases, handwritten, stan
 from benchmarks.cases import Case
+from benchmarks.label_free import Draws
 from benchmarks.timing import seconds
 
 PROBLEMS: dict[str, Callable[[], Case]] = {
     "tone": cases.tone_case,
     "simulated": lambda: cases.simulated(5_000),
+    "simulated, Poisson": lambda: cases.simulated(5_000, family="poisson"),
+    "simulated, Student t": lambda: cases.simulated(5_000, family="studentt"),
 }
-Draws = dict[str, np.ndarray]
 Sampled = tuple[float, float, Draws]
 """Seconds of compiling, seconds of sampling, draws."""
 
@@ -46,14 +48,21 @@ def ours(case: Case, settings: Settings) -> Sampled:
 
     first, again = (seconds(lambda: fit(draws=10, tune=10)) for _ in range(2))
     began = time.perf_counter()
-    posterior = fit().idata["posterior"]
+    made = fit()
     taken = time.perf_counter() - began
+    return max(first - again, 0.0), taken, of_fit(made)
+
+
+def of_fit(fit: bm.Fit) -> Draws:
+    """Draws of a fit by us; coefficients belong to features as they were given."""
+    posterior = fit.idata["posterior"]
     draws = {
         "gate": posterior["gate_coef"].transpose("chain", "draw", "expert", "gate_term"),
         "mu": posterior["mu_coef"].transpose("chain", "draw", "expert", "mu_term"),
-        "sigma": posterior["sigma"].transpose("chain", "draw", "expert"),
     }
-    return max(first - again, 0.0), taken, {name: v.values for name, v in draws.items()}
+    for name in {"sigma", "nu"} & {*posterior.data_vars}:
+        draws[name] = posterior[name].transpose("chain", "draw", "expert")
+    return {name: v.values for name, v in draws.items()}
 
 
 def by_nutpie(case: Case, settings: Settings, **more: Any) -> Sampled:
@@ -91,15 +100,20 @@ def by_pymc(case: Case, settings: Settings) -> Sampled:
 
 
 def of_tree(case: Case, tree: Any) -> Draws:
-    raw = {name: tree["posterior"][name].values for name in ("gate", "mu", "sigma")}
-    gate, mu = (np.swapaxes(raw[name], -1, -2) for name in ("gate", "mu"))
-    return in_units_of_response(case, {"gate": gate, "mu": mu, "sigma": raw["sigma"]})
+    posterior = tree["posterior"]
+    draws = {name: np.swapaxes(posterior[name].values, -1, -2) for name in ("gate", "mu")}
+    draws |= {n: posterior[n].values for n in ("sigma", "nu") if n in posterior.data_vars}
+    return in_units_of_response(case, draws)
 
 
 def in_units_of_response(case: Case, draws: Draws) -> Draws:
+    """Draws of a hand-written model; coefficients belong to standardised features."""
     data = handwritten.Standardised.of(case)
+    if case.family == "poisson":
+        first = np.arange(draws["mu"].shape[-1]) == 0
+        return draws | {"mu": draws["mu"] + np.where(first, np.log(data.mean), 0.0)}
     mu, sigma = data.in_units_of_response(draws["mu"], draws["sigma"])
-    return {"gate": draws["gate"], "mu": mu, "sigma": sigma}
+    return draws | {"mu": mu, "sigma": sigma}
 
 
 def by_stan(case: Case, settings: Settings) -> Sampled:
@@ -121,7 +135,7 @@ def main() -> None:
     compiling, sampling, draws = PROGRAMS[program](
         PROBLEMS[problem](), Settings(**json.loads(settings))
     )
-    np.savez(path, gate=draws["gate"], mu=draws["mu"], sigma=draws["sigma"])
+    np.savez(path, **draws)
     print(json.dumps({"compiling": compiling, "sampling": sampling}))
 
 

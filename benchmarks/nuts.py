@@ -15,10 +15,8 @@ from statistics import median
 from tempfile import TemporaryDirectory
 
 import numpy as np
-from scipy.special import log_softmax, logsumexp
-from scipy.stats import norm
 
-from benchmarks import stan
+from benchmarks import label_free, stan
 from benchmarks.chains import PROBLEMS, Settings
 from benchmarks.handwritten import Standardised
 from benchmarks.page import Section
@@ -26,8 +24,6 @@ from benchmarks.timing import ROOT, Row
 
 OURS = "bayes_moe"
 PEERS = ("by hand, nutpie", "by hand, our settings", "by hand, PyMC", "Stan")
-FIXED = 5  # rows whose mixture mean and gate weights are compared
-CHUNK = 50  # draws at a time
 
 
 def nuts(rounds: int) -> Iterator[Section]:
@@ -50,12 +46,7 @@ class Run:
 
     def of_each(self, figure: str) -> np.ndarray:
         """One of ArviZ's statistics of each quantity (quantity,)."""
-        from arviz_stats.base import array_stats
-
-        call = getattr(array_stats, figure)
-        return np.array(
-            [call(v, chain_axis=0, draw_axis=1) for v in self.invariants.T.swapaxes(1, 2)]
-        )
+        return label_free.of_each(figure, self.invariants)
 
     @cached_property
     def least_ess(self) -> float:
@@ -68,26 +59,6 @@ class Run:
     @property
     def per_whole_second(self) -> float:
         return self.least_ess / (self.compiling + self.sampling)
-
-
-def invariants(draws: dict[str, np.ndarray], features: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Label-invariant quantities (chain, draw, quantity).
-
-    The log likelihood of all rows; at a few rows, the mean and the sum of squared gate weights.
-    """
-    chains, length = draws["sigma"].shape[:2]
-    flat = {name: v.reshape(chains * length, *v.shape[2:]) for name, v in draws.items()}
-    rows = np.linspace(0, len(y) - 1, FIXED).astype(int)
-    quantities = []
-    for start in range(0, chains * length, CHUNK):
-        gate, mu, sigma = (flat[name][start : start + CHUNK] for name in ("gate", "mu", "sigma"))
-        log_weight = log_softmax(gate @ features.T, axis=1)  # (draw, expert, obs)
-        mean = mu @ features.T
-        density = logsumexp(log_weight + norm.logpdf(y, mean, sigma[..., None]), axis=1)
-        weight = np.exp(log_weight[..., rows])
-        means = (weight * mean[..., rows]).sum(axis=1)
-        quantities.append(np.column_stack([density.sum(axis=1), means, (weight**2).sum(axis=1)]))
-    return np.concatenate(quantities).reshape(chains, length, -1)
 
 
 @contextmanager
@@ -127,7 +98,8 @@ def sampled(problem: str, program: str, settings: Settings) -> Run:
     features = Standardised.of(case).features
     if program == OURS:  # our coefficients belong to features as they were given
         features = np.column_stack([np.ones(len(features)), case.features])
-    return Run(took["compiling"], took["sampling"], invariants(draws, features, case.response))
+    found = label_free.invariants(draws, features, case.response, case.family)
+    return Run(took["compiling"], took["sampling"], found)
 
 
 def apart(a: Run, b: Run) -> float:
