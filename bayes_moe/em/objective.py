@@ -53,6 +53,11 @@ from bayes_moe.model.likelihood import allocate, log_components
 CHUNK_ELEMENTS = 2**18
 """Elements of a chunk's largest array: 2 MiB, for caches."""
 
+SHARED_ROWS = 50_000
+"""Rows from which on threads share the chunks, which are then four times as large. On fewer rows
+operations are so short that handing over the interpreter's lock takes longer than a second thread
+saves, and several times longer where other processes are busy."""
+
 LEAST_ROWS = 256
 """Least rows of a chunk; above as many points as this allows, points are taken in groups."""
 
@@ -232,11 +237,13 @@ class Objective:
                     return (total,)
                 return (total, *self._derivatives(chunk, information, allocation))
 
-        return reduce(_add, in_threads(chunk_sum, self._slices(len(theta), pairs), self.cores))
+        cores = self.cores if self.y.size >= SHARED_ROWS else 1
+        return reduce(_add, in_threads(chunk_sum, self._slices(len(theta), pairs), cores))
 
     def _slices(self, points: int, pairs: int) -> Iterator[slice]:
         """Chunks of rows whose largest array has about ``CHUNK_ELEMENTS`` elements."""
-        step = max(16, CHUNK_ELEMENTS // (points * self._width(pairs)))
+        elements = CHUNK_ELEMENTS * (4 if self.y.size >= SHARED_ROWS else 1)
+        step = max(16, elements // (points * self._width(pairs)))
         for start in range(0, self.y.size, step):
             yield slice(start, min(start + step, self.y.size))
 

@@ -56,7 +56,8 @@ class EM(Method):
     tol : float
         A run ends where the gradient's norm is below ``tol * (1 + |objective|)``.
     cores : int, optional
-        Threads; by default as many as there are processors. The result does not depend on it.
+        Threads for tables of 50,000 rows or more; by default as many as there are processors. The
+        result does not depend on it.
     progressbar : bool
         Whether to show progress of work longer than a second.
 

@@ -26,7 +26,7 @@ from bayes_moe.prediction import chunked_mixture
 
 warnings.simplefilter("ignore")
 evaluation.CHUNK_ELEMENTS = 2**10
-objective.CHUNK_ELEMENTS = 2**14
+objective.CHUNK_ELEMENTS, objective.SHARED_ROWS = 2**12, 0
 chunked_mixture.cpu_count = lambda: 4
 loaded_by = []
 

@@ -187,13 +187,24 @@ def test_one_point_as_many(spec, design):
 
 
 @pytest.mark.parametrize("name", ["two kinds", "binomial-4", "sigma formula"])
-def test_chunks_and_threads_change_nothing(monkeypatch, name):
+@pytest.mark.parametrize("shared", [False, True])
+def test_chunks_and_threads_change_nothing(monkeypatch, name, shared):
     design = MODELS[name].design(table())
     moving = parameter_vector(MODELS[name], design)
     theta = points(moving)
     whole = Objective(moving).evaluate(theta, Curvature.OBSERVED)
-    monkeypatch.setattr(module, "CHUNK_ELEMENTS", 2**10)
+    monkeypatch.setattr(module, "CHUNK_ELEMENTS", 2**8 if shared else 2**10)
+    if shared:
+        monkeypatch.setattr(module, "SHARED_ROWS", design.rows.size)
+    asked, in_threads = [], module.in_threads
+
+    def counted(function, items, workers):
+        asked.append(workers)
+        return in_threads(function, items, workers)
+
+    monkeypatch.setattr(module, "in_threads", counted)
     one, two = (Objective(moving, cores=c).evaluate(theta, Curvature.OBSERVED) for c in (1, 2))
+    assert max(asked) == (2 if shared else 1)
     assert len(list(Objective(moving)._slices(len(theta), 100))) > 2
     for field in ("value", "gradient", "curvature", "rows"):
         chunked = getattr(one, field)
