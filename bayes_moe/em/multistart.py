@@ -72,6 +72,8 @@ class SearchSettings:
         Called with the number of runs that have ended, and of all runs.
     moves : int
         Most moves by which experts are merged and split; none where initial points are given.
+    subsample : int, optional
+        Rows of the subsample on which runs start where a table has more; ``SUBSAMPLE`` by default.
     """
 
     restarts: int = RESTARTS
@@ -80,6 +82,7 @@ class SearchSettings:
     cores: int = 1
     progress: Progress = silent
     moves: int = MOVES
+    subsample: int | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def search(
     """Return the modes that EM runs from many initial points end in.
 
     Runs from partitions of the rows are raced on a large problem, and moves follow where few of
-    them end in the best mode. On a table of more than ``SUBSAMPLE`` rows all this is done on a
+    them end in the best mode. On a table of more rows than the subsample's all this is done on a
     random subsample; runs on all rows then start from the best modes, and iterations count all.
     Runs from a given start are on all rows, all to the end, without moves.
 
@@ -120,15 +123,16 @@ def search(
     """
     objective = Objective(vector, cores=settings.cores)
     rows, theta = vector.design.rows, start.theta
+    most = SUBSAMPLE if settings.subsample is None else settings.subsample
     run = partial(run_em, max_iter=settings.max_iter, tol=settings.tol, progress=settings.progress)
     if theta is None and start.allocation is not None:
-        count = 1 if rows.size > SUBSAMPLE else 2
+        count = 1 if rows.size > most else 2
         theta = initial_points(objective, start.allocation, sweeps=count)
     if theta is not None:
         return merge_modes(_ends(objective, run(objective, theta)), rows)
-    if rows.size <= SUBSAMPLE:
+    if rows.size <= most:
         return _search_from_partitions(objective, settings, run, rng)
-    sample = np.sort(rng.choice(rows.size, SUBSAMPLE, replace=False))
+    sample = np.sort(rng.choice(rows.size, most, replace=False))
     part = Objective(vector, rows.pick(sample), cores=settings.cores)
     rough = _search_from_partitions(part, settings, run, rng)
     best = np.argsort(rough.singular, kind="stable")[:FINALISTS]
@@ -243,8 +247,8 @@ def _at_floor(objective: Objective, theta: np.ndarray) -> np.ndarray:
 
 
 def nearest_mode(
-    modes: Modes, objective: Objective, theta: np.ndarray, max_iter: int
+    modes: Modes, objective: Objective, theta: np.ndarray, max_iter: int, tol: float = GRADIENT
 ) -> np.ndarray:
     """Index of the mode that an EM run from each point ends in (point,); -1 for no known mode."""
-    ends = _ends(objective, run_em(objective, theta, max_iter=max_iter))
+    ends = _ends(objective, run_em(objective, theta, max_iter=max_iter, tol=tol))
     return match_modes(modes, ends, objective.rows)

@@ -49,6 +49,8 @@ SAMPLERS = {
 }
 LEAST = {"draws": 1, "tune": 10, "chains": 1, "cores": 1}
 """Least settings; without any tuning, no step size is known."""
+OPTIONAL = {"tune", "cores"}
+"""Settings that may be None."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,17 @@ class NUTS(Method):
 
     Parameters
     ----------
-    draws, tune, chains : int
-        Draws kept and tuning draws of each chain, and the number of chains.
+    draws, chains : int
+        Draws kept of each chain, and the number of chains.
+    tune : int, optional
+        Tuning draws of each chain; by default 1000, or 300 in coordinates of the normal
+        approximation at a mode (see Notes).
     cores : int, optional
         Chains run at the same time; by default as many as there are processors. NumPyro and
         BlackJAX run all at once.
-    target_accept : float
-        Target acceptance statistic; nearer to 1 means smaller steps.
+    target_accept : float, optional
+        Target acceptance statistic; nearer to 1 means smaller steps. By default 0.9, or 0.8 in
+        coordinates of the normal approximation at a mode (see Notes).
     adaptation : {"low_rank", "diag"}, optional
         Mass matrix: diagonal with a correction for the strongest correlations (the
         default, nutpie only), or diagonal (the only one of the other samplers).
@@ -87,6 +93,9 @@ class NUTS(Method):
     once per machine. Every other choice builds the graph of :func:`bayes_moe.build` and compiles
     it.
 
+    Without a graph, the coordinates are those of the normal approximation at a mode, unless a
+    family has a shape parameter such as Student's degrees of freedom.
+
     References
     ----------
     Hoffman, M. D., & Gelman, A. (2014). The No-U-Turn sampler. Journal of Machine Learning
@@ -96,10 +105,10 @@ class NUTS(Method):
     name: ClassVar[str] = "nuts"
 
     draws: int = 1000
-    tune: int = 1000
+    tune: int | None = None
     chains: int = 4
     cores: int | None = None
-    target_accept: float = 0.9
+    target_accept: float | None = None
     adaptation: str | None = None
     nuts_sampler: str = AUTO
     backend: str | None = None
@@ -112,9 +121,11 @@ class NUTS(Method):
         self._check_sampler("nutpie" if self.nuts_sampler == AUTO else self.nuts_sampler)
         check_one_of("likelihood", self.likelihood, LIKELIHOODS)
         for name, least in LEAST.items():
-            if name != "cores" or self.cores is not None:
-                check_whole(name, getattr(self, name), least)
-        if not is_number(self.target_accept) or not 0 < self.target_accept < 1:
+            value = getattr(self, name)
+            if value is not None or name not in OPTIONAL:
+                check_whole(name, value, least)
+        target = self.target_accept
+        if target is not None and not (is_number(target) and 0 < target < 1):
             raise SpecError(
                 f"`target_accept` must lie between 0 and 1; it is {self.target_accept!r}."
             )
@@ -143,15 +154,16 @@ class NUTS(Method):
 
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         engine = self._engine(spec)
+        tuning = engine.tuning(spec)
         starts = chain_starts.starts(spec, design, random_seed, self.cores or cpu_count() or 1)
         task = SamplingTask(
             starts,
             random_seed,
             self.draws,
-            self.tune,
+            tuning.tune if self.tune is None else self.tune,
             self.chains,
             self.cores,
-            float(self.target_accept),
+            float(tuning.target_accept if self.target_accept is None else self.target_accept),
             self.adaptation or SAMPLERS[self._sampler(spec)].adaptation[0],
             self.progressbar,
         )

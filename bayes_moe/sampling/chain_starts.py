@@ -45,6 +45,12 @@ NO_VARIANCE = 1e-12
 """Relative eigenvalue up to which a covariance has no variance in a direction."""
 RUNS = 10
 """L-BFGS runs on a graph."""
+LEAST_ROWS, ROWS_PER_COORDINATE = 600, 15
+"""Rows of the subsample on which EM runs start where a table has more."""
+ALL_MASS = 0.99
+"""Share of the mass from which a mode counts as the only one."""
+ASCENT = 1e-6
+"""Relative gradient norm that ends an ascent from a draw, which only has to tell its mode."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,14 @@ class Starts(ABC):
     @abstractmethod
     def mode_of(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
         """Mode (point,) to which an ascent from each point (point, ...) leads; -1 if unknown."""
+
+    @property
+    def approximation(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Mean (coordinate,) and covariance of a normal approximation for chains at all modes.
+
+        None in place of a covariance where the sampler had better find the scales itself.
+        """
+        return self.modes.theta[int(self.mass.argmax())], None
 
     def draw(self, rng: np.random.Generator) -> tuple[int, dict[str, np.ndarray]]:
         """Random mode, and the reported variables at a random point near it."""
@@ -118,9 +132,18 @@ class LinearStarts(Starts):
     def variables(self, point: np.ndarray) -> dict[str, np.ndarray]:
         return {name: v[0] for name, v in self.parameters.variables(point[None]).items()}
 
+    @property
+    def approximation(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """That of the mode with the largest mass, without correlations if others have mass too."""
+        mode = int(self.mass.argmax())
+        covariance = self.covariances[mode]
+        if covariance is not None and self.mass[mode] < ALL_MASS:
+            covariance = np.diag(np.diag(covariance))
+        return self.modes.theta[mode], covariance
+
     def mode_of(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
         points = self.parameters.points(values)
-        return nearest_mode(self.modes, self.objective, points, MAX_ITER)
+        return nearest_mode(self.modes, self.objective, points, MAX_ITER, ASCENT)
 
 
 @dataclass(frozen=True)
@@ -185,7 +208,8 @@ def starts(spec: MixtureOfExperts, design: Design, random_seed: int, cores: int 
         return _graph_starts(spec, design, rng)
     parameters = parameter_vector(spec, design, jacobian=True)
     find = optimise_hyperparameters if parameters.hyperparameters else search_linear
-    modes = find(parameters, SearchSettings(max_iter=MAX_ITER, cores=cores), rng)
+    few = max(LEAST_ROWS, ROWS_PER_COORDINATE * parameters.size)
+    modes = find(parameters, SearchSettings(max_iter=MAX_ITER, cores=cores, subsample=few), rng)
     assert modes.objective is not None
     parameters = modes.objective.vector
     objective = Objective(parameters, cores=cores)

@@ -11,10 +11,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayes_moe.core import names
+from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.sampling.chain_starts import Starts
 
 if TYPE_CHECKING:
     import xarray as xr
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Number of tuning draws, and target acceptance statistic.
+
+    By default as many draws as a sampler needs to find the scales of all coordinates, and small
+    steps.
+    """
+
+    tune: int = 1000
+    target_accept: float = 0.9
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,10 @@ class SamplingTask:
 
 class Engine(ABC):
     """An implementation of the No-U-Turn sampler."""
+
+    def tuning(self, spec: MixtureOfExperts) -> Tuning:
+        """Settings of a model where none are given."""
+        return Tuning()
 
     @abstractmethod
     def run(self, task: SamplingTask) -> xr.DataTree:

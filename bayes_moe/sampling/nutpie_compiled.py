@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from bayes_moe.core import names
 from bayes_moe.core.progress import announced
 from bayes_moe.em.parameter_vector import ParameterVector, without_floors
 from bayes_moe.model.compiled_table import CompiledDensity
+from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.optimize.free_variables import FreeVariables
 from bayes_moe.optimize.network_density import NetworkDensity
 from bayes_moe.results.draws import nothing_drawn
@@ -20,14 +22,18 @@ from bayes_moe.sampling.engine import (
     Engine,
     SamplingTask,
     StartPoints,
+    Tuning,
     sample_nutpie,
     sampler_groups,
 )
+from bayes_moe.sampling.frame import Framed
 
 if TYPE_CHECKING:
     import xarray as xr
 
 POINT = "point"
+NEAR_NORMAL = Tuning(tune=300, target_accept=0.8)
+"""Settings in the coordinates of a normal approximation."""
 KEPT = (
     "depth",
     "maxdepth_reached",
@@ -43,17 +49,23 @@ KEPT = (
 
 
 class Direct(Engine):
-    """nutpie, whose threads call the compiled log density without Python."""
+    """nutpie, whose threads call the compiled log density without Python.
+
+    Where the posterior is nearly normal, the normal approximation at a mode gives the coordinates,
+    so that little is left to adapt.
+    """
+
+    def tuning(self, spec: MixtureOfExperts) -> Tuning:
+        return NEAR_NORMAL if _near_normal(spec) else super().tuning(spec)
 
     def run(self, task: SamplingTask) -> xr.DataTree:
         import nutpie.compile_pymc  # noqa: F401  (before the message: importing takes seconds)
 
         with announced("Compiling the sampler, once for this machine.", shown=task.progressbar):
             parameters, density = _compiled_density(task.starts)
-        points = StartPoints(
-            task.starts, lambda v: parameters.points({n: x[None] for n, x in v.items()})[0]
-        )
-        compiled = _compiled(density, points)
+            density = _in_frame(task.starts, density)
+            points = StartPoints(task.starts, partial(_coordinates, parameters, density))
+            compiled = _compiled(density, points)
         trace = sample_nutpie(compiled, task, return_raw_trace=True)
         draws, stats = trace.get_arrow_trace()
         if not len(draws) or not points.drawn:
@@ -70,6 +82,24 @@ class Direct(Engine):
         return sampler_groups(posterior, _stats(stats, kept, length), points.modes(first))
 
 
+def _in_frame(starts: Starts, density: CompiledDensity) -> CompiledDensity | Framed:
+    """The density in coordinates of a normal approximation, where there is one to begin with."""
+    centre, covariance = starts.approximation
+    if covariance is None or not _near_normal(starts.spec):
+        return density
+    return Framed.of(density, centre, covariance)
+
+
+def _near_normal(spec: MixtureOfExperts) -> bool:
+    """Whether predictors are linear, and no density has a shape parameter.
+
+    Degrees of freedom have long tails, in which steps made for the mode diverge.
+    """
+    families = (part.block.family for part in spec.structure.factors)
+    heavy = any(p.role == "shape" for family in families for p in family.PARAMS)
+    return spec.structure.is_linear and not heavy
+
+
 def _compiled_density(starts: Starts) -> tuple[ParameterVector | FreeVariables, CompiledDensity]:
     """Coordinates of a model that has a compiled density, and this density."""
     if isinstance(starts, LinearStarts):
@@ -80,25 +110,35 @@ def _compiled_density(starts: Starts) -> tuple[ParameterVector | FreeVariables, 
     raise TypeError(f"No compiled density has starts of type {type(starts).__name__}.")
 
 
-def _compiled(native: CompiledDensity, points: StartPoints) -> Any:
+def _coordinates(
+    parameters: ParameterVector | FreeVariables,
+    density: CompiledDensity | Framed,
+    values: dict[str, np.ndarray],
+) -> np.ndarray:
+    """The sampler's coordinates (coordinate,) of reported variables."""
+    theta: np.ndarray = parameters.points({name: v[None] for name, v in values.items()})[0]
+    return density.coordinates(theta) if isinstance(density, Framed) else theta
+
+
+def _compiled(density: CompiledDensity | Framed, points: StartPoints) -> Any:
     """Nutpie's model of functions in C: its class for compiled graphs, with our functions."""
     from nutpie.compile_pymc import CompiledPyMCModel
 
-    shape = (native.size,)
+    shape = (density.size,)
     return CompiledPyMCModel(
         dims={POINT: ("coordinate",)},
-        _n_dim=native.size,
-        _coords={"coordinate": np.arange(native.size)},
+        _n_dim=density.size,
+        _coords={"coordinate": np.arange(density.size)},
         _shapes={POINT: shape},
-        compiled_logp_func=native.log_density,
-        compiled_expand_func=native.copy,
+        compiled_logp_func=density.log_density,
+        compiled_expand_func=density.copy,
         initial_point_func=points,
         shared_data={},
         shared_var_keys={},
-        user_data=native.table,
-        n_expanded=native.size,
-        shape_info=([POINT], [slice(0, native.size)], [shape]),
-        logp_func=native,  # unused by nutpie: keeps the arrays of the table alive
+        user_data=density.table,
+        n_expanded=density.size,
+        shape_info=([POINT], [slice(0, density.size)], [shape]),
+        logp_func=density,  # unused by nutpie: keeps the arrays of the table alive
         expand_func=None,
     )
 

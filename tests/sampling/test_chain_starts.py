@@ -1,10 +1,13 @@
 """Chains start at modes, in proportion to their mass, and near them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import bayes_moe as bm
+from bayes_moe.em.modes import match_modes
 from bayes_moe.sampling import chain_starts as start
 
 
@@ -58,3 +61,42 @@ def test_few_rows_and_large_tables():
     spec = bm.mixture_of_experts("y ~ x", experts=2)
     values = start.starts(spec, spec.design(wide), 1).draw(rng)[1]
     np.testing.assert_allclose(np.sort(values["mu_coef"][:, 1]), [-1, 1], atol=0.01)
+
+
+def halves(family, rows):
+    """Two lines, each in one half of the feature's range."""
+    rng = np.random.default_rng(3)
+    x = rng.uniform(-2, 2, rows)
+    mean = np.where(rng.random(rows) < 1 / (1 + np.exp(-3 * x)), 2 + 0.5 * x, -1 - 0.5 * x)
+    y = rng.poisson(np.exp(mean / 2)) if family == "poisson" else rng.normal(mean, 0.4)
+    return pd.DataFrame({"x": x, "y": y})
+
+
+@pytest.mark.parametrize("family", ["normal", "studentt", "poisson"])
+def test_starts_on_a_subsample_find_the_modes_with_mass_of_all_rows(monkeypatch, family):
+    data = halves(family, 1500)
+    spec = bm.mixture_of_experts("y ~ x", experts=2, family=family)
+    design = spec.design(data)
+    found = start.starts(spec, design, 1)
+    monkeypatch.setattr(start, "LEAST_ROWS", len(data))
+    whole = start.starts(spec, design, 1)
+    heavy = np.flatnonzero(whole.mass > 1e-3)
+    same = match_modes(found.modes, whole.modes, design.rows)[heavy]
+    assert (same >= 0).all()
+    np.testing.assert_allclose(found.mass[same], whole.mass[heavy], atol=1e-4)
+    np.testing.assert_allclose(found.modes.theta[same], whole.modes.theta[heavy], atol=1e-4)
+    values = {name: v[None, found.mass.argmax()] for name, v in found.modes.values.items()}
+    assert found.mode_of(values).tolist() == [int(found.mass.argmax())]
+
+
+def test_the_approximation_has_correlations_only_where_one_mode_has_all_mass(tone, tone_spec):
+    found = start.starts(tone_spec, tone_spec.design(tone), 1)
+    centre, covariance = found.approximation
+    np.testing.assert_array_equal(centre, found.modes.theta[0])
+    np.testing.assert_array_equal(covariance, found.covariances[0])
+    assert np.abs(covariance - np.diag(np.diag(covariance))).max() > 1e-3
+    shares = np.array([0.6, *np.full(len(found.mass), 0.4 / len(found.mass))])[: len(found.mass)]
+    _, covariance = replace(found, mass=shares).approximation
+    np.testing.assert_array_equal(covariance, np.diag(np.diag(found.covariances[0])))
+    _, covariance = replace(found, covariances=(None,) * len(shares)).approximation
+    assert covariance is None

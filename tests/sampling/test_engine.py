@@ -20,6 +20,7 @@ from bayes_moe.core import errors, registry
 from bayes_moe.graph.build import build_design
 from bayes_moe.inference.nuts import NUTS
 from bayes_moe.sampling import graph_samplers as graphs
+from bayes_moe.sampling.engine import Tuning
 from bayes_moe.sampling.nutpie_compiled import Direct
 from tests.support.graphs import internal_graph
 
@@ -103,6 +104,43 @@ def test_settings_choose_the_engine(monkeypatch, tone_spec, settings, engine):
 def test_a_family_without_a_kernel_is_sampled_on_the_graph(monkeypatch, tone_spec):
     monkeypatch.setitem(registry.TABLE, "kernel", {})
     assert NUTS()._engine(tone_spec) == graphs.Nutpie("fused", "numba")
+
+
+@pytest.mark.parametrize(
+    ("family", "settings", "tuning"),
+    [
+        ("normal", {}, Tuning(300, 0.8)),
+        ("poisson", {}, Tuning(300, 0.8)),
+        ("studentt", {}, Tuning(1000, 0.9)),  # degrees of freedom have long tails
+        ("normal", {"likelihood": "symbolic"}, Tuning(1000, 0.9)),
+        ("normal", {"nuts_sampler": "pymc"}, Tuning(1000, 0.9)),
+    ],
+)
+def test_tuning_is_short_in_coordinates_of_a_normal_approximation(family, settings, tuning):
+    spec = plain(family)
+    assert NUTS(**settings)._engine(spec).tuning(spec) == tuning
+
+
+class Recorder(Direct):
+    """Engine that only says which settings it got."""
+
+    def run(self, task):
+        raise InterruptedError((task.tune, task.target_accept))
+
+
+@pytest.mark.parametrize(
+    ("settings", "used"),
+    [
+        ({}, (300, 0.8)),
+        ({"tune": 70}, (70, 0.8)),
+        ({"target_accept": 0.95}, (300, 0.95)),
+    ],
+)
+def test_given_settings_replace_the_models_own(monkeypatch, tone, tone_spec, settings, used):
+    monkeypatch.setattr(NUTS, "_engine", lambda self, spec: Recorder())
+    with pytest.raises(InterruptedError) as caught:
+        bm.fit(tone_spec, tone, random_seed=1, **settings)
+    assert caught.value.args == (used,)
 
 
 @pytest.mark.parametrize("name", list(SPECS))

@@ -1,0 +1,81 @@
+"""A compiled log density in other coordinates, ``theta = centre + root z`` with a triangular root.
+
+The table of such a density has the address of the function, of its own table, and of the frame.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba import carray, float64, int64, uint64
+from numba.extending import register_jitable
+from numba.types import CPointer, voidptr
+
+from bayes_moe.kernels.compile import VERSION, c_function, call_density, doubles
+
+FUNCTION, TABLE, CENTRE, ROOT, RECORD = range(5)
+"""Entries of the table, and their number: addresses of the function and of its table, of the centre
+(coordinate,), and of the root's rows (coordinate, coordinate)."""
+
+DOUBLES = CPointer(float64)
+
+
+@register_jitable
+def _to_point(p: Any, z: Any, theta: Any) -> None:
+    """The point of the function at coordinates of the frame."""
+    size = len(z)
+    centre, root = doubles(p[CENTRE], size), doubles(p[ROOT], size * size)
+    for i in range(size):
+        total = centre[i]
+        for j in range(i + 1):
+            total += root[i * size + j] * z[j]
+        theta[i] = total
+
+
+def _log_density() -> Any:
+    version = VERSION
+
+    def log_density(dim: int, z_: Any, grad_: Any, value_: Any, model: Any) -> int:
+        version  # noqa: B018  (a kept function belongs to one version of the sources)
+        p = carray(model, RECORD, int64)
+        z, grad, value = carray(z_, dim), carray(grad_, dim), carray(value_, 1)
+        work = np.empty((2, dim))
+        theta, slope = work[0], work[1]
+        _to_point(p, z, theta)
+        status = call_density(
+            p[FUNCTION], dim, theta.ctypes.data, slope.ctypes.data, value.ctypes.data, p[TABLE]
+        )
+        root = doubles(p[ROOT], dim * dim)
+        for j in range(dim):
+            grad[j] = 0.0
+        for i in range(dim):
+            for j in range(i + 1):
+                grad[j] += root[i * dim + j] * slope[i]
+        return status
+
+    return log_density
+
+
+def _expand() -> Any:
+    version = VERSION
+
+    def expand(dim: int, expanded: int, z_: Any, out_: Any, model: Any) -> int:
+        version  # noqa: B018
+        _to_point(carray(model, RECORD, int64), carray(z_, dim), carray(out_, expanded))
+        return 0
+
+    return expand
+
+
+@cache
+def log_density() -> Any:
+    """The compiled ``(size, coordinates, gradient, value, table) -> status of the function``."""
+    return c_function(int64(uint64, DOUBLES, DOUBLES, DOUBLES, voidptr), _log_density())
+
+
+@cache
+def expand() -> Any:
+    """The compiled ``(size, size, coordinates, point, table) -> 0``."""
+    return c_function(int64(uint64, uint64, DOUBLES, DOUBLES, voidptr), _expand())
