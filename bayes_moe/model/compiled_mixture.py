@@ -220,7 +220,7 @@ class _Part:
         ``y`` is (obs,).
         """
         family = self.block.family
-        known = [self.params[name] for name in family.KNOWN] or [0.0]
+        known = [self.params[name] for name in family.KNOWN] or [np.zeros(1)]
         base = family.log_base(y, self.params, NUMERIC)
         of_rows = [self.of_rows(values) for values in (y, base, known[0])]
         arrays = np.array(_addresses(*of_rows, *self.etas))

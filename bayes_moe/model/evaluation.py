@@ -68,10 +68,11 @@ def evaluate(
         from bayes_moe.model.compiled_mixture import CompiledMixture, log_weights, softmax_of
 
         if gate.features is not None:
-            joint = gate.features.log_joint(draws, rows.matrices)
-            weights = log_weights(joint, softmax_of(gate.n_experts))
+            outputs = gate.features.log_joint(draws, rows.matrices)
         else:
-            weights = log_weights(gate.eta(draws, rows.matrices), gate.splits)
+            outputs = gate.eta(draws, rows.matrices)
+        splits = gate.splits if gate.features is None else None
+        weights = log_weights(outputs, splits or softmax_of(gate.n_experts))
         return CompiledMixture(weights[0], structure.blocks, params, gate_weights=weights[1])
     mixture = Mixture(gate.evaluate(draws, rows.matrices), structure.blocks, params)
     return _compiled(mixture) if compiled else mixture

@@ -18,9 +18,10 @@ from bayes_moe.data.matrix import Rows
 from bayes_moe.model.evaluation import chunks, map_chunks
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction.quantiles import (
+    PILOT_DRAWS,
     improved_quantiles,
-    pilot_draws,
     searched_quantiles,
+    some_draws,
 )
 from bayes_moe.results.draws import stacked_draws
 from bayes_moe.results.fit import Fit, posterior_of
@@ -62,38 +63,39 @@ class ChunkedMixture:
         return mixture if self.top_k is None else mixture.top(self.top_k)
 
     def map(
-        self, statistic: Statistic, draws: Mapping[str, np.ndarray] | None = None
+        self,
+        statistic: Callable[..., np.ndarray],
+        *beside: np.ndarray,
+        draws: Mapping[str, np.ndarray] | None = None,
     ) -> np.ndarray:
         """Return a statistic (obs, ...) that is computed as (obs in chunk, ...) in threads.
 
-        By default of the mixtures of all draws.
+        Parameters
+        ----------
+        statistic : callable
+            Function of a chunk's mixture and rows, and of its part of the arrays beside.
+        *beside : array (obs, ...)
+            Further arguments of the statistic.
+        draws : mapping, optional
+            The draws; by default all.
         """
-        return self.map_beside(
-            lambda m, part, _: statistic(m, part), np.empty(self.rows.size), draws
-        )
-
-    def map_beside(
-        self,
-        statistic: Callable[[Mixture, Rows, np.ndarray], np.ndarray],
-        beside: np.ndarray,
-        draws: Mapping[str, np.ndarray] | None = None,
-    ) -> np.ndarray:
-        """As :meth:`map`, of a statistic that also reads its part of an array (obs, ...)."""
 
         def of_chunk(where: slice, part: Rows, mixture: Mixture) -> np.ndarray:
-            return statistic(self._kept(mixture), part, beside[where])
+            return statistic(self._kept(mixture), part, *(array[where] for array in beside))
 
         draws = self.draws if draws is None else draws
         return concatenated([*map_chunks(of_chunk, self.fit.spec, draws, self.rows)])
 
+    def map_few(self, statistic: Statistic, most: int) -> np.ndarray:
+        """As :meth:`map`, of at most so many draws, evenly spaced: for all rows at once."""
+        index = some_draws(len(next(iter(self.draws.values()))), most)
+        few = {name: values[index] for name, values in self.draws.items()}
+        return self.map(statistic, draws=few)
+
     def quantiles(self, levels: np.ndarray) -> np.ndarray:
         """Return predictive quantiles (obs, level)."""
-        pilot = pilot_draws(len(next(iter(self.draws.values()))))
-        if pilot is None:
-            return self.map(lambda m, _: searched_quantiles(m, levels))
-        few = {name: values[pilot] for name, values in self.draws.items()}
-        guess = self.map(lambda m, _: searched_quantiles(m, levels), few)
-        return self.map_beside(lambda m, _, own: improved_quantiles(m, levels, own), guess)
+        guess = self.map_few(lambda m, _: searched_quantiles(m, levels), PILOT_DRAWS)
+        return self.map(lambda m, _, own: improved_quantiles(m, levels, own), guess)
 
     def summarise(
         self, statistic: Statistic, *, draws: bool, dim: Mapping[str, Any] | None = None

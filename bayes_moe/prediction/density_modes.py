@@ -28,33 +28,49 @@ LEAST_PROMINENCE = 1e-9
 """Prominence that rounding may give to a point of a plateau."""
 
 
-def predictive_turning_points(mixture: Mixture) -> TurningPoints:
-    """Return all maxima of each row's density over all draws, and the minima between them."""
-    samples = len(mixture.log_weights)
-    if samples <= PILOT_DRAWS:
-        return turning_points(mixture)
-    subset = np.linspace(0, samples - 1, PILOT_DRAWS).astype(int)
-    return refined(turning_points(mixture.take_samples(subset)), mixture)
+def searched_turning_points(mixture: Mixture) -> np.ndarray:
+    """Return the turning points (obs, maximum, 4) of at most ``PILOT_DRAWS`` draws, as a table."""
+    rows = mixture.log_weights.shape[-1]
+    return turning_points(mixture).table(rows) if rows else np.zeros((0, 1, 4))
 
 
-def by_rows(function: Callable[[Mixture], np.ndarray], mixture: Mixture) -> np.ndarray:
-    """Return a function's values (obs, item, ...), found for some rows at a time."""
+def predictive_turning_points(mixture: Mixture, searched: np.ndarray) -> TurningPoints:
+    """Return all maxima of each row's density over all draws, and the minima between them.
+
+    ``searched`` are those of some draws, or of all if there are so few.
+    """
+    found = TurningPoints.of_table(searched)
+    return found if len(mixture.log_weights) <= PILOT_DRAWS else refined(found, mixture)
+
+
+def by_rows(
+    function: Callable[..., np.ndarray], mixture: Mixture, *beside: np.ndarray
+) -> np.ndarray:
+    """Return a function's values (obs, item, ...), found for some rows at a time.
+
+    Its arguments are a mixture and, for its rows, each array (obs, ...).
+    """
     rows = mixture.log_weights.shape[-1]
     starts = range(0, max(rows, 1), MOST_ROWS)
     index = [np.arange(start, min(start + MOST_ROWS, rows)) for start in starts]
-    return concatenated([function(mixture.take_rows(i)) for i in index])
+    return concatenated([function(mixture.take_rows(i), *(a[i] for a in beside)) for i in index])
 
 
 def density_modes(
-    mixture: Mixture, prominence: float, most: int, min_probability: float
+    mixture: Mixture,
+    searched: np.ndarray,
+    prominence: float,
+    most: int,
+    min_probability: float,
 ) -> np.ndarray:
     """Return location, density and probability (obs, mode, 3) of at most ``most`` modes a row.
 
-    The most probable is first; where there are fewer, the others are NaN.
+    The most probable is first; where there are fewer, the others are NaN. ``searched`` are turning
+    points of some draws.
     """
     if not mixture.log_weights.shape[-1]:
         return np.zeros((0, most, 3))
-    turning = predictive_turning_points(mixture)
+    turning = predictive_turning_points(mixture, searched)
     prominence = max(prominence, LEAST_PROMINENCE)
     below = np.ones(turning.row.size)
     inner = np.flatnonzero(~turning.last)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction.chunked_mixture import concatenated
 from bayes_moe.prediction.density_modes import predictive_turning_points
-from bayes_moe.prediction.level_sets import Intervals, real_sets, table, whole_sets
+from bayes_moe.prediction.level_sets import Intervals, of_table, real_sets, table, whole_sets
 from bayes_moe.prediction.quantiles import cdf
 from bayes_moe.prediction.turning_points import TurningPoints, log_density, turning_points
 
@@ -22,32 +24,41 @@ LARGEST_MOVE = 0.5
 """Of a bound in one step, in widths of its interval."""
 
 
-def highest_density_sets(mixture: Mixture, prob: float) -> np.ndarray:
+def searched_sets(mixture: Mixture, prob: float) -> np.ndarray:
+    """Return intervals (obs, interval, 3) of at most ``PILOT_DRAWS`` draws, as a table."""
+    if not mixture.log_weights.shape[-1]:
+        return np.zeros((0, 1, 3))
+    return table(mixture, _search(mixture)(mixture, turning_points(mixture), prob))
+
+
+def highest_density_sets(
+    mixture: Mixture, prob: float, searched: np.ndarray, guess: np.ndarray
+) -> np.ndarray:
     """Return intervals (obs, interval, 3): bounds and probability, by location, then NaN.
 
     Counts at both bounds are in the set, which then has at least the probability ``prob``.
+    ``searched`` and ``guess`` are turning points and sets of some draws, or of all if there are so
+    few.
     """
     samples, _, rows = mixture.log_weights.shape
-    if not rows:
-        return np.zeros((0, 1, 3))
-    discrete = mixture.blocks[0].family.discrete
-    find = whole_sets if discrete else real_sets
-    turning = predictive_turning_points(mixture)
-    if samples <= PILOT_DRAWS:
-        return table(mixture, find(mixture, turning, prob))
-    pilot = mixture.take_samples(np.linspace(0, samples - 1, PILOT_DRAWS).astype(int))
-    guess = find(pilot, turning_points(pilot), prob)
-    if discrete:
-        return table(mixture, whole_sets(mixture, turning, prob, guess))
-    sets, good = _improved(mixture, turning, guess, prob)
+    if not rows or samples <= PILOT_DRAWS:
+        return guess
+    turning = predictive_turning_points(mixture, searched)
+    if mixture.blocks[0].family.discrete:
+        return table(mixture, whole_sets(mixture, turning, prob, of_table(guess)))
+    sets, good = _improved(mixture, turning, of_table(guess), prob)
     found = table(mixture, sets)
     bad = np.flatnonzero(~good)
     if bad.size:
         part = mixture.take_rows(bad)
-        mended = table(part, real_sets(part, predictive_turning_points(part), prob))
+        mended = table(part, real_sets(part, predictive_turning_points(part, searched[bad]), prob))
         rest = np.flatnonzero(good)
         found = concatenated([found[rest], mended])[np.argsort(np.concatenate([rest, bad]))]
     return found
+
+
+def _search(mixture: Mixture) -> Callable[..., Intervals]:
+    return whole_sets if mixture.blocks[0].family.discrete else real_sets
 
 
 def _improved(

@@ -21,6 +21,7 @@ from bayes_moe.prediction.turning_points import (
     density_of_rows,
     least_whole,
     log_density,
+    padded,
 )
 
 LEVEL_TOLERANCE = 1e-9
@@ -252,9 +253,12 @@ def table(mixture: Mixture, sets: Intervals) -> np.ndarray:
     """Return bounds and probabilities (obs, interval, 3) of intervals, padded with NaN."""
     step = 1.0 if mixture.blocks[0].family.discrete else 0.0
     part = mixture.take_rows(sets.row)
-    position = np.arange(sets.row.size) - np.searchsorted(sets.row, sets.row)
-    rows = mixture.log_weights.shape[-1]
-    table = np.full((rows, int(position.max(initial=0)) + 1, 3), np.nan)
     mass = cdf(part, sets.upper) - cdf(part, sets.lower - step)
-    table[sets.row, position] = np.stack([sets.lower, sets.upper, mass], axis=-1)
-    return table
+    values = np.stack([sets.lower, sets.upper, mass], axis=-1)
+    return padded(sets.row, values, mixture.log_weights.shape[-1])
+
+
+def of_table(table: np.ndarray) -> Intervals:
+    """Return the intervals of a table of bounds; see :func:`table`."""
+    row, at = np.nonzero(~np.isnan(table[..., 0]))
+    return Intervals(row, table[row, at, 0], table[row, at, 1])

@@ -38,7 +38,8 @@ def predict(fit: Fit, rows: Any = None, *, top_k: int | None = None) -> Predicti
     Predictive
         With ``mean``, ``sd``, ``interval``, ``pdf``, ``logpdf``, ``cdf``, ``quantile``,
         ``modes``, ``sample``, ``weights``, ``expert_means``, ``expert_locations`` and
-        ``approximation_error``. Nothing is sampled or compiled.
+        ``approximation_error``. Nothing is sampled. Large work is done by compiled loops, which are
+        compiled once a machine; small work needs nothing to be compiled.
 
     Raises
     ------

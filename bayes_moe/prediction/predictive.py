@@ -19,10 +19,11 @@ from bayes_moe.core.checks import as_numbers, check_between, check_share, check_
 from bayes_moe.core.errors import SpecError
 from bayes_moe.data.matrix import Rows
 from bayes_moe.model.mixture import Mixture
+from bayes_moe.prediction import density_modes, highest_density
 from bayes_moe.prediction.chunked_mixture import ChunkedMixture
-from bayes_moe.prediction.density_modes import by_rows, density_modes
+from bayes_moe.prediction.density_modes import by_rows, searched_turning_points
 from bayes_moe.prediction.expert_quantities import ExpertQuantities
-from bayes_moe.prediction.highest_density import highest_density_sets
+from bayes_moe.prediction.highest_density import highest_density_sets, searched_sets
 from bayes_moe.prediction.quantiles import cdf
 from bayes_moe.results.fit import posterior_of
 
@@ -205,10 +206,12 @@ class Predictive(ExpertQuantities):
                 f"`min_probability` must be at least 0 and below 1; it is {min_probability!r}."
             )
 
-        def modes(mixture: Mixture) -> np.ndarray:
-            return density_modes(mixture, prominence, most, min_probability)
+        def modes(mixture: Mixture, searched: np.ndarray) -> np.ndarray:
+            settings = prominence, most, min_probability
+            return density_modes.density_modes(mixture, searched, *settings)
 
-        values = self._mixtures.map(lambda m, _: by_rows(modes, m))  # (obs, mode, quantity)
+        points = self._searched_turning_points()
+        values = self._mixtures.map(lambda m, _, own: by_rows(modes, m, own), points)
         mode = {names.MODE: np.arange(most)}
         quantities = {
             name: self._mixtures.label(values[..., j], mode)
@@ -245,10 +248,15 @@ class Predictive(ExpertQuantities):
 
         check_share("prob", prob)
 
-        def sets(mixture: Mixture) -> np.ndarray:
-            return highest_density_sets(mixture, prob)
+        def search(mixture: Mixture) -> np.ndarray:
+            return searched_sets(mixture, prob)
 
-        values = self._mixtures.map(lambda m, _: by_rows(sets, m))  # (obs, interval, 3)
+        def sets(mixture: Mixture, *searched: np.ndarray) -> np.ndarray:
+            return highest_density_sets(mixture, prob, *searched)
+
+        mixtures, points = self._mixtures, self._searched_turning_points()
+        guess = mixtures.map_few(lambda m, _: by_rows(search, m), highest_density.PILOT_DRAWS)
+        values = mixtures.map(lambda m, _, *own: by_rows(sets, m, *own), points, guess)
         interval = {names.INTERVAL: np.arange(values.shape[1])}
         bounds = {**interval, names.CI_BOUND: list(names.CI_BOUNDS)}
         return xr.Dataset(
@@ -257,6 +265,12 @@ class Predictive(ExpertQuantities):
                 names.PROBABILITY: self._mixtures.label(values[..., 2], interval),
                 names.N_INTERVALS: self._mixtures.label(np.isfinite(values[..., 2]).sum(axis=-1)),
             }
+        )
+
+    def _searched_turning_points(self) -> np.ndarray:
+        """Turning points (obs, maximum, 4) of the density of some draws."""
+        return self._mixtures.map_few(
+            lambda m, _: by_rows(searched_turning_points, m), density_modes.PILOT_DRAWS
         )
 
     def sample(self, size: int | None = None, *, random_seed: int | None = None) -> xr.DataArray:

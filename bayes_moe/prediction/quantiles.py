@@ -43,17 +43,8 @@ def cdf(mixture: Mixture, y: np.ndarray, *, above: bool = False) -> np.ndarray:
 
 def quantiles(mixture: Mixture, levels: np.ndarray) -> np.ndarray:
     """Return predictive quantiles (obs, level)."""
-    pilot = pilot_draws(len(mixture.log_weights))
-    if pilot is None:
-        return searched_quantiles(mixture, levels)
-    return improved_quantiles(
-        mixture, levels, searched_quantiles(mixture.take_samples(pilot), levels)
-    )
-
-
-def pilot_draws(samples: int) -> np.ndarray | None:
-    """Return indices of the draws that are searched first; None if that are all."""
-    return _some(samples, PILOT_DRAWS) if samples > PILOT_DRAWS else None
+    pilot = mixture.take_samples(some_draws(len(mixture.log_weights), PILOT_DRAWS))
+    return improved_quantiles(mixture, levels, searched_quantiles(pilot, levels))
 
 
 def searched_quantiles(mixture: Mixture, levels: np.ndarray) -> np.ndarray:
@@ -67,9 +58,10 @@ def searched_quantiles(mixture: Mixture, levels: np.ndarray) -> np.ndarray:
 def improved_quantiles(mixture: Mixture, levels: np.ndarray, guess: np.ndarray) -> np.ndarray:
     """Return quantiles (obs, level) from a guess (obs, level) that is nearly right.
 
-    What is not found in a few evaluations for all rows is searched row by row.
+    Of at most ``PILOT_DRAWS`` draws the guess is right. What is not found in a few evaluations for
+    all rows is searched row by row.
     """
-    if not guess.size:
+    if not guess.size or len(mixture.log_weights) <= PILOT_DRAWS:
         return guess
     discrete = mixture.blocks[0].family.discrete
     improve, search = (
@@ -134,7 +126,7 @@ def _improved_whole(
     return y, found
 
 
-def _some(samples: int, most: int) -> np.ndarray:
+def some_draws(samples: int, most: int) -> np.ndarray:
     """Return at most so many indices of draws, evenly spaced."""
     return np.linspace(0, samples - 1, min(most, samples)).astype(int)
 
@@ -198,7 +190,7 @@ def _least_whole(
 
 def _real_quantiles(mixture: Mixture, levels: np.ndarray) -> list[np.ndarray]:
     """Return the root (obs,) of the cdf minus each level."""
-    few = mixture.take_samples(_some(len(mixture.log_weights), BRACKET_DRAWS))
+    few = mixture.take_samples(some_draws(len(mixture.log_weights), BRACKET_DRAWS))
     location, width = few.moments("location"), few.moments("scale")
     points = np.concatenate([location + scale * width for scale in BRACKET_SCALES])
     points = points.reshape(-1, points.shape[-1])
@@ -221,7 +213,7 @@ def _real_quantiles(mixture: Mixture, levels: np.ndarray) -> list[np.ndarray]:
 
 def _searched_real(mixture: Mixture, level: float, guess: np.ndarray) -> np.ndarray:
     """Return the root (obs,) of the cdf minus ``level``, near a guess."""
-    few = mixture.take_samples(_some(len(mixture.log_weights), BRACKET_DRAWS))
+    few = mixture.take_samples(some_draws(len(mixture.log_weights), BRACKET_DRAWS))
     with np.errstate(all="ignore"):
         # The derivative of the cdf is the density.
         slope = np.exp(mixture.log_density(guess)).mean(axis=0) / _tail(level)

@@ -70,6 +70,25 @@ class TurningPoints:
         before = np.concatenate([[-np.inf], self.gap[:-1]])
         return np.where(np.isposinf(before), -np.inf, before)
 
+    def table(self, rows: int) -> np.ndarray:
+        """Return mode, height, gap and its height (obs, maximum, 4), padded with NaN."""
+        values = np.stack([self.mode, self.height, self.gap, self.gap_height], axis=-1)
+        return padded(self.row, values, rows)
+
+    @classmethod
+    def of_table(cls, table: np.ndarray) -> TurningPoints:
+        """Return the turning points of a table; see :meth:`table`."""
+        row, at = np.nonzero(~np.isnan(table[..., 0]))
+        return cls(row, *table[row, at].T)
+
+
+def padded(row: np.ndarray, values: np.ndarray, rows: int) -> np.ndarray:
+    """Return a table (obs, item, quantity) of values (item, quantity) by row, padded with NaN."""
+    position = np.arange(row.size) - np.searchsorted(row, row)
+    table = np.full((rows, int(position.max(initial=0)) + 1, values.shape[-1]), np.nan)
+    table[row, position] = values
+    return table
+
 
 def log_density(mixture: Mixture, y: np.ndarray) -> np.ndarray:
     """Return the log predictive density (obs,), of the average over draws."""

@@ -5,10 +5,20 @@ import pytest
 from scipy import optimize, stats
 
 import bayes_moe as bm
+from bayes_moe.model import evaluation
+from bayes_moe.prediction.quantiles import improved_quantiles
 from tests.support.examples import FAMILIES
 from tests.support.mixtures import SEEDS, mixture_of, random_mixture
 
 WHOLE = ["poisson", "bernoulli", "binomial"]
+OWN = {
+    "normal": {"mu": [0.0, 9.0], "sigma": [0.01, 2.0]},
+    "studentt": {"mu": [0.0, 9.0], "sigma": [0.01, 2.0], "nu": [1.5, 8.0]},
+    "gamma": {"mu": [0.0, 5.0], "alpha": [1.7, 30.0]},
+    "poisson": {"mu": [1.0, 5.0]},
+    "binomial": {"p": [-1.0, 2.0]},
+    "bernoulli": {"p": [-1.0, 2.0]},
+}
 LEVELS = np.array([1e-12, 1e-6, 0.01, 0.5, 0.99, 1 - 1e-9])
 
 
@@ -61,13 +71,7 @@ def test_a_far_tail_of_a_narrow_expert():
 
 @pytest.mark.parametrize("family", ["normal", "studentt", "gamma", "poisson"])
 def test_quantiles_of_many_draws_have_their_level(family):
-    own = {
-        "normal": {"mu": [0.0, 9.0], "sigma": [0.01, 2.0]},
-        "studentt": {"mu": [0.0, 9.0], "sigma": [0.01, 2.0], "nu": [1.5, 8.0]},
-        "gamma": {"mu": [0.0, 5.0], "alpha": [0.7, 30.0]},
-        "poisson": {"mu": [1.0, 5.0]},
-    }[family]
-    fit, law, row = mixture_of(family, [0.3, 0.7], own, draws=400, spread=0.05)
+    fit, law, row = mixture_of(family, [0.3, 0.7], OWN[family], draws=400, spread=0.05)
     predictive = bm.predict(fit, row)
     found = predictive.quantile(LEVELS).values[0]
     reached = predictive.cdf(found, grid=True).values[0]
@@ -77,3 +81,40 @@ def test_quantiles_of_many_draws_have_their_level(family):
         assert (before < LEVELS).all()
     else:
         np.testing.assert_allclose(reached, LEVELS, rtol=1e-9)
+
+
+@pytest.fixture
+def always_compiled(monkeypatch):
+    """Compiled loops for work of any size."""
+    import numba  # noqa: F401
+
+    monkeypatch.setattr(evaluation, "COMPILED_ELEMENTS", 1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_compiled_quantiles_are_those_of_numpy(family, monkeypatch):
+    fit, _, row = mixture_of(family, [0.3, 0.7], OWN[family], {"trials": 30.0}, 400, 0.1)
+    rows = row.loc[[0] * 5]
+    reference = bm.predict(fit, rows).quantile(LEVELS).values
+    monkeypatch.setattr(evaluation, "COMPILED_ELEMENTS", 1)
+    import numba  # noqa: F401
+
+    predictive = bm.predict(fit, rows)
+    np.testing.assert_allclose(predictive.quantile(LEVELS).values, reference, rtol=1e-9)
+    for kept in (1, 2):
+        sparse = bm.predict(fit, rows, top_k=kept)
+        found = sparse.cdf(sparse.quantile(0.3).values).values
+        assert (found >= 0.3 - 1e-9).all()
+
+
+@pytest.mark.parametrize("shift", [0.0, 1e-9, 0.03, 4.0, 1e8])
+@pytest.mark.parametrize("family", ["normal", "studentt", "gamma", "poisson"])
+@pytest.mark.usefixtures("always_compiled")
+def test_any_guess_leads_to_the_quantiles(family, shift):
+    fit, _, row = mixture_of(family, [0.3, 0.7], OWN[family], draws=300, spread=0.1)
+    mixtures = bm.predict(fit, row)._mixtures
+    right = mixtures.quantiles(LEVELS)
+    whole = family == "poisson"
+    guess = right + (np.ceil(shift) if whole else shift)
+    found = mixtures.map(lambda m, _: improved_quantiles(m, LEVELS, guess))
+    np.testing.assert_allclose(found, right, rtol=0 if whole else 1e-9)
