@@ -48,7 +48,7 @@ RACE, FINISHED = 8, 8
 RACE_ABOVE = 10_000
 """Rows times coordinates from which starts are raced; below, thirty runs cost little more than
 one."""
-MOVES = 96
+MOVES = 64
 """Default number of moves."""
 CERTAIN = 0.2
 """Chance that one more start ends in a new mode, up to which there are no moves."""
