@@ -152,10 +152,12 @@ def _largest(a: Any) -> float:
 
 
 @register_jitable(fastmath=REORDERED)
-def _run(
-    density: int, model: int, moving: Any, x: Any, gradient: Any, path: Any, memory: int, gains: Any
-) -> int:
-    """Number of iterations of a run, which moves ``x`` and fills ``gradient`` and ``path``."""
+def _run(function: Any, x: Any, gradient: Any, path: Any, memory: int, limits: Any) -> int:
+    """Number of iterations of a run, which moves ``x`` and fills ``gradient`` and ``path``.
+
+    ``function`` are density, model, and coordinates that move.
+    """
+    density, model, moving = function
     size = x.size
     s, y, rho = np.empty((memory, size)), np.empty((memory, size)), np.empty(memory)
     d, new, slope_new, value = np.empty(size), np.empty(size), np.empty(size), np.empty(2)
@@ -163,7 +165,7 @@ def _run(
     f = _evaluate(density, model, moving, x, gradient, value)
     path[0] = -f
     iterations, kept, last = 0, 0, memory - 1
-    while f < NO_VALUE and iterations < path.size - 1 and _largest(gradient) > gains[1]:
+    while f < NO_VALUE and iterations < path.size - 1 and _largest(gradient) > limits[1]:
         _direction(s, y, rho, last, kept, gradient, d)
         slope = _dot(gradient, d)
         f_new = NO_VALUE
@@ -188,7 +190,7 @@ def _run(
         gained, f = f - f_new, f_new
         iterations += 1
         path[iterations] = -f
-        if gained <= gains[0] * max(abs(f), 1.0):
+        if gained <= limits[0] * max(abs(f), 1.0):
             break
     return iterations
 
@@ -197,14 +199,16 @@ def _maximise() -> Any:
     version = VERSION
 
     def maximise(
-        density: int, model: int, dim: int, most: int, memory: int,
-        moving_: Any, x_: Any, gradient_: Any, path_: Any, gains_: Any,
-    ) -> int:  # fmt: skip
+        density: int, model: int, sizes_: Any, moving_: Any, points_: Any, path_: Any, limits_: Any
+    ) -> int:
         version  # noqa: B018  (a kept function belongs to one version of the sources)
-        moving, x, gradient = carray(moving_, dim), carray(x_, dim), carray(gradient_, dim)
-        path, gains = carray(path_, most + 1), carray(gains_, 2)
-        iterations = _run(density, model, moving, x, gradient, path, memory, gains)
-        for c in range(dim):
+        sizes = carray(sizes_, 3)
+        size, most, memory = sizes[0], sizes[1], sizes[2]
+        moving, points = carray(moving_, size), carray(points_, (2, size))
+        path, limits = carray(path_, most + 1), carray(limits_, 2)
+        x, gradient = points[0], points[1]
+        iterations = _run((density, model, moving), x, gradient, path, memory, limits)
+        for c in range(size):
             gradient[c] = -gradient[c]
         return iterations
 
@@ -215,12 +219,11 @@ def _maximise() -> Any:
 def maximise() -> Any:
     """The compiled run from a point, which it moves; it returns the number of iterations.
 
-    Its arguments are the addresses of the density and of its model; the numbers of coordinates, of
-    iterations at most, and of steps in its memory; and the addresses of arrays: whether each
-    coordinate moves, the point, room for the gradient there, room for the log density before the
-    first and after each iteration, and two limits: the relative gain of an iteration, and the
-    largest coordinate of the gradient, below which a run ends.
+    Its arguments are the addresses of the density and of its model, and of arrays: the numbers of
+    coordinates, of iterations at most, and of steps in the memory; whether each coordinate moves;
+    the point, and room for the gradient there; room for the log densities before the first and
+    after each iteration; and two limits, the relative gain of an iteration and the largest
+    coordinate of the gradient, below which a run ends.
     """
-    doubles = CPointer(float64)
-    numbers, arrays = [int64] * 5, [CPointer(boolean), *[doubles] * 4]
-    return c_function(int64(*numbers, *arrays), _maximise())
+    arrays = [int64, boolean, *[float64] * 3]
+    return c_function(int64(int64, int64, *map(CPointer, arrays)), _maximise())

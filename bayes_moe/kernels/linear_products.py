@@ -6,8 +6,10 @@ from typing import Any
 
 from numba.extending import register_jitable
 
-from bayes_moe.kernels.compile import REORDERED
+from bayes_moe.kernels.compile import DOUBLE_SIZE, REORDERED
+from bayes_moe.kernels.family_rows import WIDTH
 from bayes_moe.kernels.mixture import row_of
+from bayes_moe.kernels.tiles import LANES, tile_1, tile_2, tile_3, tile_4
 
 
 @register_jitable(fastmath=REORDERED)
@@ -32,37 +34,22 @@ def predict_rows(
 ) -> None:
     """Add ``coefs . features`` to ``eta`` (row of predictors, obs), for a chunk of ``width`` rows.
 
-    Features of one term are ``stride`` numbers apart. The loop takes two predictors and three
-    features at a time, so that each number that is loaded serves several products; with more
-    arrays LLVM drops its alias checks, and the loop no longer vectorises.
+    Features of one term are ``stride`` numbers apart.
     """
-    row = 0
-    while row < rows:
-        pair = row + 1 < rows
-        e0, c0 = row_of(eta, row, width), coefs[row * terms : (row + 1) * terms]
-        e1, c1 = e0, c0
-        if pair:
-            e1, c1 = row_of(eta, row + 1, width), coefs[(row + 1) * terms : (row + 2) * terms]
-        t = 0
-        while t < terms:
-            f0 = features[t * stride : t * stride + width]
-            if pair and t + 3 <= terms:
-                f1 = features[(t + 1) * stride : (t + 1) * stride + width]
-                f2 = features[(t + 2) * stride : (t + 2) * stride + width]
-                a0, a1, a2, b0, b1, b2 = c0[t], c0[t + 1], c0[t + 2], c1[t], c1[t + 1], c1[t + 2]
-                for i in range(width):
-                    e0[i] += a0 * f0[i] + a1 * f1[i] + a2 * f2[i]
-                    e1[i] += b0 * f0[i] + b1 * f1[i] + b2 * f2[i]
-                t += 3
+    eta_at, coefs_at, features_at = eta.ctypes.data, coefs.ctypes.data, features.ctypes.data
+    for row in range(0, rows, 4):
+        outputs, out, by = min(4, rows - row), eta_at + row * WIDTH * DOUBLE_SIZE, coefs_at
+        by += row * terms * DOUBLE_SIZE
+        for i in range(0, width, LANES):
+            to, of = out + i * DOUBLE_SIZE, features_at + i * DOUBLE_SIZE
+            if outputs == 4:
+                tile_4(to, by, of, terms, WIDTH, stride)
+            elif outputs == 3:
+                tile_3(to, by, of, terms, WIDTH, stride)
+            elif outputs == 2:
+                tile_2(to, by, of, terms, WIDTH, stride)
             else:
-                a0, b0 = c0[t], c1[t]
-                for i in range(width):
-                    e0[i] += a0 * f0[i]
-                if pair:
-                    for i in range(width):
-                        e1[i] += b0 * f0[i]
-                t += 1
-        row += 2 if pair else 1
+                tile_1(to, by, of, terms, WIDTH, stride)
 
 
 @register_jitable(fastmath=REORDERED)

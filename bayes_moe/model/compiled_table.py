@@ -86,9 +86,9 @@ class CompiledDensity:
         points = np.column_stack([theta, np.full(len(theta), weight)])
         gradients, values = np.empty((len(points), self.size)), np.empty((len(points), 2))
         numbers = (self.log_density.address, self.table.ctypes.data)
-        sizes = (len(points), self.size + 1, self.size)
-        addresses = (a.ctypes.data for a in (points, gradients, values))
-        _each(many_points.each().address)(*numbers, *sizes, *addresses)
+        sizes = np.array([len(points), self.size + 1, self.size])
+        addresses = (a.ctypes.data for a in (sizes, points, gradients, values))
+        _each(many_points.each().address)(*numbers, *addresses)
         return values, gradients
 
     def _evaluate(self, point: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -106,14 +106,14 @@ class CompiledDensity:
         the log densities before the first and after each of at most ``most`` iterations. A run
         ends at a relative gain, or where no derivative is larger, than the two ``limits``.
         """
-        point, gradient = np.array(start, dtype=float), np.zeros(self.size)
-        moves, path = np.ascontiguousarray(moving, dtype=bool), np.empty(most + 1)
-        arrays = (moves, point, gradient, path, np.array(limits, dtype=float))
+        points, path = np.array([start, np.zeros(self.size)]), np.empty(most + 1)
+        moves, sizes = np.ascontiguousarray(moving, dtype=bool), np.array([self.size, most, memory])
+        arrays = (sizes, moves, points, path, np.array(limits, dtype=float))
         addresses = (a.ctypes.data for a in arrays)
-        numbers = (self.log_density.address, self.table.ctypes.data, self.size, most, memory)
+        numbers = (self.log_density.address, self.table.ctypes.data)
         iterations = _maximise(lbfgs.maximise().address)(*numbers, *addresses)
         path = path[: iterations + 1]
-        return point, gradient, np.where(path > -lbfgs.NO_VALUE, path, -np.inf)
+        return points[0], points[1], np.where(path > -lbfgs.NO_VALUE, path, -np.inf)
 
     @cached_property
     def _function(self) -> Callable[..., int]:
@@ -121,8 +121,8 @@ class CompiledDensity:
 
 
 _prototype = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)
-_each = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 8)
-_maximise = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 5, *[ctypes.c_void_p] * 5)
+_each = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 4)
+_maximise = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 5)
 
 
 class CompiledTable:

@@ -1,4 +1,4 @@
-"""The sampler's variables of a model from its reported ones, and back."""
+"""The sampler's variables of a model from its reported ones."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def parts(spec: MixtureOfExperts, design: Design, priors: Mapping[str, Prior]) -
     for factor in spec.structure.factors:
         response = factor.response(design.rows)
         for c in factor.block.components:
-            prior, outputs = priors.get(c.variable), c.site.outputs
+            own, outputs = priors.get(c.variable), c.site.outputs
             if c.formula is None:
-                yield Part(c.variable, outputs, prior, None)
+                yield Part(c.variable, outputs, own, None)
             else:
                 placed = (c.predictor, c.site.bind(matrices[c.stem], response))
-                yield Part(c.variable, outputs, prior, placed)
+                yield Part(c.variable, outputs, own, placed)
 
 
 def internal_values(
@@ -71,17 +71,3 @@ def internal_values(
             predictor, b = part.placed
             internal |= predictor.to_raw(b, values)
     return internal
-
-
-def reported_values(
-    spec: MixtureOfExperts, design: Design, priors: Mapping[str, Prior], internal: Values
-) -> dict[str, np.ndarray]:
-    """The reported variables at the sampler's: the inverse of :func:`internal_values`."""
-    values: dict[str, np.ndarray] = {}
-    for part in parts(spec, design, priors):
-        if part.placed is None:
-            values[part.variable] = np.asarray(internal[part.variable])
-        else:
-            predictor, b = part.placed
-            values |= predictor.from_raw(b, internal)
-    return values

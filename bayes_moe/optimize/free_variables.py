@@ -10,12 +10,15 @@ from itertools import accumulate, pairwise
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.core.arrays import Values
+from bayes_moe.core.arrays import NUMERIC, Values
 from bayes_moe.core.graph_context import CONSTANTS
 from bayes_moe.data.design import Design
-from bayes_moe.model.internal_values import Part, internal_values, parts, reported_values
+from bayes_moe.model.internal_values import Part, internal_values, parts
 from bayes_moe.model.spec import MixtureOfExperts
-from bayes_moe.predictors import MLP, Linear
+from bayes_moe.predictors import MLP, Linear, Predictor
+from bayes_moe.predictors.scaling import Scaling
+from bayes_moe.predictors.site import Binding
+from bayes_moe.predictors.variables import reported_hyperparameters
 from bayes_moe.priors.prior import Prior
 
 
@@ -137,8 +140,21 @@ class FreeVariables:
     def variables(self, points: np.ndarray) -> dict[str, np.ndarray]:
         """Variables (point, ...) of a model, internal ones too, at points (point, coordinate)."""
         internal = {v.name: v.value(points) for v in self.parts}
-        values = internal | reported_values(self.spec, self.design, self.priors, internal)
+        values = dict(internal)
+        for part in parts(self.spec, self.design, self.priors):
+            if part.placed is not None:
+                values |= _reported(*part.placed, internal)
         return {name: values[name] for name in self.spec.structure.dims}
+
+
+def _reported(predictor: Predictor, b: Binding, internal: Values) -> dict[str, np.ndarray]:
+    """Reported variables of a predictor at internal ones, all (point, ...)."""
+    hyper = reported_hyperparameters(predictor.variables(b.site), internal)
+    coef = np.swapaxes(internal[b.site.raw], -1, -2)  # (point, internal output, term)
+    coef = coef if b.site.mixing is None else np.matmul(b.site.mixing.T, coef)
+    spread = predictor.spread(b, hyper, NUMERIC)
+    scaling = Scaling(predictor.basis(b.matrix), b.units)
+    return hyper | {b.site.coef: scaling.to_user(coef if spread is None else coef * spread)}
 
 
 def _variables(part: Part, priors: Mapping[str, Prior]) -> Iterator[FreeVariable]:

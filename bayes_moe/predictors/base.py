@@ -107,13 +107,6 @@ class Predictor(ABC):
     def to_raw(self, b: Binding, values: Values) -> Values:
         """Return the sampler's variables from the reported ones; see :meth:`build`."""
 
-    def from_raw(self, b: Binding, raw: Values) -> dict[str, np.ndarray]:
-        """Return the reported variables of the sampler's: the inverse of :meth:`to_raw`.
-
-        Predictors with a compiled log density have it; of others the graph computes them.
-        """
-        raise NotImplementedError(f"{self!r} has no map from internal to reported variables.")
-
     @abstractmethod
     def project(self, b: Binding, target: Target) -> dict[str, np.ndarray]:
         """Return reported variables whose eta approximates a target.

@@ -29,7 +29,6 @@ from bayes_moe.predictors.variables import (
     existing,
     hyperparameter_rvs,
     raw_hyperparameters,
-    reported_hyperparameters,
     unit_prior,
 )
 from bayes_moe.priors.prior import Prior
@@ -115,16 +114,6 @@ class Basis(Predictor):
         raw = (values[site.coef] - level) / (units.unit * spread)
         internal = raw if site.mixing is None else unmixed(site.mixing, raw)
         return raw_hyperparameters(variables, hyper) | {site.raw: np.swapaxes(internal, -1, -2)}
-
-    def from_raw(self, b: Binding, raw: Values) -> dict[str, np.ndarray]:
-        site, units = b.site, b.units
-        hyper = reported_hyperparameters(self.variables(site), raw)
-        spread = self.spread(b, hyper, NUMERIC)
-        spread = spread if self.feature_site(site).each else spread[..., None, :]
-        internal = np.swapaxes(raw[site.raw], -1, -2)  # (..., internal output, feature)
-        outputs = internal if site.mixing is None else np.matmul(site.mixing.T, internal)
-        level = units.offset * _first(len(self.labels(b.matrix)))
-        return hyper | {site.coef: units.unit * spread * outputs + level}
 
     def project(self, b: Binding, target: Target) -> dict[str, np.ndarray]:
         site, units, outputs = b.site, b.units, range(b.site.outputs)

@@ -110,11 +110,6 @@ class Linear(Predictor):
         internal = raw if b.site.mixing is None else unmixed(b.site.mixing, raw)
         return {b.site.raw: np.swapaxes(internal, -1, -2)}
 
-    def from_raw(self, b: Binding, raw: Values) -> dict[str, np.ndarray]:
-        internal = np.swapaxes(raw[b.site.raw], -1, -2)  # (..., internal output, term)
-        outputs = internal if b.site.mixing is None else np.matmul(b.site.mixing.T, internal)
-        return {b.site.coef: Scaling(b.matrix, b.units).to_user(outputs)}
-
     def project(self, b: Binding, target: Target) -> dict[str, np.ndarray]:
         scaling = Scaling(b.matrix, b.units)
         internal_target = (target.eta - scaling.units.offset) / scaling.units.unit

@@ -78,7 +78,7 @@ def test_second_derivatives_along_some_coordinates(table):
 
 
 def test_no_minutes_are_spent_on_second_derivatives(table, monkeypatch):
-    monkeypatch.setattr("bayes_moe.graph.log_density.MOST_COORDINATES", 5)
+    monkeypatch.setattr("bayes_moe.model.log_density.MOST_COORDINATES", 5)
     fit = bm.fit(MODELS["network"], table, method="map", restarts=1, random_seed=1)
     figures = fit.idata["fit"]
     norm, value = float(figures["gradient_norm"]), float(figures["objective"])

@@ -30,7 +30,7 @@ def fit(table):
 def test_a_linear_model_has_the_same_approximation_through_the_graph(table):
     method = Laplace(draws=200, restarts=4)
     plain = method.run(LINEAR, LINEAR.design(table), 1)
-    graph = method._through_graph(LINEAR, LINEAR.design(table), 1)
+    graph = method._by_gradient(LINEAR, LINEAR.design(table), 1)
     for name in LINEAR.variables:
         ours, theirs = (t["standard_error"][name].values for t in (graph, plain))
         np.testing.assert_allclose(ours, theirs, rtol=1e-3)

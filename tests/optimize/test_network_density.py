@@ -61,7 +61,24 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module", params=CASES)
+SLOW = {
+    "binary",
+    "one component",
+    "not centred",
+    "three layers of relu units",
+    "network gate, no layers",
+    "network experts",
+    "a tree",
+    "counts",
+    "linear scale",
+    "two components",
+}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(n, marks=[pytest.mark.slow] if n in SLOW else []) for n in CASES],
+)
 def densities(request):
     """Compiled density and that of the graph, both of the unconstrained values."""
     spec = CASES[request.param]

@@ -148,6 +148,12 @@ def test_models_with_linear_predictors_need_no_graph(name):
     assert type(NUTS()._engine(SPECS[name])) is Direct
 
 
+def test_networks_need_no_graph():
+    assert type(NUTS()._engine(bm.mixture_density("y ~ x"))) is Direct
+    gate = bm.gates.Softmax("~ x", predictor=bm.predictors.HSGP(m=5))
+    assert type(NUTS()._engine(bm.mixture_of_experts("y ~ x", gate=gate))) is graphs.Nutpie
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
