@@ -1,7 +1,7 @@
 """A mixture density network as a PyTorch user writes one, in a separate process.
 
-``<python with torch> benchmarks/torch_mdn.py <folder>`` reads ``task.npz``, fits every table in it
-and writes ``answer.npz``; it imports nothing of this repository.
+``<python with torch> benchmarks/torch_mdn.py <folder>`` reads ``task.npz``, fits some networks to
+every table in it and writes ``answer.npz``; it imports nothing of this repository.
 """
 
 import copy
@@ -41,9 +41,9 @@ class Network(nn.Module):
         return torch.logsumexp(terms, 1)
 
 
-def fit(x: torch.Tensor, y: torch.Tensor, hidden: list[int], components: int) -> Network:
+def fit(x: torch.Tensor, y: torch.Tensor, hidden: list[int], components: int, seed: int) -> Network:
     """Adam with early stopping: the network of the best epoch."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     order = torch.randperm(len(x))
     held, rows = order.split([round(HELD_OUT * len(x)), len(x) - round(HELD_OUT * len(x))])
     batch = min(max(len(rows) // STEPS, LEAST_BATCH), MOST_BATCH)
@@ -73,15 +73,18 @@ def standardised(values: np.ndarray, like: np.ndarray) -> torch.Tensor:
 
 
 def answer(task: dict[str, np.ndarray], j: int) -> dict[str, np.ndarray]:
-    """Log density of the new rows of table ``j``, and seconds of its fit."""
+    """Log densities (network, row) of new rows of table ``j``, and seconds of each fit."""
     x, y, x_new, y_new = (task[f"{name}{j}"] for name in ("x", "y", "x_new", "y_new"))
     hidden, components = task["hidden"].tolist(), int(task["components"])
-    began = time.perf_counter()
-    network = fit(standardised(x, x), standardised(y, y), hidden, components)
-    seconds = time.perf_counter() - began
-    with torch.no_grad():
-        density = network(standardised(x_new, x), standardised(y_new, y)).numpy()
-    return {f"density{j}": density - np.log(y.std()), f"seconds{j}": np.array(seconds)}
+    densities, seconds = [], []
+    for seed in range(int(task["networks"])):
+        began = time.perf_counter()
+        network = fit(standardised(x, x), standardised(y, y), hidden, components, seed)
+        seconds.append(time.perf_counter() - began)
+        with torch.no_grad():
+            density = network(standardised(x_new, x), standardised(y_new, y)).numpy()
+        densities.append(density - np.log(y.std()))
+    return {f"density{j}": np.array(densities), f"seconds{j}": np.array(seconds)}
 
 
 def main() -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 WEIGHTS = ("equal", "heldout")
-STEPS = 5000
+STEPS = 10_000
 """Default steps of a run of Adam."""
 
 
@@ -47,8 +47,8 @@ class Ensemble(Method):
 
     Its density is the weighted average of its members' densities,
     ``p(y | x) = sum_m w_m p_m(y | x)``. Each member has a start of its own, and a fold of the rows
-    is held out from it. Models of networks, and others that ``method="map"`` fits by Adam: all
-    members are runs of Adam with one schedule, and those with the same fold are stopped where
+    is held out from it. Mixture density networks, and others that ``method="map"`` fits by Adam:
+    all members are runs of Adam with one schedule, and those with the same fold are stopped where
     the average of their densities is best on it. That is later than each alone would be stopped, as
     the average suffers less from members that follow their rows too closely: one member's score can
     be much worse than the ensemble's. Other models: each member is the mode given its rows.
@@ -124,7 +124,7 @@ class Ensemble(Method):
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         rng = np.random.default_rng(random_seed)
         splits = fold_splits(design.rows.size, self.members, self.validation, rng)
-        seeds = rng.integers(2**32, size=self.members)
+        seeds = [int(seed) for seed in rng.integers(2**32, size=self.members)]
         density = log_density(spec, design)
         by_adam = self._map().by_batches(spec, design)
         with progress("Ensemble", shown=self.progressbar) as update:
@@ -147,7 +147,7 @@ class Ensemble(Method):
             names.MEMBER_WEIGHT: weights,
             names.HELD_OUT_LOG_DENSITY: held_out.means,
             names.MEMBER_CONVERGED: members.converged,
-            names.MEMBER_SEED: seeds,
+            names.MEMBER_SEED: np.array(seeds),
         }
         return _with_members(result, figures, held_out.score(weights), by_adam)
 
@@ -155,7 +155,7 @@ class Ensemble(Method):
         self,
         density: LogDensity,
         splits: list[RowSplit],
-        seeds: np.ndarray,
+        seeds: list[int],
         update: Progress,
     ) -> list[LBFGSResult]:
         """Members by Adam."""

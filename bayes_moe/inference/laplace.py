@@ -135,7 +135,8 @@ class Laplace(Method):
         root = _root(spread, free)
         z, n_weighed = self._normal(root.shape[1], spec, design, random_seed)
         theta = mode + z @ root.T
-        log_p = np.array([density(x)[0] for x in theta[:n_weighed]])
+        prior, likelihood, _ = density.weighted(theta[:n_weighed], 1.0)
+        log_p = np.where(np.isfinite(prior + likelihood), prior + likelihood, -np.inf)
         # The mode moved since its value was stored; the weights are about this very point.
         log_p += modes.value[modes.best] - density(mode)[0]
         draws = density.variables(theta)

@@ -21,7 +21,7 @@ from bayes_moe.optimize.graph_modes import ends
 from bayes_moe.optimize.hyperparameters import optimise_hyperparameters
 from bayes_moe.optimize.lbfgs import search
 from bayes_moe.optimize.linear_surrogate import first_values
-from bayes_moe.optimize.stopped_starts import has_networks, wide_starts
+from bayes_moe.optimize.stopped_starts import has_trunk, wide_starts
 from bayes_moe.results.mode_tree import point_tree
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 OPTIMIZERS = ("auto", "lbfgs", "adam")
 MOST_ROWS = 20_000
-"""Rows up to which ``"auto"`` is L-BFGS for models without networks."""
+"""Rows up to which ``"auto"`` is L-BFGS for models without a shared network."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,15 @@ class MAP(Method):
     progressbar : bool
         Whether to show progress of work longer than a second.
     optimizer : {"auto", "lbfgs", "adam"}
-        ``"auto"`` is Adam for models with networks, and for others that are not linear on more than
+        ``"auto"`` is Adam for mixture density networks (a network that predictors share, see
+        :class:`bayes_moe.predictors.MLP`), and for other models that are not linear on more than
         20,000 rows; else L-BFGS.
     batch_size : int, optional
         Rows of a batch of Adam; by default 64 to 1000, more for longer tables.
     epochs : int, optional
         Most passes of Adam over the rows; by default as many as make 12,000 steps.
     learning_rate : float
-        Initial learning rate of Adam, for batches of up to 250 rows; it grows with the square root
+        Initial learning rate of Adam, for batches of up to 1000 rows; it grows with the square root
         of larger ones, and falls to zero along half a cosine.
     validation : float
         Share of the rows that Adam holds out, of at most 20,000 rows.
@@ -104,7 +105,7 @@ class MAP(Method):
     optimizer: str = "auto"
     batch_size: int | None = None
     epochs: int | None = None
-    learning_rate: float = 0.01
+    learning_rate: float = 0.02
     validation: float = 0.1
     patience: int | None = None
 
@@ -149,7 +150,7 @@ class MAP(Method):
         features = bool(spec.structure.gate.features)
         if self.optimizer == "auto":
             is_long = design.rows.size > MOST_ROWS and not spec.structure.is_linear
-            return (is_long or has_networks(spec)) and not features
+            return (is_long or has_trunk(spec)) and not features
         if self.optimizer == "adam" and features:
             raise SpecError(
                 f"Adam takes models of the response alone; the gate {spec.gate!r} models features "

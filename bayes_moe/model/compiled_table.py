@@ -52,11 +52,13 @@ class CompiledDensity:
     def pick(self, which: np.ndarray | slice) -> CompiledDensity:
         """Return the density of the rows at some positions."""
         table, kept = self.table.copy(), [*self._kept]
+        rows = np.arange(self._of_rows[0][1].shape[-1])[which]
+        table[layout.ROWS] = rows.size
+        rows = np.append(rows, np.repeat(rows[-1:], -rows.size % PACK))  # see long
         for address, values in self._of_rows:
-            chosen = np.ascontiguousarray(long(values[..., which]))
+            chosen = np.ascontiguousarray(values[..., rows], dtype=float)
             kept.append(chosen)
             table[self.table == address] = chosen.ctypes.data
-            table[layout.ROWS] = values[..., which].shape[-1]
         return replace(self, table=table, _kept=tuple(kept))
 
     @property

@@ -12,16 +12,17 @@ have the noise of the batches. The result is the one with the best held-out dens
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import ctypes
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
 from bayes_moe.core.progress import silent
 from bayes_moe.model.log_density import LogDensity
-from bayes_moe.optimize.densities import of_rows
+from bayes_moe.optimize.densities import OfRows, of_rows
 from bayes_moe.optimize.lbfgs import LBFGSResult
+from bayes_moe.optimize.network_density import NetworkDensity
 
 CHUNK = 4096
 """Rows in a chunk of an evaluation on all rows."""
@@ -37,16 +38,15 @@ LEAST_RISE = 0.02
 converged."""
 BETA1, BETA2, TINY = 0.9, 0.999, 1e-8
 LEAST_BATCH, MOST_BATCH = 64, 1000
-SMALL_BATCH = 250
+SMALL_BATCH = 1000
 """Batch size above which the rate grows with its square root, as the gradient's noise falls."""
 EPOCH = 100
 """Default steps of an epoch, within the limits of the batch size."""
-KEPT = 10
+KEPT = 20
 """Epochs with the same batches, in other orders."""
-AVERAGED = 0.99
-"""Weight of earlier points in the moving average of Adam's points."""
-
-Slope = Callable[[np.ndarray], np.ndarray]
+AVERAGED, RECENT = 0.99, 10.0
+"""Weight of earlier points in the moving average of Adam's points; at first, it is less, so that
+about a tenth of the points so far count."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Schedule:
 
     batch_size: int | None = None
     epochs: int | None = None
-    learning_rate: float = 0.01
+    learning_rate: float = 0.02
     validation: float = 0.1
     patience: int | None = None
     steps: int = STEPS
@@ -75,10 +75,11 @@ class Schedule:
         """Epochs without a rise before the steps return to the best point."""
         return max(LEAST_PATIENCE, epochs // 5) if self.patience is None else self.patience
 
-    def rate(self, rows: int, share: float = 0.0) -> float:
-        """Learning rate after a share of the steps, given the number of training rows."""
+    def rates(self, rows: int, shares: np.ndarray) -> np.ndarray:
+        """Learning rates after shares (step,) of the steps, given the number of training rows."""
         growth = max(1.0, self.batch(rows) / SMALL_BATCH) ** 0.5
-        return self.learning_rate * growth * 0.5 * (1 + float(np.cos(np.pi * share)))
+        rates: np.ndarray = self.learning_rate * growth * 0.5 * (1 + np.cos(np.pi * shares))
+        return rates
 
 
 @dataclass(frozen=True)
@@ -111,81 +112,126 @@ class RowSplit:
         return cls(np.sort(order[count:]), np.sort(order[:count]))
 
 
-class Batches:
-    """A log density on batches of rows."""
-
-    def __init__(self, surface: LogDensity) -> None:
-        self.surface = surface
-        self.size = surface.design.rows.size
-
-    def slope(self, x: np.ndarray, which: np.ndarray) -> np.ndarray:
-        """Gradient of the log posterior, divided by ``n``, estimated from a batch."""
-        return of_rows(self.surface, which)(x, self.size / len(which))[2] / self.size
-
-    def shuffled(self, rows: np.ndarray, size: int, rng: np.random.Generator) -> Iterator[Slope]:
-        """Endless slopes of batches: those of all rows in a random order, then in another.
-
-        Rows are assigned to batches anew every ``KEPT`` times, as that costs more than a slope.
-        """
-        weight = self.size / size
-        while True:
-            order = rng.permutation(rows)[: len(rows) // size * size]
-            parts = [of_rows(self.surface, which) for which in order.reshape(-1, size)]
-            for _ in range(KEPT):
-                for j in rng.permutation(len(parts)):
-                    yield lambda x, part=parts[j]: part(x, weight)[2] / self.size
-
-    def held_out(self, which: np.ndarray) -> Callable[[np.ndarray], float]:
-        """Mean log density of the response over some rows, as a function of the vector."""
-        chunks = np.split(which, np.arange(CHUNK, len(which), CHUNK))
-        parts = [of_rows(self.surface, chunk) for chunk in chunks]
-
-        def mean(x: np.ndarray) -> float:
-            total = sum(part(x, 1.0)[1] for part in parts)
-            return total / len(which) if np.isfinite(total) else -np.inf
-
-        return mean
-
-    def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
-        """Log posterior of all rows and its gradient, in chunks."""
-        value, gradient = 0.0, np.zeros_like(x)
-        for start in range(0, self.size, CHUNK):
-            part = of_rows(self.surface, np.arange(start, min(start + CHUNK, self.size)))
-            prior, likelihood, slope = part(x, 1.0)
-            value, gradient = value + likelihood, gradient + slope
-        of_prior = part(x, 0.0)[2]
-        chunks = -(-self.size // CHUNK)  # each chunk's gradient has the prior's once
-        return value + prior, gradient - (chunks - 1) * of_prior
-
-
-@dataclass
 class Adam:
-    """Current point, moments and average of Adam, which maximises.
+    """Point, moments and average of Adam, which maximises, in one array of numbers.
 
-    ``average`` is the moving average of the points over some ``1 / (1 - AVERAGED)`` steps: a point
-    has the noise of its batches, in which the average has no part.
+    ``average`` is the moving average of the last points: a point has the noise of its batches, in
+    which the average has no part.
     """
 
-    x: np.ndarray
-    rate: float
-    steps: int = 0
+    def __init__(self, x: np.ndarray) -> None:
+        size, self.steps = x.size, 0
+        self.state = np.zeros(5 * size + 3)  # as kernels/adam has it
+        self.x = self.state[:size]
+        self.mean, self.square, self.average = self.state[2 * size + 1 : -2].reshape(3, size)
+        self.x[:] = self.average[:] = x
 
-    def __post_init__(self) -> None:
-        self.average, self.x = self.x.copy(), self.x.copy()
-        self.mean, self.square = np.zeros_like(self.x), np.zeros_like(self.x)
-
-    def step(self, slope: np.ndarray) -> None:
+    def step(self, slope: np.ndarray, rate: float) -> None:
         """Move the point by the gradient there."""
         if not np.isfinite(slope.sum()):
-            slope = np.nan_to_num(slope)  # a NaN would remain in the moments
+            slope = np.where(np.isfinite(slope), slope, 0.0)  # a NaN would remain in the moments
         self.steps += 1
         self.mean += (1 - BETA1) * (slope - self.mean)
         self.square += (1 - BETA2) * (slope * slope - self.square)
-        size = self.rate / (1 - BETA1**self.steps)
         root = np.sqrt(self.square / (1 - BETA2**self.steps))
         root += TINY
-        self.x += size * self.mean / root
-        self.average += max(1 - AVERAGED, 1 / (1 + self.steps)) * (self.x - self.average)
+        self.x += rate / (1 - BETA1**self.steps) * self.mean / root
+        self.average += max(1 - AVERAGED, RECENT / (RECENT + self.steps)) * (self.x - self.average)
+
+
+class Stream:
+    """Endless batches of rows: all rows in a random order, then in another.
+
+    Rows are assigned to batches anew every ``KEPT`` times, as that costs more than a step.
+    """
+
+    def __init__(
+        self, surface: LogDensity, rows: np.ndarray, size: int, rng: np.random.Generator
+    ) -> None:
+        self.surface, self.rows, self.size, self.rng = surface, rows, size, rng
+        self.orders = 0
+        self.left = np.empty(0, dtype=np.int64)
+
+    def advance(self, adam: Adam, rates: np.ndarray) -> None:
+        """Take a step at each of some learning rates (step,), each on another batch."""
+        while rates.size:
+            if not self.left.size:
+                self._shuffle()
+            which, self.left = self.left[: rates.size], self.left[rates.size :]
+            now, rates = rates[: which.size], rates[which.size :]
+            every = self.surface.design.rows.size
+            weight = every / self.size
+            if isinstance(self.surface, NetworkDensity):
+                compiled_steps([self.parts[j] for j in which], adam, now, weight, 1 / every)
+                continue
+            for j, rate in zip(which, now, strict=True):
+                adam.step(self.parts[j].weighted(adam.x, weight)[2] / every, rate)
+
+    def _shuffle(self) -> None:
+        if self.orders % KEPT == 0:
+            order = self.rng.permutation(self.rows)[: len(self.rows) // self.size * self.size]
+            self.parts = [of_rows(self.surface, some) for some in order.reshape(-1, self.size)]
+        self.orders += 1
+        self.left = self.rng.permutation(len(self.parts))
+
+
+def compiled_steps(
+    parts: Sequence[OfRows], adam: Adam, rates: np.ndarray, weight: float, share: float
+) -> None:
+    """Take a step of Adam on each of some parts of the rows, by one call of a compiled function.
+
+    The gradient is ``share`` times that of ``prior + weight * likelihood``.
+    """
+    from bayes_moe.kernels.adam import advance
+
+    surfaces = [part for part in parts if isinstance(part, NetworkDensity)]
+    density, moving = surfaces[0].compiled.log_density, surfaces[0].free_coordinates.astype(float)
+    tables = np.array([s.compiled.table.ctypes.data for s in surfaces], dtype=np.int64)
+    numbers = np.array([BETA1, BETA2, TINY, AVERAGED, RECENT, share])
+    adam.state[adam.x.size] = weight
+    rates = np.ascontiguousarray(rates, dtype=float)
+    arrays = (tables, rates, adam.state, moving, numbers)
+    of_tables, of_rates, *others = (a.ctypes.data for a in arrays)
+    sizes = (len(surfaces), adam.steps, adam.x.size)
+    job = np.array([density.address, of_tables, of_rates, *sizes, *others], dtype=np.int64)
+    _prototype(advance().address)(job.ctypes.data)
+    adam.steps += len(surfaces)
+
+
+_prototype = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
+
+
+class Judge:
+    """Mean log density of the response over some rows, as a function of the vector."""
+
+    def __init__(self, surface: LogDensity, which: np.ndarray) -> None:
+        chunks = np.split(which, np.arange(CHUNK, len(which), CHUNK))
+        self.parts, self.count = [of_rows(surface, chunk) for chunk in chunks], len(which)
+
+    def __call__(self, x: np.ndarray) -> float:
+        total = sum(part.weighted(x, 1.0)[1] for part in self.parts)
+        return total / self.count if np.isfinite(total) else -np.inf
+
+
+def on_all_rows(surface: LogDensity, x: np.ndarray) -> tuple[float, np.ndarray]:
+    """Log posterior of all rows and its gradient, in chunks."""
+    size = surface.design.rows.size
+    value, gradient = 0.0, np.zeros_like(x)
+    for start in range(0, size, CHUNK):
+        part = of_rows(surface, np.arange(start, min(start + CHUNK, size)))
+        prior, likelihood, slope = part.weighted(x, 1.0)
+        value, gradient = value + likelihood, gradient + slope
+    of_prior = part.weighted(x, 0.0)[2]
+    chunks = -(-size // CHUNK)  # each chunk's gradient has the prior's once
+    return value + prior, gradient - (chunks - 1) * of_prior
+
+
+def judged(surface: LogDensity, x: np.ndarray, steps: int, settled: bool) -> LBFGSResult:
+    """Run of Adam that ended at a point, by the log density of all rows there."""
+    value, gradient = on_all_rows(surface, x)
+    value = value if np.isfinite(value) else -np.inf
+    norm = float(np.linalg.norm(gradient))
+    return LBFGSResult(x, value, norm, steps, settled, not settled, [value])
 
 
 def descend(
@@ -213,43 +259,34 @@ def descend(
     split : RowSplit, optional
         Training and held-out rows; by default a random split.
     """
-    batches = Batches(surface)
     if split is None:
-        split = RowSplit.random(batches.size, schedule.validation, rng)
+        split = RowSplit.random(surface.design.rows.size, schedule.validation, rng)
     count = len(split.train)
     total = len(starts) + schedule.passes(count)
-    held_out = batches.held_out(split.held_out)
-    slopes = batches.shuffled(split.train, schedule.batch(count), rng)
+    held_out = Judge(surface, split.held_out)
+    stream = Stream(surface, split.train, schedule.batch(count), rng)
     ends = []
     for values in starts:
-        x = surface.point(values)
+        adam = Adam(surface.point(values))
         if len(starts) > 1:
-            adam = Adam(x, schedule.rate(count))
-            for slope in islice(slopes, RACE):
-                adam.step(slope(adam.x))
-            x = adam.average
-        ends.append((held_out(x), x))
+            stream.advance(adam, schedule.rates(count, np.zeros(RACE)))
+        ends.append((held_out(adam.average), adam.average))
         progress(len(ends), total)
     best = int(np.argmax([density for density, _ in ends]))
     result = _run_epochs(
-        _Task(slopes, held_out, schedule, count),
+        _Task(stream, held_out, schedule, count),
         *ends[best],
         lambda j: progress(len(starts) + j, total),
     )
     progress(total, total)
-    value, gradient = batches(result.x)
-    norm = float(np.linalg.norm(gradient))
-    value = value if np.isfinite(value) else -np.inf
-    settled = result.settled
-    run = LBFGSResult(result.x, value, norm, result.steps, settled, not settled, [value])
-    return run, result
+    return judged(surface, result.x, result.steps, result.settled), result
 
 
 @dataclass(frozen=True)
 class _Task:
-    """Slopes of batches of ``count`` rows, and the mean log density of held-out rows."""
+    """Batches of ``count`` rows, and the mean log density of held-out rows."""
 
-    slopes: Iterator[Slope]
+    stream: Stream
     held_out: Callable[[np.ndarray], float]
     schedule: Schedule
     count: int
@@ -263,14 +300,12 @@ def _run_epochs(
     steps = count // schedule.batch(count)
     left = schedule.passes(count)
     patience = schedule.waits(left)
-    adam, pace, share = Adam(x, schedule.rate(count)), 1 / (left * steps), 0.0
+    adam, every, done = Adam(x), left * steps, 0
     best, path, waited = x, [density], 0
     while left > 0:
-        for slope in islice(task.slopes, steps):
-            adam.rate = schedule.rate(count, share)
-            adam.step(slope(adam.x))
-            share += pace
-        left -= 1
+        shares = (done + np.arange(steps)) / every
+        task.stream.advance(adam, schedule.rates(count, shares))
+        left, done = left - 1, done + steps
         path.append(task.held_out(adam.average))
         report(len(path) - 1)
         waited += 1
@@ -278,8 +313,8 @@ def _run_epochs(
             best, density, waited = adam.average.copy(), path[-1], 0
         elif waited >= patience and left > 1:
             skipped = left // 2
-            left, share, waited = left - skipped, share + skipped * steps * pace, 0
-            adam = Adam(best, adam.rate)  # the moments belong to the path that is given up
+            left, done, waited = left - skipped, done + skipped * steps, 0
+            adam = Adam(best)  # the moments belong to the path that is given up
     return AdamResult(best, density, np.array(path), steps * (len(path) - 1), is_level(path))
 
 

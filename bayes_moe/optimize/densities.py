@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from copy import copy
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -13,8 +14,6 @@ from bayes_moe.graph.log_density import GraphLogDensity
 from bayes_moe.model.log_density import LogDensity
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.optimize.network_density import NetworkDensity, supports
-
-Weighted = Callable[[np.ndarray, float], tuple[float, float, np.ndarray]]
 
 
 def has_compiled_network(spec: MixtureOfExperts) -> bool:
@@ -29,19 +28,34 @@ def log_density(spec: MixtureOfExperts, design: Design, *, jacobian: bool = Fals
     return GraphLogDensity(build_design(spec, design, "fused"), jacobian=jacobian)
 
 
-def of_rows(surface: LogDensity, which: np.ndarray) -> Weighted:
-    """:meth:`LogDensity.weighted` of the rows at some positions, as a function.
+class OfRows(Protocol):
+    """The log density of a part of the rows."""
 
-    Functions of a compiled density are independent of each other; those of a graph share its data,
-    and may not be called by several threads.
+    def weighted(self, x: np.ndarray, weight: float) -> tuple[float, float, np.ndarray]:
+        """As :meth:`bayes_moe.model.log_density.LogDensity.weighted`."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The log density of some rows of a graph, which are shown before each use."""
+
+    surface: LogDensity
+    which: np.ndarray
+
+    def weighted(self, x: np.ndarray, weight: float) -> tuple[float, float, np.ndarray]:
+        """As :meth:`bayes_moe.model.log_density.LogDensity.weighted`."""
+        self.surface.show(self.which)
+        return self.surface.weighted(x, weight)
+
+
+def of_rows(surface: LogDensity, which: np.ndarray) -> OfRows:
+    """Return the log density of the rows at some positions.
+
+    Parts of a compiled density are independent of each other; those of a graph share its data, and
+    may not be used by several threads.
     """
-    if isinstance(surface, NetworkDensity):
-        surface = copy(surface)  # with rows of its own
-        surface.show(which)
-        return surface.weighted
-
-    def weighted(x: np.ndarray, weight: float) -> tuple[float, float, np.ndarray]:
-        surface.show(which)
-        return surface.weighted(x, weight)
-
-    return weighted
+    if not isinstance(surface, NetworkDensity):
+        return Shown(surface, which)
+    part = copy(surface)
+    part.show(which)
+    return part

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from bayes_moe.data.matrix import Rows
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.log_density import LogDensity
 from bayes_moe.model.spec import MixtureOfExperts
-from bayes_moe.optimize.adam import Adam, Batches, RowSplit, Schedule, is_level
+from bayes_moe.optimize.adam import Adam, RowSplit, Schedule, Stream, is_level, judged
 from bayes_moe.optimize.hyperparameters import optimise_hyperparameters
 from bayes_moe.optimize.lbfgs import LBFGSResult, search
 
@@ -44,30 +43,27 @@ def fold_splits(size: int, members: int, share: float, rng: np.random.Generator)
     return [folds[j % count] for j in range(members)]
 
 
-@dataclass
 class AdamRun:
-    """A run of Adam on the training rows of a split; ``share`` of it is done."""
+    """A run of Adam from a point, on the training rows of a split."""
 
-    surface: LogDensity
-    adam: Adam
-    split: RowSplit
-    schedule: Schedule
-    rng: np.random.Generator
-    share: float = 0.0
-
-    def __post_init__(self) -> None:
-        self.count = len(self.split.train)
-        batch = self.schedule.batch(self.count)
-        self.steps = self.schedule.passes(self.count) * (self.count // batch)
-        self.slopes = Batches(self.surface).shuffled(self.split.train, batch, self.rng)
+    def __init__(
+        self,
+        surface: LogDensity,
+        x: np.ndarray,
+        split: RowSplit,
+        schedule: Schedule,
+        rng: np.random.Generator,
+    ) -> None:
+        self.surface, self.split, self.schedule = surface, split, schedule
+        self.adam, self.count = Adam(x), len(split.train)
+        batch = schedule.batch(self.count)
+        self.steps = schedule.passes(self.count) * (self.count // batch)
+        self.stream = Stream(surface, split.train, batch, rng)
 
     def advance(self, until: float) -> None:
-        """Continue until a share of the run is done."""
-        steps = round(until * self.steps) - round(self.share * self.steps)
-        for slope in islice(self.slopes, steps):
-            self.adam.rate = self.schedule.rate(self.count, self.adam.steps / self.steps)
-            self.adam.step(slope(self.adam.x))
-        self.share = until
+        """Continue until a share of the steps is done."""
+        shares = np.arange(self.adam.steps, round(until * self.steps)) / self.steps
+        self.stream.advance(self.adam, self.schedule.rates(self.count, shares))
 
 
 @dataclass
@@ -103,7 +99,7 @@ def stopped_runs(
 ) -> list[LBFGSResult]:
     """Members by Adam, each from a start, a split of the rows, and a seed for its batches."""
     runs = [
-        AdamRun(surface, Adam(surface.point(start), 0.0), split, schedule, np.random.default_rng(j))
+        AdamRun(surface, surface.point(start), split, schedule, np.random.default_rng(j))
         for start, split, j in zip(starts, splits, seeds, strict=True)
     ]
     by_split: dict[int, list[AdamRun]] = {}
@@ -121,16 +117,8 @@ def stopped_runs(
     for group in groups:
         settled = is_level(group.path)
         for run, x in zip(group.runs, group.points, strict=True):
-            found[id(run)] = _judged(surface, x, run.steps, settled)
+            found[id(run)] = judged(surface, x, run.steps, settled)
     return [found[id(run)] for run in runs]
-
-
-def _judged(surface: LogDensity, x: np.ndarray, steps: int, settled: bool) -> LBFGSResult:
-    """Run that ended at a point, by the log density of all rows there."""
-    value, gradient = Batches(surface)(x)
-    value = value if np.isfinite(value) else -np.inf
-    norm = float(np.linalg.norm(gradient))
-    return LBFGSResult(x, value, norm, steps, settled, not settled, [value])
 
 
 def modes_of_parts(
@@ -148,7 +136,7 @@ def modes_of_parts(
         members.append((best, split))
         progress(j + 1, len(splits))
     surface.show(slice(None))
-    return [_judged(surface, best.x, best.iterations, best.converged) for best, _ in members]
+    return [judged(surface, best.x, best.iterations, best.converged) for best, _ in members]
 
 
 def densities(surface: LogDensity, points: Sequence[np.ndarray], rows: Rows) -> np.ndarray:

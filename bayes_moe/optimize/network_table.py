@@ -9,9 +9,9 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.data.design import Design
+from bayes_moe.kernels import lbfgs, many_points, network_model
 from bayes_moe.kernels import linear_layout as layout
 from bayes_moe.kernels import network_layout as networks
-from bayes_moe.kernels import network_model
 from bayes_moe.model.compiled_table import CompiledDensity, CompiledTable, record
 from bayes_moe.model.internal_values import Part, parts
 from bayes_moe.optimize.free_variables import FreeVariable, FreeVariables
@@ -98,6 +98,8 @@ class NetworkTable(CompiledTable):
         ]
         table = np.array([number for numbers in records for number in numbers], dtype=np.int64)
         function = network_model.log_density()
+        for other in (lbfgs.maximise, many_points.each):
+            other()  # compiled before several threads ask for it
         return CompiledDensity(
             self.free.size, function, table, tuple(self.arrays), tuple(self.by_row)
         )

@@ -16,9 +16,9 @@ WIDE = 4.0
 """Scale of hidden weights: held-out rows keep the weights small enough, so the prior need not."""
 
 
-def has_networks(spec: MixtureOfExperts) -> bool:
-    """Whether a predictor of a model has hidden layers."""
-    return any(isinstance(p, MLP) and not p.is_linear for _, p in spec.structure.sites)
+def has_trunk(spec: MixtureOfExperts) -> bool:
+    """Whether predictors of a model share a network, as those of a mixture density network do."""
+    return any(isinstance(p, MLP) and p.trunk is not None for _, p in spec.structure.sites)
 
 
 def wide_starts(

@@ -10,7 +10,20 @@ import pytest
 import bayes_moe as bm
 from bayes_moe.graph.log_density import GraphLogDensity
 from bayes_moe.inference.map import MAP
-from bayes_moe.optimize.adam import Batches, Schedule, _run_epochs, _Task
+from bayes_moe.optimize.adam import (
+    RACE,
+    Adam,
+    Judge,
+    RowSplit,
+    Schedule,
+    Stream,
+    _run_epochs,
+    _Task,
+    descend,
+    on_all_rows,
+)
+from bayes_moe.optimize.densities import log_density, of_rows
+from bayes_moe.optimize.stopped_starts import wide_starts
 from tests.support.graphs import internal_graph
 from tests.support.tables import inverse_sine
 
@@ -35,16 +48,38 @@ def test_batches_add_up_to_the_whole(family):
     surface = GraphLogDensity(internal_graph(spec, table))
     x = somewhere(surface)
     value, gradient = surface(x)
-    batches = Batches(surface)
-    in_parts = batches(x)
+    in_parts = on_all_rows(surface, x)
     np.testing.assert_allclose(in_parts[0], value, rtol=1e-11)
     np.testing.assert_allclose(in_parts[1], gradient, rtol=1e-9, atol=1e-8)
     split = np.random.default_rng(2).permutation(9000).reshape(90, 100)
-    slopes = [batches.slope(x, which) for which in split]
-    np.testing.assert_allclose(9000 * np.mean(slopes, axis=0), gradient, rtol=1e-9, atol=1e-8)
-    held = batches.held_out(np.arange(9000))(x)
+    slopes = [of_rows(surface, which).weighted(x, 90.0)[2] for which in split]
+    np.testing.assert_allclose(np.mean(slopes, axis=0), gradient, rtol=1e-9, atol=1e-8)
+    held = Judge(surface, np.arange(9000))(x)
     surface.show(slice(None))
     np.testing.assert_allclose(held, surface.weighted(x, 1.0)[1] / 9000, rtol=1e-11)
+
+
+def test_compiled_steps_are_those_of_the_formula():
+    spec = bm.mixture_density("y ~ x", components=3, hidden=(5, 4))
+    compiled = log_density(spec, spec.design(inverse_sine(200)))
+    graph = GraphLogDensity(internal_graph(spec, inverse_sine(200)))
+    rates = np.linspace(0.05, 0.0, 60)
+    ends = []
+    for surface in (compiled, graph):
+        adam = Adam(somewhere(graph))
+        stream = Stream(surface, np.arange(150), 40, np.random.default_rng(1))
+        stream.advance(adam, rates[:25])
+        stream.advance(adam, rates[25:])
+        assert adam.steps == 60
+        ends.append(np.stack([adam.x, adam.average, adam.mean, adam.square]))
+    assert np.abs(ends[0][0] - somewhere(graph)).max() > 0.1
+    np.testing.assert_allclose(ends[0], ends[1], rtol=1e-9, atol=1e-9)
+
+
+def test_a_gradient_that_is_not_finite_does_not_stay_in_the_moments():
+    adam = Adam(np.zeros(2))
+    adam.step(np.array([1.0, np.nan]), 0.1)
+    np.testing.assert_allclose(adam.x, [0.1, 0.0])
 
 
 def test_adam_ends_near_the_mode_of_lbfgs():
@@ -69,6 +104,22 @@ def test_adam_ends_near_the_mode_of_lbfgs():
     assert bm.predict(adam, {"x": [0.2, 0.8]}).mean().shape == (2,)
 
 
+def test_the_best_of_short_runs_is_continued():
+    spec = bm.mixture_density("y ~ x", components=3, hidden=(6,))
+    surface = log_density(spec, spec.design(inverse_sine(300)))
+    starts = wide_starts(spec, surface.design, 4, np.random.default_rng(3))
+    split, schedule = RowSplit.random(300, 0.3, np.random.default_rng(4)), Schedule(epochs=60)
+    found = descend(surface, starts, schedule, np.random.default_rng(5), split=split)[1]
+    stream = Stream(surface, split.train, 64, np.random.default_rng(5))
+    held_out, short = Judge(surface, split.held_out), []
+    for start in starts:
+        adam = Adam(surface.point(start))
+        stream.advance(adam, np.full(RACE, schedule.learning_rate))
+        short.append(held_out(adam.average))
+    assert found.path[0] == pytest.approx(max(short), rel=1e-12)
+    assert found.held_out == found.path.max() > np.median(short)
+
+
 def test_few_epochs_say_so():
     options = {"optimizer": "adam", "epochs": 1, "restarts": 1}
     with pytest.warns(bm.ConvergenceWarning, match="raise epochs"):
@@ -81,8 +132,10 @@ def test_the_optimizer_follows_the_model_and_the_length_of_the_table(monkeypatch
     linear = bm.mixture_of_experts("y ~ x", experts=2)
     features = bm.mixture_of_experts("y ~ x", gate=bm.gates.Gaussian("~ x"), experts=2)
     table = inverse_sine(300)
-    assert MAP().by_batches(SPEC, SPEC.design(table))
-    assert not MAP(optimizer="lbfgs").by_batches(SPEC, SPEC.design(table))
+    network = bm.mixture_density("y ~ x", 2, (4,))
+    assert MAP().by_batches(network, network.design(table))
+    assert not MAP(optimizer="lbfgs").by_batches(network, network.design(table))
+    assert not MAP().by_batches(SPEC, SPEC.design(table))
     assert not MAP().by_batches(smooth, smooth.design(table))
     monkeypatch.setattr("bayes_moe.inference.map.MOST_ROWS", 200)
     assert MAP().by_batches(smooth, smooth.design(table))
@@ -114,18 +167,20 @@ def test_epochs_are_fewer_where_they_are_long():
     assert Schedule(epochs=3).passes(900_000) == 3
     assert [Schedule().waits(epochs) for epochs in (5, 100)] == [3, 20]
     assert Schedule(patience=1).waits(100) == 1
-    rates = [Schedule(learning_rate=0.2).rate(900, share) for share in (0.0, 0.5, 1.0)]
+    shares = np.array([0.0, 0.5, 1.0])
+    rates = Schedule(learning_rate=0.2).rates(900, shares)
     np.testing.assert_allclose(rates, [0.2, 0.1, 0.0], atol=1e-15)
-    assert Schedule().rate(10**6) == 2 * Schedule().rate(1000)
+    large = Schedule(batch_size=4000).rates(10**6, shares)
+    np.testing.assert_allclose(large, 2 * Schedule().rates(10**6, shares))
 
 
 def test_where_nothing_is_gained_half_of_what_is_left_is_passed_over():
     surface = GraphLogDensity(internal_graph(SPEC, inverse_sine(500)))
-    batches, x = Batches(surface), somewhere(surface)
-    slopes = batches.shuffled(np.arange(50, 500), 100, np.random.default_rng(1))
+    x = somewhere(surface)
+    stream = Stream(surface, np.arange(50, 500), 100, np.random.default_rng(1))
     schedule = Schedule(epochs=20, patience=2, batch_size=100)
     told = []
-    done = _run_epochs(_Task(slopes, lambda _: 0.0, schedule, 450), 1.0, x, told.append)
+    done = _run_epochs(_Task(stream, lambda _: 0.0, schedule, 450), 1.0, x, told.append)
     assert told == list(range(1, 8))  # 2 of 20, 2 of 9, 2 of 4, and the last
     assert done.steps == 4 * len(told)
     assert done.x is x

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import bayes_moe as bm
-from bayes_moe.optimize.adam import Adam, Schedule
+from bayes_moe.optimize.adam import Schedule
 from bayes_moe.optimize.densities import log_density
 from bayes_moe.optimize.members import (
     AdamRun,
@@ -15,7 +15,7 @@ from bayes_moe.optimize.members import (
     resampled,
     stopped_runs,
 )
-from bayes_moe.optimize.stopped_starts import WIDE, has_networks, wide_starts
+from bayes_moe.optimize.stopped_starts import WIDE, has_trunk, wide_starts
 from tests.support.tables import inverse_sine
 
 SPEC = bm.mixture_density("y ~ x", components=2, hidden=(4,))
@@ -44,8 +44,9 @@ def test_folds_are_a_partition():
 def test_starts_are_wide(starts):
     assert len(starts) == 4
     assert all((start["trunk_decay"] == WIDE).all() for start in starts)
-    assert not has_networks(bm.mixture_of_experts("y ~ x", experts=2))
-    assert has_networks(SPEC)
+    own = bm.mixture_of_experts("y ~ x", experts=2, predictor=bm.predictors.MLP((4,)))
+    assert not has_trunk(own)
+    assert has_trunk(SPEC)
 
 
 def test_groups_stop_where_their_average_is_best(density, starts):
@@ -53,7 +54,7 @@ def test_groups_stop_where_their_average_is_best(density, starts):
     splits = fold_splits(150, 4, 0.5, np.random.default_rng(2))
     found = stopped_runs(density, starts, splits, schedule, range(4), 1)
     runs = [
-        AdamRun(density, Adam(density.point(v), 0.0), split, schedule, np.random.default_rng(j))
+        AdamRun(density, density.point(v), split, schedule, np.random.default_rng(j))
         for j, (v, split) in enumerate(zip(starts, splits, strict=True))
     ]
     group = Group([runs[0], runs[2]])

@@ -21,7 +21,7 @@ def table():
 @pytest.fixture(scope="module")
 def fit(table):
     spec = bm.mixture_density("y ~ x", components=2, hidden=(4,))
-    options = {"optimizer": "adam", "epochs": 40, "restarts": 2, "progressbar": False}
+    options = {"optimizer": "adam", "epochs": 400, "restarts": 2, "progressbar": False}
     return bm.fit(spec, table, method="map", random_seed=1, **options)
 
 
@@ -165,7 +165,7 @@ def test_a_saved_fit_predicts_the_same(fit, table, tmp_path):
 
 
 def test_a_density_network_fits_other_rows(fit, table):
-    options = {"optimizer": "adam", "epochs": 40, "restarts": 2, "progressbar": False}
+    options = {"optimizer": "adam", "epochs": 400, "restarts": 2, "progressbar": False}
     again = bm.fit(fit.spec, table.iloc[:100], method="map", random_seed=1, **options)
     assert again.spec == fit.spec
     assert np.isfinite(bm.predict(again, table.iloc[100:]).mean()).all()
