@@ -36,6 +36,8 @@ class GateBranches:
         obs = max(p.shape[2] for p in predictors)
         full = [np.broadcast_to(p, (*p.shape[:2], obs)) for p in predictors]
         eta = full[0] if len(full) == 1 else np.concatenate(full, axis=1)
+        if self.tree.is_single_softmax and not self.splits[0].pinned:
+            return softmax(eta)
         by_split = self.tree.log_branches(eta, NUMERIC)
         if self.tree.is_single_softmax:
             return by_split[0], np.exp(by_split[0])
@@ -86,3 +88,17 @@ class GateBranches:
         for split in self.splits:
             indicator[list(split.below), split.rows] = 1.0
         return indicator
+
+
+def softmax(eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Logarithms of a softmax over the outputs of eta (point, output, obs), and the softmax.
+
+    The exponentials are taken once.
+    """
+    top = eta.max(axis=1, keepdims=True)
+    log_share = eta - np.where(np.isfinite(top), top, 0.0)
+    share = np.exp(log_share)
+    total = share.sum(axis=1, keepdims=True)
+    share /= total
+    log_share -= np.log(total)
+    return log_share, share

@@ -35,6 +35,9 @@ class PredictorStack:
     ----------
     outputs : list of array
         Positions of each block's outputs.
+    places, experts : list
+        Positions of each block's outputs among all, and of its experts among all: slices where they
+        are consecutive, which NumPy reads without a copy.
     starts : array (output + 1,)
         First coefficient of each output.
     units : array (coefficient,)
@@ -45,6 +48,8 @@ class PredictorStack:
         self.blocks = vector.blocks
         counts = [len(block.experts) for block in self.blocks]
         self.outputs = [np.arange(a, b) for a, b in pairwise(np.cumsum([0, *counts]))]
+        self.places = [_places(outputs) for outputs in self.outputs]
+        self.experts = [_places(np.array(block.experts)) for block in self.blocks]
         terms = np.repeat([block.terms for block in self.blocks], counts)
         self.starts = np.cumsum([0, *terms])
         self.units = np.repeat(np.repeat([block.unit for block in self.blocks], counts), terms)
@@ -78,6 +83,13 @@ class PredictorStack:
                 parts.append(by_coefficient[:, start : start + width])
             start += width
         return np.concatenate([*parts, by_coefficient[:, start:]], axis=1)
+
+
+def _places(positions: np.ndarray) -> slice | np.ndarray:
+    """Positions as a slice if they are consecutive."""
+    start, count = int(positions[0]), len(positions)
+    same = np.array_equal(positions, np.arange(start, start + count))
+    return slice(start, start + count) if same else positions
 
 
 @dataclass(frozen=True)
@@ -137,24 +149,28 @@ class CompleteInformation(Information):
                 first.append(outputs)
                 second.append(outputs)
         self.plan = stack.plan(np.concatenate(first), np.concatenate(second))
-        self._diagonal = [self.plan.pair(outputs, outputs) for outputs in stack.outputs]
+        self._diagonal = [_places(self.plan.pair(at, at)) for at in stack.outputs]
 
     def weights(self, terms: RowTerms) -> np.ndarray:
         weights = np.empty((len(terms.r), len(self.plan.first), terms.r.shape[2]))
         if terms.gate is not None:
-            joint = terms.split * terms.gate
+            joint, minus = terms.split * terms.gate, -terms.gate
             for first, second, positions in self.plan.runs:
                 if second.stop <= self.stack.gate.size:
-                    np.multiply(joint[:, first], -terms.gate[:, second], out=weights[:, positions])
-        for block, above, outputs, diagonal in zip(
-            self.stack.blocks, terms.above, self.stack.outputs, self._diagonal, strict=True
-        ):
+                    np.multiply(joint[:, first], minus[:, second], out=weights[:, positions])
+        stack = self.stack
+        for j, (block, above) in enumerate(zip(stack.blocks, terms.above, strict=True)):
+            diagonal = self._diagonal[j]
             if block.factor is None:
-                weights[:, diagonal] += joint[:, outputs]
+                weights[:, diagonal] += joint[:, stack.places[j]]
                 continue
             expected = terms.factors[block.factor].expected_information[block.parameter]
-            weight = terms.r[:, block.experts] * expected
-            weights[:, diagonal] = weight if above is None else weight * above
+            if above is not None:
+                expected = expected * above
+            if isinstance(diagonal, slice):
+                np.multiply(terms.r[:, stack.experts[j]], expected, out=weights[:, diagonal])
+            else:
+                weights[:, diagonal] = terms.r[:, stack.experts[j]] * expected
         return weights
 
     def prior_curvature(self, second: np.ndarray) -> np.ndarray:

@@ -320,8 +320,8 @@ class Objective:
         if chunk.gate is not None:
             scores[:, gate.root] -= chunk.gate[:, gate.root]
         slopes = [
-            self._features.sums(scores[:, outputs], table, chunk.where)
-            for outputs, table in zip(self._stack.outputs, self._features.of, strict=True)
+            self._features.sums(scores[:, places], table, chunk.where)
+            for places, table in zip(self._stack.places, self._features.of, strict=True)
         ]
         gradient = np.concatenate([s.reshape(len(r), -1) for s in slopes], axis=1)
         sums = [
@@ -339,17 +339,17 @@ class Objective:
         """
         scores = np.empty((r.shape[0], self._stack.size, r.shape[2]))
         at_floor, low = np.zeros(len(r)), np.zeros(r.shape[:2])
-        for block, outputs, above, narrow in zip(
-            self.vector.blocks, self._stack.outputs, chunk.above, chunk.narrow, strict=True
-        ):
+        for j, block in enumerate(self.vector.blocks):
+            above, narrow, experts = chunk.above[j], chunk.narrow[j], self._stack.experts[j]
             if block.factor is None:
                 continue
             score = factors[block.factor].score[block.parameter]
-            scores[:, outputs] = r[:, block.experts] * (score if above is None else score * above)
+            score = score if above is None else score * above
+            np.multiply(r[:, experts], score, out=scores[:, self._stack.places[j]])
             if above is not None:
-                at_floor += np.where(above, 0.0, r[:, block.experts]).sum(axis=(1, 2))
+                at_floor += np.where(above, 0.0, r[:, experts]).sum(axis=(1, 2))
             if narrow is not None:
-                low[:, block.experts] += np.where(narrow, r[:, block.experts], 0.0).sum(axis=2)
+                low[:, experts] += np.where(narrow, r[:, experts], 0.0).sum(axis=2)
         return scores, at_floor, low
 
 

@@ -266,8 +266,7 @@ class ParameterVector:
             shape = (len(theta), block.directions, block.terms)
             if block.prior is not None:
                 density = log_density_of_log if block.scaling is None else log_density
-                unit = np.ones(1) if block.prior_scale is None else block.prior_scale
-                unit = np.broadcast_to(unit, shape[1:])
+                unit = 1.0 if block.prior_scale is None else block.prior_scale
                 terms = density(block.prior, coords.reshape(shape) / unit)
                 value += np.sum(terms[0], axis=(1, 2))
                 first[:, block.where] = np.reshape(terms[1] / unit, coords.shape)

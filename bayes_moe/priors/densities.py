@@ -304,7 +304,8 @@ def _evaluate(
     formula: Callable[..., Parts], prior: Prior, point: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     arguments = formula_arguments(prior)
-    if np.broadcast_shapes(point.shape, *(np.shape(v) for v in arguments)) != point.shape:
+    shapes = [shape for v in arguments if (shape := np.shape(v))]
+    if shapes and np.broadcast_shapes(point.shape, *shapes) != point.shape:
         raise ValueError(f"Values of shape {point.shape} do not fit the arguments of {prior!r}.")
     with np.errstate(over="ignore", under="ignore"):
         log_p, first, second = formula(point, *arguments)
@@ -312,4 +313,6 @@ def _evaluate(
 
 
 def _filled(part: Any, point: np.ndarray) -> np.ndarray:
+    if isinstance(part, np.ndarray) and part.shape == point.shape and part is not point:
+        return part
     return np.array(np.broadcast_to(part, point.shape), dtype=float)
