@@ -33,7 +33,15 @@ from bayes_moe.em.modes import (
 from bayes_moe.em.objective import Curvature, Objective
 from bayes_moe.em.parameter_vector import ParameterVector, within_floors, without_floors
 from bayes_moe.em.partitions import initial_partitions, sweeps
-from bayes_moe.em.split_merge import SHORT, Pool, Run
+from bayes_moe.em.split_merge import (
+    BATCH,
+    SHORT,
+    Pool,
+    Run,
+    end_values,
+    movable,
+    moved_points,
+)
 from bayes_moe.em.tree_starts import tree_starts
 from bayes_moe.model.spec import MixtureOfExperts
 
@@ -52,6 +60,8 @@ MOVES = 64
 """Default number of moves."""
 CERTAIN = 0.2
 """Chance that one more start ends in a new mode, up to which there are no moves."""
+PARENTS, PROMISING = 3, 5
+"""Best modes from which moves are made, and the best ends of short runs that go on to the end."""
 
 
 @dataclass(frozen=True)
@@ -165,17 +175,47 @@ def _search_from_partitions(
         ends = _ends(objective, run(objective, theta))
     modes = merge_modes(replace(ends, restarts=len(theta)), objective.rows)
     modes = replace(modes, new_mode_chance=new_mode_chance(modes))
-    left = settings.max_iter - max(RACE, SHORT)
-    if _is_certain(modes) or not settings.moves or left < 1:
+    if _is_certain(modes) or not settings.moves or settings.max_iter <= max(RACE, SHORT):
         return modes
-    # Converged modes would displace what moves find before it has converged as well.
-    pool = Pool.of_ends(objective, first or run(objective, theta, max_iter=RACE))
-    pool = pool.after_moves(objective, run, settings.moves, rng)
-    if not pool.theta.size:
+    first = first or run(objective, theta, max_iter=RACE)
+    return _with_moves(objective, run, modes, first, settings, rng)
+
+
+def _with_moves(
+    objective: Objective,
+    run: Run,
+    modes: Modes,
+    first: ClimbResult,
+    settings: SearchSettings,
+    rng: np.random.Generator,
+) -> Modes:
+    """Modes, and those that moves find: half from a pool of points, half from the best modes.
+
+    Converged modes are no part of the pool, where they would displace what has not converged yet.
+    """
+    from_modes = settings.moves // 2
+
+    def further(modes: Modes, theta: np.ndarray) -> Modes:
+        left = settings.max_iter - SHORT
+        result = run(objective, theta, max_iter=left, newton_first=True)
+        ends = _ends(objective, replace(result, iterations=result.iterations + SHORT))
+        return merge_modes(joined(modes, ends), objective.rows)
+
+    pool = Pool.of_ends(objective, first)
+    pool = pool.after_moves(objective, run, settings.moves - from_modes, rng)
+    if not movable(objective.vector.spec) or not pool.theta.size:
         return modes
-    result = run(objective, pool.theta, max_iter=left, newton_first=True)
-    ends = _ends(objective, replace(result, iterations=result.iterations + SHORT))
-    return merge_modes(joined(modes, ends), objective.rows)
+    modes = further(modes, pool.theta)
+    for done in range(0, from_modes, BATCH):
+        best = modes.theta[np.flatnonzero(~modes.singular)[:PARENTS]]
+        if not len(best):
+            break
+        count = min(from_modes - done, BATCH)
+        points, _ = moved_points(objective, best, count, rng)
+        tried = run(objective, points, max_iter=SHORT)
+        kept = np.sort(np.argsort(-end_values(tried), kind="stable")[:PROMISING])
+        modes = further(modes, tried.theta[kept])
+    return modes
 
 
 def _is_certain(modes: Modes) -> bool:

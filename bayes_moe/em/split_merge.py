@@ -14,7 +14,7 @@ Moves are made from a pool of distinct points, at first the ends of short runs f
 is followed by a short run of EM, whose end takes the place of the more similar of the points that
 it comes from, if it is better. So the pool stays diverse while all its points improve, and none of
 them is nearer to convergence than what is compared with it. Runs from the pool to the end are left
-to the caller.
+to the caller, and further moves from the best modes.
 
 References
 ----------
@@ -65,7 +65,7 @@ class Pool:
     @classmethod
     def of_ends(cls, objective: Objective, ended: ClimbResult) -> Pool:
         """Return the best ``POOL`` of the ends of short runs; singular ones are left out."""
-        value, density = _value(ended), _row_densities(objective, ended.theta)
+        value, density = end_values(ended), _row_densities(objective, ended.theta)
         kept: list[int] = []
         for j in np.argsort(-value, kind="stable"):
             if np.isfinite(value[j]) and (_distance(density[kept], density[j]) > DISTANCE).all():
@@ -82,7 +82,7 @@ class Pool:
         the pool stays diverse.
         """
         pool = self
-        if not _movable(objective.vector.spec) or not len(pool.value):
+        if not movable(objective.vector.spec) or not len(pool.value):
             return pool
         for first in range(0, moves, BATCH):
             count = min(moves - first, BATCH)
@@ -92,7 +92,7 @@ class Pool:
 
     def _replaced(self, objective: Objective, ended: ClimbResult, parents: np.ndarray) -> Pool:
         """The pool with the ends of short runs in the places of worse parents (point, 2)."""
-        theta, value, found = self.theta.copy(), self.value.copy(), _value(ended)
+        theta, value, found = self.theta.copy(), self.value.copy(), end_values(ended)
         densities = _row_densities(objective, np.concatenate([theta, ended.theta]))
         density, others = densities[: len(theta)], densities[len(theta) :]
         for j in np.argsort(-found, kind="stable"):
@@ -104,7 +104,7 @@ class Pool:
         return Pool(theta[order], value[order])
 
 
-def _value(ended: ClimbResult) -> np.ndarray:
+def end_values(ended: ClimbResult) -> np.ndarray:
     """Values (point,) at the ends of runs; -inf where one is singular."""
     return np.where(ended.floored | ~np.isfinite(ended.value), -np.inf, ended.value)
 
@@ -147,7 +147,7 @@ def moved_points(
     return initial_points(objective, moved, FIXED_SWEEPS), parents
 
 
-def _movable(spec: MixtureOfExperts) -> list[tuple[int, ...]]:
+def movable(spec: MixtureOfExperts) -> list[tuple[int, ...]]:
     """Experts of each kind of which there are two or more."""
     return [b.positions for b in spec.structure.blocks if len(b.positions) > 1]
 
@@ -168,7 +168,7 @@ def random_move(spec: MixtureOfExperts, rng: np.random.Generator) -> tuple[int, 
 
     A kind is drawn in proportion to its experts.
     """
-    kinds = _movable(spec)
+    kinds = movable(spec)
     sizes = np.array([len(positions) for positions in kinds])
     experts = kinds[rng.choice(len(kinds), p=sizes / sizes.sum())]
     j, k = rng.permutation(experts)[:2]
@@ -187,7 +187,7 @@ def _with_transfer(
     j, k, taken = random_move(spec, rng)
     rows = other[taken]
     if rng.random() < 0.5:
-        experts = next(list(e) for e in _movable(spec) if k in e)
+        experts = next(list(e) for e in movable(spec) if k in e)
         lost = share[experts] @ rows / (share[experts].sum(axis=1) + 1e-9)
         k = experts[int(lost.argmax())]
         j = int(rng.choice([expert for expert in experts if expert != k]))

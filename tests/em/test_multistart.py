@@ -1,11 +1,15 @@
 """The search for modes: races, the chance of a new mode, and when moves are made."""
 
+import json
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import bayes_moe as bm
+from bayes_moe.diagnostics.mode import LARGE_CHANCE
 from bayes_moe.em import multistart
 from bayes_moe.em.modes import new_mode_chance
 from bayes_moe.em.multistart import NO_START, SearchSettings, Start, search
@@ -65,3 +69,42 @@ def test_no_moves_where_they_are_not_asked_for(monkeypatch, tone):
     assert not made
     search(vector, SearchSettings(restarts=3), np.random.default_rng(0))
     assert made
+
+
+# --- against a thousand starts --------------------------------------------------------------------
+
+DATA = Path(__file__).parents[1] / "data"
+UCI = Path(__file__).parents[3] / "shared" / "reference" / "uci"
+BEST = json.loads((DATA / "best_modes.json").read_text(encoding="utf-8"))["tables"]
+SEEDS = range(1, 7)
+LARGEST_MEDIAN = {"energy": 20.0, "concrete": 15.0}
+"""Of the differences from the best of a thousand starts, in nats; elsewhere all searches reach it.
+
+Of ten searches by thirty starts alone the median on ``energy`` was 23 nats."""
+
+
+def table_and_description(name):
+    given = dict(BEST[name])
+    del given["objective"]
+    if "formula" in given:
+        return pd.read_csv(DATA / f"{name}.csv"), given
+    if not UCI.is_dir():
+        pytest.skip("the table is not here")
+    table = pd.read_csv(UCI / f"{name}.csv")
+    right = "~ " + " + ".join(c for c in table if c != "y")
+    return table, given | {"formula": f"y {right}", "gate": right}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(BEST))
+def test_the_best_of_a_thousand_starts_is_approached(name):
+    table, given = table_and_description(name)
+    spec = bm.mixture_of_experts(given.pop("formula"), **given)
+    vector = parameter_vector(spec, spec.design(table))
+    found = [search(vector, SearchSettings(), np.random.default_rng(seed)) for seed in SEEDS]
+    below = [BEST[name]["objective"] - modes.value[modes.best] for modes in found]
+    if name not in LARGEST_MEDIAN:
+        assert max(below) <= 1e-3
+        return
+    assert np.median(below) <= LARGEST_MEDIAN[name]
+    assert np.mean([modes.new_mode_chance for modes in found]) >= LARGE_CHANCE
