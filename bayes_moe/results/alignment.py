@@ -38,6 +38,13 @@ def distance(features: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return np.stack([((features - m) ** 2).sum(axis=-1) for m in mean], axis=1)
 
 
+def relabelled(features: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """Features (sample, expert, ...) with expert ``best[sample, k]`` as ``k``."""
+    if (best == np.arange(best.shape[1])).all():
+        return features  # a copy of all allocations takes longer than the costs
+    return np.take_along_axis(features, best[..., None], axis=1)
+
+
 def assign(
     symmetry: Symmetry, features: np.ndarray, cost: Cost, start: np.ndarray | None = None
 ) -> np.ndarray:
@@ -47,8 +54,7 @@ def assign(
     """
     best = symmetry.assign(distance(features, features[0])) if start is None else start
     for _ in range(MOST_ROUNDS):
-        aligned = np.take_along_axis(features, best[..., None], axis=1)
-        previous, best = best, symmetry.assign(cost(features, aligned))
+        previous, best = best, symmetry.assign(cost(features, relabelled(features, best)))
         if np.array_equal(best, previous):
             break
     return best
@@ -80,7 +86,7 @@ def label_certainty(
     It is ``d_exchanged / (d_exchanged + d)`` with ``d`` the squared distance of allocations to
     their mean (expert, obs), by default that of the aligned draws.
     """
-    aligned = np.take_along_axis(allocations, best[..., None], axis=1)
+    aligned = relabelled(allocations, best)
     to_mean = distance(aligned, aligned.mean(axis=0) if mean is None else mean)
     as_labelled = np.einsum("skk->sk", to_mean)
     certainty = np.ones(len(best))
