@@ -107,7 +107,7 @@ def add_gamma(sums: Any, at: Any, w: Any, mu: Any, given: Any) -> None:
         r = log(y[i]) - mu[i]
         tail, power, ratio = gamma_tail(r, p, above, under)
         height = w[i] * p[1] * power / y[i]
-        below[i] += w[i] * (tail if r * sign < 0.0 else 1.0 - tail)
+        below[i] += w[i] * (tail if (r > 0.0) == (sign < 0.0) else 1.0 - tail)
         density[i] += height
         slope[i] -= height * (1.0 + p[0] * (ratio - 1.0)) / y[i]
 
@@ -130,7 +130,7 @@ def add_poisson(sums: Any, at: Any, w: Any, mu: Any, given: Any) -> None:
         above = columns(table[GAMMA * obs :], i, obs)
         under = columns(table[(GAMMA + TERMS) * obs :], i, obs)
         tail, power, ratio = gamma_tail(r, p, above, under)
-        below[i] += w[i] * (tail if r * sign > 0.0 else 1.0 - tail)
+        below[i] += w[i] * (tail if (r > 0.0) == (sign > 0.0) else 1.0 - tail)
         density[i] += w[i] * p[1] * power / (p[0] * ratio)
 
 

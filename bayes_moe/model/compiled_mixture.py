@@ -85,6 +85,8 @@ class CompiledMixture(Mixture):
 
     def tails(self, y: np.ndarray, above: np.ndarray, *, derivatives: bool = True) -> np.ndarray:
         sums = np.zeros((len(y), 3, y.shape[-1]))
+        if not sums.size:
+            return sums
         y = np.ascontiguousarray(y, dtype=float)
         weights = np.ascontiguousarray(self.weights)
         for part in self._parts:

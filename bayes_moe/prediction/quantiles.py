@@ -36,8 +36,12 @@ LARGEST_WHOLE = 2.0**53
 
 
 def cdf(mixture: Mixture, y: np.ndarray, *, above: bool = False) -> np.ndarray:
-    """Return the predictive cdf (obs,), the average over draws; ``above``: 1 less it."""
-    share: np.ndarray = mixture.tails(y[None], np.array([above]), derivatives=False)[0, 0]
+    """Return the predictive cdf (obs,), the average over draws; ``above``: 1 less it.
+
+    ``y`` is (obs,), or one number for all rows.
+    """
+    points = np.broadcast_to(y, (1, mixture.log_weights.shape[-1]))
+    share: np.ndarray = mixture.tails(points, np.array([above]), derivatives=False)[0, 0]
     return share
 
 

@@ -112,5 +112,24 @@ def test_poisson(y, side):
     agrees(density, stats.poisson.pmf(y, np.exp(eta)), rtol)
 
 
+@pytest.mark.parametrize("side", SIDES)
+def test_at_the_mean_itself(side):
+    """The two polynomials of a gamma meet there."""
+    alpha, one = 2.5, np.ones(1)
+    table = tail_tables.gamma_table(np.array([[alpha]]))
+    below = special.gammainc(alpha, alpha)
+    tail = sums("gamma", one, 0.0, table=table, side=side)[0, 0]
+    assert tail == pytest.approx(below if side > 0 else 1 - below, rel=1e-12)
+    shape = np.array([3.0])
+    of_rows = np.swapaxes(tail_tables.gamma_table(shape)[:, None], 0, 2)
+    at = np.log(shape)
+    tail = sums("poisson", at, at, of_rows=of_rows, side=side)[0, 0]
+    above = special.gammainc(3.0, 3.0)
+    assert tail == pytest.approx(1 - above if side > 0 else above, rel=1e-12)
+    for family, given in (("normal", NONE), ("studentt", np.array([[4.0]]))):
+        own = tail_tables.student_table(given) if family == "studentt" else NONE
+        assert sums(family, one, 1.0, 2.0, own, side=side)[0, 0] == pytest.approx(0.5, rel=1e-14)
+
+
 def test_unknown_numbers_stay_unknown():
     assert np.isnan(sums("normal", [np.nan, 1.0], 0.0)[0]).tolist() == [True, False]

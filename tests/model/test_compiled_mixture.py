@@ -180,6 +180,16 @@ def test_unknown_parameters_stay_unknown():
     )
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_no_rows(family):
+    spec = described(family)
+    design = spec.design(family_table(family))
+    draws = values_of(spec, design, samples=3)
+    none = both(spec, design.rows, draws)[1].take_rows(np.zeros(0, dtype=int))
+    assert none.log_density(np.zeros(0)).shape == (3, 0)
+    assert none.tails(np.zeros((2, 0)), np.array([True, False])).shape == (2, 3, 0)
+
+
 def test_some_draws_and_some_rows():
     spec = described("studentt")
     design = spec.design(family_table("studentt"))

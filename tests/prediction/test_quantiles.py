@@ -118,3 +118,14 @@ def test_any_guess_leads_to_the_quantiles(family, shift):
     guess = right + (np.ceil(shift) if whole else shift)
     found = mixtures.map(lambda m, _: improved_quantiles(m, LEVELS, guess))
     np.testing.assert_allclose(found, right, rtol=0 if whole else 1e-9)
+
+
+@pytest.mark.parametrize("smallest", [1, 10**9])
+def test_cdf_on_a_grid_of_several_rows(smallest, monkeypatch):
+    import numba  # noqa: F401
+
+    monkeypatch.setattr(evaluation, "COMPILED_ELEMENTS", smallest)
+    fit, law, row = mixture_of("normal", [0.3, 0.7], OWN["normal"])
+    points = np.array([-1.0, 0.005, 8.0])
+    found = bm.predict(fit, row.loc[[0] * 3]).cdf(points, grid=True)
+    np.testing.assert_allclose(found.values, [law.cdf(points)] * 3, rtol=1e-12)
