@@ -59,8 +59,8 @@ def threads(rounds: int) -> list[Section]:
                 row = compared(f"{case.what}, {state}", answers)
                 ours = median(answer["s"] for answer in answers["now"])
                 row["now / now quiet"] = ours / median(answer["s"] for answer in quiet["now"])
-                row["log density, now"] = f"{answers['now'][0]['objective']:.4f}"
-                row["before"] = f"{_objective(answers):.4f}"
+                row["log density, before"] = _objective(answers, "before")
+                row["log density, now"] = _objective(answers, "now")
                 rows.append(row)
     text = (
         f"`bm.fit(spec, table, method='em')` in a warm process. {NOTE} The tables are the first "
@@ -71,8 +71,8 @@ def threads(rounds: int) -> list[Section]:
     return [Section("EM by default settings", noted(text), rows)]
 
 
-def _objective(answers: Answers) -> float:
-    return float(answers["before"][0]["objective"]) if "before" in answers else math.nan
+def _objective(answers: Answers, name: str) -> str:
+    return f"{answers[name][0]['objective']:.4f}" if name in answers else "–"
 
 
 def search(_: int) -> list[Section]:

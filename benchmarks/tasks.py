@@ -5,6 +5,7 @@ import os
 import resource
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -22,6 +23,7 @@ def serve() -> None:
     """Do the tasks that are read from standard input, a line each, and print the answers."""
     said = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else is printed is no answer
+    warnings.simplefilter("ignore", bm.ConvergenceWarning)  # of the few draws that warm up
     for line in sys.stdin:
         name, arguments = json.loads(line)
         began = time.perf_counter()

@@ -25,6 +25,7 @@ SERVE = (
     "import sys; sys.path.insert(0, {folder!r}); import bayes_moe; sys.path[0] = {root!r}\n"
     "from benchmarks.tasks import serve; serve()"
 )
+BUSY_LOOP = "import os\nwhile os.getppid() == {parent}: sum(range(100_000))"
 NOTE = "Default settings and threads on both sides."
 
 Answers = dict[str, list[dict[str, Any]]]
@@ -128,9 +129,8 @@ def compared(what: str, answers: Answers) -> Row:
 @contextmanager
 def busy(processes: int) -> Iterator[None]:
     """Context in which other processes keep so many processors busy."""
-    started = [
-        subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(processes)
-    ]
+    command = [sys.executable, "-S", "-c", BUSY_LOOP.format(parent=os.getpid())]
+    started = [subprocess.Popen(command) for _ in range(processes)]
     try:
         yield
     finally:
