@@ -14,7 +14,7 @@ class ModeTable(pd.DataFrame):
         return "\n".join([super().__repr__(), *self._chance])
 
     def _repr_html_(self) -> str | None:
-        table = super()._repr_html_()  # type: ignore[operator]
+        table = super()._repr_html_()  # type: ignore[misc]
         return table if table is None else table + "".join(map(html.paragraph, self._chance))
 
     @property

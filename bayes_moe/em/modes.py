@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -145,9 +146,9 @@ def new_mode_chance(modes: Modes) -> float:
 
 def joined(modes: Modes, further: Modes) -> Modes:
     """Modes and the ends of further runs, which are no starts, as one; see :func:`merge_modes`."""
-    by_mode = ("theta", "value", "log_prior", "gradient_norm", "iterations", "converged")
-    by_mode = (*by_mode, "singular", "exhausted", "log_allocation")
-    both = {n: np.concatenate([getattr(modes, n), getattr(further, n)]) for n in by_mode}
+    runs = ("theta", "value", "log_prior", "gradient_norm", "iterations", "converged")
+    by_mode = (*runs, "singular", "exhausted", "log_allocation")
+    both: dict[str, Any] = {n: np.concatenate([getattr(modes, n), getattr(further, n)]) for n in by_mode}
     paths = [one.path[:, j] for one in (modes, further) for j in range(len(one.value))]
     pairs = {n: (v, further.values[n]) for n, v in modes.values.items()}
     ends = {n: (v, further.running[n]) for n, v in modes.running.items()}

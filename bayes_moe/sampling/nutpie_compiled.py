@@ -62,8 +62,8 @@ class Direct(Engine):
         import nutpie.compile_pymc  # noqa: F401  (before the message: importing takes seconds)
 
         with announced("Compiling the sampler, once for this machine.", shown=task.progressbar):
-            parameters, density = _compiled_density(task.starts)
-            density = _in_frame(task.starts, density)
+            parameters, own = _compiled_density(task.starts)
+            density = _in_frame(task.starts, own)
             points = StartPoints(task.starts, partial(_coordinates, parameters, density))
             compiled = _compiled(density, points)
         trace = sample_nutpie(compiled, task, return_raw_trace=True)
