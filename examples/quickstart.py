@@ -21,7 +21,7 @@ def main(folder: Path) -> None:
     tone = bm.load_dataset("tone")
     spec = bm.mixture_of_experts("tuned ~ stretchratio", gate="~ stretchratio", experts=2)
 
-    fit = bm.fit(spec, tone, draws=1000, tune=1000, chains=4, random_seed=1)
+    fit = bm.fit(spec, tone, draws=1000, chains=4, random_seed=1)
     print(fit)
 
     print("\nCoefficients by expert, with R-hat and ESS after relabelling")

@@ -148,17 +148,19 @@ def joined(modes: Modes, further: Modes) -> Modes:
     """Modes and the ends of further runs, which are no starts, as one; see :func:`merge_modes`."""
     runs = ("theta", "value", "log_prior", "gradient_norm", "iterations", "converged")
     by_mode = (*runs, "singular", "exhausted", "log_allocation")
-    both: dict[str, Any] = {n: np.concatenate([getattr(modes, n), getattr(further, n)]) for n in by_mode}
+    both: dict[str, Any] = {
+        n: np.concatenate([getattr(modes, n), getattr(further, n)]) for n in by_mode
+    }
     paths = [one.path[:, j] for one in (modes, further) for j in range(len(one.value))]
-    pairs = {n: (v, further.values[n]) for n, v in modes.values.items()}
+    values = {n: (v, further.values[n]) for n, v in modes.values.items()}
     ends = {n: (v, further.running[n]) for n, v in modes.running.items()}
     return replace(
         modes,
         **both,
         hits=np.concatenate([modes.hits, np.zeros(len(further.value), dtype=int)]),
         path=padded_paths(paths),
-        values={n: np.concatenate(pair) for n, pair in pairs.items()},
-        running={n: np.concatenate(pair) for n, pair in ends.items()},
+        values={n: np.concatenate(both_ends) for n, both_ends in values.items()},
+        running={n: np.concatenate(both_ends) for n, both_ends in ends.items()},
     )
 
 
