@@ -147,10 +147,12 @@ def test_shared_settings_are_those_of_a_member():
 
 @pytest.mark.slow
 def test_the_inverse_problem_at_default_settings():
-    """The average regret of eight networks in PyTorch is about 0.147 to 0.2."""
+    """The averages of eight networks in PyTorch (benchmarks/torch_mdn.py) have regrets of 0.208,
+    0.190, 0.163, 0.171 and 0.171 on these five samples.
+    """
     regrets = []
     for seed in range(5):
         fit = bm.fit(bm.mixture_density("y ~ x"), inverse_sine(1000, seed), **QUIET)
         rows = inverse_sine(10_000, 100 + seed)
         regrets.append(1.2824 - float(bm.predict(fit, rows).logpdf(rows.y).mean()))
-    assert np.median(regrets) <= 0.147
+    assert np.median(regrets) <= 0.171
