@@ -120,7 +120,8 @@ def test_rows_that_are_fitted_exactly_leave_the_shape_finite(table):
         ("em", {}),
         ("map", {"restarts": 2}),
         ("laplace", {"draws": 50}),
-        ("nuts", {"draws": 50, "tune": 100, "chains": 1}),
+        # On the graph, which takes long to compile; a gate stands for it in the quick tests.
+        pytest.param("nuts", {"draws": 50, "tune": 100, "chains": 1}, marks=pytest.mark.slow),
     ],
 )
 def test_every_method_fits_predicts_and_saves(table, tmp_path, method, settings):

@@ -141,7 +141,7 @@ def press_ctrl_c_in_nutpie(monkeypatch):
     sample = nutpie.sample
 
     def sample_with_timer(*args, **kwargs):
-        timer = threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT))
+        timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
         timer.start()
         try:
             return sample(*args, **kwargs)

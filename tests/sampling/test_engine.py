@@ -22,6 +22,7 @@ from bayes_moe.inference.nuts import NUTS
 from bayes_moe.sampling import graph_samplers as graphs
 from bayes_moe.sampling.engine import Tuning
 from bayes_moe.sampling.nutpie_compiled import Direct
+from tests.support.fits import tiny_fit
 from tests.support.graphs import internal_graph
 
 QUICK = Mode(linker="py", optimizer="fast_compile")
@@ -242,9 +243,19 @@ def test_jax_samples_the_same_posterior(tone_spec, tone, tone_fit, settings):
     assert set(fit.idata["log_likelihood"].dims) == {"chain", "draw", "obs_id"}
 
 
-@few_draws
-def test_compiling_for_jax_warns_of_nothing():
+def test_compiling_for_jax_warns_of_nothing(monkeypatch):
     """What JAX leaves out of PyTensor's graph is nothing that a user could act on."""
+    pytest.importorskip("jax")
+    monkeypatch.setattr(graphs, "_COMPILED", {})
+    spec = SPECS["two kinds"]
+    graph = build_design(spec, spec.design(table(40, 1.0)), "fused", replaceable=True)
+    graphs.Nutpie("fused", "jax")._compiled(graph, False)
+    assert len(graphs._COMPILED) == 1
+
+
+@pytest.mark.slow
+@few_draws
+def test_jax_samples_experts_of_different_kinds():
     pytest.importorskip("jax")
     tiny = SHORT | {"draws": 30, "tune": 30, "backend": "jax"}
     assert bm.fit(SPECS["two kinds"], table(40, 1.0), random_seed=1, **tiny).complete
@@ -431,7 +442,6 @@ def test_the_log_density_of_draws_is_the_graph_s(direct_fit):
         assert float(logp(graph.unconstrained(values))) == pytest.approx(float(stored), rel=1e-9)
 
 
-TINY = {"draws": 20, "tune": 20, "chains": 2, "cores": 1, "progressbar": False}
 WITHOUT_GRAPH = """
 import sys, warnings
 import bayes_moe as bm
@@ -457,14 +467,6 @@ def run(**environment):
     )
     assert found.returncode == 0, found.stderr
     return found.stdout.splitlines()
-
-
-def tiny_fit(spec, table):
-    """Fit a few draws; return one number of them."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", bm.ConvergenceWarning)
-        fit = bm.fit(spec, table, random_seed=1, **TINY)
-    return float(fit.idata["posterior"]["mu_coef"].sum())
 
 
 def test_sampling_needs_no_graph(tone):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from warnings import catch_warnings
 
 import numpy as np
 import xarray as xr
@@ -64,6 +65,14 @@ def fake_fit(
     )
     tree.attrs.update({"complete": 1, "random_seed": seed, "method": "nuts"})
     return Fit(spec, design, standard_tree(tree, spec, design, log_likelihood=None))
+
+
+def tiny_fit(spec: MixtureOfExperts, table: Any) -> float:
+    """Fit a few draws by NUTS; return one number of them. Here, a child process imports little."""
+    tiny: dict[str, Any] = {"draws": 20, "tune": 20, "chains": 2, "cores": 1}
+    with catch_warnings(action="ignore", category=bm.ConvergenceWarning):
+        fit = bm.fit(spec, table, random_seed=1, progressbar=False, **tiny)
+    return float(fit.idata["posterior"]["mu_coef"].sum())
 
 
 def parallel_lines(
