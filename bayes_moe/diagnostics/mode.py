@@ -74,6 +74,8 @@ class Optimum:
     def _ambiguous(self) -> str:
         """Why there may be a better mode; empty if the starts agree."""
         few = self.restarts >= LEAST_HITS and self.hits < LEAST_HITS and self.modes > 1
+        if self.hits and self.finished < self.restarts:
+            few = False  # of a race few starts are left: the chance of a new mode tells more
         many = self.finished >= LEAST_STARTS and self.new_mode_chance >= LARGE_CHANCE
         if not few and not many:
             return ""

@@ -8,6 +8,9 @@ from bayes_moe.kernels.gamma import deviance
 from bayes_moe.kernels.gamma import normaliser as normaliser_of_gamma
 from bayes_moe.kernels.student_t import normaliser
 
+LARGEST_LOG = 1e3
+"""Above the logarithm of every number: in place of infinity, which has no deviance."""
+
 
 @kernel(2)
 def normal(
@@ -63,6 +66,7 @@ def gamma(
     """Log density, and its derivatives by the log mean and ``log alpha``."""
     alpha = exp(log_alpha)
     log_normaliser, normaliser_score = normaliser_of_gamma(alpha, log_alpha)
-    half, slope = deviance(-base - log_mean)  # the base is minus the log response
+    log_y = min(-base, LARGEST_LOG)  # the base is minus the log response, or minus infinity
+    half, slope = deviance(log_y - log_mean)
     pull = alpha * half
     return base + log_normaliser - pull, alpha * slope, normaliser_score - pull

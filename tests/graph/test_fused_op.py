@@ -92,11 +92,14 @@ class Layout:
         y = np.floor(rng.uniform(0, 1, rows) * (most + 1))
         if not first.discrete:
             y = rng.uniform(-reach["location"], reach["location"], rows)
+        if self.parts[0].family_name == "gamma":
+            y = np.exp(rng.uniform(-5, 5, rows))
         given = [y, rng.uniform(-logit, logit, (self.experts, rows))]
         for part, etas in zip(self.parts, self.etas, strict=True):
             for p, eta in zip(part.family.PARAMS, etas, strict=True):
                 shape = (part.stop - part.start, eta.type.shape[1] or rows)
-                given.append(rng.uniform(-reach[p.role], reach[p.role], shape))
+                most = reach["scale" if p.role == "precision" else p.role]
+                given.append(rng.uniform(-most, most, shape))
         return given + [counts[None] for known in self.known for _ in known]
 
 
@@ -111,6 +114,8 @@ LAYOUTS = {
     "bernoulli, constant": Layout(("bernoulli", 2), same=[(0, 0)]),
     "binomial": Layout(("binomial", 3)),
     "binomial, trials by number": Layout(("binomial", 2), trials=40),
+    "gamma": Layout(("gamma", 2)),
+    "gamma, constants": Layout(("gamma", 3), same=[(0, 1)]),
     "one expert": Layout(("normal", 1)),
     "two kinds": Layout(("normal", 2), ("studentt", 1), same=[(1, 2)]),
     "two kinds of counts": Layout(("binomial", 1), ("poisson", 2), trials=40),

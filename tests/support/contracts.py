@@ -294,7 +294,7 @@ def objective_is_the_graphs_log_density(spec, design):
 def path_never_falls(fit):
     """The objective of the best run rises from sweep to sweep."""
     path = fit.idata["fit"]["path"].values
-    assert len(path) > 2
+    assert len(path) > 1  # the last run after a move begins near the mode
     assert (np.diff(path) >= -1e-9 * np.abs(path[:-1])).all()
 
 
