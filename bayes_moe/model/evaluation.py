@@ -144,7 +144,7 @@ def _plan(spec: MixtureOfExperts, draws: Values, rows: Rows) -> tuple[bool, list
 def _keep_freed_memory() -> None:
     """Let freed arrays of a chunk's size be used again, without going back to the system.
 
-    The system clears each page that it hands out, which takes longer than the compiled loops. The
+    The system clears each new page of memory, which takes longer than the compiled loops. The
     C library of Linux keeps arrays of a size that it has seen freed, up to 32 MiB.
     """
     np.empty(KEPT_BYTES, dtype=np.uint8)
