@@ -93,8 +93,9 @@ class NUTS(Method):
     once per machine. Every other choice builds the graph of :func:`bayes_moe.build` and compiles
     it.
 
-    Without a graph, the coordinates are those of the normal approximation at a mode, unless a
-    family has a shape parameter such as Student's degrees of freedom.
+    Without a graph, the coordinates are those of the normal approximation at a mode. Where a
+    family has a shape parameter, such as Student's degrees of freedom, they are only if the
+    posterior is nearly normal along it: in a long tail, steps made for the mode diverge.
 
     References
     ----------
@@ -154,8 +155,8 @@ class NUTS(Method):
 
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         engine = self._engine(spec)
-        tuning = engine.tuning(spec)
         starts = chain_starts.starts(spec, design, random_seed, self.cores or cpu_count() or 1)
+        tuning = engine.tuning(starts)
         task = SamplingTask(
             starts,
             random_seed,

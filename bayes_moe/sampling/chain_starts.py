@@ -49,6 +49,9 @@ LEAST_ROWS, ROWS_PER_COORDINATE = 600, 15
 """Rows of the subsample on which EM runs start where a table has more."""
 ALL_MASS = 0.99
 """Share of the mass from which a mode counts as the only one."""
+NORMAL_FALL = (1.0, 4.0)
+"""Least and most that the log density falls two standard deviations from a mode where it is nearly
+normal, in nats; that of a normal distribution falls by 2."""
 ASCENT = 1e-6
 """Relative gradient norm that ends an ascent from a draw, which only has to tell its mode."""
 
@@ -95,6 +98,11 @@ class Starts(ABC):
         """
         return self.modes.theta[int(self.mass.argmax())], None
 
+    @cached_property
+    def near_normal(self) -> bool:
+        """Whether the normal approximation is so good that a sampler has little left to adapt."""
+        return False
+
     def draw(self, rng: np.random.Generator) -> tuple[int, dict[str, np.ndarray]]:
         """Random mode, and the reported variables at a random point near it."""
         mode = int(rng.choice(len(self.mass), p=self.mass))
@@ -140,6 +148,30 @@ class LinearStarts(Starts):
         if covariance is not None and self.mass[mode] < ALL_MASS:
             covariance = np.diag(np.diag(covariance))
         return self.modes.theta[mode], covariance
+
+    @cached_property
+    def near_normal(self) -> bool:
+        """Whether there is a normal approximation, and shape parameters are nearly normal.
+
+        Shape parameters such as degrees of freedom can have long tails, in which steps made for the
+        mode diverge. So where there are any, one mode must have all mass, and the log density must
+        fall as that of a normal distribution does along the scale and shape parameters.
+        """
+        centre, covariance = self.approximation
+        if covariance is None:
+            return False
+        blocks = self.parameters.blocks
+        if all(block.role != "shape" for block in blocks):
+            return True
+        if self.mass.max() < ALL_MASS:
+            return False
+        index = np.arange(len(centre))
+        free = [index[block.where] for block in blocks if block.role in ("scale", "shape")]
+        away = 2 * covariance / np.sqrt(np.diag(covariance))
+        points = [centre + sign * away[:, j] for j in np.concatenate(free) for sign in (-1, 1)]
+        fall = self.objective.value(centre[None]) - self.objective.value(np.array(points))
+        least, most = NORMAL_FALL
+        return bool(((fall >= least) & (fall <= most)).all())
 
     def mode_of(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
         points = self.parameters.points(values)

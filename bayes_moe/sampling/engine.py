@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.sampling.chain_starts import Starts
 
 if TYPE_CHECKING:
@@ -57,8 +56,8 @@ class SamplingTask:
 class Engine(ABC):
     """An implementation of the No-U-Turn sampler."""
 
-    def tuning(self, spec: MixtureOfExperts) -> Tuning:
-        """Settings of a model where none are given."""
+    def tuning(self, starts: Starts) -> Tuning:
+        """Settings of a posterior where none are given."""
         return Tuning()
 
     @abstractmethod

@@ -11,7 +11,6 @@ from bayes_moe.core import names
 from bayes_moe.core.progress import announced
 from bayes_moe.em.parameter_vector import ParameterVector, without_floors
 from bayes_moe.model.compiled_table import CompiledDensity
-from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.optimize.free_variables import FreeVariables
 from bayes_moe.optimize.network_density import NetworkDensity
 from bayes_moe.results.draws import nothing_drawn
@@ -55,8 +54,8 @@ class Direct(Engine):
     so that little is left to adapt.
     """
 
-    def tuning(self, spec: MixtureOfExperts) -> Tuning:
-        return NEAR_NORMAL if _near_normal(spec) else super().tuning(spec)
+    def tuning(self, starts: Starts) -> Tuning:
+        return NEAR_NORMAL if starts.near_normal else super().tuning(starts)
 
     def run(self, task: SamplingTask) -> xr.DataTree:
         import nutpie.compile_pymc  # noqa: F401  (before the message: importing takes seconds)
@@ -83,21 +82,11 @@ class Direct(Engine):
 
 
 def _in_frame(starts: Starts, density: CompiledDensity) -> CompiledDensity | Framed:
-    """The density in coordinates of a normal approximation, where there is one to begin with."""
+    """The density in coordinates of a normal approximation, where that is good enough."""
     centre, covariance = starts.approximation
-    if covariance is None or not _near_normal(starts.spec):
+    if covariance is None or not starts.near_normal:
         return density
     return Framed.of(density, centre, covariance)
-
-
-def _near_normal(spec: MixtureOfExperts) -> bool:
-    """Whether predictors are linear, and no density has a shape parameter.
-
-    Degrees of freedom have long tails, in which steps made for the mode diverge.
-    """
-    families = (part.block.family for part in spec.structure.factors)
-    heavy = any(p.role == "shape" for family in families for p in family.PARAMS)
-    return spec.structure.is_linear and not heavy
 
 
 def _compiled_density(starts: Starts) -> tuple[ParameterVector | FreeVariables, CompiledDensity]:

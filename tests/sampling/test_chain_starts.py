@@ -100,3 +100,19 @@ def test_the_approximation_has_correlations_only_where_one_mode_has_all_mass(ton
     np.testing.assert_array_equal(covariance, np.diag(np.diag(found.covariances[0])))
     _, covariance = replace(found, covariances=(None,) * len(shares)).approximation
     assert covariance is None
+
+
+def test_a_posterior_is_near_normal_unless_a_shape_parameter_has_a_long_tail(tone, tone_spec):
+    found = start.starts(tone_spec, tone_spec.design(tone), 1)
+    assert found.near_normal
+    assert not replace(found, covariances=(None,) * len(found.mass)).near_normal
+    heavy = bm.mixture_of_experts("tuned ~ stretchratio", experts=2, family="studentt")
+    assert not start.starts(heavy, heavy.design(tone), 1).near_normal
+    # Many rows, heavy tails: the degrees of freedom are known well.
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=1500)
+    table = {"x": x, "y": 2 * np.abs(x) + 0.3 * rng.standard_t(4, size=1500)}
+    spec = bm.mixture_of_experts("y ~ x", experts=2, family="studentt")
+    known = start.starts(spec, spec.design(table), 1)
+    assert known.near_normal
+    assert not replace(known, mass=np.full(len(known.mass), 0.5)).near_normal
