@@ -62,7 +62,7 @@ class NUTS(Method):
     draws, chains : int
         Draws kept of each chain, and the number of chains.
     tune : int, optional
-        Tuning draws of each chain; by default 1000, or 300 in coordinates of the normal
+        Tuning draws of each chain; by default 1000, or 200 in coordinates of the normal
         approximation at a mode (see Notes).
     cores : int, optional
         Chains run at the same time; by default as many as there are processors. NumPyro and
@@ -93,9 +93,10 @@ class NUTS(Method):
     once per machine. Every other choice builds the graph of :func:`bayes_moe.build` and compiles
     it.
 
-    Without a graph, the coordinates are those of the normal approximation at a mode. Where a
-    family has a shape parameter, such as Student's degrees of freedom, they are only if the
-    posterior is nearly normal along it: in a long tail, steps made for the mode diverge.
+    Without a graph, the coordinates are those of the normal approximation at a mode that has all
+    of the posterior's mass. Where a family has a shape parameter, such as Student's degrees of
+    freedom, they are only if the posterior is nearly normal along it: in a long tail, steps made
+    for the mode diverge.
 
     References
     ----------

@@ -92,11 +92,9 @@ class Starts(ABC):
 
     @property
     def approximation(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Mean (coordinate,) and covariance of a normal approximation for chains at all modes.
-
-        None in place of a covariance where the sampler had better find the scales itself.
-        """
-        return self.modes.theta[int(self.mass.argmax())], None
+        """Mean (coordinate,) and covariance of the normal approximation with the largest mass."""
+        mode = int(self.mass.argmax())
+        return self.modes.theta[mode], self.covariances[mode]
 
     @cached_property
     def near_normal(self) -> bool:
@@ -140,31 +138,20 @@ class LinearStarts(Starts):
     def variables(self, point: np.ndarray) -> dict[str, np.ndarray]:
         return {name: v[0] for name, v in self.parameters.variables(point[None]).items()}
 
-    @property
-    def approximation(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """That of the mode with the largest mass, without correlations if others have mass too."""
-        mode = int(self.mass.argmax())
-        covariance = self.covariances[mode]
-        if covariance is not None and self.mass[mode] < ALL_MASS:
-            covariance = np.diag(np.diag(covariance))
-        return self.modes.theta[mode], covariance
-
     @cached_property
     def near_normal(self) -> bool:
-        """Whether there is a normal approximation, and shape parameters are nearly normal.
+        """Whether one mode has all mass, and shape parameters are nearly normal.
 
-        Shape parameters such as degrees of freedom can have long tails, in which steps made for the
-        mode diverge. So where there are any, one mode must have all mass, and the log density must
-        fall as that of a normal distribution does along the scale and shape parameters.
+        Between modes a sampler needs other scales than at any of them. Shape parameters such as
+        degrees of freedom can have long tails, in which steps made for the mode diverge: so the
+        log density must fall as that of a normal distribution along scale and shape parameters.
         """
         centre, covariance = self.approximation
-        if covariance is None:
+        if covariance is None or self.mass.max() < ALL_MASS:
             return False
         blocks = self.parameters.blocks
         if all(block.role != "shape" for block in blocks):
             return True
-        if self.mass.max() < ALL_MASS:
-            return False
         index = np.arange(len(centre))
         free = [index[block.where] for block in blocks if block.role in ("scale", "shape")]
         away = 2 * covariance / np.sqrt(np.diag(covariance))

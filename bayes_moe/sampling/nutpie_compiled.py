@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 POINT = "point"
-NEAR_NORMAL = Tuning(tune=300, target_accept=0.8)
+NEAR_NORMAL = Tuning(tune=200, target_accept=0.8)
 """Settings in the coordinates of a normal approximation."""
 KEPT = (
     "depth",

@@ -111,7 +111,7 @@ def test_a_family_without_a_kernel_is_sampled_on_the_graph(monkeypatch, tone_spe
 @pytest.mark.parametrize(
     ("near_normal", "settings", "tuning"),
     [
-        (True, {}, Tuning(300, 0.8)),
+        (True, {}, Tuning(200, 0.8)),
         (False, {}, Tuning(1000, 0.9)),
         (True, {"likelihood": "symbolic"}, Tuning(1000, 0.9)),
         (True, {"nuts_sampler": "pymc"}, Tuning(1000, 0.9)),
@@ -132,9 +132,9 @@ class Recorder(Direct):
 @pytest.mark.parametrize(
     ("settings", "used"),
     [
-        ({}, (300, 0.8)),
+        ({}, (200, 0.8)),
         ({"tune": 70}, (70, 0.8)),
-        ({"target_accept": 0.95}, (300, 0.95)),
+        ({"target_accept": 0.95}, (200, 0.95)),
     ],
 )
 def test_given_settings_replace_the_models_own(monkeypatch, tone, tone_spec, settings, used):
