@@ -89,9 +89,7 @@ def test_starts_on_a_subsample_find_the_modes_with_mass_of_all_rows(monkeypatch,
     assert found.mode_of(values).tolist() == [int(found.mass.argmax())]
 
 
-def test_a_posterior_is_near_normal_unless_modes_share_its_mass_or_a_shape_has_a_long_tail(
-    tone, tone_spec
-):
+def test_near_normal_is_one_mode_without_a_long_tail_of_a_shape_parameter(tone, tone_spec):
     found = start.starts(tone_spec, tone_spec.design(tone), 1)
     assert found.near_normal
     np.testing.assert_array_equal(found.approximation[0], found.modes.theta[0])
