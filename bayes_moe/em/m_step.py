@@ -9,7 +9,7 @@ from bayes_moe.data.formulas import INTERCEPT
 from bayes_moe.em.objective import Evaluation, Objective
 from bayes_moe.em.parameter_vector import ParameterBlock
 from bayes_moe.em.proximal_newton import proximal_step
-from bayes_moe.priors.densities import log_density, log_density_of_log
+from bayes_moe.priors.densities import formula, formula_arguments, log_density
 
 LARGEST_CHANGE = 3.0
 """Largest root mean square change of a predictor on a log or logit scale in one step."""
@@ -129,11 +129,13 @@ def _scale_step(
     t = np.where(rows > 1e-8, t, 0.0)
     if scales.prior is None:
         return np.where(rows > 1e-8, np.maximum(t, scales.floor - old), 0.0)
+    prior, arguments = formula(scales.prior, of_log=True), formula_arguments(scales.prior)
     for _ in range(12):
-        _, first, second = log_density_of_log(scales.prior, (old + t)[..., None])
+        with np.errstate(over="ignore", under="ignore"):
+            _, first, second = prior(old + t, *arguments)
         shrunk = square * np.exp(-2 * t)
-        slope = shrunk - rows + first[..., 0]
-        curvature = 2 * shrunk + np.maximum(-second[..., 0], 1e-6)
+        slope = shrunk - rows + first
+        curvature = 2 * shrunk + np.maximum(-second, 1e-6)
         change = np.clip(slope / curvature, -1.0, 1.0)
         t = t + change
         if np.abs(change).max() < 1e-10:

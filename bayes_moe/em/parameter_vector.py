@@ -21,12 +21,13 @@ from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.core.linalg import unmixed
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Matrix, Rows
+from bayes_moe.em.prior_groups import PriorGroup, PriorTerm, prior_groups
 from bayes_moe.families import Link
 from bayes_moe.gates.splits import SplitTree
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.predictors import Predictor, Site
 from bayes_moe.predictors.scaling import Scaling
-from bayes_moe.priors.densities import kink, log_density, log_density_of_log
+from bayes_moe.priors.densities import kink, log_density_of_log
 from bayes_moe.priors.prior import Prior
 
 ROWS_PER_COEFFICIENT = 3
@@ -261,20 +262,25 @@ class ParameterVector:
         """
         value = np.full(len(theta), self.log_hyperprior)
         first, second = np.zeros_like(theta), np.zeros_like(theta)
+        for group in self._prior_groups:
+            group.add(theta, value, (first, second))
         for block in self.blocks:
-            coords = theta[:, block.where]
-            shape = (len(theta), block.directions, block.terms)
-            if block.prior is not None:
-                density = log_density_of_log if block.scaling is None else log_density
-                unit = 1.0 if block.prior_scale is None else block.prior_scale
-                terms = density(block.prior, coords.reshape(shape) / unit)
-                value += np.sum(terms[0], axis=(1, 2))
-                first[:, block.where] = np.reshape(terms[1] / unit, coords.shape)
-                second[:, block.where] = np.reshape(terms[2] / unit**2, coords.shape)
             if self.jacobian and block.scaling is None:
-                value += coords.sum(axis=1)
+                value += theta[:, block.where].sum(axis=1)
                 first[:, block.where] += 1.0
         return value, first, second
+
+    @cached_property
+    def _prior_groups(self) -> list[PriorGroup]:
+        """Coordinates whose priors are evaluated together."""
+        terms = []
+        for block in self.blocks:
+            if block.prior is not None:
+                unit = 1.0 if block.prior_scale is None else block.prior_scale
+                shape = (block.directions, block.terms)
+                of_log = block.scaling is None
+                terms.append(PriorTerm(block.prior, of_log, shape, unit, block.where))
+        return prior_groups(terms)
 
     def variables(self, theta: np.ndarray) -> dict[str, np.ndarray]:
         """Variables of the model at points (point, ...): reported ones and internal ones."""

@@ -288,6 +288,18 @@ def log_density_of_log(prior: Prior, u: np.ndarray) -> tuple[np.ndarray, np.ndar
     return _evaluate(formula, prior, np.asarray(u, dtype=float))
 
 
+def formula(prior: Prior, *, of_log: bool) -> Callable[..., Parts]:
+    """Log density with two derivatives, of a real value or the logarithm of a positive one.
+
+    A function of the values and of :func:`formula_arguments`.
+    """
+    density = DENSITIES[prior.distribution]
+    found = density.of_log if of_log else density.of_value
+    if found is None or (density.of_log is not None) != of_log:
+        raise ValueError(f"{prior.distribution} has another support.")
+    return found
+
+
 def formula_arguments(prior: Prior) -> tuple[Any, ...]:
     """Arguments of a prior's formulas after the value; they broadcast like the prior's."""
     arguments = {k: np.asarray(v, dtype=float) for k, v in prior.arguments.items()}
