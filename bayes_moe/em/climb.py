@@ -264,7 +264,7 @@ class _EMState:
             self.sweep(others)
         if not use_newton.any():
             return
-        change = self.objective.eta_size(step)[use_newton]
+        whole = step[use_newton]
         step = capped(self.objective, theta, step)
         predicted = self._predicted_gain(theta, evaluation, step)
         which, step, predicted, norm, vanished, concave, settled, size = (
@@ -273,9 +273,9 @@ class _EMState:
         gained = self._move(which, step, predicted)
         no_gain = gained <= 0
         ended = (vanished & concave) | (no_gain & (settled | (norm <= ACCEPTED_GRADIENT * size)))
-        diverges = change > RUNNING
-        self.running[which] = diverges & ended[:, None]
-        self.converged[which] = ended & concave & ~diverges.any(axis=1)
+        diverges = self.objective.eta_size(whole[ended]) > RUNNING
+        self.running[which[ended]] = diverges
+        self.converged[which[ended]] = concave[ended] & ~diverges.any(axis=1)
         self.active[which[ended]] = False
         self.stuck[which] = no_gain & ~ended
         to_sweeps = which[~ended & (no_gain | (~concave & (gained < self.gain[which])))]

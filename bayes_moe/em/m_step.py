@@ -84,9 +84,11 @@ def capped(objective: Objective, theta: np.ndarray, step: np.ndarray) -> np.ndar
     A predictor may change by ``LARGEST_CHANGE`` plus its size.
     """
     free = np.array([block.role == "location" for block in objective.vector.blocks])
+    change = np.where(free, 0.0, objective.eta_size(step))
+    if (change <= LARGEST_CHANGE).all():
+        return step
     allowed = LARGEST_CHANGE + objective.eta_size(theta)
-    beyond = np.where(free, 0.0, objective.eta_size(step) / allowed).max(axis=1)
-    return step / np.maximum(beyond, 1.0)[:, None]
+    return step / np.maximum((change / allowed).max(axis=1), 1.0)[:, None]
 
 
 def scale_blocks(
