@@ -6,12 +6,11 @@ The same steps as :class:`bayes_moe.optimize.adam.Adam`, each by a compiled dens
 from __future__ import annotations
 
 import math
-from functools import cache
 from typing import Any
 
 from numba import carray, int64
 
-from bayes_moe.kernels.compile import VERSION, c_function, call_density, doubles, pointer
+from bayes_moe.kernels.compile import VERSION, c_function, call_density, doubles, once, pointer
 
 (
     DENSITY,  # address of a compiled density
@@ -70,7 +69,7 @@ def _advance() -> Any:
     return advance
 
 
-@cache
+@once
 def advance() -> Any:
     """The compiled function of the address of a job, whose numbers are above; it returns 0."""
     return c_function(int64(int64), _advance())

@@ -10,9 +10,10 @@ Without a writable cache folder the functions are compiled in each process.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, wraps
 from hashlib import sha256
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import numba
@@ -48,6 +49,21 @@ def c_function(signature: Any, function: Callable[..., Any]) -> Any:
     # Any other error is raised again by the second attempt.
     except Exception:
         return numba.cfunc(signature, cache=False, **options)(function)
+
+
+def once[Result](function: Callable[[], Result]) -> Callable[[], Result]:
+    """Return the function, run by the first of several threads that call it."""
+    kept = cache(function)
+
+    @wraps(function)
+    def result() -> Result:
+        with _compiling:
+            return kept()
+
+    return result
+
+
+_compiling = RLock()
 
 
 @intrinsic

@@ -54,21 +54,32 @@ def from_bits(_: Any, x: Any) -> Any:
 
 
 @register_jitable(fastmath=FUSED, forceinline=True)
+def _reduced(x: float) -> tuple[float, float, float, float]:
+    """``r``, ``r^2``, the terms of the series of ``e^r`` from ``r^4`` on, and ``2^k``.
+
+    The argument, between ``SMALLEST`` and ``LARGEST``, is ``k log(2) + r`` with
+    ``|r| < log(2) / 2``.
+    """
+    shifted = x * LOG2_E + ROUNDS
+    k = shifted - ROUNDS
+    r = x - k * LN2_HIGH
+    r = r - k * LN2_LOW
+    r2 = r * r
+    r4 = r2 * r2
+    high = (
+        (E4 + r * E5) + r2 * (E6 + r * E7) + r4 * ((E8 + r * E9) + r2 * (E10 + r * E11 + r2 * E12))
+    )
+    return r, r2, r4 * high, from_bits((bits(shifted) + 1023) << 52)
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
 def exp(x: float) -> float:
     """Exponential, as ``2^k e^r`` with ``|r| < log(2) / 2`` and a Taylor polynomial for ``e^r``."""
     clipped = SMALLEST if x < SMALLEST else x
     clipped = LARGEST if clipped > LARGEST else clipped
-    shifted = clipped * LOG2_E + ROUNDS
-    k = shifted - ROUNDS
-    r = clipped - k * LN2_HIGH
-    r = r - k * LN2_LOW
-    r2 = r * r
-    r4 = r2 * r2
+    r, r2, rest, power = _reduced(clipped)
     low = (1.0 + r) + r2 * (0.5 + r * E3)
-    high = (
-        (E4 + r * E5) + r2 * (E6 + r * E7) + r4 * ((E8 + r * E9) + r2 * (E10 + r * E11 + r2 * E12))
-    )
-    value = (low + r4 * high) * from_bits((bits(shifted) + 1023) << 52)
+    value = (low + rest) * power
     value = 0.0 if x < SMALLEST else value
     return math.inf if x > LARGEST else value
 
@@ -116,18 +127,9 @@ def expm1(x: float) -> float:
     """``e^x - 1``, as ``2^k (e^r - 1) + (2^k - 1)``; see :func:`exp`."""
     clipped = LEAST if x < LEAST else x
     clipped = LARGEST if clipped > LARGEST else clipped
-    shifted = clipped * LOG2_E + ROUNDS
-    k = shifted - ROUNDS
-    r = clipped - k * LN2_HIGH
-    r = r - k * LN2_LOW
-    r2 = r * r
-    r4 = r2 * r2
+    r, r2, rest, power = _reduced(clipped)
     low = r + r2 * (0.5 + r * E3)
-    high = (
-        (E4 + r * E5) + r2 * (E6 + r * E7) + r4 * ((E8 + r * E9) + r2 * (E10 + r * E11 + r2 * E12))
-    )
-    power = from_bits((bits(shifted) + 1023) << 52)
-    value = (low + r4 * high) * power + (power - 1.0)
+    value = (low + rest) * power + (power - 1.0)
     return math.inf if x > LARGEST else value
 
 

@@ -12,7 +12,6 @@ Programming, 141, 135-163. Its line search keeps an interval that contains an ac
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from numba import boolean, carray, float64, int64
 from numba.extending import register_jitable
 from numba.types import CPointer
 
-from bayes_moe.kernels.compile import REORDERED, VERSION, c_function, call_density
+from bayes_moe.kernels.compile import REORDERED, VERSION, c_function, call_density, once
 
 DECREASE, CURVATURE = 1e-4, 0.9
 """Constants of the Wolfe conditions."""
@@ -215,7 +214,7 @@ def _maximise() -> Any:
     return maximise
 
 
-@cache
+@once
 def maximise() -> Any:
     """The compiled run from a point, which it moves; it returns the number of iterations.
 

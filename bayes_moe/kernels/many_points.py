@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 from numba import carray, int64
 from numba.types import CPointer
 
-from bayes_moe.kernels.compile import DOUBLE_SIZE, VERSION, c_function, call_density
+from bayes_moe.kernels.compile import DOUBLE_SIZE, VERSION, c_function, call_density, once
 
 
 def _each() -> Any:
@@ -30,7 +29,7 @@ def _each() -> Any:
     return each
 
 
-@cache
+@once
 def each() -> Any:
     """The compiled loop over points; it returns at how many of them a number is not finite.
 

@@ -9,9 +9,11 @@ compilation; only the first use of a family or a prior distribution does, once a
 from __future__ import annotations
 
 import ctypes
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -47,19 +49,18 @@ class CompiledDensity:
     log_density: Any
     table: np.ndarray
     _kept: tuple[np.ndarray, ...]
-    _of_rows: tuple[tuple[int, np.ndarray], ...] = ()
+    _of_rows: tuple[np.ndarray, ...] = ()
 
     def pick(self, which: np.ndarray | slice) -> CompiledDensity:
         """Return the density of the rows at some positions."""
-        table, kept = self.table.copy(), [*self._kept]
-        rows = np.arange(self._of_rows[0][1].shape[-1])[which]
+        table = self.table.copy()
+        rows = np.arange(table[layout.ROWS])[which]
         table[layout.ROWS] = rows.size
         rows = np.append(rows, np.repeat(rows[-1:], -rows.size % PACK))  # see long
-        for address, values in self._of_rows:
-            chosen = np.ascontiguousarray(values[..., rows], dtype=float)
-            kept.append(chosen)
-            table[self.table == address] = chosen.ctypes.data
-        return replace(self, table=table, _kept=tuple(kept))
+        chosen = tuple(np.ascontiguousarray(values[..., rows]) for values in self._of_rows)
+        for values, some in zip(self._of_rows, chosen, strict=True):
+            table[self.table == values.ctypes.data] = some.ctypes.data
+        return replace(self, table=table, _of_rows=chosen)
 
     @property
     def copy(self) -> Any:
@@ -127,28 +128,63 @@ _each = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 2, *[ctypes.c_void_
 _maximise = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 5)
 
 
-class CompiledTable:
+class CompiledTable(ABC):
     """Records of a model, and the arrays whose addresses they have.
 
     Attributes
     ----------
     spec, rows
         The model, and the rows of its data.
-    first_row : dict of str to int
-        First row of predictors of every variable that has predictors.
+    size : int
+        Number of coordinates.
+    first_row, first_coef : dict of str to int
+        First row of predictors, and first coefficient, of every variable that has predictors.
     shared : set of str
         Variables whose predictors are the same for every row.
-    predictors : int
-        Number of rows of predictors.
+    predictors, coefs : int
+        Number of rows of predictors, and of coefficients.
     """
 
-    def __init__(self, spec: MixtureOfExperts, rows: Rows) -> None:
-        self.spec, self.rows = spec, rows
+    def __init__(self, spec: MixtureOfExperts, rows: Rows, size: int) -> None:
+        self.spec, self.rows, self.size = spec, rows, size
         self.arrays: list[np.ndarray] = []
-        self.by_row: list[tuple[int, np.ndarray]] = []
+        self.by_row: list[np.ndarray] = []
         self.first_row: dict[str, int] = {}
+        self.first_coef: dict[str, int] = {}
         self.shared: set[str] = set()
-        self.predictors = 0
+        self.predictors = self.coefs = 0
+
+    def density(self) -> CompiledDensity:
+        """The compiled log density of the model."""
+        splits, ways = self.gate()
+        kinds = {
+            layout.TABLES: self.tables(),
+            layout.SLOTS: self.slots(),
+            layout.BLOCKS: self.blocks(),
+            layout.SPLITS: splits,
+            layout.BRANCHES: ways,
+        }
+        head = self.head() | {kind: len(records) for kind, records in kinds.items()}
+        records = [record(layout.HEAD, head), *chain(*kinds.values()), *self.networks()]
+        table = np.array([*chain(*records)], dtype=np.int64)
+        arrays, by_row = tuple(self.arrays), tuple(self.by_row)
+        return CompiledDensity(self.size, self.function(), table, arrays, by_row)
+
+    @abstractmethod
+    def function(self) -> Any:
+        """The compiled function that reads the table."""
+
+    @abstractmethod
+    def tables(self) -> list[list[int]]:
+        """Records of tables of features."""
+
+    @abstractmethod
+    def slots(self) -> list[list[int]]:
+        """Records of blocks of coordinates."""
+
+    def networks(self) -> list[list[int]]:
+        """Records of networks, after all others; none if the function knows no networks."""
+        return []
 
     def address(self, values: np.ndarray) -> int:
         """Address of an array, which is kept alive."""
@@ -158,18 +194,19 @@ class CompiledTable:
     def of_rows(self, values: np.ndarray) -> int:
         """Address of numbers (..., obs), or of one number repeated."""
         values = np.broadcast_to(values, (*values.shape[:-1], self.rows.size))
-        self.by_row.append((self.address(long(values)), values))
-        return self.by_row[-1][0]
+        address = self.address(long(values))
+        self.by_row.append(self.arrays[-1])
+        return address
 
-    def head(self, size: int, coefs: int) -> dict[int, int]:
+    def head(self) -> dict[int, int]:
         """Numbers of the model, without the numbers of records."""
         heads = self.spec.structure.gate.heads
         return {
-            layout.SIZE: size,
+            layout.SIZE: self.size,
             layout.ROWS: self.rows.size,
             layout.EXPERTS: self.spec.n_experts,
             layout.PREDICTORS: self.predictors,
-            layout.COEFS: coefs,
+            layout.COEFS: self.coefs,
             layout.GATE: self.first_row[heads[0].site.coef] if heads else -1,
         }
 
@@ -189,6 +226,18 @@ class CompiledTable:
             layout.PRIOR: priors.address(formula, len(arguments)),
             layout.PRIOR_ARGUMENTS: self.address(np.concatenate(arguments)),
         }
+
+    def blocks(self) -> list[list[int]]:
+        """Records of the factors of the experts' densities."""
+        return [
+            self.block(
+                part.block,
+                [c.variable for c in part.block.components],
+                part.response(self.rows),
+                add=part.column is not None,
+            )
+            for part in self.spec.structure.factors
+        ]
 
     def block(
         self, block: Block, variables: Sequence[str], response: np.ndarray, add: bool = False

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.data.design import Design
-from bayes_moe.kernels import lbfgs, many_points, network_model
 from bayes_moe.kernels import linear_layout as layout
 from bayes_moe.kernels import network_layout as networks
-from bayes_moe.model.compiled_table import CompiledDensity, CompiledTable, record
+from bayes_moe.kernels import network_model
+from bayes_moe.model.compiled_table import CompiledTable, record
 from bayes_moe.model.internal_values import Part, parts
 from bayes_moe.optimize.free_variables import FreeVariable, FreeVariables
 from bayes_moe.predictors import MLP, Binding
@@ -52,11 +53,9 @@ class NetworkTable(CompiledTable):
 
     def __init__(self, free: FreeVariables, *, jacobian: bool) -> None:
         design: Design = free.design
-        super().__init__(free.spec, design.rows)
+        super().__init__(free.spec, design.rows, free.size)
         self.free, self.jacobian = free, jacobian
         self.groups = _groups(free)
-        self.first_coef: dict[str, int] = {}
-        self.coefs = 0
         for group in self.groups:
             for part in group.members:
                 self.first_row[part.variable] = self.predictors
@@ -71,38 +70,11 @@ class NetworkTable(CompiledTable):
                 self.first_weight[name] = self.coefs
                 self.coefs += size
 
-    def density(self) -> CompiledDensity:
-        """The compiled log density of the model."""
-        tables = [self.table(g) for g in self.groups if g.net is None and g.same is None]
-        slots = [slot for group in self.groups for slot in self.slots(group)]
-        blocks = [
-            self.block(part.block, [c.variable for c in part.block.components], self.rows.observed)
-            for part in self.spec.structure.factors
-        ]
-        splits, ways = self.gate()
-        head = self.head(self.free.size, self.coefs) | {
-            layout.TABLES: len(tables),
-            layout.SLOTS: len(slots),
-            layout.BLOCKS: len(blocks),
-            layout.SPLITS: len(splits),
-            layout.BRANCHES: len(ways),
-        }
-        records = [
-            record(layout.HEAD, head),
-            *tables,
-            *slots,
-            *blocks,
-            *splits,
-            *ways,
-            *self.networks(),
-        ]
-        table = np.array([number for numbers in records for number in numbers], dtype=np.int64)
-        function = network_model.log_density()
-        for other in (lbfgs.maximise, many_points.each):
-            other()  # compiled before several threads ask for it
-        return CompiledDensity(
-            self.free.size, function, table, tuple(self.arrays), tuple(self.by_row)
-        )
+    def function(self) -> Any:
+        return network_model.log_density()
+
+    def tables(self) -> list[list[int]]:
+        return [self.table(g) for g in self.groups if g.net is None and g.same is None]
 
     def table(self, group: Group) -> list[int]:
         """Record of a table of features."""
@@ -121,7 +93,10 @@ class NetworkTable(CompiledTable):
 
     # --- coordinates --------------------------------------------------------------------------
 
-    def slots(self, group: Group) -> list[list[int]]:
+    def slots(self) -> list[list[int]]:
+        return [slot for group in self.groups for slot in self.slots_of(group)]
+
+    def slots_of(self, group: Group) -> list[list[int]]:
         """Records of the coefficients of a group, and of the weights and scales of its network."""
         slots = [self.coefficients(part, group.same) for part in group.members]
         if group.net is not None:
@@ -195,7 +170,6 @@ class NetworkTable(CompiledTable):
     # --- networks -----------------------------------------------------------------------------
 
     def networks(self) -> list[list[int]]:
-        """Records of the networks and of their layers, with their head."""
         sizes = {networks.UNITS: 0, networks.TURNED: 0, networks.WIDEST: 0}
         records: list[list[int]] = []
         layers: list[list[int]] = []

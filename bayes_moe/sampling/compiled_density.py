@@ -6,7 +6,7 @@ coordinates of zero-sum priors), with its normalising constants and the Jacobian
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,29 +14,20 @@ from bayes_moe.em.cross_products import Features
 from bayes_moe.em.parameter_vector import ParameterBlock, ParameterVector
 from bayes_moe.kernels import linear_layout as layout
 from bayes_moe.kernels import linear_model
-from bayes_moe.model.compiled_table import CompiledDensity, CompiledTable, record
+from bayes_moe.model.compiled_table import CompiledTable, record
 from bayes_moe.model.log_density import has_kernels
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.predictors import Linear
 
 
-class Native(CompiledDensity):
-    """The compiled log density of the coordinates of a linear model."""
-
-    @classmethod
-    def of(cls, parameters: ParameterVector) -> Native:
-        """Compiled log density of a model with priors for which :func:`supports` is true.
-
-        The density has no floor under scale parameters, unlike that of EM.
-        """
-        return LinearTable(parameters).native()
-
-
 class LinearTable(CompiledTable):
-    """The table of a model with linear predictors."""
+    """The table of a model with priors for which :func:`supports` is true.
+
+    The density has no floor under scale parameters, unlike that of EM.
+    """
 
     def __init__(self, parameters: ParameterVector) -> None:
-        super().__init__(parameters.spec, parameters.design.rows)
+        super().__init__(parameters.spec, parameters.design.rows, parameters.size)
         self.parameters = parameters
         features = Features.of_blocks(parameters.blocks, self.rows)
         self.features = [_spread(t) for t in features.tables]
@@ -44,7 +35,6 @@ class LinearTable(CompiledTable):
         self.table_of = {s.variable: j for s, j in zip(parameters.blocks, features.of, strict=True)}
         self.shared = {v for v, j in self.table_of.items() if self.features[j].shape[1] == 1}
         # Rows of predictors with the same table of features are consecutive: one product for all.
-        self.first_coef = {}
         row = coef = 0
         for slot in (parameters.blocks[j] for j in order):
             self.first_row[slot.variable], self.first_coef[slot.variable] = row, coef
@@ -52,29 +42,14 @@ class LinearTable(CompiledTable):
             coef += len(slot.experts) * slot.terms
         self.predictors, self.coefs = row, coef
 
-    def native(self) -> Native:
-        """The compiled log density of the model."""
-        slots, blocks = self.parameters.blocks, self.blocks()
-        splits, ways = self.gate()
-        tables = [self.table(j) for j, f in enumerate(self.features) if f.shape[1] > 1]
-        head = self.head(self.parameters.size, self.coefs) | {
-            layout.TABLES: len(tables),
-            layout.SLOTS: len(slots),
-            layout.BLOCKS: len(blocks),
-            layout.SPLITS: len(splits),
-            layout.BRANCHES: len(ways),
-        }
-        records = [
-            record(layout.HEAD, head),
-            *tables,
-            *map(self.slot, slots),
-            *blocks,
-            *splits,
-            *ways,
-        ]
-        table = np.array([number for numbers in records for number in numbers], dtype=np.int64)
-        size, function = self.parameters.size, linear_model.log_density()
-        return Native(size, function, table, tuple(self.arrays))
+    def function(self) -> Any:
+        return linear_model.log_density()
+
+    def tables(self) -> list[list[int]]:
+        return [self.table(j) for j, f in enumerate(self.features) if f.shape[1] > 1]
+
+    def slots(self) -> list[list[int]]:
+        return [self.slot(block) for block in self.parameters.blocks]
 
     def table(self, j: int) -> list[int]:
         """Record of a table of features."""
@@ -119,19 +94,6 @@ class LinearTable(CompiledTable):
                 **self.prior(slot.prior, shape, of_log=slot.scaling is None),
             },
         )
-
-    def blocks(self) -> list[list[int]]:
-        """Records of the factors of the experts' densities."""
-        records = []
-        for b, part in enumerate(self.parameters.spec.structure.factors):
-            response = part.response(self.rows)
-            added = part.column is not None
-            records.append(self.block(part.block, self.variables(b), response, add=added))
-        return records
-
-    def variables(self, factor: int) -> Sequence[str]:
-        """Variables of the parameters of a factor."""
-        return [s.variable for s in self.parameters.blocks if s.factor == factor]
 
 
 def _spread(table: np.ndarray) -> np.ndarray:

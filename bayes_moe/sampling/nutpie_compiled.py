@@ -16,7 +16,7 @@ from bayes_moe.optimize.network_density import NetworkDensity
 from bayes_moe.results.draws import nothing_drawn
 from bayes_moe.results.mode_tree import dataset
 from bayes_moe.sampling.chain_starts import GraphStarts, LinearStarts, Starts
-from bayes_moe.sampling.compiled_density import Native
+from bayes_moe.sampling.compiled_density import LinearTable
 from bayes_moe.sampling.engine import (
     Engine,
     SamplingTask,
@@ -93,7 +93,7 @@ def _compiled_density(starts: Starts) -> tuple[ParameterVector | FreeVariables, 
     """Coordinates of a model that has a compiled density, and this density."""
     if isinstance(starts, LinearStarts):
         parameters = without_floors(starts.parameters)
-        return parameters, Native.of(parameters)
+        return parameters, LinearTable(parameters).density()
     if isinstance(starts, GraphStarts) and isinstance(starts.surface, NetworkDensity):
         return starts.surface.free, starts.surface.compiled
     raise TypeError(f"No compiled density has starts of type {type(starts).__name__}.")

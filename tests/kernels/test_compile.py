@@ -6,6 +6,8 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal, localcontext
 from fractions import Fraction
 
@@ -23,9 +25,10 @@ from bayes_moe.kernels import elementary as arithmetic
 from bayes_moe.kernels import family_rows as rows
 from bayes_moe.kernels import gamma, priors
 from bayes_moe.kernels import student_t as student
+from bayes_moe.kernels.compile import once
 from bayes_moe.priors.densities import DENSITIES, formula_arguments, log_density, log_density_of_log
 from bayes_moe.priors.prior import Prior
-from bayes_moe.sampling.compiled_density import Native
+from bayes_moe.sampling.compiled_density import LinearTable
 from tests.support.examples import FAMILIES, POSITIVE, names_of
 from tests.support.examples import PRIORS as CASES
 
@@ -403,11 +406,11 @@ WHOLE_DENSITY = """
 import numpy as np
 import bayes_moe as bm
 from bayes_moe.em.vector_layout import parameter_vector
-from bayes_moe.sampling.compiled_density import Native
+from bayes_moe.sampling.compiled_density import LinearTable
 spec = bm.mixture_of_experts("y ~ x", experts=2)
 table = {"x": np.arange(9.0), "y": np.arange(9.0) % 4}
 moving = parameter_vector(spec, spec.design(table), jacobian=True)
-print(repr(Native.of(moving)(np.linspace(-0.5, 0.5, moving.size))))
+print(repr(LinearTable(moving).density()(np.linspace(-0.5, 0.5, moving.size))))
 """
 
 
@@ -444,7 +447,7 @@ def test_a_second_process_compiles_nothing(tmp_path):
 
 
 def small_density(spec, table, theta):
-    return Native.of(parameter_vector(spec, spec.design(table), jacobian=True))(theta)
+    return LinearTable(parameter_vector(spec, spec.design(table), jacobian=True)).density()(theta)
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -460,3 +463,17 @@ def test_a_child_process_finds_the_same_density(method):
         again, other = pool.apply_async(small_density, (spec, table, theta)).get(timeout=120)
     assert again == value
     np.testing.assert_array_equal(other, gradient)
+
+
+def test_a_function_of_no_arguments_runs_once_for_all_threads():
+    runs = []
+
+    @once
+    def compiled():
+        time.sleep(0.05)
+        runs.append(None)
+        return object()
+
+    with ThreadPoolExecutor(4) as pool:
+        found = {id(f.result()) for f in [pool.submit(compiled) for _ in range(4)]}
+    assert len(runs) == len(found) == 1

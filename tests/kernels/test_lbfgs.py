@@ -8,7 +8,7 @@ from bayes_moe.core.threads import in_threads
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.model.log_density import LogDensity
 from bayes_moe.optimize.network_density import NetworkDensity
-from bayes_moe.sampling.compiled_density import Native
+from bayes_moe.sampling.compiled_density import LinearTable
 from tests.support.linear_models import plain, table
 
 LIMITS = (0.0, 1e-5)
@@ -47,7 +47,7 @@ def test_the_mode_of_a_linear_model_is_a_regression():
     }
     spec = plain("normal", experts=1, priors=wide)
     vector = parameter_vector(spec, spec.design(table()))
-    native = Native.of(vector)
+    native = LinearTable(vector).density()
     moving = np.ones(native.size, dtype=bool)
     x, _, _ = native.lbfgs(np.zeros(native.size), moving, 500, 10, (0.0, 1e-7))
     coef = vector.variables(x[None])["mu_coef"][0, 0]

@@ -21,7 +21,7 @@ from bayes_moe.gates.splits import SplitTree
 from bayes_moe.kernels import linear_model as linear
 from bayes_moe.predictors import Linear
 from bayes_moe.priors.prior import DISTRIBUTIONS
-from bayes_moe.sampling.compiled_density import LinearTable, Native, supports
+from bayes_moe.sampling.compiled_density import LinearTable, supports
 from tests.support.examples import POSITIVE, REAL
 from tests.support.linear_models import MODELS, plain, points, table
 from tests.support.problems import problem
@@ -97,7 +97,7 @@ def status(native, theta):
 
 def same(moving, theta):
     """Hold the compiled density to the objective at points (point, coordinate)."""
-    native = Native.of(moving)
+    native = LinearTable(moving).density()
     assert native.size == moving.size == theta.shape[1]
     with np.errstate(all="ignore"):
         expected = Objective(moving).evaluate(theta, Curvature.COMPLETE)
@@ -194,8 +194,8 @@ def test_rows_add_up(name, rows):
     spec, data = LONG[name], long_table(rows)
     once, twice = (free(spec, spec.design(pd.concat([data] * k))) for k in (1, 2))
     theta = scattered(once.size, scales=(0.5,))
-    value, gradient = Native.of(once)(theta[0])
-    both, slope = Native.of(twice)(theta[0])
+    value, gradient = LinearTable(once).density()(theta[0])
+    both, slope = LinearTable(twice).density()(theta[0])
     prior, first, _ = (part[0] for part in once.log_prior(theta))
     # The response's sd, and with it every default prior, is the same for both.
     assert both - prior == pytest.approx(2 * (value - prior), rel=1e-10)
@@ -254,7 +254,7 @@ def test_the_compiled_density_is_pymc_s(name):
     graph = bm.build(spec, design)
     logp = graph.model.compile_logp(mode="FAST_COMPILE")
     moving = parameter_vector(spec, design, jacobian=True)
-    native, theta = Native.of(moving), points(moving)
+    native, theta = LinearTable(moving).density(), points(moving)
     values = moving.variables(theta)
     for j, point in enumerate(theta):
         at = graph.unconstrained({n: v[j] for n, v in values.items()})
@@ -264,7 +264,7 @@ def test_the_compiled_density_is_pymc_s(name):
 @pytest.mark.parametrize("name", ["two kinds", "all formulas", "binomial-4", "wide", "sticks"])
 def test_the_gradient_is_that_of_differences(name):
     moving = free(CASES[name], CASES[name].design(table()))
-    native, theta = Native.of(moving), points(moving, 1)[0]
+    native, theta = LinearTable(moving).density(), points(moving, 1)[0]
     step, gradient = 1e-4, native(theta)[1]
     for c, e in enumerate(np.eye(moving.size) * step):
         near = native(theta + e)[0] - native(theta - e)[0]
@@ -276,7 +276,7 @@ def test_the_gradient_is_that_of_differences(name):
 @pytest.mark.parametrize("family", list(registry.TABLE["kernel"]))
 def test_a_density_that_is_not_finite_is_reported(family):
     moving = free(*of(CASES[f"{family}-2"]))
-    native = Native.of(moving)
+    native = LinearTable(moving).density()
     assert status(native, np.zeros(moving.size))[0] == 0
     for bad in (np.nan, np.inf, -np.inf, 1e200, -1e200):
         theta = np.zeros(moving.size)
@@ -295,7 +295,7 @@ def of(spec):
 @pytest.mark.parametrize("more", [-1, 1])
 def test_a_point_of_another_size_is_refused(more):
     moving = free(*of(CASES["normal-2"]))
-    code, value, gradient = status(Native.of(moving), np.zeros(moving.size + more))
+    code, value, gradient = status(LinearTable(moving).density(), np.zeros(moving.size + more))
     assert code == -1
     assert np.isnan(value)
     assert np.isnan(gradient).all()
@@ -303,14 +303,14 @@ def test_a_point_of_another_size_is_refused(more):
 
 def test_points_of_any_layout_are_taken():
     moving = free(*of(CASES["normal-2"]))
-    native = Native.of(moving)
+    native = LinearTable(moving).density()
     wide = np.random.default_rng(0).standard_normal((moving.size, 3))
     np.testing.assert_array_equal(native(wide[:, 1])[1], native(wide[:, 1].copy())[1])
     assert native(np.zeros(moving.size, dtype=int))[0] == native(np.zeros(moving.size))[0]
 
 
 def test_the_data_live_as_long_as_the_density():
-    native = Native.of(free(*of(CASES["two kinds"])))
+    native = LinearTable(free(*of(CASES["two kinds"]))).density()
     theta = scattered(native.size, scales=(0.5,))[0]
     value, gradient = native(theta)
     gc.collect()
@@ -323,7 +323,7 @@ def test_the_data_live_as_long_as_the_density():
 
 def test_threads_do_not_meet():
     moving = free(*of(CASES["all formulas"]))
-    native, theta = Native.of(moving), scattered(moving.size, scales=[0.5] * 200)
+    native, theta = LinearTable(moving).density(), scattered(moving.size, scales=[0.5] * 200)
     alone = [native(point) for point in theta]
     with ThreadPoolExecutor(4) as pool:
         for found in pool.map(lambda _: [native(point) for point in theta], range(4)):
@@ -363,7 +363,7 @@ class Product(LinearTable):
 
     def blocks(self):
         first, second = self.parameters.spec.structure.blocks
-        own, its = self.variables(0), self.variables(1)
+        own, its = ([s.variable for s in self.parameters.blocks if s.factor == j] for j in (0, 1))
         return [
             self.block(first, own, self.rows.observed),
             self.block(second, its, self.response, add=True),
@@ -372,17 +372,20 @@ class Product(LinearTable):
 
 def test_a_block_adds_to_the_log_density_of_experts():
     one, other, both = products(1)
-    native = Product(both, other.design.rows.observed).native()
+    native = Product(both, other.design.rows.observed).density()
     for theta in scattered(native.size, scales=(0.1, 1.0, 3.0)):
         value, gradient = native(theta)
-        parts = [Native.of(one)(theta[: one.size]), Native.of(other)(theta[one.size :])]
+        parts = [
+            LinearTable(one).density()(theta[: one.size]),
+            LinearTable(other).density()(theta[one.size :]),
+        ]
         assert value == pytest.approx(sum(v for v, _ in parts), rel=1e-12)
         np.testing.assert_allclose(gradient, np.concatenate([g for _, g in parts]), rtol=1e-12)
 
 
 def test_a_block_that_adds_has_derivatives():
     _, other, both = products(3)
-    native = Product(both, other.design.rows.observed).native()
+    native = Product(both, other.design.rows.observed).density()
     theta, step = points(both, 1)[0], 1e-5
     gradient = native(theta)[1]
     for c, e in enumerate(np.eye(native.size) * step):
@@ -394,9 +397,9 @@ def test_one_softmax_as_a_split_is_the_same(monkeypatch):
     """The way of trees and that of one softmax agree."""
     for name in ("normal-2", "normal-4", "a constant gate of six"):
         moving = free(*of(CASES[name]))
-        flat = Native.of(moving)
+        flat = LinearTable(moving).density()
         monkeypatch.setattr(SplitTree, "is_single_softmax", False)
-        split = Native.of(moving)
+        split = LinearTable(moving).density()
         monkeypatch.undo()
         assert flat.table[linear.SPLITS] == 0
         assert split.table[linear.SPLITS] == 1

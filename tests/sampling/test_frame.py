@@ -12,7 +12,7 @@ from bayes_moe.em.parameter_vector import without_floors
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.results.draws import stacked_draws
 from bayes_moe.sampling import chain_starts
-from bayes_moe.sampling.compiled_density import Native
+from bayes_moe.sampling.compiled_density import LinearTable
 from bayes_moe.sampling.frame import Framed
 from tests.support.linear_models import MODELS, table
 
@@ -37,7 +37,7 @@ def test_value_gradient_and_stored_point_are_those_of_the_objective(name):
     size = vector.size
     half = rng.normal(size=(size, size))
     centre, covariance = rng.normal(0, 0.3, size), 0.1 * (half @ half.T / size + np.eye(size))
-    framed = Framed.of(Native.of(vector), centre, covariance)
+    framed = Framed.of(LinearTable(vector).density(), centre, covariance)
     z = rng.normal(size=size)
     gradient, value, stored = np.empty(size), np.empty(1), np.empty(size)
     status = DENSITY(framed.log_density.address)(size, *addresses(z, gradient, value, framed.table))
@@ -56,13 +56,15 @@ def test_a_singular_covariance_scales_coordinates(tone, tone_spec):
     vector = without_floors(parameter_vector(tone_spec, tone_spec.design(tone), jacobian=True))
     scales = np.arange(float(vector.size))
     covariance = np.outer(scales, scales)
-    framed = Framed.of(Native.of(vector), np.zeros(vector.size), covariance)
+    framed = Framed.of(LinearTable(vector).density(), np.zeros(vector.size), covariance)
     np.testing.assert_allclose(framed.root, np.diag(np.where(scales > 0, scales, 1.0)))
 
 
 def test_the_posterior_at_a_mode_is_nearly_a_standard_normal(tone, tone_spec):
     found = chain_starts.starts(tone_spec, tone_spec.design(tone), 1)
-    framed = Framed.of(Native.of(without_floors(found.parameters)), *found.approximation)
+    framed = Framed.of(
+        LinearTable(without_floors(found.parameters)).density(), *found.approximation
+    )
     z = np.zeros(framed.size)
     size, step = framed.size, 1e-4
     slopes = []
