@@ -18,6 +18,7 @@ import pandas as pd
 from scipy.special import logsumexp
 
 import bayes_moe as bm
+from benchmarks.cases import UCI
 from benchmarks.page import Section
 from benchmarks.timing import ROOT, Row, process, seconds
 
@@ -30,8 +31,21 @@ SAMPLES, FOLDS, FIRST, NETWORKS = 5, 3, 50, 8
 """Samples of the inverse problem, folds of mcycle, a seed that no setting was chosen by, and
 networks of an average in PyTorch."""
 METHODS = ("map", "ensemble")
-UCI, SPLITS = ROOT.parent / "shared" / "reference" / "uci", 5
+SPLITS = 5
 TABLES = ("yacht", "energy", "concrete")
+TRUTH = 1.2824
+"""Mean log density of the inverse problem under its true density."""
+CHAINS, DRAWS = 2, 200
+LONG = (100_000, 1_000_000)
+PEAK = """
+import resource, sys, time
+import bayes_moe as bm
+from benchmarks.density import uneven
+table = uneven(int(sys.argv[1]), 0)
+began = time.perf_counter()
+bm.fit(bm.mixture_density("y ~ a + b", 5, (16, 16)), table, "map", random_seed=1, progressbar=False)
+print(time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
 COLD = """
 from benchmarks.density import Problem, inverse, ours
 ours(Problem("", "x ~ t", [(inverse(1000, 0), inverse(10_000, 100))]), "map")
@@ -46,6 +60,7 @@ class Problem:
     formula: str
     tables: list[tuple[pd.DataFrame, pd.DataFrame]]
     networks: int = 1
+    truth: float | None = None
 
     @property
     def spec(self) -> bm.MixtureOfExperts:
@@ -70,6 +85,10 @@ class Answers:
     @property
     def score(self) -> float:
         return float(np.concatenate(self.densities).mean())
+
+    def regret(self, truth: float) -> float:
+        """Median over tables of the distance from the score of the true density."""
+        return truth - float(median(d.mean() for d in self.densities))
 
 
 def inverse(n: int, seed: int) -> pd.DataFrame:
@@ -111,7 +130,9 @@ def problems() -> list[Problem]:
     samples = [(inverse(1000, seed), inverse(10_000, 100 + seed)) for seed in seeds]
     long = [(uneven(20_000, FIRST), uneven(20_000, FIRST + 1))]
     return [
-        Problem(f"inverse problem, 1000 rows, {SAMPLES} samples", "x ~ t", samples, NETWORKS),
+        Problem(
+            f"inverse problem, 1000 rows, {SAMPLES} samples", "x ~ t", samples, NETWORKS, TRUTH
+        ),
         *(splits(name) for name in TABLES if UCI.exists()),
         Problem(f"mcycle, 133 rows, {FOLDS} folds", "accel ~ times", mcycle),
         Problem("two branches, 20,000 rows", "y ~ a + b", long),
@@ -181,8 +202,34 @@ def rows_of(problem: Problem) -> list[Row]:
     rows = []
     for method, peer in zip(METHODS, peers, strict=True):
         of = f" (torch: average of {problem.networks})" if method == "ensemble" else ""
-        rows.append(compared(f"{problem.what}, {method}{of}", ours(problem, method), peer))
+        answers = ours(problem, method)
+        rows.append(compared(f"{problem.what}, {method}{of}", answers, peer))
+        if problem.truth is not None:
+            rows.append({"what": f"median regret of these, {method}{of}"})
+            rows[-1]["ours"] = answers.regret(problem.truth)
+            rows[-1]["torch"] = np.nan if peer is None else peer.regret(problem.truth)
     return rows
+
+
+def sampled() -> Row:
+    """A row of NUTS on one sample of the inverse problem."""
+    spec, table = bm.mixture_density("x ~ t", COMPONENTS, HIDDEN), inverse(1000, 0)
+    settings: dict[str, Any] = {"draws": DRAWS, "tune": DRAWS, "chains": CHAINS}
+    with warnings.catch_warnings(action="ignore", category=bm.ConvergenceWarning):
+        began = time.perf_counter()
+        fit = bm.fit(spec, table, "nuts", random_seed=1, progressbar=False, **settings)
+        taken = time.perf_counter() - began
+    each = float(fit.idata["sample_stats"]["n_steps"].mean())
+    what = f"nuts, {CHAINS} x {DRAWS} draws after as many to tune; {each:,.0f} gradients a draw"
+    return {"what": what, "ours s": taken}
+
+
+def long_table(rows: int) -> Row:
+    """A row of a fit to a long table in a process of its own, with the peak of its memory."""
+    command = [sys.executable, "-W", "ignore", "-c", PEAK, str(rows)]
+    done = subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True)
+    taken, peak = map(float, done.stdout.split())
+    return {"what": f"two branches, {rows:,} rows, map; peak of {peak:,.0f} MiB", "ours s": taken}
 
 
 def density(_: int) -> list[Section]:
@@ -204,13 +251,15 @@ def density(_: int) -> list[Section]:
         "with a falling rate, batches of 32 to 256 rows, early stopping on a tenth of the rows, "
         "one start, one thread. An ensemble is beside the average of several such networks, where "
         "more than one was fitted. Scores are mean log densities of rows that neither saw, in "
-        "units of the response. Seconds are medians of fits, the process warm; the last row has "
-        "imports and compiling too.\n\n"
+        "units of the response. Seconds are medians of fits, the process warm; those of whole "
+        "processes have imports too.\n\n"
         "The inverse problem is Bishop's: x is uniform on (0, 1), t = x + 0.3 sin(2 pi x) plus "
         "uniform noise on (-0.1, 0.1), and x is predicted from t, with 10,000 new rows a sample; "
-        "the true density scores 1.2824. The two branches have shares and noise that depend on two "
+        f"the true density scores {TRUTH}, and a regret is the distance from it. NUTS has one such "
+        "sample. The two branches have shares and noise that depend on two "
         "features; there are 20,000 new rows. Yacht, energy and concrete are tables of the UCI "
         "repository with the first five of the usual 90 / 10 splits; published means of the "
         "negative log density by ensembles of networks are 1.18, 1.38 and 3.06."
     )
-    return [Section("Mixture density networks: held-out score", text, [*rows, whole])]
+    rows += [whole, sampled(), *map(long_table, LONG)]
+    return [Section("Mixture density networks: held-out score", text, rows)]

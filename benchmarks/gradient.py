@@ -31,9 +31,10 @@ def of_graph(model: Any) -> tuple[Gradient, int]:
 def of_sampler(case: Case) -> tuple[Gradient, int]:
     """The log density with gradient that our NUTS calls by default."""
     from bayes_moe.em.vector_layout import parameter_vector
-    from bayes_moe.sampling.compiled_density import Native
+    from bayes_moe.sampling.compiled_density import LinearTable
 
-    native = Native.of(parameter_vector(case.spec, case.spec.design(case.table), jacobian=True))
+    vector = parameter_vector(case.spec, case.spec.design(case.table), jacobian=True)
+    native = LinearTable(vector).density()
     return native, native.size
 
 

@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 WEIGHTS = ("equal", "heldout")
-STEPS = 10_000
-"""Default steps of a run of Adam."""
+SHORT_BATCH = 128
+"""Most rows of a batch of a short table: the average of members gains by less noise in their
+gradients, and a single network does not."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,12 @@ class Ensemble(Method):
     Its density is the weighted average of its members' densities,
     ``p(y | x) = sum_m w_m p_m(y | x)``. Each member has a start of its own, and a fold of the rows
     is held out from it. Mixture density networks, and others that ``method="map"`` fits by Adam:
-    all members are runs of Adam with one schedule, and those with the same fold are stopped where
-    the average of their densities is best on it. That is later than each alone would be stopped, as
-    the average suffers less from members that follow their rows too closely: one member's score can
-    be much worse than the ensemble's. Other models: each member is the mode given its rows.
+    all members are runs of Adam with one schedule, and are stopped where rows have the best mean
+    log density under the average of the members from which they are held out. That is later than
+    each alone would be stopped, as the average suffers less from members that follow their rows too
+    closely: one member's score can be much worse than the ensemble's. Held-out rows take the place
+    of the prior, so that learned scales of hidden weights are set wide. Other models: each member
+    is the mode given its rows.
 
     Members are no draws from the posterior: they say what differs between networks that fit about
     as well, and intervals over them are no posterior intervals of coefficients. Experts of each
@@ -61,10 +64,10 @@ class Ensemble(Method):
     each member is repeated in proportion to its weight, to less than one draw;
     ``sample_stats["member"]`` says whose each draw is. The group ``fit`` has figures of the member
     of the highest posterior density, and by ``member`` ``member_weight``, ``held_out_log_density``
-    (the mean over its held-out rows), ``member_converged`` (whether the score of its fold had
-    settled) and ``member_seed``; ``held_out_score`` is the mean log density of the rows under the
-    members from which each was held out. No pointwise log likelihood is stored: members are no
-    sample for :func:`arviz.loo`.
+    (the mean over its held-out rows), ``member_converged`` (whether its mode was found, or the
+    held-out mean of all members had settled) and ``member_seed``; ``held_out_score`` is the mean
+    log density of the rows under the members from which each was held out. No pointwise log
+    likelihood is stored: members are no sample for :func:`arviz.loo`.
 
     Parameters
     ----------
@@ -81,7 +84,8 @@ class Ensemble(Method):
     restarts : int
         Starts of each member that is a mode; a run of Adam has one.
     optimizer, max_iter, batch_size, epochs, learning_rate
-        As for :class:`bayes_moe.inference.map.MAP`.
+        As for :class:`bayes_moe.inference.map.MAP`, but batches of short tables have up to 128 rows
+        by default.
     cores : int, optional
         Runs of Adam that go on at once; by default as many as there are cores. The result is the
         same for any number. Models that need a graph have one run at a time.
@@ -164,7 +168,7 @@ class Ensemble(Method):
         cores = self.cores or cpu_count() or 1
         if not isinstance(density, NetworkDensity):
             cores = 1  # the rows of a graph are shared by all
-        schedule = replace(self._map().schedule, steps=STEPS)
+        schedule = replace(self._map().schedule, short=SHORT_BATCH)
         return stopped_runs(density, starts, splits, schedule, seeds, cores, update)
 
     def _tree(self, members: Modes, chosen: np.ndarray) -> xr.DataTree:

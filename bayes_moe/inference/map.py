@@ -21,7 +21,7 @@ from bayes_moe.optimize.graph_modes import ends
 from bayes_moe.optimize.hyperparameters import optimise_hyperparameters
 from bayes_moe.optimize.lbfgs import search
 from bayes_moe.optimize.linear_surrogate import first_values
-from bayes_moe.optimize.stopped_starts import has_trunk, wide_starts
+from bayes_moe.optimize.stopped_starts import has_trunk, raced_starts
 from bayes_moe.results.mode_tree import point_tree
 
 if TYPE_CHECKING:
@@ -53,11 +53,11 @@ class MAP(Method):
 
     Adam's result is no mode: a share of the rows is held out, and the run is stopped where their
     mean log density is best. Networks predict better so (docs/benchmarks.md): a mode with hundreds
-    of weights follows its rows too closely. Held-out rows take the place of the prior, so that
-    learned scales of hidden weights are set wide (:mod:`bayes_moe.optimize.stopped_starts`), and
-    others keep their initial values. Adam uses gradients of ``log prior + (n / b) log likelihood``
-    of batches of ``b`` of the ``n`` rows (:mod:`bayes_moe.optimize.adam`), and the result is an
-    average of its last points; short runs from all starts select the one to continue. ``converged``
+    of weights follows its rows too closely. Learned scales keep their initial values. Adam uses
+    gradients of ``log prior + (n / b) log likelihood`` of batches of ``b`` of the ``n`` rows
+    (:mod:`bayes_moe.optimize.adam`), and the result is an average of its last points. Runs from all
+    starts are raced: the half with the lower held-out density is dropped after 100 steps, then
+    after 200, and so on, and the last one begins anew with the full schedule. ``converged``
     says that the held-out density hardly rose in the last third of the epochs, not that the
     gradient is zero; standard errors are NaN. The group ``fit`` has ``validation_log_density``, the
     held-out mean after each epoch ``validation_path``, and ``epochs``; the objective is that of all
@@ -78,7 +78,7 @@ class MAP(Method):
     batch_size : int, optional
         Rows of a batch of Adam; by default 64 to 1000, more for longer tables.
     epochs : int, optional
-        Most passes of Adam over the rows; by default as many as make 12,000 steps.
+        Most passes of Adam over the rows; by default as many as make 12,000 steps, at least 25.
     learning_rate : float
         Initial learning rate of Adam, for batches of up to 1000 rows; it grows with the square root
         of larger ones, and falls to zero along half a cosine.
@@ -170,7 +170,7 @@ class MAP(Method):
     ) -> xr.DataTree:
         density = log_density(spec, design)
         with progress("MAP", shown=self.progressbar) as update:
-            starts = wide_starts(spec, design, self.restarts, rng)
+            starts = raced_starts(spec, design, self.restarts, rng)
             run, history = descend(density, starts, self.schedule, rng, update)
         modes = replace(merge_modes(ends(density, [run]), design.rows), restarts=self.restarts)
         figures = {

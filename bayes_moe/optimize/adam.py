@@ -15,10 +15,13 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from os import cpu_count
 
 import numpy as np
 
 from bayes_moe.core.progress import silent
+from bayes_moe.core.threads import in_threads
 from bayes_moe.model.log_density import LogDensity
 from bayes_moe.optimize.densities import OfRows, of_rows
 from bayes_moe.optimize.lbfgs import LBFGSResult
@@ -27,9 +30,11 @@ from bayes_moe.optimize.network_density import NetworkDensity
 CHUNK = 4096
 """Rows in a chunk of an evaluation on all rows."""
 RACE = 100
-"""Steps from each of several starts, before the best is chosen."""
+"""Steps from each of several starts, before the lower half is dropped for the first time."""
 STEPS = 12_000
-"""Default number of steps, for any number of rows: more gain little."""
+"""Default number of steps, unless they are fewer than ``LEAST_EPOCHS``: more gain little."""
+LEAST_EPOCHS = 25
+"""Least default number of epochs."""
 MOST_HELD_OUT = 20_000
 """Largest number of held-out rows."""
 LEAST_PATIENCE = 3
@@ -42,6 +47,8 @@ SMALL_BATCH = 1000
 """Batch size above which the rate grows with its square root, as the gradient's noise falls."""
 EPOCH = 100
 """Default steps of an epoch, within the limits of the batch size."""
+FEW = 6
+"""Default steps of an epoch on short tables, if ``Schedule.short`` allows fewer than otherwise."""
 KEPT = 20
 """Epochs with the same batches, in other orders."""
 AVERAGED, RECENT = 0.99, 10.0
@@ -51,25 +58,29 @@ about a tenth of the points so far count."""
 
 @dataclass(frozen=True)
 class Schedule:
-    """Settings of Adam; None is a default that depends on the number of rows."""
+    """Settings of Adam; None is a default that depends on the number of rows.
+
+    ``short`` are the most rows of a batch by default where a table is short.
+    """
 
     batch_size: int | None = None
     epochs: int | None = None
     learning_rate: float = 0.02
     validation: float = 0.1
     patience: int | None = None
-    steps: int = STEPS
+    short: int = LEAST_BATCH
 
     def batch(self, rows: int) -> int:
         """Batch size, given the number of training rows."""
         if self.batch_size is not None:
             return min(self.batch_size, rows)
-        return min(rows, int(np.clip(rows // EPOCH, LEAST_BATCH, MOST_BATCH)))
+        least = np.clip(rows // FEW, LEAST_BATCH, self.short)
+        return min(rows, int(np.clip(rows // EPOCH, least, MOST_BATCH)))
 
     def passes(self, rows: int) -> int:
         """Number of epochs, given the number of training rows."""
         steps = rows // self.batch(rows)
-        return -(-self.steps // steps) if self.epochs is None else self.epochs
+        return max(LEAST_EPOCHS, -(-STEPS // steps)) if self.epochs is None else self.epochs
 
     def waits(self, epochs: int) -> int:
         """Epochs without a rise before the steps return to the best point."""
@@ -151,24 +162,35 @@ class Stream:
         self.surface, self.rows, self.size, self.rng = surface, rows, size, rng
         self.orders = 0
         self.left = np.empty(0, dtype=np.int64)
+        self.cores = (cpu_count() or 1) if surface.parallel else 1
 
-    def advance(self, adam: Adam, rates: np.ndarray) -> None:
-        """Take a step at each of some learning rates (step,), each on another batch."""
+    def advance(self, runs: Sequence[Adam], rates: np.ndarray) -> None:
+        """Take a step of each run at each of some learning rates (step,), on a batch for all runs.
+
+        Several runs go on at the same time where the density allows it.
+        """
         while rates.size:
             if not self.left.size:
                 self._shuffle()
             which, self.left = self.left[: rates.size], self.left[rates.size :]
             now, rates = rates[: which.size], rates[which.size :]
-            every = self.surface.design.rows.size
-            weight = every / self.size
-            if isinstance(self.surface, NetworkDensity):
-                compiled_steps([self.parts[j] for j in which], adam, now, weight, 1 / every)
-                continue
-            for j, rate in zip(which, now, strict=True):
-                adam.step(self.parts[j].weighted(adam.x, weight)[2] / every, rate)
+            steps = partial(self._steps, [self.parts[j] for j in which], now)
+            for _ in in_threads(steps, runs, self.cores):
+                pass
+
+    def _steps(self, parts: Sequence[OfRows], rates: np.ndarray, adam: Adam) -> None:
+        """Take a step of a run on each of some batches."""
+        every = self.surface.design.rows.size
+        weight = every / self.size
+        if isinstance(self.surface, NetworkDensity):
+            compiled_steps(parts, adam, rates, weight, 1 / every)
+            return
+        for part, rate in zip(parts, rates, strict=True):
+            adam.step(part.weighted(adam.x, weight)[2] / every, rate)
 
     def _shuffle(self) -> None:
         if self.orders % KEPT == 0:
+            self.parts = []  # the copies of earlier batches are freed first
             order = self.rng.permutation(self.rows)[: len(self.rows) // self.size * self.size]
             self.parts = [of_rows(self.surface, some) for some in order.reshape(-1, self.size)]
         self.orders += 1
@@ -249,7 +271,7 @@ def descend(
     surface : LogDensity
         Log density to maximise.
     starts : sequence of mapping
-        Reported variables; of several, the best after ``RACE`` steps is chosen.
+        Reported variables; of several, the best run of a race is continued.
     schedule : Schedule
         Sizes, rates and patience.
     rng : numpy.random.Generator
@@ -262,22 +284,12 @@ def descend(
     if split is None:
         split = RowSplit.random(surface.design.rows.size, schedule.validation, rng)
     count = len(split.train)
-    total = len(starts) + schedule.passes(count)
-    held_out = Judge(surface, split.held_out)
     stream = Stream(surface, split.train, schedule.batch(count), rng)
-    ends = []
-    for values in starts:
-        adam = Adam(surface.point(values))
-        if len(starts) > 1:
-            stream.advance(adam, schedule.rates(count, np.zeros(RACE)))
-        ends.append((held_out(adam.average), adam.average))
-        progress(len(ends), total)
-    best = int(np.argmax([density for density, _ in ends]))
-    result = _run_epochs(
-        _Task(stream, held_out, schedule, count),
-        *ends[best],
-        lambda j: progress(len(starts) + j, total),
-    )
+    task = _Task(stream, Judge(surface, split.held_out), schedule, count)
+    rounds = (len(starts) - 1).bit_length()
+    total = rounds + schedule.passes(count)
+    best = _race(task, [surface.point(values) for values in starts], lambda j: progress(j, total))
+    result = _run_epochs(task, *best, lambda j: progress(rounds + j, total))
     progress(total, total)
     return judged(surface, result.x, result.steps, result.settled), result
 
@@ -292,6 +304,25 @@ class _Task:
     count: int
 
 
+def _race(
+    task: _Task, points: Sequence[np.ndarray], report: Callable[[int], None]
+) -> tuple[float, np.ndarray]:
+    """Held-out density and point of the best of the runs from several points.
+
+    After ``RACE`` steps the better half goes on, until each has twice as many, and so on. All take
+    the same steps, at the initial learning rate.
+    """
+    runs, until, rounds = [Adam(x) for x in points], RACE, 0
+    while len(runs) > 1:
+        steps = until - runs[0].steps
+        task.stream.advance(runs, task.schedule.rates(task.count, np.zeros(steps)))
+        order = np.argsort([-task.held_out(run.average) for run in runs], kind="stable")
+        runs = [runs[j] for j in order[: (len(runs) + 1) // 2]]
+        until, rounds = 2 * until, rounds + 1
+        report(rounds)
+    return task.held_out(runs[0].average), runs[0].average
+
+
 def _run_epochs(
     task: _Task, density: float, x: np.ndarray, report: Callable[[int], None]
 ) -> AdamResult:
@@ -304,7 +335,7 @@ def _run_epochs(
     best, path, waited = x, [density], 0
     while left > 0:
         shares = (done + np.arange(steps)) / every
-        task.stream.advance(adam, schedule.rates(count, shares))
+        task.stream.advance([adam], schedule.rates(count, shares))
         left, done = left - 1, done + steps
         path.append(task.held_out(adam.average))
         report(len(path) - 1)

@@ -29,7 +29,8 @@ from bayes_moe.predictors.base import Target
 
 Values = dict[str, np.ndarray]
 
-MAX_ITER = 200
+SEARCH = multistart.SearchSettings(max_iter=200)
+"""Settings of the search for modes of the surrogate."""
 RIDGE = 1.0
 """Penalty of internal coefficients whose prior has unit scale, relative to a unit error of a
 logit."""
@@ -84,19 +85,17 @@ def first_values(
     design: Design,
     count: int,
     rng: np.random.Generator,
-    *,
-    searched: bool = True,
+    search: multistart.SearchSettings | None = SEARCH,
 ) -> list[Values]:
     """Starting points, each as reported variables.
 
     The first half are from modes of the surrogate, if it has that many, the others from partitions
-    of the rows; all are from partitions where the model itself is linear, or the modes are not to
-    be ``searched`` for.
+    of the rows; all are from partitions where the model itself is linear, or without a search.
     """
     if spec.structure.is_linear:
         return _from_partitions(spec, design, count, rng)
     surrogate = LinearSurrogate.of(spec)
-    modes = _modes(surrogate, design, (count + 1) // 2, rng) if searched else []
+    modes = [] if search is None else _modes(surrogate, design, (count + 1) // 2, search, rng)
     points = modes + _from_partitions(
         surrogate.spec, surrogate.design(design), count - len(modes), rng
     )
@@ -108,14 +107,15 @@ def first_values(
 
 
 def _modes(
-    surrogate: LinearSurrogate, design: Design, most: int, rng: np.random.Generator
+    surrogate: LinearSurrogate,
+    design: Design,
+    most: int,
+    search: multistart.SearchSettings,
+    rng: np.random.Generator,
 ) -> list[Values]:
     """The best modes of a surrogate."""
-    result = multistart.search(
-        parameter_vector(surrogate.spec, surrogate.design(design)),
-        multistart.SearchSettings(max_iter=MAX_ITER),
-        rng,
-    )
+    vector = parameter_vector(surrogate.spec, surrogate.design(design))
+    result = multistart.search(vector, search, rng)
     count = min(most, len(result.value))
     return [{name: v[j] for name, v in result.values.items()} for j in range(count)]
 

@@ -1,14 +1,14 @@
 """Members of an ensemble: modes or stopped runs, each from a part of the rows, and their weights.
 
-Members leave out a fold of the rows. Runs of Adam go on together, and those that left out the same
-fold are stopped where the average of their densities is best on it: later than each alone would be,
-as an average suffers less from members that follow their rows too closely.
+Members leave out a fold of the rows. Runs of Adam go on together, and are stopped where the average
+of those that left a row out is best on it, on average over all rows: later than each alone would
+be, as an average suffers less from members that follow their rows too closely.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -63,29 +63,26 @@ class AdamRun:
     def advance(self, until: float) -> None:
         """Continue until a share of the steps is done."""
         shares = np.arange(self.adam.steps, round(until * self.steps)) / self.steps
-        self.stream.advance(self.adam, self.schedule.rates(self.count, shares))
+        self.stream.advance([self.adam], self.schedule.rates(self.count, shares))
 
 
-@dataclass
-class Group:
-    """Runs that left out the same rows, and their points where their average was best on these."""
-
-    runs: list[AdamRun]
-    path: list[float] = field(default_factory=list)
-
-    def check(self) -> None:
-        """Judge the current points, and keep the best."""
-        surface, which = self.runs[0].surface, self.runs[0].split.held_out
-        points = [run.adam.average.copy() for run in self.runs]
-        log_density = densities(surface, points, surface.design.rows.pick(which))
+def held_out_score(runs: Sequence[AdamRun], points: Sequence[np.ndarray]) -> float:
+    """Mean log density of rows under the average of the points whose runs left them out."""
+    surface = runs[0].surface
+    of_split: dict[int, list[int]] = {}
+    for j, run in enumerate(runs):
+        of_split.setdefault(id(run.split), []).append(j)
+    total, count = 0.0, 0
+    for members in of_split.values():
+        which = runs[members[0]].split.held_out
+        log_density = densities(
+            surface, [points[j] for j in members], surface.design.rows.pick(which)
+        )
         highest = log_density.max(axis=0)
         with np.errstate(invalid="ignore"):
             average = highest + np.log(np.exp(log_density - highest).mean(axis=0))
-        score = float(average.mean())
-        score = score if np.isfinite(score) else -np.inf
-        if not self.path or score > max(self.path):
-            self.points = points
-        self.path.append(score)
+        total, count = total + float(average.sum()), count + which.size
+    return total / count if np.isfinite(total) else -np.inf
 
 
 def stopped_runs(
@@ -102,23 +99,19 @@ def stopped_runs(
         AdamRun(surface, surface.point(start), split, schedule, np.random.default_rng(j))
         for start, split, j in zip(starts, splits, seeds, strict=True)
     ]
-    by_split: dict[int, list[AdamRun]] = {}
-    for run in runs:
-        by_split.setdefault(id(run.split), []).append(run)
-    groups = [Group(of_split) for of_split in by_split.values()]
+    path: list[float] = []
     for j in range(CHECKS + 1):
         until = j / CHECKS
         for _ in in_threads(partial(AdamRun.advance, until=until), runs, cores):
             pass
-        for group in groups:
-            group.check()
+        points = [run.adam.average.copy() for run in runs]
+        score = held_out_score(runs, points)
+        if not path or score > max(path):
+            best = points
+        path.append(score)
         progress(j, CHECKS)
-    found = {}
-    for group in groups:
-        settled = is_level(group.path)
-        for run, x in zip(group.runs, group.points, strict=True):
-            found[id(run)] = judged(surface, x, run.steps, settled)
-    return [found[id(run)] for run in runs]
+    settled = is_level(path)
+    return [judged(surface, x, run.steps, settled) for x, run in zip(best, runs, strict=True)]
 
 
 def modes_of_parts(
