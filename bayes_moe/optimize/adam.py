@@ -160,7 +160,6 @@ class Stream:
         self, surface: LogDensity, rows: np.ndarray, size: int, rng: np.random.Generator
     ) -> None:
         self.surface, self.rows, self.size, self.rng = surface, rows, size, rng
-        self.orders = 0
         self.left = np.empty(0, dtype=np.int64)
         self.cores = (cpu_count() or 1) if surface.parallel else 1
 
@@ -189,12 +188,11 @@ class Stream:
             adam.step(part.weighted(adam.x, weight)[2] / every, rate)
 
     def _shuffle(self) -> None:
-        if self.orders % KEPT == 0:
-            self.parts = []  # the copies of earlier batches are freed first
-            order = self.rng.permutation(self.rows)[: len(self.rows) // self.size * self.size]
-            self.parts = [of_rows(self.surface, some) for some in order.reshape(-1, self.size)]
-        self.orders += 1
-        self.left = self.rng.permutation(len(self.parts))
+        self.parts = []  # the copies of earlier batches are freed first
+        order = self.rng.permutation(self.rows)[: len(self.rows) // self.size * self.size]
+        self.parts = [of_rows(self.surface, some) for some in order.reshape(-1, self.size)]
+        orders = [self.rng.permutation(len(self.parts)) for _ in range(KEPT)]
+        self.left = np.concatenate(orders)  # of all at once: a call of compiled steps costs a step
 
 
 def compiled_steps(
