@@ -14,6 +14,7 @@ the experts. A mode is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,15 +35,16 @@ from bayes_moe.em.objective import Curvature, Objective
 from bayes_moe.em.parameter_vector import ParameterVector, within_floors, without_floors
 from bayes_moe.em.partitions import initial_partitions, sweeps
 from bayes_moe.em.split_merge import (
-    BATCH,
-    SHORT,
-    Pool,
-    Run,
-    end_values,
+    DISTANCE,
+    distance,
+    improved_partitions,
     movable,
-    moved_points,
+    moved_shares,
+    responsibilities,
 )
 from bayes_moe.em.tree_starts import tree_starts
+from bayes_moe.model import expert_order
+from bayes_moe.model.evaluation import evaluate
 from bayes_moe.model.spec import MixtureOfExperts
 
 RESTARTS = 30
@@ -51,17 +53,27 @@ SUBSAMPLE = 5000
 """Rows of the subsample on which runs start where a table has more."""
 FINALISTS = 4
 """Modes of the subsample from which runs on all rows start."""
-RACE, FINISHED = 8, 8
-"""Iterations after which starts of a race stop, and the number of the best that run to the end."""
+RACE, FINISHED, RACED = 8, 8, 4
+"""Iterations after which starts of a race stop, and the numbers of the first starts, which run to
+the end without a race, and of the best of a race that go on."""
 RACE_ABOVE = 10_000
-"""Rows times coordinates from which starts are raced; below, thirty runs cost little more than
-one."""
-MOVES = 64
-"""Default number of moves."""
+"""Rows times coordinates from which only some starts run to the end; below, thirty runs cost little
+more than one."""
+MOVES = 256
+"""Default number of moves: with them and eight starts, a search takes about the time of thirty."""
+BY_EM, EM_BATCH = 1 / 16, 8
+"""Share of the moves that runs of EM follow, and such moves at once. With 1/8 the time is a sixth
+longer, and the modes are no better."""
 CERTAIN = 0.2
 """Chance that one more start ends in a new mode, up to which there are no moves."""
-PARENTS, PROMISING = 3, 5
-"""Best modes from which moves are made, and the best ends of short runs that go on to the end."""
+FIXED_SWEEPS, SHORT = 2, 8
+"""Iterations after a move: sweeps with the partition fixed, and of the short run."""
+CANDIDATES, PARENTS, PROMISING = 5, 3, 3
+"""Best partitions from which short runs start, best modes from which moves are made, and the best
+ends of short runs that go on to the end."""
+
+
+Run = Callable[..., ClimbResult]
 
 
 @dataclass(frozen=True)
@@ -115,10 +127,10 @@ def search(
 ) -> Modes:
     """Return the modes that EM runs from many initial points end in.
 
-    Runs from partitions of the rows are raced on a large problem, and moves follow where few of
-    them end in the best mode. On a table of more rows than the subsample's all this is done on a
-    random subsample; runs on all rows then start from the best modes, and iterations count all.
-    Runs from a given start are on all rows, all to the end, without moves.
+    Moves follow runs from partitions of the rows where these end in different modes. On a table of
+    more rows than the subsample's all this is done on a random subsample; runs on all rows then
+    start from the best modes, and iterations count all. Runs from a given start are on all rows,
+    all to the end, without moves.
 
     Parameters
     ----------
@@ -164,58 +176,93 @@ def _search_from_partitions(
     run: Run,
     rng: np.random.Generator,
 ) -> Modes:
-    """Modes by runs from partitions of the objective's rows, then by moves from the best."""
-    theta = _initial_points(objective, settings.restarts, rng)
-    raced = len(theta) > FINISHED and objective.y.size * objective.size >= RACE_ABOVE
-    first = None
-    if raced and settings.max_iter > RACE:
-        first = run(objective, theta, max_iter=RACE)
-        ends = _ends(objective, _continued(objective, run, first, settings.max_iter - RACE))
-    else:
-        ends = _ends(objective, run(objective, theta))
-    modes = merge_modes(replace(ends, restarts=len(theta)), objective.rows)
-    modes = replace(modes, new_mode_chance=new_mode_chance(modes))
-    if _is_certain(modes) or not settings.moves or settings.max_iter <= max(RACE, SHORT):
+    """Modes by runs from partitions of the objective's rows, then by moves.
+
+    On a large problem only some of the starts are made where these disagree: their values after a
+    few iterations say little about those at their ends, so that a race of all is no help, and moves
+    find better modes in the time of the others.
+    """
+    spec, count = objective.vector.spec, settings.restarts
+    with_moves = settings.moves and movable(spec) and settings.max_iter > max(RACE, SHORT)
+    large = objective.y.size * objective.size >= RACE_ABOVE and settings.max_iter > RACE
+    first = min(count, FINISHED) if large else count
+    starts = run(objective, _initial_points(objective, first, rng))
+    modes = _of_starts(objective, starts)
+    certain = _is_certain(modes)
+    if first < count and (certain or not with_moves):
+        others = run(objective, _initial_points(objective, count - first, rng), max_iter=RACE)
+        others = _continued(objective, run, others, settings.max_iter - RACE)
+        modes = _of_starts(objective, ClimbResult.concatenate([starts, others]))
+        modes = replace(modes, restarts=count)
+        certain = _is_certain(modes)
+    if certain or not with_moves:
         return modes
-    first = first or run(objective, theta, max_iter=RACE)
-    return _with_moves(objective, run, modes, first, settings, rng)
+    return _with_moves(objective, run, modes, settings, rng)
+
+
+def _of_starts(objective: Objective, starts: ClimbResult) -> Modes:
+    """Modes that runs from starts end in."""
+    modes = merge_modes(_ends(objective, starts), objective.rows)
+    return replace(modes, new_mode_chance=new_mode_chance(modes))
 
 
 def _with_moves(
     objective: Objective,
     run: Run,
     modes: Modes,
-    first: ClimbResult,
     settings: SearchSettings,
     rng: np.random.Generator,
 ) -> Modes:
-    """Modes, and those that moves find: half from a pool of points, half from the best modes.
+    """Modes, and those that moves find.
 
-    Converged modes are no part of the pool, where they would displace what has not converged yet.
+    Most moves are made in partitions that mixtures of linear regressions compare. Runs of EM follow
+    from the best of these, and then from moves from the best modes, while they find better ones.
     """
-    from_modes = settings.moves // 2
+    spec, rows = objective.vector.spec, objective.rows
+    by_em = int(np.ceil(settings.moves * BY_EM))
 
-    def further(modes: Modes, theta: np.ndarray) -> Modes:
-        left = settings.max_iter - SHORT
-        result = run(objective, theta, max_iter=left, newton_first=True)
-        ends = _ends(objective, replace(result, iterations=result.iterations + SHORT))
-        return merge_modes(joined(modes, ends), objective.rows)
-
-    pool = Pool.of_ends(objective, first)
-    pool = pool.after_moves(objective, run, settings.moves - from_modes, rng)
-    if not movable(objective.vector.spec) or not pool.theta.size:
-        return modes
-    modes = further(modes, pool.theta)
-    for done in range(0, from_modes, BATCH):
-        best = modes.theta[np.flatnonzero(~modes.singular)[:PARENTS]]
+    def further(modes: Modes, shares: np.ndarray, short: int, kept: int) -> Modes:
+        points = initial_points(objective, shares, FIXED_SWEEPS)
+        tried = run(objective, points, max_iter=short)
+        new = _is_new(objective, modes, tried)
+        best = np.argsort(-_end_values(tried), kind="stable")
+        best = np.sort(best[new[best]][:kept])
         if not len(best):
+            return modes
+        left = settings.max_iter - short
+        result = run(objective, tried.theta[best], max_iter=left, newton_first=True)
+        ends = _ends(objective, replace(result, iterations=result.iterations + short))
+        return merge_modes(joined(modes, ends), rows)
+
+    shares = improved_partitions(spec, rows, settings.moves - by_em, rng)
+    if len(shares):
+        modes = further(modes, shares[:CANDIDATES].astype(float), SHORT, PROMISING)
+    for done in range(0, by_em, EM_BATCH):
+        good = modes.theta[np.flatnonzero(~modes.singular)]
+        if not len(good):
             break
-        count = min(from_modes - done, BATCH)
-        points, _ = moved_points(objective, best, count, rng)
-        tried = run(objective, points, max_iter=SHORT)
-        kept = np.sort(np.argsort(-end_values(tried), kind="stable")[:PROMISING])
-        modes = further(modes, tried.theta[kept])
+        shares = responsibilities(objective, good[:PARENTS])
+        moved, _ = moved_shares(spec, rows, shares, min(by_em - done, EM_BATCH), rng)
+        modes = further(modes, moved, SHORT, PROMISING)
     return modes
+
+
+def _is_new(objective: Objective, modes: Modes, tried: ClimbResult) -> np.ndarray:
+    """Whether the ends of short runs are singular nowhere, and at no mode that is better (run,)."""
+    known, density = (_row_densities(objective, x.theta) for x in (modes, tried))
+    value = _end_values(tried)
+    near = np.array([distance(known, each) <= DISTANCE for each in density])
+    new: np.ndarray = np.isfinite(value) & ~(near & (modes.value >= value[:, None])).any(axis=1)
+    return new
+
+
+def _row_densities(objective: Objective, theta: np.ndarray) -> np.ndarray:
+    """Log densities (point, obs) of evenly spaced rows, which labels do not change."""
+    spec, rows = objective.vector.spec, expert_order.evenly_spaced_rows(objective.rows)
+    with np.errstate(all="ignore"):
+        mixture = evaluate(spec, objective.vector.variables(theta), rows)
+        density = mixture.log_density(rows.observed)
+    return np.nan_to_num(density, neginf=-1e300, posinf=1e300)
 
 
 def _is_certain(modes: Modes) -> bool:
@@ -225,10 +272,14 @@ def _is_certain(modes: Modes) -> bool:
     return modes.objective.vector.tied or not likely
 
 
+def _end_values(ended: ClimbResult) -> np.ndarray:
+    """Values (point,) at the ends of runs; -inf where one is singular."""
+    return np.where(ended.floored | ~np.isfinite(ended.value), -np.inf, ended.value)
+
+
 def _continued(objective: Objective, run: Run, first: ClimbResult, max_iter: int) -> ClimbResult:
     """Ends of the runs from the best of the first points."""
-    value = np.where(first.floored | ~np.isfinite(first.value), -np.inf, first.value)
-    best = np.sort(np.argsort(-value, kind="stable")[:FINISHED])
+    best = np.sort(np.argsort(-_end_values(first), kind="stable")[:RACED])
     last = run(objective, first.theta[best], max_iter=max_iter, newton_first=True)
     return replace(
         last,

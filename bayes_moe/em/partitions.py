@@ -90,22 +90,42 @@ def _soft_partition(
     return (1 - softness) * np.equal.outer(np.arange(parts), label) + softness / parts
 
 
+def gate_and_expert_features(
+    spec: MixtureOfExperts, rows: Rows
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Standardised features (obs, feature) of gate and of experts, and the standardised response.
+
+    The response is the first family's initial linear predictor (obs,).
+    """
+    _, response = _standardised(spec, rows)
+    gate = _features(rows, [*spec.gate.formulas])
+    return gate, _features(rows, _expert_stems(spec)), response
+
+
 def _standardised(spec: MixtureOfExperts, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Standardised features (obs, feature) and initial linear predictors (obs,) of rows."""
-    columns: dict[str, np.ndarray] = {}
-    stems = [
+    features = _features(rows, [*spec.gate.formulas, *_expert_stems(spec)])
+    block = spec.structure.blocks[0]
+    level = block.family.initial_eta(rows.observed, block.known(rows.matrices))
+    return features, (level - level.mean()) / (level.std() + 1e-300)
+
+
+def _expert_stems(spec: MixtureOfExperts) -> list[str]:
+    return [
         c.stem for block in spec.structure.blocks for c in block.components if c.formula is not None
     ]
-    for stem in (*spec.gate.formulas, *stems):
+
+
+def _features(rows: Rows, stems: Sequence[str]) -> np.ndarray:
+    """Standardised features (obs, feature) of some predictors, each once."""
+    columns: dict[str, np.ndarray] = {}
+    for stem in stems:
         matrix = rows.matrices[stem]
         standardised = matrix.standardised
         for j, term in enumerate(matrix.terms):
             if j != matrix.intercept:
                 columns.setdefault(term, standardised[:, j])
-    features = np.column_stack([*columns.values()]) if columns else np.empty((rows.size, 0))
-    block = spec.structure.blocks[0]
-    level = block.family.initial_eta(rows.observed, block.known(rows.matrices))
-    return features, (level - level.mean()) / (level.std() + 1e-300)
+    return np.column_stack([*columns.values()]) if columns else np.empty((rows.size, 0))
 
 
 def _kmeans(x: np.ndarray, y: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:

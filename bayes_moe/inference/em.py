@@ -42,11 +42,12 @@ class EM(Method):
         What to maximise: the log density of the PyMC model's natural variables (no Jacobian), or
         the plain log likelihood, without priors; ``priors=`` of the model is then refused.
     restarts : int
-        Number of starts, from partitions of the rows (:mod:`bayes_moe.em.partitions`).
+        Number of starts, from partitions of the rows (:mod:`bayes_moe.em.partitions`). On a large
+        table whose first starts disagree, moves take the time of the others.
     moves : int
-        Most moves after the starts: two experts are merged and a third is split
+        Most moves after the starts, such as to merge two experts and to split a third
         (:mod:`bayes_moe.em.split_merge`). None are made from a given start, from a single one, or
-        where many starts ended in the best mode; 0 turns them off.
+        where the starts agree; 0 turns them off.
     start : array or mapping, optional
         Start instead, on all rows: responsibilities (obs, expert), such as
         ``bm.responsibilities(fit)`` of a mode, or every reported variable on the user's scale, as

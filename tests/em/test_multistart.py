@@ -1,6 +1,7 @@
 """The search for modes: races, the chance of a new mode, and when moves are made."""
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -37,13 +38,14 @@ def test_a_race_runs_the_best_to_the_end(monkeypatch, tone):
     """Their iterations are those of both parts, and no step falls."""
     spec = bm.mixture_of_experts("tuned ~ stretchratio", experts=4)
     vector = parameter_vector(spec, spec.design(tone))
-    settings = SearchSettings(restarts=12, moves=0)
-    whole = search(vector, settings, np.random.default_rng(1))
+    settings = SearchSettings(restarts=20, moves=0)
+    whole = search(vector, settings, np.random.default_rng(2))
     monkeypatch.setattr(multistart, "RACE_ABOVE", 0)
-    raced = search(vector, settings, np.random.default_rng(1))
-    assert (whole.restarts, whole.finished) == (12, 12)
-    assert (raced.restarts, raced.finished) == (12, multistart.FINISHED)
-    assert raced.hits.sum() == multistart.FINISHED
+    raced = search(vector, settings, np.random.default_rng(2))
+    assert (whole.restarts, whole.finished) == (20, 20)
+    finished = multistart.FINISHED + multistart.RACED
+    assert (raced.restarts, raced.finished) == (20, finished)
+    assert raced.hits.sum() == finished
     assert raced.value[0] == pytest.approx(whole.value[0], abs=1e-6)
     for path, iterations in zip(raced.path.T, raced.iterations, strict=True):
         path = path[np.isfinite(path)]
@@ -55,7 +57,10 @@ def test_no_moves_where_they_are_not_asked_for(monkeypatch, tone):
     spec = bm.mixture_of_experts("tuned ~ stretchratio", experts=4)
     vector = parameter_vector(spec, spec.design(tone))
     made = []
-    monkeypatch.setattr(multistart.Pool, "after_moves", lambda self, *a: made.append(1) or self)
+    original = multistart.improved_partitions
+    monkeypatch.setattr(
+        multistart, "improved_partitions", lambda *a: made.append(1) or original(*a)
+    )
     monkeypatch.setattr(multistart, "CERTAIN", -1.0)
     shares = np.full((1, 4, len(tone)), 0.25)
     cases = {
@@ -74,37 +79,44 @@ def test_no_moves_where_they_are_not_asked_for(monkeypatch, tone):
 # --- against a thousand starts --------------------------------------------------------------------
 
 DATA = Path(__file__).parents[1] / "data"
-UCI = Path(__file__).parents[3] / "shared" / "reference" / "uci"
+BESIDE = Path(__file__).parents[3] / "shared" / "reference"
+UCI = Path(os.environ.get("BAYES_MOE_REFERENCE", BESIDE)) / "uci"
 BEST = json.loads((DATA / "best_modes.json").read_text(encoding="utf-8"))["tables"]
-SEEDS = range(1, 7)
-LARGEST_MEDIAN = {"energy": 20.0, "concrete": 15.0}
-"""Of the differences from the best of a thousand starts, in nats; elsewhere all searches reach it.
+SEEDS = range(1, 11)
+LEAST_FOUND = {"energy": 2, "concrete": 7, "concrete, training rows": 1}
+"""Of ten searches, those that find the best of a thousand starts; elsewhere all do.
 
-Of ten searches by thirty starts alone the median on ``energy`` was 23 nats."""
+By thirty starts none, three, none of ten do."""
 
 
 def table_and_description(name):
     given = dict(BEST[name])
-    del given["objective"]
-    if "formula" in given:
+    of_uci, split = given.pop("table", None), given.pop("split", None)
+    for key in ("objective", "thirty_starts"):
+        given.pop(key, None)
+    if of_uci is None:
         return pd.read_csv(DATA / f"{name}.csv"), given
     if not UCI.is_dir():
         pytest.skip("the table is not here")
-    table = pd.read_csv(UCI / f"{name}.csv")
+    table = pd.read_csv(UCI / f"{of_uci}.csv")
+    if split is not None:
+        test_rows = json.loads((UCI / f"{of_uci}_splits.json").read_text())["test_rows"]
+        table = table.drop(index=test_rows[split]).reset_index(drop=True)
     right = "~ " + " + ".join(c for c in table if c != "y")
     return table, given | {"formula": f"y {right}", "gate": right}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(BEST))
-def test_the_best_of_a_thousand_starts_is_approached(name):
+def test_the_best_of_a_thousand_starts_is_found(name):
+    """And no quantile of what ten searches find is lower than by thirty starts without moves."""
     table, given = table_and_description(name)
     spec = bm.mixture_of_experts(given.pop("formula"), **given)
     vector = parameter_vector(spec, spec.design(table))
     found = [search(vector, SearchSettings(), np.random.default_rng(seed)) for seed in SEEDS]
-    below = [BEST[name]["objective"] - modes.value[modes.best] for modes in found]
-    if name not in LARGEST_MEDIAN:
-        assert max(below) <= 1e-3
-        return
-    assert np.median(below) <= LARGEST_MEDIAN[name]
-    assert np.mean([modes.new_mode_chance for modes in found]) >= LARGE_CHANCE
+    value = np.sort([modes.value[modes.best] for modes in found])[::-1]
+    reached = value >= BEST[name]["objective"] - 0.01
+    assert reached.sum() >= LEAST_FOUND.get(name, len(SEEDS))
+    if "thirty_starts" in BEST[name]:
+        assert (value >= np.array(BEST[name]["thirty_starts"]) - 0.1).all()
+        assert np.mean([modes.new_mode_chance for modes in found]) >= LARGE_CHANCE

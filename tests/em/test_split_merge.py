@@ -1,18 +1,24 @@
 """Moves that merge and split experts: which there are, where they start, and what they find."""
 
-from functools import partial
-
 import numpy as np
 import pandas as pd
 import pytest
 
 import bayes_moe as bm
 from bayes_moe.em import multistart, split_merge
-from bayes_moe.em.climb import run_em
+from bayes_moe.em.linear_mixtures import LinearMixtures
 from bayes_moe.em.modes import SAME_VALUE
 from bayes_moe.em.multistart import SearchSettings, Start, search
-from bayes_moe.em.objective import Objective
-from bayes_moe.em.split_merge import Pool, moved_points, random_move, responsibilities
+from bayes_moe.em.partitions import initial_partitions
+from bayes_moe.em.split_merge import (
+    _counterparts,
+    _with_exchange,
+    distance,
+    distinct,
+    moved_shares,
+    random_move,
+    replaced,
+)
 from bayes_moe.em.vector_layout import parameter_vector
 
 
@@ -39,41 +45,67 @@ def test_only_experts_of_one_kind_merge_and_split():
     assert len(moves) == 14
 
 
-@pytest.mark.parametrize("share_of_transfers", [0.0, 1.0])
-def test_moves_are_partitions_and_keep_the_other_kind(monkeypatch, share_of_transfers):
+def partitions_of(count, experts, rows, seed=0):
+    return (
+        np.random.default_rng(seed).dirichlet(np.full(experts, 0.3), (count, rows)).swapaxes(1, 2)
+    )
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_moves_are_partitions_and_keep_the_other_kind(monkeypatch, count):
     spec = two_kinds()
-    vector = parameter_vector(spec, spec.design(table()))
-    objective, rng = Objective(vector), np.random.default_rng(0)
-    theta = rng.normal(size=(3, objective.size))
-    shares = responsibilities(objective, theta)
-    seen = []
-    monkeypatch.setattr(split_merge, "TRANSFERS", share_of_transfers)
+    rows = spec.design(table()).rows
+    shares = partitions_of(count, 5, rows.size)
     monkeypatch.setattr(split_merge, "SOFTNESS", 0.0)
-    monkeypatch.setattr(split_merge, "initial_points", lambda o, moved, sweeps: seen.append(moved))
-    moved_points(objective, theta, 40, rng)
-    (moved,) = seen
+    before = shares.copy()
+    moved, parents = moved_shares(spec, rows, shares, 60, np.random.default_rng(0))
+    np.testing.assert_array_equal(shares, before)
     np.testing.assert_allclose(moved.sum(axis=1), 1, atol=1e-10)
+    assert moved.min() >= -1e-12
     kinds = [list(block.positions) for block in spec.structure.blocks]
-    for move in moved:
-        apart = [np.abs(shares[:, kind] - move[kind]).max(axis=(1, 2)) for kind in kinds]
-        if share_of_transfers == 0:  # one kind is as it was in one of the points
-            assert np.min(apart) <= 1e-12
-        else:  # an expert has the rows of one of its kind in another point
-            pairs = np.abs(move[:, None, None] - shares).max(axis=-1)  # (expert, point, expert)
-            assert min(pairs[np.ix_(kind, range(3), kind)].min() for kind in kinds) <= 1e-12
+    for move, (this, other) in zip(moved, parents, strict=True):
+        assert (this == other) == (count == 1)
+        apart = [np.abs(shares[this][kind] - move[kind]).max() for kind in kinds]
+        pairs = np.abs(move[:, None] - shares[other]).max(axis=-1)  # (expert, expert)
+        given = min(pairs[np.ix_(kind, kind)].min() for kind in kinds)
+        # One kind is as before, unless an expert has the rows of one of its kind elsewhere.
+        assert min(min(apart), given) <= 1e-12
+        assert max(apart) > 0.01
+
+
+def test_rows_are_exchanged_by_pairs_of_experts():
+    """Against a loop over rows that each partition gives to one expert."""
+    rng, n, k = np.random.default_rng(2), 60, 4
+    here, there = (np.eye(k)[:, rng.integers(k, size=n)] for _ in range(2))
+    order = _counterparts(here @ there.T)
+    assert sorted(order) == list(range(k))
+    moved = _with_exchange(list(range(k)), here.copy(), there, np.random.default_rng(5))
+    goes, chosen = 0, {}
+    for i in range(n):
+        a, b = here[:, i].argmax(), there[order][:, i].argmax()
+        now = moved[:, i].argmax()
+        assert moved[:, i].max() == 1
+        assert now in (a, b)
+        assert chosen.setdefault((a, b), now) == now  # all rows of a pair go, or none
+        goes += now != a
+    assert 0 < goes < n
+
+
+def test_counterparts_undo_a_permutation():
+    shares = partitions_of(1, 5, 80)[0]
+    order = np.random.default_rng(1).permutation(5)
+    np.testing.assert_array_equal(shares[order][_counterparts(shares @ shares[order].T)], shares)
 
 
 @pytest.mark.parametrize("experts", [1, 2])
-def test_least_experts(experts):
+def test_least_experts(experts, monkeypatch):
     """One expert has no moves; of two, the merged one is split."""
     spec = bm.mixture_of_experts("y ~ x", experts=experts)
     vector = parameter_vector(spec, spec.design(table()))
-    objective, rng = Objective(vector), np.random.default_rng(0)
-    run = partial(run_em, tol=1e-9)
-    pool = Pool.of_ends(objective, run(objective, np.zeros((1, objective.size)), max_iter=1))
-    after = pool.after_moves(objective, run, 3, rng)
-    assert after.value.shape == (1,)
-    assert (after.value[0] > pool.value[0]) == (experts > 1)
+    monkeypatch.setattr(multistart, "CERTAIN", -1.0)
+    modes = search(vector, SearchSettings(restarts=2, moves=20), np.random.default_rng(0))
+    assert modes.converged[modes.best]
+    assert (len(modes.value) > 1) == (experts > 1)
 
 
 GATES = {
@@ -149,14 +181,26 @@ def test_threads_change_nothing(six_planes):
     np.testing.assert_array_equal(one.hits, two.hits)
 
 
-def test_labels_make_no_point_distinct(six_planes):
-    """Of points that differ only by labels a pool keeps one, with the same value."""
+def test_the_pool_only_improves_and_stays_distinct(six_planes):
     vector, _ = six_planes
-    objective, rng = Objective(vector), np.random.default_rng(5)
-    theta = rng.normal(size=(2, objective.size))
-    orders = np.array([rng.permutation(6) for _ in range(8)])
-    permuted = vector.permute(np.repeat(theta, 4, axis=0), orders)
-    run = partial(run_em, objective, max_iter=0)
-    pool, of_all = (Pool.of_ends(objective, run(points)) for points in (theta, permuted))
-    assert len(pool.value) == 2
-    np.testing.assert_allclose(of_all.value, pool.value, rtol=1e-10)
+    spec, rows, rng = vector.spec, vector.design.rows, np.random.default_rng(5)
+    mixtures = LinearMixtures(spec, rows)
+    pool = distinct(mixtures.fitted(initial_partitions(spec, rows, 20, rng), 5))
+    for _ in range(3):
+        moved, parents = moved_shares(spec, rows, pool.shares, 16, rng)
+        after = replaced(pool, mixtures.fitted(moved, 10), parents)
+        assert (after.value >= pool.value).all()
+        pool = after
+    away = [distance(pool.density, each) for each in pool.density]
+    assert np.min(away + np.eye(len(away))) > split_merge.DISTANCE
+
+
+def test_labels_make_no_partition_distinct(six_planes):
+    """Of partitions that differ only by labels a pool keeps one, with the same value."""
+    vector, _ = six_planes
+    shares, rng = partitions_of(2, 6, vector.design.rows.size), np.random.default_rng(5)
+    permuted = np.concatenate([each[[rng.permutation(6) for _ in range(4)]] for each in shares])
+    mixtures = LinearMixtures(vector.spec, vector.design.rows)
+    pool, of_all = (distinct(mixtures.fitted(x, 3)) for x in (shares, permuted))
+    assert len(pool.value) == len(of_all.value) == 2
+    np.testing.assert_allclose(of_all.value, pool.value, rtol=1e-3)
