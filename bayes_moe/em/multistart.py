@@ -33,7 +33,7 @@ from bayes_moe.em.modes import (
 )
 from bayes_moe.em.objective import Curvature, Objective
 from bayes_moe.em.parameter_vector import ParameterVector, within_floors, without_floors
-from bayes_moe.em.partitions import initial_partitions, sweeps
+from bayes_moe.em.partitions import initial_partitions, standardised, sweeps
 from bayes_moe.em.split_merge import (
     DISTANCE,
     distance,
@@ -53,7 +53,7 @@ SUBSAMPLE = 5000
 """Rows of the subsample on which runs start where a table has more."""
 FINALISTS = 4
 """Modes of the subsample from which runs on all rows start."""
-RACE, FINISHED, RACED = 8, 8, 4
+RACE, FINISHED, RACED = 8, 8, 2
 """Iterations after which starts of a race stop, and the numbers of the first starts, which run to
 the end without a race, and of the best of a race that go on."""
 RACE_ABOVE = 10_000
@@ -64,7 +64,7 @@ MOVES = 256
 BY_EM, EM_BATCH = 1 / 16, 8
 """Share of the moves that runs of EM follow, and such moves at once. With 1/8 the time is a sixth
 longer, and the modes are no better."""
-CERTAIN = 0.2
+CERTAIN = 0.25
 """Chance that one more start ends in a new mode, up to which there are no moves."""
 FIXED_SWEEPS, SHORT = 2, 8
 """Iterations after a move: sweeps with the partition fixed, and of the short run."""
@@ -219,6 +219,7 @@ def _with_moves(
     from the best of these, and then from moves from the best modes, while they find better ones.
     """
     spec, rows = objective.vector.spec, objective.rows
+    columns = standardised(spec, rows)
     by_em = int(np.ceil(settings.moves * BY_EM))
 
     def further(modes: Modes, shares: np.ndarray, short: int, kept: int) -> Modes:
@@ -242,7 +243,7 @@ def _with_moves(
         if not len(good):
             break
         shares = responsibilities(objective, good[:PARENTS])
-        moved, _ = moved_shares(spec, rows, shares, min(by_em - done, EM_BATCH), rng)
+        moved, _ = moved_shares(spec, columns, shares, min(by_em - done, EM_BATCH), rng)
         modes = further(modes, moved, SHORT, PROMISING)
     return modes
 

@@ -51,7 +51,7 @@ def initial_partitions(
     k, n = spec.n_experts, rows.size
     if k == 1:
         return np.ones((1, 1, n))
-    features, response = _standardised(spec, rows)
+    features, response = standardised(spec, rows)
     partitions = np.empty((count, k, n))
     for j in range(count):
         partitions[j] = _soft_partition(mix[j % len(mix)], features, response, k, rng)
@@ -65,11 +65,20 @@ def split_rows(
 
     Rows with a share of at most one half are shared equally.
     """
-    partition = np.full((parts, rows.size), 1 / parts)
+    return split(standardised(spec, rows), share, parts, rng)
+
+
+def split(
+    columns: tuple[np.ndarray, np.ndarray], share: np.ndarray, parts: int, rng: np.random.Generator
+) -> np.ndarray:
+    """:func:`split_rows` by what :func:`standardised` returns, for many partitions of the rows."""
+    features, response = columns
+    partition = np.full((parts, len(response)), 1 / parts)
     members = np.flatnonzero(share > 0.5)
     if parts == 1 or members.size < LEAST_TO_DIVIDE * parts:
         return partition
-    features, response = _standardised(spec, rows.pick(members))
+    features, response = features[members], response[members]
+    response = (response - response.mean()) / (response.std() + 1e-300)
     kind = MIX[rng.integers(1, len(MIX))]  # all but "random"
     partition[:, members] = _soft_partition(kind, features, response, parts, rng)
     return partition
@@ -97,12 +106,12 @@ def gate_and_expert_features(
 
     The response is the first family's initial linear predictor (obs,).
     """
-    _, response = _standardised(spec, rows)
+    _, response = standardised(spec, rows)
     gate = _features(rows, [*spec.gate.formulas])
     return gate, _features(rows, _expert_stems(spec)), response
 
 
-def _standardised(spec: MixtureOfExperts, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+def standardised(spec: MixtureOfExperts, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Standardised features (obs, feature) and initial linear predictors (obs,) of rows."""
     features = _features(rows, [*spec.gate.formulas, *_expert_stems(spec)])
     block = spec.structure.blocks[0]
@@ -121,10 +130,10 @@ def _features(rows: Rows, stems: Sequence[str]) -> np.ndarray:
     columns: dict[str, np.ndarray] = {}
     for stem in stems:
         matrix = rows.matrices[stem]
-        standardised = matrix.standardised
+        scaled = matrix.standardised
         for j, term in enumerate(matrix.terms):
             if j != matrix.intercept:
-                columns.setdefault(term, standardised[:, j])
+                columns.setdefault(term, scaled[:, j])
     return np.column_stack([*columns.values()]) if columns else np.empty((rows.size, 0))
 
 

@@ -43,7 +43,7 @@ import numpy as np
 from bayes_moe.data.matrix import Rows
 from bayes_moe.em.linear_mixtures import LinearMixtures, Partitions
 from bayes_moe.em.objective import Objective
-from bayes_moe.em.partitions import initial_partitions, split_rows
+from bayes_moe.em.partitions import initial_partitions, split, standardised
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.spec import MixtureOfExperts
 
@@ -58,6 +58,8 @@ DISTANCE = 0.05
 SOFTNESS = 1e-3
 """Share of every row that is spread equally over the experts."""
 
+Columns = tuple[np.ndarray, np.ndarray]
+
 
 def improved_partitions(
     spec: MixtureOfExperts, rows: Rows, moves: int, rng: np.random.Generator
@@ -68,12 +70,12 @@ def improved_partitions(
     """
     mixtures = LinearMixtures(spec, rows)
     pool = mixtures.fitted(initial_partitions(spec, rows, FIRST, rng), FIRST_SWEEPS)
-    pool = distinct(pool)
+    pool, columns = distinct(pool), standardised(spec, rows)
     for first in range(0, moves, BATCH):
         if not len(pool.value):
             break
         count = min(moves - first, BATCH)
-        moved, parents = moved_shares(spec, rows, pool.shares, count, rng)
+        moved, parents = moved_shares(spec, columns, pool.shares, count, rng)
         pool = replaced(pool, mixtures.fitted(moved, SWEEPS), parents)
     return pool.shares[np.argsort(-pool.value, kind="stable")]
 
@@ -111,7 +113,7 @@ def distance(density: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def moved_shares(
     spec: MixtureOfExperts,
-    rows: Rows,
+    columns: Columns,
     shares: np.ndarray,
     count: int,
     rng: np.random.Generator,
@@ -119,7 +121,7 @@ def moved_shares(
     """Return partitions (count, expert, obs) after one move from some of those given.
 
     Also from which (count, 2): the one that is changed, and the other that gives rows. Of a single
-    partition it is twice the same.
+    partition it is twice the same. ``columns`` are what :func:`standardised` returns of the rows.
     """
     size = len(shares)
     moved = np.empty((count, *shares.shape[1:]))
@@ -135,9 +137,9 @@ def moved_shares(
         elif kind == 1:
             moved[i] = _with_exchange(_some_kind(spec, rng), share, shares[other], rng)
         elif kind == 2:
-            moved[i] = _merged_and_split(spec, rows, share, rng)
+            moved[i] = _merged_and_split(spec, columns, share, rng)
         else:
-            moved[i] = _relocated(spec, rows, share, rng)
+            moved[i] = _relocated(spec, columns, share, rng)
         parents[i] = this, other
     return (1 - SOFTNESS) * moved + SOFTNESS / spec.n_experts, parents
 
@@ -158,28 +160,28 @@ def random_move(spec: MixtureOfExperts, rng: np.random.Generator) -> tuple[int, 
     """Experts ``(j, k, l)`` of one kind: ``k`` is merged into ``j``, and gets a part of ``l``."""
     experts = _some_kind(spec, rng)
     j, k = rng.permutation(experts)[:2]
-    split = rng.choice([expert for expert in experts if expert != k])
-    return int(j), int(k), int(split)
+    third = rng.choice([expert for expert in experts if expert != k])
+    return int(j), int(k), int(third)
 
 
 def _merged_and_split(
-    spec: MixtureOfExperts, rows: Rows, share: np.ndarray, rng: np.random.Generator
+    spec: MixtureOfExperts, columns: Columns, share: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Shares (expert, obs) after two experts are merged, and a third or the merged one is split."""
-    j, k, split = random_move(spec, rng)
+    j, k, third = random_move(spec, rng)
     share[j] += share[k]
-    share[[split, k]] = share[split] * split_rows(spec, rows, share[split], 2, rng)
+    share[[third, k]] = share[third] * split(columns, share[third], 2, rng)
     return share
 
 
 def _relocated(
-    spec: MixtureOfExperts, rows: Rows, share: np.ndarray, rng: np.random.Generator
+    spec: MixtureOfExperts, columns: Columns, share: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Shares (expert, obs) after an expert gets one of two, or of about four, parts of another."""
     gains, loses = rng.permutation(_some_kind(spec, rng))[:2]
-    part = split_rows(spec, rows, share[loses], 2, rng)[0]
+    part = split(columns, share[loses], 2, rng)[0]
     if rng.random() < 0.5:
-        part *= split_rows(spec, rows, share[loses] * part, 2, rng)[0]
+        part *= split(columns, share[loses] * part, 2, rng)[0]
     given = share[loses] * part
     share[loses] -= given
     share[gains] += given

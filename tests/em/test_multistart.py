@@ -79,14 +79,16 @@ def test_no_moves_where_they_are_not_asked_for(monkeypatch, tone):
 # --- against a thousand starts --------------------------------------------------------------------
 
 DATA = Path(__file__).parents[1] / "data"
-BESIDE = Path(__file__).parents[3] / "shared" / "reference"
-UCI = Path(os.environ.get("BAYES_MOE_REFERENCE", BESIDE)) / "uci"
+BESIDE = [folder / "shared" / "reference" for folder in Path(__file__).parents[3:]]
+REFERENCE = os.environ.get("BAYES_MOE_REFERENCE") or next(filter(Path.is_dir, BESIDE), BESIDE[0])
+UCI = Path(REFERENCE) / "uci"
 BEST = json.loads((DATA / "best_modes.json").read_text(encoding="utf-8"))["tables"]
 SEEDS = range(1, 11)
-LEAST_FOUND = {"energy": 2, "concrete": 7, "concrete, training rows": 1}
+LEAST_FOUND = {"energy": 5, "concrete": 8, "concrete, training rows": 3}
 """Of ten searches, those that find the best of a thousand starts; elsewhere all do.
 
-By thirty starts none, three, none of ten do."""
+By thirty starts none, four and none of ten do. The goal of eight is missed on ``energy`` (six) and
+on the training rows of ``concrete`` (three), whose best of a thousand starts two of them find."""
 
 
 def table_and_description(name):

@@ -9,7 +9,7 @@ from bayes_moe.em import multistart, split_merge
 from bayes_moe.em.linear_mixtures import LinearMixtures
 from bayes_moe.em.modes import SAME_VALUE
 from bayes_moe.em.multistart import SearchSettings, Start, search
-from bayes_moe.em.partitions import initial_partitions
+from bayes_moe.em.partitions import initial_partitions, standardised
 from bayes_moe.em.split_merge import (
     _counterparts,
     _with_exchange,
@@ -58,7 +58,9 @@ def test_moves_are_partitions_and_keep_the_other_kind(monkeypatch, count):
     shares = partitions_of(count, 5, rows.size)
     monkeypatch.setattr(split_merge, "SOFTNESS", 0.0)
     before = shares.copy()
-    moved, parents = moved_shares(spec, rows, shares, 60, np.random.default_rng(0))
+    moved, parents = moved_shares(
+        spec, standardised(spec, rows), shares, 60, np.random.default_rng(0)
+    )
     np.testing.assert_array_equal(shares, before)
     np.testing.assert_allclose(moved.sum(axis=1), 1, atol=1e-10)
     assert moved.min() >= -1e-12
@@ -187,7 +189,7 @@ def test_the_pool_only_improves_and_stays_distinct(six_planes):
     mixtures = LinearMixtures(spec, rows)
     pool = distinct(mixtures.fitted(initial_partitions(spec, rows, 20, rng), 5))
     for _ in range(3):
-        moved, parents = moved_shares(spec, rows, pool.shares, 16, rng)
+        moved, parents = moved_shares(spec, standardised(spec, rows), pool.shares, 16, rng)
         after = replaced(pool, mixtures.fitted(moved, 10), parents)
         assert (after.value >= pool.value).all()
         pool = after
