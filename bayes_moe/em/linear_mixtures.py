@@ -178,10 +178,10 @@ class LinearMixtures:
         information = np.empty((count, free, size, free, size))
         for i, (j, k) in enumerate(pairs):
             information[:, j, :, k] = information[:, k, :, j] = blocks[:, i]
-        information = information.reshape(count, free * size, free * size)
         gradient = self.gate.weighted(shares[:, :free] - weights[:, :free], self.gate.columns)
         gradient -= GATE_PRECISION * gate
-        penalised = information + GATE_PRECISION * np.eye(free * size)
+        joint = information.reshape(count, free * size, free * size)
+        penalised = joint + GATE_PRECISION * np.eye(free * size)
         step = np.linalg.solve(penalised, gradient.reshape(count, -1, 1)).reshape(gate.shape)
         length = np.sqrt((step**2).sum(axis=-1)).max(axis=1)
         limited: np.ndarray = step * np.minimum(1, LARGEST_STEP / (length + 1e-9))[:, None, None]
