@@ -245,7 +245,7 @@ def _initial_points(
     if start.allocation is not None:
         objective = Objective(vector, designs[0].rows)
         return initial_points(objective, start.allocation), np.ones(1, dtype=int)
-    each = -(-settings.restarts // FILLINGS)
+    each = -(-settings.starts // FILLINGS)
     rough = SearchSettings(each, settings.max_iter, cores=settings.cores, moves=settings.moves)
     modes = [_modes_without_gaps(vector, complete, rough, rng) for complete in designs]
     theta = np.concatenate([points for points, _ in modes])

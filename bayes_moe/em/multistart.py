@@ -82,8 +82,9 @@ class SearchSettings:
 
     Attributes
     ----------
-    restarts : int
-        Number of initial points; ignored where they are given.
+    restarts : int, optional
+        Number of initial points, all of which runs go from to the end; ignored where they are
+        given. By default ``RESTARTS``, of which large problems leave some out.
     max_iter : int
         Most iterations of a run.
     tol : float
@@ -98,13 +99,18 @@ class SearchSettings:
         Rows of the subsample on which runs start where a table has more; ``SUBSAMPLE`` by default.
     """
 
-    restarts: int = RESTARTS
+    restarts: int | None = None
     max_iter: int = 1000
     tol: float = GRADIENT
     cores: int = 1
     progress: Progress = silent
     moves: int = MOVES
     subsample: int | None = None
+
+    @property
+    def starts(self) -> int:
+        """Number of initial points."""
+        return RESTARTS if self.restarts is None else self.restarts
 
 
 @dataclass(frozen=True)
@@ -178,13 +184,14 @@ def _search_from_partitions(
 ) -> Modes:
     """Modes by runs from partitions of the objective's rows, then by moves.
 
-    On a large problem only some of the starts are made where these disagree: their values after a
-    few iterations say little about those at their ends, so that a race of all is no help, and moves
-    find better modes in the time of the others.
+    On a large problem only some of the default starts are made where these disagree: their values
+    after a few iterations say little about those at their ends, so that a race of all is no help,
+    and moves find better modes in the time of the others.
     """
-    spec, count = objective.vector.spec, settings.restarts
+    spec, count = objective.vector.spec, settings.starts
     with_moves = settings.moves and movable(spec) and settings.max_iter > max(RACE, SHORT)
     large = objective.y.size * objective.size >= RACE_ABOVE and settings.max_iter > RACE
+    large = large and settings.restarts is None
     first = min(count, FINISHED) if large else count
     starts = run(objective, _initial_points(objective, first, rng))
     modes = _of_starts(objective, starts)

@@ -18,7 +18,7 @@ from bayes_moe.em.hyperparameters import optimise_hyperparameters
 from bayes_moe.em.missing_e_step import has_missing_features, mean_imputed_design
 from bayes_moe.em.missing_search import curvature_figures, search_incomplete
 from bayes_moe.em.modes import Modes, covariance
-from bayes_moe.em.multistart import MOVES, NO_START, RESTARTS, SearchSettings, Start, search
+from bayes_moe.em.multistart import MOVES, NO_START, SearchSettings, Start, search
 from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.inference.base import Method
@@ -41,9 +41,9 @@ class EM(Method):
     objective : {"posterior", "likelihood"}
         What to maximise: the log density of the PyMC model's natural variables (no Jacobian), or
         the plain log likelihood, without priors; ``priors=`` of the model is then refused.
-    restarts : int
-        Number of starts, from partitions of the rows (:mod:`bayes_moe.em.partitions`). On a large
-        table whose first starts disagree, moves take the time of the others.
+    restarts : int, optional
+        Number of starts, from partitions of the rows (:mod:`bayes_moe.em.partitions`). By default
+        30, but on a large table whose first eight disagree, moves take the time of the others.
     moves : int
         Most moves after the starts, such as to merge two experts and to split a third
         (:mod:`bayes_moe.em.split_merge`). None are made from a given start, from a single one, or
@@ -77,7 +77,7 @@ class EM(Method):
     integrates_missing: ClassVar[bool] = True
 
     objective: str = "posterior"
-    restarts: int = RESTARTS
+    restarts: int | None = None
     moves: int = MOVES
     start: Any = None
     max_iter: int = 1000
@@ -87,7 +87,8 @@ class EM(Method):
 
     def __post_init__(self) -> None:
         check_one_of("objective", self.objective, OBJECTIVES)
-        check_whole("restarts", self.restarts, 1)
+        if self.restarts is not None:
+            check_whole("restarts", self.restarts, 1)
         check_whole("moves", self.moves, 0)
         check_whole("max_iter", self.max_iter, 1)
         if self.cores is not None:

@@ -16,7 +16,6 @@ from bayes_moe.core.progress import progress
 from bayes_moe.data.design import Design
 from bayes_moe.diagnostics.ties import ties
 from bayes_moe.em.modes import Modes, covariance, merge_modes
-from bayes_moe.em.multistart import RESTARTS
 from bayes_moe.em.objective import Objective
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.inference.base import UNCONSTRAINED_POSTERIOR, Method
@@ -85,7 +84,7 @@ class Laplace(Method):
 
     draws: int = 1000
     chains: int = 4
-    restarts: int = RESTARTS
+    restarts: int | None = None
     start: object = None
     max_iter: int = 1000
     tol: float = 1e-9
@@ -154,7 +153,10 @@ class Laplace(Method):
     def _modes_by_gradient(self, density: LogDensity, random_seed: int) -> Modes:
         """Modes of a density, hyperparameters at their marginal mode."""
         spec, design = density.spec, density.design
-        rng, count = np.random.default_rng(random_seed), min(self.restarts, MOST_CLIMBS)
+        rng, count = (
+            np.random.default_rng(random_seed),
+            min(self.restarts or MOST_CLIMBS, MOST_CLIMBS),
+        )
         with progress("Laplace", shown=self.progressbar) as update:
             starts = first_values(spec, design, count, rng)
             runs = search(density, starts, self.max_iter, update)

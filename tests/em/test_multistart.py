@@ -38,10 +38,12 @@ def test_a_race_runs_the_best_to_the_end(monkeypatch, tone):
     """Their iterations are those of both parts, and no step falls."""
     spec = bm.mixture_of_experts("tuned ~ stretchratio", experts=4)
     vector = parameter_vector(spec, spec.design(tone))
-    settings = SearchSettings(restarts=20, moves=0)
-    whole = search(vector, settings, np.random.default_rng(2))
+    monkeypatch.setattr(multistart, "RESTARTS", 20)
+    whole = search(vector, SearchSettings(moves=0), np.random.default_rng(2))
     monkeypatch.setattr(multistart, "RACE_ABOVE", 0)
-    raced = search(vector, settings, np.random.default_rng(2))
+    raced = search(vector, SearchSettings(moves=0), np.random.default_rng(2))
+    asked = search(vector, SearchSettings(restarts=20, moves=0), np.random.default_rng(2))
+    assert (asked.restarts, asked.finished) == (20, 20)  # all that a user asks for
     assert (whole.restarts, whole.finished) == (20, 20)
     finished = multistart.FINISHED + multistart.RACED
     assert (raced.restarts, raced.finished) == (20, finished)
