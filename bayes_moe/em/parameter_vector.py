@@ -178,11 +178,6 @@ class ParameterVector:
         """Number of coordinates."""
         return self.blocks[-1].where.stop
 
-    @property
-    def has_gate(self) -> bool:
-        """Whether the first block is a gate's."""
-        return self.blocks[0].factor is None
-
     def with_hyperparameters(self, hyperparameters: Mapping[str, np.ndarray]) -> ParameterVector:
         """Return the vector under other values of the hyperparameters."""
         blocks = []
@@ -228,7 +223,8 @@ class ParameterVector:
     @cached_property
     def split_tree(self) -> SplitTree | None:
         """The gate's splits; None for one expert."""
-        return self.spec.structure.gate.splits if self.has_gate else None
+        has_gate = self.blocks[0].factor is None
+        return self.spec.structure.gate.splits if has_gate else None
 
     def permute(self, theta: np.ndarray, orders: np.ndarray) -> np.ndarray:
         """Points whose expert ``k`` is expert ``orders[point, k]`` of ``theta``."""
