@@ -164,5 +164,5 @@ def trained() -> list[str]:
 
 
 def searched() -> list[str]:
-    """Names of the whole tables, if they are here."""
-    return [name for name in TABLES if not name.endswith("training rows") and UCI.is_dir()]
+    """Names of all tables, if they are here."""
+    return [*TABLES] if UCI.is_dir() else []
