@@ -172,25 +172,29 @@ def newton_polish(
         return run
     x, path, iterations = run.x, list(run.path), run.iterations
     value, gradient = surface(x)
-    concave, size = False, np.inf
+    concave = settled = gains_nothing = False
     for _ in range(newton_steps):
         covariance = surface.covariance(x)
         concave = covariance is not None
         if covariance is None:
             break
         step = covariance @ gradient
-        size = float(np.abs(step).max())
-        new, slope = surface(x + step)
         # Changes of the value of this size are rounding errors of sums over the rows.
-        if not new >= value - 1e-12 * (1 + abs(value)):
+        rounding = 1e-12 * (1 + abs(value))
+        # A large curvature multiplies the rounding error of a coordinate: its gradient stays large
+        # where the step gains nothing.
+        gains_nothing = float(gradient @ step) <= 2 * rounding
+        settled = gains_nothing or float(np.abs(step).max()) < SETTLED
+        new, slope = surface(x + step)
+        if not new >= value - rounding:
             break
         gained, x, value, gradient = new - value, x + step, new, slope
         iterations += 1
         path.append(value)
-        if gained <= 1e-12 * (1 + abs(value)):
+        if gained <= rounding:
             break
     norm = float(np.linalg.norm(gradient))
-    converged = _is_flat(value, norm) and concave and size < SETTLED
+    converged = concave and settled and (gains_nothing or _is_flat(value, norm))
     return LBFGSResult(x, value, norm, iterations, converged, False, path)
 
 
