@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 import bayes_moe as bm
-from bayes_moe.inference.em import RESTARTS
+from bayes_moe.em.multistart import RESTARTS
 from benchmarks import cases, peers
 from benchmarks.cases import Case
 from benchmarks.page import Section
