@@ -35,6 +35,9 @@ the number is :data:`IMPORT_FACTOR` times as large.
 """
 IMPORT_FACTOR = 2**7
 
+SHARED_ELEMENTS = 2**22
+"""Elements from which threads share the chunks: fewer take some hundredths of a second."""
+
 KEPT_BYTES = 31 * 2**20
 """Just below the limit of the C library."""
 
@@ -125,13 +128,19 @@ def map_chunks[Result](
         part = rows.pick(where)
         return function(where, part, evaluate(spec, draws, part, compiled=compiled))
 
+    shared = _elements_by_row(spec, draws) * rows.size >= SHARED_ELEMENTS
     # NumPy and the compiled loops release the interpreter lock.
-    return in_threads(of_chunk, slices, cpu_count() or 1)
+    return in_threads(of_chunk, slices, (cpu_count() or 1) if shared else 1)
+
+
+def _elements_by_row(spec: MixtureOfExperts, draws: Values) -> int:
+    """Elements of an array (sample, expert) of all draws."""
+    return len(next(iter(draws.values()))) * spec.n_experts
 
 
 def _plan(spec: MixtureOfExperts, draws: Values, rows: Rows) -> tuple[bool, list[slice]]:
     """Whether loops are compiled, and the positions of each chunk."""
-    by_row = len(next(iter(draws.values()))) * spec.n_experts
+    by_row = _elements_by_row(spec, draws)
     compiled = is_compiled(by_row * rows.size)
     step = max(1, CHUNK_ELEMENTS // by_row)
     if compiled:
