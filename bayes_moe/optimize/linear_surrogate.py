@@ -29,8 +29,9 @@ from bayes_moe.predictors.base import Target
 
 Values = dict[str, np.ndarray]
 
-SEARCH = multistart.SearchSettings(max_iter=200)
-"""Settings of the search for modes of the surrogate."""
+SEARCH = multistart.SearchSettings(multistart.RESTARTS, max_iter=200, moves=0)
+"""Settings of the search for modes of the surrogate: many different ones are wanted as starts, not
+the best one."""
 RIDGE = 1.0
 """Penalty of internal coefficients whose prior has unit scale, relative to a unit error of a
 logit."""
