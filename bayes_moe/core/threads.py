@@ -50,11 +50,9 @@ def in_threads[Item, Result](
 def _load_array_libraries() -> None:
     """Load array libraries that wait for their first use.
 
-    ArviZ leaves JAX so. Before Python 3.12.3, two threads that load such a module at once get it
-    half loaded (``module 'jax' has no attribute 'Array'``). Loading takes half a second.
+    ArviZ leaves JAX so. Two threads that load such a module at once get it half loaded (``module
+    'jax' has no attribute 'Array'``, before Python 3.12.3). Loading JAX takes half a second.
     """
-    if sys.version_info >= (3, 12, 3):
-        return
     for name in ARRAY_LIBRARIES:
         if name in sys.modules:
             getattr(sys.modules[name], "__all__", None)  # any attribute loads it

@@ -22,12 +22,11 @@ import numpy as np, pandas as pd
 import bayes_moe as bm
 from bayes_moe.em import objective
 from bayes_moe.model import evaluation
-from bayes_moe.prediction import chunked_mixture
 
 warnings.simplefilter("ignore")
-evaluation.CHUNK_ELEMENTS = 2**10
+evaluation.CHUNK_ELEMENTS, evaluation.SHARED_ELEMENTS = 2**10, 0
 objective.CHUNK_ELEMENTS, objective.SHARED_ROWS = 2**12, 0
-chunked_mixture.cpu_count = lambda: 4
+evaluation.cpu_count = lambda: 4
 loaded_by = []
 
 

@@ -413,7 +413,7 @@ def test_a_factor_is_refused_before_its_term(monkeypatch):
         return spline(x, **settings)
 
     monkeypatch.setattr(formula_values, "_FITTED", {"bs": counted})
-    text = "~ " + " + ".join(f"bs(x, df={20 + j})" for j in range(30))
+    text = "~ " + " + ".join(f"bs(x, df={20 + j})" for j in range(25))
     table = pd.DataFrame({"x": np.linspace(0, 1, 50)})
     with pytest.raises(DataError, match="more columns than the 45"):
         FittedFormula.fit(text, table, np.arange(50), expected=45)
