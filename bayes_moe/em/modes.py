@@ -120,10 +120,15 @@ class Modes:
 
 
 def compared_density(modes: Modes, rows: Rows) -> np.ndarray:
-    """Log density (mode, obs) of evenly spaced rows, which does not depend on expert labels."""
+    """Log density (mode, obs) of evenly spaced rows at modes."""
+    return row_densities(modes.spec, modes.values, rows)
+
+
+def row_densities(spec: MixtureOfExperts, values: Values, rows: Rows) -> np.ndarray:
+    """Log density (point, obs) of evenly spaced rows, which does not depend on expert labels."""
     spaced = expert_order.evenly_spaced_rows(rows)
     with np.errstate(all="ignore"):
-        density = evaluate(modes.spec, modes.values, spaced).log_density(spaced.observed)
+        density = evaluate(spec, values, spaced).log_density(spaced.observed)
     return np.nan_to_num(density, neginf=-1e300, posinf=1e300)
 
 

@@ -26,12 +26,14 @@ from bayes_moe.em.climb import GRADIENT, ROWS_AT_FLOOR, ClimbResult, initial_poi
 from bayes_moe.em.modes import (
     Modes,
     canonical_order,
+    compared_density,
     joined,
     match_modes,
     merge_modes,
     new_mode_chance,
+    row_densities,
 )
-from bayes_moe.em.objective import Curvature, Objective
+from bayes_moe.em.objective import Curvature, Objective, responsibilities
 from bayes_moe.em.parameter_vector import ParameterVector, within_floors, without_floors
 from bayes_moe.em.partitions import initial_partitions, standardised, sweeps
 from bayes_moe.em.split_merge import (
@@ -40,11 +42,8 @@ from bayes_moe.em.split_merge import (
     improved_partitions,
     movable,
     moved_shares,
-    responsibilities,
 )
 from bayes_moe.em.tree_starts import tree_starts
-from bayes_moe.model import expert_order
-from bayes_moe.model.evaluation import evaluate
 from bayes_moe.model.spec import MixtureOfExperts
 
 RESTARTS = 30
@@ -257,20 +256,12 @@ def _with_moves(
 
 def _is_new(objective: Objective, modes: Modes, tried: ClimbResult) -> np.ndarray:
     """Whether the ends of short runs are singular nowhere, and at no mode that is better (run,)."""
-    known, density = (_row_densities(objective, x.theta) for x in (modes, tried))
+    rows, values = objective.rows, objective.vector.variables(tried.theta)
+    known, density = compared_density(modes, rows), row_densities(modes.spec, values, rows)
     value = _end_values(tried)
     near = np.array([distance(known, each) <= DISTANCE for each in density])
     new: np.ndarray = np.isfinite(value) & ~(near & (modes.value >= value[:, None])).any(axis=1)
     return new
-
-
-def _row_densities(objective: Objective, theta: np.ndarray) -> np.ndarray:
-    """Log densities (point, obs) of evenly spaced rows, which labels do not change."""
-    spec, rows = objective.vector.spec, expert_order.evenly_spaced_rows(objective.rows)
-    with np.errstate(all="ignore"):
-        mixture = evaluate(spec, objective.vector.variables(theta), rows)
-        density = mixture.log_density(rows.observed)
-    return np.nan_to_num(density, neginf=-1e300, posinf=1e300)
 
 
 def _is_certain(modes: Modes) -> bool:

@@ -48,6 +48,7 @@ from bayes_moe.em.information import (
 )
 from bayes_moe.em.parameter_vector import ParameterVector, few_rows
 from bayes_moe.families import Derivatives
+from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.likelihood import allocate, log_components
 
 CHUNK_ELEMENTS = 2**18
@@ -351,6 +352,15 @@ class Objective:
             if narrow is not None:
                 low[:, experts] += np.where(narrow, r[:, experts], 0.0).sum(axis=2)
         return scores, at_floor, low
+
+
+def responsibilities(objective: Objective, theta: np.ndarray) -> np.ndarray:
+    """Responsibilities (point, expert, obs) at points (point, coordinate)."""
+    vector, rows = objective.vector, objective.rows
+    parts = chunks(vector.spec, vector.variables(theta), rows)
+    with np.errstate(all="ignore"):
+        shares = [m.responsibilities(part.observed) for _, part, m in parts]
+    return np.nan_to_num(np.concatenate(shares, axis=-1))
 
 
 def _add(a: tuple[np.ndarray, ...], b: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:

@@ -58,20 +58,14 @@ def initial_partitions(
     return partitions
 
 
-def split_rows(
-    spec: MixtureOfExperts, rows: Rows, share: np.ndarray, parts: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Soft partition (part, obs) of an expert's rows, of which it has a share (obs,).
-
-    Rows with a share of at most one half are shared equally.
-    """
-    return split(standardised(spec, rows), share, parts, rng)
-
-
 def split(
     columns: tuple[np.ndarray, np.ndarray], share: np.ndarray, parts: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """:func:`split_rows` by what :func:`standardised` returns, for many partitions of the rows."""
+    """Soft partition (part, obs) of an expert's rows, of which it has a share (obs,).
+
+    Rows with a share of at most one half are shared equally. ``columns`` are what
+    :func:`standardised` returns, once for many partitions of the rows.
+    """
     features, response = columns
     partition = np.full((parts, len(response)), 1 / parts)
     members = np.flatnonzero(share > 0.5)

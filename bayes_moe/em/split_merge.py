@@ -42,9 +42,7 @@ import numpy as np
 
 from bayes_moe.data.matrix import Rows
 from bayes_moe.em.linear_mixtures import LinearMixtures, Partitions
-from bayes_moe.em.objective import Objective
 from bayes_moe.em.partitions import initial_partitions, split, standardised
-from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.spec import MixtureOfExperts
 
 POOL, BATCH = 12, 16
@@ -238,12 +236,3 @@ def _counterparts(common: np.ndarray) -> np.ndarray:
         index[here] = there
         left[here], left[:, there] = -np.inf, -np.inf
     return index
-
-
-def responsibilities(objective: Objective, theta: np.ndarray) -> np.ndarray:
-    """Responsibilities (point, expert, obs) at points (point, coordinate)."""
-    vector, rows = objective.vector, objective.rows
-    parts = chunks(vector.spec, vector.variables(theta), rows)
-    with np.errstate(all="ignore"):
-        shares = [m.responsibilities(part.observed) for _, part, m in parts]
-    return np.nan_to_num(np.concatenate(shares, axis=-1))

@@ -14,12 +14,11 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.data.matrix import Rows
 from bayes_moe.em.climb import initial_points, run_em
-from bayes_moe.em.objective import Objective
+from bayes_moe.em.objective import Objective, responsibilities
 from bayes_moe.em.parameter_vector import is_likelihood
-from bayes_moe.em.partitions import initial_partitions, split_rows, sweeps
+from bayes_moe.em.partitions import initial_partitions, split, standardised, sweeps
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.gates import Gate
-from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.spec import MixtureOfExperts
 
 ROUGH = (1, 3, 8, 25)
@@ -76,16 +75,15 @@ def _responsibilities(
     theta = initial_points(rough, shares, fixed)
     for j, iterations in enumerate(ROUGH[: len(theta)]):
         theta[j :: len(ROUGH)] = run_em(rough, theta[j :: len(ROUGH)], max_iter=iterations).theta
-    mixtures = chunks(level.spec, vector.variables(theta), rows)
-    return np.concatenate([m.responsibilities(part.observed) for _, part, m in mixtures], axis=-1)
+    return responsibilities(rough, theta)
 
 
 def _split_experts(
     below: _Level, above: _Level, rows: Rows, share: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
     """Shares (expert, obs) of a deeper model from those of a shallower one."""
-    shares = np.empty((len(below.groups), rows.size))
+    shares, columns = np.empty((len(below.groups), rows.size)), standardised(below.spec, rows)
     for parent, leaves in zip(share, above.groups, strict=True):
         children = [j for j, group in enumerate(below.groups) if set(group) <= set(leaves)]
-        shares[children] = parent * split_rows(below.spec, rows, parent, len(children), rng)
+        shares[children] = parent * split(columns, parent, len(children), rng)
     return shares

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -96,17 +96,17 @@ class CompiledMixture(Mixture):
                 part.add_tails_in_numpy(y, above, weights, sums, derivatives)
         return sums / len(weights)
 
-    def top(self, k: int) -> Mixture:
+    def top(self, k: int) -> Self:
         kept = super().top(k)
-        return self if kept is self else replace(kept, gate_weights=None)  # type: ignore[call-arg]
+        return self if kept is self else replace(kept, gate_weights=None)
 
-    def take_samples(self, index: np.ndarray) -> Mixture:
+    def take_samples(self, index: np.ndarray) -> Self:
         weights = None if self.gate_weights is None else self.gate_weights[index]
-        return replace(super().take_samples(index), gate_weights=weights)  # type: ignore[call-arg]
+        return replace(super().take_samples(index), gate_weights=weights)
 
-    def take_rows(self, index: np.ndarray) -> Mixture:
+    def take_rows(self, index: np.ndarray) -> Self:
         weights = None if self.gate_weights is None else self.gate_weights[..., index]
-        return replace(super().take_rows(index), gate_weights=weights)  # type: ignore[call-arg]
+        return replace(super().take_rows(index), gate_weights=weights)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 
@@ -105,7 +106,7 @@ class Mixture:
         """
         return np.where(self.weights > 0, moments, 0.0) if self.sparse else moments
 
-    def top(self, k: int) -> Mixture:
+    def top(self, k: int) -> Self:
         """Return the mixture of the ``k`` experts of largest weight of each draw and row.
 
         Their weights are divided by their sum; of equal weights the first expert's counts as
@@ -119,14 +120,14 @@ class Mixture:
         kept -= NUMERIC.logsumexp(kept, axis=1, keepdims=True)
         return replace(self, log_weights=kept, sparse=True)
 
-    def take_samples(self, index: np.ndarray) -> Mixture:
+    def take_samples(self, index: np.ndarray) -> Self:
         """Return the mixtures of some draws."""
         params = tuple(
             {n: v if v.ndim == 1 else v[index] for n, v in p.items()} for p in self.params
         )
         return replace(self, log_weights=self.log_weights[index], params=params)
 
-    def take_rows(self, index: np.ndarray) -> Mixture:
+    def take_rows(self, index: np.ndarray) -> Self:
         """Return the mixtures of some rows."""
         params = tuple(
             {n: v if v.shape[-1] == 1 else v[..., index] for n, v in p.items()} for p in self.params

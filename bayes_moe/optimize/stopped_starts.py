@@ -18,7 +18,7 @@ WIDE = 4.0
 so the prior need not."""
 ROWS = 2000
 """Rows of the subsample in which modes of the linear surrogate are searched for."""
-SEARCH = replace(linear_surrogate.SEARCH, restarts=10, moves=0)
+SEARCH = replace(linear_surrogate.SEARCH, restarts=10)
 """A short search: the runs from its modes are raced."""
 
 
