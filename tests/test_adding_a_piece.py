@@ -15,7 +15,7 @@ import bayes_moe as bm
 from bayes_moe.core import names, registry
 from bayes_moe.core.arrays import log_softmax
 from bayes_moe.data.formulas import INTERCEPT
-from bayes_moe.families import Derivatives, Family, Parameter
+from bayes_moe.families import Family, Parameter, RowData
 from bayes_moe.families.links import IDENTITY, LOG
 from bayes_moe.gates.base import Gate
 from bayes_moe.gates.structure import GateStructure, Head
@@ -30,25 +30,21 @@ unconverged = pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.Converge
 class Logistic(Family):
     """Logistic distribution with mean ``mu`` and scale ``s``."""
 
-    PARAMS = (Parameter("mu", IDENTITY, "location"), Parameter("s", LOG, "scale"))
+    kind = "logistic"
+    parameters = (Parameter("mu", IDENTITY, "location"), Parameter("s", LOG, "scale"))
 
-    def log_density(self, y, params, xp):
-        z = (y - params["mu"]) / params["s"]
-        return -z - 2 * xp.softplus(-z) - xp.log(params["s"])
+    def row(self, m):
+        def row(t, u, base, mu, log_s):
+            z = (t - mu) * m.exp(-log_s)
+            return base - z - 2.0 * m.softplus(-z) - log_s
 
-    def log_base(self, y, params, xp):
-        return 0.0
+        return row
 
-    def derivatives(self, y, params):
-        s = np.asarray(params["s"])
-        z = (y - params["mu"]) / s
-        slope, bend = np.tanh(z / 2), 0.5 / np.cosh(np.clip(z / 2, -350, 350)) ** 2
-        cross = -(slope + z * bend) / s
-        return Derivatives(
-            score=(slope / s, z * slope - 1),
-            second=((-bend / s**2, cross), (cross, -z * slope - z * z * bend)),
-            expected_information=(1 / (3 * s**2), np.full_like(s, (3 + np.pi**2) / 9)),
-        )
+    def data(self, y, known, xp):
+        return RowData(y, 0.0, 0.0)
+
+    def information(self, data, etas):
+        return np.exp(-2 * etas[1]) / 3, (3 + np.pi**2) / 9
 
     def dist(self, params):
         import pymc as pm

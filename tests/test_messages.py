@@ -114,7 +114,7 @@ def test_misspelt_arguments_of_recipes(recipe, name):
 PARAMETERS = [
     (name, p.name)
     for name in registry.TABLE["family"]
-    for p in families.by_name(name).PARAMS[1:]
+    for p in families.by_name(name).parameters[1:]
     if len(p.name) > 2
 ]
 
@@ -207,7 +207,7 @@ def test_every_name_offered_is_a_name_here():
     known |= {name for _, name in SETTINGS} | {"mu_coef"}
     known |= {n for r in RECIPES for n in own_arguments(r)}
     for family in map(families.by_name, registry.TABLE["family"]):
-        known |= {*family.KNOWN, *(p.name for p in family.PARAMS)}
+        known |= {*family.KNOWN, *(p.name for p in family.parameters)}
     assert {ours for names in SAME.values() for ours in names} <= known
     assert all(name == folded(name) for name in SAME)
 

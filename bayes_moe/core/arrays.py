@@ -34,6 +34,7 @@ class Arrays:
     logsumexp: Callable[..., Any]
     matmul: Callable[..., Any]
     concatenate: Callable[..., Any]
+    stack: Callable[..., Any]
 
 
 def _logsumexp(x: np.ndarray, axis: int, keepdims: bool = False) -> np.ndarray:
@@ -78,6 +79,7 @@ NUMERIC = Arrays(
     logsumexp=_logsumexp,
     matmul=np.matmul,
     concatenate=np.concatenate,
+    stack=np.stack,
 )
 
 
@@ -99,6 +101,7 @@ def symbolic() -> Arrays:
         logsumexp=pt.logsumexp,
         matmul=pt.matmul,
         concatenate=pt.concatenate,
+        stack=pt.stack,
     )
 
 

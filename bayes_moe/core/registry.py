@@ -1,4 +1,4 @@
-"""Table of all families, kernels, predictors, gates and methods: kind -> name -> class.
+"""Table of all families, predictors, gates and methods: kind -> name -> class.
 
 The table holds dotted paths, not classes: every folder can resolve a name without importing
 the folders above it, nothing heavy is imported until it is used, and the contract tests and
@@ -20,15 +20,7 @@ TABLE: dict[str, dict[str, str]] = {
         "poisson": "bayes_moe.families.counts:Poisson",
         "bernoulli": "bayes_moe.families.binomial:Bernoulli",
         "binomial": "bayes_moe.families.binomial:Binomial",
-        "gamma": "bayes_moe.families.gamma:Gamma",
-    },
-    "kernel": {
-        "normal": "bayes_moe.kernels.families:normal",
-        "studentt": "bayes_moe.kernels.families:studentt",
-        "poisson": "bayes_moe.kernels.families:poisson",
-        "bernoulli": "bayes_moe.kernels.families:bernoulli",
-        "binomial": "bayes_moe.kernels.families:binomial",
-        "gamma": "bayes_moe.kernels.families:gamma",
+        "gamma": "bayes_moe.families.positive:Gamma",
     },
     "predictor": {
         "linear": "bayes_moe.predictors.linear:Linear",

@@ -10,9 +10,10 @@ import numpy as np
 from bayes_moe.core.arrays import Values
 from bayes_moe.data.design import Design
 from bayes_moe.diagnostics.coincidence import MOST_DRAWS, evenly
-from bayes_moe.em.vector_layout import COLLAPSING, NARROW, SCALE_FLOOR
+from bayes_moe.em.vector_layout import NARROW, SCALE_FLOOR
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.priors.defaults import role_of
 
 LEAST_TIED = 3
 """Rows with one value from which they count as tied."""
@@ -52,7 +53,7 @@ class Tie:
         """What happens, and the remedies."""
         falls = (
             f"grows to its bound there ({SCALE_FLOOR**-2:.0e}; samplers have none)"
-            if self.role == "precision"
+            if role_of(self.role).relative
             else f"falls to its floor there ({SCALE_FLOOR:.0e} of the response's standard "
             "deviation; samplers have none)"
         )
@@ -66,7 +67,7 @@ class Tie:
 
     def _prior(self) -> str:
         """Remedy by a prior."""
-        if self.role == "precision":
+        if role_of(self.role).relative:
             prior = "Exponential', lam=1"
         else:
             prior = f"InverseGamma', alpha=3, beta={float(f'{self.unit:.2g}'):g}"
@@ -115,7 +116,7 @@ def _collapsing(spec: MixtureOfExperts) -> Mapping[int, tuple[str, str, bool]]:
         k: (c.variable if c.formula is None else c.stem, c.parameter.role, c.formula is not None)
         for block in spec.structure.blocks
         for c in block.components
-        if c.parameter.role in COLLAPSING
+        if role_of(c.parameter.role).collapses
         for k in block.positions
     }
 

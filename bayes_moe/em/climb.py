@@ -32,6 +32,7 @@ from bayes_moe.em.m_step import capped, sweep_step
 from bayes_moe.em.newton import ACCEPTED_GRADIENT, first_order_gain, modulus, newton_step
 from bayes_moe.em.objective import Curvature, Evaluation, Objective
 from bayes_moe.em.proximal_newton import predicted_gain, projected, proximal_step
+from bayes_moe.priors.defaults import role_of
 
 LEAST_SWEEPS = 5
 SMALL_GAIN = 0.1
@@ -49,8 +50,6 @@ GRADIENT = 1e-9
 HALVINGS = 25
 ROWS_AT_FLOOR = 0.5
 """Rows whose scale parameter is at its floor that make a point singular."""
-NEUTRAL_SHAPE = 2.0
-"""Initial logarithm of a shape parameter."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ def initial_points(
             step = sweep_step(objective, theta[which], evaluation)
             for block in objective.vector.blocks:
                 # Residuals of a bad fit carry no information on the shape.
-                if block.role == "shape":
+                if role_of(block.role).of_form:
                     step[:, block.where] = 0.0
             theta[which] += step
     return theta
@@ -134,7 +133,9 @@ def equal_experts(objective: Objective, points: int) -> np.ndarray:
     sd = float(np.std(objective.vector.design.response)) / 2
     for block in objective.vector.blocks:
         if block.scaling is None:
-            theta[:, block.where] = np.log(sd) if block.role == "scale" else NEUTRAL_SHAPE
+            role = role_of(block.role)
+            in_units = role.collapses and not role.relative
+            theta[:, block.where] = np.log(sd) if in_units else role.neutral
     return theta
 
 

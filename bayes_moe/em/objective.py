@@ -47,9 +47,9 @@ from bayes_moe.em.information import (
     RowTerms,
 )
 from bayes_moe.em.parameter_vector import ParameterVector, few_rows
-from bayes_moe.families import Derivatives
+from bayes_moe.families import Derivatives, RowData
 from bayes_moe.model.evaluation import chunks
-from bayes_moe.model.likelihood import allocate, log_components
+from bayes_moe.model.likelihood import allocate, concatenated
 
 CHUNK_ELEMENTS = 2**18
 """Elements of a chunk's largest array: 2 MiB, for caches."""
@@ -105,7 +105,8 @@ class _Chunk:
 
     where: slice
     gate: np.ndarray | None  # branch probabilities (point, output, obs)
-    params: tuple[dict[str, np.ndarray], ...]  # by factor of the density (point, expert, obs)
+    data: tuple[RowData, ...]  # by factor of the density
+    etas: tuple[list[np.ndarray], ...]  # by factor, of each slot (point, expert, obs)
     above: _Indicators  # by block of parameters: spread above its floor
     narrow: _Indicators  # by block of parameters: spread of a collapsed expert
     r: np.ndarray  # (point, expert, obs)
@@ -132,7 +133,10 @@ class Objective:
         self.cores = cores
         self._factors = vector.spec.structure.factors
         self._experts = [factor.block for factor in self._factors]
-        self._y = [factor.response(self.rows) for factor in self._factors]
+        self._data = [
+            f.block.data(f.response(self.rows), f.block.known(self.rows.matrices), NUMERIC)
+            for f in self._factors
+        ]
         self._features = Features.of_blocks(vector.blocks, self.rows)
         self._stack = PredictorStack(vector, self._features.of)
         self._few_rows = few_rows(vector)
@@ -260,26 +264,27 @@ class Objective:
         gate, log_weights = None, np.zeros((len(coefs[0]), self.vector.spec.n_experts, 1))
         if self._stack.gate_blocks:
             log_weights, gate = self._stack.gate.log_weights(eta[: self._stack.gate_blocks])
-        params, above, narrow = self._parameters(eta, where)
-        experts = [j for j, factor in enumerate(self._factors) if factor.column is None]
-        blocks, values = [self._experts[j] for j in experts], [params[j] for j in experts]
-        joint = log_weights + log_components(self.y[where], blocks, values, NUMERIC)
-        for j, factor in enumerate(self._factors):
-            if factor.column is not None:
-                joint += factor.block.family.log_density(self._y[j][where], params[j], NUMERIC)
+        etas, above, narrow = self._predictors(eta)
+        data = tuple(of_rows.at(where) for of_rows in self._data)
+        densities = [
+            experts.family.log_density_at(of_rows, own, NUMERIC)
+            for experts, of_rows, own in zip(self._experts, data, etas, strict=True)
+        ]
+        responses = sum(factor.column is None for factor in self._factors)
+        joint = log_weights + concatenated(densities[:responses], NUMERIC)
+        for of_features in densities[responses:]:
+            joint += of_features
         value, r = allocate(joint)
-        return _Chunk(where, gate, params, above, narrow, r, value)
+        return _Chunk(where, gate, data, etas, above, narrow, r, value)
 
-    def _parameters(
-        self, eta: list[np.ndarray], where: slice
-    ) -> tuple[tuple[dict[str, np.ndarray], ...], _Indicators, _Indicators]:
-        """Family parameters by factor, and by block whether spreads are above their floor, narrow.
+    def _predictors(
+        self, eta: list[np.ndarray]
+    ) -> tuple[tuple[list[np.ndarray], ...], _Indicators, _Indicators]:
+        """Predictors by factor and slot, and by block whether spreads are above floors, narrow.
 
         ``eta`` (point, expert, obs) are the linear predictors, by block.
         """
-        params: tuple[dict[str, np.ndarray], ...] = tuple(
-            experts.known(self.rows.matrices, where) for experts in self._experts
-        )
+        etas: tuple[list[np.ndarray], ...] = tuple([] for _ in self._experts)
         above: list[np.ndarray | None] = [None] * len(eta)
         narrow: list[np.ndarray | None] = [None] * len(eta)
         for j, block in enumerate(self.vector.blocks):
@@ -296,9 +301,8 @@ class Objective:
                     narrow[j] = spread <= block.narrow
             if block.link.name == "log":
                 values = np.clip(values, -LARGEST_LOG, LARGEST_LOG)
-            name = self._experts[block.factor].family.PARAMS[block.parameter].name
-            params[block.factor][name] = block.link.inverse(values, NUMERIC)
-        return params, tuple(above), tuple(narrow)
+            etas[block.factor].append(values)
+        return etas, tuple(above), tuple(narrow)
 
     def _derivatives(
         self, chunk: _Chunk, information: Information, allocation: np.ndarray | None
@@ -306,8 +310,8 @@ class Objective:
         """Rows of experts, at a floor, and narrow, gradient and sums of pairs over a chunk."""
         r = chunk.r if allocation is None else allocation[..., chunk.where]
         factors = [
-            experts.family.derivatives(y[chunk.where], p)
-            for experts, y, p in zip(self._experts, self._y, chunk.params, strict=True)
+            experts.family.derivatives_at(of_rows, etas)
+            for experts, of_rows, etas in zip(self._experts, chunk.data, chunk.etas, strict=True)
         ]
         gate = self._stack.gate
         branch, split = gate.responsibilities(r)

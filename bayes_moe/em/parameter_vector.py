@@ -27,6 +27,7 @@ from bayes_moe.gates.splits import SplitTree
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.predictors import Predictor, Site
 from bayes_moe.predictors.scaling import Scaling
+from bayes_moe.priors.defaults import role_of
 from bayes_moe.priors.densities import kink, log_density_of_log
 from bayes_moe.priors.prior import Prior
 
@@ -131,13 +132,19 @@ class ParameterBlock:
 
     def log_spread(self, eta: np.ndarray) -> np.ndarray:
         """Logarithm of the spread that a predictor means: of sigma, or of ``1 / sqrt(alpha)``."""
-        return -0.5 * eta if self.role == "precision" else eta
+        return eta if self._spread == 1.0 else self._spread * eta
 
     def bounded(self, eta: np.ndarray) -> np.ndarray:
         """Predictors whose spread is at least the floor."""
-        if self.role == "precision":
-            return np.minimum(eta, -2 * self.floor)
-        return np.maximum(eta, self.floor)
+        if self.floor == -np.inf:
+            return eta
+        bound = np.minimum if self._spread < 0 else np.maximum
+        return bound(eta, self.floor / self._spread)
+
+    @property
+    def _spread(self) -> float:
+        """Derivative of the log of the spread by the predictor."""
+        return role_of(self.role).spread
 
     def raw(self, theta: np.ndarray) -> np.ndarray:
         """Internal coefficients (point, expert, term) of points (point, coordinate)."""

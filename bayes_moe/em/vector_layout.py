@@ -19,6 +19,7 @@ from bayes_moe.families import Link
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.predictors import Predictor, Site
 from bayes_moe.predictors.scaling import scaling_of
+from bayes_moe.priors.defaults import role_of
 from bayes_moe.priors.prior import Prior
 
 SCALE_FLOOR = 1e-8
@@ -28,9 +29,6 @@ NARROW = 1e-3
 
 An expert may be as narrow as this with many rows: its likelihood then has a maximum.
 """
-
-COLLAPSING = ("scale", "precision")
-"""Roles of parameters that collapse where an expert fits its rows exactly."""
 
 
 def parameter_vector(
@@ -155,9 +153,10 @@ def _expert_blocks(
 
 def _limits(role: str, response: np.ndarray, likelihood: bool) -> dict[str, Any]:
     """Limits of the spread of a parameter that collapses onto rows that an expert fits exactly."""
-    if role not in COLLAPSING:
+    row = role_of(role)
+    if not row.collapses:
         return {}
-    unit = math.log(float(np.std(response))) if role == "scale" else 0.0
+    unit = 0.0 if row.relative else math.log(float(np.std(response)))
     narrow = unit + math.log(NARROW) if likelihood else -math.inf
     return {"floor": unit + math.log(SCALE_FLOOR), "narrow": narrow}
 

@@ -5,14 +5,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
 from bayes_moe.core import registry
-from bayes_moe.families.base import Derivatives, Family, Parameter, Parameters
+from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.families.base import Derivatives, Family, Parameter, Parameters, RowData
 from bayes_moe.families.links import Link
 
-__all__ = ["Derivatives", "Family", "Link", "Parameter", "Parameters", "by_name"]
+__all__ = ["Derivatives", "Family", "Link", "Parameter", "Parameters", "RowData", "by_name", "made"]
 
 
-def by_name(name: str) -> Family:
-    """Family registered as ``name``: one shared instance, since families have no state."""
-    family: Family = registry.shared("family", name)
-    return family
+def by_name(name: str, **settings: Any) -> Family:
+    """Family registered as ``name``, with settings such as a link."""
+    return _made(registry.resolve("family", name), tuple(sorted(settings.items())))
+
+
+@cache
+def _made(kind: type[Family], settings: tuple[tuple[str, Any], ...]) -> Family:
+    """One instance for all equal settings, so that its derivatives are found once."""
+    return kind(**dict(settings))
+
+
+def made(family: str | Family | Mapping[str, Any]) -> Family:
+    """Family of a name, of a description (``kind`` and settings), or itself.
+
+    Raises
+    ------
+    SpecError
+        For what is none of these.
+    """
+    if isinstance(family, Family):
+        return family
+    if isinstance(family, Mapping) and isinstance(family.get("kind"), str):
+        return by_name(**{"name" if k == "kind" else k: v for k, v in family.items()})
+    if isinstance(family, str):
+        return by_name(family)
+    raise SpecError(unknown("family", family, registry.TABLE["family"]))

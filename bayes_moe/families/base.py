@@ -1,99 +1,72 @@
-"""Interface of response distributions: parameters, log density with derivatives, moments, draws.
-
-The log density takes an :class:`~bayes_moe.core.arrays.Arrays` namespace: the PyMC graph and NumPy
-prediction share its formula.
-"""
+"""Interface of response distributions: density, moments, cdf and draws."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from abc import abstractmethod
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
 
-from bayes_moe.core.arrays import Arrays
 from bayes_moe.core.errors import DataError
 from bayes_moe.data.tables import ROUNDING, check_size
-from bayes_moe.families.links import Link
+from bayes_moe.families.formula import (
+    NOTHING,
+    Derivatives,
+    Formula,
+    Parameter,
+    Parameters,
+    RowData,
+    Slot,
+)
 
-Parameters = Mapping[str, Any]
-"""Parameters and known counts of a family by name, as its formulas take them."""
-
-NOTHING: Parameters = MappingProxyType({})
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A parameter of a family: name, link and role. The first one is the location.
-
-    ``role`` determines how priors are scaled to data: a ``"location"`` has the response's origin
-    and units, a ``"scale"`` its units, a ``"shape"`` none; a ``"rate"`` is the log of a mean, a
-    ``"precision"`` an inverse squared coefficient of variation, and ``"odds"`` are a logit.
-    """
-
-    name: str
-    link: Link
-    role: str
+__all__ = ["NOTHING", "Derivatives", "Family", "Parameter", "Parameters", "RowData", "Slot"]
 
 
 @dataclass(frozen=True)
-class Derivatives:
-    """Derivatives of a log density by the predictors ``eta_a`` of its parameters.
+class Family(Formula):
+    """A response distribution. All arrays broadcast against each other.
 
-    ``eta_a`` is parameter ``a`` on its link scale. Arrays broadcast against (..., expert, obs);
-    those without dependence on the row may be (..., expert, 1).
-
-    Attributes
-    ----------
-    score : tuple of array
-        ``d log f / d eta_a``, in the order of the family's ``PARAMS``.
-    second : tuple of tuple of array
-        ``d2 log f / d eta_a d eta_b``; symmetric, with one array for both orders.
-    expected_information : tuple of array
-        Non-negative curvature for weighted least squares: an expectation of ``-second[a][a]``,
-        over the response or over the latent scale of a scale mixture.
+    Instances are frozen; their fields are the settings of the family, such as a link. For the
+    arrays in ``params`` see :class:`bayes_moe.families.formula.Formula`; known counts are those
+    of ``KNOWN``.
     """
 
-    score: tuple[np.ndarray, ...]
-    second: tuple[tuple[np.ndarray, ...], ...]
-    expected_information: tuple[np.ndarray, ...]
-
-
-class Family(ABC):
-    """A response distribution without state. All arrays broadcast against each other.
-
-    ``params`` hold each parameter of ``PARAMS`` (..., expert, obs), as its link's ``inverse`` gives
-    it, and each known count of ``KNOWN``, such as the number of trials, (obs,) or (1,).
-    """
-
-    PARAMS: ClassVar[tuple[Parameter, ...]]
+    kind: ClassVar[str]
+    """Name in the registry."""
     KNOWN: ClassVar[tuple[str, ...]] = ()
     discrete: ClassVar[bool] = False
     lower: ClassVar[float] = -np.inf
-    """Lower end of the support."""
+    upper: ClassVar[float] = np.inf
+    """Ends of the support."""
+    atoms: ClassVar[tuple[float, ...]] = ()
+    """Responses of positive probability of a family that is not discrete."""
 
-    @classmethod
-    def parameter(cls, name: str) -> Parameter:
-        """Parameter of the family called ``name``."""
-        return next(p for p in cls.PARAMS if p.name == name)
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings that differ from their defaults, by name."""
+        return {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if getattr(self, f.name) != f.default
+        }
 
-    @abstractmethod
-    def log_density(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        """Log density (..., expert, obs) of ``y`` (obs,), in arrays of NumPy or PyTensor."""
+    def to_dict(self) -> str | dict[str, Any]:
+        """Return a JSON-ready description: the name, or name and settings."""
+        settings = self.settings
+        if not settings:
+            return self.kind
+        plain = {k: v.to_dict() if isinstance(v, Family) else v for k, v in settings.items()}
+        return {"kind": self.kind, **plain}
 
-    @abstractmethod
-    def log_base(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        """Summand (obs,) of the log density without parameters, of ``y`` and known counts only.
+    def __str__(self) -> str:
+        """Name, or the call that makes it."""
+        return repr(self) if self.settings else self.kind
 
-        Minus infinity outside the support. Samplers compute it once for all points.
-        """
-
-    @abstractmethod
-    def derivatives(self, y: Any, params: Parameters) -> Derivatives:
-        """Derivatives (..., expert, obs) of :meth:`log_density` by the parameters' predictors."""
+    @property
+    def quoted(self) -> str:
+        """The family as an argument: its name in quotes, or the call that makes it."""
+        return repr(self) if self.settings else repr(self.kind)
 
     @abstractmethod
     def dist(self, params: Parameters) -> Any:
@@ -101,7 +74,7 @@ class Family(ABC):
 
     def location(self, params: Parameters) -> np.ndarray:
         """Centre (..., expert, obs) in the response's units; it is always defined."""
-        return params[self.PARAMS[0].name]
+        return params[self.parameters[0].name]
 
     def initial_eta(self, y: np.ndarray, known: Parameters) -> np.ndarray:
         """Finite predictor (obs,) of the location, each from one response alone."""

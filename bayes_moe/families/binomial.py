@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ class SuccessCounts(Discrete):
     of ``1 - p``; the parameter ``p`` is ``eta`` wherever it is an argument here.
     """
 
-    PARAMS = (Parameter("p", LOG_ODDS, "odds"),)
+    parameters = (Parameter("p", LOG_ODDS, "odds"),)
 
     @abstractmethod
     def trials(self, params: Parameters) -> Any:
@@ -34,9 +35,11 @@ class SuccessCounts(Discrete):
     def in_support(self, y: Any, params: Parameters, xp: Arrays) -> Any:
         return is_count(y, xp) & (y <= self.trials(params))
 
-    def log_kernel(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        eta = params["p"]
-        return y * eta - self.trials(params) * xp.softplus(eta)
+    def row(self, m: Any) -> Callable[..., Any]:
+        def row(t: Any, u: Any, base: Any, eta: Any) -> Any:
+            return base + t * eta - u * m.softplus(eta)
+
+        return row
 
     def initial_eta(self, y: np.ndarray, known: Parameters) -> np.ndarray:
         return np.log((y + HALF_UNIT) / (self.trials(known) - y + HALF_UNIT))
@@ -71,6 +74,7 @@ class SuccessCounts(Discrete):
 class Bernoulli(SuccessCounts):
     """Bernoulli distribution: ``y`` is 1 with probability ``p``, else 0."""
 
+    kind = "bernoulli"
     support = "0 and 1, or False and True"
 
     def trials(self, params: Parameters) -> Any:
@@ -88,6 +92,7 @@ class Bernoulli(SuccessCounts):
 class Binomial(SuccessCounts):
     """Binomial distribution: ``C(trials, y) p^y (1 - p)^(trials - y)``."""
 
+    kind = "binomial"
     KNOWN = ("trials",)
     support = "whole numbers from 0 to the number of trials"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,15 +27,18 @@ class Poisson(Discrete):
     argument here.
     """
 
-    PARAMS = (Parameter("mu", LOG_RATE, "rate"),)
+    kind = "poisson"
+    parameters = (Parameter("mu", LOG_RATE, "rate"),)
     support = "whole numbers from 0"
 
     def in_support(self, y: Any, params: Parameters, xp: Arrays) -> Any:
         return is_count(y, xp)
 
-    def log_kernel(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        eta = params["mu"]
-        return y * eta - xp.exp(eta)
+    def row(self, m: Any) -> Callable[..., Any]:
+        def row(t: Any, u: Any, base: Any, eta: Any) -> Any:
+            return base + t * eta - m.exp(eta)
+
+        return row
 
     def log_coefficient(self, y: Any, params: Parameters, xp: Arrays) -> Any:
         return -xp.gammaln(y + 1)

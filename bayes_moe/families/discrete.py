@@ -1,4 +1,4 @@
-"""Interface of discrete families with one parameter and a canonical link.
+"""Interface of discrete families.
 
 Their formulas take the location as its predictor ``eta``, a log rate or log odds. Their densities
 are probabilities, and zero between the whole numbers.
@@ -15,9 +15,9 @@ from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.core.errors import DataError
 from bayes_moe.families.base import (
     NOTHING,
-    Derivatives,
     Family,
     Parameters,
+    RowData,
     check_varied,
 )
 
@@ -33,7 +33,8 @@ def is_count(y: Any, xp: Arrays) -> Any:
 class Discrete(Family):
     """Discrete exponential family with natural parameter ``eta``.
 
-    ``log f(y) = log_kernel(y, eta) + log_coefficient(y)`` for counts ``y`` in the support.
+    ``row`` states the summand with ``eta``, ``log_coefficient`` that without, for counts in the
+    support.
     """
 
     discrete = True
@@ -46,24 +47,19 @@ class Discrete(Family):
         """Whether each ``y`` (obs,) has a positive probability."""
 
     @abstractmethod
-    def log_kernel(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        """Summand (..., expert, obs) of the log probability that depends on ``eta``."""
-
-    @abstractmethod
     def log_coefficient(self, y: Any, params: Parameters, xp: Arrays) -> Any:
         """Summand (obs,) of the log probability without ``eta``, for ``y`` in the support."""
 
-    def log_density(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        supported = self.in_support(y, params, xp)
+    def data(self, y: Any, known: Parameters, xp: Arrays) -> RowData:
+        supported = self.in_support(y, known, xp)
         # Both branches of `where` are evaluated: 0 is a valid response of every family here.
         inside = xp.where(supported, y, 0.0)
-        mass = self.log_kernel(inside, params, xp) + self.log_coefficient(inside, params, xp)
-        return xp.where(supported, mass, -np.inf)
+        base = xp.where(supported, self.log_coefficient(inside, known, xp), -np.inf)
+        return RowData(inside, self.trials(known), base)
 
-    def log_base(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        supported = self.in_support(y, params, xp)
-        inside = xp.where(supported, y, 0.0)
-        return xp.where(supported, self.log_coefficient(inside, params, xp), -np.inf)
+    def trials(self, known: Parameters) -> Any:
+        """Largest count: (obs,), (1,) or a number; 0 where there is none."""
+        return 0.0
 
     @abstractmethod
     def moments(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
@@ -80,11 +76,6 @@ class Discrete(Family):
 
     def scale(self, params: Parameters) -> np.ndarray:
         return np.hypot(np.sqrt(self.variance(params)), HALF_UNIT)
-
-    def derivatives(self, y: Any, params: Parameters) -> Derivatives:
-        # With a canonical link the observed information is the variance, whatever the response.
-        mean, variance = self.moments(params)
-        return Derivatives((y - mean,), ((-variance,),), (variance,))
 
     def check_response(
         self,

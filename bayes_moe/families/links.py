@@ -1,11 +1,27 @@
-"""Links between a parameter and its predictor."""
+"""Links between a parameter and its predictor, and the formulas of those of a mean or probability.
+
+``LINKS`` has inverse and link of parameters that formulas take on their own scale. The location of
+a family of positive numbers, counts or events is taken as its predictor: what its formulas need of
+the mean or probability comes from ``MEANS`` and ``PROBABILITIES``, without loss where it is small.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from bayes_moe.core.arrays import Arrays
+
+LINKS: dict[str, tuple[Callable[[Any, Arrays], Any], Callable[[Any, Arrays], Any]]] = {
+    "identity": (lambda eta, xp: eta, lambda value, xp: value),
+    "log": (lambda eta, xp: xp.exp(eta), lambda value, xp: xp.log(value)),
+    "logit": (
+        lambda eta, xp: xp.sigmoid(eta),
+        lambda value, xp: xp.log(value) - xp.log1p(-value),
+    ),
+}
+"""By name: inverse and link of a parameter."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +38,29 @@ class Link:
 
     def inverse(self, eta: Any, xp: Arrays) -> Any:
         """Argument of the family's formulas for a predictor ``eta``."""
-        return xp.exp(eta) if self.natural and self.name == "log" else eta
+        return LINKS[self.name][0](eta, xp) if self.natural else eta
 
     def __call__(self, value: Any, xp: Arrays) -> Any:
         """Predictor for an argument of the family's formulas."""
-        return xp.log(value) if self.natural and self.name == "log" else value
+        return LINKS[self.name][1](value, xp) if self.natural else value
 
 
 IDENTITY = Link("identity")
 LOG = Link("log")
+LOGIT = Link("logit")
 LOG_RATE = Link("log", natural=False)
 LOG_ODDS = Link("logit", natural=False)
+
+Pair = tuple[Any, Any]
+
+MEANS: dict[str, Callable[[Any, Any], Pair]] = {
+    "log": lambda m, eta: (eta, m.exp(eta)),
+    "identity": lambda m, eta: (m.log(eta), eta),
+    "sqrt": lambda m, eta: (2.0 * m.log(m.absolute(eta)), eta * eta),
+}
+"""By link of a positive mean: namespace and predictor -> log of the mean, and the mean."""
+
+PROBABILITIES: dict[str, Callable[[Any, Any], Pair]] = {
+    "logit": lambda m, eta: (-m.softplus(-eta), -m.softplus(eta)),
+}
+"""By link of a probability: namespace and predictor -> its log, and the log of one less it."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from scipy import special
 
 from bayes_moe.core.arrays import Arrays
-from bayes_moe.families.base import Derivatives, Family, Parameter, Parameters
+from bayes_moe.families import student_t
+from bayes_moe.families.base import Family, Parameter, Parameters, RowData
 from bayes_moe.families.links import IDENTITY, LOG
-from bayes_moe.families.student_t import Normaliser, log_excess
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -22,27 +23,21 @@ class Normal(Family):
     ``log f(y) = -z^2 / 2 - log sigma - log(2 pi) / 2`` with ``z = (y - mu) / sigma``.
     """
 
-    PARAMS = (Parameter("mu", IDENTITY, "location"), Parameter("sigma", LOG, "scale"))
+    kind = "normal"
+    parameters = (Parameter("mu", IDENTITY, "location"), Parameter("sigma", LOG, "scale"))
 
-    def log_density(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        z = (y - params["mu"]) / params["sigma"]
-        return self.log_base(y, params, xp) - 0.5 * z * z - xp.log(params["sigma"])
+    def row(self, m: Any) -> Callable[..., Any]:
+        def row(t: Any, u: Any, base: Any, mu: Any, log_sigma: Any) -> Any:
+            z = (t - mu) * m.exp(-log_sigma)
+            return base - log_sigma - 0.5 * (z * z)
 
-    def log_base(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        return -HALF_LOG_2PI
+        return row
 
-    def derivatives(self, y: Any, params: Parameters) -> Derivatives:
-        inverse = 1 / np.asarray(params["sigma"])
-        z = (y - params["mu"]) * inverse
-        z2 = z * z
-        slope = z * inverse
-        precision = inverse * inverse
-        cross = -2 * slope
-        return Derivatives(
-            score=(slope, z2 - 1),
-            second=((-precision, cross), (cross, -2 * z2)),
-            expected_information=(precision, np.full_like(precision, 2.0)),
-        )
+    def data(self, y: Any, known: Parameters, xp: Arrays) -> RowData:
+        return RowData(y, 0.0, -HALF_LOG_2PI)
+
+    def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any]:
+        return np.exp(-2 * etas[1]), 2.0
 
     def dist(self, params: Parameters) -> Any:
         import pymc as pm
@@ -77,61 +72,32 @@ class StudentT(Family):
     - (nu + 1) / 2 log(1 + z^2 / nu)`` with ``z = (y - mu) / sigma``.
     """
 
-    PARAMS = (
+    kind = "studentt"
+    parameters = (
         Parameter("mu", IDENTITY, "location"),
         Parameter("sigma", LOG, "scale"),
         Parameter("nu", LOG, "shape"),
     )
 
-    def log_density(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        nu, sigma = params["nu"], params["sigma"]
-        z = (y - params["mu"]) / sigma
-        gap = xp.gammaln(0.5 * (nu + 1)) - xp.gammaln(0.5 * nu) - 0.5 * xp.log(0.5 * nu)
-        # For large nu the difference cancels; two terms of its series are then exact.
-        gap = xp.where(nu > 1e3, (1 / (6 * nu * nu) - 1) / (4 * nu), gap)
-        return (
-            gap
-            + self.log_base(y, params, xp)
-            - xp.log(sigma)
-            - 0.5 * (nu + 1) * xp.log1p(z * z / nu)
-        )
+    def row(self, m: Any) -> Callable[..., Any]:
+        def row(t: Any, u: Any, base: Any, mu: Any, log_sigma: Any, log_nu: Any) -> Any:
+            z, nu = (t - mu) * m.exp(-log_sigma), m.exp(log_nu)
+            value = base - log_sigma + m.student_normaliser(log_nu)
+            return value - 0.5 * (nu + 1.0) * m.log1p(z * z / nu)
 
-    def log_base(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        return -HALF_LOG_2PI
+        return row
 
-    def derivatives(self, y: Any, params: Parameters) -> Derivatives:
-        nu = np.asarray(params["nu"])
-        inverse = 1 / np.asarray(params["sigma"])
-        z = (y - params["mu"]) * inverse
-        z2 = z * z
-        total = nu + z2
-        weight = (nu + 1) / total  # expected precision of the row in the scale mixture of normals
-        tail = z2 / total
-        core = nu / total
-        slope = weight * z * inverse
-        pull = weight * z2
-        excess = nu * log_excess(z2 / nu, tail)
-        turn = core * (z2 - 1)  # total * d weight / d log nu
-        normaliser = Normaliser.at(nu)
-        mu_mu = weight * (2 * tail - 1) * (inverse * inverse)
-        mu_sigma = -2 * core * slope
-        mu_nu = turn * z * inverse / total
-        sigma_nu = turn * tail
-        return Derivatives(
-            score=(slope, pull - 1, 0.5 * (normaliser.score + tail - excess)),
-            second=(
-                (mu_mu, mu_sigma, mu_nu),
-                (mu_sigma, -2 * core * pull, sigma_nu),
-                (mu_nu, sigma_nu, 0.5 * (normaliser.second + sigma_nu - excess)),
-            ),
-            # Student's observed information is negative in the tails; these are its expectations
-            # over the latent scale (mu), and over the response (sigma, nu).
-            expected_information=(
-                weight * (inverse * inverse),
-                2 * nu / (nu + 3),
-                normaliser.information,
-            ),
-        )
+    def data(self, y: Any, known: Parameters, xp: Arrays) -> RowData:
+        return RowData(y, 0.0, -HALF_LOG_2PI)
+
+    def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any]:
+        # Student's observed information is negative in the tails; these are its expectations
+        # over the latent scale (mu), and over the response (sigma, nu).
+        inverse, nu = np.exp(-etas[1]), np.exp(etas[2])
+        z = (data.t - etas[0]) * inverse
+        weight = (nu + 1) / (nu + z * z)
+        information = student_t.Normaliser.at(nu).information
+        return weight * (inverse * inverse), 2 * nu / (nu + 3), information
 
     def dist(self, params: Parameters) -> Any:
         import pymc as pm

@@ -1,4 +1,4 @@
-"""Derivatives of Student's t by ``log nu`` without cancellation, for any degrees of freedom ``nu``.
+"""The log normaliser of Student's t by ``log nu``, without cancellation for any ``nu``.
 
 With ``gap(nu) = psi((nu + 1) / 2) - psi(nu / 2)``, the derivatives contain ``nu gap - 1``, which
 tends to ``1 / (2 nu)`` for large ``nu`` and would be lost in the difference.
@@ -6,21 +6,20 @@ tends to ``1 / (2 nu)`` for large ``nu`` and would be lost in the difference.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import special
+
+from bayes_moe.core.arrays import Arrays
 
 LARGE_NU = 30.0
 """Degrees of freedom above which the asymptotic series is exact to 1e-14."""
 
 SERIES = (1 / 2, -1 / 4, 1 / 2, -17 / 8, 31 / 2, -691 / 4, 5461 / 2)
 """Coefficients of ``nu gap - 1 ~ sum_j SERIES[j] nu^-(2 j + 1)``."""
-
-SMALL_TAIL = 1e-2
-"""Tail below which :func:`log_excess` sums its series, to a relative error of 1e-16."""
-
-TAIL_SERIES = tuple(1 / j for j in range(2, 10))
 
 
 @dataclass(frozen=True)
@@ -79,13 +78,25 @@ class Normaliser:
         return cls(score, second, 0.5 * ((7 + 3 * inverse) / ((nu + 1) * (nu + 3)) + rest))
 
 
-def log_excess(ratio: np.ndarray, tail: np.ndarray) -> np.ndarray:
-    """``log(1 + u) - u / (1 + u)`` of ``ratio`` ``u`` and ``tail`` ``u / (1 + u)``.
+def log_normaliser(xp: Arrays) -> Callable[[Any], Any]:
+    """``log G((nu + 1)/2) - log G(nu/2) - log(nu/2)/2`` of ``log nu``; ``G`` is the gamma function.
 
-    It is ``sum_{j >= 2} tail^j / j``, and used in that form where the difference would cancel.
+    For large ``nu`` the difference cancels; two terms of its series are then exact.
     """
-    excess = np.asarray(np.log1p(ratio) - tail)
-    small = tail < SMALL_TAIL
-    q = tail[small]
-    excess[small] = q * q * np.polynomial.polynomial.polyval(q, TAIL_SERIES)
-    return excess
+
+    def of(log_nu: Any) -> Any:
+        nu = xp.exp(log_nu)
+        gap = xp.gammaln(0.5 * (nu + 1)) - xp.gammaln(0.5 * nu) - 0.5 * xp.log(0.5 * nu)
+        return xp.where(nu > 1e3, (1 / (6 * nu * nu) - 1) / (4 * nu), gap)
+
+    return of
+
+
+def slope(log_nu: np.ndarray) -> np.ndarray:
+    """Derivative of :func:`log_normaliser` by ``log nu``."""
+    return 0.5 * Normaliser.at(np.exp(np.asarray(log_nu, dtype=float))).score
+
+
+def bend(log_nu: np.ndarray) -> np.ndarray:
+    """Second derivative of :func:`log_normaliser` by ``log nu``."""
+    return 0.5 * Normaliser.at(np.exp(np.asarray(log_nu, dtype=float))).second

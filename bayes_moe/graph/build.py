@@ -219,6 +219,6 @@ def _with_features(spec: MixtureOfExperts, rows: Rows, logits: Any, parts: _Part
     for part in factors:
         params = parts.of(part.block, part.response(parts.design.rows))
         data = parts.context.data(f"{part.block.name}_data", part.response(rows), dims=names.OBS)
-        joint = joint + part.block.family.log_density(data, params, xp)
+        joint = joint + part.block.log_density(data, params, xp)
     pm.Potential(f"{names.GATE}_density", xp.logsumexp(joint, axis=-2), dims=names.OBS)
     return joint

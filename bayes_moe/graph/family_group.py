@@ -4,36 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
 
-from bayes_moe.core.arrays import Arrays
-from bayes_moe.families import Family, by_name
+from bayes_moe.families import Family
 
 
 @dataclass(frozen=True)
 class FamilyGroup:
-    """Experts of one family: its name, and the first and one past the last of its experts."""
+    """Experts of one family: the family, and the first and one past the last of its experts."""
 
-    family_name: str
+    family: Family
     start: int
     stop: int
 
-    @cached_property
-    def family(self) -> Family:
-        """The family, resolved once: every evaluation of a gradient reads it several times."""
-        return by_name(self.family_name)
+    @property
+    def predictors(self) -> int:
+        """Number of linear predictors."""
+        return len(self.family.slots)
 
     @property
     def width(self) -> int:
-        """Number of inputs: linear predictors, known counts of rows, and the log base."""
-        return len(self.family.PARAMS) + len(self.family.KNOWN) + 1
-
-    def named(self, etas: Sequence[Any], known: Sequence[Any], xp: Arrays) -> dict[str, Any]:
-        """Parameters and known counts by name, as arguments of the family's formulas."""
-        pairs = zip(self.family.PARAMS, etas, strict=True)
-        params = {p.name: p.link.inverse(eta, xp) for p, eta in pairs}
-        return params | dict(zip(self.family.KNOWN, known, strict=True))
+        """Number of inputs: linear predictors, then the three of the rows' data."""
+        return self.predictors + 3
 
 
 def predictor_inputs(groups: Sequence[FamilyGroup]) -> list[int]:
@@ -41,6 +32,6 @@ def predictor_inputs(groups: Sequence[FamilyGroup]) -> list[int]:
     positions: list[int] = []
     start = 2
     for group in groups:
-        positions += range(start, start + len(group.family.PARAMS))
+        positions += range(start, start + group.predictors)
         start += group.width
     return positions

@@ -8,27 +8,27 @@ from typing import Any
 
 import numpy as np
 
-from bayes_moe.core import registry
 from bayes_moe.graph.family_group import FamilyGroup, predictor_inputs
 from bayes_moe.kernels import family_rows, fused_pieces
 from bayes_moe.kernels.compile import VERSION
+from bayes_moe.kernels.families import kernel_of
 
-LAYOUT = ("WIDTH", "PACK", "SCRATCH", "Y", "BASE", "KNOWN", "ETA", "VALUE", "SCORE")
+LAYOUT = ("WIDTH", "PACK", "SCRATCH", "T", "U", "BASE", "ETA", "VALUE", "SCORE", "STEP")
 """Constants of the families' kernels that the generated code refers to."""
 
 
-def fused_key(text: str) -> str:
+def fused_key(text: str, groups: Sequence[FamilyGroup]) -> str:
     """Key of a cache entry: a digest of the generated code and of the compiled sources."""
-    return sha256(f"{VERSION}{text}".encode()).hexdigest()
+    kernels = (kernel_of(group.family).text for group in groups)
+    return sha256("".join([VERSION, text, *kernels]).encode()).hexdigest()
 
 
 def fused_names(groups: Sequence[FamilyGroup]) -> dict[str, Any]:
     """Globals of the code of :func:`fused_code`."""
     namespace = {name: getattr(family_rows, name) for name in LAYOUT} | {"np": np}
     namespace |= {name: getattr(fused_pieces, name) for name in ("fetch", "store", "mix", "copy")}
-    for group in groups:
-        kernel = registry.resolve("kernel", group.family_name)
-        namespace[f"rows_{group.family_name}"] = fused_pieces.row_function(kernel)
+    for j, group in enumerate(groups):
+        namespace[f"rows_{j}"] = fused_pieces.row_function(kernel_of(group.family))
     return namespace
 
 
@@ -42,8 +42,8 @@ def fused_code(groups: Sequence[FamilyGroup], same: Sequence[bool]) -> str:
     predictors = [j - 2 for j in predictor_inputs(groups)]
     outputs = [f"d{j}" for j in predictors]
     load, store, at = [], [], 0
-    for group in groups:
-        load += _evaluate(group, at, same)
+    for j, group in enumerate(groups):
+        load += _evaluate(j, group, at, same)
         store += _store(group, at)
         at += group.width
     body = [
@@ -51,7 +51,6 @@ def fused_code(groups: Sequence[FamilyGroup], same: Sequence[bool]) -> str:
         "for a in range(0, n, WIDTH):",
         "    m = min(WIDTH, n - a)",
         "    w = (m + PACK - 1) // PACK * PACK",
-        "    fetch(s[Y:], y.reshape((1, n)), 0, a, m, w)",
         f"    for k in range({experts}):",
         "        fetch(gate[k * WIDTH :], logits, k, a, m, w)",
         *_indented(load),
@@ -83,23 +82,24 @@ def _allocate(experts: int, predictors: Sequence[int]) -> list[str]:
     ]
 
 
-def _evaluate(group: FamilyGroup, at: int, same: Sequence[bool]) -> list[str]:
-    """Source of the log densities and scores of a group whose first input is ``x{at}``."""
-    count = len(group.family.PARAMS)
+def _evaluate(j: int, group: FamilyGroup, at: int, same: Sequence[bool]) -> list[str]:
+    """Source of the log densities and scores of group ``j``, whose first input is ``x{at}``."""
+    count = group.predictors
     etas = range(at, at + count)
-    shared = all(same[j] for j in etas[1:])
+    shared = all(same[i] for i in etas[1:])
     lines = [f"for k in range({group.stop - group.start}):"]
-    lines += [f"    fetch(s[ETA + {q} * WIDTH :], x{j}, k, a, m, w)" for q, j in enumerate(etas)]
-    if group.family.KNOWN:
-        lines += [f"    fetch(s[KNOWN:], x{at + count}, 0, a, m, w)"]
+    lines += [f"    fetch(s[ETA + {q} * STEP :], x{i}, k, a, m, w)" for q, i in enumerate(etas)]
     lines += [
-        f"    fetch(s[BASE:], x{at + group.width - 1}, 0, a, m, w)",
-        f"    rows_{group.family_name}(s.ctypes.data, {int(shared)}, w // PACK)",
+        f"    fetch(s[{name}:], x{at + count + q}, 0, a, m, w)"
+        for q, name in enumerate(("T", "U", "BASE"))
+    ]
+    lines += [
+        f"    rows_{j}(s.ctypes.data, {int(shared)}, w // PACK)",
         f"    to = (k + {group.start}) * WIDTH",
         "    copy(joint[to:], s[VALUE:], w)",
     ]
     lines += [
-        f"    copy(t{j}[k * WIDTH :], s[SCORE + {q} * WIDTH :], w)" for q, j in enumerate(etas)
+        f"    copy(t{i}[k * WIDTH :], s[SCORE + {q} * STEP :], w)" for q, i in enumerate(etas)
     ]
     return lines
 
@@ -107,7 +107,7 @@ def _evaluate(group: FamilyGroup, at: int, same: Sequence[bool]) -> list[str]:
 def _store(group: FamilyGroup, at: int) -> list[str]:
     """Source that multiplies a group's scores by responsibilities, and stores them."""
     lines = []
-    for j in range(at, at + len(group.family.PARAMS)):
+    for j in range(at, at + group.predictors):
         lines += [
             f"for k in range({group.stop - group.start}):",
             f"    store(d{j}, k, a, m, t{j}[k * WIDTH :], joint[{group.start} * WIDTH :])",

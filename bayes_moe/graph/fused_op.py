@@ -25,6 +25,7 @@ from pytensor.link.numba.cache import compile_numba_function_src
 from pytensor.link.numba.dispatch import basic as numba_basic
 
 from bayes_moe.core.arrays import NUMERIC, along_rows, log_softmax, symbolic
+from bayes_moe.families import RowData
 from bayes_moe.graph.family_group import FamilyGroup, predictor_inputs
 from bayes_moe.model.likelihood import allocate, log_mixture
 
@@ -36,10 +37,10 @@ class FusedMixture(Op):
     """Log density of a mixture, with its derivatives as further outputs.
 
     Inputs are ``y`` (obs,), logits (expert, obs), and for each group of experts its linear
-    predictors, known counts and log base. Predictors are (expert, obs), or (expert, 1) if the same
-    for every row; known counts and the log base (:meth:`bayes_moe.families.Family.log_base`) are
-    (1, obs) or (1, 1). Outputs are log densities (obs,), and their derivatives by the logits and by
-    each predictor, each (expert, obs).
+    predictors and the three arrays of :meth:`bayes_moe.families.Family.data`. Predictors are
+    (expert, obs), or (expert, 1) if the same for every row; data are (1, obs) or (1, 1). Outputs
+    are log densities (obs,), and their derivatives by the logits and by each predictor, each
+    (expert, obs).
     """
 
     __props__ = ("parts",)
@@ -86,13 +87,12 @@ class FusedMixture(Op):
         with np.errstate(all="ignore"):
             densities, scores, at = [], [], 0
             for part in self.parts:
-                etas, known = self.split(part, rest[at:])
+                etas, data = self.split(part, rest[at:])
                 at += part.width
-                params = part.named(etas, known, NUMERIC)
-                density = part.family.log_density(y, params, NUMERIC)
+                density = part.family.log_density_at(data, etas, NUMERIC)
                 shape = (part.stop - part.start, y.size)
                 densities.append(np.broadcast_to(density, shape))
-                derivatives = part.family.derivatives(y, params)
+                derivatives = part.family.derivatives_at(data, etas)
                 scores += [(part, np.broadcast_to(s, shape)) for s in derivatives.score]
             logits = np.broadcast_to(logits, (logits.shape[0], y.size))
             log_sum, weights = allocate(logits)
@@ -122,26 +122,23 @@ class FusedMixture(Op):
         return [[j in self.differentiable] * len(node.outputs) for j in range(len(node.inputs))]
 
     @staticmethod
-    def split(part: FamilyGroup, inputs: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any]]:
-        """Linear predictors and known counts of a group, of the inputs from its first one on."""
-        count = len(part.family.PARAMS)
-        return inputs[:count], inputs[count : part.width - 1]
+    def split(part: FamilyGroup, inputs: Sequence[Any]) -> tuple[Sequence[Any], RowData]:
+        """Linear predictors and rows' data of a group, of the inputs from its first one on."""
+        return inputs[: part.predictors], RowData(*inputs[part.predictors : part.width])
 
 
 def fused_mixture(
-    y: Any, logits: Any, parts: Sequence[tuple[FamilyGroup, Sequence[Any], Sequence[Any]]]
+    y: Any, logits: Any, parts: Sequence[tuple[FamilyGroup, Sequence[Any], RowData]]
 ) -> Any:
     """Symbolic log density (obs,) of the mixture.
 
     ``parts`` are groups of experts, each with its linear predictors (expert, obs) or (expert, 1),
-    and its known counts.
+    and what its formula reads of the rows.
     """
-    xp = symbolic()
     rest: list[Any] = []
-    for part, etas, known in parts:
-        counts = dict(zip(part.family.KNOWN, known, strict=True))
-        base = pt.as_tensor(part.family.log_base(y, counts, xp))
-        rest += [*etas, *known, base.reshape((1, -1)) if base.ndim < 2 else base]
+    for _, etas, data in parts:
+        of_rows = [pt.as_tensor(x) for x in (data.t, data.u, data.base)]
+        rest += [*etas, *(x.reshape((1, -1)) if x.ndim < 2 else x for x in of_rows)]
     node = FusedMixture(tuple(part for part, _, _ in parts)).make_node(y, logits, *rest)
     return node.outputs[0]
 
@@ -160,7 +157,7 @@ def _numba(op: FusedMixture, node: Apply, **_: Any) -> tuple[Any, str]:
     namespace = fused_numba.fused_names(op.parts)
     function = compile_numba_function_src(text, "fused_mixture", namespace)
     compiled = numba_basic.numba_njit(function, fastmath=REORDERED, error_model="numpy")
-    return compiled, fused_numba.fused_key(text)
+    return compiled, fused_numba.fused_key(text, op.parts)
 
 
 # --- other linkers -------------------------------------------------------------------------------
@@ -177,9 +174,9 @@ def _as_formulas(fgraph: Any, node: Apply) -> list[Any]:
     rest = [copies.get(j, x) for j, x in enumerate(node.inputs)][2:]
     parts = []
     for part in op.parts:
-        etas, known = op.split(part, rest)
+        etas, data = op.split(part, rest)
         rest = rest[part.width :]
-        parts.append(part.family.log_density(y, part.named(etas, known, xp), xp))
+        parts.append(part.family.log_density_at(data, etas, xp))
     densities = parts[0] if len(parts) == 1 else xp.concatenate(parts, axis=-2)
     value = log_mixture(log_softmax(copies[1], xp), densities, xp)
     if not any(fgraph.clients[out] for out in node.outputs[1:]):

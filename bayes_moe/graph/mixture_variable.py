@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bayes_moe.core import names, registry
+from bayes_moe.core import names
 from bayes_moe.core.arrays import along_rows, log_softmax
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
 from bayes_moe.model.blocks import Block
@@ -112,7 +112,9 @@ def _fused(
     y: Any, blocks: Sequence[Block], logits: Any, params: Sequence[Mapping[str, Any]]
 ) -> Any:
     """Log density (obs,) by one operation; by the formulas if a family has no kernel."""
-    if not all(registry.has("kernel", b.kind.family) for b in blocks):
+    from bayes_moe.kernels.families import has_kernel
+
+    if not all(has_kernel(b.family) for b in blocks):
         return _symbolic(y, blocks, logits, params)
     from bayes_moe.graph.family_group import FamilyGroup
     from bayes_moe.graph.fused_op import fused_mixture
@@ -120,7 +122,6 @@ def _fused(
     xp = symbolic_arrays()
     parts = []
     for block, named in zip(blocks, params, strict=True):
-        part = FamilyGroup(block.kind.family, block.positions[0], block.positions[-1] + 1)
-        etas = [p.link(named[p.name], xp) for p in block.family.PARAMS]
-        parts.append((part, etas, [named[name] for name in block.family.KNOWN]))
+        part = FamilyGroup(block.family, block.positions[0], block.positions[-1] + 1)
+        parts.append((part, block.family.etas(named, xp), block.data(y, named, xp)))
     return fused_mixture(y, logits, parts)

@@ -20,10 +20,11 @@ import numpy as np
 from numba import carray, int64
 from numba.extending import register_jitable
 
-from bayes_moe.core import registry
+from bayes_moe.families import Family
 from bayes_moe.kernels.compile import REORDERED, VERSION, c_function, doubles, pointer
 from bayes_moe.kernels.elementary import exp, log
-from bayes_moe.kernels.family_rows import Kernel
+from bayes_moe.kernels.families import kernel_of
+from bayes_moe.kernels.family_rows import densities
 
 
 @register_jitable
@@ -148,72 +149,32 @@ def log_weights() -> Any:
     return _callable(fill, 6)
 
 
-def over_rows(family: str) -> Callable[..., None]:
-    """Function ``(to, (y, base, known), etas, shared)`` that fills in log densities of rows.
-
-    ``etas`` are three arrays: predictors of the family's parameters, as many as it has; those
-    after the first are one number each if ``shared``. The others are not read.
-    """
-    kernel: Kernel = registry.resolve("kernel", family)
-    row: Any = kernel.row
-    parameters = kernel.parameters
-
-    def loop(to: Any, of_rows: Any, etas: Any, shared: int) -> None:
-        y, base, known = of_rows
-        first, second, third = etas
-        if parameters == 1:
-            for i in range(to.size):
-                to[i] = row(y[i], base[i], known[i], first[i])[0]
-        elif parameters == 2:
-            if shared:
-                b = second[0]
-                for i in range(to.size):
-                    to[i] = row(y[i], base[i], known[i], first[i], b)[0]
-            else:
-                for i in range(to.size):
-                    to[i] = row(y[i], base[i], known[i], first[i], second[i])[0]
-        else:
-            if shared:
-                b, c = second[0], third[0]
-                for i in range(to.size):
-                    to[i] = row(y[i], base[i], known[i], first[i], b, c)[0]
-            else:
-                for i in range(to.size):
-                    to[i] = row(y[i], base[i], known[i], first[i], second[i], third[i])[0]
-
-    compiled: Callable[..., None] = register_jitable(fastmath=REORDERED)(loop)
-    return compiled
-
-
 @cache
-def log_densities(family: str) -> Any:
+def log_densities(family: Family) -> Any:
     """The C function ``(arrays, out, sizes) -> 0``: log density of a block of experts.
 
-    ``arrays`` are addresses of response, base and known count (obs), and of each parameter's
-    predictor (sample, expert, obs); those after the first are (sample, expert, 1) if the last of
-    ``sizes`` says so: samples, experts of the block, rows, numbers from a draw to the next in
-    ``out``, and that.
+    ``arrays`` are addresses of the two functions of the response and of the log base (obs), of the
+    first predictor (sample, expert, obs), and of the others (predictor, sample, expert, obs), or
+    (predictor, sample, expert, 1) if the last of ``sizes`` says so: samples, experts of the block,
+    rows, numbers from a draw to the next in ``out``, and that.
     """
-    kernel: Kernel = registry.resolve("kernel", family)
-    fill_rows: Any = over_rows(family)
-    parameters, version = kernel.parameters, VERSION
+    kernel = kernel_of(family)
+    fill_rows = densities(kernel)
+    text, parameters, version = kernel.text, kernel.parameters, VERSION
 
     def fill(arrays_: int, out_: int, sizes_: int) -> int:
-        version  # noqa: B018
-        arrays, sizes = whole_numbers(arrays_, 3 + parameters), whole_numbers(sizes_, 5)
+        text, version  # noqa: B018
+        arrays, sizes = whole_numbers(arrays_, 5), whole_numbers(sizes_, 5)
         samples, experts, obs, stride, shared = sizes[0], sizes[1], sizes[2], sizes[3], sizes[4]
-        y, base, known = doubles(arrays[0], obs), doubles(arrays[1], obs), doubles(arrays[2], obs)
+        t, u, base = doubles(arrays[0], obs), doubles(arrays[1], obs), doubles(arrays[2], obs)
         count, width = samples * experts, 1 if shared else obs
         first = doubles(arrays[3], count * obs)
-        second = doubles(arrays[2 + min(parameters, 2)], count * width)
-        third = doubles(arrays[2 + parameters], count * width)
+        rest = doubles(arrays[4], max(parameters - 1, 1) * count * width)
         out = doubles(out_, (samples - 1) * stride + experts * obs)
         for j in range(count):
             at = (j // experts) * stride + (j % experts) * obs
-            here = slice(j * width, (j + 1) * width)
             eta = first[j * obs : (j + 1) * obs]
-            to = out[at : at + obs]
-            fill_rows(to, (y, base, known), (eta, second[here], third[here]), shared)
+            fill_rows(out[at : at + obs], t, u, base, eta, rest[j * width :], count * width, shared)
         return 0
 
     return _callable(fill, 3)

@@ -1,72 +1,45 @@
-"""Kernels of the families: log density of a row and its derivatives by the linear predictors."""
+"""Kernels of the families: compiled from the text that their row formulas are written to."""
 
 from __future__ import annotations
 
-from bayes_moe.kernels.elementary import exp, log1p, logistic, softplus
-from bayes_moe.kernels.family_rows import kernel
-from bayes_moe.kernels.gamma import deviance
-from bayes_moe.kernels.gamma import normaliser as normaliser_of_gamma
-from bayes_moe.kernels.student_t import normaliser
+import math
+import re
+from functools import cache
+from typing import Any
 
-LARGEST_LOG = 1e3
-"""Above the logarithm of every number: in place of infinity, which has no deviance."""
+from numba.extending import register_jitable
 
-
-@kernel(2)
-def normal(
-    y: float, base: float, known: float, mu: float, log_sigma: float
-) -> tuple[float, float, float]:
-    """Log density, and its derivatives by ``mu`` and ``log sigma``."""
-    inverse = exp(-log_sigma)
-    z = (y - mu) * inverse
-    z2 = z * z
-    return base - log_sigma - 0.5 * z2, z * inverse, z2 - 1.0
+from bayes_moe.families import Family
+from bayes_moe.families.functions import FUNCTIONS
+from bayes_moe.kernels import elementary, special
+from bayes_moe.kernels.elementary import FUSED
+from bayes_moe.kernels.family_rows import LARGEST, Kernel
 
 
-@kernel(3)
-def studentt(
-    y: float, base: float, known: float, mu: float, log_sigma: float, log_nu: float
-) -> tuple[float, float, float, float]:
-    """Log density, and its derivatives by ``mu``, ``log sigma`` and ``log nu``."""
-    inverse, nu = exp(-log_sigma), exp(log_nu)
-    log_normaliser, normaliser_score = normaliser(nu)
-    z = (y - mu) * inverse
-    ratio = z * z / nu
-    tail = ratio / (1.0 + ratio)
-    excess = log1p(ratio)
-    pull = (nu + 1.0) * tail
-    value = base + log_normaliser - log_sigma - 0.5 * (nu + 1.0) * excess
-    slope = (nu + 1.0) * z * inverse / (nu * (1.0 + ratio))
-    return value, slope, pull - 1.0, normaliser_score + 0.5 * (pull - nu * excess)
+@cache
+def has_kernel(family: Family) -> bool:
+    """Whether all functions in a family's formula and scores have a compiled form."""
+    if len(family.slots) > LARGEST:
+        return False
+    return all(_compiled(name) is not None for name in _used(family.kernel_text))
 
 
-@kernel(1)
-def poisson(y: float, base: float, known: float, log_rate: float) -> tuple[float, float]:
-    """Log probability, and its derivative by the log rate."""
-    rate = exp(log_rate)
-    return base + y * log_rate - rate, y - rate
+@cache
+def kernel_of(family: Family) -> Kernel:
+    """Kernel of a family: the log density of a row and its derivatives by the predictors."""
+    text = family.kernel_text
+    namespace: dict[str, Any] = {"inf": math.inf}
+    namespace |= {name: _compiled(name) for name in _used(text)}
+    exec(text, namespace)
+    row = register_jitable(fastmath=FUSED, forceinline=True)(namespace["row"])
+    return Kernel(row, len(family.slots), text)
 
 
-@kernel(1)
-def binomial(y: float, base: float, trials: float, log_odds: float) -> tuple[float, float]:
-    """Log probability, and its derivative by the log odds."""
-    return base + y * log_odds - trials * softplus(log_odds), y - trials * logistic(log_odds)
+def _used(text: str) -> list[str]:
+    """Names of the functions that a source text calls."""
+    return sorted({*re.findall(r"\b([a-z_]\w*)\(", text)} & {*FUNCTIONS})
 
 
-@kernel(1)
-def bernoulli(y: float, base: float, known: float, log_odds: float) -> tuple[float, float]:
-    """Log probability, and its derivative by the log odds."""
-    return base + y * log_odds - softplus(log_odds), y - logistic(log_odds)
-
-
-@kernel(2)
-def gamma(
-    y: float, base: float, known: float, log_mean: float, log_alpha: float
-) -> tuple[float, float, float]:
-    """Log density, and its derivatives by the log mean and ``log alpha``."""
-    alpha = exp(log_alpha)
-    log_normaliser, normaliser_score = normaliser_of_gamma(alpha, log_alpha)
-    log_y = min(-base, LARGEST_LOG)  # the base is minus the log response, or minus infinity
-    half, slope = deviance(log_y - log_mean)
-    pull = alpha * half
-    return base + log_normaliser - pull, alpha * slope, normaliser_score - pull
+def _compiled(name: str) -> Any:
+    """The compiled form of a function; None if there is none."""
+    return getattr(elementary, name, None) or getattr(special, name, None)

@@ -59,11 +59,11 @@ SLOT = 16
     ALL_SHARED,  # whether all predictors but the first are the same for all rows
     START,  # first expert
     STOP,  # one past the last
-    RESPONSE,  # address (obs,)
+    DATA_T,  # addresses (obs,) of what the kernel reads of the response
+    DATA_U,
     ADD,  # whether the log density is added to that of earlier blocks
     LOG_BASE,  # address (obs,)
-    COUNTS,  # address of known counts (obs,), or 0
-    ETAS,  # first row of predictors, of each parameter
+    ETAS,  # first row of predictors, of each slot
 ) = range(10)
 BLOCK = ETAS + LARGEST
 

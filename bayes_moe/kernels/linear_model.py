@@ -28,13 +28,14 @@ from bayes_moe.kernels.coordinates import coefficients, to_coordinates
 from bayes_moe.kernels.family_rows import (
     BASE,
     ETA,
-    KNOWN,
     PACK,
     SCORE,
     SCRATCH,
+    STEP,
     VALUE,
     WIDTH,
-    Y,
+    T,
+    U,
 )
 from bayes_moe.kernels.gate_splits import mix_splits, responsibilities
 from bayes_moe.kernels.linear_layout import (
@@ -47,7 +48,8 @@ from bayes_moe.kernels.linear_layout import (
     BRANCHES,
     COEF,
     COEFS,
-    COUNTS,
+    DATA_T,
+    DATA_U,
     ETAS,
     EXPERTS,
     FEATURES,
@@ -60,7 +62,6 @@ from bayes_moe.kernels.linear_layout import (
     OF,
     PARAMETERS,
     PREDICTORS,
-    RESPONSE,
     ROW,
     ROWS,
     SHARED,
@@ -168,17 +169,16 @@ def predict(p: Any, tables: int, w: Any, start: int, width: int) -> None:
 
 @register_jitable(fastmath=REORDERED)
 def _load_block(p: Any, b: int, scratch: Any, start: int, width: int) -> None:
-    """Copy what a block's density needs of the rows: response, log base, counts."""
-    y = doubles(p[b + RESPONSE] + DOUBLE_SIZE * start, width)
+    """Copy what a block's density reads of the rows."""
+    t = doubles(p[b + DATA_T] + DOUBLE_SIZE * start, width)
     for i in range(width):
-        scratch[Y + i] = y[i]
+        scratch[T + i] = t[i]
+    u = doubles(p[b + DATA_U] + DOUBLE_SIZE * start, width)
+    for i in range(width):
+        scratch[U + i] = u[i]
     base = doubles(p[b + LOG_BASE] + DOUBLE_SIZE * start, width)
     for i in range(width):
         scratch[BASE + i] = base[i]
-    if p[b + COUNTS] != 0:
-        counts = doubles(p[b + COUNTS] + DOUBLE_SIZE * start, width)
-        for i in range(width):
-            scratch[KNOWN + i] = counts[i]
 
 
 @register_jitable(fastmath=REORDERED)
@@ -191,7 +191,7 @@ def evaluate_experts(p: Any, blocks: int, w: Any, start: int, width: int) -> Non
         for k in range(p[b + START], p[b + STOP]):
             for q in range(p[b + PARAMETERS]):
                 of = row_of(w.eta, p[b + ETAS + q] + k - p[b + START], width)
-                to = scratch[ETA + q * WIDTH : ETA + (q + 1) * WIDTH]
+                to = scratch[ETA + q * STEP : ETA + q * STEP + WIDTH]
                 for i in range(width):
                     to[i] = of[i]
             call_rows(p[b + KERNEL], scratch.ctypes.data, p[b + ALL_SHARED], width // PACK)
@@ -204,7 +204,7 @@ def evaluate_experts(p: Any, blocks: int, w: Any, start: int, width: int) -> Non
                     to[i] = scratch[VALUE + i]
             for q in range(p[b + PARAMETERS]):
                 to = row_of(w.score, p[b + ETAS + q] + k - p[b + START], width)
-                of = scratch[SCORE + q * WIDTH : SCORE + (q + 1) * WIDTH]
+                of = scratch[SCORE + q * STEP : SCORE + q * STEP + WIDTH]
                 for i in range(width):
                     to[i] = of[i]
 

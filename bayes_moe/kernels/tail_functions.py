@@ -13,7 +13,7 @@ from typing import Any
 
 from numba.extending import register_jitable
 
-from bayes_moe.families.gamma import SMALL_RATIO
+from bayes_moe.families.gamma_normaliser import SMALL_RATIO
 from bayes_moe.kernels.elementary import FUSED, bits, exp, from_bits, log1p
 
 HEAD_BITS = ~0x7FFFFFF

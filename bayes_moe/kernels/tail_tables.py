@@ -16,7 +16,7 @@ from scipy import special
 
 from bayes_moe import families
 from bayes_moe.core.arrays import NUMERIC
-from bayes_moe.families.gamma import deviance, log_normaliser
+from bayes_moe.families import gamma_normaliser
 
 TERMS = 21
 """Number of coefficients, which gives 13 digits."""
@@ -84,11 +84,11 @@ def _gamma_table(numbers: bytes) -> np.ndarray:
     places, coefficients = [], []
     for sign, tail in ((1.0, special.gammaincc), (-1.0, special.gammainc)):
         s, place = _points(centre, _reach(LARGEST_EXPONENT / alpha, sign))
-        exponent = alpha * deviance(np.log1p(sign * s), NUMERIC)
+        exponent = alpha * gamma_normaliser.deviance(NUMERIC)(np.log1p(sign * s))
         level = tail(alpha, alpha * (1.0 + sign * s)) * np.exp(exponent) * (s + centre)
         places.append(place)
         coefficients.append(polynomials(level))
-    height = np.exp(log_normaliser(alpha, NUMERIC))
+    height = np.exp(gamma_normaliser.log_normaliser(NUMERIC)(np.log(alpha)))
     return np.hstack([alpha, height, centre, *places, *coefficients])
 
 

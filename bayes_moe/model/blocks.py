@@ -14,14 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from bayes_moe import families
 from bayes_moe.core import names
-from bayes_moe.core.arrays import NUMERIC
+from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
 from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.data.matrix import Matrix, Rows
 from bayes_moe.data.observation import RowCount
-from bayes_moe.families import Family, Parameter
+from bayes_moe.families import Family, Parameter, RowData
 from bayes_moe.model.expert import Expert
 from bayes_moe.predictors import Linear, Predictor, Site
 from bayes_moe.priors.defaults import default_constant
@@ -89,7 +88,7 @@ class Block:
     @cached_property
     def family(self) -> Family:
         """The family of every expert in the block."""
-        return families.by_name(self.kind.family)
+        return self.kind.family
 
     @property
     def dim(self) -> str:
@@ -101,7 +100,7 @@ class Block:
     def components(self) -> tuple[Component, ...]:
         """The family's parameters with their formulas."""
         formulas = dict(self.kind.formulas)
-        location = self.family.PARAMS[0].name
+        location = self.family.parameters[0].name
         formulas[location] = self.kind.right_hand_side
         chosen = dict(self.kind.predictors)
         return tuple(
@@ -111,8 +110,17 @@ class Block:
                 chosen.get(p.name, Linear()),
                 Site(self._stem(p.name), p.role, self.dim, len(self.positions), each=True),
             )
-            for p in self.family.PARAMS
+            for p in self.family.parameters
         )
+
+    def data(self, y: Any, known: Mapping[str, Any], xp: Arrays) -> RowData:
+        """Return what the family's formula reads of responses (obs,) and known counts of rows."""
+        return self.family.data(y, known, xp)
+
+    def log_density(self, y: Any, params: Mapping[str, Any], xp: Arrays) -> Any:
+        """Return the log density (..., expert, obs) of ``y`` (obs,) under each expert."""
+        etas = self.family.etas(params, xp)
+        return self.family.log_density_at(self.data(y, params, xp), etas, xp)
 
     @property
     def formulas(self) -> dict[str, str]:

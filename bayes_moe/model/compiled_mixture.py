@@ -12,13 +12,13 @@ from typing import Any, Self
 
 import numpy as np
 
-from bayes_moe.core import registry
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.gates.softmax import single_softmax
 from bayes_moe.gates.splits import SplitTree
 from bayes_moe.kernels import evaluation as kernels
 from bayes_moe.kernels import tail_tables
 from bayes_moe.kernels import tails as tail_kernels
+from bayes_moe.kernels.families import has_kernel
 from bayes_moe.model.blocks import Block
 from bayes_moe.model.mixture import Mixture
 
@@ -59,7 +59,7 @@ class CompiledMixture(Mixture):
                 part.fill_log_densities(y, joint)
             else:
                 where = slice(part.start, part.start + len(part.block.positions))
-                joint[:, where] = part.block.family.log_density(y, part.params, NUMERIC)
+                joint[:, where] = part.block.log_density(y, part.params, NUMERIC)
         return joint
 
     def log_density(self, y: np.ndarray) -> np.ndarray:
@@ -121,33 +121,38 @@ class _Part:
 
     @property
     def has_kernel(self) -> bool:
-        return registry.has("kernel", self.block.kind.family)
+        return has_kernel(self.block.family)
 
     @cached_property
     def shared(self) -> bool:
-        """Whether all parameters but the first are the same for every row."""
-        return all(self.params[p.name].shape[-1] == 1 for p in self.block.family.PARAMS[1:])
+        """Whether all predictors but the first are the same for every row."""
+        etas = self.block.family.etas(self.params, NUMERIC)
+        return all(eta.shape[-1] == 1 for eta in etas[1:])
 
     @cached_property
     def etas(self) -> list[np.ndarray]:
         """Predictors (sample, expert, obs) of the parameters, or (sample, expert, 1)."""
         etas = []
-        for j, p in enumerate(self.block.family.PARAMS):
+        for j, eta in enumerate(self.block.family.etas(self.params, NUMERIC)):
             width = 1 if self.shared and j else self.rows
             shape = (self.samples, len(self.block.positions), width)
-            eta = p.link(self.params[p.name], NUMERIC)
             etas.append(np.ascontiguousarray(np.broadcast_to(eta, shape)))
         return etas
+
+    @cached_property
+    def other_etas(self) -> np.ndarray:
+        """Predictors after the first (predictor, sample, expert, obs or 1); none are zeros."""
+        return np.stack(self.etas[1:]) if len(self.etas) > 1 else np.zeros_like(self.etas[0])
 
     def has_tails(self, y: np.ndarray) -> bool:
         """Whether the sums of tails at points (level, obs) are compiled.
 
         They are not where the shape varies by row.
         """
-        family, name = self.block.family, self.block.kind.family
+        family, name = self.block.family, self.block.family.kind
         if name not in tail_kernels.ADD or not (np.abs(y) <= LARGEST_RESPONSE).all():
             return False
-        shapes = family.PARAMS[1:] if name == "gamma" else family.PARAMS[2:]
+        shapes = family.parameters[1:] if name == "gamma" else family.parameters[2:]
         if any(self.params[p.name].shape[-1] > 1 for p in shapes):
             return False
         if name == "gamma":
@@ -169,7 +174,7 @@ class _Part:
     def tail_table(self) -> np.ndarray:
         """Numbers (sample, expert, number) that the tails' kernel reads of an expert and draw."""
         shape = (self.samples, len(self.block.positions))
-        name = self.block.kind.family
+        name = self.block.family.kind
         if name == "studentt":
             return tail_tables.student_table(np.broadcast_to(self.params["nu"][..., 0], shape))
         if name == "gamma":
@@ -181,7 +186,7 @@ class _Part:
     ) -> None:
         """Add the block's part to sums (level, 3, obs); see :meth:`Mixture.tails`."""
         sign, of_rows = np.where(above, -1.0, 1.0), np.zeros(1)
-        if self.block.kind.family == "poisson":
+        if self.block.family.kind == "poisson":
             shape, place = np.unique(np.floor(y) + 1.0, return_inverse=True)
             table = tail_tables.gamma_table(shape)[place.reshape(y.shape)]
             of_rows, y = np.ascontiguousarray(np.swapaxes(table, 1, 2)), np.log(np.floor(y) + 1.0)
@@ -191,7 +196,7 @@ class _Part:
         experts, stride = len(self.block.positions), weights.shape[1] * self.rows
         shared = int(scale.shape[-1] == 1)
         sizes = np.array([self.samples, experts, self.rows, stride, len(y), shared])
-        tail_kernels.tails(self.block.kind.family)(*_addresses(arrays, sums, sizes))
+        tail_kernels.tails(self.block.family.kind)(*_addresses(arrays, sums, sizes))
 
     def add_tails_in_numpy(
         self,
@@ -209,7 +214,7 @@ class _Part:
             total[0] += np.einsum("seo,seo->o", own, np.broadcast_to(share, own.shape))
             total[2] = np.nan
             if derivatives:
-                height = np.exp(family.log_density(point, self.params, NUMERIC))
+                height = np.exp(self.block.log_density(point, self.params, NUMERIC))
                 total[1] += np.einsum("seo,seo->o", own, np.broadcast_to(height, own.shape))
 
     def of_rows(self, values: Any) -> np.ndarray:
@@ -221,15 +226,13 @@ class _Part:
 
         ``y`` is (obs,).
         """
-        family = self.block.family
-        known = [self.params[name] for name in family.KNOWN] or [np.zeros(1)]
-        base = family.log_base(y, self.params, NUMERIC)
-        of_rows = [self.of_rows(values) for values in (y, base, known[0])]
-        arrays = np.array(_addresses(*of_rows, *self.etas))
+        data = self.block.data(y, self.params, NUMERIC)
+        of_rows = [self.of_rows(values) for values in (data.t, data.u, data.base)]
+        arrays = np.array(_addresses(*of_rows, self.etas[0], self.other_etas))
         stride = joint.shape[1] * self.rows
         sizes = [self.samples, len(self.block.positions), self.rows, stride, int(self.shared)]
         to = joint[:, self.start :]
-        fill = kernels.log_densities(self.block.kind.family)
+        fill = kernels.log_densities(self.block.family)
         numbers = np.array(sizes)
         fill(*_addresses(arrays, to, numbers))
 

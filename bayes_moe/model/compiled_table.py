@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from bayes_moe.core import registry
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.data.matrix import Rows
 from bayes_moe.gates.splits import Split
 from bayes_moe.kernels import lbfgs, linear_model, many_points, priors
 from bayes_moe.kernels import linear_layout as layout
-from bayes_moe.kernels.family_rows import PACK, Kernel
+from bayes_moe.kernels.families import kernel_of
+from bayes_moe.kernels.family_rows import PACK
 from bayes_moe.model.blocks import Block
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.priors.densities import DENSITIES, formula_arguments
@@ -255,20 +255,17 @@ class CompiledTable(ABC):
         add : bool
             Whether its log density is added to that of earlier blocks of the same experts.
         """
-        compiled: Kernel = registry.resolve("kernel", block.kind.family)
-        known = block.known(self.rows.matrices)
-        base = np.atleast_1d(block.family.log_base(response, known, NUMERIC))
-        counts = list(known.values())
+        data = block.data(response, block.known(self.rows.matrices), NUMERIC)
         entries = {
-            layout.KERNEL: compiled.address,
+            layout.KERNEL: kernel_of(block.family).address,
             layout.PARAMETERS: len(variables),
             layout.ALL_SHARED: int(all(v in self.shared for v in variables[1:])),
             layout.START: block.positions[0],
             layout.STOP: block.positions[-1] + 1,
-            layout.RESPONSE: self.of_rows(response),
+            layout.DATA_T: self.of_rows(np.atleast_1d(data.t)),
+            layout.DATA_U: self.of_rows(np.atleast_1d(data.u)),
             layout.ADD: int(add),
-            layout.LOG_BASE: self.of_rows(base),
-            layout.COUNTS: self.of_rows(counts[0]) if counts else 0,
+            layout.LOG_BASE: self.of_rows(np.atleast_1d(data.base)),
         }
         entries |= {layout.ETAS + j: self.first_row[v] for j, v in enumerate(variables)}
         return record(layout.BLOCK, entries)

@@ -53,7 +53,7 @@ class Expert(Record):
     __slots__ = ("family", "formula", "formulas", "known", "name", "predictors")
 
     formula: str
-    family: str
+    family: Family
     name: str | None
     formulas: tuple[tuple[str, str], ...]
     known: tuple[tuple[str, str | int], ...]
@@ -62,14 +62,14 @@ class Expert(Record):
     def __init__(
         self,
         formula: str,
-        family: str = "normal",
+        family: str | Family | Mapping[str, Any] = "normal",
         name: str | None = None,
         predictor: Any = None,
         **parameters: str | int,
     ) -> None:
         split_formula(formula)
-        described = families.by_name(family)
-        free = [p.name for p in described.PARAMS[1:]]
+        described = families.made(family)
+        free = [p.name for p in described.parameters[1:]]
         known = {k: check_row_count(k, v) for k, v in parameters.items() if k in described.KNOWN}
         formulas: dict[str, Any] = {k: v for k, v in parameters.items() if k not in known}
         for parameter, text in formulas.items():
@@ -77,21 +77,21 @@ class Expert(Record):
                 valid = [*free, *described.KNOWN]
                 having = families_with(parameter)
                 raise SpecError(
-                    unknown(f"parameter of family {family!r}", parameter, valid)
+                    unknown(f"parameter of family {described.quoted}", parameter, valid)
                     + (f" Families with it: {', '.join(map(repr, having))}." if having else "")
                 )
             _check_formula(parameter, text)
         for needed in described.KNOWN:
             if needed not in known:
                 raise SpecError(
-                    f"The family {family!r} needs the {needed} of each row: give {needed}='n', "
-                    f"where n is a column, or {needed}=4 if all rows have 4."
+                    f"The family {described.quoted} needs the {needed} of each row: give "
+                    f"{needed}='n', where n is a column, or {needed}=4 if all rows have 4."
                 )
         if name is not None:
             check_identifier("The name of an expert", name)
         self._set(
             formula=formula,
-            family=family,
+            family=described,
             name=name,
             formulas=tuple(sorted(formulas.items())),
             known=tuple(sorted(known.items())),
@@ -101,7 +101,7 @@ class Expert(Record):
     def __repr__(self) -> str:
         named = "" if self.name is None else f", name={self.name!r}"
         extra = f", {self.settings_shown}" if self.settings_shown else ""
-        return f"Expert({self.formula!r}, family={self.family!r}{named}{extra})"
+        return f"Expert({self.formula!r}, family={self.family.quoted}{named}{extra})"
 
     @property
     def settings_shown(self) -> str:
@@ -136,7 +136,7 @@ class Expert(Record):
         """Return a JSON-ready description."""
         record: dict[str, Any] = {
             "formula": self.formula,
-            "family": self.family,
+            "family": self.family.to_dict(),
             "name": self.name,
             **dict((*self.formulas, *self.known)),
         }
@@ -151,7 +151,7 @@ def families_with(parameter: str) -> list[str]:
     return [
         name
         for name, family in every.items()
-        if parameter in family.KNOWN or parameter in [p.name for p in family.PARAMS[1:]]
+        if parameter in family.KNOWN or parameter in [p.name for p in family.parameters[1:]]
     ]
 
 
@@ -178,12 +178,12 @@ def _predictors(
     predictor: Any, family: Family, formulas: Mapping[str, str]
 ) -> tuple[tuple[str, Predictor], ...]:
     """Predictors other than linear ones, by parameter."""
-    location = family.PARAMS[0].name
+    location = family.parameters[0].name
     if not isinstance(predictor, Mapping) or "kind" in predictor:
         predictor = {} if predictor is None else {location: predictor}
     valid = [location, *formulas]
     for name in predictor:
-        if name not in valid and name in [p.name for p in family.PARAMS]:
+        if name not in valid and name in [p.name for p in family.parameters]:
             raise SpecError(
                 f"The parameter {name!r} has a predictor but no formula: give {name}='~ x', with "
                 "its features."

@@ -19,7 +19,12 @@ def log_components(
     y: Any, blocks: Sequence[Block], params: Sequence[Mapping[str, Any]], xp: Arrays
 ) -> Any:
     """Log density of ``y`` under each expert (..., expert, obs), in the order of the blocks."""
-    parts = [b.family.log_density(y, p, xp) for b, p in zip(blocks, params, strict=True)]
+    parts = [b.log_density(y, p, xp) for b, p in zip(blocks, params, strict=True)]
+    return concatenated(parts, xp)
+
+
+def concatenated(parts: Sequence[Any], xp: Arrays) -> Any:
+    """Values (..., expert, obs) of all experts from those of each block."""
     return parts[0] if len(parts) == 1 else xp.concatenate(parts, axis=-2)
 
 

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bayes_moe.core import registry
 from bayes_moe.core.linalg import differences, information_ratio, semi_inverse
 from bayes_moe.data.design import Design
 from bayes_moe.model.spec import MixtureOfExperts
@@ -209,9 +208,11 @@ class LogDensity(ABC):
 
 def has_kernels(spec: MixtureOfExperts) -> bool:
     """Whether a model has a gate of softmaxes and families with a kernel."""
+    from bayes_moe.kernels.families import has_kernel
+
     blocks = [part.block for part in spec.structure.factors]
     return (spec.n_experts == 1 or spec.structure.gate.splits is not None) and all(
-        registry.has("kernel", b.kind.family) for b in blocks
+        has_kernel(b.family) for b in blocks
     )
 
 

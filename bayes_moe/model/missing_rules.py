@@ -41,7 +41,7 @@ def _of_block(block: Block, column: str) -> Iterator[str]:
             yield f"{c.parameter.name!r} of an expert uses it in {c.predictor!r}"
     for term in _other_terms(location.formula, column):
         yield f"{location.parameter.name!r} of an expert uses {term!r}"
-    family = block.kind.family
+    family = block.family.kind
     if family != "normal" and column in _plain_columns(location.formula):
         yield f"experts of the family {family!r} use it"
     other_formulas = {c.parameter.name: c.formula for c in others} | {

@@ -11,6 +11,7 @@ from bayes_moe.core import registry
 from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import SpecError, closest, unknown
 from bayes_moe.data.formulas import split_formula
+from bayes_moe.families import Family
 from bayes_moe.gates import Gate, Softmax, Tree
 from bayes_moe.gates.tree import SHRINK, leaf_labels
 from bayes_moe.model.expert import Expert, families_with
@@ -26,7 +27,7 @@ def mixture_of_experts(
     formula: str,
     gate: str | Gate | None = None,
     experts: int | None = None,
-    family: str = "normal",
+    family: str | Family = "normal",
     predictor: Any = None,
     priors: Mapping[str, Prior] | None = None,
     center: bool = True,
@@ -114,7 +115,7 @@ def hierarchical_mixture(
     gate: str | Mapping[str, str] | None = None,
     branching: Sequence[int] | None = None,
     tree: Any = None,
-    family: str = "normal",
+    family: str | Family = "normal",
     predictor: Any = None,
     shrink: float = SHRINK,
     priors: Mapping[str, Prior] | None = None,
@@ -203,7 +204,7 @@ def mixture_density(
     formula: str,
     components: int = 5,
     hidden: Sequence[int] = (16, 16),
-    family: str = "normal",
+    family: str | Family = "normal",
     activation: str = "tanh",
     priors: Mapping[str, Prior] | None = None,
     center: bool = True,
@@ -266,8 +267,8 @@ def mixture_density(
     layers: Any = tuple(hidden) if isinstance(hidden, list | tuple) else hidden
     net = MLP(layers, activation, trunk=TRUNK if layers else None)
     heads = {}
-    described = families.by_name(family)
-    for j, parameter in enumerate(described.PARAMS):
+    described = families.made(family)
+    for j, parameter in enumerate(described.parameters):
         if j == 0 or (parameter.role == "scale" and parameter.name not in parameters):
             heads[parameter.name] = net
             if j:
@@ -278,19 +279,19 @@ def mixture_density(
 
 
 def _check_arguments(
-    recipe: Callable[..., Any], family: str, parameters: Mapping[str, Any]
+    recipe: Callable[..., Any], family: str | Family, parameters: Mapping[str, Any]
 ) -> None:
     """Raise :class:`SpecError` for a misspelt argument of a recipe.
 
     Other names are taken for parameters of the family, which an expert checks.
     """
-    described = families.by_name(family)
-    free = [*(p.name for p in described.PARAMS[1:]), *described.KNOWN]
+    described = families.made(family)
+    free = [*(p.name for p in described.parameters[1:]), *described.KNOWN]
     arguments = inspect.signature(recipe).parameters.values()
     own = [a.name for a in arguments if a.kind is not inspect.Parameter.VAR_KEYWORD]
     for name in parameters:
         if name in free or families_with(name):
             continue
         if closest(name, [*own, *free]) in own:
-            what = f"argument of bm.{recipe.__name__} or parameter of family {family!r}"
+            what = f"argument of bm.{recipe.__name__} or parameter of family {described.quoted}"
             raise SpecError(unknown(what, name, [*own, *free]))

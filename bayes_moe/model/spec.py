@@ -107,7 +107,7 @@ class MixtureOfExperts(Record):
         experts = [
             (
                 ", ".join(str(self.expert_labels[k]) for k in block.positions),
-                self.experts[block.positions[0]].family,
+                str(self.experts[block.positions[0]].family),
                 self.experts[block.positions[0]].formula,
                 self.experts[block.positions[0]].settings_shown,
             )

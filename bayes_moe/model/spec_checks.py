@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from bayes_moe import families
 from bayes_moe.core import names
 from bayes_moe.core.errors import DataError, SpecError, unknown
 from bayes_moe.data.design import Design
@@ -42,7 +41,7 @@ def check_parts(gate: Any, experts: tuple[Any, ...], priors: Any, center: Any) -
     responses = list(dict.fromkeys(e.response for e in experts))
     if len(responses) > 1:
         raise SpecError(f"Experts must share one response; got {', '.join(responses)}.")
-    by_discreteness = {families.by_name(e.family).discrete: e.family for e in experts}
+    by_discreteness = {e.family.discrete: e.family.kind for e in experts}
     if len(by_discreteness) > 1:
         raise SpecError(
             f"Experts must be all discrete or all continuous: the probabilities of "

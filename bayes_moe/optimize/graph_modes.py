@@ -9,13 +9,14 @@ import numpy as np
 from bayes_moe.data.matrix import Rows
 from bayes_moe.em.climb import ClimbResult, padded_paths
 from bayes_moe.em.modes import Modes, match_modes
-from bayes_moe.em.vector_layout import COLLAPSING, SCALE_FLOOR
+from bayes_moe.em.vector_layout import SCALE_FLOOR
 from bayes_moe.model import expert_order
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.likelihood import allocate
 from bayes_moe.model.log_density import LogDensity
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.optimize.lbfgs import LBFGSResult, run_lbfgs
+from bayes_moe.priors.defaults import role_of
 
 RESPONSIBLE = 0.5
 """Responsibility above which an expert's scale at a row counts."""
@@ -65,7 +66,7 @@ def _on_rows(
         for block, params in zip(mixture.blocks, mixture.params, strict=True):
             responsible = shares[:, list(block.positions)] > RESPONSIBLE
             for c in block.components:
-                if c.formula is not None and c.parameter.role in COLLAPSING:
+                if c.formula is not None and role_of(c.parameter.role).collapses:
                     at_floor = _at_floor(c.parameter.role, params[c.parameter.name], sd)
                     low |= (responsible & at_floor).any(axis=(1, 2))
     return log_likelihood, low
@@ -79,16 +80,17 @@ def _constants_at_floor(
     for factor in spec.structure.factors:
         sd = float(np.std(factor.response(rows)))
         for c in factor.block.components:
-            if c.formula is None and c.parameter.role in COLLAPSING:
+            if c.formula is None and role_of(c.parameter.role).collapses:
                 low |= _at_floor(c.parameter.role, values[c.variable], sd).any(axis=1)
     return low
 
 
 def _at_floor(role: str, values: np.ndarray, sd: float) -> np.ndarray:
     """Whether scales, or precisions, mean a spread at its floor; ``sd`` is the response's."""
-    if role == "precision":
-        return values >= SCALE_FLOOR**-2
-    return values <= SCALE_FLOOR * sd
+    row = role_of(role)
+    with np.errstate(divide="ignore", over="ignore"):
+        spread = values**row.spread
+    return np.asarray(spread <= SCALE_FLOOR * (1.0 if row.relative else sd))
 
 
 def uphill(surface: LogDensity, modes: Modes, points: np.ndarray, max_iter: int) -> np.ndarray:

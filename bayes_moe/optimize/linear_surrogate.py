@@ -208,7 +208,7 @@ def _near_experts(
             variables[c.variable] = values[:, 0]
             continue
         eta = c.parameter.link(values, NUMERIC)
-        by_rows = weights is not None and c.parameter is block.family.PARAMS[0]
+        by_rows = weights is not None and c.parameter is block.family.parameters[0]
         if by_rows:
             eta = block.family.initial_eta(rows.observed, block.known(rows.matrices))
         target = Target(

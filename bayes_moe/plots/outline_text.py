@@ -237,7 +237,7 @@ def _left_side(fit: Fit, block: Block, component: Component) -> str:
     link, name = component.parameter.link.name, component.parameter.name
     if link != "identity":
         return f"{link} {name}"
-    return plain_name(fit.spec.response) if name == block.family.PARAMS[0].name else name
+    return plain_name(fit.spec.response) if name == block.family.parameters[0].name else name
 
 
 def _sum_of_terms(terms: np.ndarray, values: np.ndarray) -> str:

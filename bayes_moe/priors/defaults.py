@@ -68,32 +68,96 @@ def _precision(response: np.ndarray) -> float:
     return float(np.mean(response) / np.std(response)) ** 2
 
 
-WIDTHS = {
-    "gate": (1.5, 2.5),
-    "location": (2.5, 2.5),
-    "rate": (2.5, 2.5),
-    "odds": (2.5, 2.5),
-    "scale": (1.0, 1.0),
-    "precision": (2.0, 1.0),
-    "shape": (1.0, 0.5),
-}
-"""By role: standard deviations of the intercept and of slopes, in internal units."""
+@dataclass(frozen=True)
+class Role:
+    """What a predictor stands for: its default priors, and whether it can collapse.
 
-LEVELS: dict[str, Callable[[np.ndarray], float]] = {
-    "location": lambda y: float(np.mean(y)),
-    "rate": lambda y: math.log(float(np.mean(y))),
-    "scale": lambda y: math.log(float(np.std(y)) / 2),
-    "precision": lambda y: math.log(30.0 * _precision(y)),
-    "shape": lambda y: math.log(15.0),
-}
-"""By role: level of the predictor where the features are at their centre; 0 for the others."""
+    Attributes
+    ----------
+    intercept, slope : float
+        Standard deviations of the intercept and of slopes, in internal units.
+    level : callable or None
+        Response (obs,) -> level of the predictor where the features are at their centre; 0 if None.
+    constant : callable or None
+        Response (obs,) -> default prior of a parameter that is constant for each expert.
+    in_units : bool
+        Whether the predictor is in the units of the response.
+    spread : float
+        Derivative of the log of the spread by the predictor, of a parameter by which an expert
+        collapses onto rows that it fits exactly; 0 for others.
+    relative : bool
+        Whether that spread is a coefficient of variation, not in the units of the response.
+    neutral : float
+        Predictor of a constant before anything is known of it.
+    of_form : bool
+        Whether residuals of a bad fit carry no information on it, as on degrees of freedom.
+    """
 
-CONSTANTS: dict[str, Callable[[np.ndarray], Prior]] = {
-    "scale": lambda y: Prior("LogNormal", mu=math.log(float(np.std(y)) / 2), sigma=1.0),
-    "precision": lambda y: Prior("Gamma", alpha=1.5, beta=0.01 / _precision(y)),
-    "shape": lambda y: Prior("Gamma", alpha=2.0, beta=0.1),
+    intercept: float
+    slope: float
+    level: Callable[[np.ndarray], float] | None = None
+    constant: Callable[[np.ndarray], Prior] | None = None
+    in_units: bool = False
+    spread: float = 0.0
+    relative: bool = False
+    neutral: float = 2.0
+    of_form: bool = False
+
+    @property
+    def collapses(self) -> bool:
+        """Whether an expert can collapse by the parameter."""
+        return self.spread != 0.0
+
+
+def _mean(y: np.ndarray) -> float:
+    return float(np.mean(y))
+
+
+def _log_half_sd(y: np.ndarray) -> float:
+    return math.log(float(np.std(y)) / 2)
+
+
+ROLES: dict[str, Role] = {
+    "gate": Role(1.5, 2.5),
+    "location": Role(2.5, 2.5, level=_mean, in_units=True),
+    "rate": Role(2.5, 2.5, level=lambda y: math.log(_mean(y))),
+    "odds": Role(2.5, 2.5),
+    "scale": Role(
+        1.0,
+        1.0,
+        level=_log_half_sd,
+        constant=lambda y: Prior("LogNormal", mu=_log_half_sd(y), sigma=1.0),
+        spread=1.0,
+    ),
+    "precision": Role(
+        2.0,
+        1.0,
+        level=lambda y: math.log(30.0 * _precision(y)),
+        constant=lambda y: Prior("Gamma", alpha=1.5, beta=0.01 / _precision(y)),
+        spread=-0.5,
+        relative=True,
+    ),
+    "shape": Role(
+        1.0,
+        0.5,
+        level=lambda y: math.log(15.0),
+        constant=lambda y: Prior("Gamma", alpha=2.0, beta=0.1),
+        of_form=True,
+    ),
 }
-"""By role: default prior of a parameter that is constant for each expert."""
+"""Roles of predictors by name."""
+
+
+def role_of(name: str) -> Role:
+    """Row of the table of roles.
+
+    Raises
+    ------
+    SpecError
+        For a role that is not in the table.
+    """
+    check_one_of("role", name, ROLES)
+    return ROLES[name]
 
 
 def units_of(role: str, response: np.ndarray, has_intercept: bool) -> Units:
@@ -105,15 +169,15 @@ def units_of(role: str, response: np.ndarray, has_intercept: bool) -> Units:
     Raises
     ------
     SpecError
-        For a role that is not in the tables of this module.
+        For a role that is not in the table.
     """
-    check_one_of("role", role, WIDTHS)
-    level = LEVELS[role](response) if has_intercept and role in LEVELS else 0.0
+    row = role_of(role)
+    level = row.level(response) if has_intercept and row.level is not None else 0.0
     unit = 1.0
-    if role == "location":  # the only role in the units of the response
+    if row.in_units:
         root_mean_square = math.sqrt(float(np.mean(response**2)))
         unit = float(np.std(response)) if has_intercept else root_mean_square
-    return Units(level, unit, *WIDTHS[role])
+    return Units(level, unit, row.intercept, row.slope)
 
 
 def default_constant(role: str, response: np.ndarray) -> Prior:
@@ -124,5 +188,7 @@ def default_constant(role: str, response: np.ndarray) -> Prior:
     SpecError
         For a role whose parameters cannot be constants.
     """
-    check_one_of("role of a constant", role, CONSTANTS)
-    return CONSTANTS[role](response)
+    check_one_of("role of a constant", role, [n for n, row in ROLES.items() if row.constant])
+    constant = ROLES[role].constant
+    assert constant is not None
+    return constant(response)

@@ -130,7 +130,7 @@ class Fit:
         dropped = self.design.n_dropped
         return (
             f"Fit of {self.spec.response!r}: {self.spec.structure.counted} "
-            f"({', '.join(dict.fromkeys(e.family for e in self.spec.experts))}), "
+            f"({', '.join(dict.fromkeys(e.family.kind for e in self.spec.experts))}), "
             f"{self.design.rows.size} rows{f' ({dropped} dropped)' if dropped else ''}, "
             f"{size}{'' if self.complete else ', incomplete'}\n"
             f"variables: {', '.join(self.spec.variables)}"

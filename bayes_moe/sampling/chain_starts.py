@@ -34,6 +34,7 @@ from bayes_moe.optimize.hyperparameters import (
 )
 from bayes_moe.optimize.lbfgs import search
 from bayes_moe.optimize.linear_surrogate import LinearSurrogate, first_values, near
+from bayes_moe.priors.defaults import role_of
 
 MAX_ITER = 1000
 TRIES = 10
@@ -150,10 +151,11 @@ class LinearStarts(Starts):
         if covariance is None or self.mass.max() < ALL_MASS:
             return False
         blocks = self.parameters.blocks
-        if all(block.role != "shape" for block in blocks):
+        if not any(role_of(block.role).of_form for block in blocks):
             return True
         index = np.arange(len(centre))
-        free = [index[block.where] for block in blocks if block.role in ("scale", "shape")]
+        roles = ((block, role_of(block.role)) for block in blocks)
+        free = [index[block.where] for block, role in roles if role.collapses or role.of_form]
         away = 2 * covariance / np.sqrt(np.diag(covariance))
         points = [centre + sign * away[:, j] for j in np.concatenate(free) for sign in (-1, 1)]
         fall = self.objective.value(centre[None]) - self.objective.value(np.array(points))

@@ -156,7 +156,7 @@ def test_climbs_with_kinks_end():
     for number in (0, 5, 9, 16, 22, 38):
         spec, table = problem(number)
         for name in table.columns.drop("n"):
-            if name != "y" or spec.experts[0].family in ("normal", "studentt"):
+            if name != "y" or spec.experts[0].family.kind in ("normal", "studentt"):
                 table[name] = (table[name] - table[name].mean()) / table[name].std()
         prior = {spec.structure.blocks[0].components[0].variable: bm.Prior("Laplace", mu=0, b=0.1)}
         spec = bm.MixtureOfExperts(spec.gate, spec.experts, prior)

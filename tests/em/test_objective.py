@@ -96,7 +96,7 @@ def log_likelihood(spec, data, values):
                 ):
                     own[c.parameter.name] = np.exp(own[c.parameter.name])
             known = {name: data["n"] for name in block.family.KNOWN}
-            found[k] = FAMILIES[block.kind.family].log_density(y, **own, **known)
+            found[k] = FAMILIES[block.family.kind].log_density(y, **own, **known)
             k += 1
     if spec.n_experts > 1:
         found += log_weights(spec, values, eta, data)

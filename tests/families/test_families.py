@@ -44,7 +44,7 @@ def test_log_density_is_of_a_density(name):
 def test_probabilities_are_of_whole_numbers_only_and_sum_to_the_cdf(name):
     family, y = families.by_name(name), np.arange(200.0)
     one = {"mu": np.array(2.5), "p": np.array(0.6), "trials": np.array([30.0])}
-    params = {n: one[n] for n in (family.PARAMS[0].name, *family.KNOWN)}
+    params = {n: one[n] for n in (family.parameters[0].name, *family.KNOWN)}
     mass = np.exp(family.log_density(y, params, NUMERIC))
     np.testing.assert_allclose(family.cdf(y, params), np.cumsum(mass), rtol=1e-12)
     np.testing.assert_allclose(family.cdf(y + 0.999, params), np.cumsum(mass), rtol=1e-12)
@@ -58,7 +58,7 @@ def test_probabilities_are_of_whole_numbers_only_and_sum_to_the_cdf(name):
 def test_predictors_of_700_are_finite(name):
     family, y = families.by_name(name), np.array([0.0, 1.0])
     for eta in (-700.0, -40.0, 40.0, 700.0):
-        params = {family.PARAMS[0].name: np.array(eta)} | {k: np.ones(1) for k in family.KNOWN}
+        params = {family.parameters[0].name: np.array(eta)} | {k: np.ones(1) for k in family.KNOWN}
         at = family.derivatives(y, params)
         everything = [family.log_density(y, params, NUMERIC), family.cdf(y, params)]
         everything += [family.mean(params), family.variance(params), family.scale(params)]
@@ -107,7 +107,7 @@ def test_draws_have_the_family_s_distribution(case):
         "p": np.array([-2.0, 0.3]),
         "trials": np.array([6.0, 25.0]),
     }
-    params = {n: one[n] for n in (*(p.name for p in family.PARAMS), *family.KNOWN)}
+    params = {n: one[n] for n in (*(p.name for p in family.parameters), *family.KNOWN)}
     drawn = family.random(params, np.random.default_rng(0), (20_000, 2))
     assert drawn.shape == (20_000, 2)
     assert (drawn.dtype.kind == "i") == family.discrete
@@ -190,9 +190,9 @@ def test_student_t_derivatives_meet_where_formulas_change():
 
 def test_parameters_are_a_table(case):
     family, _, params, _ = case
-    assert [*(p.name for p in family.PARAMS), *family.KNOWN] == list(params)
+    assert [*(p.name for p in family.parameters), *family.KNOWN] == list(params)
     value = np.array([1e-6, 0.5, 3.0])
-    for parameter in family.PARAMS:
+    for parameter in family.parameters:
         assert family.parameter(parameter.name) is parameter
         back = parameter.link.inverse(parameter.link(value, NUMERIC), NUMERIC)
         np.testing.assert_allclose(back, value)

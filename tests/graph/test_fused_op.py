@@ -12,15 +12,17 @@ import pytest
 from pytensor.compile.mode import Mode
 
 import bayes_moe as bm
+from bayes_moe import families
 from bayes_moe.core import registry
 from bayes_moe.core.arrays import log_softmax, symbolic
+from bayes_moe.families import RowData
 from bayes_moe.graph.family_group import FamilyGroup
 from bayes_moe.graph.fused_op import FusedMixture, fused_mixture
 from bayes_moe.model.likelihood import log_mixture
 
 QUICK = Mode(linker="py", optimizer="fast_compile")
 STABLE = Mode(linker="py", optimizer="fast_run").excluding("fusion", "inplace")
-FAMILIES = list(registry.TABLE["kernel"])
+FAMILIES = list(registry.TABLE["family"])
 ROWS = 17
 FAR = {"location": 1e3, "scale": 2.0, "shape": 3.0, "rate": 20.0, "odds": 1e3}
 NEAR = {"location": 3.0, "scale": 1.0, "shape": 1.0, "rate": 2.0, "odds": 3.0}
@@ -36,7 +38,7 @@ class Layout:
     def __init__(self, *kinds, same=(), trials=None, fixed=False):
         self.trials, self.parts, start = trials, [], 0
         for family, number in kinds:
-            self.parts.append(FamilyGroup(family, start, start + number))
+            self.parts.append(FamilyGroup(families.by_name(family), start, start + number))
             start += number
         self.experts = start
         self.y = pt.vector("y", dtype="float64")
@@ -45,7 +47,7 @@ class Layout:
         self.etas = [
             [
                 pt.tensor(p.name, shape=(number if fixed else None, rows), dtype="float64")
-                for a, p in enumerate(part.family.PARAMS)
+                for a, p in enumerate(part.family.parameters)
                 for rows in [1 if (j, a) in same else None]
             ]
             for j, (part, (_, number)) in enumerate(zip(self.parts, kinds, strict=True))
@@ -62,13 +64,23 @@ class Layout:
 
     @property
     def fused(self):
-        return fused_mixture(self.y, self.logits, list(zip(*self._all, strict=True)))
+        xp = symbolic()
+        data = [
+            part.family.data(self.y, dict(zip(part.family.KNOWN, known, strict=True)), xp)
+            for part, known in zip(self.parts, self.known, strict=True)
+        ]
+        parts = list(zip(self.parts, self.etas, data, strict=True))
+        return fused_mixture(self.y, self.logits, parts)
 
     @property
     def formulas(self):
         xp = symbolic()
         densities = [
-            part.family.log_density(self.y, part.named(etas, known, xp), xp)
+            part.family.log_density(
+                self.y,
+                part.family.named(etas, dict(zip(part.family.KNOWN, known, strict=True)), xp),
+                xp,
+            )
             for part, etas, known in zip(*self._all, strict=True)
         ]
         return log_mixture(log_softmax(self.logits, xp), xp.concatenate(densities, axis=-2), xp)
@@ -88,15 +100,15 @@ class Layout:
         counts = rng.integers(1, 40, rows).astype(float)
         counts = counts if self.trials is None else np.full(1, float(self.trials))
         first = self.parts[0].family
-        most = {"bernoulli": 1.0, "binomial": counts}.get(self.parts[0].family_name, 30.0)
+        most = {"bernoulli": 1.0, "binomial": counts}.get(self.parts[0].family.kind, 30.0)
         y = np.floor(rng.uniform(0, 1, rows) * (most + 1))
         if not first.discrete:
             y = rng.uniform(-reach["location"], reach["location"], rows)
-        if self.parts[0].family_name == "gamma":
+        if self.parts[0].family.kind == "gamma":
             y = np.exp(rng.uniform(-5, 5, rows))
         given = [y, rng.uniform(-logit, logit, (self.experts, rows))]
         for part, etas in zip(self.parts, self.etas, strict=True):
-            for p, eta in zip(part.family.PARAMS, etas, strict=True):
+            for p, eta in zip(part.family.parameters, etas, strict=True):
                 shape = (part.stop - part.start, eta.type.shape[1] or rows)
                 most = reach["scale" if p.role == "precision" else p.role]
                 given.append(rng.uniform(-most, most, shape))
@@ -131,7 +143,7 @@ def same(found, expected):
 
 
 def test_every_family_has_a_layout():
-    assert {p.family_name for layout in LAYOUTS.values() for p in layout.parts} == {*FAMILIES}
+    assert {p.family.kind for layout in LAYOUTS.values() for p in layout.parts} == {*FAMILIES}
 
 
 @pytest.mark.parametrize("name", list(LAYOUTS))
@@ -182,7 +194,8 @@ def test_a_number_for_all_rows_has_one_slope_an_expert():
     slopes = pytensor.grad(layout.fused.sum(), layout.moving)
     assert [s.type.shape[1] for s in slopes] == [None, 1, 1]
     logits = pt.tensor("gate", shape=(None, 1), dtype="float64")
-    parts = list(zip(layout.parts, layout.etas, layout.known, strict=True))
+    data = [RowData(layout.y, 0.0, layout.parts[0].family.data(layout.y, {}, symbolic()).base)]
+    parts = list(zip(layout.parts, layout.etas, data, strict=True))
     slope = pytensor.grad(fused_mixture(layout.y, logits, parts).sum(), logits)
     compiled = pytensor.function([layout.y, logits, *layout.moving[1:]], slope, mode=QUICK)
     y, full, *etas = layout.numbers(np.random.default_rng(3))

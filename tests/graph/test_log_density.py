@@ -6,6 +6,7 @@ import pytest
 
 import bayes_moe as bm
 from bayes_moe.graph.log_density import GraphLogDensity
+from bayes_moe.kernels import families as kernels
 from bayes_moe.optimize.graph_modes import ends
 from bayes_moe.optimize.lbfgs import LBFGSResult, search
 from bayes_moe.optimize.linear_surrogate import first_values
@@ -56,12 +57,9 @@ def test_value_and_gradient_are_those_of_the_plain_graph(name, jacobian, table):
 
 
 def test_a_family_without_a_kernel_falls_back_on_its_formulas(table, monkeypatch):
-    from bayes_moe.core import registry
-
     with_kernel = GraphLogDensity(internal_graph(MODELS["network"], table))
     x = somewhere(with_kernel)
-    has = registry.has
-    monkeypatch.setattr(registry, "has", lambda table, name: table != "kernel" and has(table, name))
+    monkeypatch.setattr(kernels, "has_kernel", lambda family: False)
     without = GraphLogDensity(internal_graph(MODELS["network"], table))
     for ours, theirs in zip(with_kernel(x), without(x), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)

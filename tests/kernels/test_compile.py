@@ -17,15 +17,17 @@ import pytest
 from scipy import special
 
 import bayes_moe as bm
+from bayes_moe import families
 from bayes_moe.core import registry
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.families.student_t import Normaliser
 from bayes_moe.kernels import elementary as arithmetic
 from bayes_moe.kernels import family_rows as rows
-from bayes_moe.kernels import gamma, priors
-from bayes_moe.kernels import student_t as student
+from bayes_moe.kernels import priors
+from bayes_moe.kernels import special as special_functions
 from bayes_moe.kernels.compile import once
+from bayes_moe.kernels.families import has_kernel, kernel_of
 from bayes_moe.priors.densities import DENSITIES, formula_arguments, log_density, log_density_of_log
 from bayes_moe.priors.prior import Prior
 from bayes_moe.sampling.compiled_density import LinearTable
@@ -139,7 +141,7 @@ def log_normaliser(nu):
 
 def test_the_normaliser_of_students_t_is_exact():
     nu = np.concatenate([10 ** np.linspace(-6, 12, 80), [1, 2, 16, 16.0000001, 15.999999, 30]])
-    both = numba.njit(lambda x: student.normaliser(x))
+    both = numba.njit(lambda x: special_functions._student_normaliser(math.log(x)))
     value, score = np.array([both(x) for x in nu]).T
     with localcontext() as context:
         context.prec = 60
@@ -161,7 +163,7 @@ def log_gamma_normaliser(alpha):
 
 def test_the_normaliser_of_the_gamma_distribution_is_exact():
     alpha = np.concatenate([10 ** np.linspace(-6, 9, 80), [1, 2, 8, 8.0000001, 7.999999, 30]])
-    both = numba.njit(lambda x: gamma.normaliser(x, math.log(x)))
+    both = numba.njit(lambda x: special_functions._gamma_normaliser(math.log(x)))
     value, score = np.array([both(x) for x in alpha]).T
     with localcontext() as context:
         context.prec = 60
@@ -183,50 +185,49 @@ def test_the_normaliser_of_the_gamma_distribution_is_exact():
 ROWS = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * 3)
 
 
-def called(kernel, y, base, known, etas, shared=False):
+def called(kernel, data, etas, shared=False):
     """Values (obs,) and scores (parameter, obs) of a kernel; what is not given is NaN."""
     scratch = np.full(rows.SCRATCH, np.nan)
-    packs = -(-y.size // rows.PACK)
-    given = {rows.Y: y, rows.BASE: base, rows.KNOWN: known}
-    given |= {rows.ETA + j * rows.WIDTH: eta for j, eta in enumerate(etas)}
+    count = len(etas[0])
+    packs = -(-count // rows.PACK)
+    given = {rows.T: data.t, rows.U: data.u, rows.BASE: data.base}
+    given |= {rows.ETA + j * rows.STEP: eta for j, eta in enumerate(etas)}
     for at, values in given.items():
-        long = np.resize(np.broadcast_to(values, y.shape), packs * rows.PACK)
+        long = np.resize(np.broadcast_to(values, (count,)), packs * rows.PACK)
         scratch[at : at + long.size] = long
     if shared:
         for j in range(1, len(etas)):
-            at = rows.ETA + j * rows.WIDTH
+            at = rows.ETA + j * rows.STEP
             scratch[at + 1 : at + rows.WIDTH] = np.nan  # only the first number is read
     assert ROWS(kernel.address)(scratch.ctypes.data, int(shared), packs) == 0
-    value = scratch[rows.VALUE : rows.VALUE + y.size]
-    score = scratch[rows.SCORE :].reshape(rows.LARGEST, rows.WIDTH)[: len(etas), : y.size]
-    return value, score
+    value = scratch[rows.VALUE : rows.VALUE + count]
+    firsts = (rows.SCORE + j * rows.STEP for j in range(len(etas)))
+    return value, np.stack([scratch[at : at + count] for at in firsts])
 
 
-@pytest.fixture(params=registry.TABLE["kernel"])
+@pytest.fixture(params=registry.TABLE["family"])
 def name(request):
     return request.param
 
 
 @pytest.fixture
 def family(name):
-    return registry.resolve("family", name)()
+    return families.by_name(name)
 
 
 @pytest.fixture
-def kernel(name):
-    return registry.resolve("kernel", name)
+def kernel(family):
+    return kernel_of(family)
 
 
-def test_every_kernel_is_of_a_family_s_parameters():
-    assert set(registry.TABLE["kernel"]) <= set(FAMILIES)
-    for name in registry.TABLE["kernel"]:
-        parameters = registry.resolve("family", name).PARAMS
-        assert registry.resolve("kernel", name).parameters == len(parameters) <= rows.LARGEST
+def test_every_kernel_is_of_a_family_s_slots(family, kernel):
+    assert has_kernel(family)
+    assert kernel.parameters == len(family.slots) <= rows.LARGEST
 
 
 def params_of(family, etas, known):
     """The arguments of a family's functions from its predictors."""
-    linked = zip(family.PARAMS, etas, strict=True)
+    linked = zip(family.parameters, etas, strict=True)
     return {p.name: p.link.inverse(eta, NUMERIC) for p, eta in linked} | known
 
 
@@ -252,12 +253,12 @@ FARTHER = FAR | {"scale": 300.0, "shape": 300.0, "precision": 300.0}
 def points(family, reach, shared, seed=0):
     """Responses (obs,), predictors (parameter, obs) and known counts."""
     rng = np.random.default_rng(seed)
-    etas = np.array([uniform_of(rng, reach[p.role]) for p in family.PARAMS])
+    etas = np.array([uniform_of(rng, reach[p.role]) for p in family.parameters])
     if shared:
         etas[1:] = etas[1:, :1]
     known = {k: rng.integers(1, 40, COUNT).astype(float) for k in family.KNOWN}
     if family.discrete:
-        most = known.get("trials", 1.0 if family.PARAMS[0].role == "odds" else 1000.0)
+        most = known.get("trials", 1.0 if family.parameters[0].role == "odds" else 1000.0)
         y = np.floor(rng.uniform(0, 1, COUNT) * (most + 1))
     elif family.lower == 0:
         ratio = rng.choice([-1.0, 1.0], COUNT) * 10 ** rng.uniform(-6, 1, COUNT)
@@ -274,8 +275,7 @@ def uniform_of(rng, reach):
 
 
 def evaluated(family, kernel, y, etas, known, shared=False):
-    base = family.log_base(y, known, NUMERIC)
-    return called(kernel, y, base, next(iter(known.values()), np.nan), etas, shared)
+    return called(kernel, family.data(y, known, NUMERIC), etas, shared)
 
 
 @pytest.mark.parametrize("shared", [False, True])
@@ -317,7 +317,7 @@ def test_a_kernel_is_scipy_s_log_density(family, kernel, name):
 def test_a_kernel_s_scores_are_those_of_differences(family, kernel):
     y, etas, known = points(family, MODERATE, False)
     value, score = evaluated(family, kernel, y, etas, known)
-    for j, p in enumerate(family.PARAMS):
+    for j, p in enumerate(family.parameters):
         step = np.zeros_like(etas)
         step[j] = 1e-3 * (np.exp(etas[1]) if p.role == "location" else 1.0)
 
@@ -397,9 +397,11 @@ def test_a_compiled_prior_takes_one_argument_a_value():
 # --- on disk and in other processes --------------------------------------------------------------
 
 ONE_KERNEL = """
+from bayes_moe.families import by_name
 from bayes_moe.kernels import families, priors
 from bayes_moe.priors.densities import DENSITIES
-assert families.poisson.address and priors.address(DENSITIES["Normal"].of_value, 2)
+assert families.kernel_of(by_name("poisson")).address
+assert priors.address(DENSITIES["Normal"].of_value, 2)
 print("done")
 """
 WHOLE_DENSITY = """

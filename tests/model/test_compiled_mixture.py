@@ -26,7 +26,7 @@ def family_table(family):
 
 def described(family, *, by_row=False, gate=None):
     """A model of three experts, with all parameters by row or only the location."""
-    others = [p.name for p in families.by_name(family).PARAMS[1:]]
+    others = [p.name for p in families.by_name(family).parameters[1:]]
     formulas = {name: "~ x" for name in others} if by_row else {}
     more = FAMILIES[family].options | formulas
     return bm.mixture_of_experts("y ~ x", gate=gate, experts=3, family=family, **more)

@@ -17,9 +17,10 @@ from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.traversal import ancestors
 
 import bayes_moe as bm
-from bayes_moe.core import errors, registry
+from bayes_moe.core import errors
 from bayes_moe.graph.build import build_design
 from bayes_moe.inference.nuts import NUTS
+from bayes_moe.kernels import families as kernels
 from bayes_moe.sampling import graph_samplers as graphs
 from bayes_moe.sampling.engine import Tuning
 from bayes_moe.sampling.nutpie_compiled import Direct
@@ -104,7 +105,7 @@ def test_settings_choose_the_engine(monkeypatch, tone_spec, settings, engine):
 
 
 def test_a_family_without_a_kernel_is_sampled_on_the_graph(monkeypatch, tone_spec):
-    monkeypatch.setitem(registry.TABLE, "kernel", {})
+    monkeypatch.setattr(kernels, "has_kernel", lambda family: False)
     assert NUTS()._engine(tone_spec) == graphs.Nutpie("fused", "numba")
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 import bayes_moe as bm
-from bayes_moe.core import registry
 from bayes_moe.em.objective import Curvature, Objective
 from bayes_moe.em.parameter_vector import without_floors
 from bayes_moe.em.vector_layout import parameter_vector
+from bayes_moe.kernels.families import has_kernel
 from bayes_moe.results.draws import stacked_draws
 from bayes_moe.sampling import chain_starts
 from bayes_moe.sampling.compiled_density import LinearTable
@@ -19,7 +19,7 @@ from tests.support.linear_models import MODELS, table
 COMPILED = [
     name
     for name, spec in MODELS.items()
-    if all(registry.has("kernel", expert.family) for expert in spec.experts)
+    if all(has_kernel(expert.family) for expert in spec.experts)
 ]
 DENSITY = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, *[ctypes.c_void_p] * 4)
 COPY = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_uint64] * 2, *[ctypes.c_void_p] * 3)

@@ -24,7 +24,7 @@ def random_params(family, rng, shape):
     """Parameters drawn on the link scale, and what is known of rows."""
     params = {
         p.name: p.link.inverse(rng.normal(1.0, 0.5, shape), NUMERIC) + (p.role == "shape") * 3.0
-        for p in family.PARAMS
+        for p in family.parameters
     }
     return params | {k: rng.integers(1, 9, shape or 1).astype(float) for k in family.KNOWN}
 
@@ -72,16 +72,16 @@ def random_draws_follow_the_cdf(family):
 
 
 def parameters_are_a_table_with_a_location_first(family):
-    assert family.PARAMS[0].role in {"location", "rate", "odds"}
-    for p in family.PARAMS:
+    assert family.parameters[0].role in {"location", "rate", "odds"}
+    for p in family.parameters:
         assert family.parameter(p.name) is p
         assert p.link.inverse(p.link(1.7, NUMERIC), NUMERIC) == pytest.approx(1.7)
-        assert p.link.natural or p is family.PARAMS[0]  # a constant has no predictor to take
+        assert p.link.natural or p is family.parameters[0]  # a constant has no predictor to take
 
 
 def least_response(family, known):
     """Zero, or a half for a family of positive responses."""
-    return 0.0 if np.isfinite(family.log_base(np.zeros(1), known, NUMERIC)).all() else 0.5
+    return 0.0 if np.isfinite(family.data(np.zeros(1), known, NUMERIC).base).all() else 0.5
 
 
 def guesses_are_finite_and_grow_with_the_response(family):
@@ -97,19 +97,19 @@ SPREAD = {"location": 3.0, "scale": 1.5, "shape": 2.0, "rate": 2.0, "odds": 3.0,
 
 def derivative_points(family, rng, rows):
     """Predictors (parameter, obs) over a wide range, and responses far and near."""
-    etas = np.array([rng.normal(0, SPREAD[p.role], rows) for p in family.PARAMS])
+    etas = np.array([rng.normal(0, SPREAD[p.role], rows) for p in family.parameters])
     known = {k: rng.integers(1, 40, rows).astype(float) for k in family.KNOWN}
     params = at_etas(family, etas, known)
     y = family.random(params, rng, (rows,)).astype(float)
     if not family.discrete:
         far = y + family.scale(params) * rng.normal(0, 1, rows) * 10 ** rng.uniform(-2, 3, rows)
-        y = np.where(np.isfinite(family.log_base(far, known, NUMERIC)), far, y)
+        y = np.where(np.isfinite(family.data(far, known, NUMERIC).base), far, y)
     return y, etas, known
 
 
 def at_etas(family, etas, known):
     """The arguments of a family's functions from its predictors."""
-    linked = zip(family.PARAMS, etas, strict=True)
+    linked = zip(family.parameters, etas, strict=True)
     return {p.name: p.link.inverse(eta, NUMERIC) for p, eta in linked} | known
 
 
@@ -131,7 +131,7 @@ def derivatives_are_those_of_finite_differences(family):
     for a in names_of:
         step = 2e-3
         # The location moves in units of the response: its steps are those of the scale.
-        unit = family.scale(moved(0, 0.0)) if family.PARAMS[a].role == "location" else 1.0
+        unit = family.scale(moved(0, 0.0)) if family.parameters[a].role == "location" else 1.0
         slope = central(lambda p: family.log_density(y, p, NUMERIC), a, step * unit)
         np.testing.assert_allclose(
             found.score[a] * unit, slope * unit, rtol=1e-6, atol=2e-9 + 1e-12 * level.max()
@@ -149,7 +149,7 @@ def expected_information_is_the_mean_of_the_information(family):
     params = random_params(family, rng, ())
     y = family.random(params, rng, (400_000,)).astype(float)
     found = family.derivatives(y, params)
-    for a in range(len(family.PARAMS)):
+    for a in range(len(family.parameters)):
         expected = -np.mean(found.second[a][a])
         working = np.mean(found.expected_information[a])
         assert working >= 0.95 * expected
@@ -160,7 +160,7 @@ def expected_information_is_the_mean_of_the_information(family):
 def derivatives_broadcast(family):
     """Constants may be (expert, 1); what does not depend on the row may stay so."""
     rng = np.random.default_rng(7)
-    etas = [rng.normal(0, 0.3, (4, 3, 1 if j else 20)) for j in range(len(family.PARAMS))]
+    etas = [rng.normal(0, 0.3, (4, 3, 1 if j else 20)) for j in range(len(family.parameters))]
     known = {k: np.full(20, 9.0) for k in family.KNOWN}
     params = at_etas(family, etas, known)
     y = rng.choice([least_response(family, known), 1.0], 20)

@@ -84,7 +84,7 @@ def mixture_of(family: str, weights, params, known=(), draws: int = 1, spread: f
     n = np.full(40, known.get("trials", 9.0))
     table = pd.DataFrame({"y": example.response(real, np.arange(40) % 9, n), "n": n})
     logits = np.log(weights)
-    location = families.by_name(family).PARAMS[0].name
+    location = families.by_name(family).parameters[0].name
     values = {"gate_coef": (logits - logits.mean())[:, None]}
     for name, value in params.items():
         by_expert = np.asarray(value, dtype=float)

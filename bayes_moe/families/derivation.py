@@ -1,0 +1,51 @@
+"""Derivatives of a row formula: recorded, written as source, and executed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from bayes_moe.families import functions
+from bayes_moe.families.expressions import Expression, Recorder, source
+
+RowOf = Callable[[Any], Callable[..., Any]]
+"""Namespace -> row formula: :meth:`bayes_moe.families.formula.Formula.row`."""
+
+
+def arguments(count: int) -> list[str]:
+    """Names of the arguments of a row formula with so many predictors."""
+    return ["t", "u", "base", *(f"eta_{j}" for j in range(count))]
+
+
+def kernel_source(row_of: RowOf, count: int) -> str:
+    """Source of ``row(t, u, base, eta_1, ...) -> (log f, d log f / d eta_1, ...)`` for numbers."""
+    _, value, scores, _ = _recorded(row_of, count)
+    return source("row", arguments(count), [value, *scores], "({1} if {0} else {2})")
+
+
+def array_derivatives(row_of: RowOf, count: int) -> Callable[..., tuple[Any, ...]]:
+    """The function of arrays of NumPy that returns scores, then second derivatives.
+
+    The latter are those by each pair of predictors, the first one's first.
+    """
+    m, _, scores, symbols = _recorded(row_of, count)
+    pairs = [(k, j) for k in range(count) for j in range(k, count)]
+    second = [m.derivative(scores[k], symbols[j]) for k, j in pairs]
+    text = source("derivatives", arguments(count), [*scores, *second], "where({}, {}, {})")
+    found: dict[str, Any] = {"inf": math.inf, "np": np, **vars(functions.numeric())}
+    exec(text, found)
+    return found["derivatives"]
+
+
+def _recorded(
+    row_of: RowOf, count: int
+) -> tuple[Recorder, Expression, list[Expression], list[Expression]]:
+    """Recorder, value, scores and symbols of the predictors."""
+    m = functions.recorder()
+    symbols = [m.symbol(name) for name in arguments(count)]
+    value = m.of(row_of(m)(*symbols))
+    etas = symbols[3:]
+    return m, value, [m.derivative(value, eta) for eta in etas], etas

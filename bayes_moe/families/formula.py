@@ -1,0 +1,196 @@
+"""The density of a response distribution: the formula for one row, on arrays and on tensors.
+
+A family states the log density of a row once, over the functions of
+:mod:`bayes_moe.families.functions`. The graph evaluates it on tensors, prediction on arrays; its
+derivatives, for EM and for compiled kernels, are found by :mod:`bayes_moe.families.derivation`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from bayes_moe.core.arrays import NUMERIC, Arrays
+from bayes_moe.families import derivation, functions
+from bayes_moe.families.links import Link
+
+Parameters = Mapping[str, Any]
+"""Parameters and known counts of a family by name, as its formulas take them."""
+
+NOTHING: Parameters = MappingProxyType({})
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a family: name, link and role. The first one is the location.
+
+    ``role`` is a row of :data:`bayes_moe.priors.defaults.ROLES`, which says how priors are scaled
+    to data and whether the parameter collapses. ``labels`` name the numbers that it consists of,
+    such as one predictor a class; a parameter without labels is one number.
+    """
+
+    name: str
+    link: Link
+    role: str
+    labels: tuple[Any, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """How many numbers it consists of."""
+        return max(1, len(self.labels))
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One predictor of a family: a parameter, or its component ``j``."""
+
+    parameter: Parameter
+    j: int = 0
+
+
+@dataclass(frozen=True)
+class RowData:
+    """What a family's formula reads of the rows (obs,), each also (1,): see :meth:`Family.data`."""
+
+    t: Any
+    u: Any
+    base: Any
+
+    def at(self, where: slice | np.ndarray) -> RowData:
+        """The data of some rows."""
+        parts = (np.asarray(x) for x in (self.t, self.u, self.base))
+        return RowData(*(x[where] if x.ndim and x.shape[-1] > 1 else x for x in parts))
+
+
+@dataclass(frozen=True)
+class Derivatives:
+    """Derivatives of a log density by the predictors ``eta_a`` of its parameters.
+
+    ``eta_a`` is parameter ``a`` on its link scale. Arrays broadcast against (..., expert, obs);
+    those without dependence on the row may be (..., expert, 1).
+
+    Attributes
+    ----------
+    score : tuple of array
+        ``d log f / d eta_a``, in the order of the family's ``slots``.
+    second : tuple of tuple of array
+        ``d2 log f / d eta_a d eta_b``; symmetric, with one array for both orders.
+    expected_information : tuple of array
+        Non-negative curvature for weighted least squares: an expectation of ``-second[a][a]``,
+        over the response or over the latent scale of a scale mixture.
+    """
+
+    score: tuple[np.ndarray, ...]
+    second: tuple[tuple[np.ndarray, ...], ...]
+    expected_information: tuple[np.ndarray, ...]
+
+
+@dataclass(frozen=True)
+class Formula(ABC):
+    """The density of a family. All arrays broadcast against each other.
+
+    ``params`` hold each parameter (..., expert, obs), as its link's ``inverse`` gives it, and each
+    known count, such as the number of trials, (obs,) or (1,). A parameter with labels is
+    (..., label, expert, obs).
+    """
+
+    @property
+    @abstractmethod
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Parameters, the location first."""
+
+    @cached_property
+    def slots(self) -> tuple[Slot, ...]:
+        """Predictors of the formula: parameters in their order, and in each its components."""
+        return tuple(Slot(p, j) for p in self.parameters for j in range(p.size))
+
+    def parameter(self, name: str) -> Parameter:
+        """Parameter of the family called ``name``."""
+        return next(p for p in self.parameters if p.name == name)
+
+    @cached_property
+    def kernel_text(self) -> str:
+        """Source of the formula for numbers: value and scores."""
+        return derivation.kernel_source(self.row, len(self.slots))
+
+    @cached_property
+    def _derivatives(self) -> Callable[..., tuple[Any, ...]]:
+        return derivation.array_derivatives(self.row, len(self.slots))
+
+    @abstractmethod
+    def row(self, m: Any) -> Callable[..., Any]:
+        """The log density of a row over the functions of a namespace ``m``.
+
+        ``(t, u, base, eta_1, ..., eta_P) -> log f``, with ``t``, ``u`` and ``base`` of
+        :meth:`data` and the linear predictors of ``slots``. It has no branches.
+        """
+
+    @abstractmethod
+    def data(self, y: Any, known: Parameters, xp: Arrays) -> RowData:
+        """What the formula reads of responses (obs,): two functions of them, and the log base.
+
+        The log base is the summand of the log density without parameters, minus infinity outside
+        the support; there the functions are those of any response in it.
+        """
+
+    def etas(self, params: Parameters, xp: Arrays) -> list[Any]:
+        """Predictors of ``slots`` from parameters."""
+        etas = []
+        for p in self.parameters:
+            eta = p.link(params[p.name], xp)
+            etas += [eta[..., j, :, :] for j in range(p.size)] if p.labels else [eta]
+        return etas
+
+    def named(self, etas: Sequence[Any], known: Parameters, xp: Arrays) -> dict[str, Any]:
+        """Parameters and known counts by name from predictors of ``slots``; see :meth:`etas`."""
+        params, at = dict(known), 0
+        for p in self.parameters:
+            value = xp.stack(etas[at : at + p.size], -3) if p.labels else etas[at]
+            params[p.name] = p.link.inverse(value, xp)
+            at += p.size
+        return params
+
+    def log_density(self, y: Any, params: Parameters, xp: Arrays) -> Any:
+        """Log density (..., expert, obs) of ``y`` (obs,), in arrays of NumPy or PyTensor."""
+        return self.log_density_at(self.data(y, params, xp), self.etas(params, xp), xp)
+
+    def log_density_at(self, data: RowData, etas: Sequence[Any], xp: Arrays) -> Any:
+        """Log density (..., expert, obs) at predictors of ``slots``."""
+        m = functions.numeric() if xp is NUMERIC else functions.symbolic()
+        return self.row(m)(data.t, data.u, data.base, *etas)
+
+    def derivatives(self, y: Any, params: Parameters) -> Derivatives:
+        """Derivatives (..., expert, obs) of :meth:`log_density` by the parameters' predictors."""
+        return self.derivatives_at(self.data(y, params, NUMERIC), self.etas(params, NUMERIC))
+
+    def derivatives_at(self, data: RowData, etas: Sequence[np.ndarray]) -> Derivatives:
+        """Derivatives at predictors of ``slots``."""
+        count, ndim = len(etas), max(np.ndim(eta) for eta in etas)
+        found = self._derivatives(data.t, data.u, data.base, *etas)
+        flat = [_of_dimensions(x, ndim) for x in found]
+        pairs = iter(flat[count:])
+        second: list[list[Any]] = [[None] * count for _ in range(count)]
+        for a in range(count):
+            for b in range(a, count):
+                second[a][b] = second[b][a] = next(pairs)
+        known = self.information(data, etas)
+        if known is None:
+            known = [np.abs(second[a][a]) for a in range(count)]
+        expected = tuple(_of_dimensions(x, ndim) for x in known)
+        return Derivatives(tuple(flat[:count]), tuple(map(tuple, second)), expected)
+
+    def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any] | None:
+        """Expected information of each predictor, where known; else the absolute curvature."""
+        return None
+
+
+def _of_dimensions(x: Any, ndim: int) -> np.ndarray:
+    """An array with at least so many dimensions, new ones in front."""
+    array = np.asarray(x, dtype=float)
+    return array.reshape((1,) * (ndim - array.ndim) + array.shape) if array.ndim < ndim else array

@@ -1,0 +1,145 @@
+"""Functions that the formulas of families may use, for NumPy, PyTensor and recorded expressions.
+
+Each has one row: its values in NumPy and in PyTensor, and its derivatives as expressions. Compiled
+kernels take the function of the same name from :mod:`bayes_moe.kernels.elementary`; functions that
+only occur in second derivatives need none there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from bayes_moe.core.arrays import NUMERIC, Arrays
+from bayes_moe.core.arrays import symbolic as symbolic_arrays
+from bayes_moe.families import gamma_normaliser, student_t
+from bayes_moe.families.expressions import Recorder, Slope
+
+LOG_HALF = math.log(0.5)
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function of a namespace for formulas.
+
+    Attributes
+    ----------
+    of : callable
+        Arrays of NumPy or PyTensor -> its function on them.
+    slope : callable
+        Its derivatives by its arguments; see :data:`bayes_moe.families.expressions.Slope`.
+    """
+
+    of: Callable[[Arrays], Callable[..., Any]]
+    slope: Slope
+
+
+def _log1mexp(xp: Arrays) -> Callable[..., Any]:
+    """``log(1 - exp(x))`` for ``x < 0``."""
+    if xp is not NUMERIC:
+        import pytensor.tensor as pt
+
+        return pt.log1mexp
+
+    def of(x: Any) -> Any:
+        with np.errstate(divide="ignore"):
+            return np.where(x > LOG_HALF, np.log(-np.expm1(x)), np.log1p(-np.exp(x)))
+
+    return of
+
+
+def _named(numeric: Any, name: str) -> Callable[[Arrays], Callable[..., Any]]:
+    """A function of NumPy or SciPy, and that of PyTensor by name."""
+
+    def of(xp: Arrays) -> Callable[..., Any]:
+        if xp is NUMERIC:
+            return numeric
+        import pytensor.tensor as pt
+
+        return getattr(pt, name)
+
+    return of
+
+
+def _logsumexp(xp: Arrays) -> Callable[..., Any]:
+    """``log(exp(x_1) + ... + exp(x_n))`` of any number of arguments."""
+
+    def of(*values: Any) -> Any:
+        top = values[0]
+        for x in values[1:]:
+            top = xp.where(x > top, x, top)
+        total = xp.exp(values[0] - top)
+        for x in values[1:]:
+            total = total + xp.exp(x - top)
+        return top + xp.log(total)
+
+    return of
+
+
+def _only_numeric(function: Callable[..., Any]) -> Callable[[Arrays], Callable[..., Any]]:
+    """A function of derivatives, which PyTensor finds by itself."""
+    return lambda xp: function
+
+
+def _no_slope(m: Recorder, arguments: Any, value: Any) -> Any:
+    raise NotImplementedError("Only two derivatives of a log density are needed.")
+
+
+FUNCTIONS: dict[str, Function] = {
+    "exp": Function(lambda xp: xp.exp, lambda m, x, f: (f,)),
+    "expm1": Function(_named(np.expm1, "expm1"), lambda m, x, f: (f + 1.0,)),
+    "log": Function(lambda xp: xp.log, lambda m, x, f: (1.0 / x[0],)),
+    "log1p": Function(lambda xp: xp.log1p, lambda m, x, f: (1.0 / (1.0 + x[0]),)),
+    "log1mexp": Function(_log1mexp, lambda m, x, f: (-1.0 / m.expm1(-x[0]),)),
+    "sqrt": Function(_named(np.sqrt, "sqrt"), lambda m, x, f: (0.5 / f,)),
+    "absolute": Function(_named(np.abs, "abs"), lambda m, x, f: (m.sign(x[0]),)),
+    "sign": Function(_named(np.sign, "sign"), lambda m, x, f: (0.0,)),
+    "softplus": Function(lambda xp: xp.softplus, lambda m, x, f: (m.logistic(x[0]),)),
+    "logistic": Function(lambda xp: xp.sigmoid, lambda m, x, f: (f * m.logistic(-x[0]),)),
+    "tanh": Function(lambda xp: xp.tanh, lambda m, x, f: (1.0 - f * f,)),
+    "logsumexp": Function(_logsumexp, lambda m, x, f: tuple(m.exp(a - f) for a in x)),
+    "deviance": Function(gamma_normaliser.deviance, lambda m, x, f: (m.expm1(x[0]),)),
+    "gamma_normaliser": Function(
+        gamma_normaliser.log_normaliser, lambda m, x, f: (m.gamma_normaliser_slope(x[0]),)
+    ),
+    "gamma_normaliser_slope": Function(
+        _only_numeric(gamma_normaliser.slope), lambda m, x, f: (m.gamma_normaliser_bend(x[0]),)
+    ),
+    "gamma_normaliser_bend": Function(_only_numeric(gamma_normaliser.bend), _no_slope),
+    "student_normaliser": Function(
+        student_t.log_normaliser, lambda m, x, f: (m.student_normaliser_slope(x[0]),)
+    ),
+    "student_normaliser_slope": Function(
+        _only_numeric(student_t.slope), lambda m, x, f: (m.student_normaliser_bend(x[0]),)
+    ),
+    "student_normaliser_bend": Function(_only_numeric(student_t.bend), _no_slope),
+}
+"""By name: function of a namespace for formulas."""
+
+
+@cache
+def numeric() -> Any:
+    """Namespace of the functions on arrays of NumPy, with ``where``."""
+    return _namespace(NUMERIC)
+
+
+@cache
+def symbolic() -> Any:
+    """Namespace of the functions on tensors of PyTensor, with ``where``."""
+    return _namespace(symbolic_arrays())
+
+
+def _namespace(xp: Arrays) -> Any:
+    functions = {name: function.of(xp) for name, function in FUNCTIONS.items()}
+    return SimpleNamespace(**functions, where=xp.where)
+
+
+def recorder() -> Recorder:
+    """Namespace of the functions on expressions."""
+    return Recorder({name: function.slope for name, function in FUNCTIONS.items()})

@@ -1,0 +1,124 @@
+"""Special functions of families' formulas, without branches: for rows in vectorised loops.
+
+Formulas and names are those of :mod:`bayes_moe.families.functions`. A function and its derivative
+share most of their arithmetic, which the compiler evaluates once where both are used.
+"""
+
+from __future__ import annotations
+
+import math
+
+from numba.extending import register_jitable
+
+from bayes_moe.families.student_t import SERIES
+from bayes_moe.kernels.elementary import FUSED, exp, expm1, log
+
+SHIFT = 8
+"""Shift of arguments to where asymptotic series are exact to rounding."""
+
+SMALL = 0.1
+"""Log ratio below which the deviance is the sum of its series."""
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+L0, L1, L2, L3, L4, L5, L6 = 1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360, 1 / 156
+"""Of ``log Gamma(b) - (b - 1/2) log b + b - log(2 pi) / 2`` in odd powers of ``1 / b``."""
+P0, P1, P2, P3, P4, P5, P6 = 1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12
+"""Of ``log b - 1 / (2 b) - psi(b)`` in even powers of ``1 / b``."""
+D2, D3, D4, D5, D6, D7, D8, D9, D10, D11 = (1 / math.factorial(j) for j in range(2, 12))
+_MORE = (*SERIES, -929569 / 16, 3202291 / 2)
+S0, S1, S2, S3, S4, S5, S6, S7, S8 = (0.5 * s for s in _MORE)
+G0, G1, G2, G3, G4, G5, G6, G7, G8 = (-0.5 * s / (2 * j + 1) for j, s in enumerate(_MORE))
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def deviance(r: float) -> float:
+    """``exp(r) - 1 - r``."""
+    s = SMALL if r > SMALL else r
+    s = -SMALL if r < -SMALL else s
+    high = D7 + s * (D8 + s * (D9 + s * (D10 + s * D11)))
+    series = s * s * (D2 + s * (D3 + s * (D4 + s * (D5 + s * (D6 + s * high)))))
+    return series if abs(r) < SMALL else expm1(r) - r
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def _gamma_normaliser(log_alpha: float) -> tuple[float, float]:
+    """Return ``alpha log alpha - alpha - log Gamma(alpha)``, and its derivative by ``log alpha``.
+
+    Small arguments are shifted by ``Gamma(x + 1) = x Gamma(x)`` to where Stirling's series is
+    exact.
+    """
+    alpha = exp(log_alpha)
+    large = alpha > SHIFT
+    b = alpha if large else alpha + SHIFT
+    q = 1.0 / b
+    z = q * q
+    tail = L0 + z * (L1 + z * (L2 + z * (L3 + z * (L4 + z * (L5 + z * L6)))))
+    slope = P0 + z * (P1 + z * (P2 + z * (P3 + z * (P4 + z * (P5 + z * P6)))))
+    c = 1.0 if large else alpha
+    product = (c + 1) * (c + 2) * (c + 3) * (c + 4) * (c + 5) * (c + 6) * (c + 7)
+    log_b = log_alpha if large else log(b)
+    steps = (
+        1.0 / (c + 1) + 1.0 / (c + 2) + 1.0 / (c + 3) + 1.0 / (c + 4)
+        + 1.0 / (c + 5) + 1.0 / (c + 6) + 1.0 / (c + 7)
+    )  # fmt: skip
+    moved = (c + 1.0) * log_alpha - b * log_b + SHIFT + log(product)
+    lifted = 1.0 + c * (log_alpha - log_b + steps)
+    value = 0.5 * log_b - HALF_LOG_2PI - tail * q + (0.0 if large else moved)
+    return value, alpha * (0.5 * q + slope * z) + (0.0 if large else lifted)
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def gamma_normaliser(log_alpha: float) -> float:
+    """``alpha log alpha - alpha - log Gamma(alpha)``."""
+    return _gamma_normaliser(log_alpha)[0]
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def gamma_normaliser_slope(log_alpha: float) -> float:
+    """Derivative of :func:`gamma_normaliser`."""
+    return _gamma_normaliser(log_alpha)[1]
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def _step(a: float, j: float) -> float:
+    return 1.0 / ((a + j) * (a + j + 0.5))
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def _student_normaliser(log_nu: float) -> tuple[float, float]:
+    """Return ``log G((nu + 1)/2) - log G(nu/2) - log(nu/2)/2`` and its derivative by ``log nu``.
+
+    ``G`` is the gamma function. Small arguments are shifted by ``G(x + 1) = x G(x)`` to where the
+    series of :mod:`bayes_moe.families.student_t` is exact.
+    """
+    nu = exp(log_nu)
+    large = nu > 2.0 * SHIFT
+    a = 0.5 * nu
+    b = a if large else a + SHIFT
+    q = 0.5 / b
+    z = q * q
+    gap = G0 + z * (G1 + z * (G2 + z * (G3 + z * (G4 + z * (G5 + z * (G6 + z * (G7 + z * G8)))))))
+    score = S0 + z * (S1 + z * (S2 + z * (S3 + z * (S4 + z * (S5 + z * (S6 + z * (S7 + z * S8)))))))
+    c = 1.0 if large else a
+    over = (c + 1) * (c + 2) * (c + 3) * (c + 4) * (c + 5) * (c + 6) * (c + 7)
+    half = c + 0.5
+    under = (half + 1) * (half + 2) * (half + 3) * (half + 4) * (half + 5) * (half + 6) * (half + 7)
+    ratio = over / (half * under)  # of gamma functions, without the factor a of the first step
+    moved = 0.5 * log(c * b * ratio * ratio)
+    steps = (
+        _step(c, 1.0) + _step(c, 2.0) + _step(c, 3.0) + _step(c, 4.0)
+        + _step(c, 5.0) + _step(c, 6.0) + _step(c, 7.0)
+    )  # fmt: skip
+    lifted = 0.5 * (a / b - 1.0 + 1.0 / half + c * steps)
+    return gap * q + (0.0 if large else moved), score * q * (a / b) + (0.0 if large else lifted)
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def student_normaliser(log_nu: float) -> float:
+    """``log G((nu + 1)/2) - log G(nu/2) - log(nu/2)/2``."""
+    return _student_normaliser(log_nu)[0]
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def student_normaliser_slope(log_nu: float) -> float:
+    """Derivative of :func:`student_normaliser`."""
+    return _student_normaliser(log_nu)[1]
