@@ -64,6 +64,11 @@ def split(stem: str) -> str:
     return f"{stem}_split"
 
 
+def direction(stem: str) -> str:
+    """Dimension over the internal outputs of a parameter whose numbers sum to zero."""
+    return f"{stem}_direction"
+
+
 def features(stem: str) -> str:
     """Data variable with the internal features of a linear predictor."""
     return f"{stem}_features"

@@ -21,6 +21,7 @@ TABLE: dict[str, dict[str, str]] = {
         "bernoulli": "bayes_moe.families.binomial:Bernoulli",
         "binomial": "bayes_moe.families.binomial:Binomial",
         "gamma": "bayes_moe.families.positive:Gamma",
+        "categorical": "bayes_moe.families.categories:Categorical",
     },
     "predictor": {
         "linear": "bayes_moe.predictors.linear:Linear",

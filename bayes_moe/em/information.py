@@ -16,7 +16,7 @@ import numpy as np
 
 from bayes_moe.em.cross_products import Plan
 from bayes_moe.em.gate_branches import GateBranches
-from bayes_moe.em.parameter_vector import ParameterBlock, ParameterVector
+from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.families import Derivatives
 from bayes_moe.gates.splits import Split
 
@@ -33,11 +33,10 @@ class PredictorStack:
 
     Attributes
     ----------
-    outputs : list of array
-        Positions of each block's outputs.
-    places, experts : list
-        Positions of each block's outputs among all, and of its experts among all: slices where they
-        are consecutive, which NumPy reads without a copy.
+    places : list
+        Positions of each block's outputs among all: slices, which NumPy reads without a copy.
+    parts : list of Part
+        Outputs of one slot of a family each, in the order of the blocks.
     starts : array (output + 1,)
         First coefficient of each output.
     units : array (coefficient,)
@@ -49,7 +48,12 @@ class PredictorStack:
         counts = [len(block.experts) for block in self.blocks]
         self.outputs = [np.arange(a, b) for a, b in pairwise(np.cumsum([0, *counts]))]
         self.places = [_places(outputs) for outputs in self.outputs]
-        self.experts = [_places(np.array(block.experts)) for block in self.blocks]
+        self.parts = [
+            Part(j, block.factor, block.parameter + slot, outputs, block.experts[: len(outputs)])
+            for j, (block, of_block) in enumerate(zip(self.blocks, self.outputs, strict=True))
+            if block.factor is not None
+            for slot, outputs in enumerate(np.split(of_block, block.size))
+        ]
         terms = np.repeat([block.terms for block in self.blocks], counts)
         self.starts = np.cumsum([0, *terms])
         self.units = np.repeat(np.repeat([block.unit for block in self.blocks], counts), terms)
@@ -70,15 +74,14 @@ class PredictorStack:
     def to_coordinates(self, by_coefficient: np.ndarray) -> np.ndarray:
         """Derivatives (point, coordinate, ...) from those by coefficients (point, all, ...)."""
         parts, start = [], 0
-        for block in self.blocks:
+        mixed = [j for j, block in enumerate(self.blocks) if block.basis is not None]
+        for block in self.blocks[: mixed[-1] + 1 if mixed else 0]:
             width = len(block.experts) * block.terms
             if block.basis is not None:
                 derivatives = by_coefficient[:, start : start + width]
                 derivatives = derivatives.reshape(len(by_coefficient), len(block.experts), -1)
                 free = np.matmul(block.basis, derivatives)
                 parts.append(free.reshape(len(by_coefficient), -1, *by_coefficient.shape[2:]))
-            elif parts and block.factor is not None:
-                break
             else:
                 parts.append(by_coefficient[:, start : start + width])
             start += width
@@ -90,6 +93,29 @@ def _places(positions: np.ndarray) -> slice | np.ndarray:
     start, count = int(positions[0]), len(positions)
     same = np.array_equal(positions, np.arange(start, start + count))
     return slice(start, start + count) if same else positions
+
+
+class Part:
+    """Outputs of a stack that are predictors of one slot of a family.
+
+    Attributes
+    ----------
+    block, factor, slot : int
+        Position of the block of parameters, of the factor of the density, and of the slot.
+    outputs : array
+        Positions of the outputs.
+    members : tuple of int
+        Their experts.
+    places, experts
+        Outputs and experts as slices where they are consecutive.
+    """
+
+    def __init__(
+        self, block: int, factor: int, slot: int, outputs: np.ndarray, members: tuple[int, ...]
+    ) -> None:
+        self.block, self.factor, self.slot = block, factor, slot
+        self.outputs, self.members = outputs, members
+        self.places, self.experts = _places(outputs), _places(np.array(members))
 
 
 @dataclass(frozen=True)
@@ -135,7 +161,11 @@ class Information(ABC):
 
 
 class CompleteInformation(Information):
-    """Complete-data information: block diagonal and non-negative definite."""
+    """Complete-data information: block diagonal and non-negative definite.
+
+    Predictors of one parameter with labels, as those of classes, form one block: its matrix is
+    minus the second derivatives.
+    """
 
     def __init__(self, stack: PredictorStack) -> None:
         self.stack = stack
@@ -144,12 +174,23 @@ class CompleteInformation(Information):
             i, j = np.triu_indices(split.rows.stop - split.rows.start)
             first.append(i + split.rows.start)
             second.append(j + split.rows.start)
-        for block, outputs in zip(stack.blocks, stack.outputs, strict=True):
-            if block.factor is not None:
-                first.append(outputs)
-                second.append(outputs)
+        pairs = [
+            (one, other)
+            for j, one in enumerate(stack.parts)
+            for other in stack.parts[j:]
+            if one is other or one.block == other.block
+        ]
+        first += [one.outputs for one, _ in pairs]
+        second += [other.outputs for _, other in pairs]
         self.plan = stack.plan(np.concatenate(first), np.concatenate(second))
-        self._diagonal = [_places(self.plan.pair(at, at)) for at in stack.outputs]
+        self._pairs = [
+            (one, other, _places(self.plan.pair(one.outputs, other.outputs)))
+            for one, other in pairs
+        ]
+        self._of_gate = [
+            (outputs, _places(self.plan.pair(outputs, outputs)))
+            for outputs in stack.outputs[: stack.gate_blocks]
+        ]
 
     def weights(self, terms: RowTerms) -> np.ndarray:
         weights = np.empty((len(terms.r), len(self.plan.first), terms.r.shape[2]))
@@ -158,19 +199,20 @@ class CompleteInformation(Information):
             for first, second, positions in self.plan.runs:
                 if second.stop <= self.stack.gate.size:
                     np.multiply(joint[:, first], minus[:, second], out=weights[:, positions])
-        stack = self.stack
-        for j, (block, above) in enumerate(zip(stack.blocks, terms.above, strict=True)):
-            diagonal = self._diagonal[j]
-            if block.factor is None:
-                weights[:, diagonal] += joint[:, stack.places[j]]
-                continue
-            expected = terms.factors[block.factor].expected_information[block.parameter]
+        for places, (_, diagonal) in zip(self.stack.places, self._of_gate, strict=False):
+            weights[:, diagonal] += joint[:, places]
+        for one, other, at in self._pairs:
+            factor, above = terms.factors[one.factor], terms.above[one.block]
+            if len(self.stack.blocks[one.block].experts) > len(one.members):
+                expected = -factor.second[one.slot][other.slot]
+            else:
+                expected = factor.expected_information[one.slot]
             if above is not None:
                 expected = expected * above
-            if isinstance(diagonal, slice):
-                np.multiply(terms.r[:, stack.experts[j]], expected, out=weights[:, diagonal])
+            if isinstance(at, slice):
+                np.multiply(terms.r[:, one.experts], expected, out=weights[:, at])
             else:
-                weights[:, diagonal] = terms.r[:, stack.experts[j]] * expected
+                weights[:, at] = terms.r[:, one.experts] * expected
         return weights
 
     def prior_curvature(self, second: np.ndarray) -> np.ndarray:
@@ -185,9 +227,8 @@ class ObservedInformation(Information):
         self.plan = stack.plan(*np.triu_indices(stack.size))
         experts = {
             int(output): expert
-            for block, outputs in zip(stack.blocks, stack.outputs, strict=True)
-            if block.factor is not None
-            for output, expert in zip(outputs, block.experts, strict=True)
+            for part in stack.parts
+            for output, expert in zip(part.outputs, part.members, strict=True)
         }
         self._gate = gate_pairs(self.plan, stack.gate, experts) if stack.gate.size else None
         self._same_expert = self._same_expert_pairs()
@@ -199,21 +240,18 @@ class ObservedInformation(Information):
             np.multiply(scores[:, first], scores[:, second], out=weights[:, positions])
         if terms.gate is not None:
             self._add_gate(weights, terms.gate, scores)
-        for (a, b), pairs in self._same_expert.items():
-            one, other = self.stack.blocks[a], self.stack.blocks[b]
-            assert one.factor is not None
-            assert other.factor is not None
+        for one, other, pairs in self._same_expert:
             in_one, in_other = _shared_experts(one, other)
-            score = terms.factors[other.factor].score[other.parameter]
-            if terms.above[b] is not None:
-                score = score * terms.above[b]
+            score = terms.factors[other.factor].score[other.slot]
+            if terms.above[other.block] is not None:
+                score = score * terms.above[other.block]
             score = score[:, in_other] if score.shape[1] > len(in_other) else score
-            weights[:, pairs] -= scores[:, self.stack.outputs[a][in_one]] * score
+            weights[:, pairs] -= scores[:, one.outputs[in_one]] * score
             if one.factor != other.factor:
                 continue
-            derivatives = terms.factors[one.factor].second[one.parameter][other.parameter]
+            derivatives = terms.factors[one.factor].second[one.slot][other.slot]
             second = terms.r[:, one.experts] * derivatives
-            for above in (terms.above[a], terms.above[b]):
+            for above in (terms.above[one.block], terms.above[other.block]):
                 if above is not None:
                     second = second * above
             weights[:, pairs] -= second
@@ -241,25 +279,22 @@ class ObservedInformation(Information):
         if at.size:
             weights[:, at] += scores[:, lower] * g[:, upper]
 
-    def _same_expert_pairs(self) -> dict[tuple[int, int], np.ndarray]:
-        """Positions of pairs of outputs of the same expert, by pair of blocks."""
-        positions = {}
-        for a, one in enumerate(self.stack.blocks):
-            for b, other in enumerate(self.stack.blocks[a:], start=a):
-                if one.factor is None:
-                    continue
+    def _same_expert_pairs(self) -> list[tuple[Part, Part, np.ndarray]]:
+        """Pairs of parts with experts in common, and positions of the pairs of their outputs."""
+        found = []
+        for j, one in enumerate(self.stack.parts):
+            for other in self.stack.parts[j:]:
                 in_one, in_other = _shared_experts(one, other)
                 if in_one.size:
-                    positions[a, b] = self.plan.pair(
-                        self.stack.outputs[a][in_one], self.stack.outputs[b][in_other]
-                    )
-        return positions
+                    at = self.plan.pair(one.outputs[in_one], other.outputs[in_other])
+                    found.append((one, other, at))
+        return found
 
 
-def _shared_experts(one: ParameterBlock, other: ParameterBlock) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the experts that two blocks share, in each."""
-    positions = {expert: j for j, expert in enumerate(other.experts)}
-    shared = [(j, positions[k]) for j, k in enumerate(one.experts) if k in positions]
+def _shared_experts(one: Part, other: Part) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the experts that two parts share, in each."""
+    positions = {expert: j for j, expert in enumerate(other.members)}
+    shared = [(j, positions[k]) for j, k in enumerate(one.members) if k in positions]
     pairs = np.array(shared, dtype=np.int64).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]
 

@@ -301,7 +301,9 @@ class Objective:
                     narrow[j] = spread <= block.narrow
             if block.link.name == "log":
                 values = np.clip(values, -LARGEST_LOG, LARGEST_LOG)
-            etas[block.factor].append(values)
+            count = values.shape[1] // block.size
+            starts = range(0, values.shape[1], count)
+            etas[block.factor].extend(values[:, a : a + count] for a in starts)
         return etas, tuple(above), tuple(narrow)
 
     def _derivatives(
@@ -344,13 +346,11 @@ class Objective:
         """
         scores = np.empty((r.shape[0], self._stack.size, r.shape[2]))
         at_floor, low = np.zeros(len(r)), np.zeros(r.shape[:2])
-        for j, block in enumerate(self.vector.blocks):
-            above, narrow, experts = chunk.above[j], chunk.narrow[j], self._stack.experts[j]
-            if block.factor is None:
-                continue
-            score = factors[block.factor].score[block.parameter]
+        for part in self._stack.parts:
+            above, narrow, experts = chunk.above[part.block], chunk.narrow[part.block], part.experts
+            score = factors[part.factor].score[part.slot]
             score = score if above is None else score * above
-            np.multiply(r[:, experts], score, out=scores[:, self._stack.places[j]])
+            np.multiply(r[:, experts], score, out=scores[:, part.places])
             if above is not None:
                 at_floor += np.where(above, 0.0, r[:, experts]).sum(axis=(1, 2))
             if narrow is not None:

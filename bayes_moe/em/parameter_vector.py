@@ -48,9 +48,11 @@ class ParameterBlock:
     factor : int or None
         Index of the density factor it belongs to; None for the gate.
     parameter : int
-        Position in the family's table of parameters.
+        Position of its first predictor among the family's slots.
     experts : tuple of int
-        Positions of its experts among all; of a gate's outputs among all of the gate's.
+        Expert of each output, by position among all; of a gate's outputs among all of the gate's.
+    size : int
+        Slots of the family that it fills; its outputs are (slot, expert).
     scaling : Scaling or None
         Map from internal to reported coefficients; None for a constant.
     link : Link
@@ -84,6 +86,7 @@ class ParameterBlock:
     link: Link
     prior: Prior | None
     basis: np.ndarray | None
+    size: int = 1
     layout: np.ndarray | None = None
     gain: float = 1.0
     prior_scale: np.ndarray | None = None
@@ -358,7 +361,7 @@ def few_rows(vector: ParameterVector) -> np.ndarray:
     count = np.zeros(vector.spec.n_experts)
     for block in vector.blocks:
         if block.factor is not None:
-            count[list(block.experts)] += block.terms
+            np.add.at(count, list(block.experts), block.terms)
     return ROWS_PER_COEFFICIENT * count
 
 

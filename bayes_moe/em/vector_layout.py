@@ -132,23 +132,31 @@ def _expert_blocks(
     priors = spec.resolve_priors(design)
     for b, factor in enumerate(spec.structure.factors):
         response = factor.response(design.rows)
-        for p, c in enumerate(factor.block.components):
-            role, prior = c.parameter.role, priors[c.variable]
-            internal: dict[str, Any] = {"scaling": None, "prior": prior}
+        slot = 0
+        for c in factor.block.components:
+            prior = priors[c.variable]
+            if likelihood and c.zero_sum:
+                prior = Prior("ZeroSumNormal", sigma=1.0)
+            placed, inner = c.site_under(prior)
+            assert inner is not None
+            internal: dict[str, Any] = {"scaling": None, "prior": inner}
             if c.formula is not None:
-                internal = _internal(c.predictor, c.site, design, response, prior, hyperparameters)
+                internal = _internal(c.predictor, c.site, design, response, inner, hyperparameters)
             yield ParameterBlock(
                 site=c.site,
                 predictor=c.predictor,
                 variable=c.variable,
                 factor=b,
-                parameter=p,
-                experts=factor.block.positions,
+                parameter=slot,
+                experts=factor.block.positions * c.parameter.size,
+                size=c.parameter.size,
                 link=c.parameter.link,
-                basis=None,
-                **_limits(role, response, likelihood),
+                basis=placed.mixing,
+                layout=placed.mixing,
+                **_limits(c.parameter.role, response, likelihood),
                 **(internal | ({"prior": None} if likelihood else {})),
             )
+            slot += c.parameter.size
 
 
 def _limits(role: str, response: np.ndarray, likelihood: bool) -> dict[str, Any]:

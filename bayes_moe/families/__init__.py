@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from functools import cache
 from typing import Any
 
@@ -18,17 +19,23 @@ __all__ = ["Derivatives", "Family", "Link", "Parameter", "Parameters", "RowData"
 
 
 def by_name(name: str, **settings: Any) -> Family:
-    """Family registered as ``name``, with settings such as a link."""
-    return _made(registry.resolve("family", name), tuple(sorted(settings.items())))
+    """Family registered as ``name``, with settings such as a link.
+
+    Raises
+    ------
+    SpecError
+        For an unknown name or setting.
+    """
+    kind = registry.resolve("family", name)
+    given = {key: _frozen(value) for key, value in settings.items()}
+    valid = [f.name for f in fields(kind)]
+    for key in given:
+        if key not in valid:
+            raise SpecError(unknown(f"setting of family {name!r}", key, valid))
+    return _made(kind, tuple(sorted(given.items())))
 
 
-@cache
-def _made(kind: type[Family], settings: tuple[tuple[str, Any], ...]) -> Family:
-    """One instance for all equal settings, so that its derivatives are found once."""
-    return kind(**dict(settings))
-
-
-def made(family: str | Family | Mapping[str, Any]) -> Family:
+def made(family: Any) -> Family:
     """Family of a name, of a description (``kind`` and settings), or itself.
 
     Raises
@@ -39,7 +46,19 @@ def made(family: str | Family | Mapping[str, Any]) -> Family:
     if isinstance(family, Family):
         return family
     if isinstance(family, Mapping) and isinstance(family.get("kind"), str):
-        return by_name(**{"name" if k == "kind" else k: v for k, v in family.items()})
-    if isinstance(family, str):
-        return by_name(family)
-    raise SpecError(unknown("family", family, registry.TABLE["family"]))
+        settings = {key: value for key, value in family.items() if key != "kind"}
+        return by_name(family["kind"], **settings)
+    return by_name(family)
+
+
+def _frozen(value: Any) -> Any:
+    """A setting as families hold it: sequences as tuples, descriptions of families as families."""
+    if isinstance(value, Mapping):
+        return made(value)
+    return tuple(value) if isinstance(value, list) else value
+
+
+@cache
+def _made(kind: type[Family], settings: tuple[tuple[str, Any], ...]) -> Family:
+    """One instance for all equal settings, so that its derivatives are found once."""
+    return kind(**dict(settings))

@@ -80,6 +80,10 @@ class Family(Formula):
         """Finite predictor (obs,) of the location, each from one response alone."""
         return y
 
+    def initial_location(self, y: np.ndarray, known: Parameters) -> np.ndarray:
+        """Predictors of the location from one response each: (1, obs), or (label, 1, obs)."""
+        return np.asarray(self.initial_eta(y, known))[None]
+
     @abstractmethod
     def cdf(self, y: Any, params: Parameters) -> np.ndarray:
         """Cumulative probability (..., expert, obs) of ``y``."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from bayes_moe.families import functions
-from bayes_moe.families.expressions import Expression, Recorder, source
+from bayes_moe.families.expressions import VARIADIC, Expression, Recorder, source
 
 RowOf = Callable[[Any], Callable[..., Any]]
 """Namespace -> row formula: :meth:`bayes_moe.families.formula.Formula.row`."""
@@ -35,9 +34,16 @@ def array_derivatives(row_of: RowOf, count: int) -> Callable[..., tuple[Any, ...
     pairs = [(k, j) for k in range(count) for j in range(k, count)]
     second = [m.derivative(scores[k], symbols[j]) for k, j in pairs]
     text = source("derivatives", arguments(count), [*scores, *second], "where({}, {}, {})")
-    found: dict[str, Any] = {"inf": math.inf, "np": np, **vars(functions.numeric())}
+    known = vars(functions.numeric())
+    found: dict[str, Any] = {"inf": math.inf} | known
+    found |= {f"{name}_{n}": known[name] for name, n in variadic(text)}
     exec(text, found)
     return found["derivatives"]
+
+
+def variadic(text: str) -> set[tuple[str, int]]:
+    """Functions of any number of arguments that a source calls, each with the number."""
+    return {(n, int(k)) for n in VARIADIC for k in re.findall(rf"\b{n}_(\d+)\(", text)}
 
 
 def _recorded(

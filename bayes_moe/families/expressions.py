@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-Number = int | float
+VARIADIC = ("logsumexp",)
+"""Functions of any number of arguments; in a source text, the number is part of the name."""
+
 Slope = Callable[["Recorder", Sequence["Expression"], "Expression"], Sequence[Any]]
 """Derivatives of a function by its arguments, from the arguments and its value."""
 
@@ -19,7 +21,6 @@ Slope = Callable[["Recorder", Sequence["Expression"], "Expression"], Sequence[An
 class Expression:
     """A number, a symbol, or an operation on expressions; made by a :class:`Recorder` only."""
 
-    __hash__ = object.__hash__
     __slots__ = ("arguments", "kind", "recorder", "value")
 
     def __init__(
@@ -64,9 +65,6 @@ class Expression:
 
     def __ge__(self, other: Any) -> Expression:
         return self.recorder.compare(">=", self, other)
-
-    def __eq__(self, other: object) -> Any:
-        return self.recorder.compare("==", self, other)
 
     def __bool__(self) -> bool:
         raise TypeError("A formula of a family has no branches: use m.where(condition, a, b).")
@@ -215,6 +213,11 @@ class Recorder:
         return total
 
 
+def called(name: str, count: int) -> str:
+    """Name in a source text of a function with so many arguments."""
+    return f"{name}_{count}" if name in VARIADIC else name
+
+
 def _split(x: Expression) -> tuple[float, Expression]:
     """Number in front of an expression, and the rest; a number is in front of itself."""
     if x.kind == "scaled":
@@ -271,7 +274,7 @@ def _text(x: Expression, texts: Mapping[int, str], where: str) -> str:
             total += f" - {text[2:-1]}" if minus else f" + {text}"
         return f"({total})"
     if x.kind == "call":
-        return f"{x.value}({', '.join(inner)})"
+        return f"{called(x.value, len(inner))}({', '.join(inner)})"
     if x.kind == "compare":
         return f"({inner[0]} {x.value} {inner[1]})"
     if x.kind == "where":

@@ -32,13 +32,14 @@ class Parameter:
 
     ``role`` is a row of :data:`bayes_moe.priors.defaults.ROLES`, which says how priors are scaled
     to data and whether the parameter collapses. ``labels`` name the numbers that it consists of,
-    such as one predictor a class; a parameter without labels is one number.
+    such as one predictor a class, along a dimension ``dim``; a parameter without is one number.
     """
 
     name: str
     link: Link
     role: str
     labels: tuple[Any, ...] = ()
+    dim: str = ""
 
     @property
     def size(self) -> int:

@@ -27,7 +27,10 @@ class _InputOrder:
     keys: tuple[tuple[int, str], ...]
 
     def pack(self, params: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """Parameters (obs, expert) or (1, expert): rows lead in a random variable's inputs."""
+        """Parameters (obs, expert) or (1, expert): rows lead in a random variable's inputs.
+
+        Those with labels are (obs, expert, label).
+        """
         return [params[j][name].T for j, name in self.keys]
 
     def unpack(self, inputs: Sequence[Any]) -> list[dict[str, Any]]:
@@ -40,18 +43,23 @@ class _InputOrder:
     @property
     def signature(self) -> str:
         """Signature of the random variable; known counts of rows are the same for all experts."""
-        params = [
-            f"(one{j})" if name in self.blocks[j].family.KNOWN else f"(k{j})"
-            for j, name in self.keys
-        ]
-        return ",".join(["(k)", *params]) + "->()"
+        return ",".join(["(k)", *(self._core(j, name) for j, name in self.keys)]) + "->()"
+
+    def _core(self, j: int, name: str) -> str:
+        """Dimensions of an input without that over rows."""
+        family = self.blocks[j].family
+        if name in family.KNOWN:
+            return f"(one{j})"
+        return f"(k{j},{name}{j})" if family.parameter(name).labels else f"(k{j})"
 
     def draw(self, logits: Any, *inputs: Any) -> Any:
         """Symbolic draw (obs,): of every expert, of which one is chosen by the gate."""
         import pymc as pm
         import pytensor.tensor as pt
 
-        full = [along_rows(x.T, logits[:, 0]).T for x in inputs[:-1]]  # the last one is the size
+        full = [  # the last one is the size
+            along_rows(x.T, logits[:, 0]).T if x.ndim == 2 else x for x in inputs[:-1]
+        ]
         params = self.unpack(full)
         parts = [b.family.dist(p) for b, p in zip(self.blocks, params, strict=True)]
         expert = pm.Categorical.dist(logit_p=logits)
@@ -83,7 +91,7 @@ def observed_mixture(
     log_density = {"fused": _fused, "symbolic": _symbolic}[likelihood]
 
     def logp(value: Any, gate: Any, *inputs: Any) -> Any:
-        return log_density(value, blocks, gate.mT, order.unpack([x.mT for x in inputs]))
+        return log_density(value, blocks, gate.mT, order.unpack([x.T for x in inputs]))
 
     return pm.CustomDist(
         names.RESPONSE,

@@ -10,6 +10,7 @@ from typing import Any
 from numba.extending import register_jitable
 
 from bayes_moe.families import Family
+from bayes_moe.families.derivation import variadic
 from bayes_moe.families.functions import FUNCTIONS
 from bayes_moe.kernels import elementary, special
 from bayes_moe.kernels.elementary import FUSED
@@ -30,6 +31,7 @@ def kernel_of(family: Family) -> Kernel:
     text = family.kernel_text
     namespace: dict[str, Any] = {"inf": math.inf}
     namespace |= {name: _compiled(name) for name in _used(text)}
+    namespace |= {f"{name}_{n}": _compiled(name)(n) for name, n in variadic(text)}
     exec(text, namespace)
     row = register_jitable(fastmath=FUSED, forceinline=True)(namespace["row"])
     return Kernel(row, len(family.slots), text)

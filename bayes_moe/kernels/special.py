@@ -7,6 +7,8 @@ share most of their arithmetic, which the compiler evaluates once where both are
 from __future__ import annotations
 
 import math
+from functools import cache
+from typing import Any
 
 from numba.extending import register_jitable
 
@@ -122,3 +124,18 @@ def student_normaliser(log_nu: float) -> float:
 def student_normaliser_slope(log_nu: float) -> float:
     """Derivative of :func:`student_normaliser`."""
     return _student_normaliser(log_nu)[1]
+
+
+@cache
+def logsumexp(count: int) -> Any:
+    """The function ``log(exp(x_1) + ... + exp(x_n))`` of ``count`` numbers."""
+    names = [f"x{j}" for j in range(count)]
+    lines = [
+        f"def logsumexp({', '.join(names)}):",
+        "    top = x0",
+        *(f"    top = {x} if {x} > top else top" for x in names[1:]),
+        f"    return top + log({' + '.join(f'exp({x} - top)' for x in names)})",
+    ]
+    namespace: dict[str, Any] = {"exp": exp, "log": log}
+    exec("\n".join(lines), namespace)
+    return register_jitable(fastmath=FUSED, forceinline=True)(namespace["logsumexp"])

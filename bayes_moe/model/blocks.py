@@ -7,12 +7,13 @@ side by side are several, and only experts of the same block may trade labels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.linalg import helmert
 
 from bayes_moe.core import names
 from bayes_moe.core.arrays import NUMERIC, Arrays
@@ -23,7 +24,7 @@ from bayes_moe.data.observation import RowCount
 from bayes_moe.families import Family, Parameter, RowData
 from bayes_moe.model.expert import Expert
 from bayes_moe.predictors import Linear, Predictor, Site
-from bayes_moe.priors.defaults import default_constant
+from bayes_moe.priors.defaults import default_constant, role_of
 from bayes_moe.priors.prior import Prior
 
 
@@ -35,6 +36,47 @@ class Component:
     formula: str | None
     predictor: Predictor
     site: Site
+
+    @property
+    def experts(self) -> int:
+        """Number of experts; outputs of a parameter with labels are (label, expert)."""
+        return self.site.outputs // self.parameter.size
+
+    @property
+    def zero_sum(self) -> bool:
+        """Whether the coefficients sum to zero over the parameter's numbers by default.
+
+        Coefficients with learned scales, of which each number has its own, do not.
+        """
+        learned = self.predictor.variables(self.site).hyperparameters
+        return role_of(self.parameter.role).zero_sum and not learned
+
+    def site_under(self, prior: Prior | None) -> tuple[Site, Prior | None]:
+        """Site of its predictor under a prior, and the prior of the internal coefficients."""
+        if prior is None or prior.kind.support != "zero-sum":
+            return self.site, prior
+        mixing = np.kron(helmert(self.parameter.size), np.eye(self.experts))
+        site = replace(self.site, mixing=mixing, raw_dim=names.direction(self.stem))
+        return site, Prior("Normal", **prior.arguments)
+
+    def coords(self, experts: Sequence[Any]) -> dict[str, list[Any]]:
+        """Labels along the dimension over a parameter's numbers and experts."""
+        labels = self.parameter.labels
+        if not labels:
+            return {}
+        within = [f"{label}, {expert}" for label in labels for expert in experts]
+        coords: dict[str, list[Any]] = {self.site.dim: within}
+        if self.zero_sum:
+            directions = range(len(labels) - 1)
+            coords[names.direction(self.stem)] = [f"{j}, {e}" for j in directions for e in experts]
+        return coords
+
+    def split(self, eta: Any) -> Any:
+        """Predictors (..., output, obs) by number of the parameter: (..., label, expert, obs)."""
+        if not self.parameter.labels:
+            return eta
+        shape = tuple(eta.shape)
+        return eta.reshape((*shape[:-2], self.parameter.size, self.experts, shape[-1]))
 
     @property
     def stem(self) -> str:
@@ -53,10 +95,11 @@ class Component:
             return {self.stem: (self.site.dim,)}
         return self.predictor.variables(self.site).dims
 
-    @property
-    def internal_dims(self) -> dict[str, tuple[str, ...]]:
+    def internal_dims(self, prior: Prior | None) -> dict[str, tuple[str, ...]]:
         """Dimensions of the sampler's variables that are not reported."""
-        return {} if self.formula is None else self.predictor.internal_dims(self.site)
+        if self.formula is None:
+            return {}
+        return self.predictor.internal_dims(self.site_under(prior)[0])
 
     @property
     def positive(self) -> frozenset[str]:
@@ -108,7 +151,13 @@ class Block:
                 p,
                 formulas.get(p.name),
                 chosen.get(p.name, Linear()),
-                Site(self._stem(p.name), p.role, self.dim, len(self.positions), each=True),
+                Site(
+                    self._stem(p.name),
+                    p.role,
+                    f"{self.dim}_{p.dim}" if p.labels else self.dim,
+                    len(self.positions) * p.size,
+                    each=True,
+                ),
             )
             for p in self.family.parameters
         )
@@ -161,19 +210,22 @@ class Block:
     ) -> dict[str, Any]:
         """Create the random variables; return each parameter as (expert, obs) or (expert, 1).
 
+        One with labels is (label, expert, obs).
         What is known of the rows is (1, obs) or (1, 1).
         """
         xp = symbolic_arrays()
         params = {k.name: k.data(matrices, context) for k in self.knowns}
         for c in self.components:
             if c.formula is None:
-                constant = priors[c.variable].rv(c.stem, (self.dim,), context=context)
-                params[c.parameter.name] = constant[:, None]
+                constant = priors[c.variable].rv(c.stem, (c.site.dim,), context=context)
+                params[c.parameter.name] = c.split(constant[:, None])
             else:
-                prior: Any = priors.get(c.variable)  # none without coefficients
-                b = c.site.bind(matrices[c.stem], response)
+                prior: Any
+                # There is no prior without coefficients.
+                site, prior = c.site_under(priors.get(c.variable))
+                b = site.bind(matrices[c.stem], response)
                 eta = c.predictor.build(b, prior, priors, context)
-                params[c.parameter.name] = c.parameter.link.inverse(eta, xp)
+                params[c.parameter.name] = c.parameter.link.inverse(c.split(eta), xp)
         return params
 
     def evaluate(
@@ -186,10 +238,10 @@ class Block:
         params: dict[str, np.ndarray] = self.known(matrices)
         for c in self.components:
             if c.formula is None:
-                params[c.parameter.name] = draws[c.stem][..., None]
+                params[c.parameter.name] = c.split(draws[c.stem][..., None])
             else:
                 eta = c.predictor.evaluate(c.site.bind(matrices[c.stem]), draws)
-                params[c.parameter.name] = c.parameter.link.inverse(eta, NUMERIC)
+                params[c.parameter.name] = c.parameter.link.inverse(c.split(eta), NUMERIC)
         return params
 
     def known(

@@ -232,7 +232,11 @@ class CompiledTable(ABC):
         return [
             self.block(
                 part.block,
-                [c.variable for c in part.block.components],
+                [
+                    (c.variable, j * c.experts)
+                    for c in part.block.components
+                    for j in range(c.parameter.size)
+                ],
                 part.response(self.rows),
                 add=part.column is not None,
             )
@@ -240,7 +244,11 @@ class CompiledTable(ABC):
         ]
 
     def block(
-        self, block: Block, variables: Sequence[str], response: np.ndarray, add: bool = False
+        self,
+        block: Block,
+        predictors: Sequence[tuple[str, int]],
+        response: np.ndarray,
+        add: bool = False,
     ) -> list[int]:
         """Record of a block of experts.
 
@@ -248,8 +256,8 @@ class CompiledTable(ABC):
         ----------
         block : Block
             Its family, and positions of its experts.
-        variables : sequence of str
-            Variables of its parameters, in the order of the family's.
+        predictors : sequence of (str, int)
+            Of each slot of the family: the variable, and the first of its outputs.
         response : array (obs,)
             Argument of its density.
         add : bool
@@ -258,8 +266,8 @@ class CompiledTable(ABC):
         data = block.data(response, block.known(self.rows.matrices), NUMERIC)
         entries = {
             layout.KERNEL: kernel_of(block.family).address,
-            layout.PARAMETERS: len(variables),
-            layout.ALL_SHARED: int(all(v in self.shared for v in variables[1:])),
+            layout.PARAMETERS: len(predictors),
+            layout.ALL_SHARED: int(all(v in self.shared for v, _ in predictors[1:])),
             layout.START: block.positions[0],
             layout.STOP: block.positions[-1] + 1,
             layout.DATA_T: self.of_rows(np.atleast_1d(data.t)),
@@ -267,7 +275,7 @@ class CompiledTable(ABC):
             layout.ADD: int(add),
             layout.LOG_BASE: self.of_rows(np.atleast_1d(data.base)),
         }
-        entries |= {layout.ETAS + j: self.first_row[v] for j, v in enumerate(variables)}
+        entries |= {layout.ETAS + j: self.first_row[v] + of for j, (v, of) in enumerate(predictors)}
         return record(layout.BLOCK, entries)
 
     def gate(self) -> tuple[list[list[int]], list[list[int]]]:

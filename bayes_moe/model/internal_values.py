@@ -55,8 +55,9 @@ def parts(spec: MixtureOfExperts, design: Design, priors: Mapping[str, Prior]) -
             if c.formula is None:
                 yield Part(c.variable, outputs, own, None)
             else:
-                placed = (c.predictor, c.site.bind(matrices[c.stem], response))
-                yield Part(c.variable, outputs, own, placed)
+                site, inner = c.site_under(own)
+                placed = (c.predictor, site.bind(matrices[c.stem], response))
+                yield Part(c.variable, outputs, inner, placed)
 
 
 def internal_values(

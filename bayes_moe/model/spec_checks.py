@@ -112,6 +112,7 @@ def check_trunks(structure: Structure, formulas: Mapping[str, str]) -> None:
 def check_priors(gate: Gate, structure: Structure, priors: Mapping[str, Prior]) -> None:
     """Raise :class:`SpecError` for priors of unknown variables or of the wrong support."""
     positive = {name for c in structure.components for name in c.positive}
+    zero_sum = {c.variable for c in structure.components if c.zero_sum}
     gate_coefs = {names.coef(stem) for stem in gate.formulas}
     gate_supports = structure.gate.supports
     one_expert = structure.gate.n_experts == 1
@@ -119,6 +120,7 @@ def check_priors(gate: Gate, structure: Structure, priors: Mapping[str, Prior]) 
         if name not in structure.variables and not (one_expert and name in gate_coefs):
             raise SpecError(unknown("prior", name, structure.variables))
         supports = {"positive"} if name in positive else {"real"}
+        supports |= {"zero-sum"} if name in zero_sum else set()
         if name in gate_coefs or name in gate_supports:
             supports = gate_supports.get(name, {"real", "zero-sum"})
         if prior.kind.support not in supports:

@@ -117,7 +117,12 @@ class Structure:
         """
         index = {names.EXPERT: orders, **self.gate.permutation_index(orders)}
         for block in self.blocks:
-            index[block.dim] = orders[:, list(block.positions)] - block.positions[0]
+            own = orders[:, list(block.positions)] - block.positions[0]
+            index[block.dim] = own
+            for c in block.components:
+                if c.parameter.labels:
+                    first = c.experts * np.arange(c.parameter.size)[:, None]
+                    index[c.site.dim] = (own[:, None] + first).reshape(len(own), -1)
         return index
 
     def default_priors(self, rows: Rows, response: np.ndarray) -> dict[str, Prior]:
@@ -133,6 +138,8 @@ class Structure:
         coords: dict[str, Any] = {names.OBS: rows.obs_id, names.EXPERT: labels}
         for block in self.blocks:
             coords[block.dim] = [labels[k] for k in block.positions]
+            for c in block.components:
+                coords |= c.coords(coords[block.dim])
         coords |= self.gate.coords(rows.matrices)
         if self.gate.features is not None:
             coords |= self.gate.features.derived_coords
@@ -176,7 +183,7 @@ def structure_of(gate: Gate, experts: tuple[Expert, ...], priors: Mapping[str, P
         ),
         dims=_dims(gated, components, priors),
         derived_dims={} if gated.features is None else gated.features.derived_dims,
-        bases=_bases(gated, priors),
+        bases=_bases(gated, components, priors),
         symmetry=_symmetry(gated, blocks),
         row_count_formulas=row_count_formulas,
         stems_without_terms=frozenset((*row_count_formulas, *unused_gate)),
@@ -203,17 +210,23 @@ def _dims(
     for h in gate.heads:
         dims |= h.predictor.internal_dims(h.site_under(_prior(h, priors))[0])
     for c in components:
-        dims |= c.dims | c.internal_dims
+        dims |= c.dims | c.internal_dims(_prior_of(c, priors))
     return dims
 
 
-def _bases(gate: GateStructure, priors: Mapping[str, Prior]) -> dict[str, tuple[str, np.ndarray]]:
+def _bases(
+    gate: GateStructure, components: tuple[Component, ...], priors: Mapping[str, Prior]
+) -> dict[str, tuple[str, np.ndarray]]:
     """Of internal variables in a basis: the dimension of its rows, and the basis."""
     bases = {}
     for h in gate.heads:
         mixing, dim, _ = h.mixing(_prior(h, priors))
         if mixing is not None and dim != h.dim:
             bases[names.raw(h.stem)] = (h.dim, mixing)
+    for c in components:
+        site = c.site_under(_prior_of(c, priors))[0]
+        if c.formula is not None and site.mixing is not None:
+            bases[site.raw] = (site.dim, site.mixing)
     return bases
 
 
@@ -226,6 +239,12 @@ def _symmetry(gate: GateStructure, blocks: tuple[Block, ...]) -> Symmetry:
 def _prior(head: Head, priors: Mapping[str, Prior]) -> Prior:
     """The user's prior of a head's coefficients, or one with the default's support."""
     return priors.get(head.site.coef, Prior("ZeroSumNormal", sigma=1.0))
+
+
+def _prior_of(component: Component, priors: Mapping[str, Prior]) -> Prior | None:
+    """The user's prior of a component, or one with the default's support."""
+    default = Prior("ZeroSumNormal", sigma=1.0) if component.zero_sum else None
+    return priors.get(component.variable, default)
 
 
 def _feature_factors(features: FeatureModel | None) -> tuple[DensityFactor, ...]:

@@ -203,19 +203,21 @@ def _near_experts(
     """
     rows, variables = design.rows, dict(known)
     for c in block.components:
-        values = np.stack([of_expert[c.parameter.name] for of_expert in params])
+        # (expert, obs), or (label and expert, obs)
+        values = np.stack([of_expert[c.parameter.name] for of_expert in params], axis=-2)
         if c.formula is None:
-            variables[c.variable] = values[:, 0]
+            variables[c.variable] = values[..., 0].ravel()
             continue
         eta = c.parameter.link(values, NUMERIC)
-        by_rows = weights is not None and c.parameter is block.family.parameters[0]
+        by_rows = weights is not None and c.parameter == block.family.parameters[0]
         if by_rows:
-            eta = block.family.initial_eta(rows.observed, block.known(rows.matrices))
+            eta = block.family.initial_location(rows.observed, block.known(rows.matrices))
+        eta = np.broadcast_to(eta, (*eta.shape[:-2], len(params), rows.size))
         target = Target(
-            np.broadcast_to(eta, (len(params), rows.size)),
+            eta.reshape(c.site.outputs, rows.size),
             rng,
             RIDGE * OF_EXPERTS,
-            weights if by_rows else None,
+            np.tile(weights, (c.parameter.size, 1)) if by_rows and weights is not None else None,
             variables,
         )
         b = c.site.bind(rows.matrices[c.stem], design.response)
@@ -226,7 +228,7 @@ def _near_experts(
 def _by_expert(mixture: Mixture) -> list[Values]:
     """Parameters (obs,) or (1,) of every expert of a mixture at one point."""
     return [
-        {name: v[0, j] for name, v in params.items() if v.ndim == 3}
+        {name: v[0, ..., j, :] for name, v in params.items() if v.ndim >= 3}
         for block, params in zip(mixture.blocks, mixture.params, strict=True)
         for j in range(len(block.positions))
     ]

@@ -25,6 +25,7 @@ from bayes_moe.core.linalg import unmixed
 from bayes_moe.predictors.base import NO_PRIORS, Predictor, Target
 from bayes_moe.predictors.scaling import Scaling, linear_eta
 from bayes_moe.predictors.site import Binding
+from bayes_moe.priors.defaults import role_of
 from bayes_moe.priors.prior import Prior
 
 
@@ -43,7 +44,7 @@ class Linear(Predictor):
         units, matrix = b.units, b.matrix
         is_intercept = np.array([j == matrix.intercept for j in range(len(matrix.terms))])
         sigma = np.where(is_intercept, units.intercept, units.slope) * units.unit / matrix.scale
-        if b.site.role == names.GATE:
+        if role_of(b.site.role).zero_sum:
             return Prior("ZeroSumNormal", sigma=sigma)
         return Prior("Normal", mu=np.where(is_intercept, units.offset, 0.0), sigma=sigma)
 

@@ -10,7 +10,7 @@ log means (Poisson, gamma)     intercept ``Normal(log m_y, 2.5)``, slopes
                                ``Normal(0, 2.5 / s_j)``
 log odds (``p``)               intercept ``Normal(0, 2.5)``, slopes
                                ``Normal(0, 2.5 / s_j)``
-gate coefficients              intercept ``ZeroSumNormal(1.5)``, slopes
+gate, class coefficients       intercept ``ZeroSumNormal(1.5)``, slopes
                                ``ZeroSumNormal(2.5 / s_j)``
 scale (``sigma``)              ``LogNormal(log(s_y / 2), 1)``; with a formula, on the log
                                link: the same prior for the intercept,
@@ -89,6 +89,8 @@ class Role:
         Whether that spread is a coefficient of variation, not in the units of the response.
     neutral : float
         Predictor of a constant before anything is known of it.
+    zero_sum : bool
+        Whether only differences of its outputs count, so that the default prior is zero-sum.
     of_form : bool
         Whether residuals of a bad fit carry no information on it, as on degrees of freedom.
     """
@@ -102,6 +104,7 @@ class Role:
     relative: bool = False
     neutral: float = 2.0
     of_form: bool = False
+    zero_sum: bool = False
 
     @property
     def collapses(self) -> bool:
@@ -118,7 +121,8 @@ def _log_half_sd(y: np.ndarray) -> float:
 
 
 ROLES: dict[str, Role] = {
-    "gate": Role(1.5, 2.5),
+    "gate": Role(1.5, 2.5, zero_sum=True),
+    "class": Role(1.5, 2.5, zero_sum=True),
     "location": Role(2.5, 2.5, level=_mean, in_units=True),
     "rate": Role(2.5, 2.5, level=lambda y: math.log(_mean(y))),
     "odds": Role(2.5, 2.5),

@@ -12,6 +12,7 @@ from bayes_moe.core import names
 from bayes_moe.data.design import Design
 from bayes_moe.em.modes import Modes, effective_parameters
 from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.priors.defaults import role_of
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -132,7 +133,8 @@ def n_parameters(spec: MixtureOfExperts, design: Design, values: Mapping[str, np
         if c.formula is None:
             total += values[c.variable][0].size
             continue
-        total += c.predictor.free(c.site.bind(matrices[c.stem]), 0)
+        idle = c.experts if role_of(c.parameter.role).zero_sum else 0
+        total += c.predictor.free(c.site.bind(matrices[c.stem]), idle)
         of_component = c.predictor.variables(c.site)
         uncounted = (of_component.shared & of_component.basis) - shared
         total += sum(values[name][0].size for name in uncounted)

@@ -235,6 +235,9 @@ def _parameters(spec: MixtureOfExperts, draws: Mapping[str, np.ndarray]) -> np.n
             if c.variable not in draws:
                 continue
             parameter = draws[c.variable] if c.formula else np.log(draws[c.variable])[..., None]
+            if c.parameter.labels:  # (sample, label and expert, term) -> (sample, expert, all)
+                by_label = parameter.reshape(n_samples, c.parameter.size, c.experts, -1)
+                parameter = np.swapaxes(by_label, 1, 2).reshape(n_samples, c.experts, -1)
             padded = np.zeros((n_samples, spec.n_experts, parameter.shape[-1]))
             padded[:, list(block.positions)] = scaled(parameter)
             values.append(padded)

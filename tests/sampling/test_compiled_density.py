@@ -367,8 +367,8 @@ class Product(LinearTable):
         first, second = self.parameters.spec.structure.blocks
         own, its = ([s.variable for s in self.parameters.blocks if s.factor == j] for j in (0, 1))
         return [
-            self.block(first, own, self.rows.observed),
-            self.block(second, its, self.response, add=True),
+            self.block(first, [(v, 0) for v in own], self.rows.observed),
+            self.block(second, [(v, 0) for v in its], self.response, add=True),
         ]
 
 
