@@ -11,6 +11,8 @@ from .data.datasets import load_dataset as load_dataset
 from .diagnostics.comparison import compare as compare
 from .diagnostics.information import information as information
 from .diagnostics.information import modes as modes
+from .diagnostics.prior_predictive import PriorPredictive as PriorPredictive
+from .diagnostics.prior_predictive import prior_predictive as prior_predictive
 from .diagnostics.summary import summary as summary
 from .diagnostics.usage import effective_experts as effective_experts
 from .diagnostics.usage import experts_in_use as experts_in_use
@@ -32,6 +34,7 @@ from .plots.curves import plot_experts as plot_experts
 from .plots.curves import plot_gate as plot_gate
 from .plots.curves import plot_predictive as plot_predictive
 from .plots.outline_text import tree_text as tree_text
+from .plots.prior_figure import plot_prior_predictive as plot_prior_predictive
 from .plots.tree_figure import plot_tree as plot_tree
 from .prediction.branch_probabilities import node_probabilities as node_probabilities
 from .prediction.branch_probabilities import node_responsibilities as node_responsibilities
@@ -59,6 +62,7 @@ __all__ = [
     "MixtureOfExperts",
     "Predictive",
     "Prior",
+    "PriorPredictive",
     "SpecError",
     "build",
     "combine",
@@ -82,9 +86,11 @@ __all__ = [
     "plot_experts",
     "plot_gate",
     "plot_predictive",
+    "plot_prior_predictive",
     "plot_tree",
     "predict",
     "predictors",
+    "prior_predictive",
     "refit",
     "relabel",
     "responsibilities",

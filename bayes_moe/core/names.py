@@ -15,7 +15,8 @@ POSTERIOR = "posterior"
 POSTERIOR_PREDICTIVE = "posterior_predictive"
 PRIOR = "prior"
 PRIOR_PREDICTIVE = "prior_predictive"
-GROUPS_OF_PRIOR = (PRIOR, PRIOR_PREDICTIVE, "sample_stats_prior", "unconstrained_prior")
+SAMPLE_STATS_PRIOR = "sample_stats_prior"
+GROUPS_OF_PRIOR = (PRIOR, PRIOR_PREDICTIVE, SAMPLE_STATS_PRIOR, "unconstrained_prior")
 """Groups whose chains and draws are not those of the posterior."""
 
 UNCONSTRAINED = "unconstrained_posterior"

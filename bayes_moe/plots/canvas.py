@@ -128,7 +128,7 @@ def open_canvas(
         map their dimension to colours.
     """
     check_visuals(visuals, VISUALS)
-    _check_options(pc_kwargs)
+    check_options(pc_kwargs)
     if collection is None:
         collection = _new_collection(backend, data, dict(pc_kwargs))
     has_colours = "color" in collection.aes_set and names.EXPERT in collection.aes["color"].dims
@@ -137,7 +137,7 @@ def open_canvas(
     return Canvas(collection, visuals or {})
 
 
-def _check_options(options: Mapping[str, Any]) -> None:
+def check_options(options: Mapping[str, Any]) -> None:
     """Raise :class:`SpecError` for arguments that neither a plot nor a collection has."""
     from arviz_plots import PlotCollection
 

@@ -12,11 +12,11 @@ from bayes_moe.core import names, seeds
 from bayes_moe.core.checks import check_one_of, check_whole
 from bayes_moe.core.errors import SpecError
 from bayes_moe.graph.build import Graph, build_design
-from bayes_moe.model.evaluation import chunks
 from bayes_moe.prediction.predictive import Predictive
-from bayes_moe.results.draws import pointwise, stacked_draws, with_derived
+from bayes_moe.prediction.prior_responses import prior_dataset, prior_responses
+from bayes_moe.results.draws import pointwise, stacked_draws
 from bayes_moe.results.fit import Fit, posterior_of
-from bayes_moe.simulation import check_prior_draws, prior_draws
+from bayes_moe.simulation import check_prior_draws
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -112,33 +112,13 @@ def _posterior_predictive(sources: _Sources) -> xr.Dataset:
 
 
 def _prior(sources: _Sources) -> xr.Dataset:
-    import xarray as xr
-
-    spec, design = sources.fit.spec, sources.fit.design
-    check_prior_draws(spec)
-    drawn = prior_draws(spec, design, sources.draws, sources.seed_of(names.PRIOR))
-    dims, labels = spec.structure.dims, spec.structure.coords(design)
-    sample = (names.CHAIN, names.DRAW)
-    variables = {name: ((*sample, *dims[name]), values[None]) for name, values in drawn.items()}
-    used = {d for name in drawn for d in dims[name]}
-    coords = {d: np.asarray(labels[d]) for d in used if d in labels}
-    coords |= {names.CHAIN: np.arange(1), names.DRAW: np.arange(sources.draws)}
-    return with_derived(xr.Dataset(variables, coords=coords), spec)
+    seed = sources.seed_of(names.PRIOR)
+    return prior_dataset(sources.fit.spec, sources.fit.design, sources.draws, seed)
 
 
 def _prior_predictive(sources: _Sources) -> xr.Dataset:
-    import xarray as xr
-
-    spec, rows = sources.fit.spec, sources.fit.design.rows
-    drawn = stacked_draws(spec, _prior(sources))
-    rng = np.random.default_rng(sources.seed_of(names.PRIOR_PREDICTIVE))
-    dtype = np.int64 if spec.structure.discrete else float
-    responses = np.empty((1, sources.draws, rows.size), dtype=dtype)
-    for where, _, mixture in chunks(spec, drawn, rows):
-        responses[0, :, where] = mixture.random(rng)
-    dims = (names.CHAIN, names.DRAW, names.OBS)
-    coords = {names.CHAIN: [0], names.DRAW: np.arange(sources.draws), names.OBS: rows.obs_id}
-    return xr.Dataset({names.RESPONSE: (dims, responses)}, coords=coords)
+    fit, seed = sources.fit, sources.seed_of(names.PRIOR_PREDICTIVE)
+    return prior_responses(fit.spec, _prior(sources), fit.design.rows, seed)
 
 
 def _log_likelihood(sources: _Sources) -> xr.Dataset:

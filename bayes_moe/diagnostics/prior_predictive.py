@@ -1,0 +1,273 @@
+"""What a model's prior says of the rows of a table, before any fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayes_moe.core import html, names, seeds
+from bayes_moe.core.checks import check_whole
+from bayes_moe.data.matrix import Rows
+from bayes_moe.diagnostics.usage import hill_number
+from bayes_moe.model.evaluation import chunks
+from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.prediction.prior_responses import prior_dataset, prior_responses
+from bayes_moe.results.draws import stacked_draws
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
+
+SHARE, EFFECTIVE, ENTROPY = "share", "effective_experts", "gate_entropy"
+"""Names in the group ``sample_stats_prior``."""
+
+LARGEST = 2 * 10**7
+"""Draws x rows up to which responses are drawn for all rows of a table (160 MB)."""
+
+MOST_VALUES = 12
+"""Different responses up to which a discrete response is described by their shares."""
+
+LEVELS = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class PriorPredictive:
+    """Result of :func:`prior_predictive`; printing it prints its tables.
+
+    Attributes
+    ----------
+    spec : MixtureOfExperts
+        The description.
+    idata : xarray.DataTree
+        The groups ``prior`` (variables by chain, draw, ...), ``prior_predictive`` (the response
+        ``y`` by chain, draw, obs_id), ``observed_data`` (``y`` by obs_id) and
+        ``sample_stats_prior``: ``share`` (chain, draw, expert), the mean over rows of the experts'
+        gate weights; ``effective_experts`` (chain, draw), the exponential of the entropy of the
+        shares: from 1 to the number of experts; ``gate_entropy`` (chain, draw), the mean over rows
+        of ``- sum_k w_k log w_k`` in nats: 0 where each row belongs to one expert, the log of the
+        number of experts where all weights are equal.
+    n_rows : int
+        Rows of the table; of a large one, every m-th row is in ``idata``.
+    """
+
+    spec: MixtureOfExperts
+    idata: xr.DataTree
+    n_rows: int
+
+    @property
+    def drawn(self) -> np.ndarray:
+        """Responses drawn from the prior (draw, obs)."""
+        return self._group(names.PRIOR_PREDICTIVE)[names.RESPONSE].values[0]
+
+    @property
+    def observed(self) -> np.ndarray:
+        """Responses of the table (obs,)."""
+        return self._group(names.OBSERVED_DATA)[names.RESPONSE].values
+
+    @cached_property
+    def response(self) -> pd.DataFrame:
+        """Responses of the table and of the prior: quantiles, or shares of each of a few values."""
+        values = np.unique(self.observed)
+        if self.spec.structure.discrete and values.size <= MOST_VALUES:
+            return _value_shares(self.observed, self.drawn, values)
+        return _quantiles(self.observed, self.drawn)
+
+    @cached_property
+    def outside(self) -> dict[str, float]:
+        """Shares of the drawn responses in relation to the observed range.
+
+        They are ``"below"`` and ``"above"`` it, ``"far"`` outside (by more than ten times its
+        length), and ``"not finite"``: too large for a double.
+        """
+        low, high = self.observed.min(), self.observed.max()
+        drawn, far = self.drawn, 10.0 * max(float(high) - float(low), np.finfo(float).tiny)
+        with np.errstate(invalid="ignore"):
+            shares = {
+                "below": drawn < low,
+                "above": drawn > high,
+                "far": (drawn < low - far) | (drawn > high + far),
+                "not finite": ~np.isfinite(drawn),
+            }
+        return {name: float(where.mean()) for name, where in shares.items()}
+
+    @cached_property
+    def gate(self) -> pd.DataFrame:
+        """Experts in use and gate entropy: mean and 5 %, 50 %, 95 % quantiles over draws."""
+        import pandas as pd
+
+        stats = self._group(names.SAMPLE_STATS_PRIOR)
+        rows = {
+            "effective experts": stats[EFFECTIVE].values[0],
+            "largest share of rows": stats[SHARE].values[0].max(axis=-1),
+            "smallest share of rows": stats[SHARE].values[0].min(axis=-1),
+            "gate entropy": stats[ENTROPY].values[0],
+        }
+        table = {
+            name: [values.mean(), *np.quantile(values, [0.05, 0.5, 0.95])]
+            for name, values in rows.items()
+        }
+        return pd.DataFrame.from_dict(table, orient="index", columns=["mean", "5%", "50%", "95%"])
+
+    @cached_property
+    def shares(self) -> pd.Series:
+        """Mean share of the rows by expert; equal for exchangeable experts, but for chance."""
+        import pandas as pd
+
+        shares = self._group(names.SAMPLE_STATS_PRIOR)[SHARE].values[0].mean(axis=0)
+        return pd.Series(shares, index=pd.Index(self.spec.expert_labels, name=names.EXPERT))
+
+    def _group(self, name: str) -> xr.Dataset:
+        return self.idata[name].to_dataset()
+
+    def _title(self) -> str:
+        n, used = self.n_rows, self.observed.size
+        rows = f"{n} rows" if n == used else f"{used} of {n} rows"
+        return f"Prior predictive of {self.spec.response}: {len(self.drawn)} draws on {rows}"
+
+    def _range_sentence(self) -> str:
+        parts = (f"{100 * share:.1f} % {name}" for name, share in self.outside.items())
+        return f"Drawn responses outside the observed range: {', '.join(parts)}."
+
+    def _gate_sentence(self) -> str:
+        most = self.spec.n_experts
+        return (
+            f"Of {most} experts; gate entropy from 0 (each row has one expert) to "
+            f"{np.log(most):.2f} (equal weights)."
+        )
+
+    def __repr__(self) -> str:
+        parts = [self._title(), self.response.to_string(float_format="%.4g")]
+        parts.append(self._range_sentence())
+        if self.spec.n_experts > 1:
+            parts.append(f"{self.gate.to_string(float_format='%.3f')}\n{self._gate_sentence()}")
+        return "\n\n".join(parts)
+
+    def _repr_html_(self) -> str:
+        """Tables of the response and of the gate, for notebooks."""
+        parts = [_html_table(self.response, "%.4g", "Response"), self._range_sentence()]
+        views = [parts[0], html.paragraph(parts[1])]
+        if self.spec.n_experts > 1:
+            views.append(_html_table(self.gate, "%.3f", "Experts in use"))
+            views.append(html.paragraph(self._gate_sentence()))
+        return html.view(self._title(), *views)
+
+
+def prior_predictive(
+    spec: MixtureOfExperts, data: Any, *, draws: int = 500, random_seed: int | None = None
+) -> PriorPredictive:
+    """Draw parameters from the prior, and with them a response for every row of a table.
+
+    Printing the result compares the drawn responses with the observed ones, and says how many
+    experts the prior uses and how sharply the gate separates rows. A prior that only draws
+    responses far outside the observed range, or gates that give all rows to one expert, is worth a
+    second look before a fit. Nothing is compiled.
+
+    Parameters
+    ----------
+    spec : MixtureOfExperts
+        A description.
+    data : table
+        The table that is to be fitted; default priors are scaled to its response.
+    draws : int
+        Number of draws from the prior.
+    random_seed : int, optional
+        The same seed gives the same draws.
+
+    Returns
+    -------
+    PriorPredictive
+        With ``response``, ``gate``, ``shares`` and ``outside`` as tables, and ``idata``, a
+        DataTree with the groups ``prior``, ``prior_predictive``, ``observed_data`` and
+        ``sample_stats_prior``, which ArviZ reads. :func:`plot_prior_predictive` draws it.
+
+    Raises
+    ------
+    SpecError
+        For regression trees, which have no prior density to draw from.
+    DataError
+        For a table that the model cannot be fitted to.
+
+    Examples
+    --------
+    >>> spec = bm.mixture_of_experts("tuned ~ stretchratio", experts=3)  # doctest: +SKIP
+    >>> bm.prior_predictive(spec, bm.load_dataset("tone"), random_seed=1)  # doctest: +SKIP
+
+    References
+    ----------
+    Gabry, J., Simpson, D., Vehtari, A., Betancourt, M., & Gelman, A. (2019). Visualization in
+    Bayesian workflow. Journal of the Royal Statistical Society A, 182(2), 389-402.
+    """
+    import xarray as xr
+
+    check_whole("draws", draws, 1)
+    design = spec.design(data)
+    rows = design.rows
+    step = -(-draws * rows.size // LARGEST)
+    if step > 1:
+        rows = rows.pick(np.arange(0, rows.size, step))
+    sequence = np.random.SeedSequence(seeds.resolve(random_seed))
+    of_prior, of_responses = (int(s) for s in sequence.generate_state(2))
+    prior = prior_dataset(spec, design, draws, of_prior)
+    observed = xr.DataArray(rows.observed, dims=names.OBS, coords={names.OBS: rows.obs_id})
+    groups = {
+        names.PRIOR: prior,
+        names.PRIOR_PREDICTIVE: prior_responses(spec, prior, rows, of_responses),
+        names.SAMPLE_STATS_PRIOR: _gate_figures(spec, prior, rows),
+        names.OBSERVED_DATA: observed.to_dataset(name=names.RESPONSE),
+    }
+    tree = xr.DataTree.from_dict(groups)
+    for group in groups:
+        tree[group].attrs[names.RESPONSE_TERM] = spec.response
+    return PriorPredictive(spec, tree, design.rows.size)
+
+
+def _gate_figures(spec: MixtureOfExperts, prior: xr.Dataset, rows: Rows) -> xr.Dataset:
+    """Shares of the rows by expert, their effective number, and the gate's mean entropy."""
+    import xarray as xr
+    from scipy.special import entr
+
+    drawn = stacked_draws(spec, prior)
+    shares = np.zeros((prior.sizes[names.DRAW], spec.n_experts))
+    entropy = np.zeros(len(shares))
+    for _, _, mixture in chunks(spec, drawn, rows):
+        weights = mixture.weights
+        shares += weights.sum(axis=-1)
+        entropy += entr(weights).sum(axis=(-1, -2))
+    sample = (names.CHAIN, names.DRAW)
+    coords = {d: prior[d].values for d in sample}
+    by_expert = coords | {names.EXPERT: np.asarray(spec.expert_labels)}
+    share = xr.DataArray((shares / rows.size)[None], dims=tuple(by_expert), coords=by_expert)
+    mean = xr.DataArray((entropy / rows.size)[None], dims=sample, coords=coords)
+    return xr.Dataset({SHARE: share, EFFECTIVE: hill_number(share), ENTROPY: mean})
+
+
+def _quantiles(observed: np.ndarray, drawn: np.ndarray) -> pd.DataFrame:
+    """Quantiles of the observed and of the drawn responses, all rows and draws together."""
+    import pandas as pd
+
+    # Without interpolation, which fails between infinite values.
+    rows = [np.quantile(v[~np.isnan(v)], LEVELS, method="inverted_cdf") for v in (observed, drawn)]
+    columns = [f"{100 * level:g}%" for level in LEVELS]
+    return pd.DataFrame(rows, index=["observed", "prior"], columns=columns)
+
+
+def _value_shares(observed: np.ndarray, drawn: np.ndarray, values: np.ndarray) -> pd.DataFrame:
+    """Share of each value, observed and drawn: mean and 5 %, 95 % quantiles over draws."""
+    import pandas as pd
+
+    by_draw = np.stack([(drawn == value).mean(axis=-1) for value in values])
+    by_draw = np.concatenate([by_draw, 1.0 - by_draw.sum(axis=0, keepdims=True)])
+    low, high = np.quantile(by_draw, [0.05, 0.95], axis=-1)
+    seen = np.append([(observed == value).mean() for value in values], 0.0)
+    table = {"observed": seen, "prior": by_draw.mean(axis=-1), "5%": low, "95%": high}
+    index = pd.Index([*(f"{value:g}" for value in values), "other"], name="response")
+    result = pd.DataFrame(table, index=index)
+    return result if by_draw[-1].any() else result.iloc[:-1]
+
+
+def _html_table(table: pd.DataFrame, style: str, caption: str) -> str:
+    rows = [[label, *(style % value for value in row)] for label, row in table.iterrows()]
+    return html.table(["", *table.columns], rows, caption=caption)

@@ -1,0 +1,60 @@
+"""Draws from the prior of a model, and responses drawn with these, as datasets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bayes_moe.core import names
+from bayes_moe.data.design import Design
+from bayes_moe.data.matrix import Rows
+from bayes_moe.model.evaluation import chunks
+from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.results.draws import stacked_draws, with_derived
+from bayes_moe.simulation import check_prior_draws, prior_draws
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+def prior_dataset(
+    spec: MixtureOfExperts, design: Design, draws: int, random_seed: int
+) -> xr.Dataset:
+    """Draws (chain, draw, ...) of the reported variables from the prior, in one chain.
+
+    Raises
+    ------
+    SpecError
+        For regression trees, which have no prior density to draw from.
+    """
+    import xarray as xr
+
+    check_prior_draws(spec)
+    drawn = prior_draws(spec, design, draws, random_seed)
+    dims, labels = spec.structure.dims, spec.structure.coords(design)
+    sample = (names.CHAIN, names.DRAW)
+    variables = {name: ((*sample, *dims[name]), values[None]) for name, values in drawn.items()}
+    used = {d for name in drawn for d in dims[name]}
+    coords = {d: np.asarray(labels[d]) for d in used if d in labels}
+    coords |= {names.CHAIN: np.arange(1), names.DRAW: np.arange(draws)}
+    return with_derived(xr.Dataset(variables, coords=coords), spec)
+
+
+def prior_responses(
+    spec: MixtureOfExperts, prior: xr.Dataset, rows: Rows, random_seed: int
+) -> xr.Dataset:
+    """Responses ``y`` (chain, draw, obs_id) of rows, drawn with draws from the prior."""
+    import xarray as xr
+
+    drawn = stacked_draws(spec, prior)
+    rng = np.random.default_rng(random_seed)
+    dtype = np.int64 if spec.structure.discrete else float
+    responses = np.empty((1, prior.sizes[names.DRAW], rows.size), dtype=dtype)
+    # Coefficients from wide priors may overflow: such responses are infinite or missing.
+    with np.errstate(over="ignore", invalid="ignore"):
+        for where, _, mixture in chunks(spec, drawn, rows):
+            responses[0, :, where] = mixture.random(rng)
+    dims = (names.CHAIN, names.DRAW, names.OBS)
+    coords = {d: prior[d].values for d in dims[:2]} | {names.OBS: rows.obs_id}
+    return xr.Dataset({names.RESPONSE: (dims, responses)}, coords=coords)
