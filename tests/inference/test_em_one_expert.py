@@ -1,10 +1,10 @@
-"""EM of one expert without priors against statsmodels and other programs, family by family."""
+"""EM of one or two experts without priors against statsmodels and others, family by family."""
 
 import numpy as np
 import pytest
 
 import bayes_moe as bm
-from tests.support.one_expert import CASES, plain_cases, table_of
+from tests.support.one_expert import CASES, MIXTURES, plain_cases, table_of
 
 FAMILIES = ("normal", "studentt", "gamma", "poisson", "bernoulli", "binomial")
 
@@ -33,3 +33,22 @@ def test_one_expert_is_what_peers_found(case):
             np.testing.assert_allclose(ours, list(theirs.values()), rtol=1e-5, atol=1e-8)
         else:
             assert float(posterior[name]) == pytest.approx(theirs, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [case for case in MIXTURES if case["family"] in FAMILIES],
+    ids=lambda case: case["case"],
+)
+def test_two_experts_are_what_peers_found(case):
+    table = table_of(case)
+    known = {"trials": "trials"} if "trials" in table else {}
+    spec = bm.mixture_of_experts(
+        case["formula"], gate=case["gate"], experts=2, family=case["family"], **known
+    )
+    fit = bm.fit(spec, table, "em", objective="likelihood", random_seed=1)
+    figures = bm.information(fit)
+    assert figures["log_likelihood"] == pytest.approx(case["loglik"], abs=1e-4)
+    assert figures["converged"]
+    weights = np.sort(bm.predict(fit, table).weights().mean("obs_id").values)
+    np.testing.assert_allclose(weights, np.sort(case["params"]["mean_weights"]), rtol=1e-3)

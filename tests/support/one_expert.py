@@ -6,7 +6,8 @@ NegativeBinomial, BetaModel, MNLogit, OrderedModel, ZeroInflatedPoisson,
 ZeroInflatedNegativeBinomialP, TruncatedLFPoisson, TruncatedLFNegativeBinomialP, QuantReg, OLS), by
 lifelines (WeibullAFTFitter) or, for families that these lack, by Newton's method alone, and was
 finished by Newton's method with exact derivatives of a log likelihood written independently. R's
-pscl and ordinal print the same figures for hurdles, zero inflation and ordered grades.
+pscl prints the same figures for hurdles and zero inflation. ``mixtures`` are fits of two experts,
+by direct maximisation from random starts; R's flexmix prints the same for Poisson and binomial.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ import pandas as pd
 import bayes_moe as bm
 
 PATH = Path(__file__).parents[1] / "data" / "peers_k1.json"
-CASES: list[dict[str, Any]] = json.loads(PATH.read_text(encoding="utf-8"))["cases"]
+_FILE = json.loads(PATH.read_text(encoding="utf-8"))
+CASES: list[dict[str, Any]] = _FILE["cases"]
+MIXTURES: list[dict[str, Any]] = _FILE["mixtures"]
 OTHER_PARTS = {"inflation", "hurdle", "gate", "precision"}
 """Keys of cases that need more than a formula of the location."""
 
