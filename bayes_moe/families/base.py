@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bayes_moe.core.errors import DataError
+from bayes_moe.data.class_labels import Levels
 from bayes_moe.data.tables import ROUNDING, check_size
 from bayes_moe.families.formula import (
     NOTHING,
@@ -41,6 +42,20 @@ class Family(Formula):
     """Ends of the support."""
     atoms: ClassVar[tuple[float, ...]] = ()
     """Responses of positive probability of a family that is not discrete."""
+    takes_levels: ClassVar[str | None] = None
+    """Number of classes of a response of classes, whose values are their codes 0, 1, ...:
+    ``"two"`` or ``"any"``; None for a response of numbers."""
+    ordered: ClassVar[bool] = False
+    """Whether the order of the classes has a meaning."""
+
+    @property
+    def labels(self) -> Levels | None:
+        """Labels of the classes that the family was made for, if it depends on them."""
+        return None
+
+    def with_levels(self, levels: Levels) -> Family:
+        """Family of a response whose classes have these labels, in the order of their codes."""
+        return self
 
     @property
     def settings(self) -> dict[str, Any]:
