@@ -6,15 +6,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from functools import cache
 from typing import Any
 
 from bayes_moe.core import registry
 from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.data.class_labels import Levels
 from bayes_moe.families.base import Derivatives, Family, Parameter, Parameters, RowData
 from bayes_moe.families.links import Link
 
 __all__ = ["Derivatives", "Family", "Link", "Parameter", "Parameters", "RowData", "by_name", "made"]
+
+LEVELS = "levels"
+"""Field of a family that depends on the labels of classes."""
 
 
 def by_name(name: str, **settings: Any) -> Family:
@@ -28,6 +33,13 @@ def _made(kind: type[Family], settings: tuple[tuple[str, Any], ...]) -> Family:
     return kind(**dict(settings))
 
 
+def with_levels(family: Family, levels: Levels) -> Family:
+    """Family of a response whose classes have these labels, in the order of their codes."""
+    if LEVELS not in {f.name for f in fields(family)}:
+        return family
+    return by_name(family.kind, **family.settings | {LEVELS: levels})
+
+
 def made(family: str | Family | Mapping[str, Any]) -> Family:
     """Family of a name, of a description (``kind`` and settings), or itself.
 
@@ -39,7 +51,8 @@ def made(family: str | Family | Mapping[str, Any]) -> Family:
     if isinstance(family, Family):
         return family
     if isinstance(family, Mapping) and isinstance(family.get("kind"), str):
-        return by_name(**{"name" if k == "kind" else k: v for k, v in family.items()})
+        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in family.items()}
+        return by_name(str(settings.pop("kind")), **settings)
     if isinstance(family, str):
         return by_name(family)
     raise SpecError(unknown("family", family, registry.TABLE["family"]))

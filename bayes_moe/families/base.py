@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bayes_moe.core.errors import DataError
-from bayes_moe.data.class_labels import Levels
 from bayes_moe.data.tables import ROUNDING, check_size
 from bayes_moe.families.formula import (
     NOTHING,
@@ -30,7 +29,8 @@ class Family(Formula):
 
     Instances are frozen; their fields are the settings of the family, such as a link. For the
     arrays in ``params`` see :class:`bayes_moe.families.formula.Formula`; known counts are those
-    of ``KNOWN``.
+    of ``KNOWN``. A family that depends on the labels of classes has a field ``levels``, by default
+    None, which a description fills by :func:`bayes_moe.families.with_levels`.
     """
 
     kind: ClassVar[str]
@@ -47,15 +47,6 @@ class Family(Formula):
     ``"two"`` or ``"any"``; None for a response of numbers."""
     ordered: ClassVar[bool] = False
     """Whether the order of the classes has a meaning."""
-
-    @property
-    def labels(self) -> Levels | None:
-        """Labels of the classes that the family was made for, if it depends on them."""
-        return None
-
-    def with_levels(self, levels: Levels) -> Family:
-        """Family of a response whose classes have these labels, in the order of their codes."""
-        return self
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -36,8 +36,8 @@ def checked_levels(family: Family, levels: Iterable[Any] | None) -> Levels | Non
     others = families_of_classes()
     if takes is None:
         raise SpecError(
-            f"`levels` are labels of classes, and the response of family {family.kind!r} is a number. "
-            f"Families of classes: {listed(others, len(others))}."
+            f"`levels` are labels of classes, and the response of family {family.kind!r} is a "
+            f"number. Families of classes: {listed(others, len(others))}."
         )
     if takes == TWO and len(plain) > 2:
         several = [f"family={name!r}" for name, count in others.items() if count == ANY]

@@ -77,8 +77,9 @@ class Expert(Record):
     ) -> None:
         split_formula(formula)
         described = families.made(family)
-        labels = checked_levels(described, described.labels if levels is None else levels)
-        described = described if labels is None else described.with_levels(labels)
+        own = described.settings.get(families.LEVELS)
+        labels = checked_levels(described, own if levels is None else levels)
+        described = described if labels is None else families.with_levels(described, labels)
         free = [p.name for p in described.parameters[1:]]
         known = {k: check_row_count(k, v) for k, v in parameters.items() if k in described.KNOWN}
         formulas: dict[str, Any] = {k: v for k, v in parameters.items() if k not in known}
@@ -124,7 +125,7 @@ class Expert(Record):
     @property
     def _states_levels(self) -> bool:
         """Whether there are labels of classes that the family itself does not have."""
-        return self.levels is not None and self.family.labels is None
+        return self.levels is not None and families.LEVELS not in self.family.settings
 
     @property
     def response(self) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 
 from scipy import special
 
-from bayes_moe import families
 from bayes_moe.families.binomial import SuccessCounts
 
 
@@ -19,13 +18,6 @@ class Kinds(SuccessCounts):
     support = "codes of classes"
     takes_levels = "any"
     levels: tuple[Any, ...] | None = None
-
-    @property
-    def labels(self):
-        return self.levels
-
-    def with_levels(self, levels):
-        return families.by_name(self.kind, levels=levels)
 
     def trials(self, params):
         return float(len(self.levels or "ab") - 1)
