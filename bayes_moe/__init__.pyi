@@ -38,6 +38,9 @@ from .plots.prior_figure import plot_prior_predictive as plot_prior_predictive
 from .plots.tree_figure import plot_tree as plot_tree
 from .prediction.branch_probabilities import node_probabilities as node_probabilities
 from .prediction.branch_probabilities import node_responsibilities as node_responsibilities
+from .prediction.class_scores import class_scores as class_scores
+from .prediction.class_scores import confusion_matrix as confusion_matrix
+from .prediction.class_scores import reliability as reliability
 from .prediction.extension import extend as extend
 from .prediction.predict import log_density as log_density
 from .prediction.predict import predict as predict
@@ -65,8 +68,10 @@ __all__ = [
     "PriorPredictive",
     "SpecError",
     "build",
+    "class_scores",
     "combine",
     "compare",
+    "confusion_matrix",
     "diagnose",
     "effective_experts",
     "experts_in_use",
@@ -93,6 +98,7 @@ __all__ = [
     "prior_predictive",
     "refit",
     "relabel",
+    "reliability",
     "responsibilities",
     "save",
     "simulate",

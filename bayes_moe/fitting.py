@@ -13,7 +13,7 @@ from bayes_moe.core.errors import PACKAGE_FILES, ConvergenceWarning, SpecError
 from bayes_moe.data.design import Design
 from bayes_moe.diagnostics.check import check
 from bayes_moe.inference.base import Method
-from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.model.spec import MixtureOfExperts, with_levels
 from bayes_moe.results import combination, label_reference, relabelling
 from bayes_moe.results.draws import standard_tree
 from bayes_moe.results.fit import Fit
@@ -99,6 +99,7 @@ def fit(
     _check_missing(missing, type(chosen))
     chosen.check(spec)
     design = spec.design(data, missing)
+    spec = with_levels(spec, design.levels)
     return _fit(spec, design, FitSettings(chosen, random_seed, relabel, missing, log_likelihood))
 
 

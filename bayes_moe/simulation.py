@@ -9,6 +9,7 @@ import numpy as np
 
 from bayes_moe.core import seeds
 from bayes_moe.core.errors import DataError, SpecError
+from bayes_moe.data.class_labels import labelled
 from bayes_moe.data.design import Design
 from bayes_moe.data.formulas import looked_up
 from bayes_moe.data.tables import to_pandas
@@ -16,7 +17,7 @@ from bayes_moe.graph.build import build_design
 from bayes_moe.model.evaluation import evaluate
 from bayes_moe.model.likelihood import random_expert
 from bayes_moe.model.parameters import checked
-from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.model.spec import MixtureOfExperts, with_levels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +51,8 @@ def simulate(
     Returns
     -------
     pandas.DataFrame
-        The rows with simulated responses, and the parameters in ``.attrs["parameters"]``.
+        The rows with simulated responses, which are labels if the description has classes, and the
+        parameters in ``.attrs["parameters"]``.
 
     Raises
     ------
@@ -65,7 +67,7 @@ def simulate(
         raise SpecError(f"`expert_column` would overwrite the column {expert_column!r}.")
     rng = np.random.default_rng(seeds.resolve(random_seed))
     if parameters is None:
-        parameters = _from_prior(spec, table, rng)
+        spec, parameters = _from_prior(spec, table, rng)
     design = Design.from_data(
         None, spec.formulas, table, center=spec.center, functions=spec.functions
     )
@@ -74,7 +76,10 @@ def simulate(
     chosen = random_expert(mixture.log_weights[0].T, rng)
     response = mixture.expert_random(rng)[0, chosen, np.arange(design.rows.size)]
     result = table.copy()
-    result[column] = response
+    rule = spec.level_rule
+    result[column] = (
+        response if rule.given is None else labelled(response, rule.given, rule.ordered)
+    )
     if expert_column is not None:
         result[expert_column] = np.asarray(spec.expert_labels)[chosen]
     result.attrs["parameters"] = {k: v.tolist() for k, v in values.items()}
@@ -107,13 +112,15 @@ def prior_draws(
 
 def _from_prior(
     spec: MixtureOfExperts, table: pd.DataFrame, rng: np.random.Generator
-) -> dict[str, np.ndarray]:
-    """Return one draw of each reported variable from the prior."""
+) -> tuple[MixtureOfExperts, dict[str, np.ndarray]]:
+    """Return the description with the table's classes, and a draw of each variable of the prior."""
     check_prior_draws(spec)
     if spec.response.strip("`") not in table.columns:
         raise DataError(
             f"Default priors are scaled to the response: give rows with a column "
             f"{spec.response!r}, or give `parameters`."
         )
-    drawn = prior_draws(spec, spec.design(table), 1, int(rng.integers(2**31)))
-    return {name: values[0] for name, values in drawn.items()}
+    design = spec.design(table)
+    spec = with_levels(spec, design.levels)
+    drawn = prior_draws(spec, design, 1, int(rng.integers(2**31)))
+    return spec, {name: values[0] for name, values in drawn.items()}

@@ -120,6 +120,10 @@ BOUNDS = "bounds"
 N_INTERVALS = "n_intervals"
 DROPPED_WEIGHT = "dropped_weight"
 MEAN_SHIFT = "mean_shift"
+CLASS = "class"
+ENTROPY = "entropy"
+EXPECTED_ENTROPY = "expected_entropy"
+MUTUAL_INFORMATION = "mutual_information"
 
 # Branches of a gate's splits.
 GATE_BRANCH = "gate_branch"

@@ -16,6 +16,7 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.checks import check_one_of
 from bayes_moe.core.errors import DataError, unknown
+from bayes_moe.data.class_labels import LevelRule, Levels, codes
 from bayes_moe.data.design_checks import (
     check_degenerate,
     check_features,
@@ -23,7 +24,7 @@ from bayes_moe.data.design_checks import (
     check_single,
 )
 from bayes_moe.data.formula_functions import Functions
-from bayes_moe.data.formulas import FittedFormula, used_columns
+from bayes_moe.data.formulas import FittedFormula, looked_up, used_columns
 from bayes_moe.data.matrix import Rows, design_matrix
 from bayes_moe.data.missing import (
     MISSING,
@@ -63,6 +64,9 @@ class Design:
     may_miss : mapping of str to str or None
         Columns that the gate models, and why their missing values cannot be integrated out; None
         where they can.
+    levels : tuple or None
+        Labels of the response's classes, in the order of the codes 0, 1, ... that are the values
+        of the response; None for a response of numbers.
     """
 
     rows: Rows
@@ -72,11 +76,12 @@ class Design:
     n_dropped: int
     _fitted: Mapping[str, FittedFormula]
     may_miss: Mapping[str, str | None] = field(default_factory=dict)
+    levels: Levels | None = None
 
     @classmethod
     def from_data(
         cls,
-        response: str | None,
+        response: str | LevelRule | None,
         formulas: Mapping[str, str],
         data: Any,
         *,
@@ -89,8 +94,9 @@ class Design:
 
         Parameters
         ----------
-        response : str or None
-            Left-hand side, e.g. ``"tuned"``; None for a table without a response.
+        response : str, LevelRule or None
+            Left-hand side, e.g. ``"tuned"``, with what the model makes of classes, if it is no
+            number; None for a table without a response.
         formulas : mapping of str to str
             Right-hand side by predictor stem.
         data : DataFrame or mapping of arrays
@@ -116,13 +122,15 @@ class Design:
         """
         check_one_of("value of `missing`", missing, MISSING)
         may_miss = may_miss or {}
-        used = _used_columns(data, response, formulas, missing, may_miss)
-        return cls._fit(used, response, formulas, center, may_miss, functions)
+        rule = _rule(response)
+        used = _used_columns(data, rule.response, formulas, missing, may_miss)
+        coded = _Response.read(used, rule)
+        return cls._fit(used, coded, formulas, center, may_miss, functions)
 
     @classmethod
     def restored(
         cls,
-        response: str,
+        response: str | LevelRule,
         formulas: Mapping[str, str],
         columns: pd.DataFrame,
         *,
@@ -141,14 +149,16 @@ class Design:
         DataError, SpecError
             As :meth:`from_data` does.
         """
-        used = _used_columns(columns, response, formulas, "model", may_miss)
-        return cls._fit(used, response, formulas, center, may_miss, functions, expected)
+        rule = _rule(response)
+        used = _used_columns(columns, rule.response, formulas, "model", may_miss)
+        coded = _Response.read(used, rule)
+        return cls._fit(used, coded, formulas, center, may_miss, functions, expected)
 
     @classmethod
     def _fit(
         cls,
         used: _UsedColumns,
-        response: str | None,
+        response: _Response,
         formulas: Mapping[str, str],
         center: bool,
         may_miss: Mapping[str, str | None],
@@ -164,7 +174,7 @@ class Design:
         def values_of(stem: str, formula: str) -> np.ndarray:
             fitted[stem], values = FittedFormula.fit(
                 formula,
-                used.columns,
+                response.columns if stem == names.RESPONSE else used.columns,
                 positions,
                 functions,
                 is_response=stem == names.RESPONSE,
@@ -173,20 +183,21 @@ class Design:
             return values
 
         observed = None
-        if response:
-            check_response(response, formulas, used.columns)
-            observed = check_single(response, values_of(names.RESPONSE, response))
+        if response.term:
+            check_response(response.term, formulas, used.columns)
+            observed = check_single(response.term, values_of(names.RESPONSE, response.term))
         matrices = {}
         for stem, formula in formulas.items():
             values = values_of(stem, formula)
             terms = fitted[stem].terms
-            if response is not None:
+            if observed is not None:
                 check_degenerate(values, terms, stem)
             matrices[stem] = design_matrix(with_gaps(values, terms, used.gaps), terms, center)
         columns = with_gap_cells(used.columns, used.gaps)
         rows = Rows(matrices, positions, columns, observed, used.index)
         n_dropped = len(used.kept) - len(used.columns)
-        return cls(rows, response or "", dict(formulas), center, n_dropped, fitted, may_miss)
+        term, levels = response.term, response.levels
+        return cls(rows, term, dict(formulas), center, n_dropped, fitted, may_miss, levels)
 
     def labelled(self, obs_id: np.ndarray, index: pd.Index | None = None) -> Design:
         """The same design with other positions (obs,) of its rows, and other labels (obs,)."""
@@ -194,7 +205,7 @@ class Design:
 
     @property
     def response(self) -> np.ndarray:
-        """Values (obs,) of the response term."""
+        """Values (obs,) of the response term; codes 0, 1, ... of classes."""
         return self.rows.observed
 
     @property
@@ -245,9 +256,16 @@ class Design:
             matrices[stem] = matrix.at(with_gaps(values, matrix.terms, gaps))
         response = None
         if with_response:
-            values = self._fitted[names.RESPONSE].apply(columns, labels)
+            values = self._fitted[names.RESPONSE].apply(self._coded(columns, labels), labels)
             response = check_single(self.response_term, values)
         return Rows(matrices, labels, with_gap_cells(columns, gaps), response, index)
+
+    def _coded(self, columns: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
+        """Columns with the codes of the response's classes in place of their labels."""
+        if self.levels is None:
+            return columns
+        name = looked_up(self.response_term)[0]
+        return columns.assign(**{name: codes(name, columns[name], self.levels, labels)})
 
     def _as_fitted(self, columns: pd.DataFrame) -> pd.DataFrame:
         """New columns in the types of the fitted ones; DataError for values these cannot hold."""
@@ -256,10 +274,14 @@ class Design:
         if not len(columns):
             return self.columns[list(columns)].iloc[:0]
         converted = {}
-        for name in columns:
+        labelled = [] if self.levels is None else looked_up(self.response_term)
+        for name in map(str, columns):
+            if name in labelled:  # of any type that has the labels
+                converted[name] = columns[name]
+                continue
             fitted, new = self.columns[name], columns[name]
             if isinstance(fitted.dtype, pd.CategoricalDtype):
-                check_known(str(name), new, fitted.cat.categories)
+                check_known(name, new, fitted.cat.categories)
                 new = new.astype(fitted.dtype)
             elif kind(new) != kind(fitted):
                 raise DataError(
@@ -272,6 +294,31 @@ class Design:
                 if name in converted:
                     check_known(name, converted[name], categories)
         return pd.DataFrame(converted, index=columns.index)
+
+
+@dataclass(frozen=True)
+class _Response:
+    """A response and the columns that it is made of; of classes the column holds their codes."""
+
+    term: str
+    columns: pd.DataFrame
+    levels: Levels | None = None
+
+    @classmethod
+    def read(cls, used: _UsedColumns, rule: LevelRule) -> _Response:
+        """Response of a table, with the classes that are in its rows."""
+        column = rule.label_column(used.columns) if rule.response else None
+        if column is None:
+            return cls(rule.response, used.columns)
+        labels, obs_id = used.columns[column], np.flatnonzero(used.kept)
+        levels = rule.levels(column, labels, obs_id)
+        coded = used.columns.assign(**{column: codes(column, labels, levels, obs_id)})
+        return cls(rule.response, coded, levels)
+
+
+def _rule(response: str | LevelRule | None) -> LevelRule:
+    """What is made of a response, which is numeric unless a rule says otherwise."""
+    return response if isinstance(response, LevelRule) else LevelRule(response or "")
 
 
 @dataclass(frozen=True)
@@ -290,14 +337,14 @@ class _UsedColumns:
 
 def _used_columns(
     data: Any,
-    response: str | None,
+    response: str,
     formulas: Mapping[str, str],
     missing: str,
     may_miss: Mapping[str, str | None],
 ) -> _UsedColumns:
     """Columns of a table that formulas use, with missing values refused, dropped or filled."""
     table = to_pandas(data)
-    least = 1 if response is None else 2
+    least = 2 if response else 1
     if len(table) < least:
         raise DataError(f"The table has {len(table)} row(s); a mixture needs at least {least}.")
     expressions = ([response] if response else []) + [*formulas.values()]

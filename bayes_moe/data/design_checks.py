@@ -13,7 +13,6 @@ from bayes_moe.data.tables import (
     ROUNDING,
     check_size,
     kind,
-    listed,
 )
 
 if TYPE_CHECKING:
@@ -38,13 +37,7 @@ def check_features(formula: str, columns: pd.DataFrame) -> None:
 
 
 def check_response(response: str, formulas: Mapping[str, str], columns: pd.DataFrame) -> None:
-    """Raise an error for a response that is not numeric, or a function of the features."""
-    for name in looked_up(response):
-        if kind(columns[name]) != "numbers":
-            raise DataError(
-                f"The response {name!r} holds {kind(columns[name])}, such as "
-                f"{listed(columns[name][:1].tolist())}; it must be numeric."
-            )
+    """Raise :class:`SpecError` for a response that is a function of the features."""
     available = list(columns.columns)
     columns_of_response = {*used_columns([response], available)}
     for stem, formula in formulas.items():

@@ -239,7 +239,8 @@ def _from_narwhals(data: Any) -> pd.DataFrame:
     import narwhals.stable.v2 as nw
 
     try:
-        return nw.from_native(data, eager_only=True).to_pandas()
+        frame = nw.from_native(data, eager_only=True)
+        table: pd.DataFrame = frame.to_pandas()
     except TypeError as error:
         raise DataError(
             f"Cannot read a table from {type(data).__name__!r}: give a pandas or polars "
@@ -250,6 +251,10 @@ def _from_narwhals(data: Any) -> pd.DataFrame:
             f"Reading a table of {type(data).__module__.split('.')[0]} needs {error.name}: "
             f"pip install {error.name}"
         ) from error
+    for name, dtype in frame.schema.items():
+        if dtype == nw.Categorical:  # in order of appearance, unlike an Enum, whose order is given
+            table[name] = table[name].cat.reorder_categories(sorted(table[name].cat.categories))
+    return table
 
 
 def _check_distinct(labels: list[str], what: str) -> None:

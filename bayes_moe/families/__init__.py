@@ -12,10 +12,14 @@ from typing import Any
 
 from bayes_moe.core import registry
 from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.data.class_labels import Levels
 from bayes_moe.families.base import Derivatives, Family, Parameter, Parameters, RowData
 from bayes_moe.families.links import Link
 
 __all__ = ["Derivatives", "Family", "Link", "Parameter", "Parameters", "RowData", "by_name", "made"]
+
+LEVELS = "levels"
+"""Field of a family that depends on the labels of classes."""
 
 
 def by_name(name: str, **settings: Any) -> Family:
@@ -33,6 +37,13 @@ def by_name(name: str, **settings: Any) -> Family:
         if key not in valid:
             raise SpecError(unknown(f"setting of family {name!r}", key, valid))
     return _made(kind, tuple(sorted(given.items())))
+
+
+def with_levels(family: Family, levels: Levels) -> Family:
+    """Family of a response whose classes have these labels, in the order of their codes."""
+    if LEVELS not in {f.name for f in fields(family)}:
+        return family
+    return by_name(family.kind, **family.settings | {LEVELS: levels})
 
 
 def made(family: Any) -> Family:

@@ -29,7 +29,8 @@ class Family(Formula):
 
     Instances are frozen; their fields are the settings of the family, such as a link. For the
     arrays in ``params`` see :class:`bayes_moe.families.formula.Formula`; known counts are those
-    of ``KNOWN``.
+    of ``KNOWN``. A family that depends on the labels of classes has a field ``levels``, by default
+    None, which a description fills by :func:`bayes_moe.families.with_levels`.
     """
 
     kind: ClassVar[str]
@@ -41,6 +42,11 @@ class Family(Formula):
     """Ends of the support."""
     atoms: ClassVar[tuple[float, ...]] = ()
     """Responses of positive probability of a family that is not discrete."""
+    takes_levels: ClassVar[str | None] = None
+    """Number of classes of a response of classes, whose values are their codes 0, 1, ...:
+    ``"two"`` or ``"any"``; None for a response of numbers."""
+    ordered: ClassVar[bool] = False
+    """Whether the order of the classes has a meaning."""
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from scipy import special
 
 from bayes_moe.core.arrays import Arrays
+from bayes_moe.data.class_labels import TWO
 from bayes_moe.families.base import (
     Parameter,
     Parameters,
@@ -76,6 +77,7 @@ class Bernoulli(SuccessCounts):
 
     kind = "bernoulli"
     support = "0 and 1, or False and True"
+    takes_levels = TWO
 
     def trials(self, params: Parameters) -> Any:
         return 1.0

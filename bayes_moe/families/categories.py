@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bayes_moe.core.arrays import NUMERIC, Arrays
+from bayes_moe.data.class_labels import ANY
 from bayes_moe.families.base import Family, Parameter, Parameters, RowData
 from bayes_moe.families.links import LOG_ODDS
 
@@ -26,12 +27,11 @@ class Levels(Family):
     A description may leave the levels out: they are then those of the table that it is fitted to.
     """
 
-    levels: tuple[Any, ...] = ()
+    levels: tuple[Any, ...] | None = None
     discrete: ClassVar[bool] = True
     lower: ClassVar[float] = 0.0
     has_moments: ClassVar[bool] = False
-    ordered: ClassVar[bool] = False
-    takes_levels: ClassVar[str | None] = "any"
+    takes_levels: ClassVar[str | None] = ANY
 
     @property
     def shown_levels(self) -> tuple[Any, ...]:

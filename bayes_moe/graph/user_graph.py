@@ -21,7 +21,7 @@ from bayes_moe.data.tables import to_pandas
 from bayes_moe.graph.build import Graph, build_model
 from bayes_moe.graph.mixture_variable import LIKELIHOODS
 from bayes_moe.model.portability import is_portable, portable_stems
-from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.model.spec import MixtureOfExperts, with_levels
 
 
 @runtime_checkable
@@ -95,6 +95,7 @@ def build(
             "with method='em'."
         )
     design = data if isinstance(data, Design) else spec.design(data, missing)
+    spec = with_levels(spec, design.levels)
     return build_model(spec, design, design.rows, likelihood, _context(spec, design))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from bayes_moe import families, predictors
@@ -10,9 +10,11 @@ from bayes_moe.core import registry
 from bayes_moe.core.checks import check_identifier
 from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.core.records import Record
+from bayes_moe.data.class_labels import Levels
 from bayes_moe.data.formulas import check_right_hand_side, split_formula
 from bayes_moe.data.observation import check_row_count
 from bayes_moe.families import Family
+from bayes_moe.model.class_levels import checked_levels
 from bayes_moe.predictors import Linear, Predictor
 
 SHARED = ("shared", "common", "equal", "same", "tied", "pooled", "fixed", "constant", "free")
@@ -38,6 +40,10 @@ class Expert(Record):
         (``"horseshoe"``, ``"r2d2"``, ``"normalgamma"``), or one with settings, such as
         ``bm.predictors.HSGP(m=20)``: that of the location, or of several parameters by name,
         ``{"mu": "hsgp", "sigma": "spline"}``. Every expert has one of its own.
+    levels : sequence, optional
+        Labels of the classes of a response of classes, in their order; of two classes the second is
+        the one with probability ``p``. By default those of the table that the model is fitted to:
+        the categories of the column, else its values, sorted.
     **parameters : str or int
         Formulas of other family parameters, e.g. ``sigma="~ x"`` (on the log link), and what the
         family must know of a row: ``trials="n"``, a column or an expression such as ``"I(a + b)"``,
@@ -50,7 +56,7 @@ class Expert(Record):
         family without trials.
     """
 
-    __slots__ = ("family", "formula", "formulas", "known", "name", "predictors")
+    __slots__ = ("family", "formula", "formulas", "known", "levels", "name", "predictors")
 
     formula: str
     family: Family
@@ -58,6 +64,7 @@ class Expert(Record):
     formulas: tuple[tuple[str, str], ...]
     known: tuple[tuple[str, str | int], ...]
     predictors: tuple[tuple[str, Predictor], ...]
+    levels: Levels | None
 
     def __init__(
         self,
@@ -65,10 +72,14 @@ class Expert(Record):
         family: str | Family | Mapping[str, Any] = "normal",
         name: str | None = None,
         predictor: Any = None,
+        levels: Iterable[Any] | None = None,
         **parameters: str | int,
     ) -> None:
         split_formula(formula)
         described = families.made(family)
+        own = described.settings.get(families.LEVELS)
+        labels = checked_levels(described, own if levels is None else levels)
+        described = described if labels is None else families.with_levels(described, labels)
         free = [p.name for p in described.parameters[1:]]
         known = {k: check_row_count(k, v) for k, v in parameters.items() if k in described.KNOWN}
         formulas: dict[str, Any] = {k: v for k, v in parameters.items() if k not in known}
@@ -96,6 +107,7 @@ class Expert(Record):
             formulas=tuple(sorted(formulas.items())),
             known=tuple(sorted(known.items())),
             predictors=_predictors(predictor, described, formulas),
+            levels=labels,
         )
 
     def __repr__(self) -> str:
@@ -107,7 +119,13 @@ class Expert(Record):
     def settings_shown(self) -> str:
         """Predictors and other formulas as arguments, such as ``"sigma='~ x'"``."""
         shown = [f"predictor={dict(self.predictors)!r}"] if self.predictors else []
+        shown += [f"levels={self.levels!r}"] if self._states_levels else []
         return ", ".join([*shown, *(f"{k}={v!r}" for k, v in (*self.formulas, *self.known))])
+
+    @property
+    def _states_levels(self) -> bool:
+        """Whether there are labels of classes that the family itself does not have."""
+        return self.levels is not None and families.LEVELS not in self.family.settings
 
     @property
     def response(self) -> str:
@@ -124,13 +142,18 @@ class Expert(Record):
         """The expert without its name: what makes it exchangeable with others."""
         formula = f"{self.response} {self.right_hand_side}"
         parameters: dict[str, str | int] = dict((*self.formulas, *self.known))
-        return Expert(formula, self.family, None, dict(self.predictors), **parameters)
+        predictor = dict(self.predictors)
+        return Expert(formula, self.family, None, predictor, self.levels, **parameters)
 
     @property
     def linear(self) -> Expert:
         """The expert with linear predictors of the same features."""
         parameters: dict[str, str | int] = dict((*self.formulas, *self.known))
-        return Expert(self.formula, self.family, self.name, None, **parameters)
+        return Expert(self.formula, self.family, self.name, None, self.levels, **parameters)
+
+    def with_levels(self, levels: Levels) -> Expert:
+        """The expert for a response whose classes have these labels."""
+        return Expert(**self.to_dict() | {"levels": levels})
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-ready description."""
@@ -142,6 +165,8 @@ class Expert(Record):
         }
         if self.predictors:
             record["predictor"] = {name: p.to_dict() for name, p in self.predictors}
+        if self._states_levels:
+            record["levels"] = list(self.levels or ())
         return record
 
 

@@ -32,6 +32,7 @@ def mixture_of_experts(
     priors: Mapping[str, Prior] | None = None,
     center: bool = True,
     functions: Mapping[str, Callable[..., Any]] | None = None,
+    levels: Sequence[Any] | None = None,
     **parameters: str | int,
 ) -> MixtureOfExperts:
     r"""Describe a mixture of experts of one kind.
@@ -66,6 +67,9 @@ def mixture_of_experts(
     functions : mapping of str to callable, optional
         Your own functions that formulas call, by name: ``{"hinge": f}`` for ``hinge(x)``. They are
         not saved: loading asks for them again. See :class:`MixtureOfExperts`.
+    levels : sequence, optional
+        Labels of the classes of a response of classes, in their order; of two classes the second is
+        the one with probability ``p``. By default those of the table: :doc:`/classification`.
     **parameters : str or int
         Formulas of other family parameters on their link scale, e.g. ``sigma="~ x"``. A binomial
         family needs ``trials``: a column such as ``trials="n"``, or a number such as ``trials=4``.
@@ -103,7 +107,7 @@ def mixture_of_experts(
     described = gate if isinstance(gate, Gate) else softmax(gate)
     return MixtureOfExperts(
         described,
-        [Expert(formula, family, None, predictor, **parameters)] * int(experts),
+        [Expert(formula, family, None, predictor, levels, **parameters)] * int(experts),
         priors,
         center,
         functions,
@@ -121,6 +125,7 @@ def hierarchical_mixture(
     priors: Mapping[str, Prior] | None = None,
     center: bool = True,
     functions: Mapping[str, Callable[..., Any]] | None = None,
+    levels: Sequence[Any] | None = None,
     **parameters: str | int,
 ) -> MixtureOfExperts:
     r"""Describe a hierarchical mixture of experts: a softmax at every split of a tree.
@@ -147,7 +152,7 @@ def hierarchical_mixture(
         What makes the experts' predictors of features: see :class:`bayes_moe.Expert`.
     shrink : float
         Standard deviation of a split's prior over that of the split above it, at most 1.
-    priors, center, functions, **parameters
+    priors, center, functions, levels, **parameters
         As in :func:`mixture_of_experts`.
 
     Returns
@@ -196,7 +201,7 @@ def hierarchical_mixture(
         )
     leaves = [] if tree is None else leaf_labels(tree)
     named = leaves if leaves and isinstance(leaves[0], str) else [None] * described.n_leaves
-    experts = [Expert(formula, family, name, predictor, **parameters) for name in named]
+    experts = [Expert(formula, family, name, predictor, levels, **parameters) for name in named]
     return MixtureOfExperts(described, experts, priors, center, functions)
 
 
@@ -209,6 +214,7 @@ def mixture_density(
     priors: Mapping[str, Prior] | None = None,
     center: bool = True,
     functions: Mapping[str, Callable[..., Any]] | None = None,
+    levels: Sequence[Any] | None = None,
     **parameters: str | int,
 ) -> MixtureOfExperts:
     r"""Describe a mixture density network: one network whose heads are a mixture's parameters.
@@ -231,7 +237,7 @@ def mixture_density(
         has, such as the degrees of freedom, is one number a component.
     activation : {"tanh", "softplus", "relu"}
         What a unit makes of the sum of its inputs.
-    priors, center, functions
+    priors, center, functions, levels
         As in :func:`mixture_of_experts`. The strength of weight decay, ``trunk_decay``, is learned.
     **parameters : str or int
         Other formulas of family parameters, which then are linear: ``sigma="~ 1"`` is one scale a
@@ -273,7 +279,7 @@ def mixture_density(
             heads[parameter.name] = net
             if j:
                 parameters[parameter.name] = features
-    expert = Expert(formula, family, None, heads, **parameters)
+    expert = Expert(formula, family, None, heads, levels, **parameters)
     gate = Softmax(features, predictor=net)
     return MixtureOfExperts(gate, [expert] * int(components), priors, center, functions)
 

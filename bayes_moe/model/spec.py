@@ -10,12 +10,14 @@ from bayes_moe.core import html, registry
 from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import SpecError
 from bayes_moe.core.records import Record, check_names, from_settings, plain
+from bayes_moe.data.class_labels import LevelRule, Levels
 from bayes_moe.data.design import Design
 from bayes_moe.data.formula_functions import check_functions, check_known
 from bayes_moe.data.formulas import own_functions
 from bayes_moe.gates import Gate
 from bayes_moe.model import spec_checks
 from bayes_moe.model.blocks import blocks_of
+from bayes_moe.model.class_levels import level_rule
 from bayes_moe.model.expert import Expert
 from bayes_moe.model.missing_rules import integrable
 from bayes_moe.model.structure import Structure, structure_of
@@ -56,7 +58,7 @@ class MixtureOfExperts(Record):
         unknown prior names, priors of the wrong support, or functions that are not known.
     """
 
-    __slots__ = ("center", "experts", "functions", "gate", "priors", "structure")
+    __slots__ = ("center", "experts", "functions", "gate", "level_rule", "priors", "structure")
 
     gate: Gate
     experts: tuple[Expert, ...]
@@ -64,6 +66,7 @@ class MixtureOfExperts(Record):
     center: bool
     functions: Mapping[str, Callable[..., Any]]
     structure: Structure
+    level_rule: LevelRule
 
     def __init__(
         self,
@@ -83,6 +86,8 @@ class MixtureOfExperts(Record):
         frozen = MappingProxyType(dict(priors or {}))
         structure = structure_of(gate, ordered, frozen)
         self._set(gate=gate, experts=ordered, priors=frozen, center=center, structure=structure)
+        rule = level_rule(self.response, [e.family for e in listed], listed[0].levels)
+        self._set(level_rule=rule)
         spec_checks.check_gate_formulas(gate)
         given = check_functions(functions)
         needed = own_functions(self.expressions)
@@ -187,7 +192,7 @@ class MixtureOfExperts(Record):
         structure = self.structure
         spec_checks.check_missing(structure, missing)
         design = Design.from_data(
-            self.response,
+            self.level_rule,
             self.formulas,
             data,
             missing=missing,
@@ -195,7 +200,8 @@ class MixtureOfExperts(Record):
             may_miss=integrable(self.gate, structure),
             functions=self.functions,
         )
-        spec_checks.check_rows(structure, self.response, design)
+        bound = with_levels(self, design.levels)
+        spec_checks.check_rows(bound.structure, self.response, design)
         return design
 
     def to_dict(self) -> dict[str, Any]:
@@ -243,3 +249,11 @@ class MixtureOfExperts(Record):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).from_dict, (self.to_dict(), dict(self.functions))
+
+
+def with_levels(spec: MixtureOfExperts, levels: Levels | None) -> MixtureOfExperts:
+    """The description for a response whose classes have these labels; None of numbers."""
+    if levels is None or levels == spec.level_rule.given:
+        return spec
+    experts = [expert.with_levels(levels) for expert in spec.experts]
+    return MixtureOfExperts(spec.gate, experts, spec.priors, spec.center, spec.functions)

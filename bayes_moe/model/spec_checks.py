@@ -41,6 +41,11 @@ def check_parts(gate: Any, experts: tuple[Any, ...], priors: Any, center: Any) -
     responses = list(dict.fromkeys(e.response for e in experts))
     if len(responses) > 1:
         raise SpecError(f"Experts must share one response; got {', '.join(responses)}.")
+    levels = list(dict.fromkeys(e.levels for e in experts))
+    if len(levels) > 1:
+        raise SpecError(
+            f"Experts must share one list of classes; got levels={levels[0]!r} and {levels[1]!r}."
+        )
     by_discreteness = {e.family.discrete: e.family.kind for e in experts}
     if len(by_discreteness) > 1:
         raise SpecError(

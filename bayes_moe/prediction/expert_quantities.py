@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayes_moe.core import names
+from bayes_moe.core.errors import SpecError
+from bayes_moe.data.class_labels import TWO
 from bayes_moe.data.matrix import Rows
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction.chunked_mixture import ChunkedMixture
@@ -36,6 +38,7 @@ class ExpertQuantities:
 
     def expert_means(self, *, draws: bool = False) -> xr.DataArray:
         """Return the mean response of each expert (obs_id, expert)."""
+        check_ordered(self.fit, "means", "expert_probabilities()")
         return self._mixtures.summarise(lambda m, _: m.moments("mean"), draws=draws)
 
     def expert_locations(self, *, draws: bool = False) -> xr.DataArray:
@@ -43,6 +46,7 @@ class ExpertQuantities:
 
         It is the mean if that exists, and the centre of a Student t that has none.
         """
+        check_ordered(self.fit, "locations", "expert_probabilities()")
         return self._mixtures.summarise(lambda m, _: m.moments("location"), draws=draws)
 
     def approximation_error(self) -> xr.Dataset:
@@ -81,4 +85,13 @@ class ExpertQuantities:
                 names.DROPPED_WEIGHT: complete.label(values[:, 0]),
                 names.MEAN_SHIFT: complete.label(values[:, 1]),
             }
+        )
+
+
+def check_ordered(fit: Fit, what: str, instead: str) -> None:
+    """Raise :class:`SpecError` for a summary by codes of classes that have no order."""
+    rule = fit.spec.level_rule
+    if rule.takes not in (None, TWO) and not rule.ordered:
+        raise SpecError(
+            f"The classes of {fit.spec.response!r} have no order, and so no {what}: use {instead}."
         )

@@ -38,8 +38,10 @@ def predict(fit: Fit, rows: Any = None, *, top_k: int | None = None) -> Predicti
     Predictive
         With ``mean``, ``sd``, ``interval``, ``pdf``, ``logpdf``, ``cdf``, ``quantile``,
         ``modes``, ``sample``, ``weights``, ``expert_means``, ``expert_locations`` and
-        ``approximation_error``. Nothing is sampled. Large work is done by compiled loops, which are
-        compiled once a machine; small work needs nothing to be compiled.
+        ``approximation_error``; of a response of classes also ``probabilities``,
+        ``probability_interval``, ``classes``, ``entropy`` and ``expert_probabilities``. Nothing is
+        sampled. Large work is done by compiled loops, which are compiled once a machine; small work
+        needs nothing to be compiled.
 
     Raises
     ------

@@ -21,8 +21,13 @@ from bayes_moe.data.matrix import Rows
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction import density_modes, highest_density
 from bayes_moe.prediction.chunked_mixture import ChunkedMixture
+from bayes_moe.prediction.class_quantities import (
+    ClassQuantities,
+    has_classes,
+    probability_inside,
+)
 from bayes_moe.prediction.density_modes import by_rows, searched_turning_points
-from bayes_moe.prediction.expert_quantities import ExpertQuantities
+from bayes_moe.prediction.expert_quantities import check_ordered
 from bayes_moe.prediction.highest_density import highest_density_sets, searched_sets
 from bayes_moe.prediction.quantiles import cdf
 from bayes_moe.results.fit import posterior_of
@@ -37,7 +42,7 @@ HTML_PROBABILITY = 0.9
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class Predictive(ExpertQuantities):
+class Predictive(ClassQuantities):
     """Posterior predictive distribution of the response for each of some rows.
 
     Made by :func:`predict`. Results are DataArrays with the dimension ``obs_id``: the labels of
@@ -59,12 +64,21 @@ class Predictive(ExpertQuantities):
     def _repr_html_(self) -> str:
         """HTML for notebooks: what is predicted, and means and intervals of the first rows."""
         few = replace(self, rows=self.rows.pick(slice(HTML_ROWS)))
-        means, bounds = few.mean(), few.interval(HTML_PROBABILITY).values
-        rows = [
-            (label, *(f"{value:.4g}" for value in (mean, *ends)))
-            for label, mean, ends in zip(means[names.OBS].values, means.values, bounds, strict=True)
-        ]
-        head = ("row", "mean", f"{HTML_PROBABILITY:.0%} interval, from", "to")
+        labels = few.weights()[names.OBS].values
+        if has_classes(self.fit):
+            head: tuple[str, ...] = ("row", "class", "probability", "entropy")
+            values = [(text, (p, h)) for text, p, h in few.likeliest()]
+            rows = [
+                (label, text, *(f"{value:.4g}" for value in numbers))
+                for label, (text, numbers) in zip(labels, values, strict=True)
+            ]
+        else:
+            head = ("row", "mean", f"{HTML_PROBABILITY:.0%} interval, from", "to")
+            figures = np.column_stack([few.mean(), few.interval(HTML_PROBABILITY)])
+            rows = [
+                (label, *(f"{value:.4g}" for value in numbers))
+                for label, numbers in zip(labels, figures, strict=True)
+            ]
         shown = f"The first {len(rows)} of {self.rows.size} rows." if rows else "No rows."
         return html.view(repr(self), html.table(head, rows, shown))
 
@@ -74,6 +88,7 @@ class Predictive(ExpertQuantities):
         With ``draws=True``, that sum for every draw (chain, draw, obs_id): the uncertainty of
         the regression function.
         """
+        check_ordered(self.fit, "mean", "probabilities()")
         return self._mixtures.summarise(lambda m, _: m.means(), draws=draws)
 
     def sd(self) -> xr.DataArray:
@@ -90,6 +105,7 @@ class Predictive(ExpertQuantities):
             second = mixture.counted(mixture.moments("variance") + (means - overall) ** 2)
             return np.sqrt(np.einsum("seo,seo->o", mixture.weights, second) / len(means))
 
+        check_ordered(self.fit, "standard deviation", "entropy()")
         return self._mixtures.label(self._mixtures.map(sd))
 
     def interval(self, ci_prob: float | None = None) -> xr.DataArray:
@@ -100,13 +116,8 @@ class Predictive(ExpertQuantities):
         ci_prob : float, optional
             Probability inside; by default ArviZ's ``rcParams["stats.ci_prob"]``.
         """
-        if ci_prob is None:
-            # ArviZ is imported only where its default is needed.
-            from arviz_base import rcParams
-
-            ci_prob = float(rcParams["stats.ci_prob"])
-        check_share("ci_prob", ci_prob)
-        bounds = self.quantile([(1 - ci_prob) / 2, (1 + ci_prob) / 2])
+        inside = probability_inside(ci_prob)
+        bounds = self.quantile([(1 - inside) / 2, (1 + inside) / 2])
         renamed = bounds.rename({names.QUANTILE: names.CI_BOUND})
         return renamed.assign_coords({names.CI_BOUND: list(names.CI_BOUNDS)})
 
@@ -152,6 +163,7 @@ class Predictive(ExpertQuantities):
             Probabilities strictly between 0 and 1. One gives (obs_id), several give
             (obs_id, quantile).
         """
+        check_ordered(self.fit, "quantiles", "probability_interval()")
         levels = as_numbers("p", p)
         if levels.ndim > 1 or not levels.size:
             raise SpecError(
@@ -199,6 +211,7 @@ class Predictive(ExpertQuantities):
         """
         import xarray as xr
 
+        check_ordered(self.fit, "modes between them", "classes()")
         check_whole("most", most, 1)
         check_between("prominence", prominence, 0, 1)
         if not is_number(min_probability) or not 0 <= min_probability < 1:
@@ -247,6 +260,7 @@ class Predictive(ExpertQuantities):
         import xarray as xr
 
         check_share("prob", prob)
+        check_ordered(self.fit, "intervals", "probabilities()")
 
         def search(mixture: Mixture) -> np.ndarray:
             return searched_sets(mixture, prob)

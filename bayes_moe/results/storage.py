@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 FORMAT = "bayes_moe fit"
-FORMAT_VERSION = 2
-"""Version 2 has row labels; a file without them is of version 1, for earlier packages."""
+FORMAT_VERSION = 3
+"""Version 3 has labels of classes, version 2 row labels; a file without either is of version 1, for
+earlier packages."""
 LEAST_BYTES, MOST_RATIO = 2**29, 64
 """Bytes that the design matrices of a file of any length may take, and that those of a longer one
 may take as a multiple of its length, with the products of their columns."""
@@ -86,7 +87,7 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
     levels = _storable_levels(fit.design)
     description = {
         "format": FORMAT,
-        "version": 1 if levels is None else FORMAT_VERSION,
+        "version": _least_version(fit.spec, levels is not None),
         "package_version": version("bayes_moe"),
         "spec": fit.spec.to_dict(),
         "design": {
@@ -120,6 +121,13 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
 
     netcdf_trees.write(tree, target, verify)
     return target
+
+
+def _least_version(spec: MixtureOfExperts, row_labels: bool) -> int:
+    """First version of the format that has all that a fit has."""
+    if spec.level_rule.given is not None:
+        return FORMAT_VERSION
+    return 2 if row_labels else 1
 
 
 def load(
@@ -256,7 +264,7 @@ def _design(
     check_whole("n_dropped", stored["n_dropped"], 0, 2**53)
     rows = stored_rows(tree, stored["columns"], stored.get(GROUP), stored.get(ROW_LABELS))
     design = Design.restored(
-        spec.response,
+        spec.level_rule,
         spec.formulas,
         rows.columns,
         center=spec.center,

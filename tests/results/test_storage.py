@@ -172,7 +172,7 @@ def put(value, *path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (put(3, "version"), "has format version 3; .*reads up to 2. Upgrade"),
+        (put(4, "version"), "has format version 4; .*reads up to 3. Upgrade"),
         (put("new", "version"), "not a fit saved by bayes_moe"),
         (delete("version"), "not a fit saved by bayes_moe"),
         (delete("format"), "not a fit saved by bayes_moe"),
