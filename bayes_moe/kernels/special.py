@@ -13,8 +13,9 @@ from typing import Any
 from numba.extending import register_jitable
 
 from bayes_moe.families.student_t import SERIES
-from bayes_moe.kernels.elementary import FUSED, exp, expm1, log
+from bayes_moe.kernels.elementary import FUSED, exp, expm1, log, log1p
 
+LOG_HALF = math.log(0.5)
 SHIFT = 8
 """Shift of arguments to where asymptotic series are exact to rounding."""
 
@@ -39,6 +40,15 @@ def deviance(r: float) -> float:
     high = D7 + s * (D8 + s * (D9 + s * (D10 + s * D11)))
     series = s * s * (D2 + s * (D3 + s * (D4 + s * (D5 + s * (D6 + s * high)))))
     return series if abs(r) < SMALL else expm1(r) - r
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def log1mexp(x: float) -> float:
+    """``log(1 - exp(x))`` for ``x < 0``."""
+    near = x > LOG_HALF
+    # Neither branch sees an argument for which the other is meant.
+    small = expm1(x if near else LOG_HALF)
+    return log(-small) if near else log1p(-exp(x if x < LOG_HALF else LOG_HALF))
 
 
 @register_jitable(fastmath=FUSED, forceinline=True)

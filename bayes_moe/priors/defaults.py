@@ -148,6 +148,7 @@ ROLES: dict[str, Role] = {
         constant=lambda y: Prior("Gamma", alpha=2.0, beta=0.1),
         of_form=True,
     ),
+    "gap": Role(1.0, 0.5, constant=lambda y: Prior("LogNormal", mu=0.0, sigma=1.0), neutral=0.0),
 }
 """Roles of predictors by name."""
 
