@@ -22,6 +22,7 @@ TABLE: dict[str, dict[str, str]] = {
         "binomial": "bayes_moe.families.binomial:Binomial",
         "gamma": "bayes_moe.families.positive:Gamma",
         "categorical": "bayes_moe.families.categories:Categorical",
+        "pointmass": "bayes_moe.families.point_mass:PointMass",
     },
     "predictor": {
         "linear": "bayes_moe.predictors.linear:Linear",
