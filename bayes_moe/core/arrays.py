@@ -30,6 +30,7 @@ class Arrays:
     sigmoid: Callable[..., Any]
     floor: Callable[..., Any]
     where: Callable[..., Any]
+    full: Callable[..., Any]
     gammaln: Callable[..., Any]
     logsumexp: Callable[..., Any]
     matmul: Callable[..., Any]
@@ -75,6 +76,7 @@ NUMERIC = Arrays(
     sigmoid=sigmoid,
     floor=np.floor,
     where=np.where,
+    full=np.full,
     gammaln=special.gammaln,
     logsumexp=_logsumexp,
     matmul=np.matmul,
@@ -97,6 +99,7 @@ def symbolic() -> Arrays:
         sigmoid=pt.sigmoid,
         floor=pt.floor,
         where=pt.where,
+        full=pt.full,
         gammaln=pt.gammaln,
         logsumexp=pt.logsumexp,
         matmul=pt.matmul,

@@ -37,6 +37,12 @@ def check_positive(name: str, value: Any) -> None:
         raise SpecError(f"`{name}` must be a positive number; it is {value!r}.")
 
 
+def check_number(name: str, value: Any) -> None:
+    """Raise :class:`SpecError` unless a setting is a finite number."""
+    if not is_number(value) or not np.isfinite(value):
+        raise SpecError(f"`{name}` must be a finite number; it is {value!r}.")
+
+
 def check_share(name: str, value: Any) -> None:
     """Raise :class:`SpecError` unless a setting is a number strictly between 0 and 1."""
     if not is_number(value) or not 0 < value < 1:

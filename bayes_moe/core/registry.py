@@ -23,6 +23,7 @@ TABLE: dict[str, dict[str, str]] = {
         "gamma": "bayes_moe.families.positive:Gamma",
         "categorical": "bayes_moe.families.categories:Categorical",
         "orderedlogistic": "bayes_moe.families.grades:OrderedLogistic",
+        "pointmass": "bayes_moe.families.point_mass:PointMass",
     },
     "predictor": {
         "linear": "bayes_moe.predictors.linear:Linear",

@@ -304,6 +304,9 @@ class Objective:
             count = values.shape[1] // block.size
             starts = range(0, values.shape[1], count)
             etas[block.factor].extend(values[:, a : a + count] for a in starts)
+        for experts, own in zip(self._experts, etas, strict=True):
+            if not own:  # without parameters: see `Formula.slots`
+                own.append(np.zeros((len(eta[0]), len(experts.positions), 1)))
         return etas, tuple(above), tuple(narrow)
 
     def _derivatives(

@@ -204,7 +204,7 @@ class ParameterVector:
         rows = self.design.rows
         response = rows.observed
         if block.factor is not None:
-            response = self.spec.structure.factors[block.factor].response(rows)
+            response = self.spec.structure.factors[block.factor].own_response(rows)
         b = block.site.bind(rows.matrices[block.stem], response)
         scales: np.ndarray = block.predictor.spread(b, hyperparameters, NUMERIC)
         return scales

@@ -22,10 +22,12 @@ of the rows. No single kind of partition leads to the best mode of every table; 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from bayes_moe.data.matrix import Rows
+from bayes_moe.model.blocks import Block
 from bayes_moe.model.spec import MixtureOfExperts
 
 MIX = ("random", "hyperplanes", "subsets", "residuals", "regions", "clusters")
@@ -52,10 +54,57 @@ def initial_partitions(
     if k == 1:
         return np.ones((1, 1, n))
     features, response = standardised(spec, rows)
+    support = Support.of(spec, rows)
     partitions = np.empty((count, k, n))
     for j in range(count):
-        partitions[j] = _soft_partition(mix[j % len(mix)], features, response, k, rng)
+        free = _soft_partition(mix[j % len(mix)], features, response, support.spread.size, rng)
+        partitions[j] = support.limited(free, rng)
     return partitions
+
+
+@dataclass(frozen=True)
+class Support:
+    """Which rows each expert can have.
+
+    Attributes
+    ----------
+    spread : array (number,)
+        Positions of the experts with more than one possible response, between which rows are
+        divided.
+    inside : array (expert, obs), or None
+        Whether the expert can have the row's response; None if every expert can have all.
+    """
+
+    spread: np.ndarray
+    inside: np.ndarray | None
+
+    @classmethod
+    def of(cls, spec: MixtureOfExperts, rows: Rows) -> Support:
+        """The support of a model's experts on rows with responses."""
+        inside = np.ones((spec.n_experts, rows.size), dtype=bool)
+        spread = np.ones(spec.n_experts, dtype=bool)
+        for block in spec.structure.blocks:
+            where = list(block.positions)
+            inside[where] = block.supports(rows.observed, block.known(rows.matrices))
+            spread[where] = block.family.lower < block.family.upper
+        return cls(np.flatnonzero(spread), None if inside.all() else inside)
+
+    def limited(self, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Shares (expert, obs) of rows from those of the experts between which they are divided.
+
+        An expert of one response has a random share of the rows with that response; no expert has
+        a share of a row that it cannot have.
+        """
+        if self.inside is None:
+            return shares
+        limited = np.empty(self.inside.shape)
+        limited[self.spread] = shares
+        single = np.setdiff1d(np.arange(len(limited)), self.spread)
+        limited[single] = rng.uniform(0.2, 2.0, (single.size, 1))
+        limited *= self.inside
+        total = limited.sum(axis=0)
+        # A row that no expert of a positive share can have is shared by those that can.
+        return np.where(total > 0, limited / np.where(total > 0, total, 1.0), self.inside)
 
 
 def split(
@@ -88,6 +137,8 @@ def _soft_partition(
     kind: str, features: np.ndarray, response: np.ndarray, parts: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Shares (part, obs) of the rows."""
+    if parts == 1:
+        return np.ones((1, len(response)))
     label = KINDS[kind](features, response, parts, rng)
     softness = SHARP_SOFTNESS if kind in SHARP else SOFTNESS
     return (1 - softness) * np.equal.outer(np.arange(parts), label) + softness / parts
@@ -108,9 +159,20 @@ def gate_and_expert_features(
 def standardised(spec: MixtureOfExperts, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     """Standardised features (obs, feature) and initial linear predictors (obs,) of rows."""
     features = _features(rows, [*spec.gate.formulas, *_expert_stems(spec)])
-    block = spec.structure.blocks[0]
-    level = block.family.initial_eta(rows.observed, block.known(rows.matrices))
+    block = _main_block(spec, rows)
+    level = block.initial_eta(rows.observed, block.known(rows.matrices))
     return features, (level - level.mean()) / (level.std() + 1e-300)
+
+
+def _main_block(spec: MixtureOfExperts, rows: Rows) -> Block:
+    """The first block of those that can have most of the responses, and more than one."""
+
+    def possible(block: Block) -> int:
+        known = block.known(rows.matrices)
+        return int(block.supports(rows.observed, known).sum())
+
+    blocks = [b for b in spec.structure.blocks if b.family.lower < b.family.upper]
+    return blocks[0] if len(blocks) == 1 else max(blocks, key=possible)
 
 
 def _expert_stems(spec: MixtureOfExperts) -> list[str]:

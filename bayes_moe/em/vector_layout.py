@@ -131,7 +131,7 @@ def _expert_blocks(
 ) -> Iterator[ParameterBlock]:
     priors = spec.resolve_priors(design)
     for b, factor in enumerate(spec.structure.factors):
-        response = factor.response(design.rows)
+        response = factor.own_response(design.rows)
         slot = 0
         for c in factor.block.components:
             prior = priors[c.variable]

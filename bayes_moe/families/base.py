@@ -49,6 +49,11 @@ class Family(Formula):
     """Whether the order of the classes has a meaning."""
 
     @property
+    def has_density(self) -> bool:
+        """Whether the family has a density, beside atoms if any."""
+        return not self.discrete and self.lower < self.upper
+
+    @property
     def settings(self) -> dict[str, Any]:
         """Settings that differ from their defaults, by name."""
         return {

@@ -18,7 +18,7 @@ import numpy as np
 
 from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.families import derivation, functions
-from bayes_moe.families.links import Link
+from bayes_moe.families.links import IDENTITY, Link
 
 Parameters = Mapping[str, Any]
 """Parameters and known counts of a family by name, as its formulas take them."""
@@ -53,6 +53,10 @@ class Slot:
 
     parameter: Parameter
     j: int = 0
+
+
+NO_PARAMETER = Parameter("", IDENTITY, "location")
+"""Stands for the parameter of a family that has none: its predictor is zero."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +108,21 @@ class Formula(ABC):
     @property
     @abstractmethod
     def parameters(self) -> tuple[Parameter, ...]:
-        """Parameters, the location first."""
+        """Parameters, the location first; none if all is fixed by settings."""
+
+    @property
+    def fixed(self) -> Parameters:
+        """Arguments of the distribution that are settings, by name; ``params`` hold them too."""
+        return NOTHING
 
     @cached_property
     def slots(self) -> tuple[Slot, ...]:
-        """Predictors of the formula: parameters in their order, and in each its components."""
-        return tuple(Slot(p, j) for p in self.parameters for j in range(p.size))
+        """Predictors of the formula: parameters in their order, and in each its components.
+
+        A family without parameters has one, which is zero: its formula adds zero times it.
+        """
+        parameters = self.parameters or (NO_PARAMETER,)
+        return tuple(Slot(p, j) for p in parameters for j in range(p.size))
 
     def parameter(self, name: str) -> Parameter:
         """Parameter of the family called ``name``."""
@@ -146,11 +159,11 @@ class Formula(ABC):
         for p in self.parameters:
             eta = p.link(params[p.name], xp)
             etas += [eta[..., j, :, :] for j in range(p.size)] if p.labels else [eta]
-        return etas
+        return etas or [0.0 * params[next(iter(self.fixed))]]
 
     def named(self, etas: Sequence[Any], known: Parameters, xp: Arrays) -> dict[str, Any]:
         """Parameters and known counts by name from predictors of ``slots``; see :meth:`etas`."""
-        params, at = dict(known), 0
+        params, at = {**known, **self.fixed}, 0
         for p in self.parameters:
             value = xp.stack(etas[at : at + p.size], -3) if p.labels else etas[at]
             params[p.name] = p.link.inverse(value, xp)

@@ -184,7 +184,11 @@ def build_model(
         parts = _Parts(rows.matrices, design, priors, context)
         logits = spec.structure.gate.build(rows.matrices, design.response, priors, context)
         logits = _with_features(spec, rows, logits, parts)
-        params = [parts.of(block, design.response) for block in spec.structure.blocks]
+        params = [
+            parts.of(part.block, part.own_response(design.rows))
+            for part in spec.structure.factors
+            if part.column is None
+        ]
         observed_mixture(
             spec.structure.blocks, logits, params, observed, likelihood, total, known=known
         )
@@ -217,7 +221,7 @@ def _with_features(spec: MixtureOfExperts, rows: Rows, logits: Any, parts: _Part
     xp = symbolic()
     joint = log_softmax(logits, xp)
     for part in factors:
-        params = parts.of(part.block, part.response(parts.design.rows))
+        params = parts.of(part.block, part.own_response(parts.design.rows))
         data = parts.context.data(f"{part.block.name}_data", part.response(rows), dims=names.OBS)
         joint = joint + part.block.log_density(data, params, xp)
     pm.Potential(f"{names.GATE}_density", xp.logsumexp(joint, axis=-2), dims=names.OBS)

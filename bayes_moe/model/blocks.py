@@ -23,6 +23,7 @@ from bayes_moe.data.matrix import Matrix, Rows
 from bayes_moe.data.observation import RowCount
 from bayes_moe.families import Family, Parameter, RowData
 from bayes_moe.model.expert import Expert
+from bayes_moe.model.measure import equals_any, foreign_atoms, measure_of
 from bayes_moe.predictors import Linear, Predictor, Site
 from bayes_moe.priors.defaults import default_constant, role_of
 from bayes_moe.priors.prior import Prior
@@ -120,13 +121,15 @@ class Block:
     """Experts of one description, by position among all experts of the model.
 
     ``name`` is None if the model has only this block. ``over`` is the dimension over its experts,
-    if it is another than that of a block of its name.
+    if it is another than that of a block of its name. At each of the ``atoms``, of which its
+    family has none, its density is zero.
     """
 
     kind: Expert
     positions: tuple[int, ...]
     name: str | None
     over: str | None = None
+    atoms: tuple[float, ...] = ()
 
     @cached_property
     def family(self) -> Family:
@@ -143,8 +146,8 @@ class Block:
     def components(self) -> tuple[Component, ...]:
         """The family's parameters with their formulas."""
         formulas = dict(self.kind.formulas)
-        location = self.family.parameters[0].name
-        formulas[location] = self.kind.right_hand_side
+        for location in self.family.parameters[:1]:
+            formulas[location.name] = self.kind.right_hand_side
         chosen = dict(self.kind.predictors)
         return tuple(
             Component(
@@ -164,7 +167,33 @@ class Block:
 
     def data(self, y: Any, known: Mapping[str, Any], xp: Arrays) -> RowData:
         """Return what the family's formula reads of responses (obs,) and known counts of rows."""
-        return self.family.data(y, known, xp)
+        data = self.family.data(y, known, xp)
+        if not self.atoms:
+            return data
+        return replace(data, base=xp.where(equals_any(y, self.atoms), -np.inf, data.base))
+
+    def supports(self, y: np.ndarray, known: Mapping[str, Any]) -> np.ndarray:
+        """Whether the experts can have each response (obs,)."""
+        return np.broadcast_to(self.data(y, known, NUMERIC).base > -np.inf, y.shape)
+
+    def initial_eta(self, y: np.ndarray, known: Mapping[str, Any]) -> np.ndarray:
+        """Finite predictor (obs,) of the location from each response; see :class:`Family`.
+
+        In place of a response that the experts cannot have, it is from one that they can.
+        """
+        return self.family.initial_eta(self._possible(y, known), known)
+
+    def initial_location(self, y: np.ndarray, known: Mapping[str, Any]) -> np.ndarray:
+        """Predictors (1, obs) or (label, 1, obs) of the location; see :meth:`initial_eta`."""
+        return self.family.initial_location(self._possible(y, known), known)
+
+    def _possible(self, y: np.ndarray, known: Mapping[str, Any]) -> np.ndarray:
+        """Responses (obs,), the median of those in the support for each outside."""
+        inside = self.supports(y, known)
+        if inside.all() or not inside.any():
+            return y
+        own = np.sort(y[inside])
+        return np.where(inside, y, own[own.size // 2])
 
     def log_density(self, y: Any, params: Mapping[str, Any], xp: Arrays) -> Any:
         """Return the log density (..., expert, obs) of ``y`` (obs,) under each expert."""
@@ -215,6 +244,10 @@ class Block:
         """
         xp = symbolic_arrays()
         params = {k.name: k.data(matrices, context) for k in self.knowns}
+        params |= {
+            name: xp.full((len(self.positions), 1), value)
+            for name, value in self.family.fixed.items()
+        }
         for c in self.components:
             if c.formula is None:
                 constant = priors[c.variable].rv(c.stem, (c.site.dim,), context=context)
@@ -236,6 +269,9 @@ class Block:
         What is known of the rows is (obs,) or (1,).
         """
         params: dict[str, np.ndarray] = self.known(matrices)
+        if self.family.fixed:
+            shape = (len(next(iter(draws.values()))), len(self.positions), 1)
+            params |= {name: np.full(shape, v) for name, v in self.family.fixed.items()}
         for c in self.components:
             if c.formula is None:
                 params[c.parameter.name] = c.split(draws[c.stem][..., None])
@@ -261,12 +297,18 @@ class Block:
 
 def blocks_of(experts: tuple[Expert, ...]) -> tuple[Block, ...]:
     """Group experts of the same kind, in order of first appearance."""
+    measure = measure_of([expert.family for expert in experts])
     positions: dict[Expert, list[int]] = {}
     for k, expert in enumerate(experts):
         positions.setdefault(expert.kind, []).append(k)
     if len(positions) == 1:
         return (Block(experts[0].kind, tuple(range(len(experts))), None),)
     return tuple(
-        Block(kind, tuple(where), experts[where[0]].name or f"block{j}")
+        Block(
+            kind,
+            tuple(where),
+            experts[where[0]].name or f"block{j}",
+            atoms=foreign_atoms(measure, kind.family),
+        )
         for j, (kind, where) in enumerate(positions.items())
     )

@@ -75,11 +75,13 @@ class Expert(Record):
         levels: Iterable[Any] | None = None,
         **parameters: str | int,
     ) -> None:
-        split_formula(formula)
         described = families.made(family)
         own = described.settings.get(families.LEVELS)
         labels = checked_levels(described, own if levels is None else levels)
         described = described if labels is None else families.with_levels(described, labels)
+        if not described.parameters:
+            formula = _without_features(formula, described)
+        split_formula(formula)
         free = [p.name for p in described.parameters[1:]]
         known = {k: check_row_count(k, v) for k, v in parameters.items() if k in described.KNOWN}
         formulas: dict[str, Any] = {k: v for k, v in parameters.items() if k not in known}
@@ -199,10 +201,31 @@ def _check_formula(parameter: str, text: Any) -> None:
     check_right_hand_side(f"The formula of {parameter!r}", text)
 
 
+def _without_features(formula: Any, family: Family) -> Any:
+    """Formula ``"y ~ 1"`` of a family without parameters, from ``"y"``, ``"y ~ 0"`` or itself."""
+    if not isinstance(formula, str):
+        return formula
+    response, _, right = formula.partition("~")
+    if right.strip() not in ("", "0", "1", "-1"):
+        raise SpecError(
+            f"The family {family.quoted} has no parameters, so features have no use in its "
+            f"formula: write '{response.strip()} ~ 1'; got {formula!r}. What decides which rows "
+            "are this expert's is the gate."
+        )
+    return f"{response.strip()} ~ 1"
+
+
 def _predictors(
     predictor: Any, family: Family, formulas: Mapping[str, str]
 ) -> tuple[tuple[str, Predictor], ...]:
     """Predictors other than linear ones, by parameter."""
+    if not family.parameters:
+        if predictor:
+            raise SpecError(
+                f"The family {family.quoted} has no parameters, so it needs no predictor; got "
+                f"predictor={predictor!r}."
+            )
+        return ()
     location = family.parameters[0].name
     if not isinstance(predictor, Mapping) or "kind" in predictor:
         predictor = {} if predictor is None else {location: predictor}

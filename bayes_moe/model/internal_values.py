@@ -49,7 +49,7 @@ def parts(spec: MixtureOfExperts, design: Design, priors: Mapping[str, Prior]) -
         placed = (h.predictor, site.bind(matrices[h.stem], design.response))
         yield Part(site.coef, site.outputs, prior, placed, gate.gain)
     for factor in spec.structure.factors:
-        response = factor.response(design.rows)
+        response = factor.own_response(design.rows)
         for c in factor.block.components:
             own, outputs = priors.get(c.variable), c.site.outputs
             if c.formula is None:

@@ -8,13 +8,17 @@ from typing import Any
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.core.errors import DataError, SpecError, unknown
+from bayes_moe.core.errors import DataError, SpecError, listed, unknown
 from bayes_moe.data.design import Design
 from bayes_moe.data.formulas import check_right_hand_side
 from bayes_moe.data.matrix import Rows
+from bayes_moe.data.tables import check_size
+from bayes_moe.families.base import check_varied
 from bayes_moe.gates import Gate
 from bayes_moe.gates.feature_model import FeatureModel
+from bayes_moe.model.blocks import Block
 from bayes_moe.model.expert import Expert
+from bayes_moe.model.measure import measure_of
 from bayes_moe.model.structure import Structure
 from bayes_moe.predictors import Predictor, Site
 from bayes_moe.predictors.base import check_coefficient_prior
@@ -46,13 +50,7 @@ def check_parts(gate: Any, experts: tuple[Any, ...], priors: Any, center: Any) -
         raise SpecError(
             f"Experts must share one list of classes; got levels={levels[0]!r} and {levels[1]!r}."
         )
-    by_discreteness = {e.family.discrete: e.family.kind for e in experts}
-    if len(by_discreteness) > 1:
-        raise SpecError(
-            f"Experts must be all discrete or all continuous: the probabilities of "
-            f"{by_discreteness[True]!r} cannot be compared with the density of "
-            f"{by_discreteness[False]!r}."
-        )
+    measure_of([e.family for e in experts])
     if not isinstance(center, bool):
         raise SpecError(f"`center` must be True or False; it is {center!r}.")
     if priors is not None and not isinstance(priors, Mapping):
@@ -171,8 +169,38 @@ def check_rows(structure: Structure, response: str, design: Design) -> None:
         _check_features(structure.gate.features, rows)
     for block in structure.blocks:
         block.check_known(rows)
-        known = block.known(rows.matrices)
-        block.family.check_response(design.response, response, known, rows.obs_id)
+    if len(structure.blocks) == 1:
+        _check_response(structure.blocks[0], response, rows, np.ones(rows.size, dtype=bool))
+        return
+    inside = np.stack([b.supports(rows.observed, b.known(rows.matrices)) for b in structure.blocks])
+    check_size(rows.observed, f"response {response!r}")
+    check_varied(rows.observed, f"response {response!r}")
+    outside = np.flatnonzero(~inside.any(axis=0))
+    if outside.size:
+        shown = listed(f"{rows.observed[i]:g} at row {rows.obs_id[i]}" for i in outside)
+        each = ", ".join(dict.fromkeys(b.family.quoted for b in structure.blocks))
+        raise DataError(
+            f"No expert can have the response {response!r} of {outside.size} row(s): {shown}. "
+            f"Their families are {each}."
+        )
+    for block, own in zip(structure.blocks, inside, strict=True):
+        _check_response(block, response, rows, own)
+
+
+def _check_response(block: Block, response: str, rows: Rows, own: np.ndarray) -> None:
+    """Raise :class:`DataError` for responses of some rows (obs,) that a block cannot be fitted to.
+
+    A family with a density or counts has at least one row.
+    """
+    if not own.any():
+        if block.family.lower == block.family.upper:
+            return
+        raise DataError(
+            f"No row has a response {response!r} that the family {block.family.quoted} can have."
+        )
+    where = np.flatnonzero(own)
+    known = block.known(rows.matrices, where)
+    block.family.check_response(rows.observed[where], response, known, rows.obs_id[where])
 
 
 def _check_features(features: FeatureModel, rows: Rows) -> None:

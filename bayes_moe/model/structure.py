@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,9 @@ from bayes_moe.gates.structure import GateStructure, Head
 from bayes_moe.gates.symmetry import Symmetry, symmetry
 from bayes_moe.model.blocks import Block, Component, blocks_of
 from bayes_moe.model.expert import Expert
+from bayes_moe.model.measure import Measure, measure_of
 from bayes_moe.predictors import Predictor, Site
+from bayes_moe.predictors.site import Binding
 from bayes_moe.priors.prior import Prior
 
 
@@ -37,6 +39,15 @@ class DensityFactor:
             return rows.observed
         stem, j = self.column
         return rows.matrices[stem].values[:, j]
+
+    def own_response(self, rows: Rows) -> np.ndarray:
+        """Those values (row,) that the experts can have; all, if it is none of them.
+
+        They are what units and default priors of the experts' parameters are scaled to.
+        """
+        y = self.response(rows)
+        inside = self.block.supports(y, self.block.known(rows.matrices))
+        return y if inside.all() or not inside.any() else y[inside]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,8 +86,8 @@ class Structure:
         Formulas of counts that families need of each row (a number of trials), by stem.
     stems_without_terms : frozenset of str
         Stems of formulas whose columns are no terms of a reported variable.
-    discrete : bool
-        Whether the response is a whole number.
+    measure : Measure
+        The measure by which densities of the response are taken.
     is_linear : bool
         Whether EM can treat the model: its predictors are sums of fixed features with normal
         coefficients, and its gate is a product of softmaxes.
@@ -100,9 +111,14 @@ class Structure:
     symmetry: Symmetry
     row_count_formulas: dict[str, str]
     stems_without_terms: frozenset[str]
-    discrete: bool
+    measure: Measure
     is_linear: bool
     has_gradient: bool
+
+    @property
+    def discrete(self) -> bool:
+        """Whether the response is a whole number."""
+        return self.measure.discrete
 
     @property
     def counted(self) -> str:
@@ -129,8 +145,19 @@ class Structure:
         """Data-scaled default prior of every reported variable, by name."""
         priors = self.gate.default_priors(rows.matrices, response)
         for factor in self.factors:
-            priors |= factor.block.default_priors(rows.matrices, factor.response(rows))
+            priors |= factor.block.default_priors(rows.matrices, factor.own_response(rows))
         return priors
+
+    def bound(self, design: Design) -> Iterator[tuple[Predictor, Binding]]:
+        """All predictors, the gate's first, at their sites with features and response."""
+        matrices = design.rows.matrices
+        for h in self.gate.heads:
+            yield h.predictor, h.site.bind(matrices[h.stem], design.response)
+        for factor in self.factors:
+            response = factor.own_response(design.rows)
+            for c in factor.block.components:
+                if c.formula is not None:
+                    yield c.predictor, c.site.bind(matrices[c.stem], response)
 
     def coords(self, design: Design) -> dict[str, Any]:
         """Labels along every dimension of the model, by dimension."""
@@ -187,7 +214,7 @@ def structure_of(gate: Gate, experts: tuple[Expert, ...], priors: Mapping[str, P
         symmetry=_symmetry(gated, blocks),
         row_count_formulas=row_count_formulas,
         stems_without_terms=frozenset((*row_count_formulas, *unused_gate)),
-        discrete=blocks[0].family.discrete,
+        measure=measure_of([block.family for block in blocks]),
         is_linear=splits and all(p.is_linear for _, p in sites),
         has_gradient=all(p.gradient for _, p in sites),
     )

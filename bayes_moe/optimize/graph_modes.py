@@ -78,7 +78,7 @@ def _constants_at_floor(
     """Whether a spread that is the same for all rows is at its floor (point,)."""
     low = np.zeros(len(next(iter(values.values()))), dtype=bool)
     for factor in spec.structure.factors:
-        sd = float(np.std(factor.response(rows)))
+        sd = float(np.std(factor.own_response(rows)))
         for c in factor.block.components:
             if c.formula is None and role_of(c.parameter.role).collapses:
                 low |= _at_floor(c.parameter.role, values[c.variable], sd).any(axis=1)

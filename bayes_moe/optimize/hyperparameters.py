@@ -77,8 +77,7 @@ class _Margin(MarginalLikelihood):
 
     def prior_sds(self, scales: Values) -> Values:
         design, sds = self.surface.design, dict[str, np.ndarray]()
-        for site, predictor in self.surface.spec.structure.sites:
-            b = site.bind(design.rows.matrices[site.stem], design.response)
+        for predictor, b in self.surface.spec.structure.bound(design):
             sds |= predictor.raw_sds(b, scales)
         return sds
 

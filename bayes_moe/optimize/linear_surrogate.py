@@ -20,10 +20,11 @@ from bayes_moe.em.climb import initial_points
 from bayes_moe.em.objective import Objective
 from bayes_moe.em.partitions import initial_partitions
 from bayes_moe.em.vector_layout import parameter_vector
-from bayes_moe.model.blocks import Block, blocks_of
+from bayes_moe.model.blocks import blocks_of
 from bayes_moe.model.evaluation import evaluate
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.model.structure import DensityFactor
 from bayes_moe.predictors import Linear
 from bayes_moe.predictors.base import Target
 
@@ -168,13 +169,13 @@ def near(
             logits = np.log((1 - SOFTNESS) * shares + SOFTNESS / len(shares))
         variables |= _near_logits(spec, design, logits, rng)
     params = _by_expert(mixture)
-    for block in spec.structure.blocks:
-        of_block = [params[assignment[k]] for k in block.positions]
-        weights = shares[list(block.positions)] if by_rows else None
-        variables |= _near_experts(block, design, of_block, weights, rng, variables)
     for part in spec.structure.factors:
         if part.column is not None:
             variables |= {name: point[name][assignment] for name in part.block.variables}
+            continue
+        of_block = [params[assignment[k]] for k in part.block.positions]
+        weights = shares[list(part.block.positions)] if by_rows else None
+        variables |= _near_experts(part, design, of_block, weights, rng, variables)
     return variables
 
 
@@ -190,7 +191,7 @@ def _near_logits(
 
 
 def _near_experts(
-    block: Block,
+    part: DensityFactor,
     design: Design,
     params: list[Values],
     weights: np.ndarray | None,
@@ -201,7 +202,8 @@ def _near_experts(
 
     With ``weights`` (expert, obs), locations are fitted to the rows.
     """
-    rows, variables = design.rows, dict(known)
+    rows, variables, block = design.rows, dict(known), part.block
+    own_response = part.own_response(rows)
     for c in block.components:
         # (expert, obs), or (label and expert, obs)
         values = np.stack([of_expert[c.parameter.name] for of_expert in params], axis=-2)
@@ -211,7 +213,7 @@ def _near_experts(
         eta = c.parameter.link(values, NUMERIC)
         by_rows = weights is not None and c.parameter == block.family.parameters[0]
         if by_rows:
-            eta = block.family.initial_location(rows.observed, block.known(rows.matrices))
+            eta = block.initial_location(rows.observed, block.known(rows.matrices))
         eta = np.broadcast_to(eta, (*eta.shape[:-2], len(params), rows.size))
         target = Target(
             eta.reshape(c.site.outputs, rows.size),
@@ -220,7 +222,7 @@ def _near_experts(
             np.tile(weights, (c.parameter.size, 1)) if by_rows and weights is not None else None,
             variables,
         )
-        b = c.site.bind(rows.matrices[c.stem], design.response)
+        b = c.site.bind(rows.matrices[c.stem], own_response)
         variables |= c.predictor.project(b, target)
     return variables
 

@@ -10,10 +10,11 @@ import bayes_moe as bm
 from bayes_moe import families
 from bayes_moe.core import registry
 from tests.support import contracts
+from tests.support.examples import FAMILIES
 
 
 @pytest.mark.parametrize("check", contracts.FAMILY, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("name", registry.TABLE["family"])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_a_family_holds_the_contract(name, check):
     check(families.by_name(name))
 

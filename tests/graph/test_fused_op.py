@@ -13,7 +13,6 @@ from pytensor.compile.mode import Mode
 
 import bayes_moe as bm
 from bayes_moe import families
-from bayes_moe.core import registry
 from bayes_moe.core.arrays import log_softmax, symbolic
 from bayes_moe.families import RowData
 from bayes_moe.graph.family_group import FamilyGroup
@@ -22,7 +21,9 @@ from bayes_moe.model.likelihood import log_mixture
 
 QUICK = Mode(linker="py", optimizer="fast_compile")
 STABLE = Mode(linker="py", optimizer="fast_run").excluding("fusion", "inplace")
-FAMILIES = list(registry.TABLE["family"])
+from tests.support import examples
+
+FAMILIES = list(examples.FAMILIES)
 ROWS = 17
 FAR = {"location": 1e3, "scale": 2.0, "shape": 3.0, "rate": 20.0, "odds": 1e3}
 NEAR = {"location": 3.0, "scale": 1.0, "shape": 1.0, "rate": 2.0, "odds": 3.0}

@@ -18,7 +18,6 @@ from scipy import special
 
 import bayes_moe as bm
 from bayes_moe import families
-from bayes_moe.core import registry
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.families.student_t import Normaliser
@@ -205,7 +204,7 @@ def called(kernel, data, etas, shared=False):
     return value, np.stack([scratch[at : at + count] for at in firsts])
 
 
-@pytest.fixture(params=registry.TABLE["family"])
+@pytest.fixture(params=FAMILIES)
 def name(request):
     return request.param
 

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 
 import bayes_moe as bm
-from bayes_moe.core import registry
 from bayes_moe.em import objective
 from bayes_moe.em.objective import Curvature, Objective
 from bayes_moe.em.parameter_vector import ParameterVector
@@ -24,7 +23,7 @@ from bayes_moe.kernels.families import has_kernel
 from bayes_moe.predictors import Linear
 from bayes_moe.priors.prior import DISTRIBUTIONS
 from bayes_moe.sampling.compiled_density import LinearTable, supports
-from tests.support.examples import POSITIVE, REAL
+from tests.support.examples import FAMILIES, POSITIVE, REAL
 from tests.support.linear_models import MODELS, plain, points, table
 from tests.support.problems import problem
 
@@ -275,7 +274,7 @@ def test_the_gradient_is_that_of_differences(name):
         assert gradient[c] == pytest.approx(slope, rel=1e-6, abs=1e-6)
 
 
-@pytest.mark.parametrize("family", list(registry.TABLE["family"]))
+@pytest.mark.parametrize("family", list(FAMILIES))
 def test_a_density_that_is_not_finite_is_reported(family):
     moving = free(*of(CASES[f"{family}-2"]))
     native = LinearTable(moving).density()

@@ -113,6 +113,9 @@ FAMILIES = {
     ),
 }
 
+WITHOUT_PARAMETERS = {"pointmass": {"at": 0.0}}
+"""Families that are for experts beside others, with settings: they have no parameters."""
+
 # --- gates ----------------------------------------------------------------------------------------
 
 GATE_EXPERTS = 4

@@ -1,0 +1,87 @@
+"""All probability at one number: the distribution of an exact zero, or of a code for "none"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bayes_moe.core.arrays import Arrays
+from bayes_moe.core.checks import check_number
+from bayes_moe.families.base import NOTHING, Family, Parameter, Parameters, RowData
+from bayes_moe.families.discrete import HALF_UNIT
+
+
+@dataclass(frozen=True)
+class PointMass(Family):
+    """The response is ``at``, with probability 1. It has no parameters.
+
+    Beside experts of counts, it is a probability like theirs. Beside experts with a density, the
+    response has a positive probability of being ``at`` and a density elsewhere, and no other
+    expert can be the one of a response of exactly ``at``.
+
+    Parameters
+    ----------
+    at : float
+        The number, by default 0.
+    """
+
+    kind = "pointmass"
+    at: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_number("at", self.at)
+        at = float(self.at) + 0.0  # -0.0 is 0.0
+        values = {"at": at, "lower": at, "upper": at, "atoms": (at,)}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return ()
+
+    @property
+    def fixed(self) -> Mapping[str, float]:
+        return {"at": self.at}
+
+    def row(self, m: Any) -> Callable[..., Any]:
+        return lambda t, u, base, eta: base + 0.0 * eta
+
+    def data(self, y: Any, known: Parameters, xp: Arrays) -> RowData:
+        return RowData(0.0, 0.0, xp.where((y >= self.at) & (y <= self.at), 0.0, -np.inf))
+
+    def dist(self, params: Parameters) -> Any:
+        import pymc as pm
+
+        return pm.DiracDelta.dist(params["at"])
+
+    def location(self, params: Parameters) -> np.ndarray:
+        return params["at"]
+
+    def cdf(self, y: Any, params: Parameters) -> np.ndarray:
+        return np.where(y >= params["at"], 1.0, 0.0)
+
+    def mean(self, params: Parameters) -> np.ndarray:
+        return params["at"]
+
+    def variance(self, params: Parameters) -> np.ndarray:
+        return np.zeros_like(params["at"])
+
+    def random(
+        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
+    ) -> np.ndarray:
+        return np.broadcast_to(params["at"], size)
+
+    def scale(self, params: Parameters) -> np.ndarray:
+        return np.full_like(params["at"], HALF_UNIT)
+
+    def check_response(
+        self,
+        y: np.ndarray,
+        name: str,
+        known: Parameters = NOTHING,
+        obs_id: np.ndarray | None = None,
+    ) -> None:
+        """Nothing: which rows have the number is what a model of other experts beside it says."""
