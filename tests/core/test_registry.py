@@ -5,7 +5,7 @@ from tests.support import examples
 
 
 def test_every_family_has_an_example():
-    every = [*examples.FAMILIES, *examples.WITHOUT_PARAMETERS]
+    every = [*examples.FAMILIES, *examples.CLASSES, *examples.WITHOUT_PARAMETERS]
     assert set(every) == set(registry.TABLE["family"])
 
 

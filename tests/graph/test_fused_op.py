@@ -18,10 +18,10 @@ from bayes_moe.families import RowData
 from bayes_moe.graph.family_group import FamilyGroup
 from bayes_moe.graph.fused_op import FusedMixture, fused_mixture
 from bayes_moe.model.likelihood import log_mixture
+from tests.support import examples
 
 QUICK = Mode(linker="py", optimizer="fast_compile")
 STABLE = Mode(linker="py", optimizer="fast_run").excluding("fusion", "inplace")
-from tests.support import examples
 
 FAMILIES = list(examples.FAMILIES)
 ROWS = 17

@@ -42,8 +42,9 @@ def test_the_measure_of_families(together, expected):
     ],
 )
 def test_a_clash_names_both_families(together, words):
+    experts = [bm.Expert("y ~ 1", family) for family in together]
     with pytest.raises(bm.SpecError) as caught:
-        bm.MixtureOfExperts(bm.gates.Softmax("~ x"), [bm.Expert("y ~ 1", family) for family in together])
+        bm.MixtureOfExperts(bm.gates.Softmax("~ x"), experts)
     assert all(word in str(caught.value) for word in words)
 
 

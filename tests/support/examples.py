@@ -113,6 +113,11 @@ FAMILIES = {
     ),
 }
 
+CLASSES = {
+    "categorical": {"levels": ("a", "b", "c")},
+    "orderedlogistic": {"levels": ("low", "middle", "high", "top")},
+}
+"""Families of classes, with settings: tested in ``families/test_class_families``."""
 WITHOUT_PARAMETERS = {"pointmass": {"at": 0.0}}
 """Families that are for experts beside others, with settings: they have no parameters."""
 

@@ -1,0 +1,238 @@
+"""Families of classes: closed forms, derivatives, kernels, draws, and fits held to statsmodels."""
+
+from decimal import Decimal, localcontext
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import special, stats
+
+import bayes_moe as bm
+from bayes_moe import families
+from bayes_moe.core.arrays import NUMERIC
+from bayes_moe.kernels.families import has_kernel, kernel_of
+from bayes_moe.model.spec import with_levels
+from tests.support import contracts
+from tests.support.examples import CLASSES
+
+ROWS = 60
+REACH = {"class": 4.0, "odds": 3.0, "gap": 2.0}
+unconverged = pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
+
+
+@pytest.fixture(params=CLASSES)
+def family(request):
+    return families.by_name(request.param, **CLASSES[request.param])
+
+
+def predictors(family, rng, rows=ROWS, reach=1.0):
+    """Predictors (slot, 1, obs)."""
+    return [
+        reach * REACH[slot.parameter.role] * rng.standard_normal((1, rows)) for slot in family.slots
+    ]
+
+
+def probabilities(family, etas):
+    """Probabilities (class, obs) by their definition."""
+    flat = np.stack([eta[0] for eta in etas])
+    if family.kind == "categorical":
+        return special.softmax(flat, axis=0)
+    cuts = np.concatenate([np.zeros((1, flat.shape[1])), np.cumsum(np.exp(flat[1:]), axis=0)])
+    cdf = {"orderedlogistic": stats.logistic.cdf}[family.kind](cuts - flat[0])
+    return np.diff(np.concatenate([0 * cdf[:1], cdf, 0 * cdf[:1] + 1]), axis=0)
+
+
+def test_log_density_is_the_definition(family):
+    etas = predictors(family, np.random.default_rng(0))
+    expected = probabilities(family, etas)
+    params = family.named(etas, {}, NUMERIC)
+    for code, p in enumerate(expected):
+        found = np.exp(family.log_density(np.full(ROWS, float(code)), params, NUMERIC)[0])
+        np.testing.assert_allclose(found, p, atol=1e-13)
+        below = expected[: code + 1].sum(axis=0)
+        np.testing.assert_allclose(family.cdf(np.array(code), params)[0], below, atol=1e-12)
+        np.testing.assert_allclose(family.sf(np.array(code), params)[0], 1 - below, atol=1e-12)
+    np.testing.assert_allclose(family.probabilities(params)[:, 0], expected, atol=1e-12)
+    for outside in (-1.0, 0.5, len(expected), np.inf):
+        assert (family.log_density(np.full(ROWS, outside), params, NUMERIC) == -np.inf).all()
+
+
+@pytest.mark.parametrize("reach", [3.0, 30.0])
+def test_far_out_log_densities_are_finite_and_of_small_error(family, reach):
+    """Held to decimals: probabilities underflow, their logs do not."""
+    etas = predictors(family, np.random.default_rng(1), 20, reach)
+    etas = [np.clip(eta, -300, 300 if j == 0 else 6) for j, eta in enumerate(etas)]
+    params = family.named(etas, {}, NUMERIC)
+    for code in range(family.count):
+        found = family.log_density(np.full(20, float(code)), params, NUMERIC)[0]
+        for i in range(20):
+            exact = in_decimals(family, [Decimal(float(eta[0, i])) for eta in etas], code)
+            assert found[i] == pytest.approx(float(exact), rel=1e-9, abs=1e-9)
+
+
+def in_decimals(family, eta, code):
+    """Log probability of a class, with so many digits that differences keep some."""
+    with localcontext(prec=400, Emax=10**9, Emin=-(10**9)):
+        if family.kind == "categorical":
+            return eta[code] - sum(x.exp() for x in eta).ln()
+        cuts = [-eta[0]]
+        for log_gap in eta[1:]:
+            cuts.append(cuts[-1] + min(log_gap, Decimal(12)).exp())
+
+        def cdf(z):
+            return 1 / (1 + (-z).exp())
+
+        below = [*(cdf(c) for c in cuts), Decimal(1)]
+        if code == 0:
+            return below[0].ln()
+        if code == len(cuts):
+            return cdf(-cuts[-1]).ln()
+        return (below[code] - below[code - 1]).ln()
+
+
+def test_derivatives_are_those_of_differences(family):
+    rng = np.random.default_rng(2)
+    etas = predictors(family, rng)
+    data = family.data(rng.integers(family.count, size=ROWS).astype(float), {}, NUMERIC)
+
+    def moved(a, step):
+        return [eta + step * (j == a) for j, eta in enumerate(etas)]
+
+    def central(f, a, step=2e-3):
+        near, far = (f(moved(a, s * step)) - f(moved(a, -s * step)) for s in (1, 2))
+        return (8 * near - far) / (12 * step)
+
+    found = family.derivatives_at(data, etas)
+    for a in range(len(etas)):
+        slope = central(lambda e: family.log_density_at(data, e, NUMERIC), a)
+        np.testing.assert_allclose(np.broadcast_to(found.score[a], slope.shape), slope, atol=1e-8)
+        assert (found.expected_information[a] >= 0).all()
+        for b in range(len(etas)):
+            bend = central(lambda e, b=b: family.derivatives_at(data, e).score[b] + 0 * e[0], a)
+            second = np.broadcast_to(found.second[a][b], bend.shape)
+            np.testing.assert_allclose(second, bend, rtol=1e-6, atol=1e-8)
+
+
+def test_draws_have_the_probabilities(family):
+    rng = np.random.default_rng(3)
+    params = family.named(predictors(family, rng, 1, 0.5), {}, NUMERIC)
+    expected = family.probabilities(params)[:, 0, 0]
+    drawn = family.random(params, rng, (1, 10_000)).ravel()
+    counts = np.bincount(drawn, minlength=family.count)
+    assert stats.chisquare(counts, 10_000 * expected).pvalue > 1e-3
+    codes = np.arange(family.count)
+    assert family.mean(params) == pytest.approx(codes @ expected)
+    assert family.variance(params) == pytest.approx(codes**2 @ expected - (codes @ expected) ** 2)
+
+
+def test_the_kernel_is_the_formula(family):
+    """By the kernel's function as Python runs it: its loop is that of all families."""
+    assert has_kernel(family)
+    assert kernel_of(family).parameters == len(family.slots)
+
+
+@pytest.fixture(scope="module")
+def table():
+    rng = np.random.default_rng(4)
+    x, z = rng.uniform(-2, 2, (2, 150))
+    latent = np.where(x > 0, 1.5 * z, -1.5 * z) + rng.logistic(size=150)
+    grades = ["low", "middle", "high", "top"]
+    grade = pd.Categorical.from_codes(np.digitize(latent, [-2, 0, 2]), grades, ordered=True)
+    kind = np.array(["a", "b", "c"])[(np.digitize(latent, [-1, 1]) + (z > 1)) % 3]
+    return pd.DataFrame({"x": x, "z": z, "categorical": kind, "orderedlogistic": grade})
+
+
+def described(family, table, **settings):
+    spec = bm.mixture_of_experts(f"{family.kind} ~ z", family=family.kind, **settings)
+    return spec, spec.design(table)
+
+
+@pytest.mark.parametrize("experts", [1, 3])
+def test_objective_is_the_graphs(family, table, experts):
+    spec, design = described(family, table, gate="~ x", experts=experts)
+    contracts.objective_is_the_graphs_log_density(with_levels(spec, design.levels), design)
+
+
+def test_the_compiled_density_is_the_graphs(family, table):
+    from bayes_moe.em.vector_layout import parameter_vector
+    from bayes_moe.sampling.compiled_density import LinearTable
+    from tests.support.graphs import internal_graph
+    from tests.support.linear_models import points
+
+    spec, design = described(family, table, gate="~ x", experts=2)
+    spec = with_levels(spec, design.levels)
+    vector = parameter_vector(spec, design, jacobian=True)
+    compiled, graph = LinearTable(vector).density(), internal_graph(spec, design)
+    logp = graph.model.compile_logp(mode="FAST_COMPILE")
+    theta = points(vector)
+    values = vector.variables(theta)
+    for j, point in enumerate(theta):
+        expected = float(logp(graph.unconstrained({name: v[j] for name, v in values.items()})))
+        value, gradient = compiled(point)
+        assert value == pytest.approx(expected, rel=1e-9)
+        step = 1e-6
+        for c in range(len(point)):
+            there = point + step * np.eye(len(point))[c]
+            back = point - step * np.eye(len(point))[c]
+            slope = (compiled(there)[0] - compiled(back)[0]) / (2 * step)
+            assert gradient[c] == pytest.approx(slope, rel=1e-4, abs=1e-4)
+
+
+@unconverged
+@pytest.mark.parametrize("method", ["em", "map", "laplace"])
+def test_methods_agree_and_fits_round_trip(family, table, tmp_path, method):
+    spec, _ = described(family, table, gate="~ x", experts=2)
+    fit = bm.fit(spec, table, method, random_seed=1, progressbar=False)
+    mode = bm.fit(spec, table, "em", random_seed=1, progressbar=False)
+    density = bm.log_density(mode).mean()
+    assert float(bm.log_density(fit).mean()) == pytest.approx(float(density), abs=0.06)
+    found = bm.predict(fit, table.head(7)).probabilities()
+    again = bm.load(bm.save(fit, tmp_path / "fit.nc"))
+    np.testing.assert_array_equal(bm.predict(again, table.head(7)).probabilities(), found)
+    assert list(found["class"].values) == list(fit.design.levels)
+    np.testing.assert_allclose(found.sum("class"), 1, atol=1e-12)
+
+
+def test_one_categorical_expert_is_multinomial_regression(table):
+    import statsmodels.api as sm
+
+    spec = bm.mixture_of_experts("categorical ~ z + x", experts=1, family="categorical")
+    fit = bm.fit(spec, table, "em", objective="likelihood", progressbar=False)
+    code = pd.Categorical(table["categorical"]).codes
+    peer = sm.MNLogit(code, sm.add_constant(table[["z", "x"]])).fit(disp=0, maxiter=200)
+    coef = fit.idata["posterior"]["p_coef"].values.reshape(3, 3)
+    np.testing.assert_allclose((coef[1:] - coef[0]).T, peer.params, atol=1e-5)
+    np.testing.assert_allclose(coef.sum(axis=0), 0, atol=1e-10)
+    assert float(bm.log_density(fit).sum()) == pytest.approx(peer.llf, abs=1e-6)
+    assert int(fit.idata["fit"]["n_parameters"]) == peer.params.size
+
+
+def test_one_ordered_expert_is_the_cumulative_model(table):
+    from statsmodels.miscmodels.ordinal_model import OrderedModel
+
+    spec = bm.mixture_of_experts("orderedlogistic ~ z + x", experts=1, family="orderedlogistic")
+    fit = bm.fit(spec, table, "em", objective="likelihood", progressbar=False)
+    model = OrderedModel(table["orderedlogistic"], table[["z", "x"]], distr="logit")
+    peer = model.fit(method="bfgs", disp=0, gtol=1e-10, warn_convergence=False)
+    posterior = fit.idata["posterior"]
+    found = posterior["mu_coef"].values.ravel()
+    np.testing.assert_allclose(found[1:], peer.params.values[:2], atol=1e-5)
+    assert -found[0] == pytest.approx(peer.params.values[2], abs=1e-5)
+    np.testing.assert_allclose(posterior["gap"].values.ravel(), np.exp(peer.params[3:]), atol=1e-5)
+    assert float(bm.log_density(fit).sum()) == pytest.approx(peer.llf, abs=1e-6)
+
+
+@pytest.mark.parametrize("predictor", ["spline", "horseshoe"])
+def test_other_predictors_than_linear_ones(family, table, predictor):
+    spec, _ = described(family, table, gate="~ x", experts=2, predictor=predictor)
+    fit = bm.fit(spec, table, "em", random_seed=1, progressbar=False, restarts=2)
+    assert np.isfinite(bm.log_density(fit)).all()
+
+
+def test_a_tree_of_classifiers(table):
+    spec = bm.hierarchical_mixture("categorical ~ z", gate="~ x", family="categorical")
+    fit = bm.fit(spec, table, "em", random_seed=1, progressbar=False)
+    one = bm.fit(
+        bm.mixture_of_experts("categorical ~ z + x", experts=1, family="categorical"), table, "em"
+    )
+    assert float(bm.log_density(fit).sum()) > float(bm.log_density(one).sum())
