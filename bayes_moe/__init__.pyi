@@ -1,5 +1,6 @@
 # The public names, each stated once: type checkers read this file, and `__init__.py` loads from it.
 
+from . import families as families
 from . import gates as gates
 from . import predictors as predictors
 from .core.errors import ConvergenceWarning as ConvergenceWarning
@@ -76,6 +77,7 @@ __all__ = [
     "effective_experts",
     "experts_in_use",
     "extend",
+    "families",
     "fit",
     "gates",
     "hierarchical_mixture",

@@ -85,6 +85,11 @@ def shared(kind: str, name: str) -> Any:
     return _instance(_path(kind, name))
 
 
+def resolve_path(path: str) -> Any:
+    """Attribute at a dotted path ``"package.module:attribute"``."""
+    return _imported(path)
+
+
 def _path(kind: str, name: str) -> str:
     """Dotted path registered as ``name`` under ``kind``."""
     check_one_of(kind, name, TABLE[kind])

@@ -73,3 +73,16 @@ def _frozen(value: Any) -> Any:
 def _made(kind: type[Family], settings: tuple[tuple[str, Any], ...]) -> Family:
     """One instance for all equal settings, so that its derivatives are found once."""
     return kind(**dict(settings))
+
+
+def __getattr__(name: str) -> Any:
+    """Class of a registered family, such as ``Normal``, imported when it is first used."""
+    for path in registry.TABLE["family"].values():
+        if path.endswith(f":{name}"):
+            return registry.resolve_path(path)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    classes = (path.split(":")[1] for path in registry.TABLE["family"].values())
+    return sorted({*globals(), *classes})

@@ -29,8 +29,9 @@ class Expert(Record):
     formula : str
         ``"response ~ features"``: the predictor of the family's location, ``mu`` or ``p``, on its
         link scale.
-    family : str
-        ``"normal"``, ``"studentt"``, ``"poisson"``, ``"bernoulli"``, ``"binomial"`` or ``"gamma"``.
+    family : str or Family
+        Response distribution: a name such as ``"normal"`` or ``"categorical"``, or a family with
+        settings, such as ``bm.families.Bernoulli(link="probit")``. :doc:`/families` lists all.
     name : str, optional
         Label of the expert in results (an identifier). Experts of different kinds get the
         prefix ``name_`` on their variables.

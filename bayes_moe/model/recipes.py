@@ -54,8 +54,10 @@ def mixture_of_experts(
     experts : int, optional
         Number of experts, at least 1: by default 2, or as many as a tree gate has leaves. One
         expert is an ordinary regression.
-    family : {"normal", "studentt", "poisson", "bernoulli", "binomial", "gamma"}
-        Response distribution of each expert.
+    family : str or Family
+        Response distribution of each expert: a name such as ``"normal"`` or ``"categorical"``, or
+        a family with settings, such as ``bm.families.Bernoulli(link="probit")``. :doc:`/families`
+        lists all.
     predictor : Predictor, str or mapping, optional
         What makes the experts' predictors of features: see :class:`bayes_moe.Expert`. A gate has
         its own: ``gate=bm.gates.Softmax("~ x", predictor="spline")``.
@@ -146,8 +148,10 @@ def hierarchical_mixture(
     tree : nested sequence, optional
         The tree instead, such as ``[["a", "b"], "c"]``: a sequence is a split, a name or a position
         an expert.
-    family : {"normal", "studentt", "poisson", "bernoulli", "binomial", "gamma"}
-        Response distribution of each expert.
+    family : str or Family
+        Response distribution of each expert: a name such as ``"normal"`` or ``"categorical"``, or
+        a family with settings, such as ``bm.families.Bernoulli(link="probit")``. :doc:`/families`
+        lists all.
     predictor : Predictor, str or mapping, optional
         What makes the experts' predictors of features: see :class:`bayes_moe.Expert`.
     shrink : float
@@ -232,9 +236,9 @@ def mixture_density(
     hidden : sequence of int
         Units of each hidden layer, the trunk ``trunk_hidden0``, ``trunk_hidden1``, ... Without any,
         all heads are linear.
-    family : {"normal", "studentt", "poisson", "bernoulli", "binomial", "gamma"}
-        Response distribution of each component. Its location and its scale get a head; what else it
-        has, such as the degrees of freedom, is one number a component.
+    family : str or Family
+        Response distribution of each component (:doc:`/families`). Its location and its scale get
+        a head; what else it has, such as the degrees of freedom, is one number a component.
     activation : {"tanh", "softplus", "relu"}
         What a unit makes of the sum of its inputs.
     priors, center, functions, levels
