@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -71,8 +72,11 @@ class PriorPredictive:
     def response(self) -> pd.DataFrame:
         """Responses of the table and of the prior: quantiles, or shares of each of a few values."""
         values = np.unique(self.observed)
+        if self._levels:
+            by_code = {float(code): str(level) for code, level in enumerate(self._levels)}
+            return _value_shares(self.observed, self.drawn, by_code)
         if self.spec.structure.discrete and values.size <= MOST_VALUES:
-            return _value_shares(self.observed, self.drawn, values)
+            return _value_shares(self.observed, self.drawn, {v: f"{v:g}" for v in values})
         return _quantiles(self.observed, self.drawn)
 
     @cached_property
@@ -119,6 +123,11 @@ class PriorPredictive:
         shares = self._group(names.SAMPLE_STATS_PRIOR)[SHARE].values[0].mean(axis=0)
         return pd.Series(shares, index=pd.Index(self.spec.expert_labels, name=names.EXPERT))
 
+    @property
+    def _levels(self) -> tuple[Any, ...]:
+        """Classes of the response by code, of a family of classes."""
+        return tuple(getattr(self.spec.structure.blocks[0].family, "levels", ()))
+
     def _group(self, name: str) -> xr.Dataset:
         return self.idata[name].to_dataset()
 
@@ -140,15 +149,17 @@ class PriorPredictive:
 
     def __repr__(self) -> str:
         parts = [self._title(), self.response.to_string(float_format="%.4g")]
-        parts.append(self._range_sentence())
+        if not self._levels:
+            parts.append(self._range_sentence())
         if self.spec.n_experts > 1:
             parts.append(f"{self.gate.to_string(float_format='%.3f')}\n{self._gate_sentence()}")
         return "\n\n".join(parts)
 
     def _repr_html_(self) -> str:
         """Tables of the response and of the gate, for notebooks."""
-        parts = [_html_table(self.response, "%.4g", "Response"), self._range_sentence()]
-        views = [parts[0], html.paragraph(parts[1])]
+        views = [_html_table(self.response, "%.4g", "Response")]
+        if not self._levels:
+            views.append(html.paragraph(self._range_sentence()))
         if self.spec.n_experts > 1:
             views.append(_html_table(self.gate, "%.3f", "Experts in use"))
             views.append(html.paragraph(self._gate_sentence()))
@@ -254,16 +265,18 @@ def _quantiles(observed: np.ndarray, drawn: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(rows, index=["observed", "prior"], columns=columns)
 
 
-def _value_shares(observed: np.ndarray, drawn: np.ndarray, values: np.ndarray) -> pd.DataFrame:
-    """Share of each value, observed and drawn: mean and 5 %, 95 % quantiles over draws."""
+def _value_shares(
+    observed: np.ndarray, drawn: np.ndarray, values: Mapping[float, str]
+) -> pd.DataFrame:
+    """Share of each named value, observed and drawn: mean and 5 %, 95 % quantiles over draws."""
     import pandas as pd
 
-    by_draw = np.stack([(drawn == value).mean(axis=-1) for value in values])
-    by_draw = np.concatenate([by_draw, 1.0 - by_draw.sum(axis=0, keepdims=True)])
+    where = [drawn == value for value in values] + [~np.isin(drawn, [*values])]
+    by_draw = np.stack([at.mean(axis=-1) for at in where])
     low, high = np.quantile(by_draw, [0.05, 0.95], axis=-1)
-    seen = np.append([(observed == value).mean() for value in values], 0.0)
+    seen = [*((observed == value).mean() for value in values), 0.0]
     table = {"observed": seen, "prior": by_draw.mean(axis=-1), "5%": low, "95%": high}
-    index = pd.Index([*(f"{value:g}" for value in values), "other"], name="response")
+    index = pd.Index([*values.values(), "other"], name=names.RESPONSE)
     result = pd.DataFrame(table, index=index)
     return result if by_draw[-1].any() else result.iloc[:-1]
 

@@ -30,8 +30,11 @@ PARTS = (
 )
 PRIOR_LOOK: Look = {"color": "C0", "alpha": 0.35, "width": 0.8}
 OBSERVED_LOOK: Look = {"color": "black", "width": 2.5}
+INTERVAL_LOOK: Look = {"color": "C0", "alpha": 0.5, "width": 7}
 PROBABILITIES = np.linspace(0.0, 1.0, 401)
 BINS = 20
+HALF = 0.28  # of the distance between two values: half a bar
+LETTERS = 28  # most of labels side by side
 PANEL = (4.0, 3.4)  # inches
 RESPONSE = "response"
 MARGIN = 1.5  # most of the observed range that is shown on either side of it
@@ -50,7 +53,9 @@ def plot_prior_predictive(
     The first panel has distribution functions: a thin line for the responses of all rows under one
     draw from the prior, a thick one for the observed responses. It shows the observed range and at
     most one and a half times its length on either side; a line that enters below 0 or leaves below
-    1 has the rest of its responses outside. The others have histograms over draws of the effective
+    1 has the rest of its responses outside. Of classes, and of counts with few values, it has the
+    share of each value instead: an interval with 90 % of the draws, and the observed one as a bar.
+    The others have histograms over draws of the effective
     number of experts and of the gate's mean entropy, from one expert for each row (0) to equal
     weights, with the mean as a line. A model of one expert has the first panel only.
 
@@ -59,7 +64,7 @@ def plot_prior_predictive(
     prior : PriorPredictive
         Result of :func:`prior_predictive`.
     draws : int
-        Number of draws whose responses are shown.
+        Number of draws whose distribution functions are shown.
     backend : str, optional
         Plotting backend; by default ArviZ's ``rcParams["plot.backend"]``.
     visuals : mapping of str to mapping or False, optional
@@ -88,6 +93,19 @@ def plot_prior_predictive(
     check_options(pc_kwargs)
     panels = _panels(prior)
     canvas = Canvas(_collection(panels, backend, dict(pc_kwargs)), visuals or {})
+    if "prior" in prior.response.columns:
+        entries = _draw_shares(canvas, prior)
+    else:
+        entries = _draw_distributions(canvas, prior, draws)
+    for name, bounds in _gate_panels(prior).items():
+        _draw_histogram(canvas, name, panels[name].values.ravel(), bounds)
+    _label(canvas, prior)
+    add_legend(canvas, entries, {})
+    return canvas.collection
+
+
+def _draw_distributions(canvas: Canvas, prior: PriorPredictive, draws: int) -> dict[str, Look]:
+    """Draw distribution functions of some draws' responses and of the observed ones."""
     shown = np.unique(np.linspace(0, len(prior.drawn) - 1, draws).astype(int))
     limits = _limits(prior)
     lines = _quantiles(prior.drawn[shown], limits)
@@ -95,11 +113,23 @@ def plot_prior_predictive(
     observed = _quantiles(prior.observed[None], limits)
     _draw(canvas, "observed_line", RESPONSE, _lines, OBSERVED_LOOK, values=observed)
     _draw(canvas, "", RESPONSE, _set, {}, xlim=limits, ylim=(-0.02, 1.02))
-    for name, bounds in _gate_panels(prior).items():
-        _draw_histogram(canvas, name, panels[name].values.ravel(), bounds)
-    _label(canvas, prior)
-    add_legend(canvas, {"a draw from the prior": PRIOR_LOOK, "observed": OBSERVED_LOOK}, {})
-    return canvas.collection
+    return {"a draw from the prior": PRIOR_LOOK, "observed": OBSERVED_LOOK}
+
+
+def _draw_shares(canvas: Canvas, prior: PriorPredictive) -> dict[str, Look]:
+    """Draw the share of each value: an interval over draws, and a bar where it is observed."""
+    table = prior.response
+    x, wide = np.arange(len(table), dtype=float), OBSERVED_LOOK
+    ends = table["5%"].to_numpy(), table["95%"].to_numpy()
+    _draw(canvas, "prior_line", RESPONSE, _intervals, INTERVAL_LOOK, x=x, ends=ends)
+    seen = table["observed"].to_numpy()
+    _draw(canvas, "observed_line", RESPONSE, _levels, wide, x=x, y=seen)
+    labels = [canvas.text(str(label)) for label in table.index]
+    top = max(ends[1].max(), seen.max())
+    look: Look = {"xlim": (-0.6, len(x) - 0.4), "ylim": (0.0, min(1.02, 1.06 * top))}
+    _draw(canvas, "", RESPONSE, _set, look)
+    _draw(canvas, "", RESPONSE, _ticks, {"x": x.tolist(), "labels": labels})
+    return {"90 % of prior draws": INTERVAL_LOOK, "observed": OBSERVED_LOOK}
 
 
 def _panels(prior: PriorPredictive) -> xr.Dataset:
@@ -178,6 +208,22 @@ def _lines(da: xr.DataArray, target: Any, values: np.ndarray, **look: Any) -> No
         _backend(target).line(line, PROBABILITIES, target, **look)
 
 
+def _intervals(da: xr.DataArray, target: Any, x: Any, ends: Any, **look: Any) -> None:
+    for where, low, high in zip(x, *ends, strict=True):
+        _backend(target).ciliney(where, low, high, target, **look)
+
+
+def _levels(da: xr.DataArray, target: Any, x: Any, y: Any, **look: Any) -> None:
+    for where, level in zip(x, y, strict=True):
+        ends = np.array([where - HALF, where + HALF])
+        _backend(target).line(ends, np.array([level, level]), target, **look)
+
+
+def _ticks(da: xr.DataArray, target: Any, x: Any, labels: Any) -> None:
+    turned = {"rotation": 60} if (1 + max(map(len, labels))) * len(labels) > LETTERS else {}
+    _backend(target).xticks(x, labels, target, **turned)
+
+
 def _draw_histogram(
     canvas: Canvas, panel: str, values: np.ndarray, bounds: tuple[float, float]
 ) -> None:
@@ -217,8 +263,11 @@ def _label(canvas: Canvas, prior: PriorPredictive) -> None:
     n = prior.spec.n_experts
     response = canvas.text(plain_name(prior.spec.response))
     outside = 100 * sum(prior.outside[where] for where in ("below", "above"))
+    of_rows = ("share of rows up to it", f"{outside:.0f} % outside what is observed")
+    if "prior" in prior.response.columns:
+        of_rows = ("share of rows", "shares of the responses")
     texts = {
-        RESPONSE: (response, "share of rows up to it", f"{outside:.0f} % outside what is observed"),
+        RESPONSE: (response, *of_rows),
         EFFECTIVE: (f"effective number (of {n})", "share of draws", "experts in use"),
         ENTROPY: ("entropy in nats", "share of draws", "gate: 0 if a row has one expert"),
     }

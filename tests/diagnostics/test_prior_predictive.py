@@ -133,6 +133,19 @@ def test_few_values_are_described_by_their_shares():
     assert others.response["prior"].sum() == pytest.approx(1)
 
 
+def test_classes_are_named():
+    table = pd.DataFrame({"x": np.arange(40.0), "y": np.arange(40) % 4 % 3})
+    family = {"kind": "categorical", "levels": ["a", "b", "c", "never"]}
+    spec = bm.mixture_of_experts("y ~ x", experts=2, family=family)
+    prior = bm.prior_predictive(spec, table, draws=DRAWS, random_seed=1)
+    assert prior.response.index.tolist() == ["a", "b", "c", "never"]
+    assert prior.response["observed"].tolist() == [0.5, 0.25, 0.25, 0.0]
+    assert prior.response.loc["never", "prior"] == pytest.approx((prior.drawn == 3).mean())
+    for text in (repr(prior), prior._repr_html_()):
+        assert "never" in text
+        assert "range" not in text
+
+
 def test_responses_that_overflow_are_counted():
     table = pd.DataFrame({"x": np.linspace(0, 1, N), "y": np.linspace(1, 2, N)})
     priors = {"mu_coef": bm.Prior("Normal", sigma=2000)}

@@ -81,6 +81,20 @@ def test_parts_can_be_left_out_and_changed(prior):
     assert "legend" not in pc.viz.children
 
 
+def test_few_values_have_intervals_of_their_shares(table):
+    table = table.assign(y=np.arange(30) % 3 % 2)
+    spec = bm.mixture_of_experts("y ~ x", experts=2, family="bernoulli")
+    prior = bm.prior_predictive(spec, table, draws=30, random_seed=1)
+    axes = axes_of(bm.plot_prior_predictive(prior, backend="matplotlib"))["response"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["0", "1"]
+    zero, one, seen_zero, seen_one = axes.get_lines()
+    shares = (prior.drawn == 0).mean(axis=-1)
+    np.testing.assert_allclose(zero.get_ydata(), np.quantile(shares, [0.05, 0.95]))
+    np.testing.assert_allclose(one.get_ydata(), np.quantile(1 - shares, [0.05, 0.95]))
+    assert seen_zero.get_ydata()[0] == pytest.approx(2 / 3)
+    assert seen_one.get_ydata()[0] == pytest.approx(1 / 3)
+
+
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
