@@ -31,6 +31,9 @@ from .model.recipes import hierarchical_mixture as hierarchical_mixture
 from .model.recipes import mixture_density as mixture_density
 from .model.recipes import mixture_of_experts as mixture_of_experts
 from .model.spec import MixtureOfExperts as MixtureOfExperts
+from .plots.class_curves import plot_classes as plot_classes
+from .plots.class_tables import plot_confusion as plot_confusion
+from .plots.class_tables import plot_reliability as plot_reliability
 from .plots.curves import plot_experts as plot_experts
 from .plots.curves import plot_gate as plot_gate
 from .plots.curves import plot_predictive as plot_predictive
@@ -90,10 +93,13 @@ __all__ = [
     "modes",
     "node_probabilities",
     "node_responsibilities",
+    "plot_classes",
+    "plot_confusion",
     "plot_experts",
     "plot_gate",
     "plot_predictive",
     "plot_prior_predictive",
+    "plot_reliability",
     "plot_tree",
     "predict",
     "predictors",

@@ -6,6 +6,7 @@ so that no column of the user's table can clash with them.
 
 from __future__ import annotations
 
+import colorsys
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ BAND_ALPHA = 0.22
 BAR_WIDTHS = (1.5, 4.0)  # outermost interval, inner ones
 DODGE = 0.6  # of the distance between two categories
 GOLDEN = 0.6180339887498949
+PALETTE = 10  # colours of ArviZ's palette
 
 Look = dict[str, Any]
 """Keyword arguments of a visual: colour, width, ..."""
@@ -77,11 +79,10 @@ class Canvas:
 
     @property
     def colours(self) -> dict[Any, str]:
-        """Colour of each expert."""
+        """Colour of each expert or class."""
         mapping = self.collection.aes["color"]["mapping"]
-        return dict(
-            zip(mapping[names.EXPERT].values.tolist(), mapping.values.tolist(), strict=True)
-        )
+        (dim,) = mapping.dims
+        return dict(zip(mapping[dim].values.tolist(), mapping.values.tolist(), strict=True))
 
     def wanted(self, part: str, defaults: Look) -> Look | None:
         """Return keyword arguments of a part, or None if the user omits it."""
@@ -103,7 +104,7 @@ class Canvas:
         dataset = data.to_dataset(name=VALUE)
         self.collection.map(visual, label or part, data=dataset, ignore_aes=ignored, **wanted)
 
-    def set(self, visual: str, **look: Any) -> None:
+    def set(self, visual: str | Callable[..., Any], **look: Any) -> None:
         """Set limits or ticks of the plot."""
         self.collection.facet_map(visual, store_artist=False, **look)
 
@@ -118,23 +119,40 @@ def open_canvas(
     visuals: Mapping[str, Any] | None,
     data: xr.DataArray,
     pc_kwargs: Mapping[str, Any],
+    parts: Sequence[str] = VISUALS,
 ) -> Canvas:
     """Return a canvas on the user's collection, or on a new one with one plot.
 
     Raises
     ------
     SpecError
-        For unknown parts in ``visuals``, and if the data have experts but the collection does not
-        map their dimension to colours.
+        For parts in ``visuals`` that are none of ``parts``, and if the data have experts or classes
+        but the collection does not map their dimension to colours.
     """
-    check_visuals(visuals, VISUALS)
+    check_visuals(visuals, parts)
     check_options(pc_kwargs)
     if collection is None:
         collection = _new_collection(backend, data, dict(pc_kwargs))
-    has_colours = "color" in collection.aes_set and names.EXPERT in collection.aes["color"].dims
-    if names.EXPERT in data.dims and not has_colours:
-        raise SpecError("The plot collection must map 'color' to the dimension 'expert'.")
+    dim = coloured(data)
+    if dim and not ("color" in collection.aes_set and dim in collection.aes["color"].dims):
+        raise SpecError(f"The plot collection must map 'color' to the dimension {dim!r}.")
     return Canvas(collection, visuals or {})
+
+
+def coloured(data: xr.DataArray) -> str | None:
+    """Return the dimension of the data that colours tell apart: experts, or classes, or None."""
+    return next((dim for dim in (names.EXPERT, names.CLASS) if dim in data.dims), None)
+
+
+def class_colours(count: int) -> dict[str, list[str]]:
+    """Return the argument ``color`` of a collection with more classes than a palette has colours.
+
+    Hues are evenly spaced, and neighbours of another lightness.
+    """
+    if count <= PALETTE:
+        return {}
+    parts = [colorsys.hls_to_rgb(j / count, (0.38, 0.6)[j % 2], 0.65) for j in range(count)]
+    return {"color": ["#" + "".join(f"{round(255 * v):02x}" for v in rgb) for rgb in parts]}
 
 
 def check_options(options: Mapping[str, Any]) -> None:
@@ -151,7 +169,7 @@ def check_options(options: Mapping[str, Any]) -> None:
 def _new_collection(
     backend: str | None, data: xr.DataArray, options: dict[str, Any]
 ) -> PlotCollection:
-    """Return a collection with one plot, and a colour per expert if the data have experts."""
+    """Return a collection with one plot, and a colour for each expert or class of the data."""
     from arviz_base import rcParams
     from arviz_plots import PlotCollection
 
@@ -162,8 +180,9 @@ def _new_collection(
     elif "figsize" not in figure:
         # Other backends have no inches; 100 dots per inch is matplotlib's resolution.
         figure |= {"figsize": tuple(100 * s for s in SIZE), "figsize_units": "dots"}
-    if names.EXPERT in data.dims:
-        options["aes"] = {"color": [names.EXPERT]} | options.get("aes", {})
+    dim = coloured(data)
+    if dim is not None:
+        options["aes"] = {"color": [dim]} | options.get("aes", {})
     return PlotCollection.wrap(
         data.to_dataset(name=VALUE), backend=backend, figure_kwargs=figure, **options
     )
@@ -197,9 +216,9 @@ def curves(
     marks = DOTS if grid.levels else LINES
     used = xr.ones_like(mean, dtype=bool) & used
     x = xr.DataArray(grid.x, dims=names.OBS)
-    if grid.levels and names.EXPERT in mean.dims:
-        experts = mean[names.EXPERT]
-        x = x + experts.copy(data=dodge(experts.size))
+    dim = coloured(mean)
+    if grid.levels and dim is not None:
+        x = x + mean[dim].copy(data=dodge(mean[dim].size))
     ranks = range(len(band)) if ranks is None else ranks
     widths = [BAR_WIDTHS[rank > 0] for rank in ranks] if grid.levels else None
     nested: Look = {"mark": marks.interval, "widths": widths}
@@ -255,14 +274,26 @@ def jitter(n: int, experts: int = 1) -> np.ndarray:
 
 def label_axes(canvas: Canvas, grid: Grid, response: str) -> None:
     """Label the axes, and name the categories of a categorical feature."""
-    for part, text in (("xlabel", grid.feature), ("ylabel", response)):
-        wanted = canvas.wanted(part, {"text": canvas.text(text)})
-        if wanted is not None:
-            canvas.collection.facet_map(f"labelled_{part[0]}", part, **wanted)
+    name_axes(canvas, grid.feature, response)
     if grid.levels:
         labels = [canvas.text(str(level)) for level in grid.levels]
         canvas.set("set_xticks", values=list(range(len(labels))), labels=labels)
         canvas.set("set_xlim", limits=(-0.5, len(labels) - 0.5))
+
+
+def name_axes(canvas: Canvas, x: str, y: str) -> None:
+    """Write the names of the axes."""
+    for part, text in (("xlabel", x), ("ylabel", y)):
+        wanted = canvas.wanted(part, {"text": canvas.text(text)})
+        if wanted is not None:
+            canvas.collection.facet_map(f"labelled_{part[0]}", part, **wanted)
+
+
+def set_yticks(da: xr.DataArray, target: Any, values: Sequence[float], labels: Any) -> Any:
+    """Put ticks of the vertical axis at some values: a visual for :meth:`Canvas.set`."""
+    from arviz_plots.plot_collection import backend_from_object
+
+    return backend_from_object(target).yticks(values, labels, target)
 
 
 def _nested(

@@ -46,7 +46,7 @@ from bayes_moe.plots.reference import (
     over_draws,
     shown_rows,
 )
-from bayes_moe.plots.ticks import fit_categories, whole_ticks
+from bayes_moe.plots.ticks import feature_ticks, whole_ticks
 from bayes_moe.prediction.predict import predict
 from bayes_moe.prediction.predictive import Predictive
 from bayes_moe.results.fit import Fit
@@ -313,10 +313,7 @@ def _set_ticks(
     """
     if fit is not None and fit.spec.structure.discrete:
         whole_ticks(canvas, "y", limits)
-    if grid.levels:
-        fit_categories(canvas, [str(level) for level in grid.levels])
-    elif grid.whole:
-        whole_ticks(canvas, "x", (grid.x[0], grid.x[-1]))
+    feature_ticks(canvas, grid)
 
 
 def _grid(

@@ -7,6 +7,7 @@ from itertools import pairwise
 from textwrap import wrap
 from typing import Any, Literal
 
+from bayes_moe.data.reference_grid import Grid
 from bayes_moe.plots.canvas import Canvas
 
 WRAPPED = (24, 18, 14, 10)  # letters in a line
@@ -49,6 +50,14 @@ def shortened_labels(labels: Sequence[str], letters: int) -> list[str]:
     differ = [len({*letters}) > 1 for letters in zip(*labels, strict=False)]
     same = [*differ, True].index(True)
     return [_cut(label[same:], letters, 0) for label in labels]
+
+
+def feature_ticks(canvas: Canvas, grid: Grid) -> None:
+    """Fit the labels of categories into the axis of a feature, or put whole numbers on it."""
+    if grid.levels:
+        fit_categories(canvas, [str(level) for level in grid.levels])
+    elif grid.whole:
+        whole_ticks(canvas, "x", (grid.x[0], grid.x[-1]))
 
 
 def whole_ticks(canvas: Canvas, axis: str, limits: tuple[float, float]) -> None:
