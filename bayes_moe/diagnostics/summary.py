@@ -10,6 +10,7 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.checks import check_one_of, check_share
 from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.priors.coordinates import COORDINATES
 from bayes_moe.results.fit import Fit, posterior_of
 
 if TYPE_CHECKING:
@@ -95,20 +96,18 @@ def _mode_summary(fit: Fit, selected: Sequence[str], ci_prob: float | None) -> p
     z = float(ndtri((1 + ci_prob) / 2))
     posterior = posterior_of(fit.idata)
     errors = fit.idata[names.STANDARD_ERROR].to_dataset()
-    positive = fit.spec.structure.positive
+    supports = fit.spec.structure.supports
     rows: dict[str, list[float]] = {}
     for name in selected:
         estimate = posterior[name].isel({names.CHAIN: 0, names.DRAW: 0})
         error = errors[name]
+        coordinate = COORDINATES[supports.get(name, "real")]
         for at in np.ndindex(estimate.shape):
             labels = [str(estimate[d].values[i]) for d, i in zip(estimate.dims, at, strict=True)]
             value, se = float(estimate.values[at]), float(error.values[at])
-            width = np.exp(z * se / value) if name in positive else z * se
-            bounds = (
-                [value / width, value * width]
-                if name in positive
-                else [value - width, value + width]
-            )
+            at_mode = coordinate.of_value(np.asarray(value))
+            steps = np.array([-z, z]) * se / coordinate.slope(at_mode)
+            bounds = coordinate.value(at_mode + steps).tolist()
             rows[f"{name}[{', '.join(labels)}]"] = [value, se, *bounds]
     percent = f"{100 * ci_prob:g}"
     columns = ["estimate", "se", f"ci{percent}_lb", f"ci{percent}_ub"]

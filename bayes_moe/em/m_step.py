@@ -131,7 +131,7 @@ def _scale_step(
     t = np.where(rows > 1e-8, t, 0.0)
     if scales.prior is None:
         return np.where(rows > 1e-8, np.maximum(t, scales.floor - old), 0.0)
-    prior, arguments = formula(scales.prior, of_log=True), formula_arguments(scales.prior)
+    prior, arguments = formula(scales.prior), formula_arguments(scales.prior)
     for _ in range(12):
         with np.errstate(over="ignore", under="ignore"):
             _, first, second = prior(old + t, *arguments)

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from bayes_moe.priors.densities import log_density_of_log
+from bayes_moe.priors.densities import log_density_of_coordinate
 from bayes_moe.priors.prior import Prior
 
 SETTLED = 1e-9
@@ -111,5 +111,5 @@ class MarginalLikelihood(ABC):
         total = float(logs.sum())
         for name, value in self._scales(logs).items():
             log_value = np.log(value)[..., None]
-            total += float(np.sum(log_density_of_log(self.priors[name], log_value)[0]))
+            total += float(np.sum(log_density_of_coordinate(self.priors[name], log_value)[0]))
         return total

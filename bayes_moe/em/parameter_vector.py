@@ -2,7 +2,8 @@
 
 Every family parameter and the gate is a linear predictor on its link scale, ``eta = unit * Z raw +
 offset``; a parameter that is constant per expert has a single feature, 1. The coordinates are the
-internal coefficients ``raw`` of :mod:`bayes_moe.predictors.linear` and the logarithms of constants.
+internal coefficients ``raw`` of :mod:`bayes_moe.predictors.linear`, and of constants their links,
+such as logarithms.
 A gate whose log weights depend on differences of experts only (zero-sum prior, or no prior) has
 coordinates in an orthonormal basis of the vectors that sum to zero over the experts.
 
@@ -27,8 +28,9 @@ from bayes_moe.gates.splits import SplitTree
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.predictors import Predictor, Site
 from bayes_moe.predictors.scaling import Scaling
+from bayes_moe.priors.coordinates import COORDINATES
 from bayes_moe.priors.defaults import role_of
-from bayes_moe.priors.densities import kink, log_density_of_log
+from bayes_moe.priors.densities import kink, log_density_of_coordinate
 from bayes_moe.priors.prior import Prior
 
 ROWS_PER_COEFFICIENT = 3
@@ -218,7 +220,7 @@ class ParameterVector:
         total = 0.0
         for name, value in self.hyperparameters.items():
             logs = np.log(value)
-            total += float(np.sum(log_density_of_log(priors[name], logs[..., None])[0]))
+            total += float(np.sum(log_density_of_coordinate(priors[name], logs[..., None])[0]))
             total += float(logs.sum()) if self.jacobian else 0.0
         return total
 
@@ -272,8 +274,11 @@ class ParameterVector:
             group.add(theta, value, (first, second))
         for block in self.blocks:
             if self.jacobian and block.scaling is None:
-                value += theta[:, block.where].sum(axis=1)
-                first[:, block.where] += 1.0
+                at = block.where
+                parts = COORDINATES[block.link.support].log_slope(theta[:, at])
+                value += np.sum(parts[0], axis=1)
+                first[:, at] += parts[1]
+                second[:, at] += parts[2]
         return value, first, second
 
     @cached_property
@@ -284,8 +289,7 @@ class ParameterVector:
             if block.prior is not None:
                 unit = 1.0 if block.prior_scale is None else block.prior_scale
                 shape = (block.directions, block.terms)
-                of_log = block.scaling is None
-                terms.append(PriorTerm(block.prior, of_log, shape, unit, block.where))
+                terms.append(PriorTerm(block.prior, shape, unit, block.where))
         return prior_groups(terms)
 
     def variables(self, theta: np.ndarray) -> dict[str, np.ndarray]:
@@ -329,8 +333,10 @@ class ParameterVector:
             within = within.reshape(block.directions, block.terms, block.directions, block.terms)
             by_expert = np.einsum("dk,dien,ek->kin", basis, within, basis, optimize=True)
             if block.scaling is None:
-                value = self.variables(theta[None])[block.variable][0]
-                sds[block.variable] = value * np.sqrt(by_expert[:, 0, 0])
+                slope = COORDINATES[block.link.support].slope(
+                    block.bounded(block.raw(theta[None])[0, :, 0])
+                )
+                sds[block.variable] = slope * np.sqrt(by_expert[:, 0, 0])
             else:
                 linear = block.scaling.linear
                 variance = np.einsum("kin,ij,nj->kj", by_expert, linear, linear, optimize=True)

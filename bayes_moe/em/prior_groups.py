@@ -15,12 +15,11 @@ from bayes_moe.priors.prior import Prior
 class PriorTerm(NamedTuple):
     """The prior of some coordinates.
 
-    It is that of the coordinates in a unit, or of their exponentials if ``of_log``; arguments and
-    units broadcast to ``shape``.
+    It is that of coefficients in a unit, which are coordinates themselves, or of constants, of
+    which they are coordinates; arguments and units broadcast to ``shape``.
     """
 
     prior: Prior
-    of_log: bool
     shape: tuple[int, int]
     unit: float | np.ndarray
     where: slice
@@ -28,7 +27,7 @@ class PriorTerm(NamedTuple):
 
 @dataclass(frozen=True)
 class PriorGroup:
-    """Coordinates whose priors, or those of their exponentials, are of one distribution.
+    """Coordinates of parameters whose priors are of one distribution.
 
     Attributes
     ----------
@@ -63,9 +62,9 @@ class PriorGroup:
 
 def prior_groups(terms: Sequence[PriorTerm]) -> list[PriorGroup]:
     """Groups of coordinates that are evaluated together."""
-    parts: dict[tuple[str, bool], list[PriorTerm]] = {}
+    parts: dict[str, list[PriorTerm]] = {}
     for term in terms:
-        parts.setdefault((term.prior.distribution, term.of_log), []).append(term)
+        parts.setdefault(term.prior.distribution, []).append(term)
     return [_group(same) for same in parts.values()]
 
 
@@ -82,7 +81,7 @@ def _group(terms: list[PriorTerm]) -> PriorGroup:
     unit = joined([term.unit for term in terms])
     return PriorGroup(
         slice(start, stop) if len(places) == stop - start else places,
-        formula(terms[0].prior, of_log=terms[0].of_log),
+        formula(terms[0].prior),
         tuple(joined(values) for values in arguments),
         None if (unit == 1.0).all() else unit,
     )

@@ -13,15 +13,21 @@ from typing import Any
 
 from bayes_moe.core.arrays import Arrays
 
-LINKS: dict[str, tuple[Callable[[Any, Arrays], Any], Callable[[Any, Arrays], Any]]] = {
-    "identity": (lambda eta, xp: eta, lambda value, xp: value),
-    "log": (lambda eta, xp: xp.exp(eta), lambda value, xp: xp.log(value)),
+Mapped = Callable[[Any, Arrays], Any]
+
+LINKS: dict[str, tuple[Mapped, Mapped, str]] = {
+    "identity": (lambda eta, xp: eta, lambda value, xp: value, "real"),
+    "log": (lambda eta, xp: xp.exp(eta), lambda value, xp: xp.log(value), "positive"),
     "logit": (
         lambda eta, xp: xp.sigmoid(eta),
         lambda value, xp: xp.log(value) - xp.log1p(-value),
+        "unit",
     ),
 }
-"""By name: inverse and link of a parameter."""
+"""By name: inverse and link of a parameter, and its support.
+
+The predictor is the coordinate of that support (:mod:`bayes_moe.priors.coordinates`).
+"""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,11 @@ class Link:
 
     name: str
     natural: bool = True
+
+    @property
+    def support(self) -> str:
+        """Support of the parameter, as of its prior if it is a constant."""
+        return LINKS[self.name][2]
 
     def inverse(self, eta: Any, xp: Arrays) -> Any:
         """Argument of the family's formulas for a predictor ``eta``."""

@@ -92,7 +92,5 @@ def to_coordinates(p: Any, slots: int, coefs: Any, slopes: Any, x: Any, grad: An
         count = p[s + COUNT]
         value += call_prior(p[s + PRIOR], at_x, p[s + PRIOR_ARGUMENTS], count, at_grad)
         if p[s + JACOBIAN]:
-            for c in range(count):
-                value += x[where + c]
-                grad[where + c] += 1.0
+            value += call_prior(p[s + JACOBIAN], at_x, 0, count, at_grad)
     return value

@@ -48,7 +48,7 @@ TABLE = 5
     BASIS,  # address (direction, expert), or 0
     PRIOR,  # address of the compiled formula
     PRIOR_ARGUMENTS,  # address (argument, coordinate)
-    JACOBIAN,  # whether coordinates are logarithms, and the log Jacobian is added
+    JACOBIAN,  # address of the compiled log Jacobian of coordinates, or 0
     SHARED,  # whether predictors are the same for all rows
 ) = range(16)
 SLOT = 16

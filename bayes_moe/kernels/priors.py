@@ -12,7 +12,7 @@ from numba.extending import register_jitable
 from bayes_moe.kernels.compile import VERSION, c_function, doubles
 
 LARGEST = 4
-"""Largest number of arguments of a formula, which has 1, 2 or 4."""
+"""Largest number of arguments of a formula."""
 
 
 @cache
@@ -20,11 +20,11 @@ def address(formula: Callable[..., Any], arguments: int) -> int:
     """Address of the compiled ``(values, arguments, count, slopes) -> log density``.
 
     ``arguments`` (argument, count) are the addresses of the formula's arguments in one array. The
-    derivatives (count,) are added to ``slopes``.
+    derivatives (count,) are added to ``slopes``. The formula of a log Jacobian has no arguments.
     """
-    if arguments not in (1, 2, LARGEST):
+    if arguments > LARGEST:
         raise ValueError(
-            f"A prior's formula has 1, 2 or {LARGEST} arguments; this has {arguments}."
+            f"A prior's formula has at most {LARGEST} arguments; this has {arguments}."
         )
     signature = float64(int64, int64, int64, int64)
     return int(c_function(signature, _over_values(formula, arguments)).address)
@@ -41,10 +41,14 @@ def _over_values(formula: Any, arguments: int) -> Callable[[int, int, int, int],
         g = doubles(slopes, count)
         total = 0.0
         for j in range(count):
-            if arguments == 1:
+            if arguments == 0:
+                value, slope, _ = one(x[j])
+            elif arguments == 1:
                 value, slope, _ = one(x[j], a[j])
             elif arguments == 2:
                 value, slope, _ = one(x[j], a[j], a[count + j])
+            elif arguments == 3:
+                value, slope, _ = one(x[j], a[j], a[count + j], a[2 * count + j])
             else:
                 c = a[count + j], a[2 * count + j], a[3 * count + j]
                 value, slope, _ = one(x[j], a[j], *c)

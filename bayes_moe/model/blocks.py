@@ -103,11 +103,12 @@ class Component:
         return self.predictor.internal_dims(self.site_under(prior)[0])
 
     @property
-    def positive(self) -> frozenset[str]:
-        """Names of reported variables that are positive."""
+    def supports(self) -> dict[str, str]:
+        """Supports of those reported variables that are not any real number, by name."""
         if self.formula is None:
-            return frozenset({self.stem})
-        return self.predictor.variables(self.site).positive
+            support = self.parameter.link.support
+            return {} if support == "real" else {self.stem: support}
+        return dict.fromkeys(self.predictor.variables(self.site).positive, "positive")
 
     def shapes(self, matrices: Mapping[str, Matrix]) -> dict[str, tuple[int, ...]]:
         """Shapes of the reported variables."""

@@ -27,7 +27,8 @@ from bayes_moe.kernels.families import kernel_of
 from bayes_moe.kernels.family_rows import PACK
 from bayes_moe.model.blocks import Block
 from bayes_moe.model.spec import MixtureOfExperts
-from bayes_moe.priors.densities import DENSITIES, formula_arguments
+from bayes_moe.priors.coordinates import COORDINATES, coordinate_of
+from bayes_moe.priors.densities import formula, formula_arguments
 from bayes_moe.priors.prior import Prior
 
 
@@ -211,19 +212,20 @@ class CompiledTable(ABC):
         }
 
     def prior(
-        self, prior: Prior, shape: tuple[int, ...], *, of_log: bool, column: bool = False
+        self, prior: Prior, shape: tuple[int, ...], *, jacobian: bool, column: bool = False
     ) -> dict[int, int]:
         """Entries of a prior of coordinates, whose arguments broadcast to a shape.
 
-        With ``column`` they do so along its first axis.
+        With ``column`` they do so along its first axis. With ``jacobian`` the coordinates' log
+        Jacobian is added, so that the density is their own.
         """
-        density = DENSITIES[prior.distribution]
-        formula: Callable[..., Any] | None = density.of_log if of_log else density.of_value
-        assert formula is not None
+        straight = coordinate_of(prior) is COORDINATES["real"]
+        log_slope = coordinate_of(prior).log_slope
         given = (np.asarray(a)[..., None] if column else a for a in formula_arguments(prior))
         arguments = [np.broadcast_to(a, shape).ravel() for a in given]
         return {
-            layout.PRIOR: priors.address(formula, len(arguments)),
+            layout.PRIOR: priors.address(formula(prior), len(arguments)),
+            layout.JACOBIAN: priors.address(log_slope, 0) if jacobian and not straight else 0,
             layout.PRIOR_ARGUMENTS: self.address(np.concatenate(arguments)),
         }
 

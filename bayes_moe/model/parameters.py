@@ -11,6 +11,13 @@ from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.data.design import Design
 from bayes_moe.model.spec import MixtureOfExperts
 
+RANGES = {
+    "real": (-np.inf, np.inf, "finite"),
+    "positive": (0.0, np.inf, "positive"),
+    "unit": (0.0, 1.0, "between 0 and 1"),
+}
+"""By support: its ends, neither of which belongs to it, and what it is in words."""
+
 
 def checked(
     spec: MixtureOfExperts, design: Design, parameters: Mapping[str, Any]
@@ -24,7 +31,7 @@ def checked(
     """
     matrices = design.rows.matrices
     shapes: dict[str, tuple[int, ...]] = spec.structure.gate.shapes(matrices)
-    positive = spec.structure.positive
+    supports = spec.structure.supports
     for c in spec.structure.components:
         shapes |= c.shapes(matrices)
     if not isinstance(parameters, Mapping):
@@ -46,6 +53,7 @@ def checked(
             raise SpecError(f"{name!r} must have shape {shape}; it has {values[name].shape}.")
         if not np.all(np.isfinite(values[name])):
             raise SpecError(f"{name!r} must be finite; it is {parameters[name]!r}.")
-        if name in positive and np.any(values[name] <= 0):
-            raise SpecError(f"{name!r} must be positive; it is {parameters[name]!r}.")
+        least, most, what = RANGES[supports.get(name, "real")]
+        if np.any((values[name] <= least) | (values[name] >= most)):
+            raise SpecError(f"{name!r} must be {what}; it is {parameters[name]!r}.")
     return values

@@ -114,7 +114,8 @@ def check_trunks(structure: Structure, formulas: Mapping[str, str]) -> None:
 
 def check_priors(gate: Gate, structure: Structure, priors: Mapping[str, Prior]) -> None:
     """Raise :class:`SpecError` for priors of unknown variables or of the wrong support."""
-    positive = {name for c in structure.components for name in c.positive}
+    own = {name: support for c in structure.components for name, support in c.supports.items()}
+    constants = {c.variable for c in structure.components if c.formula is None} | {*own}
     zero_sum = {c.variable for c in structure.components if c.zero_sum}
     gate_coefs = {names.coef(stem) for stem in gate.formulas}
     gate_supports = structure.gate.supports
@@ -122,7 +123,7 @@ def check_priors(gate: Gate, structure: Structure, priors: Mapping[str, Prior]) 
     for name, prior in priors.items():
         if name not in structure.variables and not (one_expert and name in gate_coefs):
             raise SpecError(unknown("prior", name, structure.variables))
-        supports = {"positive"} if name in positive else {"real"}
+        supports = {own.get(name, "real")}
         supports |= {"zero-sum"} if name in zero_sum else set()
         if name in gate_coefs or name in gate_supports:
             supports = gate_supports.get(name, {"real", "zero-sum"})
@@ -135,7 +136,7 @@ def check_priors(gate: Gate, structure: Structure, priors: Mapping[str, Prior]) 
             if site.coef == name:
                 check_coefficient_prior(predictor, site, prior)
         vectors = [a for a, value in prior.arguments.items() if isinstance(value, tuple)]
-        if name in positive and vectors:
+        if name in constants and vectors:
             raise SpecError(
                 f"The prior of {name!r} is the same for all experts: its argument "
                 f"{vectors[0]!r} must be one number; it is {prior.arguments[vectors[0]]!r}."

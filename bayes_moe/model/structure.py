@@ -72,8 +72,9 @@ class Structure:
         Reported variables of the gate and of the model, all on the user's scale.
     quantities : tuple of str
         Reported variables that are identified, as weights of networks are not.
-    positive : frozenset of str
-        Reported variables that are positive.
+    supports : dict of str to str
+        Supports of those reported variables that are not any real number: ``"positive"``, or
+        ``"unit"`` of probabilities.
     dims : dict of str to tuple of str
         Dimensions of the variables, internal coefficients included.
     derived_dims : dict of str to tuple of str
@@ -104,7 +105,7 @@ class Structure:
     gate_variables: tuple[str, ...]
     variables: tuple[str, ...]
     quantities: tuple[str, ...]
-    positive: frozenset[str]
+    supports: dict[str, str]
     dims: dict[str, tuple[str, ...]]
     derived_dims: dict[str, tuple[str, ...]]
     bases: dict[str, tuple[str, np.ndarray]]
@@ -205,9 +206,12 @@ def structure_of(gate: Gate, experts: tuple[Expert, ...], priors: Mapping[str, P
         gate_variables=tuple(gate_dims),
         variables=variables,
         quantities=tuple(name for name in variables if name not in unidentified),
-        positive=frozenset().union(
-            *(c.positive for c in components), *(p.variables(site).positive for site, p in sites)
-        ),
+        supports={
+            **dict.fromkeys(
+                (n for site, p in sites for n in p.variables(site).positive), "positive"
+            ),
+            **{name: support for c in components for name, support in c.supports.items()},
+        },
         dims=_dims(gated, components, priors),
         derived_dims={} if gated.features is None else gated.features.derived_dims,
         bases=_bases(gated, components, priors),

@@ -19,6 +19,7 @@ from bayes_moe.predictors import MLP, Linear, Predictor
 from bayes_moe.predictors.scaling import Scaling
 from bayes_moe.predictors.site import Binding
 from bayes_moe.predictors.variables import reported_hyperparameters
+from bayes_moe.priors.coordinates import coordinate_of
 from bayes_moe.priors.prior import Prior
 
 
@@ -34,8 +35,6 @@ class FreeVariable:
         Its shape.
     prior : Prior
         Its prior.
-    positive : bool
-        Whether its unconstrained values are its logarithms.
     column : bool
         Whether arguments of its prior are one number for each position along its first axis.
     where : slice
@@ -45,7 +44,6 @@ class FreeVariable:
     name: str
     shape: tuple[int, ...]
     prior: Prior
-    positive: bool = False
     column: bool = False
     where: slice = slice(0)
 
@@ -62,17 +60,14 @@ class FreeVariable:
     def value(self, points: np.ndarray) -> np.ndarray:
         """Values (point, ...) at points (point, coordinate)."""
         free = points[:, self.where].reshape(len(points), *self.free_shape)
-        if self.positive:
-            exponential: np.ndarray = np.exp(free)
-            return exponential
-        return free if self.basis is None else free @ self.basis
+        return coordinate_of(self.prior).value(free) if self.basis is None else free @ self.basis
 
     def unconstrained(self, value: np.ndarray) -> np.ndarray:
         """Unconstrained values of a value."""
-        if self.positive:
-            logarithm: np.ndarray = np.log(value)
-            return logarithm
-        return value if self.basis is None else value @ self.basis.T
+        if self.basis is None:
+            return coordinate_of(self.prior).of_value(value)
+        unmixed: np.ndarray = value @ self.basis.T
+        return unmixed
 
 
 def zero_sum_basis(size: int) -> np.ndarray:
@@ -161,14 +156,14 @@ def _variables(part: Part, priors: Mapping[str, Prior]) -> Iterator[FreeVariable
     """Free variables of a part of a model: scales, then what they multiply, then coefficients."""
     assert part.prior is not None
     if part.placed is None:
-        yield FreeVariable(part.variable, (part.outputs,), part.prior, positive=True)
+        yield FreeVariable(part.variable, (part.outputs,), part.prior)
         return
     predictor, b = part.placed
     variables, shapes = predictor.variables(b.site), predictor.shapes(b)
     given = variables.priors(b) | dict(priors)
     for v in sorted(variables.hyperparameters, key=lambda v: v.scale is not None):
         name = v.name if v.scale is None else names.raw(v.name)
-        yield FreeVariable(name, shapes[v.name], given[v.name], positive=v.positive)
+        yield FreeVariable(name, shapes[v.name], given[v.name])
     if isinstance(predictor, Linear):
         prior, _ = predictor.internal_prior(b, part.prior, priors, CONSTANTS)
     else:

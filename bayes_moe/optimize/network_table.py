@@ -138,9 +138,10 @@ class NetworkTable(CompiledTable):
                 layout.NUMBERS: self.address(np.array([offset, *unit])),
                 layout.SCALE: -1,
                 layout.BASIS: 0 if basis is None else self.address(basis),
-                layout.JACOBIAN: int(self.jacobian and free.positive),
                 layout.SHARED: int(part.variable in self.shared),
-                **self.prior(free.prior, free.free_shape, of_log=free.positive, column=free.column),
+                **self.prior(
+                    free.prior, free.free_shape, jacobian=self.jacobian, column=free.column
+                ),
             },
         )
 
@@ -162,8 +163,7 @@ class NetworkTable(CompiledTable):
                 layout.COEF: 0 if weights is None else weights,
                 layout.NUMBERS: self.address(np.array([0.0, *[1.0] * inputs])),
                 layout.SCALE: scale,
-                layout.JACOBIAN: int(self.jacobian and free.positive),
-                **self.prior(free.prior, free.shape, of_log=free.positive),
+                **self.prior(free.prior, free.shape, jacobian=self.jacobian),
             },
         )
 

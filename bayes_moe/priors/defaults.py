@@ -20,6 +20,10 @@ shape (``nu``)                 ``Gamma(2, 0.1)``; with a formula, on the log lin
 precision (``alpha``)          ``Gamma(1.5, 0.01 s_y^2 / m_y^2)``; with a formula, on the log
                                link: ``Normal(log(30 m_y^2 / s_y^2), 2)``, slopes
                                ``Normal(0, 1 / s_j)``
+probability (``psi``)          ``Beta(2, 2)``; with a formula, on the logit link:
+                               ``Normal(0, 1.5)``, slopes ``Normal(0, 1 / s_j)``
+asymmetry                      ``Normal(0, 3)``; with a formula the same prior for the
+                               intercept, slopes ``Normal(0, 1 / s_j)``
 =============================  =======================================================
 
 Without an intercept, features are not centred, ``s_j`` is the root mean square of the feature, and
@@ -149,6 +153,11 @@ ROLES: dict[str, Role] = {
         of_form=True,
     ),
     "gap": Role(1.0, 0.5, constant=lambda y: Prior("LogNormal", mu=0.0, sigma=1.0), neutral=0.0),
+    "probability": Role(
+        1.5, 1.0, constant=lambda y: Prior("Beta", alpha=2.0, beta=2.0), neutral=0.0
+    ),
+    # Where there is no asymmetry, a density may have a saddle by it and the location.
+    "asymmetry": Role(3.0, 1.0, constant=lambda y: Prior("Normal", mu=0.0, sigma=3.0), neutral=1.0),
 }
 """Roles of predictors by name."""
 

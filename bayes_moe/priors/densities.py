@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from bayes_moe.priors.prior import DISTRIBUTIONS, Prior
+from bayes_moe.priors.prior import Prior
 
 Parts = tuple[Any, Any, Any]
 """Log density and its first two derivatives."""
@@ -105,6 +105,22 @@ def _gamma(x: np.ndarray, a: Any, b: Any, log_s: Any, constant: Any) -> Parts:
     return _gamma_of_log(u, a, b, log_s, constant)[0], (a - b * w) / x, -(a + bend) / x / x
 
 
+def _beta(x: np.ndarray, a: Any, b: Any, constant: Any) -> Parts:
+    r""":math:`a \log x + b \log(1 - x) + c`, of shapes :math:`a + 1` and :math:`b + 1`."""
+    rest = 1 - x
+    log_p = constant + a * np.log(x) + b * np.log1p(-x)
+    return log_p, a / x - b / rest, -a / x / x - b / rest / rest
+
+
+def _logit_normal(x: np.ndarray, mu: Any, sigma: Any) -> Parts:
+    r""":math:`-z^2/2 - \log(\sqrt{2\pi}\sigma x (1 - x))`, :math:`z` of the log odds."""
+    rest = 1 - x
+    log_p, first, second = _normal(np.log(x) - np.log1p(-x), mu, sigma)
+    slope = first - rest + x
+    bend = second + 2 * x * rest + slope * (x - rest)
+    return log_p - np.log(x) - np.log1p(-x), slope / x / rest, bend / x / rest / x / rest
+
+
 # --- as functions of the logarithm of the value, without a Jacobian ------------------------------
 
 
@@ -145,6 +161,24 @@ def _gamma_of_log(u: np.ndarray, a: Any, b: Any, log_s: Any, constant: Any) -> P
     return constant + a * t - w, a - b * w, -b * b * w
 
 
+# --- as functions of the log odds of the value, without a Jacobian -------------------------------
+
+
+def _beta_of_logit(u: np.ndarray, a: Any, b: Any, constant: Any) -> Parts:
+    r""":math:`c - a \log(1 + e^{-u}) - b \log(1 + e^u)`."""
+    share, rest = 1 / (1 + np.exp(-u)), 1 / (1 + np.exp(u))
+    log_p = constant - a * np.logaddexp(0.0, -u) - b * np.logaddexp(0.0, u)
+    return log_p, a * rest - b * share, -(a + b) * share * rest
+
+
+def _logit_normal_of_logit(u: np.ndarray, mu: Any, sigma: Any) -> Parts:
+    r""":math:`-z^2/2 - \log(\sqrt{2\pi}\sigma) + \log(1 + e^{-u}) + \log(1 + e^u)`."""
+    log_p, first, second = _normal(u, mu, sigma)
+    tail = np.exp(-np.abs(u))
+    log_p += np.abs(u) + 2 * np.log1p(tail)
+    return log_p, first + np.tanh(u / 2), second + 2 * tail / (1 + tail) ** 2
+
+
 # --- arguments of the formulas, normalising constants among them ---------------------------------
 
 
@@ -161,21 +195,27 @@ def _of_gamma(a: Any, b: Any, s: Any) -> tuple[Any, ...]:
     return a, b, log_s, np.log(np.abs(b)) - log_s - special.gammaln((a + 1) / b)
 
 
+def _of_beta(alpha: Any, beta: Any) -> tuple[Any, ...]:
+    """Arguments of :func:`_beta`."""
+    return alpha - 1, beta - 1, -special.betaln(alpha, beta)
+
+
 # --- the table ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Density:
-    """Density of a distribution: formulas by value and by log value, and their arguments.
+    """Density of a distribution: formulas by value and by its coordinate, and their arguments.
 
-    ``arguments`` maps the distribution's arguments, by name, to those of ``of_value`` and of
-    ``of_log`` (positive distributions only). ``kink`` names the argument at which the density
-    has a kink.
+    The coordinate (:mod:`bayes_moe.priors.coordinates`) is the logarithm of a positive value, and
+    the log odds of a probability; that of real values is the value, and needs no other formula.
+    ``arguments`` maps the distribution's arguments, by name, to those of the formulas. ``kink``
+    names the argument at which the density has a kink.
     """
 
     arguments: Callable[..., tuple[Any, ...]]
     of_value: Callable[..., Parts]
-    of_log: Callable[..., Parts] | None = None
+    of_coordinate: Callable[..., Parts] | None = None
     kink: str | None = None
 
 
@@ -204,6 +244,8 @@ DENSITIES: dict[str, Density] = {
     "Weibull": Density(
         lambda alpha, beta: _of_gamma(alpha - 1, alpha, beta), _gamma, _gamma_of_log
     ),
+    "Beta": Density(_of_beta, _beta, _beta_of_logit),
+    "LogitNormal": Density(lambda mu, sigma: (mu, sigma), _logit_normal, _logit_normal_of_logit),
 }
 
 
@@ -234,70 +276,63 @@ def log_density(prior: Prior, value: np.ndarray) -> tuple[np.ndarray, np.ndarray
     At the kink of a ``Laplace`` density, ``value == mu``, both derivatives are 0, the middle of
     the one-sided ones.
 
-    The support of positive distributions is the open interval from zero to infinity; outside it
-    ``log_p`` is minus infinity and the derivatives are 0. PyMC's densities differ from this only
-    at zero itself, where some are finite.
+    The supports of positive distributions and of those of probabilities are open intervals;
+    outside ``log_p`` is minus infinity and the derivatives are 0. PyMC's densities differ from
+    this only at the ends, where some are finite.
 
     Values beyond the range of doubles are infinite, without a warning, such as the second
     derivative of a ``Gamma`` density at 1e-300.
     """
     density = DENSITIES[prior.distribution]
     x = np.asarray(value, dtype=float)
-    if density.of_log is None:
+    if density.of_coordinate is None:
         return _evaluate(density.of_value, prior, x)
-    outside = (x <= 0) | np.isposinf(x)
-    log_p, first, second = _evaluate(density.of_value, prior, np.where(outside, 1.0, x))
+    outside = (x <= 0) | (x >= (1.0 if prior.kind.support == "unit" else np.inf))
+    log_p, first, second = _evaluate(density.of_value, prior, np.where(outside, 0.5, x))
     log_p[outside], first[outside], second[outside] = -np.inf, 0.0, 0.0
     return log_p, first, second
 
 
-def log_density_of_log(prior: Prior, u: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    r"""Log density of ``exp(u)`` with its first two derivatives with respect to ``u``.
+def log_density_of_coordinate(
+    prior: Prior, u: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    r"""Log density of a value with its first two derivatives with respect to its coordinate.
 
     Parameters
     ----------
     prior : Prior
-        A prior of positive parameters. Arguments that are tuples broadcast along the last axis
-        of ``u``.
+        Arguments that are tuples broadcast along the last axis of ``u``.
     u : ndarray
-        Logarithms of the parameter's values.
+        Coordinates :math:`u` of values :math:`x`: logarithms of positive ones, log odds of
+        probabilities, and real values themselves.
 
     Returns
     -------
     log_p, first, second : ndarray
-        :math:`\log p(e^u)`, :math:`\partial \log p(e^u) / \partial u` and
-        :math:`\partial^2 \log p(e^u) / \partial u^2`, each of ``u``'s shape. The density is that
-        of the value :math:`e^u`; that of :math:`u` itself includes the Jacobian, which adds
-        :math:`u` to the first and 1 to the second.
+        :math:`\log p(x)`, :math:`\partial \log p / \partial u` and
+        :math:`\partial^2 \log p / \partial u^2`, each of ``u``'s shape. The density is that
+        of the value; that of :math:`u` itself includes the Jacobian.
 
     Raises
     ------
     ValueError
-        If the prior is not one of positive parameters, or its arguments do not broadcast to the
-        shape of ``u``.
+        If the arguments do not broadcast to the shape of ``u``.
 
     Notes
     -----
-    No formula uses :math:`e^u` itself, so none loses precision where that underflows or overflows.
-    Values beyond the range of doubles are infinite, without a warning.
+    No formula uses :math:`x` itself, so none loses precision where that underflows or overflows,
+    or is one up to rounding. Values beyond the range of doubles are infinite, without a warning.
     """
-    formula = DENSITIES[prior.distribution].of_log
-    if formula is None:
-        positive = ", ".join(n for n, d in DISTRIBUTIONS.items() if d.support == "positive")
-        raise ValueError(f"{prior.distribution} is no positive distribution; these are: {positive}")
-    return _evaluate(formula, prior, np.asarray(u, dtype=float))
+    return _evaluate(formula(prior), prior, np.asarray(u, dtype=float))
 
 
-def formula(prior: Prior, *, of_log: bool) -> Callable[..., Parts]:
-    """Log density with two derivatives, of a real value or the logarithm of a positive one.
+def formula(prior: Prior) -> Callable[..., Parts]:
+    """Log density of a value with two derivatives by its coordinate.
 
-    A function of the values and of :func:`formula_arguments`.
+    A function of coordinates and of :func:`formula_arguments`.
     """
     density = DENSITIES[prior.distribution]
-    found = density.of_log if of_log else density.of_value
-    if found is None or (density.of_log is not None) != of_log:
-        raise ValueError(f"{prior.distribution} has another support.")
-    return found
+    return density.of_value if density.of_coordinate is None else density.of_coordinate
 
 
 def formula_arguments(prior: Prior) -> tuple[Any, ...]:

@@ -40,6 +40,8 @@ DISTRIBUTIONS: dict[str, Distribution] = {
     "Gamma": Distribution(("alpha", "beta"), "positive"),
     "InverseGamma": Distribution(("alpha", "beta"), "positive"),
     "Weibull": Distribution(("alpha", "beta"), "positive"),
+    "Beta": Distribution(("alpha", "beta"), "unit"),
+    "LogitNormal": Distribution(("mu", "sigma"), "unit"),
 }
 
 
@@ -52,7 +54,8 @@ class Prior(Record):
         For coefficients: ``"Normal"``, ``"StudentT"``, ``"Laplace"``, ``"Cauchy"``,
         ``"Logistic"``; for gate coefficients also ``"ZeroSumNormal"`` (the default there);
         for positive parameters: ``"LogNormal"``, ``"HalfNormal"``, ``"HalfStudentT"``,
-        ``"HalfCauchy"``, ``"Exponential"``, ``"Gamma"``, ``"InverseGamma"``, ``"Weibull"``.
+        ``"HalfCauchy"``, ``"Exponential"``, ``"Gamma"``, ``"InverseGamma"``, ``"Weibull"``;
+        for probabilities: ``"Beta"``, ``"LogitNormal"``.
     **arguments : float or sequence of float
         The distribution's arguments by PyMC's names. A coefficient prior takes one number for
         all terms or one number a term, in the order of the design's columns.

@@ -36,6 +36,7 @@ from bayes_moe.model import expert_order
 from bayes_moe.model.evaluation import map_chunks
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.priors.coordinates import COORDINATES
 from bayes_moe.results.alignment import (
     assign,
     assign_like,
@@ -234,7 +235,10 @@ def _parameters(spec: MixtureOfExperts, draws: Mapping[str, np.ndarray]) -> np.n
         for c in block.components:
             if c.variable not in draws:
                 continue
-            parameter = draws[c.variable] if c.formula else np.log(draws[c.variable])[..., None]
+            parameter = draws[c.variable]
+            if c.formula is None:
+                coordinate = COORDINATES[c.parameter.link.support]
+                parameter = coordinate.of_value(parameter)[..., None]
             if c.parameter.labels:  # (sample, label and expert, term) -> (sample, expert, all)
                 by_label = parameter.reshape(n_samples, c.parameter.size, c.experts, -1)
                 parameter = np.swapaxes(by_label, 1, 2).reshape(n_samples, c.experts, -1)

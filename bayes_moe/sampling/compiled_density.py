@@ -89,9 +89,8 @@ class LinearTable(CompiledTable):
                 layout.NUMBERS: self.address(numbers),
                 layout.SCALE: -1,
                 layout.BASIS: 0 if slot.basis is None else self.address(slot.basis),
-                layout.JACOBIAN: int(self.parameters.jacobian and slot.scaling is None),
                 layout.SHARED: int(shared),
-                **self.prior(slot.prior, shape, of_log=slot.scaling is None),
+                **self.prior(slot.prior, shape, jacobian=self.parameters.jacobian),
             },
         )
 

@@ -27,10 +27,17 @@ from bayes_moe.kernels import priors
 from bayes_moe.kernels import special as special_functions
 from bayes_moe.kernels.compile import once
 from bayes_moe.kernels.families import has_kernel, kernel_of
-from bayes_moe.priors.densities import DENSITIES, formula_arguments, log_density, log_density_of_log
+from bayes_moe.priors.coordinates import COORDINATES, coordinate_of
+from bayes_moe.priors.densities import (
+    DENSITIES,
+    formula,
+    formula_arguments,
+    log_density,
+    log_density_of_coordinate,
+)
 from bayes_moe.priors.prior import Prior
 from bayes_moe.sampling.compiled_density import LinearTable
-from tests.support.examples import FAMILIES, POSITIVE, names_of
+from tests.support.examples import FAMILIES, names_of
 from tests.support.examples import PRIORS as CASES
 
 COUNT = 200
@@ -343,7 +350,7 @@ PRIOR = ctypes.CFUNCTYPE(ctypes.c_double, *[ctypes.c_int64] * 4)
 
 def prior_called(formula, given, x):
     """Log density and slopes of the compiled formula, which are added to what is there."""
-    arguments = np.concatenate([np.broadcast_to(a, x.shape) for a in given])
+    arguments = np.concatenate([np.zeros(0), *(np.broadcast_to(a, x.shape) for a in given)])
     slopes = np.full(x.size, 0.5)
     compiled = PRIOR(priors.address(formula, len(given)))
     value = compiled(x.ctypes.data, arguments.ctypes.data, x.size, slopes.ctypes.data)
@@ -363,22 +370,20 @@ def close_to(value, slope, expected, first):
 def test_a_compiled_prior_is_the_formula(prior):
     density, given = DENSITIES[prior.distribution], formula_arguments(prior)
     u = np.random.default_rng(0).normal(0, 2, 60)
-    if prior.distribution in POSITIVE:
-        expected, first, _ = log_density_of_log(prior, u)
-        close_to(*prior_called(density.of_log, given, u), expected, first)
-    x = np.exp(u) if prior.distribution in POSITIVE else 10 * u
+    if density.of_coordinate is not None:
+        expected, first, _ = log_density_of_coordinate(prior, u)
+        close_to(*prior_called(density.of_coordinate, given, u), expected, first)
+    x = 10 * u if density.of_coordinate is None else coordinate_of(prior).value(u)
     expected, first, _ = log_density(prior, x)
     close_to(*prior_called(density.of_value, given, x), expected, first)
 
 
 @pytest.mark.parametrize("prior", CASES, ids=names_of(CASES))
 def test_a_compiled_prior_far_away(prior):
-    density, given = DENSITIES[prior.distribution], formula_arguments(prior)
+    given = formula_arguments(prior)
     for x in np.array([-600.0, -50.0, -1e-9, 0.0, 1e-9, 50.0, 600.0])[:, None]:
-        formula = density.of_log or density.of_value
-        evaluate = log_density_of_log if density.of_log else log_density
-        expected, first, _ = evaluate(prior, x)
-        value, slope = prior_called(formula, given, x)
+        expected, first, _ = log_density_of_coordinate(prior, x)
+        value, slope = prior_called(formula(prior), given, x)
         if np.isfinite(expected[0]):
             close_to(value, slope, expected, first)
         else:
@@ -389,8 +394,15 @@ def test_a_compiled_prior_takes_one_argument_a_value():
     prior = Prior("StudentT", nu=(3.0, 4.0, 9.0), mu=(0.0, 1.0, -2.0), sigma=(1.0, 0.1, 7.0))
     x = np.array([0.3, -2.0, 8.0])
     expected, first, _ = log_density(prior, x)
-    formula = DENSITIES["StudentT"].of_value
-    close_to(*prior_called(formula, formula_arguments(prior), x), expected, first)
+    close_to(*prior_called(formula(prior), formula_arguments(prior), x), expected, first)
+
+
+@pytest.mark.parametrize("support", ["positive", "unit"])
+def test_a_compiled_log_jacobian_is_the_formula(support):
+    u = np.array([-600.0, -40.0, -1.3, 0.0, 1e-9, 2.0, 50.0, 700.0])
+    log_slope = COORDINATES[support].log_slope
+    expected, first, _ = log_slope(u)
+    close_to(*prior_called(log_slope, (), u), expected, first + 0.0 * u)
 
 
 # --- on disk and in other processes --------------------------------------------------------------
@@ -398,6 +410,7 @@ def test_a_compiled_prior_takes_one_argument_a_value():
 ONE_KERNEL = """
 from bayes_moe.families import by_name
 from bayes_moe.kernels import families, priors
+from bayes_moe.priors.coordinates import COORDINATES, coordinate_of
 from bayes_moe.priors.densities import DENSITIES
 assert families.kernel_of(by_name("poisson")).address
 assert priors.address(DENSITIES["Normal"].of_value, 2)

@@ -10,6 +10,7 @@ import bayes_moe as bm
 from bayes_moe import families
 from bayes_moe.model import evaluation
 from bayes_moe.model.evaluation import chunks, evaluate, map_chunks
+from bayes_moe.priors.coordinates import COORDINATES
 from tests.support import contracts
 from tests.support.examples import FAMILIES, GATE_EXPERTS, GATES, gate_table
 
@@ -38,15 +39,12 @@ def values_of(spec, design, samples, size=1.0):
         return contracts.values_of(spec, design, samples, size)
     rng = np.random.default_rng(4)
     structure, matrices = spec.structure, design.rows.matrices
-    supports = structure.gate.supports
     shapes = structure.gate.shapes(matrices)
-    positive = {name for name in shapes if supports[name] == {"positive"}}
     for block in structure.blocks:
         for component in block.components:
             shapes |= component.shapes(matrices)
-            positive |= component.positive
     values = {n: size * rng.standard_normal((samples, *shape)) for n, shape in shapes.items()}
-    return {n: np.exp(v) if n in positive else v for n, v in values.items()}
+    return {n: COORDINATES[structure.supports.get(n, "real")].value(v) for n, v in values.items()}
 
 
 def both(spec, rows, draws):

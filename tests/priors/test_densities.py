@@ -10,13 +10,13 @@ import pytensor
 import pytest
 from scipy import linalg, special, stats
 
-from bayes_moe.priors.densities import DENSITIES, kink, log_density, log_density_of_log
+from bayes_moe.priors.coordinates import coordinate_of
+from bayes_moe.priors.densities import DENSITIES, kink, log_density, log_density_of_coordinate
 from bayes_moe.priors.prior import DISTRIBUTIONS, Prior
-from tests.support.examples import POSITIVE, names_of
+from tests.support.examples import POSITIVE, UNIT, names_of
 from tests.support.examples import PRIORS as CASES
 
-REAL = [n for n in DISTRIBUTIONS if n not in POSITIVE]
-POSITIVE_CASES = [p for p in CASES if p.distribution in POSITIVE]
+CURVED_CASES = [p for p in CASES if p.distribution in (*POSITIVE, *UNIT)]
 
 SCIPY = {
     "Normal": lambda mu, sigma: stats.norm(mu, sigma),
@@ -33,6 +33,8 @@ SCIPY = {
     "Gamma": lambda alpha, beta: stats.gamma(alpha, scale=1 / beta),
     "InverseGamma": lambda alpha, beta: stats.invgamma(alpha, scale=beta),
     "Weibull": lambda alpha, beta: stats.weibull_min(alpha, scale=beta),
+    "Beta": lambda alpha, beta: stats.beta(alpha, beta),
+    "LogitNormal": lambda mu, sigma: LogitNormal(mu, sigma),
 }
 
 
@@ -44,10 +46,20 @@ class Twice:
         return np.log(2) + self.law.logpdf(x)
 
 
+class LogitNormal:
+    def __init__(self, mu, sigma):
+        self.law = stats.norm(mu, sigma)
+
+    def logpdf(self, x):
+        return self.law.logpdf(special.logit(x)) - np.log(x * (1 - x))
+
+
 def values_of(prior):
     """Everyday values, on which the other libraries can be relied."""
     if prior.distribution in POSITIVE:
         return np.exp(np.linspace(-5, 4, 40))
+    if prior.distribution in UNIT:
+        return special.expit(np.linspace(-6, 6, 40))
     return np.linspace(-30, 30, 41) + 0.01
 
 
@@ -58,7 +70,7 @@ def evaluate(variable):
 def test_every_prior_has_a_density():
     assert list(DENSITIES) == list(DISTRIBUTIONS)
     for name, density in DENSITIES.items():
-        assert (density.of_log is not None) == (name in POSITIVE)
+        assert (density.of_coordinate is not None) == (name in (*POSITIVE, *UNIT))
         assert density.kink is None or density.kink == DISTRIBUTIONS[name].location
 
 
@@ -74,8 +86,8 @@ def test_values_are_pymc_s(name):
     expected = evaluate([pm.logp(law, x) for law in laws])
     for prior, reference in zip(cases, expected, strict=True):
         np.testing.assert_allclose(log_density(prior, x)[0], reference, rtol=1e-12, atol=atol)
-        if name in POSITIVE:
-            found = log_density_of_log(prior, np.log(x))[0]
+        if name in (*POSITIVE, *UNIT):
+            found = log_density_of_coordinate(prior, coordinate_of(prior).of_value(x))[0]
             np.testing.assert_allclose(found, reference, rtol=1e-12, atol=atol)
 
 
@@ -112,20 +124,31 @@ KERNELS = {
     "Gamma": lambda x, alpha, beta: (alpha - 1) * x.ln() - beta * x,
     "InverseGamma": lambda x, alpha, beta: -(alpha + 1) * x.ln() - beta / x,
     "Weibull": lambda x, alpha, beta: (alpha - 1) * x.ln() - (alpha * (x / beta).ln()).exp(),
+    "Beta": lambda x, alpha, beta: (alpha - 1) * x.ln() + (beta - 1) * (1 - x).ln(),
+    "LogitNormal": lambda x, mu, sigma: normal((x / (1 - x)).ln(), mu, sigma) - (x * (1 - x)).ln(),
 }
 
 
-def reference(prior, points, *, of_log=False):
+VALUES = {
+    "real": lambda u: u,
+    "positive": lambda u: u.exp(),
+    "unit": lambda u: 1 / (1 + (-u).exp()),
+}
+
+
+def reference(prior, points, *, of_coordinate=False):
     """Kernel and its first two derivatives by central differences in very many digits."""
     kernel = KERNELS[prior.distribution]
+    value = VALUES[prior.kind.support] if of_coordinate else VALUES["real"]
     rows = []
-    digits = 200 if of_log else 1000  # enough for 1 + x**2 with the smallest x
+    digits = 200 if of_coordinate else 1000  # enough for 1 + x**2 with the smallest x
     with decimal.localcontext(prec=digits, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[]):
         arguments = {k: Decimal(v) for k, v in prior.arguments.items()}
         for point in map(Decimal, points.tolist()):
-            h = Decimal("1e-20") * (1 if of_log else abs(point))
+            near = abs(point) if prior.kind.support != "unit" else min(point, 1 - point)
+            h = Decimal("1e-20") * (1 if of_coordinate else near)
             steps = (point - h, point, point + h)
-            low, here, high = (kernel(p.exp() if of_log else p, **arguments) for p in steps)
+            low, here, high = (kernel(value(p), **arguments) for p in steps)
             first, second = (high - low) / (2 * h), (high - 2 * here + low) / h**2
             rows.append([float(here), float(first), float(second)])
     return np.array(rows).T
@@ -133,7 +156,7 @@ def reference(prior, points, *, of_log=False):
 
 def constant(prior):
     """What the kernel lacks; at one value, since the others have been compared."""
-    x = np.array([1.2])
+    x = np.array([0.6])
     return log_density(prior, x)[0] - reference(prior, x)[0]
 
 
@@ -152,31 +175,39 @@ def test_derivatives_to_the_last_digits(prior):
     if prior.distribution in POSITIVE:
         sizes = [1e-300, 1e-155, 1e-20, 1e-3, 0.3, 1.1, 2.7, 17, 400, 1e20, 1e150, 1e300]
         x = np.array(sizes)
+    elif prior.distribution in UNIT:
+        x = np.array([1e-300, 1e-155, 1e-20, 1e-3, 0.31, 0.5, 0.77, 1 - 1e-6, 1 - 1e-15])
     else:
         sizes = np.array([1e-300, 1e-150, 1e-8, 0.3, 1.6, 5, 40, 400, 1e8, 1e20, 1e150])
         x = np.concatenate([-sizes, sizes])
     compare(log_density(prior, x), reference(prior, x), constant(prior))
 
 
-@pytest.mark.parametrize("prior", POSITIVE_CASES, ids=names_of(POSITIVE_CASES))
-def test_derivatives_for_the_logarithm_to_the_last_digits(prior):
+@pytest.mark.parametrize("prior", CURVED_CASES, ids=names_of(CURVED_CASES))
+def test_derivatives_for_the_coordinate_to_the_last_digits(prior):
     u = np.concatenate([np.linspace(-50, 50, 21), [-1.3, -0.2, 0.4, 1.7]])
-    found = log_density_of_log(prior, u)
-    compare(found, reference(prior, u, of_log=True), constant(prior), atol=1e-30)
+    found = log_density_of_coordinate(prior, u)
+    compare(found, reference(prior, u, of_coordinate=True), constant(prior), atol=1e-30)
 
 
-@pytest.mark.parametrize("prior", POSITIVE_CASES, ids=names_of(POSITIVE_CASES))
-def test_value_and_logarithm_agree_by_the_chain_rule(prior):
+@pytest.mark.parametrize("prior", CURVED_CASES, ids=names_of(CURVED_CASES))
+def test_value_and_coordinate_agree_by_the_chain_rule(prior):
     x = values_of(prior)
     log_p, first, second = log_density(prior, x)
-    found = log_density_of_log(prior, np.log(x))
-    for part, expected in zip(found, (log_p, first * x, second * x**2 + first * x), strict=True):
+    coordinate = coordinate_of(prior)
+    u = coordinate.of_value(x)
+    slope = coordinate.slope(u)
+    bend = slope * coordinate.log_slope(u)[1]
+    found = log_density_of_coordinate(prior, u)
+    chained = log_p, first * slope, second * slope**2 + first * bend
+    for part, expected in zip(found, chained, strict=True):
         np.testing.assert_allclose(part, expected, rtol=1e-11, atol=1e-11)
 
 
-@pytest.mark.parametrize("prior", POSITIVE_CASES, ids=names_of(POSITIVE_CASES))
+@pytest.mark.parametrize("prior", CURVED_CASES, ids=names_of(CURVED_CASES))
 def test_there_is_nothing_outside_the_support(prior):
-    log_p, first, second = log_density(prior, np.array([-np.inf, -1.0, 0.0, np.inf]))
+    outside = [1.0, 1.5] if prior.distribution in UNIT else []
+    log_p, first, second = log_density(prior, np.array([-np.inf, -1.0, 0.0, *outside, np.inf]))
     assert np.all(log_p == -np.inf)
     assert not np.any(first)
     assert not np.any(second)
@@ -195,7 +226,7 @@ def test_arguments_broadcast_along_the_last_axis(prior):
     factors = np.array([1.0, 1.5, 0.3])
     vector = Prior(prior.distribution, **{k: v * factors for k, v in prior.arguments.items()})
     x = values_of(prior)[:36].reshape(4, 3, 3)
-    for function in [log_density] + [log_density_of_log] * (prior.distribution in POSITIVE):
+    for function in (log_density, log_density_of_coordinate):
         found = function(vector, x)
         for j in range(3):
             arguments = {k: v[j] for k, v in vector.arguments.items()}
@@ -211,13 +242,6 @@ def test_arguments_broadcast_along_the_last_axis(prior):
         for shape in [(), (4, 1), (3, 2)]:  # no terms, one term, two
             with pytest.raises(ValueError, match=r"(fit the arguments|broadcast)"):
                 function(vector, np.ones(shape))
-
-
-@pytest.mark.parametrize("name", REAL)
-def test_only_positive_values_have_logarithms(name):
-    prior = next(p for p in CASES if p.distribution == name)
-    with pytest.raises(ValueError, match=f"{name} is no positive distribution; .*LogNormal"):
-        log_density_of_log(prior, np.zeros(2))
 
 
 def test_the_kink_of_laplace():
@@ -269,7 +293,9 @@ def test_normalised():
     t = np.linspace(-60, 60, 24001)
     for prior in CASES:
         if prior.distribution in POSITIVE:
-            log_mass = log_density_of_log(prior, t)[0] + t
+            log_mass = log_density_of_coordinate(prior, t)[0] + t
+        elif prior.distribution in UNIT:
+            log_mass = log_density_of_coordinate(prior, t)[0] + coordinate_of(prior).log_slope(t)[0]
         else:
             log_mass = log_density(prior, np.sinh(t))[0] + np.log(np.cosh(t))
         mass = special.logsumexp(log_mass) + np.log(t[1] - t[0])

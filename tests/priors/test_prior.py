@@ -55,7 +55,7 @@ def test_the_table_speaks_pymc(name):
     if name == "ZeroSumNormal":
         arguments["shape"] = 3
     distribution.dist(**arguments)
-    assert DISTRIBUTIONS[name].support in ("real", "positive", "zero-sum")
+    assert DISTRIBUTIONS[name].support in ("real", "positive", "unit", "zero-sum")
 
 
 @pytest.mark.parametrize("name", [n for n, k in DISTRIBUTIONS.items() if k.location])

@@ -11,6 +11,7 @@ import xarray as xr
 import bayes_moe as bm
 from bayes_moe.core import names
 from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.priors.coordinates import COORDINATES
 from bayes_moe.results.draws import standard_tree
 from bayes_moe.results.fit import Fit
 from bayes_moe.results.mode_tree import dataset
@@ -48,7 +49,7 @@ def table(n: int = 40, seed: int = 0, shift: float = 0.0, stretch: float = 1.0) 
 
 
 def fit_by_hand(spec: MixtureOfExperts, data: Any, draws: int = 3, seed: int = 1) -> Fit:
-    """Fit with normal draws of all reported variables, log normal ones where they are positive."""
+    """Fit with normal draws of all reported variables, mapped to their supports."""
     rng, design = np.random.default_rng(seed), spec.design(data)
     shapes = spec.structure.gate.shapes(design.rows.matrices)
     coords = {names.CHAIN: [0], names.DRAW: np.arange(draws)}
@@ -65,8 +66,9 @@ def fit_by_hand(spec: MixtureOfExperts, data: Any, draws: int = 3, seed: int = 1
     for name in spec.variables:
         if name not in values:
             drawn = rng.standard_normal((1, draws, *shapes[name]))
-            positive = name in spec.structure.positive
-            values[name] = np.exp(0.3 * drawn) if positive else drawn
+            support = spec.structure.supports.get(name, "real")
+            scale = 1.0 if support == "real" else 0.3
+            values[name] = COORDINATES[support].value(scale * drawn)
     posterior = dataset(spec, design, values, (names.CHAIN, names.DRAW)).assign_coords(coords)
     tree = xr.DataTree.from_dict({names.POSTERIOR: posterior})
     tree.attrs[names.KIND] = names.KIND_DRAWS

@@ -75,7 +75,7 @@ def parameters_are_a_table_with_a_location_first(family):
     assert family.parameters[0].role in {"location", "rate", "odds"}
     for p in family.parameters:
         assert family.parameter(p.name) is p
-        assert p.link.inverse(p.link(1.7, NUMERIC), NUMERIC) == pytest.approx(1.7)
+        assert p.link(p.link.inverse(1.7, NUMERIC), NUMERIC) == pytest.approx(1.7)
         assert p.link.natural or p is family.parameters[0]  # a constant has no predictor to take
 
 
@@ -92,7 +92,16 @@ def guesses_are_finite_and_grow_with_the_response(family):
     assert guess[1] > guess[0]
 
 
-SPREAD = {"location": 3.0, "scale": 1.5, "shape": 2.0, "rate": 2.0, "odds": 3.0, "precision": 2.0}
+SPREAD = {
+    "location": 3.0,
+    "scale": 1.5,
+    "shape": 2.0,
+    "rate": 2.0,
+    "odds": 3.0,
+    "precision": 2.0,
+    "probability": 2.0,
+    "asymmetry": 2.0,
+}
 
 
 def derivative_points(family, rng, rows):

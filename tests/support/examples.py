@@ -199,9 +199,10 @@ def matrix_of(columns, n=40, seed=0, like=None):
 # --- priors ---------------------------------------------------------------------------------------
 
 POSITIVE = [n for n, kind in DISTRIBUTIONS.items() if kind.support == "positive"]
+UNIT = [n for n, kind in DISTRIBUTIONS.items() if kind.support == "unit"]
 REAL = [n for n, kind in DISTRIBUTIONS.items() if kind.support == "real"]
 ARGUMENTS = {"mu": -0.7, "sigma": 1.3, "nu": 3.5, "b": 0.8, "s": 0.6, "lam": 2.2, "beta": 1.5}
-ALPHAS = {name: (2.5, 0.4, 1.0) for name in ("Gamma", "InverseGamma", "Weibull")}
+ALPHAS = {name: (2.5, 0.4, 1.0) for name in ("Gamma", "InverseGamma", "Weibull", "Beta")}
 PRIORS = [
     Prior(name, **{k: alpha if k == "alpha" else ARGUMENTS[k] for k in kind.arguments})
     for name, kind in DISTRIBUTIONS.items()
