@@ -14,7 +14,7 @@ from bayes_moe.core.checks import check_whole
 from bayes_moe.data.matrix import Rows
 from bayes_moe.diagnostics.usage import hill_number
 from bayes_moe.model.evaluation import chunks
-from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.model.spec import MixtureOfExperts, with_levels
 from bayes_moe.prediction.prior_responses import prior_dataset, prior_responses
 from bayes_moe.results.draws import stacked_draws
 
@@ -52,11 +52,14 @@ class PriorPredictive:
         number of experts where all weights are equal.
     n_rows : int
         Rows of the table; of a large one, every m-th row is in ``idata``.
+    levels : tuple or None
+        Labels of the response's classes, whose codes 0, 1, ... are in ``idata``.
     """
 
     spec: MixtureOfExperts
     idata: xr.DataTree
     n_rows: int
+    levels: tuple[Any, ...] | None = None
 
     @property
     def drawn(self) -> np.ndarray:
@@ -72,8 +75,8 @@ class PriorPredictive:
     def response(self) -> pd.DataFrame:
         """Responses of the table and of the prior: quantiles, or shares of each of a few values."""
         values = np.unique(self.observed)
-        if self._levels:
-            by_code = {float(code): str(level) for code, level in enumerate(self._levels)}
+        if self.levels:
+            by_code = {float(code): str(level) for code, level in enumerate(self.levels)}
             return _value_shares(self.observed, self.drawn, by_code)
         if self.spec.structure.discrete and values.size <= MOST_VALUES:
             return _value_shares(self.observed, self.drawn, {v: f"{v:g}" for v in values})
@@ -123,11 +126,6 @@ class PriorPredictive:
         shares = self._group(names.SAMPLE_STATS_PRIOR)[SHARE].values[0].mean(axis=0)
         return pd.Series(shares, index=pd.Index(self.spec.expert_labels, name=names.EXPERT))
 
-    @property
-    def _levels(self) -> tuple[Any, ...]:
-        """Classes of the response by code, of a family of classes."""
-        return tuple(getattr(self.spec.structure.blocks[0].family, "levels", ()))
-
     def _group(self, name: str) -> xr.Dataset:
         return self.idata[name].to_dataset()
 
@@ -149,7 +147,7 @@ class PriorPredictive:
 
     def __repr__(self) -> str:
         parts = [self._title(), self.response.to_string(float_format="%.4g")]
-        if not self._levels:
+        if not self.levels:
             parts.append(self._range_sentence())
         if self.spec.n_experts > 1:
             parts.append(f"{self.gate.to_string(float_format='%.3f')}\n{self._gate_sentence()}")
@@ -158,7 +156,7 @@ class PriorPredictive:
     def _repr_html_(self) -> str:
         """Tables of the response and of the gate, for notebooks."""
         views = [_html_table(self.response, "%.4g", "Response")]
-        if not self._levels:
+        if not self.levels:
             views.append(html.paragraph(self._range_sentence()))
         if self.spec.n_experts > 1:
             views.append(_html_table(self.gate, "%.3f", "Experts in use"))
@@ -215,6 +213,7 @@ def prior_predictive(
 
     check_whole("draws", draws, 1)
     design = spec.design(data)
+    spec = with_levels(spec, design.levels)
     rows = design.rows
     step = -(-draws * rows.size // LARGEST)
     if step > 1:
@@ -232,7 +231,7 @@ def prior_predictive(
     tree = xr.DataTree.from_dict(groups)
     for group in groups:
         tree[group].attrs[names.RESPONSE_TERM] = spec.response
-    return PriorPredictive(spec, tree, design.rows.size)
+    return PriorPredictive(spec, tree, design.rows.size, design.levels)
 
 
 def _gate_figures(spec: MixtureOfExperts, prior: xr.Dataset, rows: Rows) -> xr.Dataset:

@@ -134,7 +134,8 @@ def test_few_values_are_described_by_their_shares():
 
 
 def test_classes_are_named():
-    table = pd.DataFrame({"x": np.arange(40.0), "y": np.arange(40) % 4 % 3})
+    labels = np.array(["a", "b", "c"])
+    table = pd.DataFrame({"x": np.arange(40.0), "y": labels[np.arange(40) % 4 % 3]})
     family = {"kind": "categorical", "levels": ["a", "b", "c", "never"]}
     spec = bm.mixture_of_experts("y ~ x", experts=2, family=family)
     prior = bm.prior_predictive(spec, table, draws=DRAWS, random_seed=1)
@@ -144,6 +145,10 @@ def test_classes_are_named():
     for text in (repr(prior), prior._repr_html_()):
         assert "never" in text
         assert "range" not in text
+    of_table = bm.mixture_of_experts("y ~ x", experts=2, family="categorical")
+    found = bm.prior_predictive(of_table, table, draws=5, random_seed=1)
+    assert found.levels == ("a", "b", "c")
+    assert found.response.index.tolist() == ["a", "b", "c"]
 
 
 def test_responses_that_overflow_are_counted():
