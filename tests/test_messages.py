@@ -228,7 +228,8 @@ def test_settings_of_another_method_are_named_with_it(fits, table):
 @pytest.mark.parametrize(("family", "name"), [("normal", "sigma"), ("gamma", "alpha")])
 def test_words_in_place_of_formulas(word, family, name):
     text = message(bm.mixture_of_experts, "y ~ x", family=family, **{name: word})
-    assert f"{name}={word!r} is no formula, and experts cannot share one {name!r}" in text
+    assert f"{name}={word!r} is no formula" in text
+    assert f"shared=({name!r},)" in text
     bm.mixture_of_experts("y ~ x", family=family, **{name: f"~ {word}"})
 
 
@@ -237,7 +238,7 @@ def test_numbers_in_place_of_formulas(number):
     text = message(bm.mixture_of_experts, "y ~ x", sigma=number)
     assert f"'sigma' of an expert is a formula; it is {number!r}." in text
     assert "sigma='~ x'" in text
-    assert "priors={'sigma': bm.Prior(...)}" in text
+    assert "fixed={'sigma': ...}" in text
 
 
 @pytest.mark.parametrize(

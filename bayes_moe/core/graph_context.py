@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,9 @@ class GraphContext:
     mark : shared variable or None
         A zero that is added to the arguments of priors, so that PyMC compares it with the fit's
         data where it combines the graph with draws of a fit.
+    made : mapping of str to tensor variable
+        Constants and internal coefficients of the model that exist already, by name: those with
+        shared or held entries.
     """
 
     replaceable: bool = False
@@ -43,6 +47,7 @@ class GraphContext:
     reported: frozenset[str] = frozenset()
     given: bool = False
     mark: Any = None
+    made: Mapping[str, Any] = field(default_factory=dict)
 
     def number(self, name: str, value: Any) -> Any:
         """Return numbers that depend on the data: an array, or a shared variable of that name."""

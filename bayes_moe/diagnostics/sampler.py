@@ -10,7 +10,7 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.data.design import Design
-from bayes_moe.diagnostics.mixing import mixing
+from bayes_moe.diagnostics.mixing import Mixing, mixing
 from bayes_moe.model.evaluation import evaluate
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.draws import stacked_draws
@@ -24,6 +24,8 @@ LEAST_ESS_PER_CHAIN = 100
 LEAST_BFMI = 0.3
 LARGEST_DEPTH_SHARE = 0.05
 LEAST_CERTAINTY = 0.9
+HELD = 1e-12
+"""Relative range up to which a quantity of a model with constraints counts as held."""
 INVARIANT_ROWS = 5
 
 
@@ -139,8 +141,8 @@ def convergence(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Co
     stats = tree[names.SAMPLE_STATS].to_dataset()
     reported = _Quantities.of(posterior[list(spec.structure.quantities)])
     label_free = _Quantities.of(invariants(spec, posterior, design))
-    unlabelled = mixing(label_free.values)
-    figures = mixing(reported.values)
+    unlabelled = _mixing_of(label_free.values, spec)
+    figures = _mixing_of(reported.values, spec)
     if len(spec.structure.quantities) < len(spec.variables):
         reported, figures = reported.joined(label_free), figures.joined(unlabelled)
     rhat, rhat_at = reported.worst(figures.rhat, largest=True)
@@ -166,6 +168,19 @@ def convergence(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Co
         depth_share=_depth_share(stats),
         certainty=certainty,
     )
+
+
+def _mixing_of(values: np.ndarray, spec: MixtureOfExperts) -> Mixing:
+    """Mixing of quantities (quantity, chain, draw); of a model with constraints, some are held."""
+    figures = mixing(values)
+    if not spec.structure.constraints:
+        return figures
+    held = np.ptp(values, axis=(1, 2)) <= HELD * np.abs(values).max(axis=(1, 2))
+    if held.all():  # a sampler that does not move
+        return figures
+    size = float(values.shape[1] * values.shape[2])
+    figures.rhat[held], figures.ess_bulk[held], figures.ess_tail[held] = 1.0, size, size
+    return figures
 
 
 def invariants(spec: MixtureOfExperts, posterior: xr.Dataset, design: Design) -> xr.Dataset:

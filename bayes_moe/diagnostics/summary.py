@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+from warnings import catch_warnings, filterwarnings
 
 import numpy as np
 
@@ -72,14 +73,17 @@ def summary(
         return _rounded(_mode_summary(fit, selected, ci_prob), round_to)
     import arviz_stats as azs
 
-    table: pd.DataFrame = azs.summary(
-        posterior,
-        var_names=selected,
-        ci_prob=ci_prob,
-        ci_kind=ci_kind,
-        round_to="none" if round_to is None else round_to,
-        kind="all" if fit.kind == names.KIND_DRAWS else "stats",
-    )
+    with catch_warnings():
+        if fit.spec.structure.constraints:  # what is held has no variance
+            filterwarnings("ignore", "invalid value encountered", RuntimeWarning)
+        table: pd.DataFrame = azs.summary(
+            posterior,
+            var_names=selected,
+            ci_prob=ci_prob,
+            ci_kind=ci_kind,
+            round_to="none" if round_to is None else round_to,
+            kind="all" if fit.kind == names.KIND_DRAWS else "stats",
+        )
     return _rounded(table) if round_to is None else table
 
 

@@ -28,8 +28,16 @@ import numpy as np
 
 from bayes_moe.core.progress import Progress, silent
 from bayes_moe.core.threads import one_blas_thread
+from bayes_moe.em.constraint import feasible
 from bayes_moe.em.m_step import capped, sweep_step
-from bayes_moe.em.newton import ACCEPTED_GRADIENT, first_order_gain, modulus, newton_step
+from bayes_moe.em.newton import (
+    ACCEPTED_GRADIENT,
+    expanded,
+    first_order_gain,
+    modulus,
+    newton_step,
+    reduced,
+)
 from bayes_moe.em.objective import Curvature, Evaluation, Objective
 from bayes_moe.em.proximal_newton import predicted_gain, projected, proximal_step
 from bayes_moe.priors.defaults import role_of
@@ -136,7 +144,7 @@ def equal_experts(objective: Objective, points: int) -> np.ndarray:
             role = role_of(block.role)
             in_units = role.collapses and not role.relative
             theta[:, block.where] = np.log(sd) if in_units else role.neutral
-    return theta
+    return feasible(objective.vector.constraint, theta)
 
 
 def run_em(
@@ -232,7 +240,7 @@ class _EMState:
         evaluation = self.objective.evaluate(theta, Curvature.COMPLETE)
         step = sweep_step(self.objective, theta, evaluation)
         predicted = self._predicted_gain(theta, evaluation, step)
-        gradient = self._projected(theta, evaluation).gradient
+        gradient = reduced(self.vector, self._projected(theta, evaluation)).gradient
         self.gradient_norm[which] = np.linalg.norm(gradient, axis=1)
         gained = self._move(which, step, predicted)
         self.sweeps[which] += 1
@@ -249,8 +257,9 @@ class _EMState:
         """One step of Newton's method; a sweep of EM where the objective is not concave."""
         theta = self.theta[which]
         evaluation = self.objective.evaluate(theta, Curvature.OBSERVED)
-        smooth = self._projected(theta, evaluation)
+        smooth = reduced(self.vector, self._projected(theta, evaluation))
         step, concave, settled = newton_step(smooth)
+        step = expanded(self.vector, step)
         if self.vector.has_kinks:
             step = proximal_step(self.vector, theta, evaluation, modulus(smooth.curvature))
         norm = np.linalg.norm(smooth.gradient, axis=1)

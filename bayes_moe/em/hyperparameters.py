@@ -13,6 +13,7 @@ import numpy as np
 
 from bayes_moe.core.errors import SpecError
 from bayes_moe.em.climb import run_em
+from bayes_moe.em.constraint import of_free
 from bayes_moe.em.marginal_likelihood import MarginalLikelihood, Values
 from bayes_moe.em.modes import Modes, covariance
 from bayes_moe.em.multistart import FINALISTS, NO_START, SearchSettings, Start, search
@@ -76,7 +77,7 @@ class _LinearMarginal(MarginalLikelihood):
             return None
         self._last = theta
         second = theta**2 + np.diag(variances)
-        volume = 0.5 * float(np.linalg.slogdet(variances)[1])
+        volume = 0.5 * float(np.linalg.slogdet(of_free(objective.vector.constraint, variances))[1])
         for block in objective.vector.blocks:
             if block.prior_scale is not None:  # from these coordinates to the sampler's
                 shape = (block.directions, block.terms)

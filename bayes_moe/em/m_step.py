@@ -6,8 +6,9 @@ import numpy as np
 
 from bayes_moe.core.arrays import NUMERIC, log_softmax
 from bayes_moe.data.formulas import INTERCEPT
+from bayes_moe.em.newton import expanded, reduced
 from bayes_moe.em.objective import Evaluation, Objective
-from bayes_moe.em.parameter_vector import ParameterBlock
+from bayes_moe.em.parameter_vector import ParameterBlock, ParameterVector
 from bayes_moe.em.proximal_newton import proximal_step
 from bayes_moe.priors.densities import formula, formula_arguments, log_density
 
@@ -18,25 +19,30 @@ LARGEST_CHANGE = 3.0
 def sweep_step(objective: Objective, theta: np.ndarray, evaluation: Evaluation) -> np.ndarray:
     """Step (point, coordinate) of one sweep of EM from the complete-data derivatives."""
     vector = objective.vector
-    curvature = np.einsum("bii->bi", evaluation.curvature)
+    of_free = reduced(vector, evaluation)
+    curvature = np.einsum("bii->bi", of_free.curvature)
     ridge = 1e-10 * (1 + np.abs(curvature))
     scale = 1 / np.sqrt(np.maximum(curvature + ridge, 1e-300))
-    matrix = evaluation.curvature * scale[:, :, None] * scale[:, None, :]
-    diagonal = np.arange(objective.size)
+    matrix = of_free.curvature * scale[:, :, None] * scale[:, None, :]
+    diagonal = np.arange(scale.shape[1])
     matrix[:, diagonal, diagonal] += ridge * scale**2
     good = np.isfinite(matrix).all(axis=(1, 2))
-    matrix[~good] = np.eye(objective.size)
+    matrix[~good] = np.eye(scale.shape[1])
     if vector.has_kinks:
         unscaled = matrix / scale[:, :, None] / scale[:, None, :]
         step = proximal_step(vector, theta, evaluation, unscaled)
     else:
-        step = np.linalg.solve(matrix, (evaluation.gradient * scale)[..., None])[..., 0] * scale
+        step = np.linalg.solve(matrix, (of_free.gradient * scale)[..., None])[..., 0] * scale
     step = np.where(good[:, None], step, np.nan)
-    step = capped(objective, theta, step)
+    step = capped(objective, theta, expanded(vector, step))
+    shared = vector.constraint.variables if vector.constraint else frozenset()
     for scales, location in scale_blocks(vector.blocks):
-        step[:, scales.where] = _scale_step(theta, evaluation, step, scales, location)
+        if scales.variable not in shared:
+            step[:, scales.where] = _scale_step(theta, evaluation, step, scales, location)
+    if vector.constraint is not None:
+        step = with_shared_scales(vector, theta, evaluation, step)
     gate = vector.blocks[0]
-    if _is_constant_gate(objective):
+    if _is_constant_gate(objective) and gate.variable not in shared:
         step[:, gate.where] = _weight_step(theta, evaluation, gate)
     return step
 
@@ -103,6 +109,63 @@ def scale_blocks(
     ]
 
 
+def squares(
+    evaluation: Evaluation, step: np.ndarray, scales: ParameterBlock, location: ParameterBlock
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows (point, expert), and sums of squared residuals in units of sigma after a step."""
+    change = step[:, location.where]
+    curvature = evaluation.likelihood_curvature[:, location.where, location.where]
+    gain = 2 * change * evaluation.likelihood_gradient[:, location.where] - change * np.einsum(
+        "bij,bj->bi", curvature, change
+    )
+    gain = gain.reshape(len(step), len(scales.experts), -1).sum(axis=-1)
+    rows = evaluation.rows[:, scales.experts]
+    square = rows + evaluation.likelihood_gradient[:, scales.where] - gain
+    return rows, np.maximum(square, 1e-12 * rows + 1e-300)
+
+
+def with_shared_scales(
+    vector: ParameterVector, theta: np.ndarray, evaluation: Evaluation, step: np.ndarray
+) -> np.ndarray:
+    """The step with constrained log sigmas at their maximum, for the location's step.
+
+    As :func:`_scale_step`, with rows and squares summed over the experts that share one.
+    """
+    constraint = vector.constraint
+    assert constraint is not None
+    pairs = [p for p in scale_blocks(vector.blocks) if p[0].variable in constraint.variables]
+    if not pairs:
+        return step
+    covered = np.zeros(vector.size, dtype=bool)
+    sums = np.zeros((2, len(theta), len(constraint.at)))
+    for scales, location in pairs:
+        covered[scales.where] = True
+        to_free = constraint.matrix[scales.where]
+        sums += np.stack([each @ to_free for each in squares(evaluation, step, scales, location)])
+    members = constraint.matrix != 0
+    free = np.flatnonzero(members[covered].any(axis=0) & ~members[~covered].any(axis=0))
+    rows, square = sums[:, :, free]
+    at, point = constraint.at[free], theta.copy()
+    t = np.zeros(rows.shape)
+    with np.errstate(all="ignore"):
+        t = np.where(rows > 1e-8, np.clip(0.5 * np.log(square / rows), -8.0, 8.0), 0.0)
+        for _ in range(12):
+            point[:, at] = theta[:, at] + t
+            _, first, second = vector.log_prior(point)
+            shrunk = square * np.exp(-2 * t)
+            slope = shrunk - rows + first[:, at]
+            change = slope / (2 * shrunk + np.maximum(-second[:, at], 1e-6))
+            change = np.where(rows > 1e-8, np.clip(change, -1.0, 1.0), 0.0)
+            t = t + change
+            if np.abs(change).max(initial=0.0) < 1e-10:
+                break
+    full = np.zeros((len(theta), len(constraint.at)))
+    full[:, free] = t
+    moved = members[:, free].any(axis=1)
+    step[:, moved] = constraint.step(full)[:, moved]
+    return step
+
+
 def _scale_step(
     theta: np.ndarray,
     evaluation: Evaluation,
@@ -115,16 +178,7 @@ def _scale_step(
     With ``N`` the experts' rows and ``S`` the weighted sum of squares of the new residuals in units
     of the old sigma, it maximises ``-N t - S exp(-2 t) / 2 + log prior`` over ``t``.
     """
-    experts = len(scales.experts)
-    change = step[:, location.where]
-    curvature = evaluation.likelihood_curvature[:, location.where, location.where]
-    gain = 2 * change * evaluation.likelihood_gradient[:, location.where] - change * np.einsum(
-        "bij,bj->bi", curvature, change
-    )
-    gain = gain.reshape(len(theta), experts, -1).sum(axis=-1)
-    rows = evaluation.rows[:, scales.experts]
-    square = rows + evaluation.likelihood_gradient[:, scales.where] - gain
-    square = np.maximum(square, 1e-12 * rows + 1e-300)
+    rows, square = squares(evaluation, step, scales, location)
     old = theta[:, scales.where]
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.clip(0.5 * np.log(square / rows), -8.0, 8.0)

@@ -240,7 +240,10 @@ def covariance(objective: Objective, theta: np.ndarray) -> np.ndarray | None:
     Coordinates that are fixed at a kink of the prior have no variance.
     """
     evaluation = objective.evaluate(theta[None], Curvature.OBSERVED)
-    free = np.ones(len(theta), dtype=bool)
+    free, constraint = np.ones(len(theta), dtype=bool), objective.vector.constraint
+    if constraint is not None and not objective.vector.has_kinks:
+        of_free = inverse(constraint.curvature(evaluation.curvature)[0])
+        return None if of_free is None else constraint.covariance(of_free)
     if objective.vector.has_kinks:
         free = ~at_kink(objective.vector, theta[None], evaluation)[0]
     return inverse_of_free(evaluation.curvature[0], free)

@@ -14,15 +14,17 @@ the experts. A mode is
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import permutations
 
 import numpy as np
 
 from bayes_moe.core.progress import Progress, silent
 from bayes_moe.em.climb import GRADIENT, ROWS_AT_FLOOR, ClimbResult, initial_points, run_em
+from bayes_moe.em.floors import within_floors, without_floors
 from bayes_moe.em.modes import (
     Modes,
     canonical_order,
@@ -34,7 +36,7 @@ from bayes_moe.em.modes import (
     row_densities,
 )
 from bayes_moe.em.objective import Curvature, Objective, responsibilities
-from bayes_moe.em.parameter_vector import ParameterVector, within_floors, without_floors
+from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.em.partitions import initial_partitions, standardised, sweeps
 from bayes_moe.em.split_merge import (
     DISTANCE,
@@ -67,6 +69,8 @@ CERTAIN = 0.25
 """Chance that one more start ends in a new mode, up to which there are no moves."""
 FIXED_SWEEPS, SHORT = 2, 8
 """Iterations after a move: sweeps with the partition fixed, and of the short run."""
+LABELS = 5
+"""Most further orders of a partition's parts, where experts have values of their own."""
 CANDIDATES, PARENTS, PROMISING = 5, 3, 3
 """Best partitions from which short runs start, best modes from which moves are made, and the best
 ends of short runs that go on to the end."""
@@ -293,14 +297,39 @@ def _initial_points(objective: Objective, restarts: int, rng: np.random.Generato
     from_trees = restarts // 2 if _can_grow(spec) else 0
     partitions = initial_partitions(spec, objective.rows, restarts - from_trees, rng)
     points = initial_points(objective, partitions, sweeps(len(partitions)))
+    if spec.structure.constraints.by_expert:
+        points = _of_likeliest_labels(objective, partitions, points, rng)
     if not from_trees:
         return points
     return np.concatenate([tree_starts(objective, from_trees, rng), points])
 
 
+def _of_likeliest_labels(
+    objective: Objective, partitions: np.ndarray, points: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Points (point, coordinate), each the best of several labels of a partition's parts.
+
+    Where experts have values of their own, it matters which gets which part.
+    """
+    best, value = points, objective.value(points)
+    experts = partitions.shape[1]
+    orders: Sequence[Sequence[int]] = [*permutations(range(min(experts, 4)))][1:]
+    if len(orders) > LABELS:
+        orders = [rng.permutation(experts).tolist() for _ in range(LABELS)]
+    for order in orders:
+        relabelled = initial_points(objective, partitions[:, order], sweeps(len(partitions)))
+        reached = objective.value(relabelled)
+        better = reached > value
+        best = np.where(better[:, None], relabelled, best)
+        value = np.where(better, reached, value)
+    return best
+
+
 def _can_grow(spec: MixtureOfExperts) -> bool:
     """Whether a model's gate has shallower ones, and its experts are exchangeable."""
-    return len(spec.structure.blocks) == 1 and bool(spec.structure.gate.coarser)
+    structure = spec.structure
+    alike = len(structure.blocks) == 1 and not structure.constraints.by_expert
+    return alike and bool(structure.gate.coarser)
 
 
 def _ends(objective: Objective, result: ClimbResult) -> Modes:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 
 import numpy as np
 
 from bayes_moe.em.objective import Evaluation
+from bayes_moe.em.parameter_vector import ParameterVector
 
 ACCEPTED_GRADIENT = 1e-6
 LEAST_GAIN = 1e-12
@@ -19,6 +21,23 @@ CURVATURE_TOLERANCE = 1e-6
 
 DEFINITE = 1e-8
 """Eigenvalue of a scaled matrix from which Cholesky's factor shows that it is definite."""
+
+
+def reduced(vector: ParameterVector, evaluation: Evaluation) -> Evaluation:
+    """The evaluation with gradient and curvature by the free coordinates of a vector."""
+    constraint = vector.constraint
+    if constraint is None:
+        return evaluation
+    return replace(
+        evaluation,
+        gradient=constraint.gradient(evaluation.gradient),
+        curvature=constraint.curvature(evaluation.curvature),
+    )
+
+
+def expanded(vector: ParameterVector, step: np.ndarray) -> np.ndarray:
+    """Steps (point, coordinate) from those of the free coordinates of a vector."""
+    return step if vector.constraint is None else vector.constraint.step(step)
 
 
 def newton_step(evaluation: Evaluation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -39,6 +39,7 @@ from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.core.threads import in_threads
 from bayes_moe.data.matrix import Rows
 from bayes_moe.em.cross_products import Features
+from bayes_moe.em.floors import few_rows
 from bayes_moe.em.information import (
     CompleteInformation,
     Information,
@@ -46,7 +47,7 @@ from bayes_moe.em.information import (
     PredictorStack,
     RowTerms,
 )
-from bayes_moe.em.parameter_vector import ParameterVector, few_rows
+from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.families import Derivatives, RowData
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.likelihood import allocate, concatenated

@@ -22,6 +22,7 @@ from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.core.linalg import unmixed
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Matrix, Rows
+from bayes_moe.em.constraint import Constraint, feasible
 from bayes_moe.em.prior_groups import PriorGroup, PriorTerm, prior_groups
 from bayes_moe.families import Link
 from bayes_moe.gates.splits import SplitTree
@@ -32,9 +33,6 @@ from bayes_moe.priors.coordinates import COORDINATES
 from bayes_moe.priors.defaults import role_of
 from bayes_moe.priors.densities import kink, log_density_of_coordinate
 from bayes_moe.priors.prior import Prior
-
-ROWS_PER_COEFFICIENT = 3
-"""Rows per coefficient of an expert up to which it is said to have few rows."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +174,8 @@ class ParameterVector:
 
     ``jacobian`` adds the log Jacobian of constants, so that the log prior is the density of the
     coordinates themselves, as samplers need it, and not of the natural values. ``hyperparameters``
-    are the fixed values of the parameters of learned priors, by name.
+    are the fixed values of the parameters of learned priors, by name. With a ``constraint``, points
+    lie in the affine space that it spans, and each of its free coordinates has one prior.
     """
 
     spec: MixtureOfExperts
@@ -184,6 +183,7 @@ class ParameterVector:
     blocks: tuple[ParameterBlock, ...]
     jacobian: bool
     hyperparameters: Mapping[str, np.ndarray] = field(default_factory=dict)
+    constraint: Constraint | None = None
 
     @property
     def size(self) -> int:
@@ -272,25 +272,17 @@ class ParameterVector:
         first, second = np.zeros_like(theta), np.zeros_like(theta)
         for group in self._prior_groups:
             group.add(theta, value, (first, second))
-        for block in self.blocks:
-            if self.jacobian and block.scaling is None:
-                at = block.where
-                parts = COORDINATES[block.link.support].log_slope(theta[:, at])
-                value += np.sum(parts[0], axis=1)
-                first[:, at] += parts[1]
-                second[:, at] += parts[2]
+        for block, at in _constants(self) if self.jacobian else ():
+            parts = COORDINATES[block.link.support].log_slope(theta[:, at])
+            value += np.sum(parts[0], axis=1)
+            first[:, at] += parts[1]
+            second[:, at] += parts[2]
         return value, first, second
 
     @cached_property
     def _prior_groups(self) -> list[PriorGroup]:
         """Coordinates whose priors are evaluated together."""
-        terms = []
-        for block in self.blocks:
-            if block.prior is not None:
-                unit = 1.0 if block.prior_scale is None else block.prior_scale
-                shape = (block.directions, block.terms)
-                terms.append(PriorTerm(block.prior, shape, unit, block.where))
-        return prior_groups(terms)
+        return prior_groups(prior_terms(self))
 
     def variables(self, theta: np.ndarray) -> dict[str, np.ndarray]:
         """Variables of the model at points (point, ...): reported ones and internal ones."""
@@ -319,7 +311,7 @@ class ParameterVector:
             else:
                 raw = block.scaling.to_raw(value)
             parts.append(block.free(raw))
-        return np.concatenate(parts, axis=1)
+        return feasible(self.constraint, np.concatenate(parts, axis=1))
 
     def reported_sds(self, theta: np.ndarray, covariance: np.ndarray) -> dict[str, np.ndarray]:
         """Standard errors of the reported variables at one point (coordinate,), by delta method.
@@ -347,30 +339,6 @@ class ParameterVector:
         return sds | unknown
 
 
-def within_floors(vector: ParameterVector, theta: np.ndarray) -> np.ndarray:
-    """Points (point, coordinate) whose constants are not beyond their floors."""
-    theta = theta.copy()
-    for block in vector.blocks:
-        if block.scaling is None:
-            theta[:, block.where] = block.bounded(theta[:, block.where])
-    return theta
-
-
-def without_floors(vector: ParameterVector) -> ParameterVector:
-    """Return the vector without floors, which a sampler's density does not have."""
-    blocks = (replace(block, floor=-np.inf, narrow=-np.inf) for block in vector.blocks)
-    return replace(vector, blocks=tuple(blocks))
-
-
-def few_rows(vector: ParameterVector) -> np.ndarray:
-    """Rows (expert,) up to which an expert with a narrow spread has collapsed onto them."""
-    count = np.zeros(vector.spec.n_experts)
-    for block in vector.blocks:
-        if block.factor is not None:
-            np.add.at(count, list(block.experts), block.terms)
-    return ROWS_PER_COEFFICIENT * count
-
-
 def is_likelihood(vector: ParameterVector) -> bool:
     """Whether a vector has no priors."""
     return vector.blocks[-1].prior is None
@@ -379,11 +347,30 @@ def is_likelihood(vector: ParameterVector) -> bool:
 def _laplace_argument(vector: ParameterVector, argument: str) -> np.ndarray:
     """An argument of the Laplace priors (coordinate,); NaN where there is none."""
     values = np.full(vector.size, np.nan)
-    for block in vector.blocks:
-        if block.prior is not None and kink(block.prior) is not None:
-            shape = (block.directions, block.terms)
-            unit = 1.0 if block.prior_scale is None else block.prior_scale
-            values[block.where] = np.broadcast_to(
-                np.asarray(block.prior.arguments[argument]) * unit, shape
-            ).ravel()
+    for term in prior_terms(vector):
+        if kink(term.prior) is not None:
+            units = np.asarray(term.prior.arguments[argument]) * term.unit
+            values[term.where] = np.broadcast_to(units, term.shape).ravel()
     return values
+
+
+def prior_terms(vector: ParameterVector) -> list[PriorTerm]:
+    """Priors of a vector's coordinates."""
+    constraint, terms = vector.constraint, []
+    for block in vector.blocks:
+        if block.prior is not None and not (constraint and block.variable in constraint.variables):
+            unit = 1.0 if block.prior_scale is None else block.prior_scale
+            shape = (block.directions, block.terms)
+            terms.append(PriorTerm(block.prior, shape, unit, block.where))
+    return terms + ([] if constraint is None else [*constraint.prior_terms])
+
+
+def _constants(
+    vector: ParameterVector,
+) -> list[tuple[ParameterBlock, slice | np.ndarray]]:
+    """Blocks of constants, with their free coordinates."""
+    blocks = [block for block in vector.blocks if block.scaling is None]
+    if vector.constraint is None:
+        return [(block, block.where) for block in blocks]
+    at = vector.constraint.at
+    return [(b, at[(at >= b.where.start) & (at < b.where.stop)]) for b in blocks]

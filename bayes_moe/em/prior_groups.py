@@ -22,7 +22,7 @@ class PriorTerm(NamedTuple):
     prior: Prior
     shape: tuple[int, int]
     unit: float | np.ndarray
-    where: slice
+    where: slice | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -77,10 +77,10 @@ def _group(terms: list[PriorTerm]) -> PriorGroup:
 
     arguments = zip(*(formula_arguments(term.prior) for term in terms), strict=True)
     places = np.concatenate([np.r_[term.where] for term in terms])
-    start, stop = int(places[0]), int(places[-1]) + 1
+    start, stop = int(places[0]), int(places[0]) + len(places)
     unit = joined([term.unit for term in terms])
     return PriorGroup(
-        slice(start, stop) if len(places) == stop - start else places,
+        slice(start, stop) if np.array_equal(places, np.arange(start, stop)) else places,
         formula(terms[0].prior),
         tuple(joined(values) for values in arguments),
         None if (unit == 1.0).all() else unit,

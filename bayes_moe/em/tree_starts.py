@@ -60,7 +60,9 @@ def _level(spec: MixtureOfExperts, gate: Gate, groups: tuple[tuple[int, ...], ..
         if name in coefficients or name not in spec.structure.gate_variables
     }
     experts = [spec.experts[0].kind] * len(groups)
-    return _Level(MixtureOfExperts(gate, experts, priors, spec.center, spec.functions), groups)
+    # A model with constraints of single experts, or of the gate, does not come here.
+    given = (priors, spec.center, spec.functions, spec.shared, spec.fixed)
+    return _Level(MixtureOfExperts(gate, experts, *given), groups)
 
 
 def _responsibilities(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
 from typing import Any
@@ -14,8 +14,12 @@ from scipy.linalg import helmert
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.core.errors import SpecError
 from bayes_moe.data.design import Design
+from bayes_moe.em.constraint import Constraint
 from bayes_moe.em.parameter_vector import ParameterBlock, ParameterVector
+from bayes_moe.em.prior_groups import PriorTerm
 from bayes_moe.families import Link
+from bayes_moe.model.constrained_variables import HeldGate
+from bayes_moe.model.free_values import FreeValues, free_values
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.predictors import Predictor, Site
 from bayes_moe.predictors.scaling import scaling_of
@@ -69,7 +73,85 @@ def parameter_vector(
     ]
     ends = accumulate((b.directions * b.terms for b in blocks), initial=0)
     placed = [replace(b, where=slice(*ab)) for b, ab in zip(blocks, pairwise(ends), strict=True)]
-    return ParameterVector(spec, design, tuple(placed), jacobian, values)
+    free = free_values(spec, design)
+    if free is None:
+        return ParameterVector(spec, design, tuple(placed), jacobian, values)
+    constraint = constraint_of(free, placed, likelihood)
+    limited = [_without_limits(block, constraint) for block in placed]
+    return ParameterVector(spec, design, tuple(limited), jacobian, values, constraint)
+
+
+def _without_limits(block: ParameterBlock, constraint: Constraint) -> ParameterBlock:
+    """The block without limits of its spread, if that is held."""
+    if constraint.matrix[block.where].any():
+        return block
+    return replace(block, floor=-math.inf, narrow=-math.inf)
+
+
+def constraint_of(
+    free: FreeValues, blocks: Sequence[ParameterBlock], likelihood: bool
+) -> Constraint:
+    """The constraint of a parameter vector whose blocks are placed.
+
+    Raises
+    ------
+    SpecError
+        If everything is held.
+    """
+    size = blocks[-1].where.stop
+    of_block = {block.variable: block for block in blocks}
+    places = np.empty(len(free.offset), dtype=np.int64)  # of the constrained entries
+    for name, variable in free.variables.items():
+        places[variable.places] = np.r_[of_block[name].where]
+    entries = {name: v.start for name, v in free.variables.items()}
+    owned = np.array(
+        [places[entries[n] + k * len(free.variables[n].terms) + t] for n, k, t in free.owners],
+        dtype=np.int64,
+    )
+    held = np.zeros(size, dtype=bool)
+    offset = np.zeros(size)
+    terms = []
+    for name, gate in free.gates.items():
+        block = of_block[name]
+        mask = np.broadcast_to(gate.held, (block.directions, block.terms)).ravel()
+        values = np.where(mask, block.free(gate.raw[None])[0], 0.0)
+        offset[block.where], held[block.where] = values, mask
+        if block.prior is not None and not mask.all():
+            terms.append(_gate_term(block, gate))
+    if not likelihood:
+        terms += [
+            PriorTerm(
+                group.prior,
+                (1, len(group.which)),
+                1.0,
+                owned[group.which],
+            )
+            for group in free.groups
+        ]
+    tied = np.zeros(size, dtype=bool)
+    tied[places] = True
+    at = np.sort(np.concatenate([np.flatnonzero(~(held | tied)), owned]))
+    if not at.size:
+        raise SpecError("`fixed` holds all parameters: nothing is left to be fitted.")
+    matrix = np.zeros((size, len(at)))
+    matrix[at, np.arange(len(at))] = 1.0
+    matrix[np.ix_(places, np.searchsorted(at, owned))] = free.matrix
+    offset[places] = free.offset
+    variables = frozenset((*free.variables, *free.gates))
+    return Constraint(matrix, offset, at, variables, tuple(terms))
+
+
+def _gate_term(block: ParameterBlock, gate: HeldGate) -> PriorTerm:
+    """Prior of the coordinates of a gate that are not held."""
+    assert block.prior is not None
+    shape = (block.directions, block.terms)
+    free = np.broadcast_to(~gate.held, shape).ravel()
+    arguments = {
+        name: np.broadcast_to(np.asarray(value), shape).ravel()[free]
+        for name, value in block.prior.arguments.items()
+    }
+    where = np.r_[block.where][free]
+    return PriorTerm(Prior(block.prior.distribution, **arguments), (1, len(where)), 1.0, where)
 
 
 def _not_linear(spec: MixtureOfExperts) -> str:

@@ -16,8 +16,10 @@ from bayes_moe.core.arrays import log_softmax, symbolic
 from bayes_moe.core.graph_context import GraphContext
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Matrix, Rows
+from bayes_moe.graph.constrained_variables import constrained_variables
 from bayes_moe.graph.mixture_variable import observed_mixture
 from bayes_moe.model.blocks import Block
+from bayes_moe.model.free_values import free_values
 from bayes_moe.model.internal_values import internal_values
 from bayes_moe.model.likelihood import log_components
 from bayes_moe.model.spec import MixtureOfExperts
@@ -66,6 +68,8 @@ class Graph:
         if len(reported) == len(wanted):
             return reported
         internal = internal_values(self.spec, self.design, self.priors, values)
+        free = free_values(self.spec, self.design, self.priors)
+        internal |= {} if free is None else free.of_internal(internal)
         return {n: v for n, v in (reported | internal).items() if n in wanted}
 
     def unconstrained(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -89,7 +93,8 @@ class Graph:
         Graphs of the same structure differ in their :meth:`data` only.
         """
         description = self.spec.to_dict()
-        description["priors"] = {name: prior.distribution for name, prior in self.priors.items()}
+        every = dict(self.spec.priors) | dict(self.priors)
+        description["priors"] = {name: prior.distribution for name, prior in every.items()}
         terms = {stem: list(m.terms) for stem, m in self.design.rows.matrices.items()}
         return json.dumps([description, terms], sort_keys=True)
 
@@ -181,6 +186,9 @@ def build_model(
             total, positions = len(response), np.arange(len(response))
             observed, chosen = pm.Minibatch(observed, positions, batch_size=batch_size)
             context = replace(context, batch=chosen)
+        free = None if context.given else free_values(spec, design, priors)
+        if free is not None:
+            context = replace(context, made=constrained_variables(free, priors, context))
         parts = _Parts(rows.matrices, design, priors, context)
         logits = spec.structure.gate.build(rows.matrices, design.response, priors, context)
         logits = _with_features(spec, rows, logits, parts)

@@ -15,6 +15,8 @@ from bayes_moe.core.errors import SpecError
 from bayes_moe.core.progress import progress
 from bayes_moe.data.design import Design
 from bayes_moe.diagnostics.ties import ties
+from bayes_moe.em.constraint import of_free
+from bayes_moe.em.constraint import root as root_of
 from bayes_moe.em.modes import Modes, covariance, merge_modes
 from bayes_moe.em.objective import Objective
 from bayes_moe.em.vector_layout import parameter_vector
@@ -109,12 +111,12 @@ class Laplace(Method):
         spread = None if modes.singular[modes.best] else covariance(objective, mode)
         if spread is None:
             raise SpecError(_no_approximation(modes))
-        if not np.diag(spread).all():
+        if not np.diag(of_free(vector.constraint, spread)).all():
             raise SpecError(
                 "The posterior has no normal approximation: its mode lies on the kink of a Laplace "
                 "prior. Use method='nuts', or another prior."
             )
-        root = np.linalg.cholesky(spread)
+        root = root_of(vector.constraint, spread)
         z, n_weighed = self._normal(root.shape[1], spec, design, random_seed)
         theta = mode + z @ root.T
         log_p = objective.value(theta[:n_weighed])

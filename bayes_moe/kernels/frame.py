@@ -1,4 +1,4 @@
-"""A compiled log density in other coordinates, ``theta = centre + root z`` with a triangular root.
+"""A compiled log density in other coordinates, ``theta = centre + root z``.
 
 The table of such a density has the address of the function, of its own table, and of the frame.
 """
@@ -15,9 +15,10 @@ from numba.types import CPointer, voidptr
 
 from bayes_moe.kernels.compile import VERSION, c_function, call_density, doubles
 
-FUNCTION, TABLE, CENTRE, ROOT, RECORD = range(5)
+FUNCTION, TABLE, CENTRE, ROOT, POINT, RECORD = range(6)
 """Entries of the table, and their number: addresses of the function and of its table, of the centre
-(coordinate,), and of the root's rows (coordinate, coordinate)."""
+(coordinate,), of the root's rows (coordinate, frame coordinate), and the number of coordinates. A
+square root is lower triangular."""
 
 DOUBLES = CPointer(float64)
 
@@ -25,12 +26,12 @@ DOUBLES = CPointer(float64)
 @register_jitable
 def _to_point(p: Any, z: Any, theta: Any) -> None:
     """The point of the function at coordinates of the frame."""
-    size = len(z)
-    centre, root = doubles(p[CENTRE], size), doubles(p[ROOT], size * size)
+    width, size = len(z), p[POINT]
+    centre, root = doubles(p[CENTRE], size), doubles(p[ROOT], size * width)
     for i in range(size):
         total = centre[i]
-        for j in range(i + 1):
-            total += root[i * size + j] * z[j]
+        for j in range(i + 1 if width == size else width):
+            total += root[i * width + j] * z[j]
         theta[i] = total
 
 
@@ -41,17 +42,18 @@ def _log_density() -> Any:
         version  # noqa: B018  (a kept function belongs to one version of the sources)
         p = carray(model, RECORD, int64)
         z, grad, value = carray(z_, dim), carray(grad_, dim), carray(value_, 1)
-        work = np.empty((2, dim))
+        size = p[POINT]
+        work = np.empty((2, size))
         theta, slope = work[0], work[1]
         _to_point(p, z, theta)
         status = call_density(
-            p[FUNCTION], dim, theta.ctypes.data, slope.ctypes.data, value.ctypes.data, p[TABLE]
+            p[FUNCTION], size, theta.ctypes.data, slope.ctypes.data, value.ctypes.data, p[TABLE]
         )
-        root = doubles(p[ROOT], dim * dim)
+        root = doubles(p[ROOT], size * dim)
         for j in range(dim):
             grad[j] = 0.0
-        for i in range(dim):
-            for j in range(i + 1):
+        for i in range(size):
+            for j in range(i + 1 if dim == size else dim):
                 grad[j] += root[i * dim + j] * slope[i]
         return status
 

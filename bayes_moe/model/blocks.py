@@ -251,7 +251,9 @@ class Block:
         }
         for c in self.components:
             if c.formula is None:
-                constant = priors[c.variable].rv(c.stem, (c.site.dim,), context=context)
+                constant = context.made.get(c.stem)
+                if constant is None:
+                    constant = priors[c.variable].rv(c.stem, (c.site.dim,), context=context)
                 params[c.parameter.name] = c.split(constant[:, None])
             else:
                 prior: Any

@@ -191,13 +191,13 @@ def _check_formula(parameter: str, text: Any) -> None:
     )
     if text in SHARED:
         raise SpecError(
-            f"{parameter}={text!r} is no formula, and experts cannot share one {parameter!r}. "
-            f"{left_out} (A column {text!r} is written '~ {text}'.)"
+            f"{parameter}={text!r} is no formula. For one {parameter!r} of all experts, give the "
+            f"model shared=({parameter!r},). {left_out} (A column {text!r} is written '~ {text}'.)"
         )
     if not isinstance(text, str):
         raise SpecError(
-            f"{parameter!r} of an expert is a formula; it is {text!r}. {left_out} A prior holds it "
-            f"near a known value: priors={{{parameter!r}: bm.Prior(...)}}."
+            f"{parameter!r} of an expert is a formula; it is {text!r}. {left_out} The model "
+            f"holds it at a value by fixed={{{parameter!r}: ...}}."
         )
     check_right_hand_side(f"The formula of {parameter!r}", text)
 

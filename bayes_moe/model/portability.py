@@ -12,9 +12,9 @@ def portable_stems(spec: MixtureOfExperts, design: Design) -> frozenset[str]:
 
     Splines, Gaussian processes and networks make their columns from the table, and so do formulas
     with categories, knots or means. Where the response depends on the table, no coefficients do
-    not.
+    not. In a model with constraints, free variables are those that determine the reported ones.
     """
-    if design.depends_on_rows(names.RESPONSE):
+    if design.depends_on_rows(names.RESPONSE) or spec.structure.constraints:
         return frozenset()
     sites = spec.structure.sites
     return frozenset(s.stem for s, p in sites if p.portable and not design.depends_on_rows(s.stem))

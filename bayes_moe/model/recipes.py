@@ -14,6 +14,7 @@ from bayes_moe.data.formulas import split_formula
 from bayes_moe.families import Family
 from bayes_moe.gates import Gate, Softmax, Tree
 from bayes_moe.gates.tree import SHRINK, leaf_labels
+from bayes_moe.model.constraints import WEIGHTS
 from bayes_moe.model.expert import Expert, families_with
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.predictors import MLP
@@ -33,6 +34,8 @@ def mixture_of_experts(
     center: bool = True,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     levels: Sequence[Any] | None = None,
+    shared: Sequence[str] = (),
+    fixed: Mapping[str, Any] | None = None,
     **parameters: str | int,
 ) -> MixtureOfExperts:
     r"""Describe a mixture of experts of one kind.
@@ -63,7 +66,8 @@ def mixture_of_experts(
         its own: ``gate=bm.gates.Softmax("~ x", predictor="spline")``.
     priors : mapping of str to Prior, optional
         By variable: ``"gate_coef"``, ``"mu_coef"``, ``"sigma"``, ``"sigma_coef"``, ``"nu"``,
-        ``"p_coef"`` (Bernoulli and binomial), ...
+        ``"p_coef"`` (Bernoulli and binomial), ...; of a part of an expert's variable:
+        ``"sigma[1]"`` of one expert, ``"mu_coef[x]"`` of one term, ``"mu_coef[1, x]"``.
     center : bool
         Whether intercept priors refer to the centre of the features (default) or to zero.
     functions : mapping of str to callable, optional
@@ -72,6 +76,15 @@ def mixture_of_experts(
     levels : sequence, optional
         Labels of the classes of a response of classes, in their order; of two classes the second is
         the one with probability ``p``. By default those of the table: :doc:`/classification`.
+    shared : sequence of str
+        What all experts have in common: a constant, ``"sigma"``, all coefficients, ``"mu_coef"``,
+        or those of a term, ``"mu_coef[x]"``. It has one prior, and is reported for each expert.
+    fixed : mapping of str to float or array, optional
+        What is held at a value: ``{"nu": 4}``; one number an expert, ``{"sigma": (0.1, 1.0)}``, or
+        of one expert, ``{"sigma[1]": 0.1}``; coefficients of a term, ``{"mu_coef[x]": 0.0}``, of an
+        expert, ``{"mu_coef[1, x]": 0.0}``, or all, an array (expert, term). ``{"weights": (0.3,
+        0.7)}`` are the weights of a gate without features, which then is the default. What is held
+        has no prior. :doc:`/constraints` has examples.
     **parameters : str or int
         Formulas of other family parameters on their link scale, e.g. ``sigma="~ x"``. A binomial
         family needs ``trials``: a column such as ``trials="n"``, or a number such as ``trials=4``.
@@ -105,6 +118,7 @@ def mixture_of_experts(
     if experts is None:
         experts = getattr(gate, "n_leaves", 2)  # only a tree fixes the number of experts
     check_whole("experts", experts, 1)
+    gate = _without_features(gate, fixed)
     softmax: Any = registry.resolve("gate", "softmax")
     described = gate if isinstance(gate, Gate) else softmax(gate)
     return MixtureOfExperts(
@@ -113,6 +127,8 @@ def mixture_of_experts(
         priors,
         center,
         functions,
+        shared,
+        fixed,
     )
 
 
@@ -128,6 +144,8 @@ def hierarchical_mixture(
     center: bool = True,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     levels: Sequence[Any] | None = None,
+    shared: Sequence[str] = (),
+    fixed: Mapping[str, Any] | None = None,
     **parameters: str | int,
 ) -> MixtureOfExperts:
     r"""Describe a hierarchical mixture of experts: a softmax at every split of a tree.
@@ -156,7 +174,7 @@ def hierarchical_mixture(
         What makes the experts' predictors of features: see :class:`bayes_moe.Expert`.
     shrink : float
         Standard deviation of a split's prior over that of the split above it, at most 1.
-    priors, center, functions, levels, **parameters
+    priors, center, functions, levels, shared, fixed, **parameters
         As in :func:`mixture_of_experts`.
 
     Returns
@@ -190,6 +208,7 @@ def hierarchical_mixture(
     _check_arguments(hierarchical_mixture, family, parameters)
     if tree is None and branching is None:
         branching = (2, 2)
+    gate = _without_features(gate, fixed)
     by_split = gate if isinstance(gate, Mapping) else None
     described = Tree(
         tree,
@@ -206,7 +225,7 @@ def hierarchical_mixture(
     leaves = [] if tree is None else leaf_labels(tree)
     named = leaves if leaves and isinstance(leaves[0], str) else [None] * described.n_leaves
     experts = [Expert(formula, family, name, predictor, levels, **parameters) for name in named]
-    return MixtureOfExperts(described, experts, priors, center, functions)
+    return MixtureOfExperts(described, experts, priors, center, functions, shared, fixed)
 
 
 def mixture_density(
@@ -286,6 +305,11 @@ def mixture_density(
     expert = Expert(formula, family, None, heads, levels, **parameters)
     gate = Softmax(features, predictor=net)
     return MixtureOfExperts(gate, [expert] * int(components), priors, center, functions)
+
+
+def _without_features(gate: Any, fixed: Mapping[str, Any] | None) -> Any:
+    """The gate, or one without features if its weights are fixed and none is given."""
+    return "~ 1" if gate is None and isinstance(fixed, Mapping) and WEIGHTS in fixed else gate
 
 
 def _check_arguments(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -18,6 +18,7 @@ from bayes_moe.gates import Gate
 from bayes_moe.model import spec_checks
 from bayes_moe.model.blocks import blocks_of
 from bayes_moe.model.class_levels import level_rule
+from bayes_moe.model.constraints import WEIGHTS, Stated, is_part
 from bayes_moe.model.expert import Expert
 from bayes_moe.model.missing_rules import integrable
 from bayes_moe.model.structure import Structure, structure_of
@@ -50,21 +51,40 @@ class MixtureOfExperts(Record):
         Your own functions that formulas call, by name: ``{"hinge": f}`` for ``hinge(x)``. Each gets
         columns (obs,) as float64 and returns (obs,) or (obs, column), one row from one row. They
         are no part of the description, its equality or a saved fit, which hold their names only.
+    shared : sequence of str
+        What all experts have in common: ``"sigma"``, ``"mu_coef[x]"``. See
+        :func:`mixture_of_experts`.
+    fixed : mapping of str to float or array, optional
+        What is held at a value: ``{"nu": 4}``, ``{"weights": (0.3, 0.7)}``. See
+        :func:`mixture_of_experts`. Weights are in the order of ``experts``.
 
     Raises
     ------
     SpecError
         For experts with different responses, discrete and continuous experts in one model,
-        unknown prior names, priors of the wrong support, or functions that are not known.
+        unknown prior names, priors of the wrong support, functions that are not known, or
+        constraints that cannot be.
     """
 
-    __slots__ = ("center", "experts", "functions", "gate", "level_rule", "priors", "structure")
+    __slots__ = (
+        "center",
+        "experts",
+        "fixed",
+        "functions",
+        "gate",
+        "level_rule",
+        "priors",
+        "shared",
+        "structure",
+    )
 
     gate: Gate
     experts: tuple[Expert, ...]
     priors: Mapping[str, Prior]
     center: bool
     functions: Mapping[str, Callable[..., Any]]
+    shared: tuple[str, ...]
+    fixed: Mapping[str, Any]
     structure: Structure
     level_rule: LevelRule
 
@@ -75,19 +95,25 @@ class MixtureOfExperts(Record):
         priors: Mapping[str, Prior] | None = None,
         center: bool = True,
         functions: Mapping[str, Callable[..., Any]] | None = None,
+        shared: Sequence[str] = (),
+        fixed: Mapping[str, Any] | None = None,
     ) -> None:
         listed = spec_checks.checked_experts(experts)
         spec_checks.check_parts(gate, listed, priors, center)
+        common, held = spec_checks.checked_constraints(shared, fixed)
         gate.structure(len(listed))  # raises if the gate cannot serve so many
         order = tuple(k for block in blocks_of(listed) for k in block.positions)
         ordered = tuple(listed[k] for k in order)
         if order != tuple(range(len(order))):
             gate = gate.reordered(order)
+            if isinstance(held.get(WEIGHTS), tuple) and len(held[WEIGHTS]) == len(order):
+                held[WEIGHTS] = tuple(held[WEIGHTS][k] for k in order)
         frozen = MappingProxyType(dict(priors or {}))
-        structure = structure_of(gate, ordered, frozen)
+        structure = structure_of(gate, ordered, frozen, Stated(common, held, frozen))
         self._set(gate=gate, experts=ordered, priors=frozen, center=center, structure=structure)
         rule = level_rule(self.response, [e.family for e in listed], listed[0].levels)
         self._set(level_rule=rule)
+        self._set(shared=common, fixed=MappingProxyType(held))
         spec_checks.check_gate_formulas(gate)
         given = check_functions(functions)
         needed = own_functions(self.expressions)
@@ -96,14 +122,18 @@ class MixtureOfExperts(Record):
         spec_checks.check_gradient(structure)
         spec_checks.check_names(structure)
         spec_checks.check_trunks(structure, self.formulas)
-        spec_checks.check_priors(gate, structure, frozen)
+        whole = {name: prior for name, prior in frozen.items() if not is_part(name)}
+        spec_checks.check_priors(gate, structure, whole)
 
     def __repr__(self) -> str:
         experts = ",\n  ".join(repr(e) for e in self.experts)
         priors = f",\n priors={dict(self.priors)!r}" if self.priors else ""
         center = "" if self.center else ",\n center=False"
         gate = f"gate={self.gate!r},{self._left_out}"
-        return f"MixtureOfExperts({gate}\n experts=[\n  {experts}]{priors}{center})"
+        shared = f",\n shared={self.shared!r}" if self.shared else ""
+        fixed = f",\n fixed={dict(self.fixed)!r}" if self.fixed else ""
+        end = f"{priors}{center}{shared}{fixed}"
+        return f"MixtureOfExperts({gate}\n experts=[\n  {experts}]{end})"
 
     def _repr_html_(self) -> str:
         """Tables of the gate, the experts and the priors, for notebooks."""
@@ -121,12 +151,15 @@ class MixtureOfExperts(Record):
         others = [name for name in self.variables if name not in self.priors]
         priors = [(name, repr(prior)) for name, prior in self.priors.items()]
         priors += [(", ".join(others), "default, scaled to the data")] if others else []
+        limits = [(name, "shared by all experts") for name in self.shared]
+        limits += [(name, f"fixed at {value!r}") for name, value in self.fixed.items()]
         refers = "" if self.center else "Intercept priors refer to features of zero."
         return html.view(
             f"Mixture of {self.structure.counted} for {self.response}",
             html.table(["gate formula", ""], gate, caption=f"Gate: {self.gate!r}"),
             html.table(["experts", "family", "formula", "settings"], experts),
             html.table(["prior of", ""], priors),
+            html.table(["parameter", ""], limits) if limits else "",
             html.paragraph(refers) if refers else "",
         )
 
@@ -212,7 +245,13 @@ class MixtureOfExperts(Record):
             "priors": {k: p.to_dict() for k, p in self.priors.items()},
             "center": self.center,
         }
-        return record | ({"functions": sorted(self.functions)} if self.functions else {})
+        if self.functions:
+            record["functions"] = sorted(self.functions)
+        if self.shared:
+            record["shared"] = list(self.shared)
+        if self.fixed:
+            record["fixed"] = plain(self.fixed)
+        return record
 
     @classmethod
     def from_dict(
@@ -228,7 +267,7 @@ class MixtureOfExperts(Record):
             For what is no description, with unknown names, more than 1000 experts, or
             functions that are missing.
         """
-        check_names("The description", record, _PARTS, ("functions",))
+        check_names("The description", record, _PARTS, ("functions", "shared", "fixed"))
         gate, experts, priors = record["gate"], record["experts"], record["priors"]
         parts = (("gate", gate, Mapping), ("experts", experts, list), ("priors", priors, Mapping))
         for name, part, kind in parts:
@@ -245,6 +284,8 @@ class MixtureOfExperts(Record):
             {k: Prior.from_dict(p) for k, p in priors.items()},
             record["center"],
             functions,
+            record.get("shared", ()),
+            record.get("fixed"),
         )
 
     def __reduce__(self) -> tuple[Any, ...]:

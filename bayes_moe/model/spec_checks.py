@@ -60,6 +60,25 @@ def check_parts(gate: Any, experts: tuple[Any, ...], priors: Any, center: Any) -
             raise SpecError(f"The prior of {name!r} must be a Prior; it is {prior!r}.")
 
 
+def checked_constraints(shared: Any, fixed: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Names of what is shared, and values of what is held, of the right types."""
+    if isinstance(shared, str):
+        shared = (shared,)
+    if not isinstance(shared, Iterable) or not all(isinstance(name, str) for name in shared):
+        raise SpecError(f"`shared` must be names of variables; it is {shared!r}.")
+    if fixed is not None and not isinstance(fixed, Mapping):
+        raise SpecError(f"`fixed` must map names of variables to values; it is {fixed!r}.")
+    held = {name: _tuples(value) for name, value in (fixed or {}).items()}
+    return tuple(dict.fromkeys(shared)), held
+
+
+def _tuples(value: Any) -> Any:
+    """Nested lists and arrays as tuples, NumPy's numbers as Python's."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    return tuple(_tuples(v) for v in value) if isinstance(value, list | tuple) else value
+
+
 def check_gate_formulas(gate: Gate) -> None:
     """Raise :class:`SpecError` for formulas of a gate that are no right-hand sides."""
     for stem, formula in gate.formulas.items():
@@ -68,7 +87,12 @@ def check_gate_formulas(gate: Gate) -> None:
 
 
 def check_gradient(structure: Structure) -> None:
-    """Raise :class:`SpecError` for a predictor without a gradient in the gate."""
+    """Raise :class:`SpecError` for a predictor without a gradient in the gate, or constraints."""
+    if structure.constraints and not structure.has_gradient:
+        raise SpecError(
+            "A model with trees has no shared or fixed parameters, and no priors of single "
+            "entries: leave them out, or use another predictor, such as 'spline'."
+        )
     for h in structure.gate.heads:
         if not h.predictor.gradient:
             raise SpecError(
@@ -158,6 +182,11 @@ def check_missing(structure: Structure, missing: str) -> None:
         raise SpecError(
             "missing='model' needs a gate that models its features, such as "
             "bm.gates.Gaussian('~ x'); with another gate use missing='drop'."
+        )
+    if structure.constraints:
+        raise SpecError(
+            "missing='model' has no shared or fixed parameters, and no priors of single entries: "
+            "use missing='drop'."
         )
 
 

@@ -16,6 +16,7 @@ from bayes_moe.gates.feature_model import FeatureModel
 from bayes_moe.gates.structure import GateStructure, Head
 from bayes_moe.gates.symmetry import Symmetry, symmetry
 from bayes_moe.model.blocks import Block, Component, blocks_of
+from bayes_moe.model.constraints import Constraints, Stated, constraints_of
 from bayes_moe.model.expert import Expert
 from bayes_moe.model.measure import Measure, measure_of
 from bayes_moe.predictors import Predictor, Site
@@ -83,6 +84,8 @@ class Structure:
         Of internal variables in a basis: the dimension of its rows, and the basis.
     symmetry : Symmetry
         Which experts are exchangeable.
+    constraints : Constraints
+        What experts share, what is held, and which entries have a prior of their own.
     row_count_formulas : dict of str to str
         Formulas of counts that families need of each row (a number of trials), by stem.
     stems_without_terms : frozenset of str
@@ -110,6 +113,7 @@ class Structure:
     derived_dims: dict[str, tuple[str, ...]]
     bases: dict[str, tuple[str, np.ndarray]]
     symmetry: Symmetry
+    constraints: Constraints
     row_count_formulas: dict[str, str]
     stems_without_terms: frozenset[str]
     measure: Measure
@@ -179,7 +183,9 @@ class Structure:
         return coords
 
 
-def structure_of(gate: Gate, experts: tuple[Expert, ...], priors: Mapping[str, Prior]) -> Structure:
+def structure_of(
+    gate: Gate, experts: tuple[Expert, ...], priors: Mapping[str, Prior], stated: Stated
+) -> Structure:
     """The structure of a gate over experts, put in the order of their blocks."""
     gated, blocks = gate.structure(len(experts)), blocks_of(experts)
     factors = (*(DensityFactor(block) for block in blocks), *_feature_factors(gated.features))
@@ -196,9 +202,12 @@ def structure_of(gate: Gate, experts: tuple[Expert, ...], priors: Mapping[str, P
     row_count_formulas = {c.stem: c.formula for c in row_counts if c.formula is not None}
     unused_gate = gate.formulas if len(experts) == 1 else {}
     splits = len(experts) == 1 or gated.splits is not None
+    labels = _labels([e.name for e in experts])
+    all_blocks = tuple(factor.block for factor in factors)
+    constraints = constraints_of(stated, gate, gated, all_blocks, labels)
     return Structure(
         gate=gated,
-        expert_labels=_labels([e.name for e in experts]),
+        expert_labels=labels,
         blocks=blocks,
         factors=factors,
         components=components,
@@ -215,7 +224,8 @@ def structure_of(gate: Gate, experts: tuple[Expert, ...], priors: Mapping[str, P
         dims=_dims(gated, components, priors),
         derived_dims={} if gated.features is None else gated.features.derived_dims,
         bases=_bases(gated, components, priors),
-        symmetry=_symmetry(gated, blocks),
+        symmetry=_symmetry(gated, blocks, constraints),
+        constraints=constraints,
         row_count_formulas=row_count_formulas,
         stems_without_terms=frozenset((*row_count_formulas, *unused_gate)),
         measure=measure_of([block.family for block in blocks]),
@@ -261,10 +271,13 @@ def _bases(
     return bases
 
 
-def _symmetry(gate: GateStructure, blocks: tuple[Block, ...]) -> Symmetry:
+def _symmetry(gate: GateStructure, blocks: tuple[Block, ...], constraints: Constraints) -> Symmetry:
     """Permutations of the experts that leave the model as it is."""
     block_of = {k: b for b, block in enumerate(blocks) for k in block.positions}
-    return symmetry(gate.exchange_tree, tuple(block_of[k] for k in sorted(block_of)))
+    marks = constraints.marks(len(block_of))
+    described = [(block_of[k], mark) for k, mark in enumerate(marks)]
+    kinds = tuple(described.index(one) for one in described)
+    return symmetry(None if constraints.branches_differ else gate.exchange_tree, kinds)
 
 
 def _prior(head: Head, priors: Mapping[str, Prior]) -> Prior:

@@ -17,8 +17,9 @@ from bayes_moe.optimize.network_density import NetworkDensity, supports
 
 
 def has_compiled_network(spec: MixtureOfExperts) -> bool:
-    """Whether :func:`log_density` of a model is compiled."""
-    return not spec.structure.is_linear and supports(spec)
+    """Whether :func:`log_density` of a model is compiled: of none with constraints."""
+    structure = spec.structure
+    return not (structure.is_linear or structure.constraints) and supports(spec)
 
 
 def log_density(spec: MixtureOfExperts, design: Design, *, jacobian: bool = False) -> LogDensity:

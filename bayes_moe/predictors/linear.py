@@ -64,9 +64,11 @@ class Linear(Predictor):
             features = context.data(names.features(stem), b.matrix.values, (names.OBS, term))
             return linear_eta(beta, features, symbolic_arrays())
         scaling = Scaling(b.matrix, b.units)
-        raw_prior, spread = self.internal_prior(b, prior, priors, context)
-        raw = raw_prior.rv(site.raw, (term, site.internal_dim), column=True, context=context)
-        raw = raw if spread is None else raw * spread[:, None]
+        raw = context.made.get(site.raw)
+        if raw is None:
+            raw_prior, spread = self.internal_prior(b, prior, priors, context)
+            raw = raw_prior.rv(site.raw, (term, site.internal_dim), column=True, context=context)
+            raw = raw if spread is None else raw * spread[:, None]
         raw = raw if site.mixing is None else raw @ site.mixing
         linear = context.number(f"{stem}_to_user", scaling.linear)
         offset = context.number(f"{stem}_zero", scaling.offset)

@@ -11,6 +11,7 @@ from bayes_moe.core import names
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Rows
 from bayes_moe.model.evaluation import map_chunks
+from bayes_moe.model.free_values import exact
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.model.portability import is_portable
 from bayes_moe.model.spec import MixtureOfExperts
@@ -92,7 +93,7 @@ def standard_tree(
 
     tree = without_internal(tree, spec)
     described = {names.RESPONSE_TERM: spec.response}  # a density of log(y) is not one of y
-    posterior = with_derived(tree[names.POSTERIOR].to_dataset(), spec)
+    posterior = with_derived(_exact(tree[names.POSTERIOR].to_dataset(), spec, design), spec)
     kept = set(tree.children) - {names.LOG_LIKELIHOOD, names.POSTERIOR}
     groups = {names.POSTERIOR: posterior}
     groups |= {name: tree[name].to_dataset() for name in tree.children if name in kept}
@@ -113,6 +114,16 @@ def standard_tree(
     result = xr.DataTree.from_dict(groups)
     result.attrs |= {names.KIND: kind_of(tree)} | tree.attrs | described
     return with_table_mark(result, spec, design)
+
+
+def _exact(posterior: xr.Dataset, spec: MixtureOfExperts, design: Design) -> xr.Dataset:
+    """Posterior whose held and shared entries are free of rounding."""
+    if not spec.structure.constraints:
+        return posterior
+    sample = (names.CHAIN, names.DRAW)
+    ordered = {n: posterior[n].transpose(*sample, *spec.structure.dims[n]) for n in spec.variables}
+    values = exact(spec, design, {n: v.values for n, v in ordered.items()})
+    return posterior.assign({n: v.copy(data=values[n]) for n, v in ordered.items()})
 
 
 def with_table_mark(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> xr.DataTree:

@@ -11,6 +11,7 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.data.design import Design
 from bayes_moe.em.modes import Modes, effective_parameters
+from bayes_moe.model.free_values import exact, free_values
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.priors.defaults import role_of
 
@@ -58,6 +59,7 @@ def tree(
     standard_errors = {n: np.full(modes.values[n].shape[1:], np.nan) for n in spec.variables}
     running = {name for name, runs in modes.running.items() if runs[best]}
     standard_errors |= {n: error for n, error in (errors or {}).items() if n not in running}
+    standard_errors |= _of_held(spec, design, standard_errors)
     # Earlier versions read this attribute of the group.
     figures = _fit(modes, best, objective).assign_attrs(
         {names.KIND: names.KIND_MODE if kind == names.KIND_MODE else names.KIND_DRAWS}
@@ -73,6 +75,15 @@ def tree(
     )
     result.attrs |= {names.KIND: kind, names.COMPLETE: 1}
     return result
+
+
+def _of_held(
+    spec: MixtureOfExperts, design: Design, errors: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Standard errors of variables with held entries, zero there."""
+    free = free_values(spec, design)
+    held = {} if free is None else {n: free.held(n) for n in errors}
+    return {n: np.where(h, 0.0, errors[n]) for n, h in held.items() if h is not None}
 
 
 def _fit(modes: Modes, best: int, objective: str) -> xr.Dataset:
@@ -114,7 +125,8 @@ def modes_dataset(modes: Modes) -> xr.Dataset:
         names.ITERATIONS: modes.iterations,
         **{flag: getattr(modes, flag) for flag in FLAGS},
     }
-    table = dataset(modes.spec, modes.design, modes.values, (names.MODE,))
+    values = exact(modes.spec, modes.design, modes.values)
+    table = dataset(modes.spec, modes.design, values, (names.MODE,))
     table = table.assign({k: (names.MODE, v) for k, v in figures.items()})
     table = table.assign({names.SHARE: ((names.MODE, names.EXPERT), modes.share)})
     table = table.assign_coords({names.MODE: np.arange(len(modes.value))})
@@ -139,7 +151,8 @@ def n_parameters(spec: MixtureOfExperts, design: Design, values: Mapping[str, np
         uncounted = (of_component.shared & of_component.basis) - shared
         total += sum(values[name][0].size for name in uncounted)
         shared |= uncounted
-    return total
+    free = free_values(spec, design)
+    return total if free is None else total - free.removed
 
 
 def dataset(

@@ -17,6 +17,7 @@ from functools import cached_property
 import numpy as np
 
 from bayes_moe.data.design import Design
+from bayes_moe.em.constraint import of_free, root
 from bayes_moe.em.hyperparameters import optimise_hyperparameters
 from bayes_moe.em.modes import Modes, covariance, merge_modes
 from bayes_moe.em.multistart import SearchSettings, nearest_mode
@@ -106,11 +107,11 @@ class Starts(ABC):
         """Random mode, and the reported variables at a random point near it."""
         mode = int(rng.choice(len(self.mass), p=self.mass))
         centre, covariance = self.modes.theta[mode], self.covariances[mode]
-        root = JITTER * np.eye(len(centre)) if covariance is None else self.root(covariance)
+        root = self.jitter(len(centre)) if covariance is None else self.root(covariance)
         least = self.modes.value[mode] - FAR * len(centre)
         point = centre
         for _ in range(TRIES):
-            candidate = centre + root @ rng.standard_normal(len(centre))
+            candidate = centre + root @ rng.standard_normal(root.shape[1])
             if self.value(candidate) >= least:
                 point = candidate
                 break
@@ -121,12 +122,23 @@ class Starts(ABC):
         factor: np.ndarray = np.linalg.cholesky(covariance)
         return factor
 
+    def jitter(self, size: int) -> np.ndarray:
+        """Root of the covariance about a mode without a normal approximation."""
+        return JITTER * np.eye(size)
+
 
 @dataclass(frozen=True)
 class LinearStarts(Starts):
     """Starts of a model with linear predictors, as points of its parameter vector."""
 
     parameters: ParameterVector
+
+    def root(self, covariance: np.ndarray) -> np.ndarray:
+        return root(self.parameters.constraint, covariance)
+
+    def jitter(self, size: int) -> np.ndarray:
+        constraint = self.parameters.constraint
+        return super().jitter(size) if constraint is None else JITTER * constraint.matrix
 
     @cached_property
     def objective(self) -> Objective:
@@ -156,8 +168,11 @@ class LinearStarts(Starts):
         index = np.arange(len(centre))
         roles = ((block, role_of(block.role)) for block in blocks)
         free = [index[block.where] for block, role in roles if role.collapses or role.of_form]
-        away = 2 * covariance / np.sqrt(np.diag(covariance))
-        points = [centre + sign * away[:, j] for j in np.concatenate(free) for sign in (-1, 1)]
+        free = [j for j in np.concatenate(free) if covariance[j, j] > 0]  # others are held
+        away = {j: 2 * covariance[:, j] / np.sqrt(covariance[j, j]) for j in free}
+        points = [centre + sign * away[j] for j in free for sign in (-1, 1)]
+        if not points:
+            return True
         fall = self.objective.value(centre[None]) - self.objective.value(np.array(points))
         least, most = NORMAL_FALL
         return bool(((fall >= least) & (fall <= most)).all())
@@ -238,7 +253,8 @@ def starts(spec: MixtureOfExperts, design: Design, random_seed: int, cores: int 
         None if bad else covariance(objective, t)
         for t, bad in zip(modes.theta, modes.singular, strict=True)
     )
-    volumes = [-np.inf if c is None else np.linalg.slogdet(c)[1] for c in covariances]
+    free = [None if c is None else of_free(parameters.constraint, c) for c in covariances]
+    volumes = [-np.inf if c is None else np.linalg.slogdet(c)[1] for c in free]
     return LinearStarts(
         parameters.spec, parameters.design, modes, covariances, _mass(modes, volumes), parameters
     )

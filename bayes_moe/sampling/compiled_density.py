@@ -6,18 +6,21 @@ coordinates of zero-sum priors), with its normalising constants and the Jacobian
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from bayes_moe.em.cross_products import Features
 from bayes_moe.em.parameter_vector import ParameterBlock, ParameterVector
+from bayes_moe.em.prior_groups import PriorTerm
 from bayes_moe.kernels import linear_layout as layout
 from bayes_moe.kernels import linear_model
 from bayes_moe.model.compiled_table import CompiledTable, record
 from bayes_moe.model.log_density import has_kernels
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.predictors import Linear
+from bayes_moe.priors.prior import Prior
 
 
 class LinearTable(CompiledTable):
@@ -49,7 +52,35 @@ class LinearTable(CompiledTable):
         return [self.table(j) for j, f in enumerate(self.features) if f.shape[1] > 1]
 
     def slots(self) -> list[list[int]]:
-        return [self.slot(block) for block in self.parameters.blocks]
+        slots = [self.slot(block) for block in self.parameters.blocks]
+        constraint = self.parameters.constraint
+        if constraint is not None:
+            slots += [s for term in constraint.prior_terms for s in self.priors_of(term)]
+        return slots
+
+    def priors_of(self, term: PriorTerm) -> Iterator[list[int]]:
+        """Records of the priors of coordinates whose block has none of its own.
+
+        They are slots without coefficients, one of each run of consecutive coordinates.
+        """
+        where = np.r_[term.where]
+        for run in np.split(np.arange(len(where)), np.flatnonzero(np.diff(where) != 1) + 1):
+            arguments = {
+                n: np.broadcast_to(np.asarray(v), term.shape).ravel()[run]
+                for n, v in term.prior.arguments.items()
+            }
+            prior = Prior(term.prior.distribution, **arguments)
+            yield record(
+                layout.SLOT,
+                {
+                    layout.WHERE: int(where[run[0]]),
+                    layout.COUNT: len(run),
+                    layout.ROW: -1,
+                    layout.NUMBERS: self.address(np.zeros(1)),
+                    layout.SCALE: -1,
+                    **self.prior(prior, (len(run),), jacobian=self.parameters.jacobian),
+                },
+            )
 
     def table(self, j: int) -> list[int]:
         """Record of a table of features."""
@@ -71,6 +102,8 @@ class LinearTable(CompiledTable):
         """Record of a block of parameters."""
         if slot.prior is None:
             raise ValueError("A sampler needs priors: coordinates(..., likelihood=False).")
+        constraint = self.parameters.constraint
+        without_prior = constraint is not None and slot.variable in constraint.variables
         shape, shared = (slot.directions, slot.terms), slot.variable in self.shared
         feature = self.features[self.table_of[slot.variable]][0, 0] if shared else 1.0
         numbers = np.array([slot.offset, *[slot.unit * feature] * slot.terms])
@@ -78,7 +111,7 @@ class LinearTable(CompiledTable):
             layout.SLOT,
             {
                 layout.WHERE: slot.where.start,
-                layout.COUNT: slot.directions * slot.terms,
+                layout.COUNT: 0 if without_prior else slot.directions * slot.terms,
                 layout.ACROSS: slot.terms,
                 layout.ALONG: 1,
                 layout.DIRECTIONS: slot.directions,

@@ -64,7 +64,7 @@ class Nutpie(OnGraph):
         points = StartPoints(task.starts, graph.to_vector)
         compiled = dataclasses.replace(compiled, **{START_FUNCTIONS[self.backend]: points})
         tree: xr.DataTree = sample_nutpie(compiled, task)
-        return _groups(tree, points.modes(_first_draws(tree, graph.spec)))
+        return _groups(tree, points.modes(_first_draws(tree, graph.spec)), graph.spec)
 
     def _compiled(self, graph: Graph, shown: bool) -> Any:
         """Nutpie's compiled model of the graph: cached by structure, with the graph's data."""
@@ -140,7 +140,7 @@ class PyMC(OnGraph):
             raise KeyboardInterrupt(str(error)) from error
         if steps is not None:
             tree = forests.with_trees(tree, graph)
-        return _groups(tree, modes)
+        return _groups(tree, modes, graph.spec)
 
 
 @dataclass(frozen=True)
@@ -175,7 +175,7 @@ class Jax(OnGraph):
         tree[names.SAMPLE_STATS] = tree[names.SAMPLE_STATS].assign(
             reached_max_treedepth=depth >= DEEPEST
         )
-        return _groups(tree, modes)
+        return _groups(tree, modes, graph.spec)
 
 
 def _initial(graph: Graph, task: SamplingTask) -> tuple[np.ndarray, list[Any]]:
@@ -185,9 +185,11 @@ def _initial(graph: Graph, task: SamplingTask) -> tuple[np.ndarray, list[Any]]:
     return np.array([mode for mode, _ in drawn]), [graph.free_values(v) for _, v in drawn]
 
 
-def _groups(tree: xr.DataTree, modes: np.ndarray) -> xr.DataTree:
+def _groups(tree: xr.DataTree, modes: np.ndarray, spec: MixtureOfExperts) -> xr.DataTree:
     """Groups of an engine, from a sampler's groups."""
     posterior, stats = (tree[group].to_dataset() for group in (names.POSTERIOR, names.SAMPLE_STATS))
+    if spec.structure.constraints:  # free variables of the graph that only determine others
+        posterior = posterior[[n for n in spec.structure.dims if n in posterior]]
     return sampler_groups(posterior, stats, modes)
 
 

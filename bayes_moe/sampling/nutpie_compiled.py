@@ -9,7 +9,8 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.progress import announced
-from bayes_moe.em.parameter_vector import ParameterVector, without_floors
+from bayes_moe.em.floors import without_floors
+from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.model.compiled_table import CompiledDensity
 from bayes_moe.optimize.free_variables import FreeVariables
 from bayes_moe.optimize.network_density import NetworkDensity
@@ -62,9 +63,9 @@ class Direct(Engine):
 
         with announced("Compiling the sampler, once for this machine.", shown=task.progressbar):
             parameters, own = _compiled_density(task.starts)
-            density = _in_frame(task.starts, own)
+            density = _in_frame(task.starts, parameters, own)
             points = StartPoints(task.starts, partial(_coordinates, parameters, density))
-            compiled = _compiled(density, points)
+            compiled = _compiled(density, points, parameters.size)
         trace = sample_nutpie(compiled, task, return_raw_trace=True)
         draws, stats = trace.get_arrow_trace()
         if not len(draws) or not points.drawn:
@@ -81,12 +82,18 @@ class Direct(Engine):
         return sampler_groups(posterior, _stats(stats, kept, length), points.modes(first))
 
 
-def _in_frame(starts: Starts, density: CompiledDensity) -> CompiledDensity | Framed:
-    """The density in coordinates of a normal approximation, where that is good enough."""
+def _in_frame(
+    starts: Starts, parameters: ParameterVector | FreeVariables, density: CompiledDensity
+) -> CompiledDensity | Framed:
+    """The density in coordinates of a normal approximation, where that is good enough.
+
+    Otherwise it is in the free coordinates.
+    """
+    constraint = parameters.constraint if isinstance(parameters, ParameterVector) else None
     centre, covariance = starts.approximation
     if covariance is None or not starts.near_normal:
-        return density
-    return Framed.of(density, centre, covariance)
+        return density if constraint is None else Framed.constrained(density, constraint)
+    return Framed.of(density, centre, covariance, constraint)
 
 
 def _compiled_density(starts: Starts) -> tuple[ParameterVector | FreeVariables, CompiledDensity]:
@@ -109,15 +116,18 @@ def _coordinates(
     return density.coordinates(theta) if isinstance(density, Framed) else theta
 
 
-def _compiled(density: CompiledDensity | Framed, points: StartPoints) -> Any:
-    """Nutpie's model of functions in C: its class for compiled graphs, with our functions."""
+def _compiled(density: CompiledDensity | Framed, points: StartPoints, stored: int) -> Any:
+    """Nutpie's model of functions in C: its class for compiled graphs, with our functions.
+
+    ``stored`` is the number of coordinates of a draw.
+    """
     from nutpie.compile_pymc import CompiledPyMCModel
 
-    shape = (density.size,)
+    shape = (stored,)
     return CompiledPyMCModel(
         dims={POINT: ("coordinate",)},
         _n_dim=density.size,
-        _coords={"coordinate": np.arange(density.size)},
+        _coords={"coordinate": np.arange(stored)},
         _shapes={POINT: shape},
         compiled_logp_func=density.log_density,
         compiled_expand_func=density.copy,
@@ -125,8 +135,8 @@ def _compiled(density: CompiledDensity | Framed, points: StartPoints) -> Any:
         shared_data={},
         shared_var_keys={},
         user_data=density.table,
-        n_expanded=density.size,
-        shape_info=([POINT], [slice(0, density.size)], [shape]),
+        n_expanded=stored,
+        shape_info=([POINT], [slice(0, stored)], [shape]),
         logp_func=density,  # unused by nutpie: keeps the arrays of the table alive
         expand_func=None,
     )

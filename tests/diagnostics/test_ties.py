@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 import bayes_moe as bm
-from bayes_moe.em.parameter_vector import without_floors
+from bayes_moe.em.floors import without_floors
 from bayes_moe.em.vector_layout import parameter_vector
 
 N = 300

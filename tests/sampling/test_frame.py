@@ -6,14 +6,16 @@ import numpy as np
 import pytest
 
 import bayes_moe as bm
+from bayes_moe.em.floors import without_floors
 from bayes_moe.em.objective import Curvature, Objective
-from bayes_moe.em.parameter_vector import without_floors
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.kernels.families import has_kernel
 from bayes_moe.results.draws import stacked_draws
 from bayes_moe.sampling import chain_starts
 from bayes_moe.sampling.compiled_density import LinearTable
 from bayes_moe.sampling.frame import Framed
+from tests.support.constrained import MODELS as MODELS_WITH_CONSTRAINTS
+from tests.support.constrained import table as rows
 from tests.support.linear_models import MODELS, table
 
 COMPILED = [
@@ -50,6 +52,34 @@ def test_value_gradient_and_stored_point_are_those_of_the_objective(name):
     assert COPY(framed.copy.address)(size, size, *addresses(z, stored, framed.table)) == 0
     np.testing.assert_allclose(stored, theta, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(framed.coordinates(theta), z, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", MODELS_WITH_CONSTRAINTS)
+@pytest.mark.parametrize("normal", [False, True])
+def test_free_coordinates_have_the_density_of_the_objective(name, normal):
+    spec = MODELS_WITH_CONSTRAINTS[name]
+    vector = without_floors(parameter_vector(spec, spec.design(rows()), jacobian=True))
+    constraint, density = vector.constraint, LinearTable(vector).density()
+    rng = np.random.default_rng(1)
+    theta = constraint.project(0.3 * rng.normal(size=(2, vector.size)))
+    framed, root = Framed.constrained(density, constraint), constraint.matrix
+    if normal:
+        half = rng.normal(size=(len(constraint.at),) * 2)
+        covariance = constraint.covariance(0.1 * half @ half.T + np.eye(len(half)))
+        framed = Framed.of(density, theta[1], covariance, constraint)
+        root = framed.root
+        np.testing.assert_allclose(root @ root.T, covariance, atol=1e-12)
+    z = framed.coordinates(theta[0])
+    gradient, value, stored = np.empty(len(z)), np.empty(1), np.empty(vector.size)
+    arrays = addresses(z, gradient, value, framed.table)
+    assert DENSITY(framed.log_density.address)(len(z), *arrays) == 0
+    expected = Objective(vector).evaluate(theta[:1], Curvature.COMPLETE)
+    np.testing.assert_allclose(value[0], expected.value[0], rtol=1e-10)
+    slope = root.T @ expected.gradient[0]
+    np.testing.assert_allclose(gradient, slope, rtol=1e-9, atol=1e-9 * np.abs(slope).max())
+    copied = COPY(framed.copy.address)(len(z), vector.size, *addresses(z, stored, framed.table))
+    assert copied == 0
+    np.testing.assert_allclose(stored, theta[0], rtol=1e-12, atol=1e-12)
 
 
 def test_a_singular_covariance_scales_coordinates(tone, tone_spec):
