@@ -19,6 +19,7 @@ from bayes_moe.gates.structure import GateStructure
 from bayes_moe.model.blocks import Block, Component
 from bayes_moe.model.entries import Entry, Variables
 from bayes_moe.predictors import Linear
+from bayes_moe.priors.coordinates import RANGES
 from bayes_moe.priors.prior import Prior
 
 WEIGHTS = "weights"
@@ -238,8 +239,16 @@ def _check_fixed(fixed: tuple[tuple[Entry, Any], ...]) -> None:
             by += " and term" if most == 2 else ""
             by = ", or one of each term" if one and most else by
             raise SpecError(f"`fixed`: {entry.variable!r} takes a number{by}; got {value!r}.")
-        if constant and entry.variable in entry.of.positive and (array <= 0).any():  # type: ignore[union-attr]
-            raise SpecError(f"`fixed`: {entry.variable!r} must be positive; it is {value!r}.")
+        if constant:
+            least, most_, what = RANGES[_support(entry)]
+            if (array <= least).any() or (array >= most_).any():
+                raise SpecError(f"`fixed`: {entry.variable!r} must be {what}; it is {value!r}.")
+
+
+def _support(entry: Entry) -> str:
+    """Support of a parameter that is constant for each expert."""
+    assert isinstance(entry.of, Component)
+    return entry.of.supports.get(entry.variable, "real")
 
 
 def _check_own_priors(priors: list[tuple[Entry, Prior]]) -> None:
@@ -251,8 +260,7 @@ def _check_own_priors(priors: list[tuple[Entry, Prior]]) -> None:
             )
         _check_linear("priors", entry)
         constant = entry.of.formula is None  # type: ignore[union-attr]
-        positive = constant and entry.variable in entry.of.positive  # type: ignore[union-attr]
-        support = "positive" if positive else "real"
+        support = _support(entry) if constant else "real"
         if prior.kind.support != support:
             raise SpecError(
                 f"The prior of a part of {entry.variable!r} must have {support} support; "

@@ -10,13 +10,7 @@ import numpy as np
 from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.data.design import Design
 from bayes_moe.model.spec import MixtureOfExperts
-
-RANGES = {
-    "real": (-np.inf, np.inf, "finite"),
-    "positive": (0.0, np.inf, "positive"),
-    "unit": (0.0, 1.0, "between 0 and 1"),
-}
-"""By support: its ends, neither of which belongs to it, and what it is in words."""
+from bayes_moe.priors.coordinates import RANGES
 
 
 def checked(

@@ -63,6 +63,14 @@ COORDINATES: dict[str, Coordinate] = {
 """By support."""
 
 
+RANGES: dict[str, tuple[float, float, str]] = {
+    "real": (-np.inf, np.inf, "finite"),
+    "positive": (0.0, np.inf, "positive"),
+    "unit": (0.0, 1.0, "between 0 and 1"),
+}
+"""By support: its ends, neither of which belongs to it, and what it is in words."""
+
+
 def coordinate_of(prior: Prior) -> Coordinate:
     """Coordinate of a parameter with a prior; itself for one of zero-sum coefficients."""
     return COORDINATES.get(prior.kind.support, COORDINATES["real"])
