@@ -96,6 +96,11 @@ class CompiledMixture(Mixture):
                 part.add_tails_in_numpy(y, above, weights, sums, derivatives)
         return sums / len(weights)
 
+    @cached_property
+    def density_part(self) -> Self:
+        part = super().density_part
+        return part if part is self else replace(part, gate_weights=None)
+
     def top(self, k: int) -> Self:
         kept = super().top(k)
         return self if kept is self else replace(kept, gate_weights=None)

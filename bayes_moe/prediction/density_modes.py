@@ -3,7 +3,7 @@
 A mode is a local maximum of sufficient prominence: the minimum of the density between it and a
 higher maximum is lower than it by a share of its height. The minimum between two neighbouring modes
 divides their probability. The probability of a mode that has too little is added to that of the
-neighbour from which the higher minimum divides it.
+neighbour from which the higher minimum divides it. An atom is a mode with its own probability.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction.chunked_mixture import concatenated
-from bayes_moe.prediction.quantiles import cdf
+from bayes_moe.prediction.quantiles import density_cdf
 from bayes_moe.prediction.turning_points import TurningPoints, refined, turning_points
 
 PILOT_DRAWS = 100
@@ -29,9 +29,12 @@ LEAST_PROMINENCE = 1e-9
 
 
 def searched_turning_points(mixture: Mixture) -> np.ndarray:
-    """Return the turning points (obs, maximum, 4) of at most ``PILOT_DRAWS`` draws, as a table."""
+    """Return the turning points (obs, maximum, 4) of at most ``PILOT_DRAWS`` draws, as a table.
+
+    Those of a mixture with atoms are of its part with a density.
+    """
     rows = mixture.log_weights.shape[-1]
-    return turning_points(mixture).table(rows) if rows else np.zeros((0, 1, 4))
+    return turning_points(mixture.density_part).table(rows) if rows else np.zeros((0, 1, 4))
 
 
 def predictive_turning_points(mixture: Mixture, searched: np.ndarray) -> TurningPoints:
@@ -66,22 +69,43 @@ def density_modes(
     """Return location, density and probability (obs, mode, 3) of at most ``most`` modes a row.
 
     The most probable is first; where there are fewer, the others are NaN. ``searched`` are turning
-    points of some draws.
+    points of some draws. Atoms are modes if they have at least ``min_probability``; their density
+    is their probability.
     """
     if not mixture.log_weights.shape[-1]:
         return np.zeros((0, most, 3))
+    found = _of_density(mixture.density_part, searched, prominence, most, min_probability)
+    if not mixture.measure.atoms:
+        return found
+    mass = mixture.atom_masses.T
+    values = np.stack(np.broadcast_arrays(np.array(mixture.measure.atoms), mass, mass), axis=-1)
+    atoms = np.where(mass[..., None] >= min_probability, values, np.nan)
+    every = np.concatenate([atoms, found], axis=1)
+    order = np.argsort(-every[..., 2], axis=1, kind="stable")[:, :most]
+    return np.take_along_axis(every, order[..., None], axis=1)
+
+
+def _of_density(
+    mixture: Mixture,
+    searched: np.ndarray,
+    prominence: float,
+    most: int,
+    min_probability: float,
+) -> np.ndarray:
+    """Return the modes (obs, mode, 3) of a mixture's density; see :func:`density_modes`."""
     turning = predictive_turning_points(mixture, searched)
     prominence = max(prominence, LEAST_PROMINENCE)
     below = np.ones(turning.row.size)
     inner = np.flatnonzero(~turning.last)
-    below[inner] = cdf(mixture.take_rows(turning.row[inner]), turning.gap[inner])
+    below[inner] = density_cdf(mixture.take_rows(turning.row[inner]), turning.gap[inner])
+    total = mixture.weights.sum(axis=1).mean(axis=0) - mixture.atom_masses.sum(axis=0)
     height, gap_height = turning.height, turning.gap_height
     modes = np.full((mixture.log_weights.shape[-1], most, 3), np.nan)
     ends = np.flatnonzero(turning.last) + 1
     for start, end in itertools.pairwise([0, *ends]):
         row, where = turning.row[start], slice(start, end)
         kept, gaps = _prominent(height[where], gap_height[where][:-1], prominence)
-        edges = np.concatenate([[0.0], below[where][gaps], [1.0]])
+        edges = np.concatenate([[0.0], below[where][gaps], total[row : row + 1]])
         kept, edges = _probable(kept, edges, gap_height[where][gaps], min_probability)
         probability = np.diff(edges)
         order = np.argsort(-probability, kind="stable")[:most]

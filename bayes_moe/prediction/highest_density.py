@@ -9,8 +9,8 @@ import numpy as np
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction.chunked_mixture import concatenated
 from bayes_moe.prediction.density_modes import predictive_turning_points
-from bayes_moe.prediction.level_sets import Intervals, of_table, real_sets, table, whole_sets
-from bayes_moe.prediction.quantiles import cdf
+from bayes_moe.prediction.level_sets import Atoms, Intervals, of_table, real_sets, table, whole_sets
+from bayes_moe.prediction.quantiles import density_cdf
 from bayes_moe.prediction.turning_points import TurningPoints, log_density, turning_points
 
 PILOT_DRAWS = 40
@@ -25,10 +25,38 @@ LARGEST_MOVE = 0.5
 
 
 def searched_sets(mixture: Mixture, prob: float) -> np.ndarray:
-    """Return intervals (obs, interval, 3) of at most ``PILOT_DRAWS`` draws, as a table."""
+    """Return intervals (obs, interval, 3) of at most ``PILOT_DRAWS`` draws, as a table.
+
+    Those of a mixture with atoms are of its part with a density.
+    """
     if not mixture.log_weights.shape[-1]:
         return np.zeros((0, 1, 3))
-    return table(mixture, _search(mixture)(mixture, turning_points(mixture), prob))
+    if mixture.measure.discrete:
+        return table(mixture, whole_sets(mixture, turning_points(mixture), prob))
+    return _where_needed(_searched, mixture, Atoms.of(mixture, prob).rest)
+
+
+def _searched(part: Mixture, prob: np.ndarray) -> np.ndarray:
+    return table(part, real_sets(part, turning_points(part), prob))
+
+
+def _where_needed(
+    sets_of: Callable[..., np.ndarray], mixture: Mixture, rest: np.ndarray, *beside: np.ndarray
+) -> np.ndarray:
+    """Return sets (obs, interval, 3) of the density, empty where no probability is left to it.
+
+    ``sets_of`` is given the part of the mixture with a density, the probability and each array
+    ``beside``, of the rows where one is left.
+    """
+    part, needed = mixture.density_part, np.flatnonzero(rest > 0)
+    if needed.size == rest.size:
+        return sets_of(part, rest, *beside)
+    sets = np.full((rest.size, 1, 3), np.nan)
+    if needed.size:
+        found = sets_of(part.take_rows(needed), rest[needed], *(a[needed] for a in beside))
+        sets = np.full((rest.size, *found.shape[1:]), np.nan)
+        sets[needed] = found
+    return sets
 
 
 def highest_density_sets(
@@ -41,28 +69,37 @@ def highest_density_sets(
     few.
     """
     samples, _, rows = mixture.log_weights.shape
-    if not rows or samples <= PILOT_DRAWS:
+    measure, few = mixture.measure, samples <= PILOT_DRAWS
+    if not rows or (few and not measure.atoms):
         return guess
-    turning = predictive_turning_points(mixture, searched)
-    if mixture.blocks[0].family.discrete:
+    if measure.discrete:
+        turning = predictive_turning_points(mixture, searched)
         return table(mixture, whole_sets(mixture, turning, prob, of_table(guess)))
+    atoms = Atoms.of(mixture, prob)
+    if not few:
+        guess = _where_needed(_improved_sets, mixture, atoms.rest, searched, guess)
+    return atoms.added(measure.atoms, guess)
+
+
+def _improved_sets(
+    mixture: Mixture, prob: np.ndarray, searched: np.ndarray, guess: np.ndarray
+) -> np.ndarray:
+    """Return the sets (obs, interval, 3) of a density from those of some draws."""
+    turning = predictive_turning_points(mixture, searched)
     sets, good = _improved(mixture, turning, of_table(guess), prob)
     found = table(mixture, sets)
     bad = np.flatnonzero(~good)
     if bad.size:
         part = mixture.take_rows(bad)
-        mended = table(part, real_sets(part, predictive_turning_points(part, searched[bad]), prob))
+        turning = predictive_turning_points(part, searched[bad])
+        mended = table(part, real_sets(part, turning, prob[bad]))
         rest = np.flatnonzero(good)
         found = concatenated([found[rest], mended])[np.argsort(np.concatenate([rest, bad]))]
     return found
 
 
-def _search(mixture: Mixture) -> Callable[..., Intervals]:
-    return whole_sets if mixture.blocks[0].family.discrete else real_sets
-
-
 def _improved(
-    mixture: Mixture, turning: TurningPoints, sets: Intervals, prob: float
+    mixture: Mixture, turning: TurningPoints, sets: Intervals, prob: np.ndarray
 ) -> tuple[Intervals, np.ndarray]:
     """Return sets of as many intervals, and for which rows (obs,) they are the sought ones.
 
@@ -71,9 +108,9 @@ def _improved(
     first order.
     """
     rows, row = mixture.log_weights.shape[-1], sets.row
-    part, lower = mixture.take_rows(row), mixture.blocks[0].family.lower
+    part = mixture.take_rows(row)
     y = np.stack([sets.lower, sets.upper])
-    fixed = y == lower
+    fixed = (y == mixture.measure.lower) | (y == mixture.measure.upper)
     reach = LARGEST_MOVE * (y[1] - y[0])
     step = np.array([1e-4, -1e-4])[:, None] * reach
     near = np.stack([log_density(part, side) for side in np.where(fixed, y, y + step)])
@@ -81,7 +118,7 @@ def _improved(
     with np.errstate(all="ignore"):
         slope = (near - at) / step
         for _ in range(STEPS):
-            share = np.bincount(row, cdf(part, y[1]) - cdf(part, y[0]), rows)
+            share = np.bincount(row, density_cdf(part, y[1]) - density_cdf(part, y[0]), rows)
             gain = np.where(fixed, 0.0, np.exp(at) / np.abs(slope))
             total = np.bincount(row, gain.sum(axis=0), rows)
             weighted = np.bincount(row, np.where(fixed, 0.0, gain * at).sum(axis=0), rows)
@@ -96,7 +133,8 @@ def _improved(
             y, at = y + move, np.where(fixed, at, moved)
     good = np.abs(share - prob) <= TOLERANCE
     good &= np.bincount(row, ~(np.abs(error) <= TOLERANCE).all(axis=0), rows) == 0
-    good &= np.bincount(row, (slope[0] <= 0) & ~fixed[0] | (slope[1] >= 0), rows) == 0
+    wrong = ((slope[0] <= 0) & ~fixed[0]) | ((slope[1] >= 0) & ~fixed[1])
+    good &= np.bincount(row, wrong, rows) == 0
     return Intervals(row, y[0], y[1]), good & _agree(turning, row, y, level, rows)
 
 

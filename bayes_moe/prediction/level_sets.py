@@ -1,24 +1,27 @@
 """Highest-density sets: the smallest sets of responses of a given probability, row by row.
 
-Such a set is where the density is at least some level. Between a maximum and the next minimum the
+Such a set is where the density is at least some level. Atoms are likelier than any interval as
+short as they are: those of a set come first, the most probable one first; the rest of the
+probability is that of the smallest set by the density. Between a maximum and the next minimum the
 density is monotone, so that the set has one bound there at most, a root of the density less the
 level; the level is a root of the set's probability, which the cdf gives.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import special
 
 from bayes_moe.model.mixture import Mixture
-from bayes_moe.prediction.quantiles import cdf, quantiles
+from bayes_moe.prediction.quantiles import cdf, density_cdf, quantiles
 from bayes_moe.prediction.roots import Brackets, find_roots
 from bayes_moe.prediction.turning_points import (
     TurningPoints,
     density_of_rows,
+    inside_end,
     least_whole,
     log_density,
     padded,
@@ -27,7 +30,6 @@ from bayes_moe.prediction.turning_points import (
 LEVEL_TOLERANCE = 1e-9
 """Error of a set's probability, and relative error of the density at its bounds."""
 
-NEAR_LOWER = 1e-200
 WHOLE_TAIL = 1e-12
 """Probability of larger counts, which are in no set."""
 
@@ -43,8 +45,8 @@ class Intervals:
     upper: np.ndarray
 
 
-def real_sets(mixture: Mixture, turning: TurningPoints, prob: float) -> Intervals:
-    """Return the highest-density sets of a continuous response."""
+def real_sets(mixture: Mixture, turning: TurningPoints, prob: np.ndarray) -> Intervals:
+    """Return the highest-density sets of a mixture's density, of a probability (obs,) each."""
     return joined(turning.row, *_real_bounds(mixture, turning, prob), 0.0)
 
 
@@ -57,7 +59,7 @@ def whole_sets(
 
 
 def _real_bounds(
-    mixture: Mixture, turning: TurningPoints, prob: float
+    mixture: Mixture, turning: TurningPoints, prob: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return lower and upper bounds (maximum,) of the set about each maximum; equal if empty."""
     rows = mixture.log_weights.shape[-1]
@@ -73,7 +75,7 @@ def _real_bounds(
         chosen = np.flatnonzero(np.isin(turning.row, row))
         sides.move(level[np.searchsorted(row, turning.row[chosen])], chosen)
         share = np.bincount(turning.row[chosen], sides.probability(chosen), rows)
-        return share[row] - prob
+        return share[row] - prob[row]
 
     brackets = Brackets(top, np.full(rows, -np.inf), np.ones(rows))
     find_roots(excess, brackets, start, tolerance=LEVEL_TOLERANCE)
@@ -84,18 +86,20 @@ class _Sides:
     """Both bounds (2, maximum) of the set about each maximum, at a level that changes."""
 
     def __init__(self, mixture: Mixture, turning: TurningPoints) -> None:
-        lower = mixture.blocks[0].family.lower
+        lower, upper = mixture.measure.lower, mixture.measure.upper
         self.turning = turning
         self.mixture = mixture.take_rows(turning.row)
-        first = np.isneginf(turning.gap_before)
+        first, last = np.isneginf(turning.gap_before), turning.last
         before_height = np.concatenate([[-np.inf], turning.gap_height[:-1]])
         end = np.where(first, lower, turning.gap_before)
         end_height = np.where(first, -np.inf, before_height)
-        if np.isfinite(lower):
-            at_lower = log_density(self.mixture, np.full(first.size, lower + NEAR_LOWER))
-            end_height = np.where(first, at_lower, end_height)
-        self.end = np.stack([end, turning.gap])
+        self.end = np.stack([end, np.where(last, upper, turning.gap)])
         self.end_height = np.stack([end_height, turning.gap_height])
+        for side, outer, own in ((0, lower, first), (1, upper, last)):
+            if np.isfinite(outer):
+                near = np.full(own.size, inside_end(outer, -np.inf if side else np.inf))
+                limit = log_density(self.mixture, near)
+                self.end_height[side] = np.where(own, limit, self.end_height[side])
         self.width = np.median(self.mixture.moments("scale"), axis=(0, 1))
         self.bound = np.stack([turning.mode, turning.mode])
 
@@ -138,7 +142,7 @@ class _Sides:
     def probability(self, chosen: np.ndarray) -> np.ndarray:
         """Return the probability (chosen,) between the bounds of some maxima."""
         part = self.mixture.take_rows(chosen)
-        return cdf(part, self.bound[1, chosen]) - cdf(part, self.bound[0, chosen])
+        return density_cdf(part, self.bound[1, chosen]) - density_cdf(part, self.bound[0, chosen])
 
 
 def _whole_bounds(
@@ -155,7 +159,7 @@ def _whole_bounds(
     first = np.isneginf(turning.gap_before)
     wide = np.stack(
         [
-            np.where(first, 0.0, turning.gap_before + 1),
+            np.where(first, mixture.measure.lower, turning.gap_before + 1),
             np.where(turning.last, np.maximum(largest, mode), turning.gap),
         ]
     )
@@ -250,10 +254,15 @@ def joined(row: np.ndarray, lower: np.ndarray, upper: np.ndarray, step: float) -
 
 
 def table(mixture: Mixture, sets: Intervals) -> np.ndarray:
-    """Return bounds and probabilities (obs, interval, 3) of intervals, padded with NaN."""
-    step = 1.0 if mixture.blocks[0].family.discrete else 0.0
+    """Return bounds and probabilities (obs, interval, 3) of intervals, padded with NaN.
+
+    Those of a mixture that is not discrete are without its atoms.
+    """
     part = mixture.take_rows(sets.row)
-    mass = cdf(part, sets.upper) - cdf(part, sets.lower - step)
+    if mixture.measure.discrete:
+        mass = cdf(part, sets.upper) - cdf(part, sets.lower - 1)
+    else:
+        mass = density_cdf(part, sets.upper) - density_cdf(part, sets.lower)
     values = np.stack([sets.lower, sets.upper, mass], axis=-1)
     return padded(sets.row, values, mixture.log_weights.shape[-1])
 
@@ -262,3 +271,43 @@ def of_table(table: np.ndarray) -> Intervals:
     """Return the intervals of a table of bounds; see :func:`table`."""
     row, at = np.nonzero(~np.isnan(table[..., 0]))
     return Intervals(row, table[row, at, 0], table[row, at, 1])
+
+
+@dataclass(frozen=True)
+class Atoms:
+    """Atoms (atom, obs) of highest-density sets: their probability, and which are in the sets.
+
+    ``rest`` (obs,) is the probability that is left to the density; zero or less if there is none.
+    """
+
+    mass: np.ndarray
+    taken: np.ndarray
+    rest: np.ndarray
+
+    @classmethod
+    def of(cls, mixture: Mixture, prob: float) -> Atoms:
+        """The atoms of sets of a probability, the most probable ones first."""
+        mass = mixture.atom_masses
+        order = np.argsort(-mass, axis=0, kind="stable")
+        ordered = np.take_along_axis(mass, order, axis=0)
+        taken = np.zeros(mass.shape, dtype=bool)
+        before = np.cumsum(ordered, axis=0) - ordered
+        np.put_along_axis(taken, order, (before < prob) & (ordered > LEVEL_TOLERANCE), axis=0)
+        return cls(mass, taken, prob - np.where(taken, mass, 0.0).sum(axis=0))
+
+    def added(self, atoms: Sequence[float], sets: np.ndarray) -> np.ndarray:
+        """Return a table (obs, interval, 3) with the atoms, each in an interval or on its own."""
+        rows = np.arange(len(sets))
+        row, at = np.nonzero(~np.isnan(sets[..., 0]))
+        values = sets[row, at].copy()
+        own = [np.column_stack([row, values])]
+        for atom, mass, taken in zip(atoms, self.mass, self.taken, strict=True):
+            inside = (own[0][:, 1] <= atom) & (atom <= own[0][:, 2])
+            inside &= taken[row]
+            own[0][inside, 3] += mass[row[inside]]
+            alone = taken & ~np.isin(rows, row[inside])
+            number = np.full(int(alone.sum()), float(atom))
+            own.append(np.column_stack([rows[alone], number, number, mass[alone]]))
+        every = np.concatenate(own)
+        every = every[np.lexsort((every[:, 1], every[:, 0]))]
+        return padded(every[:, 0].astype(int), every[:, 1:], len(sets))

@@ -1,13 +1,16 @@
 """Cdf and quantiles of the predictive mixture over all draws.
 
 Quantiles are searched with few draws, from anywhere; all draws then take one or two steps from
-there, for all rows and levels at once. Quantiles of a continuous response are roots of the cdf;
-that of a discrete one is the least whole number whose cdf reaches the level. Above the median both
+there, for all rows and levels at once. Quantiles of a continuous response are roots of the cdf, or
+atoms, at which it jumps over the level; that of a discrete one is the least whole number whose cdf
+reaches the level. Above the median both
 are found from the probability of a larger response, so that their error is relative to the
 probability of the nearer tail.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -45,6 +48,16 @@ def cdf(mixture: Mixture, y: np.ndarray, *, above: bool = False) -> np.ndarray:
     return share
 
 
+def density_cdf(mixture: Mixture, y: np.ndarray, *, above: bool = False) -> np.ndarray:
+    """Return the part of the cdf (obs,) that has a density: without jumps at atoms."""
+    part = mixture.density_part
+    share = cdf(part, y, above=above)
+    for atom, mass in zip(part.measure.atoms, part.atom_masses, strict=True):
+        passed = np.asarray(atom > y if above else atom <= y)
+        share = share - np.where(passed, mass, 0.0)
+    return np.maximum(share, 0.0) if part.measure.atoms else share
+
+
 def quantiles(mixture: Mixture, levels: np.ndarray) -> np.ndarray:
     """Return predictive quantiles (obs, level)."""
     pilot = mixture.take_samples(some_draws(len(mixture.log_weights), PILOT_DRAWS))
@@ -55,7 +68,7 @@ def searched_quantiles(mixture: Mixture, levels: np.ndarray) -> np.ndarray:
     """Return quantiles (obs, level), searched from anywhere: for a few draws."""
     if not mixture.log_weights.shape[-1]:
         return np.zeros((0, len(levels)))
-    search = _whole_quantiles if mixture.blocks[0].family.discrete else _real_quantiles
+    search = _whole_quantiles if mixture.measure.discrete else _real_quantiles
     return np.stack(search(mixture, levels), axis=-1)
 
 
@@ -67,9 +80,10 @@ def improved_quantiles(mixture: Mixture, levels: np.ndarray, guess: np.ndarray) 
     """
     if not guess.size or len(mixture.log_weights) <= PILOT_DRAWS:
         return guess
-    discrete = mixture.blocks[0].family.discrete
     improve, search = (
-        (_improved_whole, _searched_whole) if discrete else (_improved_real, _searched_real)
+        (_improved_whole, _searched_whole)
+        if mixture.measure.discrete
+        else (_improved_real, _searched_real)
     )
     y, found = improve(mixture, levels, np.ascontiguousarray(guess.T))
     for level, own, done in zip(levels, y, found, strict=True):
@@ -79,6 +93,39 @@ def improved_quantiles(mixture: Mixture, levels: np.ndarray, guess: np.ndarray) 
     return y.T
 
 
+@dataclass(frozen=True)
+class Bounds:
+    """Where quantiles (level, obs) are: ``at`` an atom, or, where that is NaN, between two ends.
+
+    There is no atom between the ends.
+    """
+
+    low: np.ndarray
+    high: np.ndarray
+    at: np.ndarray
+
+    @classmethod
+    def of(cls, mixture: Mixture, levels: np.ndarray) -> Bounds:
+        """Ends of the support, or the atoms next to each quantile."""
+        shape = (len(levels), mixture.log_weights.shape[-1])
+        measure = mixture.measure
+        low, high = np.full(shape, measure.lower), np.full(shape, measure.upper)
+        at = np.full(shape, np.nan)
+        masses = mixture.atom_masses if measure.atoms else np.zeros((0, shape[1]))
+        for j, atom in enumerate(measure.atoms):
+            below = masses[:j].sum(axis=0) + density_cdf(mixture, np.array(atom))
+            beyond = masses[j + 1 :].sum(axis=0) + density_cdf(mixture, np.array(atom), above=True)
+            for level, own_low, own_high, own_at in zip(levels, low, high, at, strict=True):
+                if level > 0.5:
+                    before, after = _reaches(beyond + masses[j], level), _reaches(beyond, level)
+                else:
+                    before, after = _reaches(below, level), _reaches(below + masses[j], level)
+                own_at[after & ~before] = atom
+                own_low[~after] = np.maximum(own_low[~after], atom)
+                own_high[before] = np.minimum(own_high[before], atom)
+        return cls(low, high, at)
+
+
 def _improved_real(
     mixture: Mixture, levels: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -86,14 +133,17 @@ def _improved_real(
 
     The function is the log of the nearer tail's probability, whose derivatives are known. A last
     step is not evaluated where its error is small: as many times the power of the value as that
-    was in the step before.
+    was in the step before. Quantiles at an atom are found as such.
     """
+    bounds = Bounds.of(mixture, levels)
+    low, high = bounds.low.copy(), bounds.high.copy()
+    y = np.where((y > low) & (y < high), y, _start(low, high))
+    y = np.where(np.isnan(bounds.at), y, bounds.at)
+    found = ~np.isnan(bounds.at)
     above = levels > 0.5
     target = np.log(np.where(above, 1 - levels, levels))[:, None]
     sign = np.where(above, -1.0, 1.0)[:, None]
-    low = np.full_like(y, mixture.blocks[0].family.lower)
-    high, before = np.full_like(y, np.inf), np.full_like(y, np.nan)
-    found = np.zeros(y.shape, dtype=bool)
+    before = np.full_like(y, np.nan)
     for _ in range(MOST_IMPROVEMENTS):
         with np.errstate(all="ignore"):
             tail, density, slope = np.moveaxis(mixture.tails(y, above), 1, 0)
@@ -124,7 +174,7 @@ def _improved_whole(
     above = levels > 0.5
     tail, density, _ = np.moveaxis(mixture.tails(y, above), 1, 0)
     below = np.where(above[:, None], tail + density, tail - density)
-    found = (y >= 0) & (density <= MOST_LOST * tail)
+    found = (y >= mixture.measure.lower) & (density <= MOST_LOST * tail)
     for level, now, previous, own in zip(levels, tail, below, found, strict=True):
         own &= _reaches(now, level) & ~_reaches(previous, level)
     return y, found
@@ -167,8 +217,9 @@ def _least_whole(
     The cdf is below the level at ``low`` and not at ``high``. Doubling steps give this bracket,
     which is then bisected.
     """
-    low, high = np.full_like(guess, -1.0), np.full_like(guess, np.inf)
-    trial = np.clip(guess, 0.0, LARGEST_WHOLE)
+    least = mixture.measure.lower
+    low, high = np.full_like(guess, least - 1), np.full_like(guess, np.inf)
+    trial = np.clip(guess, least, LARGEST_WHOLE)
     step = np.clip(np.broadcast_to(first_step, guess.shape), 1.0, LARGEST_WHOLE)
     active = np.arange(guess.size)
     while active.size:
@@ -183,8 +234,8 @@ def _least_whole(
             np.isinf(above),
             np.minimum(below + step[active], LARGEST_WHOLE),
             np.where(
-                below < 0,
-                np.maximum(above - step[active], 0.0),
+                below < least,
+                np.maximum(above - step[active], least),
                 np.floor(0.5 * (below + above)),
             ),
         )
@@ -193,38 +244,46 @@ def _least_whole(
 
 
 def _real_quantiles(mixture: Mixture, levels: np.ndarray) -> list[np.ndarray]:
-    """Return the root (obs,) of the cdf minus each level."""
-    few = mixture.take_samples(some_draws(len(mixture.log_weights), BRACKET_DRAWS))
+    """Return the root (obs,) of the cdf minus each level, or the atom where it jumps over it."""
+    part = mixture.density_part
+    few = part.take_samples(some_draws(len(mixture.log_weights), BRACKET_DRAWS))
     location, width = few.moments("location"), few.moments("scale")
     points = np.concatenate([location + scale * width for scale in BRACKET_SCALES])
     points = points.reshape(-1, points.shape[-1])
-    lower = mixture.blocks[0].family.lower
-    if np.isfinite(lower):
-        # Close to the end of the support, the cdf can rise at any scale.
-        near = lower + (location[0] - lower) * np.exp2(-np.arange(0.0, 64.0, 8.0))[:, None, None]
-        points = np.concatenate([points, near.reshape(-1, points.shape[-1])])
-        points = np.where(points > lower, points, near[0, 0])
+    for end in (part.measure.lower, part.measure.upper):
+        if np.isfinite(end):
+            # Close to an end of the support, the cdf can rise at any scale.
+            near = end + (location[0] - end) * np.exp2(-np.arange(0.0, 64.0, 8.0))[:, None, None]
+            points = np.concatenate([points, near.reshape(-1, points.shape[-1])])
+            inside = (points - end) * np.sign(near[0, 0] - end) > 0
+            points = np.where(inside, points, near[0, 0])
     points.sort(axis=0)
     narrowest = width.min(axis=(0, 1))
-    roots = []
-    for level in levels:
-        low, high = _between(mixture, level, points, lower)
-        first = np.where(np.isinf(low), high, low)
-        brackets = Brackets(low, high, np.maximum(narrowest, 0.5 * np.abs(first)))
-        roots.append(_tail_root(mixture, level, brackets, _start(low, high), None))
+    bounds, roots = Bounds.of(mixture, levels), []
+    for level, own_low, own_high, at in zip(
+        levels, bounds.low, bounds.high, bounds.at, strict=True
+    ):
+        root, rest = at.copy(), np.flatnonzero(np.isnan(at))
+        if rest.size:
+            own = mixture if rest.size == at.size else mixture.take_rows(rest)
+            ends = own_low[rest], own_high[rest]
+            low, high = _between(own, level, np.clip(points[:, rest], *ends), ends)
+            first = np.where(np.isinf(low), high, low)
+            brackets = Brackets(low, high, np.maximum(narrowest[rest], 0.5 * np.abs(first)))
+            root[rest] = _tail_root(own, level, brackets, _start(low, high), None)
+        roots.append(root)
     return roots
 
 
 def _searched_real(mixture: Mixture, level: float, guess: np.ndarray) -> np.ndarray:
-    """Return the root (obs,) of the cdf minus ``level``, near a guess."""
-    few = mixture.take_samples(some_draws(len(mixture.log_weights), BRACKET_DRAWS))
+    """Return the root (obs,) of the cdf minus ``level``, near a guess; none is an atom."""
+    few = mixture.density_part.take_samples(some_draws(len(mixture.log_weights), BRACKET_DRAWS))
     with np.errstate(all="ignore"):
         # The derivative of the cdf is the density.
         slope = np.exp(mixture.log_density(guess)).mean(axis=0) / _tail(level)
-    lower = mixture.blocks[0].family.lower
-    below = np.full_like(guess, -np.inf if np.isinf(lower) else lower)
+    bounds = Bounds.of(mixture, np.array([level]))
     width = few.moments("scale").min(axis=(0, 1))
-    brackets = Brackets(below, np.full_like(guess, np.inf), width)
+    brackets = Brackets(bounds.low[0], bounds.high[0], width)
     return _tail_root(mixture, level, brackets, guess, slope)
 
 
@@ -234,12 +293,11 @@ def _tail(level: float) -> float:
 
 
 def _between(
-    mixture: Mixture, level: float, points: np.ndarray, lower: float
+    mixture: Mixture, level: float, points: np.ndarray, ends: tuple[np.ndarray, np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return neighbours (obs,) among increasing points (point, obs) with the quantile between.
 
-    Beyond the last point the upper one is infinite, before the first the lower is the end of the
-    support.
+    Beyond the last and before the first point they are ``ends`` (obs,).
     """
     columns = np.arange(points.shape[1])
     low, high = np.full(columns.size, -1), np.full(columns.size, len(points))
@@ -248,17 +306,19 @@ def _between(
         reached = _reached(mixture, level, points[middle, columns])
         low = np.where(reached, low, np.maximum(low, middle))
         high = np.where(reached, np.minimum(high, middle), high)
-    below = np.where(low < 0, lower, points[np.maximum(low, 0), columns])
-    above = np.where(high >= len(points), np.inf, points[high.clip(max=len(points) - 1), columns])
+    below = np.where(low < 0, ends[0], points[np.maximum(low, 0), columns])
+    above = points[high.clip(max=len(points) - 1), columns]
+    above = np.where(high >= len(points), ends[1], above)
     return below, above
 
 
 def _start(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Return a point inside each bracket, whose ends are not both infinite."""
+    """Return a point inside each bracket, zero where both ends are infinite."""
     with np.errstate(invalid="ignore"):
         middle = low + 0.5 * (high - low)
         middle = np.where(np.isinf(high), low + np.maximum(1.0, np.abs(low)), middle)
-        return np.where(np.isinf(low), high - np.maximum(1.0, np.abs(high)), middle)
+        middle = np.where(np.isinf(low), high - np.maximum(1.0, np.abs(high)), middle)
+        return np.where(np.isinf(low) & np.isinf(high), 0.0, middle)
 
 
 def _tail_root(

@@ -4,6 +4,7 @@ A sum of densities has a local maximum only where one of them is concave, so wit
 scales of its location. The density is evaluated there, at points a part of the scale apart, for
 every draw and expert; each maximum among the points is then refined between its neighbours. Points
 at growing distances from the locations give brackets for the minima, whatever the ratio of scales.
+Of a mixture with atoms only the part with a density is searched.
 """
 
 from __future__ import annotations
@@ -32,8 +33,12 @@ NEARBY = (0.2, 0.01)
 LEAST_WEIGHT = 1e-12
 FAR_GROWTH = 4.0
 FAR_POINTS = 24
-NEAR_LOWER = 1e-200
-"""Distance from the end of the support, for the limit of the density there."""
+NEAR_END, NEARER_END = (1e-100, 1e4), (1e-200, 1.0)
+"""Distances from an end of the support at which the limit of the density there is seen: at least
+so much, and so many spacings of doubles."""
+
+TINY = float(np.finfo(float).tiny)
+"""Least distance of the points on both sides of a number at which the density may jump."""
 
 LARGEST = 1e300
 """Stands for infinity in searches for a minimum, which take differences."""
@@ -90,8 +95,25 @@ def padded(row: np.ndarray, values: np.ndarray, rows: int) -> np.ndarray:
     return table
 
 
+def inside_end(end: float, inwards: float, distance: tuple[float, float] = NEARER_END) -> float:
+    """Return the point at a distance from an end of the support, on its inside."""
+    least, spacings = distance
+    step = max(least, spacings * float(np.spacing(abs(end))) if end else 0.0)
+    return end + np.copysign(step, inwards)
+
+
+def ends_inwards(mixture: Mixture) -> list[tuple[float, float]]:
+    """Return the finite ends of the support, each with the direction to its inside."""
+    ends = ((mixture.measure.lower, np.inf), (mixture.measure.upper, -np.inf))
+    return [(end, inwards) for end, inwards in ends if np.isfinite(end)]
+
+
 def log_density(mixture: Mixture, y: np.ndarray) -> np.ndarray:
-    """Return the log predictive density (obs,), of the average over draws."""
+    """Return the log predictive density (obs,), of the average over draws; beside an atom there."""
+    if mixture.measure.atoms:
+        step = np.maximum(TINY, np.spacing(np.abs(y)))
+        beside = np.where(y < mixture.measure.upper, y + step, y - step)
+        y = np.where(mixture.measure.is_atom(y), beside, y)
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         density = mixture.log_density(y)
     average: np.ndarray = NUMERIC.logsumexp(density, axis=0) - np.log(len(density))
@@ -118,7 +140,7 @@ def turning_points(mixture: Mixture) -> TurningPoints:
     after = np.vstack([height[1:], np.full_like(height[:1], -np.inf)])
     # Of equal neighbours the first is a maximum.
     row, at = np.nonzero(((height > before) & (height >= after)).T)
-    refine = _whole_maxima if _is_discrete(mixture) else _real_maxima
+    refine = _whole_maxima if mixture.measure.discrete else _real_maxima
     mode, top = refine(mixture, points, height, row, at)
     gap, gap_height = np.full(row.size, np.inf), np.full(row.size, -np.inf)
     between = np.flatnonzero(row[1:] == row[:-1])
@@ -126,7 +148,7 @@ def turning_points(mixture: Mixture) -> TurningPoints:
         lowest = np.array(
             [at[i] + np.argmin(height[at[i] : at[i + 1] + 1, row[i]]) for i in between]
         )
-        refine_gap = _whole_minima if _is_discrete(mixture) else _real_minima
+        refine_gap = _whole_minima if mixture.measure.discrete else _real_minima
         ends = mode[between], mode[between + 1]
         gap[between], gap_height[between] = refine_gap(mixture, points, row[between], lowest, ends)
     return TurningPoints(row, mode, top, gap, gap_height)
@@ -141,9 +163,9 @@ def refined(turning: TurningPoints, mixture: Mixture) -> TurningPoints:
     width = np.median(mixture.take_rows(turning.row).moments("scale"), axis=(0, 1))
     room = np.minimum(turning.gap - turning.mode, turning.mode - turning.gap_before)
     reach = np.minimum(2 * NEARBY[0] * width, 0.5 * room)
-    lower = mixture.blocks[0].family.lower
-    low, high = np.maximum(turning.mode - reach, lower), turning.mode + reach
-    if _is_discrete(mixture):
+    low = np.maximum(turning.mode - reach, mixture.measure.lower)
+    high = np.minimum(turning.mode + reach, mixture.measure.upper)
+    if mixture.measure.discrete:
         low, high = np.floor(low), np.ceil(high)
         mode = least_whole(lambda y, i: density(y + 1, i) > density(y, i), low, high)
         top = density(mode, index)
@@ -151,10 +173,11 @@ def refined(turning: TurningPoints, mixture: Mixture) -> TurningPoints:
         mode, top = turning.mode, turning.height
         for part in NEARBY:
             mode, top = _vertex(density, mode, np.minimum(part * width, 0.5 * reach), low, high)
-        at_end = np.flatnonzero(turning.mode == lower)
-        mode[at_end] = lower
-        limit = density(np.full(at_end.size, lower + NEAR_LOWER), at_end)
-        top[at_end] = np.where(np.isinf(turning.height[at_end]), np.inf, limit)
+        for end, inwards in ends_inwards(mixture):
+            at_end = np.flatnonzero(turning.mode == end)
+            mode[at_end] = end
+            limit = density(np.full(at_end.size, inside_end(end, inwards)), at_end)
+            top[at_end] = np.where(np.isinf(turning.height[at_end]), np.inf, limit)
     inner = np.flatnonzero(~turning.last)
     gap_height = turning.gap_height.copy()
     gap_height[inner] = density(turning.gap[inner], inner)
@@ -193,24 +216,23 @@ def search_points(mixture: Mixture) -> np.ndarray:
     middle = np.median(location, axis=0), np.median(width, axis=0)  # (expert, obs)
     growth = REACH * FAR_GROWTH ** np.arange(FAR_POINTS)[:, None, None]
     far = [middle[0] - growth * middle[1], middle[0] + growth * middle[1]]
-    lower = mixture.blocks[0].family.lower
-    if np.isfinite(lower):
-        far.append(lower + (middle[0] - lower) / growth)
+    measure = mixture.measure
+    far += [end + (middle[0] - end) / growth for end, _ in ends_inwards(mixture)]
     points = np.concatenate([part.reshape(flat) for part in (near, *far)])
     # Far points beyond the last expert's are of no use.
     top = np.where(used, (location + FAR_GROWTH * width).reshape(flat), -np.inf).max(axis=0)
     bottom = np.where(used, (location - FAR_GROWTH * width).reshape(flat), np.inf).min(axis=0)
     points = np.where((points <= top) & (points >= bottom), points, np.nan)
-    if _is_discrete(mixture):
+    if measure.discrete:
         points = np.floor(points)
-        points = np.where(points >= lower, points, np.nan)
+        points = np.where((points >= measure.lower) & (points <= measure.upper), points, np.nan)
     else:
-        points = np.where(points > lower, points, np.nan)
+        edges = np.array(measure.edges)
+        step = np.maximum(TINY, np.spacing(np.abs(edges)))
+        beside = np.concatenate([edges - step, edges + step])[:, None]
+        points = np.concatenate([points, np.repeat(beside, points.shape[1], axis=1)])
+        points = np.where((points > measure.lower) & (points < measure.upper), points, np.nan)
     return _distinct(points)
-
-
-def _is_discrete(mixture: Mixture) -> bool:
-    return mixture.blocks[0].family.discrete
 
 
 def _height(mixture: Mixture, y: np.ndarray) -> np.ndarray:
@@ -264,30 +286,35 @@ def _real_maxima(
     mixture: Mixture, points: np.ndarray, height: np.ndarray, row: np.ndarray, at: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return locations and log densities of maxima near points, by a search between neighbours."""
-    lower = mixture.blocks[0].family.lower
+    measure = mixture.measure
     before, here, after = _neighbours(points, row, at)
-    before = np.maximum(before, lower)
+    before, after = np.maximum(before, measure.lower), np.minimum(after, measure.upper)
     density = density_of_rows(mixture, row)
     mode, top = _minimum(lambda y, i: -density(y, i), before, here, after)
     mode, top = np.where(-top >= height[at, row], mode, here), np.maximum(-top, height[at, row])
-    first = np.flatnonzero((at == 0) & np.isfinite(lower))
-    if first.size:
-        mode[first], top[first] = _at_the_end(density, lower, mode[first], top[first], first)
+    last = (~np.isnan(points)).sum(axis=0)[row] - 1
+    for end, inwards in ends_inwards(mixture):
+        beside = np.flatnonzero(at == (0 if inwards > end else last))
+        if beside.size:
+            own = mode[beside], top[beside]
+            mode[beside], top[beside] = _at_the_end(density, (end, inwards), *own, beside)
     return mode, top
 
 
 def _at_the_end(
     density: Callable[..., np.ndarray],
-    lower: float,
+    end: tuple[float, float],
     mode: np.ndarray,
     top: np.ndarray,
     index: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return maxima that may be at the end of the support, where the density may have a pole."""
-    near, nearer = (density(np.full(index.size, lower + d), index) for d in (1e-100, NEAR_LOWER))
+    near, nearer = (
+        density(np.full(index.size, inside_end(*end, d)), index) for d in (NEAR_END, NEARER_END)
+    )
     at_end = nearer >= top
     pole = nearer > near + np.log(2)
-    return np.where(at_end, lower, mode), np.where(at_end, np.where(pole, np.inf, nearer), top)
+    return np.where(at_end, end[0], mode), np.where(at_end, np.where(pole, np.inf, nearer), top)
 
 
 def _real_minima(
@@ -341,7 +368,9 @@ def _whole_maxima(
     before, _, after = _neighbours(points, row, at)
     density = density_of_rows(mixture, row)
     mode = least_whole(
-        lambda y, i: density(y + 1, i) > density(y, i), np.maximum(before, -1), after
+        lambda y, i: density(y + 1, i) > density(y, i),
+        np.maximum(before, mixture.measure.lower - 1),
+        after,
     )
     return mode, density(mode, np.arange(mode.size))
 
