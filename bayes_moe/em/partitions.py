@@ -27,7 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayes_moe.data.matrix import Rows
-from bayes_moe.model.blocks import Block
+from bayes_moe.model.blocks import Block, initial_eta
 from bayes_moe.model.spec import MixtureOfExperts
 
 MIX = ("random", "hyperplanes", "subsets", "residuals", "regions", "clusters")
@@ -160,7 +160,7 @@ def standardised(spec: MixtureOfExperts, rows: Rows) -> tuple[np.ndarray, np.nda
     """Standardised features (obs, feature) and initial linear predictors (obs,) of rows."""
     features = _features(rows, [*spec.gate.formulas, *_expert_stems(spec)])
     block = _main_block(spec, rows)
-    level = block.initial_eta(rows.observed, block.known(rows.matrices))
+    level = initial_eta(block, rows.observed, block.known(rows.matrices))
     return features, (level - level.mean()) / (level.std() + 1e-300)
 
 

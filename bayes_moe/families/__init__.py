@@ -13,10 +13,20 @@ from typing import Any
 from bayes_moe.core import registry
 from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.data.class_labels import Levels
-from bayes_moe.families.base import Derivatives, Family, Parameter, Parameters, RowData
+from bayes_moe.families.base import Derivatives, Family, Parameter, Parameters, RowData, quoted
 from bayes_moe.families.links import Link
 
-__all__ = ["Derivatives", "Family", "Link", "Parameter", "Parameters", "RowData", "by_name", "made"]
+__all__ = [
+    "Derivatives",
+    "Family",
+    "Link",
+    "Parameter",
+    "Parameters",
+    "RowData",
+    "by_name",
+    "made",
+    "quoted",
+]
 
 LEVELS = "levels"
 """Field of a family that depends on the labels of classes."""

@@ -74,11 +74,6 @@ class Family(Formula):
         """Name, or the call that makes it."""
         return repr(self) if self.settings else self.kind
 
-    @property
-    def quoted(self) -> str:
-        """The family as an argument: its name in quotes, or the call that makes it."""
-        return repr(self) if self.settings else repr(self.kind)
-
     @abstractmethod
     def dist(self, params: Parameters) -> Any:
         """PyMC distribution, for symbolic draws."""
@@ -134,6 +129,11 @@ class Family(Formula):
         """
         check_size(y, f"response {name!r}")
         check_varied(y, f"response {name!r}")
+
+
+def quoted(family: Family) -> str:
+    """Return a family as an argument: its name in quotes, or the call that makes it."""
+    return repr(family) if family.settings else repr(family.kind)
 
 
 def check_varied(values: np.ndarray, what: str) -> None:

@@ -177,25 +177,6 @@ class Block:
         """Whether the experts can have each response (obs,)."""
         return np.broadcast_to(self.data(y, known, NUMERIC).base > -np.inf, y.shape)
 
-    def initial_eta(self, y: np.ndarray, known: Mapping[str, Any]) -> np.ndarray:
-        """Finite predictor (obs,) of the location from each response; see :class:`Family`.
-
-        In place of a response that the experts cannot have, it is from one that they can.
-        """
-        return self.family.initial_eta(self._possible(y, known), known)
-
-    def initial_location(self, y: np.ndarray, known: Mapping[str, Any]) -> np.ndarray:
-        """Predictors (1, obs) or (label, 1, obs) of the location; see :meth:`initial_eta`."""
-        return self.family.initial_location(self._possible(y, known), known)
-
-    def _possible(self, y: np.ndarray, known: Mapping[str, Any]) -> np.ndarray:
-        """Responses (obs,), the median of those in the support for each outside."""
-        inside = self.supports(y, known)
-        if inside.all() or not inside.any():
-            return y
-        own = np.sort(y[inside])
-        return np.where(inside, y, own[own.size // 2])
-
     def log_density(self, y: Any, params: Mapping[str, Any], xp: Arrays) -> Any:
         """Return the log density (..., expert, obs) of ``y`` (obs,) under each expert."""
         etas = self.family.etas(params, xp)
@@ -315,3 +296,25 @@ def blocks_of(experts: tuple[Expert, ...]) -> tuple[Block, ...]:
         )
         for j, (kind, where) in enumerate(positions.items())
     )
+
+
+def initial_eta(block: Block, y: np.ndarray, known: Mapping[str, Any]) -> np.ndarray:
+    """Finite predictor (obs,) of the location from each response; see :class:`Family`.
+
+    In place of a response that the experts cannot have, it is from one that they can.
+    """
+    return block.family.initial_eta(_possible(block, y, known), known)
+
+
+def initial_location(block: Block, y: np.ndarray, known: Mapping[str, Any]) -> np.ndarray:
+    """Predictors (1, obs) or (label, 1, obs) of the location; see :func:`initial_eta`."""
+    return block.family.initial_location(_possible(block, y, known), known)
+
+
+def _possible(block: Block, y: np.ndarray, known: Mapping[str, Any]) -> np.ndarray:
+    """Responses (obs,), the median of those in the support for each outside."""
+    inside = block.supports(y, known)
+    if inside.all() or not inside.any():
+        return y
+    own = np.sort(y[inside])
+    return np.where(inside, y, own[own.size // 2])

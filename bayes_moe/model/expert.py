@@ -13,7 +13,7 @@ from bayes_moe.core.records import Record
 from bayes_moe.data.class_labels import Levels
 from bayes_moe.data.formulas import check_right_hand_side, split_formula
 from bayes_moe.data.observation import check_row_count
-from bayes_moe.families import Family
+from bayes_moe.families import Family, quoted
 from bayes_moe.model.class_levels import checked_levels
 from bayes_moe.predictors import Linear, Predictor
 
@@ -91,14 +91,14 @@ class Expert(Record):
                 valid = [*free, *described.KNOWN]
                 having = families_with(parameter)
                 raise SpecError(
-                    unknown(f"parameter of family {described.quoted}", parameter, valid)
+                    unknown(f"parameter of family {quoted(described)}", parameter, valid)
                     + (f" Families with it: {', '.join(map(repr, having))}." if having else "")
                 )
             _check_formula(parameter, text)
         for needed in described.KNOWN:
             if needed not in known:
                 raise SpecError(
-                    f"The family {described.quoted} needs the {needed} of each row: give "
+                    f"The family {quoted(described)} needs the {needed} of each row: give "
                     f"{needed}='n', where n is a column, or {needed}=4 if all rows have 4."
                 )
         if name is not None:
@@ -116,7 +116,7 @@ class Expert(Record):
     def __repr__(self) -> str:
         named = "" if self.name is None else f", name={self.name!r}"
         extra = f", {self.settings_shown}" if self.settings_shown else ""
-        return f"Expert({self.formula!r}, family={self.family.quoted}{named}{extra})"
+        return f"Expert({self.formula!r}, family={quoted(self.family)}{named}{extra})"
 
     @property
     def settings_shown(self) -> str:
@@ -209,7 +209,7 @@ def _without_features(formula: Any, family: Family) -> Any:
     response, _, right = formula.partition("~")
     if right.strip() not in ("", "0", "1", "-1"):
         raise SpecError(
-            f"The family {family.quoted} has no parameters, so features have no use in its "
+            f"The family {quoted(family)} has no parameters, so features have no use in its "
             f"formula: write '{response.strip()} ~ 1'; got {formula!r}. What decides which rows "
             "are this expert's is the gate."
         )
@@ -223,7 +223,7 @@ def _predictors(
     if not family.parameters:
         if predictor:
             raise SpecError(
-                f"The family {family.quoted} has no parameters, so it needs no predictor; got "
+                f"The family {quoted(family)} has no parameters, so it needs no predictor; got "
                 f"predictor={predictor!r}."
             )
         return ()

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from bayes_moe.core.errors import SpecError
-from bayes_moe.families import Family
+from bayes_moe.families import Family, quoted
 
 
 @dataclass(frozen=True)
@@ -65,12 +65,12 @@ def _measure(families: tuple[Family, ...]) -> Measure:
     if counts and dense:
         raise SpecError(
             f"Experts must be all discrete or all continuous: the probabilities of "
-            f"{counts[0].quoted} cannot be compared with the density of {dense[0].quoted}. Only "
+            f"{quoted(counts[0])} cannot be compared with the density of {quoted(dense[0])}. Only "
             "'pointmass' goes with both."
         )
     if not counts and not dense:
         raise SpecError(
-            f"The family {families[0].quoted} is for experts beside others: add one of counts or "
+            f"The family {quoted(families[0])} is for experts beside others: add one of counts or "
             "with a density."
         )
     atoms = tuple(sorted({atom for f in families for atom in f.atoms}))
@@ -87,8 +87,8 @@ def _check_whole(families: Sequence[Family], counts: Family) -> None:
         for atom in family.atoms:
             if not family.discrete and not float(atom).is_integer():
                 raise SpecError(
-                    f"{family.quoted} has the response {atom:g}, which the counts of "
-                    f"{counts.quoted} cannot be: its number must be whole."
+                    f"{quoted(family)} has the response {atom:g}, which the counts of "
+                    f"{quoted(counts)} cannot be: its number must be whole."
                 )
 
 

@@ -11,7 +11,7 @@ from bayes_moe.core import registry
 from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import SpecError, closest, unknown
 from bayes_moe.data.formulas import split_formula
-from bayes_moe.families import Family
+from bayes_moe.families import Family, quoted
 from bayes_moe.gates import Gate, Softmax, Tree
 from bayes_moe.gates.tree import SHRINK, leaf_labels
 from bayes_moe.model.constraints import WEIGHTS
@@ -327,5 +327,5 @@ def _check_arguments(
         if name in free or families_with(name):
             continue
         if closest(name, [*own, *free]) in own:
-            what = f"argument of bm.{recipe.__name__} or parameter of family {described.quoted}"
+            what = f"argument of bm.{recipe.__name__} or parameter of family {quoted(described)}"
             raise SpecError(unknown(what, name, [*own, *free]))

@@ -13,6 +13,7 @@ from bayes_moe.data.design import Design
 from bayes_moe.data.formulas import check_right_hand_side
 from bayes_moe.data.matrix import Rows
 from bayes_moe.data.tables import check_size
+from bayes_moe.families import quoted
 from bayes_moe.families.base import check_varied
 from bayes_moe.gates import Gate
 from bayes_moe.gates.feature_model import FeatureModel
@@ -208,7 +209,7 @@ def check_rows(structure: Structure, response: str, design: Design) -> None:
     outside = np.flatnonzero(~inside.any(axis=0))
     if outside.size:
         shown = listed(f"{rows.observed[i]:g} at row {rows.obs_id[i]}" for i in outside)
-        each = ", ".join(dict.fromkeys(b.family.quoted for b in structure.blocks))
+        each = ", ".join(dict.fromkeys(quoted(b.family) for b in structure.blocks))
         raise DataError(
             f"No expert can have the response {response!r} of {outside.size} row(s): {shown}. "
             f"Their families are {each}."
@@ -226,7 +227,7 @@ def _check_response(block: Block, response: str, rows: Rows, own: np.ndarray) ->
         if block.family.lower == block.family.upper:
             return
         raise DataError(
-            f"No row has a response {response!r} that the family {block.family.quoted} can have."
+            f"No row has a response {response!r} that the family {quoted(block.family)} can have."
         )
     where = np.flatnonzero(own)
     known = block.known(rows.matrices, where)

@@ -215,12 +215,7 @@ def structure_of(
         gate_variables=tuple(gate_dims),
         variables=variables,
         quantities=tuple(name for name in variables if name not in unidentified),
-        supports={
-            **dict.fromkeys(
-                (n for site, p in sites for n in p.variables(site).positive), "positive"
-            ),
-            **{name: support for c in components for name, support in c.supports.items()},
-        },
+        supports=_supports(components, sites),
         dims=_dims(gated, components, priors),
         derived_dims={} if gated.features is None else gated.features.derived_dims,
         bases=_bases(gated, components, priors),
@@ -232,6 +227,15 @@ def structure_of(
         is_linear=splits and all(p.is_linear for _, p in sites),
         has_gradient=all(p.gradient for _, p in sites),
     )
+
+
+def _supports(
+    components: tuple[Component, ...], sites: tuple[tuple[Site, Predictor], ...]
+) -> dict[str, str]:
+    """Supports of the variables that are not any real number, by name."""
+    positive = (name for site, p in sites for name in p.variables(site).positive)
+    own = {name: support for c in components for name, support in c.supports.items()}
+    return dict.fromkeys(positive, "positive") | own
 
 
 def _labels(given_names: list[str | None]) -> list[Any]:

@@ -20,7 +20,7 @@ from bayes_moe.em.climb import initial_points
 from bayes_moe.em.objective import Objective
 from bayes_moe.em.partitions import initial_partitions
 from bayes_moe.em.vector_layout import parameter_vector
-from bayes_moe.model.blocks import blocks_of
+from bayes_moe.model.blocks import blocks_of, initial_location
 from bayes_moe.model.evaluation import evaluate
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.model.spec import MixtureOfExperts
@@ -213,7 +213,7 @@ def _near_experts(
         eta = c.parameter.link(values, NUMERIC)
         by_rows = weights is not None and c.parameter == block.family.parameters[0]
         if by_rows:
-            eta = block.initial_location(rows.observed, block.known(rows.matrices))
+            eta = initial_location(block, rows.observed, block.known(rows.matrices))
         eta = np.broadcast_to(eta, (*eta.shape[:-2], len(params), rows.size))
         target = Target(
             eta.reshape(c.site.outputs, rows.size),

@@ -136,8 +136,9 @@ def _probabilities(
     """Return probabilities (chain, draw, obs_id, class), and where they are in use (obs_id,)."""
     most = max(fit.spec.n_experts, count) if expert is None else fit.spec.n_experts * count
     predictive = predict(thinned(fit, MAX_VALUES / (len(grid.rows) * most)), grid.rows)
+    used: xr.DataArray | bool = True
     if expert is None:
-        drawn, used = predictive.probabilities(draws=True), True
+        drawn = predictive.probabilities(draws=True)
     else:
         chosen = {names.EXPERT: expert}
         drawn = predictive.expert_probabilities(draws=True).sel(chosen, drop=True)
