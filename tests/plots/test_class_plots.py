@@ -129,6 +129,12 @@ def test_points_are_shares_of_bins():
             assert np.isnan(found[len(lines) :]).all()
 
 
+def test_reliability_of_one_class():
+    pc = bm.plot_reliability(made(), classes=["fair"])
+    assert pc.viz["observed_scatter"]["value"]["class"].values.tolist() == ["fair"]
+    assert axes_of(pc).get_xlabel() == "predicted probability of fair"
+
+
 def test_cells_are_counts():
     fit = made()
     table = bm.confusion_matrix(fit).to_numpy()
