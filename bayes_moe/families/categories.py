@@ -48,12 +48,16 @@ class Levels(Family):
         inside = xp.where(supported, y, 0.0)
         return RowData(inside, 0.0, xp.where(supported, 0.0 * inside, -np.inf))
 
-    def probabilities(self, params: Parameters) -> np.ndarray:
-        """Probability (..., level, expert, obs) of each level."""
+    def log_probabilities(self, params: Parameters) -> np.ndarray:
+        """Log probability (..., level, expert, obs) of each level."""
         etas = self.etas(params, NUMERIC)
         codes = np.arange(float(self.count))
         log_p = [self.log_density_at(RowData(y, 0.0, 0.0), etas, NUMERIC) for y in codes]
-        return np.exp(np.stack(np.broadcast_arrays(*log_p), axis=-3))
+        return np.stack(np.broadcast_arrays(*log_p), axis=-3)
+
+    def probabilities(self, params: Parameters) -> np.ndarray:
+        """Probability (..., level, expert, obs) of each level."""
+        return np.exp(self.log_probabilities(params))
 
     def cdf(self, y: Any, params: Parameters) -> np.ndarray:
         p = self.probabilities(params)
@@ -117,6 +121,11 @@ class Categorical(Levels):
             return base + chosen - m.logsumexp(*etas)
 
         return row
+
+    def log_probabilities(self, params: Parameters) -> np.ndarray:
+        etas = np.asarray(params["p"])
+        log_p: np.ndarray = etas - NUMERIC.logsumexp(etas, axis=-3, keepdims=True)
+        return log_p
 
     def initial_eta(self, y: np.ndarray, known: Parameters) -> np.ndarray:
         return np.asarray(y, dtype=float)

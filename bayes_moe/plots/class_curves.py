@@ -153,20 +153,29 @@ def _draw_strips(
     """Draw rows of the data in a strip for each class; return the limits of the axis."""
     codes = fit.design.response[shown.rows].astype(int)
     x = grid.positions(fit.design.columns.iloc[shown.rows])
-    strip = STRIP if count == 2 else min(STRIP, STRIPS / count)
-    # Another irrational number than that of the horizontal jitter, so that points fill the strip.
-    spread = 0.7 * strip * (np.arange(len(x)) * 2**0.5 % 1 - 0.5)
     if count == 2:
-        heights = np.where(codes == 1, 1 + STRIP, -STRIP)
-        colours: str | list[str] = DARK_GREY
+        spread = 0.7 * STRIP * uneven(len(x))
+        heights = np.where(codes == 1, 1 + STRIP, -STRIP) + spread
         limits = -1.6 * STRIP - MARGIN, 1 + 1.6 * STRIP + MARGIN
+        colours: str | list[str] = DARK_GREY
     else:
-        heights = -MARGIN - strip * (codes + 0.5)
+        heights, limits = strips(codes, count)
         palette = list(canvas.colours.values())
         colours = [palette[code] for code in codes]
-        limits = -2 * MARGIN - strip * count, 1 + MARGIN
-    points(canvas, x + jitter(len(x)) if grid.levels else x, heights + spread, colours)
+    points(canvas, x + jitter(len(x)) if grid.levels else x, heights, colours)
     return limits
+
+
+def strips(codes: np.ndarray, count: int) -> tuple[np.ndarray, tuple[float, float]]:
+    """Return heights (obs,) of rows below zero, a strip for each class, and limits of the axis."""
+    strip = min(STRIP, STRIPS / count)
+    heights = -MARGIN - strip * (codes + 0.5) + 0.7 * strip * uneven(len(codes))
+    return heights, (-2 * MARGIN - strip * count, 1 + MARGIN)
+
+
+def uneven(n: int) -> np.ndarray:
+    """Return numbers (obs,) between -0.5 and 0.5, not in step with the horizontal jitter."""
+    return np.arange(n) * 2**0.5 % 1 - 0.5
 
 
 def _entries(

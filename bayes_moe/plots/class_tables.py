@@ -11,7 +11,7 @@ from bayes_moe.core import names
 from bayes_moe.plots.canvas import Canvas, Look, class_colours, name_axes, open_canvas, set_yticks
 from bayes_moe.plots.legends import add_legend
 from bayes_moe.plots.ticks import fit_categories
-from bayes_moe.prediction.class_quantities import as_array, class_labels, probability_inside
+from bayes_moe.prediction.class_quantities import as_array, probability_inside
 from bayes_moe.prediction.class_scores import confusion_matrix, reliability
 from bayes_moe.results.fit import Fit
 
@@ -34,6 +34,7 @@ def plot_reliability(
     *,
     bins: int | Iterable[float] = 10,
     ci_prob: float | None = None,
+    classes: Iterable[Any] | None = None,
     plot_collection: PlotCollection | None = None,
     backend: str | None = None,
     visuals: Mapping[str, Mapping[str, Any] | bool] | None = None,
@@ -43,7 +44,7 @@ def plot_reliability(
 
     Points are shares of the rows in a bin of :func:`reliability`, at the mean probability there;
     lines are binomial intervals of the shares. Of calibrated probabilities, points lie about the
-    diagonal, most intervals cross it. Of two classes only the second is drawn.
+    diagonal, most intervals cross it.
 
     Parameters
     ----------
@@ -55,6 +56,8 @@ def plot_reliability(
         Number of equally wide bins, or their edges from 0 to 1.
     ci_prob : float, optional
         Probability of the intervals; by default ArviZ's ``rcParams["stats.ci_prob"]``.
+    classes : sequence of label, optional
+        The classes to draw; by default all, of two only the second.
     plot_collection, backend, **pc_kwargs
         As in :func:`plot_classes`.
     visuals : mapping of str to mapping or False, optional
@@ -79,10 +82,10 @@ def plot_reliability(
     from arviz_plots.visuals import line_xy, scatter_xy
 
     inside = probability_inside(ci_prob)
-    table = reliability(fit, rows, bins=bins, ci_prob=inside)
+    table = reliability(fit, rows, bins=bins, ci_prob=inside, classes=classes)
     by_bin = {name: _by_class(table, name) for name in ("predicted", "observed", "lower", "upper")}
     x, share = by_bin["predicted"], by_bin["observed"]
-    labels = class_labels(fit)
+    labels = share[names.CLASS].values
     looks = class_colours(len(labels)) | pc_kwargs
     canvas = open_canvas(plot_collection, backend, visuals, share, looks, RELIABILITY)
     ends = xr.DataArray([0.0, 1.0], dims=BIN)
@@ -93,7 +96,7 @@ def plot_reliability(
     canvas.draw("observed_scatter", scatter_xy, share, {"x": x, "size": 40, "edgecolor": "B0"})
     for limits in ("set_xlim", "set_ylim"):
         canvas.set(limits, limits=(-0.02, 1.02))
-    what = "probability" if len(labels) > 2 else f"probability of {labels[1]}"
+    what = "probability" if len(labels) > 1 else f"probability of {labels[0]}"
     name_axes(canvas, f"predicted {what}", "share of rows")
     _add_reliability_legend(canvas, inside)
     return canvas.collection

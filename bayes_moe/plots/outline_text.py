@@ -215,11 +215,16 @@ def _equations(fit: Fit, expert: int) -> str:
 def _equation(
     fit: Fit, posterior: xr.Dataset, block: Block, component: Component, expert: int
 ) -> str:
-    """Return ``"y = 1 + 2 x"``, ``"sigma = 0.3"``, or, if that is too long, the formula."""
-    position = {block.dim: block.positions.index(expert)}
+    """Return ``"y = 1 + 2 x"``, ``"sigma = 0.3"``, or, if that is too long, the formula.
+
+    A parameter of several numbers, such as one a class, has an equation or a value for each.
+    """
+    labels, own = component.parameter.labels, block.positions.index(expert)
+    outputs = [own + component.experts * j for j in range(component.parameter.size)]
     if component.formula is None:
-        value = posterior[component.variable].isel(position).mean()
-        return f"{component.parameter.name} = {float(value):.3g}"
+        values = posterior[component.variable].isel({component.site.dim: outputs})
+        numbers = values.mean((names.CHAIN, names.DRAW)).values.tolist()
+        return f"{component.parameter.name} = {', '.join(f'{number:.3g}' for number in numbers)}"
     left = _left_side(fit, block, component)
     if not isinstance(component.predictor, Linear):
         return f"{left} {component.predictor.kind} {component.formula}"
@@ -227,9 +232,12 @@ def _equation(
     coefs = posterior.get(component.variable)
     if coefs is None or term not in coefs.dims or coefs.sizes[term] > MAX_TERMS:
         return f"{left} {component.formula}"
-    means = coefs.isel(position).mean((names.CHAIN, names.DRAW))
-    right = _sum_of_terms(means[term].values, means.values)
-    return f"{left} = {right}" if len(right) <= MAX_LETTERS else f"{left} {component.formula}"
+    means = coefs.isel({component.site.dim: outputs}).mean((names.CHAIN, names.DRAW))
+    rights = [_sum_of_terms(means[term].values, line) for line in means.values]
+    if sum(map(len, rights)) > MAX_LETTERS:
+        return f"{left} {component.formula}"
+    lefts = [f"{left}[{label}]" for label in labels] or [left]
+    return ", ".join(f"{name} = {right}" for name, right in zip(lefts, rights, strict=True))
 
 
 def _left_side(fit: Fit, block: Block, component: Component) -> str:

@@ -32,10 +32,10 @@ from bayes_moe.plots.tree_canvas import (
     as_collection,
     open_figure,
 )
+from bayes_moe.plots.tree_content import class_entries, expert_figures
 from bayes_moe.plots.tree_layout import LINE
 from bayes_moe.plots.tree_outline import Direction, OutlineNode, directions, outline
 from bayes_moe.plots.tree_panels import FAINT, draw_edges, draw_experts, draw_split
-from bayes_moe.prediction.predict import predict
 from bayes_moe.results.fit import Fit
 
 if TYPE_CHECKING:
@@ -72,10 +72,11 @@ def plot_tree(
     """Plot the tree of a gate: its splits, how many rows pass each branch, and its experts.
 
     A split's panel shows the probability of each of its branches against a feature, a leaf's panel
-    the expert's location over the data. Lines are posterior means, bands equal-tailed credible
-    intervals over draws. A dotted line marks where two branches are equally likely. A ribbon is as
-    thick as the share of the rows' responsibility that passes the branch; branches to experts have
-    the colours of :func:`plot_experts`, others are grey, as their lines are.
+    the expert's location over the data, or its probabilities of classes over the rows of each class
+    in a strip. Lines are posterior means, bands equal-tailed credible intervals over draws. A
+    dotted line marks where two branches are equally likely. A ribbon is as thick as the share of
+    the rows' responsibility that passes the branch; branches to experts have the colours of
+    :func:`plot_experts`, others are grey, as their lines are.
 
     Experts' panels have the rows of the data whose categories are those that the experts' columns
     are fixed at. A row has the expert's colour in that expert's panel, mixed with grey the more the
@@ -186,8 +187,8 @@ def _expert_feature(fit: Fit, stems: Sequence[str], at: Mapping[str, Any]) -> st
     def effect(column: str) -> float:
         """Variance over the fitted rows, summed over the experts."""
         grid = panel_grid(fit, column, at)
-        locations = predict(subset, grid.rows).expert_locations().values  # (point, expert)
-        return float(sum(np.var(curve) for curve in at_observed(fit, grid, locations)))
+        figures = expert_figures(subset, grid)
+        return float(sum(np.var(curve) for curve in at_observed(fit, grid, figures)))
 
     counts = columns_of(fit.design, fit.spec.structure.row_count_formulas)
     return max([c for c in columns if c not in counts] or columns, key=effect)
@@ -196,7 +197,7 @@ def _expert_feature(fit: Fit, stems: Sequence[str], at: Mapping[str, Any]) -> st
 def _legend_entries(fit: Fit, grid: Grid, probabilities: Sequence[float]) -> dict[str, Look]:
     """Return keyword arguments of the legend's lines by label."""
     ink = INKS[0]
-    entries: dict[str, Look] = {}
+    entries = class_entries(fit)
     if not grid.levels:
         outside = {"color": ink, "linewidth": 1.0, "linestyle": ":"}
         entries["outside the expert's data"] = outside
@@ -226,7 +227,8 @@ def _draw_legend(tree: TreeFigure) -> None:
     look: Look = {"loc": "lower center", "bbox_to_anchor": (0.5, LINE * lines / high)}
     look |= {"ncols": layout.legend_columns, "fontsize": SMALL, "frameon": False}
     look |= {"borderaxespad": 0.2, "labelspacing": 0.3}
-    tree.draw("legend", "legend", tree.figure.legend, handles, list(entries), **look)
+    labels = [tree.canvas.text(label) for label in entries]
+    tree.draw("legend", "legend", tree.figure.legend, handles, labels, **look)
     if lines and tree.canvas.wanted("legend", {}) is not None:
         text = tree.canvas.text(layout.foot)
         tree.figure.text(0.5, 0.06 / high, text, ha="center", va="bottom", fontsize=SMALL)

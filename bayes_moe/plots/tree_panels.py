@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.data.reference_grid import Grid, plain_name
+from bayes_moe.data.reference_grid import Grid
 from bayes_moe.plots.canvas import (
     BAND_ALPHA,
     BAR_WIDTHS,
-    axis_limits,
     dodge,
     jitter,
 )
@@ -25,10 +24,10 @@ from bayes_moe.plots.reference import (
 )
 from bayes_moe.plots.ticks import fit_short_categories, whole_locator
 from bayes_moe.plots.tree_canvas import SMALL, TICKS, Panel, TreeFigure, shortened
+from bayes_moe.plots.tree_content import Content, Line, expert_content
 from bayes_moe.plots.tree_layout import ABOVE, BELOW, BETWEEN, HEIGHT
 from bayes_moe.plots.tree_outline import OutlineNode
 from bayes_moe.prediction.branch_probabilities import node_probabilities
-from bayes_moe.prediction.predict import predict
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -101,34 +100,39 @@ def _write(tree: TreeFigure, where: Sequence[float], text: str, **look: Any) -> 
 
 
 def draw_experts(tree: TreeFigure) -> None:
-    """Draw every expert's location over the data."""
+    """Draw every expert's location, or its probabilities of classes, over the data."""
     fit, grid = tree.fit, tree.spec.experts
-    predictive = predict(few_draws(fit, len(grid.rows)), grid.rows)
-    mean, band = over_draws(predictive.expert_locations(draws=True), tree.probabilities)
     rows = shown_rows(fit, grid, expert_stems(fit)).rows
-    table, y = fit.design.columns.iloc[rows], fit.design.response[rows]
+    content, table = (
+        expert_content(fit, grid, rows, tree.probabilities),
+        fit.design.columns.iloc[rows],
+    )
     share = np.empty((0, fit.spec.n_experts))
     if len(rows):
         share = mean_responsibilities(fit, table)  # (obs, expert)
     positions = grid.positions(table)
-    used = mean.copy(data=np.stack([_used(grid, positions, r) for r in share.T], axis=-1))
+    first = content.mean.isel({names.CLASS: 0}, missing_dims="ignore")
+    used = first.copy(data=np.stack([_used(grid, positions, r) for r in share.T], axis=-1))
     x = positions + jitter(len(positions)) - ASIDE if grid.levels else positions
-    limits = axis_limits(y, mean.where(used))
+    limits = content.limits_of(used)
     for node in tree.root.nodes():
         if node.expert is None:
             continue
         panel, label = Panel(tree, node, grid), fit.spec.expert_labels[node.expert]
         colour = tree.canvas.colours[label]
-        _draw_rows(panel, x, y, share[:, node.expert], label, colour)
+        _draw_rows(panel, x, content, share[:, node.expert], label)
         expert = {names.EXPERT: label}
-        lines = mean.sel(expert), band.sel(expert), used.sel(expert)
-        _draw_expert(panel, *lines, label, colour)
+        for line in content.lines:
+            values = content.mean.sel(expert | line.which), content.band.sel(expert | line.which)
+            _draw_expert(panel, line, *values, used.sel(expert), label)
         panel.axes.set_ylim(*limits)
-        if fit.spec.structure.discrete and limits[1] - limits[0] >= 2:
+        if content.limits is not None:
+            panel.axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
+        elif fit.spec.structure.discrete and limits[1] - limits[0] >= 2:
             whole_locator(panel.axes, "y", TICKS)
         _label_feature(panel)
         _draw_title(panel, colour)
-        _label_response(panel, plain_name(fit.spec.response), not _has_left_neighbour(panel))
+        _label_response(panel, content.label, not _has_left_neighbour(panel))
 
 
 def _used(grid: Grid, x: np.ndarray, share: np.ndarray) -> np.ndarray:
@@ -147,40 +151,43 @@ def _used(grid: Grid, x: np.ndarray, share: np.ndarray) -> np.ndarray:
 
 
 def _draw_rows(
-    panel: Panel, x: np.ndarray, y: np.ndarray, share: np.ndarray, label: Any, colour: str
+    panel: Panel, x: np.ndarray, content: Content, share: np.ndarray, label: Any
 ) -> None:
-    """Draw rows of the data, those of the expert on top and in its colour."""
+    """Draw rows of the data, those of the expert on top and in its colour, or their class's."""
     from arviz_plots.backend import matplotlib as backend
     from matplotlib.colors import to_rgb
 
     # Points that are drawn later cover earlier ones.
     order = np.argsort(share, kind="stable")
-    pale, full = np.array(to_rgb(FAINT)), np.array(to_rgb(colour))
-    mixed = pale + share[order, None] * (full - pale)
+    colours = content.colours or [panel.tree.canvas.colours[label]] * len(x)
+    pale, full = np.array(to_rgb(FAINT)), np.array([to_rgb(c) for c in colours]).reshape(-1, 3)
+    mixed = pale + share[order, None] * (full[order] - pale)
     crowd = min(1.0, (100 / max(1, len(x))) ** 0.5)
     look = {"facecolor": mixed, "edgecolor": "none", "size": 3 + 9 * crowd, "alpha": 0.85}
-    place = x[order], y[order], panel.axes
+    place = x[order], content.heights[order], panel.axes
     panel.tree.draw("observed_scatter", label, backend.scatter, *place, zorder=1, **look)
 
 
 def _draw_expert(
     panel: Panel,
+    line: Line,
     mean: xr.DataArray,
     band: xr.DataArray,
     used: xr.DataArray,
     label: Any,
-    colour: str,
 ) -> None:
     """Draw an expert's line: in use thick with a band, elsewhere thin and dotted."""
     from arviz_plots.backend import matplotlib as backend
 
     grid = panel.grid
-    x = grid.x + 2 * ASIDE if grid.levels else grid.x
-    _draw_curve(panel, x, mean.where(used), band.where(used), label, EXPERT_PARTS, colour)
+    colour = line.colour or panel.tree.canvas.colours[label]
+    x = grid.x + 2 * ASIDE + line.shift / 2 if grid.levels else grid.x
+    key = (label, line.ending) if line.ending else label
+    _draw_curve(panel, x, mean.where(used), band.where(used), key, EXPERT_PARTS, colour)
     if not grid.levels:
         unused = mean.where(~used).values
         look = {"color": colour, "width": 1.0, "linestyle": ":", "zorder": 2}
-        key = (label, "unused")
+        key = (label, "_".join(part for part in (line.ending, "unused") if part))
         panel.tree.draw("pe_line", key, backend.line, x, unused, panel.axes, **look)
 
 
@@ -202,16 +209,23 @@ def _draw_curve(
         look: dict[str, Any] = {"color": colour, "zorder": 2}
         if panel.grid.levels:
             look |= {"width": BAR_WIDTHS[j > 0]}
-            tree.draw(area, (key, j), backend.ciliney, x, *ends, axes, **look)
+            tree.draw(area, _nth(key, j), backend.ciliney, x, *ends, axes, **look)
         else:
             look |= {"alpha": BAND_ALPHA}
-            tree.draw(area, (key, j), backend.fill_between_y, x, *ends, axes, **look)
+            tree.draw(area, _nth(key, j), backend.fill_between_y, x, *ends, axes, **look)
     if panel.grid.levels:
         dot = {"facecolor": colour, "edgecolor": "black", "size": 26, "zorder": 3}
         tree.draw(line, key, backend.scatter, x, mean.values, axes, **dot)
     else:
         stroke = {"color": colour, "width": 1.8, "zorder": 3}
         tree.draw(line, key, backend.line, x, mean.values, axes, **stroke)
+
+
+def _nth(key: Any, j: int) -> tuple[Any, Any]:
+    """Return the key of the interval number ``j`` of a line."""
+    if not isinstance(key, tuple):
+        return key, j
+    return key[0], f"{key[1]}_{j}" if j else key[1]
 
 
 def _label_feature(panel: Panel) -> None:

@@ -9,10 +9,12 @@ import numpy as np
 from scipy import special
 
 from bayes_moe.core import names
+from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.core.checks import check_share
 from bayes_moe.core.errors import SpecError, listed
 from bayes_moe.data.class_labels import Levels
 from bayes_moe.data.matrix import Rows
+from bayes_moe.families.categories import Categorical
 from bayes_moe.model.class_levels import families_of_classes
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction.expert_quantities import ExpertQuantities
@@ -113,9 +115,7 @@ class ClassQuantities(ExpertQuantities):
         labels = class_labels(self.fit)
 
         def of_experts(mixture: Mixture, _: Rows) -> np.ndarray:
-            rows = mixture.log_weights.shape[-1]
-            by_class = [mixture.log_components(np.full(rows, float(c))) for c in range(len(labels))]
-            return np.exp(np.stack(by_class, axis=-2))
+            return np.exp(np.swapaxes(log_expert_probabilities(mixture, len(labels)), 1, 2))
 
         dims = {names.EXPERT: self.fit.spec.expert_labels, names.CLASS: as_array(labels)}
         return self._mixtures.summarise(of_experts, draws=draws, dim=dims)
@@ -154,8 +154,31 @@ def class_labels(fit: Fit) -> Levels:
 def log_class_probabilities(mixture: Mixture, count: int) -> np.ndarray:
     """Log probabilities (sample, class, obs) of the classes under each draw's mixture."""
     rows = mixture.log_weights.shape[-1]
+    if _at_once(mixture):
+        by_expert = log_expert_probabilities(mixture, count)
+        total: np.ndarray = NUMERIC.logsumexp(mixture.log_weights[:, None] + by_expert, axis=2)
+        return total
     by_class = [mixture.log_density(np.full(rows, float(c))) for c in range(count)]
     return np.stack(by_class, axis=1)
+
+
+def log_expert_probabilities(mixture: Mixture, count: int) -> np.ndarray:
+    """Log probabilities (sample, class, expert, obs) of the classes under each expert."""
+    samples, _, rows = mixture.log_weights.shape
+    if not _at_once(mixture):
+        by_class = [mixture.log_components(np.full(rows, float(c))) for c in range(count)]
+        return np.stack(by_class, axis=1)
+    parts = []
+    for block, params in zip(mixture.blocks, mixture.params, strict=True):
+        assert isinstance(block.family, Categorical)
+        shape = samples, count, len(block.positions), rows
+        parts.append(np.broadcast_to(block.family.log_probabilities(params), shape))
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+
+
+def _at_once(mixture: Mixture) -> bool:
+    """Whether all experts give the probabilities of all classes in the time of one."""
+    return all(isinstance(b.family, Categorical) for b in mixture.blocks)
 
 
 def probability_inside(ci_prob: float | None) -> float:

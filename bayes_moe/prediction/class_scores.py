@@ -11,7 +11,7 @@ from scipy import special
 
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.core.checks import as_numbers, is_number, is_whole
-from bayes_moe.core.errors import SpecError
+from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.data.class_labels import Levels
 from bayes_moe.prediction.chunked_mixture import mixtures_on
 from bayes_moe.prediction.class_quantities import (
@@ -152,6 +152,7 @@ def reliability(
     *,
     bins: int | Iterable[float] = 10,
     ci_prob: float | None = None,
+    classes: Iterable[Any] | None = None,
 ) -> pd.DataFrame:
     """Return how often classes occur where their predictive probability is within a bin.
 
@@ -165,11 +166,13 @@ def reliability(
         Number of equally wide bins, or their edges from 0 to 1.
     ci_prob : float, optional
         Probability of the intervals; by default ArviZ's ``rcParams["stats.ci_prob"]``.
+    classes : sequence of label, optional
+        The classes; by default all, of two only the second.
 
     Returns
     -------
     pandas.DataFrame
-        A line for each bin with rows, of every class, of two classes only of the second:
+        A line for each class and bin with rows:
         ``class``, ``low`` and ``high`` of the bin, ``rows`` in it, ``predicted``, their mean
         probability, ``observed``, their share of the class, and ``lower`` and ``upper`` of the
         equal-tailed Jeffreys interval of that share, which is closed at 0 and 1 where no or all
@@ -185,7 +188,7 @@ def reliability(
     edges, inside = bin_edges(bins), probability_inside(ci_prob)
     scored = scored_rows(fit, rows)
     tables = []
-    for code in [1] if len(scored.labels) == 2 else range(len(scored.labels)):
+    for code in _chosen(scored.labels, classes):
         p, own = scored.probabilities[:, code], scored.observed[:, code]
         count, total, hits = (binned(p, edges, v) for v in (np.ones_like(p), p, own))
         used = count > 0
@@ -203,6 +206,19 @@ def reliability(
         }
         tables.append(pd.DataFrame(columns))
     return pd.concat(tables, ignore_index=True)
+
+
+def _chosen(labels: Levels, classes: Iterable[Any] | None) -> list[int]:
+    """Codes of the classes that a user names; by default all, of two the second."""
+    if classes is None:
+        return [1] if len(labels) == 2 else list(range(len(labels)))
+    wanted = [classes] if isinstance(classes, str) else list(classes)
+    for label in wanted:
+        if label not in labels:
+            raise SpecError(unknown("class", label, labels))
+    if not wanted:
+        raise SpecError("`classes` must name at least one class.")
+    return [labels.index(label) for label in dict.fromkeys(wanted)]
 
 
 def scored_rows(fit: Fit, rows: Any = None) -> ScoredRows:

@@ -93,5 +93,6 @@ def check_ordered(fit: Fit, what: str, instead: str) -> None:
     rule = fit.spec.level_rule
     if rule.takes not in (None, TWO) and not rule.ordered:
         raise SpecError(
-            f"The classes of {fit.spec.response!r} have no order, and so no {what}: use {instead}."
+            f"The classes of {fit.spec.response!r} have no order, and so no {what}: use {instead}, "
+            "or bm.plot_classes for a picture."
         )

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import bayes_moe as bm
+from bayes_moe import families
 from bayes_moe.core import registry
 from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.model.class_levels import families_of_classes
@@ -100,6 +101,24 @@ def test_ordered_families_need_an_order(toys):
     stated = fitted("y", data, family="grades")
     assert listed.design.levels == stated.design.levels == tuple(order)
     np.testing.assert_array_equal(coefficients(listed), coefficients(stated))
+
+
+def test_the_families_of_classes_are_bound_to_the_table():
+    order = ("bad", "fair", "good")
+    plain, listed = model("y", "categorical"), model("y", "categorical", levels=order)
+    fit = bm.fit(plain, grades(), "em", restarts=2, random_seed=1)
+    assert fit.spec == listed != plain
+    assert fit.spec == with_levels(plain, order)
+    given = model("y", families.by_name("categorical", levels=order))
+    assert given == listed
+    assert bm.MixtureOfExperts.from_json(listed.to_json()) == listed
+    assert plain.experts[0].levels is None
+    classes = fit.idata["posterior"]["p_coef"].sizes["expert_class"]
+    assert classes == 3 * 2
+    with pytest.raises(DataError, match="ordered levels of 'y' are missing"):
+        model("y", "orderedlogistic").design(grades())
+    with pytest.raises(DataError, match=r"3 classes.*family='categorical'"):
+        model("y").design(grades())
 
 
 def test_refits_keep_the_classes(toys):

@@ -8,6 +8,7 @@ import pytest
 import bayes_moe as bm
 from bayes_moe.core import registry
 from bayes_moe.data.reference_grid import grid_along
+from bayes_moe.plots import outline_text
 from bayes_moe.plots.canvas import class_colours
 from tests.support import class_families
 from tests.support.fits import fake_fit
@@ -128,6 +129,12 @@ def test_points_are_shares_of_bins():
             assert np.isnan(found[len(lines) :]).all()
 
 
+def test_reliability_of_one_class():
+    pc = bm.plot_reliability(made(), classes=["fair"])
+    assert pc.viz["observed_scatter"]["value"]["class"].values.tolist() == ["fair"]
+    assert axes_of(pc).get_xlabel() == "predicted probability of fair"
+
+
 def test_cells_are_counts():
     fit = made()
     table = bm.confusion_matrix(fit).to_numpy()
@@ -220,3 +227,55 @@ def test_other_responses_have_no_classes():
     for draw in (bm.plot_classes, bm.plot_reliability, bm.plot_confusion):
         with pytest.raises(bm.SpecError, match="is a number under family 'normal'"):
             draw(fit)
+
+
+def tree_fit(**settings):
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"x": rng.normal(size=80), "g": rng.choice(["u", "v"], 80)})
+    spec = bm.hierarchical_mixture(
+        "y ~ x + g", gate="~ x", tree=["a", "b"], family="categorical", levels=LEVELS
+    )
+    coefs = np.array([[[1.0, 2, 0], [0, 0, 1]], [[0, 0, 0], [1, 0, 0]], [[-1, -2, 0], [-1, 0, -1]]])
+    truth = {"gate_coef": [[0.5, 2.0], [-0.5, -2.0]], "p_coef": coefs.reshape(6, 3)}
+    table["y"] = bm.simulate(spec, table, truth, random_seed=1)["y"]
+    return bm.fit(spec, table, "em", restarts=2, random_seed=1, **settings)
+
+
+@pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
+def test_leaves_of_a_tree_have_a_line_for_each_class():
+    fit = tree_fit()
+    pc = bm.plot_tree(fit, "x")
+    pc.viz["figure"].item().canvas.draw()
+    rows = grid_along(fit.design, "x").rows
+    found = bm.predict(fit, rows).expert_probabilities()
+    for code, label in enumerate(LEVELS):
+        part = pc.viz["pe_line" + (f"_class{code}" if code else "")]["value"]
+        for expert in ("a", "b"):
+            y = np.asarray(part.sel(expert=expert).item().get_ydata())
+            seen = np.isfinite(y)
+            assert seen.any()
+            expected = found.sel({"expert": expert, "class": label}).values
+            np.testing.assert_allclose(y[seen], expected[seen], rtol=1e-9)
+    assert {r"bad \$", "fair", "good"} <= {*legend_of(pc)}
+    colours = {
+        pc.viz[f"pe_line{ending}"]["value"].values[0].get_color()
+        for ending in ("", "_class1", "_class2")
+    }
+    assert len(colours) == 3
+    assert not colours & {*pc.aes["color"]["mapping"].values.tolist()}
+    by_category = bm.plot_tree(fit, "g")
+    by_category.viz["figure"].item().canvas.draw()
+
+
+@pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
+def test_texts_of_trees_have_an_equation_for_each_class(monkeypatch):
+    fit = tree_fit()
+    assert "logit p ~ x + g" in bm.tree_text(fit)
+    monkeypatch.setattr(outline_text, "MAX_LETTERS", 200)
+    text = bm.tree_text(fit)
+    coefs = fit.idata["posterior"]["p_coef"].mean(("chain", "draw"))
+    at = [0, 2, 4]  # of the first expert
+    assert [*coefs[coefs.dims[0]].values[at]] == [f"{label}, a" for label in LEVELS]
+    for label, (constant, *_) in zip(LEVELS, coefs.values[at], strict=True):
+        sign = "-" if constant < 0 else ""
+        assert f"logit p[{label}] = {sign}{abs(constant):.3g} " in text

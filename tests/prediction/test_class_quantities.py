@@ -9,6 +9,7 @@ import bayes_moe as bm
 from bayes_moe.core import registry
 from bayes_moe.core.errors import SpecError
 from bayes_moe.model import evaluation
+from bayes_moe.prediction import class_quantities
 from tests.support import class_families
 from tests.support.fits import fake_fit
 
@@ -166,3 +167,31 @@ def test_the_view_has_classes():
     shown = bm.predict(made(), ROWS)._repr_html_()
     assert ">class</" in shown
     assert any(level in shown for level in LEVELS)
+
+
+def categorical_fit(constant):
+    """Experts of two kinds, so that there are several blocks."""
+    rng = np.random.default_rng(2)
+    table = pd.DataFrame({"x": rng.normal(size=60), "y": rng.permutation(np.resize(LEVELS, 60))})
+    formula = "y ~ 1" if constant else "y ~ x"
+    first = [bm.Expert(formula, "categorical", name, levels=LEVELS) for name in ("a", "b")]
+    other = bm.Expert("y ~ I(x**2)", "categorical", "c", levels=LEVELS)
+    spec = bm.MixtureOfExperts(bm.gates.Softmax("~ x"), [*first, other])
+    return bm.fit(spec, table, "laplace", draws=10, restarts=2, random_seed=1)
+
+
+@pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
+@pytest.mark.parametrize("constant", [False, True])
+def test_all_classes_at_once_are_one_after_the_other(constant, monkeypatch):
+    """Densities of one class after the other are the oracle of a softmax over all."""
+    fit = categorical_fit(constant)
+    for k in (None, 2):
+        predictive = bm.predict(fit, ROWS, top_k=k)
+        at_once = predictive.probabilities(), predictive.expert_probabilities(draws=True)
+        with monkeypatch.context() as patched:
+            patched.setattr(class_quantities, "_at_once", lambda mixture: False)
+            by_class = predictive.probabilities(), predictive.expert_probabilities(draws=True)
+        for one, other in zip(at_once, by_class, strict=True):
+            assert one.dims == other.dims
+            np.testing.assert_allclose(one, other, rtol=1e-11)
+        np.testing.assert_allclose(at_once[0].sum("class"), 1, rtol=1e-12)

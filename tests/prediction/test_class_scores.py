@@ -81,6 +81,19 @@ def test_reliability_is_a_table_of_bins():
     assert bm.reliability(two, binary_rows, bins=1)[["low", "high"]].values.tolist() == [[0, 1]]
 
 
+def test_classes_are_chosen_by_label():
+    fit, rows = made()
+    table = bm.reliability(fit, rows)
+    for classes in (["good", "bad"], ["fair"], "fair"):
+        chosen = bm.reliability(fit, rows, classes=classes)
+        wanted = [classes] if isinstance(classes, str) else classes
+        parts = [table[table["class"] == label] for label in wanted]
+        pd.testing.assert_frame_equal(chosen, pd.concat(parts, ignore_index=True))
+    for classes, says in ((["god"], "Unknown class 'god'. Did you mean 'good'"), ([], "at least")):
+        with pytest.raises(SpecError, match=says):
+            bm.reliability(fit, rows, classes=classes)
+
+
 def test_jeffreys_intervals_cover():
     """The average coverage over proportions is that of the interval, which Bayes makes exact."""
     count = np.full(21, 20.0)
