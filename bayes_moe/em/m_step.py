@@ -7,7 +7,7 @@ import numpy as np
 from bayes_moe.core.arrays import NUMERIC, log_softmax
 from bayes_moe.data.formulas import INTERCEPT
 from bayes_moe.em.objective import Evaluation, Objective
-from bayes_moe.em.parameter_vector import ParameterBlock
+from bayes_moe.em.parameter_vector import ParameterBlock, ParameterVector
 from bayes_moe.em.proximal_newton import proximal_step
 from bayes_moe.priors.densities import formula, formula_arguments, log_density
 
@@ -33,7 +33,7 @@ def sweep_step(objective: Objective, theta: np.ndarray, evaluation: Evaluation) 
         step = np.linalg.solve(matrix, (evaluation.gradient * scale)[..., None])[..., 0] * scale
     step = np.where(good[:, None], step, np.nan)
     step = capped(objective, theta, step)
-    for scales, location in scale_blocks(vector.blocks):
+    for scales, location in scale_blocks(vector):
         step[:, scales.where] = _scale_step(theta, evaluation, step, scales, location)
     gate = vector.blocks[0]
     if _is_constant_gate(objective):
@@ -91,15 +91,15 @@ def capped(objective: Objective, theta: np.ndarray, step: np.ndarray) -> np.ndar
     return step / np.maximum((change / allowed).max(axis=1), 1.0)[:, None]
 
 
-def scale_blocks(
-    blocks: tuple[ParameterBlock, ...],
-) -> list[tuple[ParameterBlock, ParameterBlock]]:
-    """Pairs of a block of constant scales and the block of locations of the same experts."""
-    locations = {b.factor: b for b in blocks if b.role == "location"}
+def scale_blocks(vector: ParameterVector) -> list[tuple[ParameterBlock, ParameterBlock]]:
+    """Pairs of a block of constant scales and that of the location of the same normal mixture."""
+    locations = {b.factor: b for b in vector.blocks if b.factor is not None and b.parameter == 0}
+    factors = vector.spec.structure.factors
     return [
         (b, locations[b.factor])
-        for b in blocks
-        if b.role == "scale" and b.scaling is None and b.factor in locations
+        for b in vector.blocks
+        if b.factor in locations and b.parameter == 1 and b.scaling is None
+        if factors[b.factor].block.family.normal_mixture
     ]
 
 
@@ -113,7 +113,8 @@ def _scale_step(
     """Step of log sigma to its maximum, for the location's step.
 
     With ``N`` the experts' rows and ``S`` the weighted sum of squares of the new residuals in units
-    of the old sigma, it maximises ``-N t - S exp(-2 t) / 2 + log prior`` over ``t``.
+    of the old sigma, it maximises ``-N t - S exp(-2 t) / 2 + log prior`` over ``t``. Weights are
+    the expected inverse variances of a normal mixture; the score of log sigma is ``S - N``.
     """
     experts = len(scales.experts)
     change = step[:, location.where]
