@@ -13,7 +13,6 @@ SAME: dict[str, tuple[str, ...]] = {
     "student": ("studentt", "StudentT"),
     "student_t": ("studentt", "StudentT"),
     "logit": ("bernoulli", "softmax"),
-    "logistic": ("bernoulli", "softmax"),
     "binary": ("bernoulli",),
     "invgamma": ("InverseGamma",),
     # parameters and arguments of distributions
@@ -114,11 +113,8 @@ ABSENT: dict[str, dict[str, str]] = {
             "for many zeros use a mixture of 'poisson' experts, one of them with a mean near 0"
         ),
         "weibull": GAMMA_OR_LOG,
-        "exponential": GAMMA_OR_LOG,
-        "lognormal": "use 'normal' with the response log(y)",
         "inverse_gaussian": GAMMA_OR_LOG,
         "beta": "for shares use 'normal' with the response np.log(y / (1 - y))",
-        "laplace": "for heavy tails use 'studentt'",
         "cauchy": "for heavy tails use 'studentt'",
         "skewnormal": "a mixture of 'normal' experts can be skew",
         "categorical": "a response of two classes is 'bernoulli'; more classes are not modelled",

@@ -51,12 +51,11 @@ class Tie:
     @property
     def message(self) -> str:
         """What happens, and the remedies."""
-        falls = (
-            f"grows to its bound there ({SCALE_FLOOR**-2:.0e}; samplers have none)"
-            if role_of(self.role).relative
-            else f"falls to its floor there ({SCALE_FLOOR:.0e} of the response's standard "
-            "deviation; samplers have none)"
-        )
+        role = role_of(self.role)
+        falls = f"grows to its bound there ({SCALE_FLOOR**-2:.0e}; samplers have none)"
+        if role.spread > 0:
+            unit = "" if role.log_unit is None else " of the response's standard deviation"
+            falls = f"falls to its floor there ({SCALE_FLOOR:.0e}{unit}; samplers have none)"
         return (
             f"{self.rows} of {self.of} rows have the value {self.value:.6g} of {self.response!r}: "
             f"expert {self.expert}'s {self.parameter} {falls}, since the density has no bound. "
@@ -67,10 +66,12 @@ class Tie:
 
     def _prior(self) -> str:
         """Remedy by a prior."""
-        if role_of(self.role).relative:
+        role = role_of(self.role)
+        unit = 1.0 if role.log_unit is None else float(f"{self.unit:.2g}")
+        if role.spread < 0:
             prior = "Exponential', lam=1"
         else:
-            prior = f"InverseGamma', alpha=3, beta={float(f'{self.unit:.2g}'):g}"
+            prior = f"InverseGamma', alpha=3, beta={unit:g}"
         give = "Give" if self.has_priors else "Use objective='posterior', and give"
         if self.has_formula:
             give = f"Leave out the formula of {self.parameter}. {give}"

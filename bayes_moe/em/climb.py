@@ -56,6 +56,8 @@ RUNNING = 0.05
 """Change of a predictor in a Newton step, at a vanishing gradient, from which it diverges."""
 GRADIENT = 1e-9
 HALVINGS = 25
+EXTENSIONS = 8
+"""How often a step is repeated where the density has edges."""
 ROWS_AT_FLOOR = 0.5
 """Rows whose scale parameter is at its floor that make a point singular."""
 
@@ -136,14 +138,16 @@ def initial_points(
 
 
 def equal_experts(objective: Objective, points: int) -> np.ndarray:
-    """Return equal experts (point, coordinate): no features, half the response's sd."""
+    """Return equal experts (point, coordinate): no features, half the response's spread."""
     theta = np.zeros((points, objective.size))
-    sd = float(np.std(objective.vector.design.response)) / 2
+    response = objective.vector.design.response
     for block in objective.vector.blocks:
         if block.scaling is None:
             role = role_of(block.role)
-            in_units = role.collapses and not role.relative
-            theta[:, block.where] = np.log(sd) if in_units else role.neutral
+            half = role.neutral
+            if role.log_unit is not None:
+                half = (role.log_unit(response) - np.log(2.0)) / role.spread
+            theta[:, block.where] = half
     return feasible(objective.vector.constraint, theta)
 
 
@@ -195,6 +199,9 @@ class _EMState:
         self.vector = objective.vector
         self.theta = theta
         self.tol = tol
+        # The mode may be at an edge of the density, where the gradient does not vanish.
+        factors = objective.vector.spec.structure.factors
+        self.has_edges = any(factor.block.family.kink for factor in factors)
         self.small_gain = SMALL_GAIN * max(1.0, objective.y.size / 1000)
         self.value = objective.value(theta)
         self.gradient_norm = np.full(points, np.inf)
@@ -243,13 +250,17 @@ class _EMState:
         gradient = reduced(self.vector, self._projected(theta, evaluation)).gradient
         self.gradient_norm[which] = np.linalg.norm(gradient, axis=1)
         gained = self._move(which, step, predicted)
+        if self.has_edges:
+            gained += self._extend(which[gained > 0], step[gained > 0], which)
         self.sweeps[which] += 1
         slow = (gained < self.small_gain) | (self.sweeps[which] >= MOST_SWEEPS)
         self.try_newton[which] = (slow & (self.sweeps[which] >= self.next_try[which])) | (
             gained <= 0
         )
         self.gain[which] = gained
-        self.active[which[(gained <= 0) & self.stuck[which]]] = False
+        ended = which[(gained <= 0) & self.stuck[which]]
+        self.active[ended] = False
+        self.converged[ended] = self.has_edges
         self.stuck[which] = False
         self._stop_floored(which, evaluation.at_floor)
 
@@ -328,6 +339,23 @@ class _EMState:
             self.value[taken] = value[good]
             length[left] /= 2
             left = left[~good]
+        return gained
+
+    def _extend(self, some: np.ndarray, step: np.ndarray, which: np.ndarray) -> np.ndarray:
+        """Repeat the steps of some of the runs ``which``, doubled each time, while they gain.
+
+        EM comes to an edge of the density by a constant share of the distance in each sweep.
+        """
+        gained = np.zeros(len(which))
+        for j in range(EXTENSIONS):
+            if not some.size:
+                break
+            candidate = self.theta[some] + 2.0**j * step
+            value = self.objective.value(candidate)
+            good = value > self.value[some]
+            some, step = some[good], step[good]
+            gained[np.isin(which, some)] += value[good] - self.value[some]
+            self.theta[some], self.value[some] = candidate[good], value[good]
         return gained
 
     def _stop_floored(self, which: np.ndarray, rows: np.ndarray) -> None:

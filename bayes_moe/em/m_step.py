@@ -36,7 +36,7 @@ def sweep_step(objective: Objective, theta: np.ndarray, evaluation: Evaluation) 
     step = np.where(good[:, None], step, np.nan)
     step = capped(objective, theta, expanded(vector, step))
     shared = vector.constraint.variables if vector.constraint else frozenset()
-    for scales, location in scale_blocks(vector.blocks):
+    for scales, location in scale_blocks(vector):
         if scales.variable not in shared:
             step[:, scales.where] = _scale_step(theta, evaluation, step, scales, location)
     if vector.constraint is not None:
@@ -97,15 +97,15 @@ def capped(objective: Objective, theta: np.ndarray, step: np.ndarray) -> np.ndar
     return step / np.maximum((change / allowed).max(axis=1), 1.0)[:, None]
 
 
-def scale_blocks(
-    blocks: tuple[ParameterBlock, ...],
-) -> list[tuple[ParameterBlock, ParameterBlock]]:
-    """Pairs of a block of constant scales and the block of locations of the same experts."""
-    locations = {b.factor: b for b in blocks if b.role == "location"}
+def scale_blocks(vector: ParameterVector) -> list[tuple[ParameterBlock, ParameterBlock]]:
+    """Pairs of a block of constant scales and that of the location of the same normal mixture."""
+    locations = {b.factor: b for b in vector.blocks if b.factor is not None and b.parameter == 0}
+    factors = vector.spec.structure.factors
     return [
         (b, locations[b.factor])
-        for b in blocks
-        if b.role == "scale" and b.scaling is None and b.factor in locations
+        for b in vector.blocks
+        if b.factor in locations and b.parameter == 1 and b.scaling is None
+        if factors[b.factor].block.family.normal_mixture
     ]
 
 
@@ -133,7 +133,7 @@ def with_shared_scales(
     """
     constraint = vector.constraint
     assert constraint is not None
-    pairs = [p for p in scale_blocks(vector.blocks) if p[0].variable in constraint.variables]
+    pairs = [p for p in scale_blocks(vector) if p[0].variable in constraint.variables]
     if not pairs:
         return step
     covered = np.zeros(vector.size, dtype=bool)
@@ -176,7 +176,8 @@ def _scale_step(
     """Step of log sigma to its maximum, for the location's step.
 
     With ``N`` the experts' rows and ``S`` the weighted sum of squares of the new residuals in units
-    of the old sigma, it maximises ``-N t - S exp(-2 t) / 2 + log prior`` over ``t``.
+    of the old sigma, it maximises ``-N t - S exp(-2 t) / 2 + log prior`` over ``t``. Weights are
+    the expected inverse variances of a normal mixture; the score of log sigma is ``S - N``.
     """
     rows, square = squares(evaluation, step, scales, location)
     old = theta[:, scales.where]

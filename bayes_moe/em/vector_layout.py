@@ -246,7 +246,7 @@ def _limits(role: str, response: np.ndarray, likelihood: bool) -> dict[str, Any]
     row = role_of(role)
     if not row.collapses:
         return {}
-    unit = 0.0 if row.relative else math.log(float(np.std(response)))
+    unit = row.log_spread_unit(response)
     narrow = unit + math.log(NARROW) if likelihood else -math.inf
     return {"floor": unit + math.log(SCALE_FLOOR), "narrow": narrow}
 

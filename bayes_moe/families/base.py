@@ -47,6 +47,12 @@ class Family(Formula):
     ``"two"`` or ``"any"``; None for a response of numbers."""
     ordered: ClassVar[bool] = False
     """Whether the order of the classes has a meaning."""
+    kink: ClassVar[bool] = False
+    """Whether the slope of the log density by the first parameter has a jump where it is ``y``."""
+    normal_mixture: ClassVar[bool] = False
+    """Whether, given a latent factor of the variance, a function of the response is normal with the
+    first parameter as its mean and the second as its scale, and ``information`` of the first is the
+    expected inverse variance given the response: EM then has the scale's maximum in closed form."""
 
     @property
     def has_density(self) -> bool:

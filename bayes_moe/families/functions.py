@@ -123,6 +123,17 @@ FUNCTIONS: dict[str, Function] = {
 """By name: function of a namespace for formulas."""
 
 
+LARGEST_EXPONENT = 300.0
+
+
+def bounded_exp(m: Any, x: Any) -> Any:
+    """Exponential over a namespace ``m``, constant from where densities with it are zero.
+
+    An infinite score times an expert's share of zero would be no number.
+    """
+    return m.exp(m.where(x < LARGEST_EXPONENT, x, LARGEST_EXPONENT))
+
+
 @cache
 def numeric() -> Any:
     """Namespace of the functions on arrays of NumPy, with ``where``."""

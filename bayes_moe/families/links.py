@@ -64,12 +64,20 @@ LOG_ODDS = Link("logit", natural=False)
 
 Pair = tuple[Any, Any]
 
+
+def _positive(m: Any, mean: Any) -> Pair:
+    return m.log(mean), mean
+
+
 MEANS: dict[str, Callable[[Any, Any], Pair]] = {
     "log": lambda m, eta: (eta, m.exp(eta)),
-    "identity": lambda m, eta: (m.log(eta), eta),
+    "identity": lambda m, eta: _positive(m, m.where(eta > 0.0, eta, 1.0)),
     "sqrt": lambda m, eta: (2.0 * m.log(m.absolute(eta)), eta * eta),
 }
-"""By link of a positive mean: namespace and predictor -> log of the mean, and the mean."""
+"""By link of a positive mean: namespace and predictor -> log of the mean, and the mean.
+
+With the identity link they are those of 1 where the predictor is not positive.
+"""
 
 PROBABILITIES: dict[str, Callable[[Any, Any], Pair]] = {
     "logit": lambda m, eta: (-m.softplus(-eta), -m.softplus(eta)),

@@ -17,6 +17,21 @@ from bayes_moe.families.links import IDENTITY, LOG
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
+def normal_row(m: Any) -> Callable[..., Any]:
+    """The log density of a normal ``t`` over the functions of ``m``, less its constant."""
+
+    def row(t: Any, u: Any, base: Any, mu: Any, log_sigma: Any) -> Any:
+        z = (t - mu) * m.exp(-log_sigma)
+        return base - log_sigma - 0.5 * (z * z)
+
+    return row
+
+
+def normal_information(etas: Sequence[np.ndarray]) -> Sequence[Any]:
+    """Expected information of a normal mean and of the log of the standard deviation."""
+    return np.exp(-2 * etas[1]), 2.0
+
+
 class Normal(Family):
     """Normal distribution with mean ``mu`` and standard deviation ``sigma``.
 
@@ -24,20 +39,17 @@ class Normal(Family):
     """
 
     kind = "normal"
+    normal_mixture = True
     parameters = (Parameter("mu", IDENTITY, "location"), Parameter("sigma", LOG, "scale"))
 
     def row(self, m: Any) -> Callable[..., Any]:
-        def row(t: Any, u: Any, base: Any, mu: Any, log_sigma: Any) -> Any:
-            z = (t - mu) * m.exp(-log_sigma)
-            return base - log_sigma - 0.5 * (z * z)
-
-        return row
+        return normal_row(m)
 
     def data(self, y: Any, known: Parameters, xp: Arrays) -> RowData:
         return RowData(y, 0.0, -HALF_LOG_2PI)
 
     def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any]:
-        return np.exp(-2 * etas[1]), 2.0
+        return normal_information(etas)
 
     def dist(self, params: Parameters) -> Any:
         import pymc as pm
@@ -73,6 +85,7 @@ class StudentT(Family):
     """
 
     kind = "studentt"
+    normal_mixture = True
     parameters = (
         Parameter("mu", IDENTITY, "location"),
         Parameter("sigma", LOG, "scale"),

@@ -136,6 +136,18 @@ def student_normaliser_slope(log_nu: float) -> float:
     return _student_normaliser(log_nu)[1]
 
 
+@register_jitable(fastmath=FUSED, forceinline=True)
+def absolute(x: float) -> float:
+    """Absolute value."""
+    return abs(x)
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def sign(x: float) -> float:
+    """-1, 0 or 1."""
+    return 1.0 if x > 0.0 else (-1.0 if x < 0.0 else 0.0)
+
+
 @cache
 def logsumexp(count: int) -> Any:
     """The function ``log(exp(x_1) + ... + exp(x_n))`` of ``count`` numbers."""

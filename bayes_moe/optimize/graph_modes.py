@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -53,7 +54,6 @@ def _on_rows(
 
     An expert's scale counts at rows for which it is responsible.
     """
-    sd = float(np.std(rows.observed))
     count = len(next(iter(values.values())))
     log_likelihood, low = np.zeros(count), np.zeros(count, dtype=bool)
     for _, part, mixture in chunks(spec, values, rows):
@@ -67,7 +67,7 @@ def _on_rows(
             responsible = shares[:, list(block.positions)] > RESPONSIBLE
             for c in block.components:
                 if c.formula is not None and role_of(c.parameter.role).collapses:
-                    at_floor = _at_floor(c.parameter.role, params[c.parameter.name], sd)
+                    at_floor = _at_floor(c.parameter.role, params[c.parameter.name], rows.observed)
                     low |= (responsible & at_floor).any(axis=(1, 2))
     return log_likelihood, low
 
@@ -78,19 +78,19 @@ def _constants_at_floor(
     """Whether a spread that is the same for all rows is at its floor (point,)."""
     low = np.zeros(len(next(iter(values.values()))), dtype=bool)
     for factor in spec.structure.factors:
-        sd = float(np.std(factor.own_response(rows)))
+        y = factor.own_response(rows)
         for c in factor.block.components:
             if c.formula is None and role_of(c.parameter.role).collapses:
-                low |= _at_floor(c.parameter.role, values[c.variable], sd).any(axis=1)
+                low |= _at_floor(c.parameter.role, values[c.variable], y).any(axis=1)
     return low
 
 
-def _at_floor(role: str, values: np.ndarray, sd: float) -> np.ndarray:
-    """Whether scales, or precisions, mean a spread at its floor; ``sd`` is the response's."""
+def _at_floor(role: str, values: np.ndarray, response: np.ndarray) -> np.ndarray:
+    """Whether scales, or precisions, mean a spread at its floor, for a response (obs,)."""
     row = role_of(role)
     with np.errstate(divide="ignore", over="ignore"):
         spread = values**row.spread
-    return np.asarray(spread <= SCALE_FLOOR * (1.0 if row.relative else sd))
+    return np.asarray(spread <= SCALE_FLOOR * math.exp(row.log_spread_unit(response)))
 
 
 def uphill(surface: LogDensity, modes: Modes, points: np.ndarray, max_iter: int) -> np.ndarray:

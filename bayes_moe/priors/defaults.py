@@ -15,6 +15,8 @@ gate, class coefficients       intercept ``ZeroSumNormal(1.5)``, slopes
 scale (``sigma``)              ``LogNormal(log(s_y / 2), 1)``; with a formula, on the log
                                link: the same prior for the intercept,
                                ``Normal(0, 1 / s_j)`` for slopes
+scale of logs (``sigma`` of    ``LogNormal(log(s / 2), 1)`` with ``s^2 = log(1 + s_y^2 / m_y^2)``;
+log-normal)                    with a formula as ``sigma``
 shape (``nu``)                 ``Gamma(2, 0.1)``; with a formula, on the log link:
                                ``Normal(log 15, 1)``, slopes ``Normal(0, 0.5 / s_j)``
 precision (``alpha``)          ``Gamma(1.5, 0.01 s_y^2 / m_y^2)``; with a formula, on the log
@@ -89,8 +91,9 @@ class Role:
     spread : float
         Derivative of the log of the spread by the predictor, of a parameter by which an expert
         collapses onto rows that it fits exactly; 0 for others.
-    relative : bool
-        Whether that spread is a coefficient of variation, not in the units of the response.
+    log_unit : callable or None
+        Response (obs,) -> log of the unit of that spread; None if it is relative, such as a
+        coefficient of variation.
     neutral : float
         Predictor of a constant before anything is known of it.
     zero_sum : bool
@@ -105,7 +108,7 @@ class Role:
     constant: Callable[[np.ndarray], Prior] | None = None
     in_units: bool = False
     spread: float = 0.0
-    relative: bool = False
+    log_unit: Callable[[np.ndarray], float] | None = None
     neutral: float = 2.0
     of_form: bool = False
     zero_sum: bool = False
@@ -115,13 +118,26 @@ class Role:
         """Whether an expert can collapse by the parameter."""
         return self.spread != 0.0
 
+    def log_spread_unit(self, response: np.ndarray) -> float:
+        """Log of the unit of the spread, for a response (obs,)."""
+        return 0.0 if self.log_unit is None else self.log_unit(response)
+
 
 def _mean(y: np.ndarray) -> float:
     return float(np.mean(y))
 
 
+def _log_sd(y: np.ndarray) -> float:
+    return math.log(float(np.std(y)))
+
+
 def _log_half_sd(y: np.ndarray) -> float:
     return math.log(float(np.std(y)) / 2)
+
+
+def _half_sd_of_log(y: np.ndarray) -> float:
+    """Log of half the standard deviation of a log-normal with the moments of the response."""
+    return math.log(math.sqrt(math.log1p(1.0 / _precision(y))) / 2)
 
 
 ROLES: dict[str, Role] = {
@@ -136,6 +152,15 @@ ROLES: dict[str, Role] = {
         level=_log_half_sd,
         constant=lambda y: Prior("LogNormal", mu=_log_half_sd(y), sigma=1.0),
         spread=1.0,
+        log_unit=_log_sd,
+    ),
+    "log_scale": Role(
+        1.0,
+        1.0,
+        level=_half_sd_of_log,
+        constant=lambda y: Prior("LogNormal", mu=_half_sd_of_log(y), sigma=1.0),
+        spread=1.0,
+        neutral=-0.7,
     ),
     "precision": Role(
         2.0,
@@ -143,7 +168,6 @@ ROLES: dict[str, Role] = {
         level=lambda y: math.log(30.0 * _precision(y)),
         constant=lambda y: Prior("Gamma", alpha=1.5, beta=0.01 / _precision(y)),
         spread=-0.5,
-        relative=True,
     ),
     "shape": Role(
         1.0,

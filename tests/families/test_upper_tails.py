@@ -14,7 +14,9 @@ def test_upper_tails_are_scipys(name):
     y = np.concatenate([np.array([law.isf(p).max() for p in (0.5, 1e-3, 1e-9)]), [-1.0]])
     for value in y[np.isfinite(y)]:
         known = {k: np.asarray(v) for k, v in example.params.items()}
-        expected = np.broadcast_to(law.sf(value), np.broadcast(*known.values()).shape)
+        with np.errstate(over="ignore"):
+            expected = law.sf(value)
+        expected = np.broadcast_to(expected, np.broadcast(*known.values()).shape)
         found = np.broadcast_to(family.sf(value, known), expected.shape)
         there = expected > 1e-250
         np.testing.assert_allclose(found[there], expected[there], rtol=1e-8)

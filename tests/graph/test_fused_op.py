@@ -19,14 +19,13 @@ from bayes_moe.graph.family_group import FamilyGroup
 from bayes_moe.graph.fused_op import FusedMixture, fused_mixture
 from bayes_moe.model.likelihood import log_mixture
 from tests.support import examples
+from tests.support.roles import REACH, spread_over
 
 QUICK = Mode(linker="py", optimizer="fast_compile")
 STABLE = Mode(linker="py", optimizer="fast_run").excluding("fusion", "inplace")
 
 FAMILIES = list(examples.FAMILIES)
 ROWS = 17
-FAR = {"location": 1e3, "scale": 2.0, "shape": 3.0, "rate": 20.0, "odds": 1e3}
-NEAR = {"location": 3.0, "scale": 1.0, "shape": 1.0, "rate": 2.0, "odds": 3.0}
 
 
 class Layout:
@@ -97,37 +96,32 @@ class Layout:
 
     def numbers(self, rng, rows=ROWS, far=False):
         """Return numbers for the inputs, moderate or extreme ones."""
-        reach, logit = (FAR, 1e3) if far else (NEAR, 3.0)
+        reach = {role: of.in_graph[far] for role, of in REACH.items()}
+        logit = 1e3 if far else 3.0
         counts = rng.integers(1, 40, rows).astype(float)
         counts = counts if self.trials is None else np.full(1, float(self.trials))
         first = self.parts[0].family
         most = {"bernoulli": 1.0, "binomial": counts}.get(self.parts[0].family.kind, 30.0)
         y = np.floor(rng.uniform(0, 1, rows) * (most + 1))
         if not first.discrete:
-            y = rng.uniform(-reach["location"], reach["location"], rows)
-        if self.parts[0].family.kind == "gamma":
-            y = np.exp(rng.uniform(-5, 5, rows))
+            y = spread_over(first, rng, rows, reach["location"])
         given = [y, rng.uniform(-logit, logit, (self.experts, rows))]
         for part, etas in zip(self.parts, self.etas, strict=True):
             for p, eta in zip(part.family.parameters, etas, strict=True):
                 shape = (part.stop - part.start, eta.type.shape[1] or rows)
-                most = reach["scale" if p.role == "precision" else p.role]
-                given.append(rng.uniform(-most, most, shape))
+                given.append(rng.uniform(-reach[p.role], reach[p.role], shape))
         return given + [counts[None] for known in self.known for _ in known]
 
 
-LAYOUTS = {
+LAYOUTS = {name: Layout((name, 2)) for name in FAMILIES} | {
     "normal": Layout(("normal", 3)),
     "normal, constant sigma": Layout(("normal", 2), same=[(0, 1)]),
     "normal, constants": Layout(("normal", 2), same=[(0, 0), (0, 1)]),
-    "studentt": Layout(("studentt", 2)),
     "studentt, constants": Layout(("studentt", 3), same=[(0, 1), (0, 2)]),
     "poisson": Layout(("poisson", 3)),
-    "bernoulli": Layout(("bernoulli", 2)),
     "bernoulli, constant": Layout(("bernoulli", 2), same=[(0, 0)]),
     "binomial": Layout(("binomial", 3)),
     "binomial, trials by number": Layout(("binomial", 2), trials=40),
-    "gamma": Layout(("gamma", 2)),
     "gamma, constants": Layout(("gamma", 3), same=[(0, 1)]),
     "one expert": Layout(("normal", 1)),
     "two kinds": Layout(("normal", 2), ("studentt", 1), same=[(1, 2)]),

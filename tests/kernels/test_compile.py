@@ -39,6 +39,7 @@ from bayes_moe.priors.prior import Prior
 from bayes_moe.sampling.compiled_density import LinearTable
 from tests.support.examples import FAMILIES, names_of
 from tests.support.examples import PRIORS as CASES
+from tests.support.roles import REACH
 
 COUNT = 200
 
@@ -237,23 +238,9 @@ def params_of(family, etas, known):
     return {p.name: p.link.inverse(eta, NUMERIC) for p, eta in linked} | known
 
 
-MODERATE = {
-    "location": 3.0,
-    "scale": 1.5,
-    "shape": 1.0,
-    "rate": 2.0,
-    "odds": 3.0,
-    "precision": 2.0,
-}
-FAR = {
-    "location": 1e3,
-    "scale": 25.0,
-    "shape": 25.0,
-    "rate": 700.0,
-    "odds": 1e3,
-    "precision": 25.0,
-}
-FARTHER = FAR | {"scale": 300.0, "shape": 300.0, "precision": 300.0}
+MODERATE = {role: reach.moderate for role, reach in REACH.items()}
+FAR = {role: reach.far for role, reach in REACH.items()}
+FARTHER = {role: 300.0 if reach.far == 25.0 else reach.far for role, reach in REACH.items()}
 
 
 def points(family, reach, shared, seed=0):
@@ -315,8 +302,12 @@ def test_a_finite_kernel_is_the_family_s(family, kernel):
 
 def test_a_kernel_is_scipy_s_log_density(family, kernel, name):
     y, etas, known = points(family, MODERATE, False)
-    expected = FAMILIES[name].log_density(y, **params_of(family, etas, known))
+    with np.errstate(all="ignore"):
+        expected = FAMILIES[name].log_density(y, **params_of(family, etas, known))
     value, _ = evaluated(family, kernel, y, etas, known)
+    there = np.isfinite(expected)  # some of SciPy's are logs of densities that underflow
+    assert np.all(value[~there] < -700)
+    value, expected = np.maximum(value[there], -1e99), np.maximum(expected[there], -1e99)
     np.testing.assert_allclose(value, expected, rtol=1e-10, atol=1e-10)
 
 
@@ -332,7 +323,11 @@ def test_a_kernel_s_scores_are_those_of_differences(family, kernel):
 
         slope = (8 * (moved(1) - moved(-1)) - (moved(2) - moved(-2))) / (12 * step[j])
         scale = np.maximum(np.abs(value), 1) / step[j]
-        assert np.all(np.abs(score[j] - slope) <= 1e-6 * np.abs(slope) + 1e-12 * scale)
+        close = np.abs(score[j] - slope) <= 1e-6 * np.abs(slope) + 1e-12 * scale
+        # Differences across a kink, and where the density falls doubly exponentially, are inexact.
+        inexact = (np.abs(y - etas[0]) < 0.01 * np.exp(etas[1])) if family.kink else value < -1e6
+        assert inexact.mean() < 0.5
+        assert np.all(close | inexact)
 
 
 def test_a_response_that_cannot_be_has_no_probability(family, kernel):

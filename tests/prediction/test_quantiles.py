@@ -5,10 +5,12 @@ import pytest
 from scipy import optimize, stats
 
 import bayes_moe as bm
+from bayes_moe import families
 from bayes_moe.model import evaluation
 from bayes_moe.prediction.quantiles import improved_quantiles
 from tests.support.examples import FAMILIES
 from tests.support.mixtures import SEEDS, mixture_of, random_mixture
+from tests.support.roles import typical
 
 WHOLE = ["poisson", "bernoulli", "binomial"]
 OWN = {
@@ -93,7 +95,9 @@ def always_compiled(monkeypatch):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_compiled_quantiles_are_those_of_numpy(family, monkeypatch):
-    fit, _, row = mixture_of(family, [0.3, 0.7], OWN[family], {"trials": 30.0}, 400, 0.1)
+    own = {p.name: typical(p.role) for p in families.by_name(family).parameters}
+    own = OWN.get(family, own)
+    fit, _, row = mixture_of(family, [0.3, 0.7], own, {"trials": 30.0}, 400, 0.1)
     rows = row.loc[[0] * 5]
     reference = bm.predict(fit, rows).quantile(LEVELS).values
     monkeypatch.setattr(evaluation, "COMPILED_ELEMENTS", 1)

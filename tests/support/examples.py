@@ -72,6 +72,8 @@ SHAPES = np.array([1e-2, 0.5, 1.0, 7.0, 29.0, 31.0, 1e3])[:, None, None]
 ETA = np.array([-12.0, -1.3, 0.0, 0.4, 3.0, 9.0])[:, None]
 COUNTS = np.array([0.0, 1, 2, 3, 7, 19, 20, 400, 8100, 1e6])
 TRIALS = np.array([0.0, 1, 2, 4, 9, 19, 25, 400, 9000, 2e6])
+AMOUNTS = np.array([1e-8, 1e-3, 0.3, 1.0, 2.5, 40.0, 2e3])
+LOG_MEANS = np.array([-4.0, 0.0, 3.0])[:, None]
 
 FAMILIES = {
     "normal": FamilyExample(
@@ -84,6 +86,24 @@ FAMILIES = {
         lambda mu, sigma, nu: stats.t(nu, mu, sigma),
         Y,
         {"mu": MU, "sigma": SIGMA, "nu": NU},
+        lambda real, count, n: real,
+    ),
+    "laplace": FamilyExample(
+        lambda mu, b: stats.laplace(mu, b),
+        Y,
+        {"mu": MU, "b": SIGMA},
+        lambda real, count, n: real,
+    ),
+    "logistic": FamilyExample(
+        lambda mu, s: stats.logistic(mu, s),
+        Y,
+        {"mu": MU, "s": SIGMA},
+        lambda real, count, n: real,
+    ),
+    "gumbel": FamilyExample(
+        lambda mu, beta: stats.gumbel_r(mu, beta),
+        Y,
+        {"mu": MU, "beta": SIGMA},
         lambda real, count, n: real,
     ),
     "poisson": FamilyExample(
@@ -107,8 +127,20 @@ FAMILIES = {
     ),
     "gamma": FamilyExample(
         lambda mu, alpha: stats.gamma(alpha, scale=np.exp(mu) / alpha),
-        np.array([1e-8, 1e-3, 0.3, 1.0, 2.5, 40.0, 2e3]),
-        {"mu": np.array([-4.0, 0.0, 3.0])[:, None], "alpha": SHAPES},
+        AMOUNTS,
+        {"mu": LOG_MEANS, "alpha": SHAPES},
+        lambda real, count, n: np.exp(0.02 * real),
+    ),
+    "lognormal": FamilyExample(
+        lambda mu, sigma: stats.lognorm(sigma, scale=np.exp(mu)),
+        AMOUNTS,
+        {"mu": LOG_MEANS, "sigma": np.array([1e-2, 0.5, 2.0])[:, None, None]},
+        lambda real, count, n: np.exp(0.02 * real),
+    ),
+    "exponential": FamilyExample(
+        lambda mu: stats.expon(scale=np.exp(mu)),
+        AMOUNTS,
+        {"mu": LOG_MEANS},
         lambda real, count, n: np.exp(0.02 * real),
     ),
 }

@@ -30,14 +30,17 @@ class LawMixture:
     def discrete(self) -> bool:
         return hasattr(self.laws[0].dist, "pmf")
 
+    @np.errstate(over="ignore")  # of SciPy's Gumbel distribution
     def density(self, y):
         """Density or probability of points (...)."""
         of = [law.pmf(y) if self.discrete else law.pdf(y) for law in self.laws]
         return np.tensordot(self.weights, np.array(of), 1)
 
+    @np.errstate(over="ignore")
     def cdf(self, y):
         return np.tensordot(self.weights, np.array([law.cdf(y) for law in self.laws]), 1)
 
+    @np.errstate(over="ignore")
     def sf(self, y):
         return np.tensordot(self.weights, np.array([law.sf(y) for law in self.laws]), 1)
 
@@ -66,11 +69,15 @@ def parameters(family: str, rng: np.random.Generator, sizes: np.ndarray):
         if family == "poisson":
             return {"mu": np.log(rate)}, {}
         return {"p": special.logit(np.clip(rate / 3e4, 1e-5, 0.99))}, {"trials": trials}
-    if family == "gamma":
-        return {"mu": np.log(sizes), "alpha": 10 ** rng.uniform(-0.5, 3, k)}, {}
-    centre = rng.normal(0, 3, k) * rng.choice(sizes, k)
-    values = {"mu": centre, "sigma": sizes}
-    return values | ({"nu": 10 ** rng.uniform(0, 2, k)} if family == "studentt" else {}), {}
+    by_role = {
+        "location": lambda: rng.normal(0, 3, k) * rng.choice(sizes, k),
+        "scale": lambda: sizes,
+        "rate": lambda: np.log(sizes),
+        "log_scale": lambda: 10 ** rng.uniform(-1.3, 0.2, k),
+        "shape": lambda: 10 ** rng.uniform(0, 2, k),
+        "precision": lambda: 10 ** rng.uniform(-0.5, 3, k),
+    }
+    return {p.name: by_role[p.role]() for p in families.by_name(family).parameters}, {}
 
 
 def mixture_of(family: str, weights, params, known=(), draws: int = 1, spread: float = 0.0):
