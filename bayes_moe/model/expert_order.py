@@ -18,6 +18,8 @@ from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.spec import MixtureOfExperts
 
 MOST_ROWS = 500
+ALIKE = 1e-9
+"""Relative difference up to which average locations of a model with constraints are the same."""
 
 
 def evenly_spaced(size: int, most: int = MOST_ROWS) -> np.ndarray:
@@ -33,11 +35,20 @@ def evenly_spaced_rows(rows: Rows, most: int = MOST_ROWS) -> Rows:
 
 
 def levels(spec: MixtureOfExperts, draws: Values, rows: Rows) -> np.ndarray:
-    """Average location (sample, expert) of each expert over some rows."""
+    """Average location (sample, expert) of each expert over some rows.
+
+    Where all experts share the location, it is the average of their scale.
+    """
     picked = evenly_spaced_rows(rows)
     total = np.zeros((len(next(iter(draws.values()))), spec.n_experts))
+    widths = np.zeros_like(total)
     for _, _, mixture in chunks(spec, draws, picked):
         total += mixture.moments("location").sum(axis=-1)
+        if spec.structure.constraints:
+            widths += mixture.moments("scale").sum(axis=-1)
+    if spec.structure.constraints:
+        alike = np.ptp(total, axis=1) <= ALIKE * (np.abs(total) + widths).max(axis=1)
+        total = np.where(alike[:, None], widths, total)
     return total / picked.size
 
 

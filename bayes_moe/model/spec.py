@@ -297,4 +297,5 @@ def with_levels(spec: MixtureOfExperts, levels: Levels | None) -> MixtureOfExper
     if levels is None or levels == spec.level_rule.given:
         return spec
     experts = [expert.with_levels(levels) for expert in spec.experts]
-    return MixtureOfExperts(spec.gate, experts, spec.priors, spec.center, spec.functions)
+    given = (spec.priors, spec.center, spec.functions, spec.shared, spec.fixed)
+    return MixtureOfExperts(spec.gate, experts, *given)

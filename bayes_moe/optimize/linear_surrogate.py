@@ -21,6 +21,7 @@ from bayes_moe.em.objective import Objective
 from bayes_moe.em.partitions import initial_partitions
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.model.blocks import blocks_of, initial_location
+from bayes_moe.model.constraints import WEIGHTS
 from bayes_moe.model.evaluation import evaluate
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.model.spec import MixtureOfExperts
@@ -69,9 +70,14 @@ class LinearSurrogate:
         changed = {place.coef for place, p in spec.structure.sites if p != Linear()}
         dims = spec.structure.dims
         same = {n for n, d in surrogate.structure.dims.items() if dims.get(n) == d}
-        kept = {n: p for n, p in spec.priors.items() if n in same and n not in changed}
-        kept = {n: p for n, p in kept.items() if n in surrogate.variables}
-        return cls(MixtureOfExperts(gate, experts, kept, *given), order)
+        alike = (same - changed) & {*surrogate.variables}
+        kept = {n: p for n, p in spec.priors.items() if n in alike}
+        if order != tuple(range(len(order))):  # labels of experts may differ
+            return cls(MixtureOfExperts(gate, experts, kept, *given), order)
+        kept = {n: p for n, p in spec.priors.items() if n.partition("[")[0] in alike}
+        shared = [n for n in spec.shared if n.partition("[")[0] in alike]
+        held = {n: v for n, v in spec.fixed.items() if n.partition("[")[0] in {*alike, WEIGHTS}}
+        return cls(MixtureOfExperts(gate, experts, kept, *given, shared, held), order)
 
     def design(self, design: Design) -> Design:
         """Design of the surrogate, from the other model's: their formulas are the same."""

@@ -59,7 +59,8 @@ def _check_pair(first: Fit, fit: Fit, k: int) -> None:
     if not difference and first.spec != fit.spec:
         difference = (
             f"priors {dict(first.spec.priors)} and {dict(fit.spec.priors)}, center "
-            f"{first.spec.center} and {fit.spec.center}"
+            f"{first.spec.center} and {fit.spec.center}, shared {first.spec.shared} and "
+            f"{fit.spec.shared}, fixed {dict(first.spec.fixed)} and {dict(fit.spec.fixed)}"
         )
     if difference:
         raise SpecError(f"Fits 0 and {k} are of different models: {difference}.")

@@ -1,6 +1,7 @@
 """Shared and fixed parameters in EM: optima by scipy, nested models, derivatives."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import minimize
 from scipy.special import logsumexp
@@ -174,3 +175,14 @@ def test_nothing_left_is_an_error(rows):
     spec = plain(fixed={"mu_coef": 0.0, "sigma": 1.0, "weights": (0.5, 0.5)})
     with pytest.raises(bm.SpecError, match="nothing is left"):
         fitted(spec, rows)
+
+
+@pytest.mark.parametrize("method", ["em", "laplace"])
+def test_experts_that_share_the_location_are_in_the_order_of_their_scales(method):
+    rng = np.random.default_rng(0)
+    x, wide = rng.normal(size=200), rng.random(200) < 0.3
+    table = pd.DataFrame({"x": x, "y": 1 + x + np.where(wide, 2.0, 0.2) * rng.normal(size=200)})
+    for seed in (1, 2, 3):
+        settings = {"method": method, "restarts": 5, "random_seed": seed}
+        fit = bm.fit(plain(shared=("mu_coef",)), table, progressbar=False, **settings)
+        assert np.diff(fit.idata["posterior"]["sigma"].values, axis=-1).mean() > 1
