@@ -43,15 +43,19 @@ def of_kernel(case: Case) -> tuple[Gradient, int]:
     import pytensor
     import pytensor.tensor as pt
 
+    from bayes_moe import families
+    from bayes_moe.core.arrays import symbolic
     from bayes_moe.graph.family_group import FamilyGroup
     from bayes_moe.graph.fused_op import fused_mixture
 
-    rows, part = len(case.table), FamilyGroup(case.family, 0, case.experts)
-    constants = {"normal": 1, "studentt": 2, "poisson": 0}[case.family]
+    family = families.by_name(case.family)
+    rows, part = len(case.table), FamilyGroup(family, 0, case.experts)
+    constants = part.predictors - 1
     shapes = [(case.experts, rows)] * 2 + [(case.experts, 1)] * constants
     moved = [pt.matrix(shape=(k, None if n > 1 else 1)) for k, n in shapes]
     y = pt.vector()
-    value = fused_mixture(y, moved[0], [(part, moved[1:], [])]).sum()
+    data = family.data(y, {}, symbolic())
+    value = fused_mixture(y, moved[0], [(part, moved[1:], data)]).sum()
     function = pytensor.function([y, *moved], [value, *pt.grad(value, moved)], mode="NUMBA")
     ends = np.cumsum([k * n for k, n in shapes])
 
