@@ -173,7 +173,10 @@ def _dims_along_experts(
     """Dimensions over experts with the model's name of each, and those whose order is not known."""
     structure, labels = spec.structure, spec.expert_labels
     coords = {names.EXPERT: labels, **structure.gate.coords()}
-    coords |= {b.dim: [labels[k] for k in b.positions] for b in structure.blocks}
+    for block in structure.blocks:
+        coords[block.dim] = [labels[k] for k in block.positions]
+        for c in block.components:
+            coords |= c.coords(coords[block.dim])
     along: dict[Hashable, Any] = {}
     unknown: list[Hashable] = []
     for dim in variable.dims:

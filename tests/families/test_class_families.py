@@ -1,5 +1,6 @@
 """Families of classes: closed forms, derivatives, kernels, draws, and fits held to statsmodels."""
 
+from dataclasses import replace
 from decimal import Decimal, localcontext
 
 import numpy as np
@@ -11,7 +12,9 @@ import bayes_moe as bm
 from bayes_moe import families
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.kernels.families import has_kernel, kernel_of
+from bayes_moe.model.internal_values import internal_values
 from bayes_moe.model.spec import with_levels
+from bayes_moe.results.permuting import permute
 from tests.support import contracts
 from tests.support.examples import CLASSES
 
@@ -236,3 +239,35 @@ def test_a_tree_of_classifiers(table):
         bm.mixture_of_experts("categorical ~ z + x", experts=1, family="categorical"), table, "em"
     )
     assert float(bm.log_density(fit).sum()) > float(bm.log_density(one).sum())
+
+
+@unconverged
+@pytest.mark.parametrize("experts", [2, 3])
+def test_labels_of_experts_change_in_every_variable(family, table, experts):
+    """A draw under other labels is the same mixture, and the sampler's variables go along."""
+    spec, _ = described(family, table, gate="~ x", experts=experts)
+    fit = bm.fit(spec, table, "laplace", random_seed=1, progressbar=False, draws=20)
+    rng = np.random.default_rng(5)
+    orders = np.array([rng.permutation(experts) for _ in range(20)])[None]
+    moved = permuted(fit, orders)
+    expected = bm.predict(fit, table).probabilities(draws=True)
+    found = bm.predict(moved, table).probabilities(draws=True)
+    np.testing.assert_allclose(found.values, expected.values, atol=1e-12)
+    spec, design = fit.spec, fit.design
+    posterior = moved.idata["posterior"]
+    values = {name: posterior[name].values[0] for name in spec.variables}
+    internal = internal_values(spec, design, spec.resolve_priors(design), values)
+    raw = moved.idata["unconstrained_posterior"]
+    for name in set(internal) & set(raw.data_vars):
+        np.testing.assert_allclose(raw[name].values[0], internal[name], atol=1e-9)
+
+
+def permuted(fit, orders):
+    """A fit whose draws have the experts in other orders (chain, draw, expert)."""
+    tree = fit.idata.copy()
+    for group in ("posterior", "unconstrained_posterior"):
+        data = tree[group].to_dataset()
+        left = []
+        tree[group].dataset = permute(data, fit.spec, orders, left=left)
+        assert not left
+    return replace(fit, idata=tree)
