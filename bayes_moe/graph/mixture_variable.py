@@ -50,7 +50,8 @@ class _InputOrder:
         family = self.blocks[j].family
         if name in family.KNOWN:
             return f"(one{j})"
-        return f"(k{j},{name}{j})" if family.parameter(name).labels else f"(k{j})"
+        labelled = name not in family.fixed and family.parameter(name).labels
+        return f"(k{j},{name}{j})" if labelled else f"(k{j})"
 
     def draw(self, logits: Any, *inputs: Any) -> Any:
         """Symbolic draw (obs,): of every expert, of which one is chosen by the gate."""

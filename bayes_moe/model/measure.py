@@ -11,13 +11,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, reduce
+from operator import or_
 from typing import Any
 
 import numpy as np
 
 from bayes_moe.core.errors import SpecError
 from bayes_moe.families import Family, quoted
+
+NEAR_END, NEARER_END = (1e-100, 1e4), (1e-200, 1.0)
+"""Distances from an end of the support at which the limit of the density there is seen: at least
+so much, and so many spacings of doubles."""
+
+TINY = float(np.finfo(float).tiny)
+"""Least distance of points on both sides of a number at which the density may jump."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +50,35 @@ class Measure:
     atoms: tuple[float, ...] = ()
     edges: tuple[float, ...] = ()
 
-    def is_atom(self, y: np.ndarray) -> np.ndarray:
-        """Whether each response is an atom."""
-        return np.isin(y, self.atoms)
+    @property
+    def ends(self) -> list[tuple[float, float]]:
+        """Finite ends of the support, each with the direction to its inside."""
+        ends = ((self.lower, math.inf), (self.upper, -math.inf))
+        return [(end, inwards) for end, inwards in ends if math.isfinite(end)]
+
+    @property
+    def beside_edges(self) -> np.ndarray:
+        """Points (point,) on both sides of the edges."""
+        edges = np.array(self.edges)
+        step = _step(edges)
+        return np.concatenate([edges - step, edges + step])
+
+    def beside_atoms(self, y: np.ndarray) -> np.ndarray:
+        """Responses, those that are atoms replaced by points beside them in the support."""
+        step = _step(y)
+        beside = np.where(y < self.upper, y + step, y - step)
+        return np.where(np.isin(y, self.atoms), beside, y)
+
+
+def _step(y: np.ndarray) -> np.ndarray:
+    return np.maximum(TINY, np.spacing(np.abs(y)))
+
+
+def inside_end(end: float, inwards: float, distance: tuple[float, float] = NEARER_END) -> float:
+    """Return the point at a distance from an end of the support, on its inside."""
+    least, spacings = distance
+    step = max(least, spacings * float(np.spacing(abs(end))) if end else 0.0)
+    return end + np.copysign(step, inwards)
 
 
 def measure_of(families: Sequence[Family]) -> Measure:
@@ -101,7 +135,5 @@ def foreign_atoms(measure: Measure, family: Family) -> tuple[float, ...]:
 
 def equals_any(y: Any, numbers: Sequence[float]) -> Any:
     """Whether each response is one of some numbers, of which there is at least one."""
-    found = y == numbers[0]
-    for number in numbers[1:]:
-        found = found | (y == number)
-    return found
+    equal = [(y >= number) & (y <= number) for number in numbers]  # tensors have no `==`
+    return reduce(or_, equal)

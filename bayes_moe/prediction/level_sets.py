@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from bayes_moe.model.measure import inside_end
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction.quantiles import cdf, density_cdf, quantiles
 from bayes_moe.prediction.roots import Brackets, find_roots
 from bayes_moe.prediction.turning_points import (
     TurningPoints,
     density_of_rows,
-    inside_end,
     least_whole,
     log_density,
     padded,

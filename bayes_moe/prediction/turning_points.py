@@ -16,6 +16,7 @@ import numpy as np
 from scipy.optimize import elementwise
 
 from bayes_moe.core.arrays import NUMERIC
+from bayes_moe.model.measure import NEAR_END, NEARER_END, inside_end
 from bayes_moe.model.mixture import Mixture
 
 REACH = 2.0
@@ -33,13 +34,6 @@ NEARBY = (0.2, 0.01)
 LEAST_WEIGHT = 1e-12
 FAR_GROWTH = 4.0
 FAR_POINTS = 24
-NEAR_END, NEARER_END = (1e-100, 1e4), (1e-200, 1.0)
-"""Distances from an end of the support at which the limit of the density there is seen: at least
-so much, and so many spacings of doubles."""
-
-TINY = float(np.finfo(float).tiny)
-"""Least distance of the points on both sides of a number at which the density may jump."""
-
 LARGEST = 1e300
 """Stands for infinity in searches for a minimum, which take differences."""
 
@@ -95,25 +89,10 @@ def padded(row: np.ndarray, values: np.ndarray, rows: int) -> np.ndarray:
     return table
 
 
-def inside_end(end: float, inwards: float, distance: tuple[float, float] = NEARER_END) -> float:
-    """Return the point at a distance from an end of the support, on its inside."""
-    least, spacings = distance
-    step = max(least, spacings * float(np.spacing(abs(end))) if end else 0.0)
-    return end + np.copysign(step, inwards)
-
-
-def ends_inwards(mixture: Mixture) -> list[tuple[float, float]]:
-    """Return the finite ends of the support, each with the direction to its inside."""
-    ends = ((mixture.measure.lower, np.inf), (mixture.measure.upper, -np.inf))
-    return [(end, inwards) for end, inwards in ends if np.isfinite(end)]
-
-
 def log_density(mixture: Mixture, y: np.ndarray) -> np.ndarray:
     """Return the log predictive density (obs,), of the average over draws; beside an atom there."""
     if mixture.measure.atoms:
-        step = np.maximum(TINY, np.spacing(np.abs(y)))
-        beside = np.where(y < mixture.measure.upper, y + step, y - step)
-        y = np.where(mixture.measure.is_atom(y), beside, y)
+        y = mixture.measure.beside_atoms(y)
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         density = mixture.log_density(y)
     average: np.ndarray = NUMERIC.logsumexp(density, axis=0) - np.log(len(density))
@@ -173,7 +152,7 @@ def refined(turning: TurningPoints, mixture: Mixture) -> TurningPoints:
         mode, top = turning.mode, turning.height
         for part in NEARBY:
             mode, top = _vertex(density, mode, np.minimum(part * width, 0.5 * reach), low, high)
-        for end, inwards in ends_inwards(mixture):
+        for end, inwards in mixture.measure.ends:
             at_end = np.flatnonzero(turning.mode == end)
             mode[at_end] = end
             limit = density(np.full(at_end.size, inside_end(end, inwards)), at_end)
@@ -217,7 +196,7 @@ def search_points(mixture: Mixture) -> np.ndarray:
     growth = REACH * FAR_GROWTH ** np.arange(FAR_POINTS)[:, None, None]
     far = [middle[0] - growth * middle[1], middle[0] + growth * middle[1]]
     measure = mixture.measure
-    far += [end + (middle[0] - end) / growth for end, _ in ends_inwards(mixture)]
+    far += [end + (middle[0] - end) / growth for end, _ in mixture.measure.ends]
     points = np.concatenate([part.reshape(flat) for part in (near, *far)])
     # Far points beyond the last expert's are of no use.
     top = np.where(used, (location + FAR_GROWTH * width).reshape(flat), -np.inf).max(axis=0)
@@ -227,10 +206,8 @@ def search_points(mixture: Mixture) -> np.ndarray:
         points = np.floor(points)
         points = np.where((points >= measure.lower) & (points <= measure.upper), points, np.nan)
     else:
-        edges = np.array(measure.edges)
-        step = np.maximum(TINY, np.spacing(np.abs(edges)))
-        beside = np.concatenate([edges - step, edges + step])[:, None]
-        points = np.concatenate([points, np.repeat(beside, points.shape[1], axis=1)])
+        beside = np.repeat(measure.beside_edges[:, None], points.shape[1], axis=1)
+        points = np.concatenate([points, beside])
         points = np.where((points > measure.lower) & (points < measure.upper), points, np.nan)
     return _distinct(points)
 
@@ -293,7 +270,7 @@ def _real_maxima(
     mode, top = _minimum(lambda y, i: -density(y, i), before, here, after)
     mode, top = np.where(-top >= height[at, row], mode, here), np.maximum(-top, height[at, row])
     last = (~np.isnan(points)).sum(axis=0)[row] - 1
-    for end, inwards in ends_inwards(mixture):
+    for end, inwards in mixture.measure.ends:
         beside = np.flatnonzero(at == (0 if inwards > end else last))
         if beside.size:
             own = mode[beside], top[beside]
