@@ -33,11 +33,11 @@ def constrained_variables(
         made[gate.head.site.raw] = _gate(gate, priors[gate.head.site.coef], context)
     values = _free_values(free, context)
     for name, variable in free.variables.items():
-        of = variable.of.site
+        of = variable.site
         if variable.scaling is None:
             made[name] = pm.Deterministic(name, _constants(free, variable, values), dims=of.dim)
         else:
-            dims = (names.term(of.stem), of.dim)
+            dims = (names.term(of.stem), of.internal_dim)
             raw = _coefficients(free, variable, values, context)
             made[of.raw] = pm.Deterministic(of.raw, raw, dims=dims)
     return made

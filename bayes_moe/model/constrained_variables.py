@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,16 +25,21 @@ from bayes_moe.priors.prior import Prior
 class ConstrainedVariable:
     """A variable of the experts some of whose entries are shared, held, or have an own prior.
 
+    An output is an expert; of a parameter with labels it is (label, expert), or (direction, expert)
+    where the coefficients sum to zero over labels.
+
     Attributes
     ----------
     of : Component
         The parameter of the experts.
+    site : Site
+        Its site, with a map from directions to labels if it has one.
     scaling : Scaling or None
         Map from internal to reported coefficients; None for constants.
     priors : list of list of Prior
         Prior of every entry (output, term), in the user's units.
     value : array (output, term)
-        Reported values of held entries; NaN elsewhere.
+        Reported values of held entries, zero of a parameter with labels; NaN elsewhere.
     free : array of int (output, term)
         Number of the free value of every entry; -1 where held.
     start : int
@@ -42,6 +47,7 @@ class ConstrainedVariable:
     """
 
     of: Component
+    site: Site
     scaling: Scaling | None
     priors: list[list[Prior]]
     value: np.ndarray
@@ -72,6 +78,11 @@ class ConstrainedVariable:
     def offset(self) -> np.ndarray:
         """Reported values (term,) where internal ones are zero."""
         return np.zeros(1) if self.scaling is None else self.scaling.offset
+
+    @property
+    def experts(self) -> int:
+        """Number of experts."""
+        return self.of.experts
 
     @property
     def linked(self) -> np.ndarray:
@@ -109,9 +120,9 @@ class HeldGate:
 
 
 def constrained_parameters(
-    spec: MixtureOfExperts, design: Design
-) -> Iterator[tuple[Component, Scaling | None]]:
-    """Constrained parameters of the experts, with the scaling of coefficients."""
+    spec: MixtureOfExperts, design: Design, priors: Mapping[str, Prior]
+) -> Iterator[tuple[Component, Site, Scaling | None, Prior]]:
+    """Constrained parameters of the experts, with site, scaling and prior of coefficients."""
     for factor in spec.structure.factors:
         for c in factor.block.components:
             if c.variable in spec.structure.constraints.variables:
@@ -119,7 +130,9 @@ def constrained_parameters(
                 if c.formula is not None:
                     b = c.site.bind(design.rows.matrices[c.stem], factor.own_response(design.rows))
                     scaling = Scaling(b.matrix, b.units)
-                yield c, scaling
+                site, inner = c.site_under(priors[c.variable])
+                assert inner is not None
+                yield c, site, scaling, inner
 
 
 def of_term(prior: Prior, term: int) -> Prior:
@@ -129,16 +142,20 @@ def of_term(prior: Prior, term: int) -> Prior:
 
 
 def entry_priors(
-    own: tuple[tuple[Entry, Prior], ...], c: Component, scaling: Scaling | None, whole: Prior
+    own: tuple[tuple[Entry, Prior], ...],
+    c: Component,
+    outputs: int,
+    scaling: Scaling | None,
+    whole: Prior,
 ) -> list[list[Prior]]:
     """Prior of every entry (output, term) of a variable, the most specific that is given."""
     terms = ("",) if scaling is None else scaling.matrix.terms
-    chosen = [[whole] * len(terms) for _ in range(c.site.outputs)]
+    chosen = [[whole] * len(terms) for _ in range(outputs)]
     for entry, prior in own:
         if entry.variable != c.variable:
             continue
         position = term_position(entry, terms)
-        for k in range(c.site.outputs) if entry.expert is None else [entry.expert]:
+        for k in range(outputs) if entry.expert is None else [entry.expert]:
             for t in range(len(terms)) if position is None else [position]:
                 chosen[k][t] = prior
     if scaling is None:
@@ -152,12 +169,15 @@ def hold(variable: ConstrainedVariable, fixed: tuple[tuple[Entry, Any], ...]) ->
     """Fill the values of held entries."""
     for entry, value in fixed:
         if entry.variable == variable.name:
-            _set_held(variable.value, entry, value, variable.terms)
+            _set_held(variable.value, entry, value, variable.terms, variable.experts)
 
 
-def _set_held(values: np.ndarray, entry: Entry, value: Any, terms: tuple[str, ...]) -> None:
+def _set_held(
+    values: np.ndarray, entry: Entry, value: Any, terms: tuple[str, ...], experts: int
+) -> None:
+    """Fill the values (output, term) of an entry, the outputs with experts last."""
     position, given = term_position(entry, terms), np.asarray(value)
-    rows = slice(None) if entry.expert is None else slice(entry.expert, entry.expert + 1)
+    rows = slice(None) if entry.expert is None else slice(entry.expert, None, experts)
     columns = slice(None) if position is None else slice(position, position + 1)
     into = values[rows, columns]
     if given.ndim == 1:  # one of each expert, or one of each term of an expert
@@ -177,7 +197,7 @@ def held_gate(head: Head, design: Design, fixed: list[tuple[Entry, Any]]) -> Hel
     terms = b.matrix.terms
     value = np.full((head.n_outputs, len(terms)), np.nan)
     for entry, given in fixed:
-        _set_held(value, entry, given, terms)
+        _set_held(value, entry, given, terms, head.n_outputs)
     held, scaling, at = ~np.isnan(value).any(axis=0), Scaling(b.matrix, b.units), b.matrix.intercept
     if at is not None and held[at] and (scaling.linear[~held, at] != 0).any():
         raise SpecError(

@@ -187,11 +187,6 @@ def _differ(value: Any) -> bool:
 
 def _check_linear(argument: str, entry: Entry) -> None:
     """Raise :class:`SpecError` for coefficients of a predictor that is not linear."""
-    if isinstance(entry.of, Component) and entry.of.parameter.labels:
-        raise SpecError(
-            f"`{argument}`: {entry.variable!r} has a number for each of several labels (classes, "
-            "cut points), which cannot be named here."
-        )
     constant = isinstance(entry.of, Component) and entry.of.formula is None
     if not constant and type(entry.of.predictor) is not Linear:
         raise SpecError(
@@ -230,6 +225,12 @@ def _check_fixed(fixed: tuple[tuple[Entry, Any], ...]) -> None:
                 "coefficients of all experts, or of a term for all."
             )
         one = entry.expert is not None
+        labelled = isinstance(entry.of, Component) and entry.of.parameter.labels
+        if labelled and (array.ndim or value != 0):
+            raise SpecError(
+                f"`fixed`: {entry.variable!r} has numbers of several classes, which can only be "
+                f"held at 0; the value is {value!r}."
+            )
         most = 0 if one and (constant or entry.term) else 1
         most = 2 if not (one or constant or entry.term) else most
         outputs = entry.of.site.outputs
@@ -259,6 +260,11 @@ def _check_own_priors(priors: list[tuple[Entry, Prior]]) -> None:
                 "have one number for each term."
             )
         _check_linear("priors", entry)
+        if entry.of.parameter.labels:  # type: ignore[union-attr]
+            raise SpecError(
+                f"`priors`: {entry.variable!r} has one prior for all experts and classes; its "
+                "arguments may have one number for each term."
+            )
         constant = entry.of.formula is None  # type: ignore[union-attr]
         support = _support(entry) if constant else "real"
         if prior.kind.support != support:

@@ -124,15 +124,17 @@ class FreeValues:
                 continue
             entries = np.array(result[name], dtype=float)
             entries = entries[..., None] if variable.scaling is None else entries
-            for output, term in np.ndindex(variable.value.shape):
-                j = variable.free[output, term]
+            experts = variable.experts
+            for k, term in np.ndindex(experts, len(variable.terms)):
+                # The directions of a parameter with labels are all held, or all shared.
+                j, outputs = variable.free[k, term], slice(k, None, experts)
                 if j < 0:
-                    entries[..., output, term] = variable.value[output, term]
+                    entries[..., outputs, term] = variable.value[k, term]
                 elif self.owners[j][0] in result:
-                    owner, k, t = self.owners[j]
-                    given = result[owner]
-                    one = self.variables[owner].scaling is None
-                    entries[..., output, term] = given[..., k] if one else given[..., k, t]
+                    owner, first, t = self.owners[j]
+                    given, of = result[owner], self.variables[owner]
+                    given = given[..., None] if of.scaling is None else given
+                    entries[..., outputs, term] = given[..., first :: of.experts, t]
             result[name] = entries[..., 0] if variable.scaling is None else entries
         return result
 
@@ -142,8 +144,9 @@ class FreeValues:
             return ~np.isnan(self.gates[name].value)
         if name not in self.variables:
             return None
-        held = self.variables[name].free < 0
-        return held[:, 0] if self.variables[name].scaling is None else held
+        variable = self.variables[name]
+        held = np.tile(variable.free[: variable.experts] < 0, (variable.of.parameter.size, 1))
+        return held[:, 0] if variable.scaling is None else held
 
     @property
     def removed(self) -> int:
@@ -181,15 +184,12 @@ def free_values(
     variables: dict[str, ConstrainedVariable] = {}
     owners: list[tuple[str, int, int]] = []
     start = 0
-    for c, scaling in constrained_parameters(spec, design):
-        variable = ConstrainedVariable(
-            c,
-            scaling,
-            entry_priors(constraints.priors, c, scaling, priors[c.variable]),
-            np.full((c.site.outputs, 1 if scaling is None else len(scaling.matrix.terms)), np.nan),
-            np.full((c.site.outputs, 1 if scaling is None else len(scaling.matrix.terms)), -1),
-            start,
-        )
+    for c, site, scaling, prior in constrained_parameters(spec, design, priors):
+        outputs = site.outputs if site.mixing is None else len(site.mixing)
+        shape = (outputs, 1 if scaling is None else len(scaling.matrix.terms))
+        of_entries = entry_priors(constraints.priors, c, outputs, scaling, prior)
+        empty = np.full(shape, np.nan), np.full(shape, -1)
+        variable = ConstrainedVariable(c, site, scaling, of_entries, *empty, start)
         hold(variable, constraints.fixed)
         _number(variable, constraints.shared, variables, owners)
         variables[c.variable] = variable
@@ -251,9 +251,9 @@ def _owner(
             if other is None or label not in other.terms:
                 continue
             t = other.terms.index(label)
-            if other is variable and output == 0:
+            if other is variable and output % variable.experts == 0:
                 continue
-            return other, int(other.free[0, t])
+            return other, int(other.free[output // variable.experts * other.experts, t])
     return None
 
 

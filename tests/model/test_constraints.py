@@ -67,6 +67,8 @@ WRONG = [
     ({"fixed": {"mu_coef": 0.0}, "predictor": "spline"}, "linear predictors"),
     ({"shared": ("mu_coef[x]",), "predictor": "horseshoe"}, "linear predictors"),
     ({"shared": ("sigma",), "predictor": "bart"}, "trees"),
+    ({"fixed": {"p_coef[x]": 1.0}, "family": "categorical"}, "held at 0"),
+    ({"priors": {"p_coef[x]": P("Normal", sigma=1)}, "family": "categorical"}, "one prior"),
 ]
 
 

@@ -15,7 +15,8 @@ def table():
     x, lower = rng.normal(2, 1, ROWS), rng.random(ROWS) < 0.6
     y = np.where(lower, -1.5, 1.5) + 2 * x + 0.5 * rng.standard_normal(ROWS)
     count = rng.poisson(np.exp(0.3 * x + np.where(lower, 0.0, 1.0)))
-    return pd.DataFrame({"x": x, "y": y, "count": count})
+    grade = np.array(list("abc"))[np.clip(count, 0, 2)]
+    return pd.DataFrame({"x": x, "y": y, "count": count, "grade": grade})
 
 
 def plain(**more):
@@ -62,6 +63,12 @@ MODELS = {
     "fixed shape": plain(family="studentt", fixed={"nu": 4}, shared=("sigma",)),
     "counts with a shared slope": plain(
         formula="count ~ x", family="poisson", shared=("mu_coef[x]",)
+    ),
+    "classes with a shared slope": plain(
+        formula="grade ~ x", family="categorical", levels=tuple("abc"), shared=("p_coef[x]",)
+    ),
+    "classes without a slope of one": plain(
+        formula="grade ~ x", family="categorical", levels=tuple("abc"), fixed={"p_coef[1, x]": 0}
     ),
     "prior of one scale": plain(priors={"sigma[1]": P("HalfNormal", sigma=0.3)}),
     "priors of parts": plain(
