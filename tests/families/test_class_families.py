@@ -248,18 +248,25 @@ def test_labels_of_experts_change_in_every_variable(family, table, experts):
     spec, _ = described(family, table, gate="~ x", experts=experts)
     fit = bm.fit(spec, table, "laplace", random_seed=1, progressbar=False, draws=20)
     rng = np.random.default_rng(5)
-    orders = np.array([rng.permutation(experts) for _ in range(20)])[None]
+    sizes = fit.idata["posterior"].sizes
+    lead = sizes["chain"], sizes["draw"]
+    orders = np.array([rng.permutation(experts) for _ in range(lead[0] * lead[1])])
+    orders = orders.reshape(*lead, experts)
     moved = permuted(fit, orders)
     expected = bm.predict(fit, table).probabilities(draws=True)
     found = bm.predict(moved, table).probabilities(draws=True)
     np.testing.assert_allclose(found.values, expected.values, atol=1e-12)
     spec, design = fit.spec, fit.design
     posterior = moved.idata["posterior"]
-    values = {name: posterior[name].values[0] for name in spec.variables}
+    flat = (lead[0] * lead[1],)
+    values = {
+        n: np.reshape(posterior[n].values, flat + posterior[n].shape[2:]) for n in spec.variables
+    }
     internal = internal_values(spec, design, spec.resolve_priors(design), values)
     raw = moved.idata["unconstrained_posterior"]
     for name in set(internal) & set(raw.data_vars):
-        np.testing.assert_allclose(raw[name].values[0], internal[name], atol=1e-9)
+        found = np.reshape(raw[name].values, internal[name].shape)
+        np.testing.assert_allclose(found, internal[name], atol=1e-9)
 
 
 def permuted(fit, orders):
