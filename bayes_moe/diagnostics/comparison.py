@@ -9,7 +9,7 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.checks import check_one_of
-from bayes_moe.core.errors import SpecError
+from bayes_moe.core.errors import SpecError, listed
 from bayes_moe.data.response_derivative import log_slope, response_columns
 from bayes_moe.diagnostics.information import information
 from bayes_moe.results.draws import pointwise
@@ -123,6 +123,13 @@ def _check_same_data(fits: Mapping[str, Fit]) -> None:
             raise SpecError(
                 f"{both} cannot be compared: one has a discrete family, whose probabilities are "
                 "not on the scale of the other's densities."
+            )
+        atoms, other_atoms = one.spec.structure.measure.atoms, fit.spec.structure.measure.atoms
+        if atoms != other_atoms:
+            raise SpecError(
+                f"{both} cannot be compared: of one the response has probabilities at "
+                f"{listed(atoms) or 'no number'}, of the other at {listed(other_atoms) or 'none'}; "
+                "a probability is not on the scale of a density there."
             )
         columns, others_columns = response_columns(one.design), response_columns(fit.design)
         if columns != others_columns:

@@ -60,9 +60,14 @@ class Tie:
             f"{self.rows} of {self.of} rows have the value {self.value:.6g} of {self.response!r}: "
             f"expert {self.expert}'s {self.parameter} {falls}, since the density has no bound. "
             f"{self._prior()} If the values are rounded, add uniform noise of the width of "
-            "the rounding to them. If the value is one of its own (as zero rainfall), fit whether "
-            "a row has it by family='bernoulli', and this model to the other rows."
+            "the rounding to them. If the value is one of its own (as zero rainfall), add an "
+            f"expert for it: bm.Expert({self.response!r}, {self._point_mass})."
         )
+
+    @property
+    def _point_mass(self) -> str:
+        """Family of an expert of the value, as an argument."""
+        return "'pointmass'" if self.value == 0 else f"bm.families.PointMass({self.value:g})"
 
     def _prior(self) -> str:
         """Remedy by a prior."""

@@ -124,7 +124,9 @@ class Predictive(ClassQuantities):
     def logpdf(self, y: Any, *, grid: bool = False) -> xr.DataArray:
         """Return the log predictive density at ``y``.
 
-        Of a discrete family it is a log probability: minus infinity between the whole numbers.
+        Of a discrete family it is a log probability: minus infinity between the whole numbers. At
+        an atom, such as the number of a point mass beside experts with a density, it is the log of
+        the atom's probability, and elsewhere that of a density.
 
         Parameters
         ----------
@@ -153,7 +155,8 @@ class Predictive(ClassQuantities):
         """Return predictive quantiles: the root of ``cdf(q) = p``.
 
         The probability of the nearer tail has a relative error of about 1e-11: that below ``q``
-        up to the median, that above it beyond. Of a discrete family the quantile is the least
+        up to the median, that above it beyond. Where the cdf jumps over ``p`` at an atom, the
+        quantile is the atom. Of a discrete family the quantile is the least
         whole number ``q`` with ``cdf(q) >= p``. An :meth:`interval` between two of them, both
         included, has at least its probability.
 
@@ -193,14 +196,15 @@ class Predictive(ClassQuantities):
             part of its own height.
         min_probability : float
             Least probability of a mode, at least 0 and below 1. That of a mode with less is added
-            to a neighbour's.
+            to a neighbour's; an atom with less is left out.
 
         Returns
         -------
         xarray.Dataset
             ``location``, ``density`` and ``probability`` (obs_id, mode), the most probable mode
             first, NaN where there are fewer, and ``n_modes`` (obs_id,). The least density between
-            two neighbouring modes divides their probability. The density of a mode is infinite
+            two neighbouring modes divides their probability. An atom is a mode, whose density and
+            probability are its probability. The density of a mode is infinite
             where a gamma has its pole, at 0. Maxima are searched in the density of at most 100
             draws, and refined in that of all.
 
@@ -243,7 +247,8 @@ class Predictive(ClassQuantities):
         ----------
         prob : float
             Probability of each set, strictly between 0 and 1. The sets of a discrete family are
-            runs of whole numbers, and have at least this probability.
+            runs of whole numbers, and have at least this probability. Atoms are in a set first,
+            the most probable one first; the density has the rest of the probability.
 
         Returns
         -------
