@@ -87,6 +87,13 @@ def _only_numeric(function: Callable[..., Any]) -> Callable[[Arrays], Callable[.
     return lambda xp: function
 
 
+def _slopes_of_student_tail(m: Recorder, arguments: Any, value: Any) -> Any:
+    """Derivatives by ``z^2`` and ``log nu``; those of ``log(1 + z^2 / nu)`` would cancel."""
+    square, nu = arguments[0], m.exp(arguments[1])
+    total = nu + square
+    return 0.5 * (nu + 1.0) / total, 0.5 * (nu * m.log_excess(square / nu) - square / total)
+
+
 def _no_slope(m: Recorder, arguments: Any, value: Any) -> Any:
     raise NotImplementedError("Only two derivatives of a log density are needed.")
 
@@ -112,6 +119,11 @@ FUNCTIONS: dict[str, Function] = {
         _only_numeric(gamma_normaliser.slope), lambda m, x, f: (m.gamma_normaliser_bend(x[0]),)
     ),
     "gamma_normaliser_bend": Function(_only_numeric(gamma_normaliser.bend), _no_slope),
+    "student_tail": Function(student_t.log_tail, _slopes_of_student_tail),
+    "log_excess": Function(
+        _only_numeric(student_t.log_excess),
+        lambda m, x, f: (x[0] / (1.0 + x[0]) / (1.0 + x[0]),),
+    ),
     "student_normaliser": Function(
         student_t.log_normaliser, lambda m, x, f: (m.student_normaliser_slope(x[0]),)
     ),

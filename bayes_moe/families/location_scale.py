@@ -94,9 +94,9 @@ class StudentT(Family):
 
     def row(self, m: Any) -> Callable[..., Any]:
         def row(t: Any, u: Any, base: Any, mu: Any, log_sigma: Any, log_nu: Any) -> Any:
-            z, nu = (t - mu) * m.exp(-log_sigma), m.exp(log_nu)
+            z = (t - mu) * m.exp(-log_sigma)
             value = base - log_sigma + m.student_normaliser(log_nu)
-            return value - 0.5 * (nu + 1.0) * m.log1p(z * z / nu)
+            return value - m.student_tail(z * z, log_nu)
 
         return row
 

@@ -22,6 +22,12 @@ SERIES = (1 / 2, -1 / 4, 1 / 2, -17 / 8, 31 / 2, -691 / 4, 5461 / 2)
 """Coefficients of ``nu gap - 1 ~ sum_j SERIES[j] nu^-(2 j + 1)``."""
 
 
+SMALL_TAIL = 1e-2
+"""Tail below which :func:`log_excess` sums its series, to a relative error of 1e-16."""
+
+TAIL_SERIES = tuple(1 / j for j in range(2, 10))
+
+
 @dataclass(frozen=True)
 class Normaliser:
     """Terms of the derivatives by ``log nu`` without the response, each of the shape of ``nu``.
@@ -100,3 +106,27 @@ def slope(log_nu: np.ndarray) -> np.ndarray:
 def bend(log_nu: np.ndarray) -> np.ndarray:
     """Second derivative of :func:`log_normaliser` by ``log nu``."""
     return 0.5 * Normaliser.at(np.exp(np.asarray(log_nu, dtype=float))).second
+
+
+def log_excess(ratio: np.ndarray) -> np.ndarray:
+    """``log(1 + u) - u / (1 + u)`` of ``ratio`` ``u``.
+
+    It is ``sum_{j >= 2} t^j / j`` of ``t = u / (1 + u)``, and used in that form where the
+    difference would cancel.
+    """
+    tail = ratio / (1 + ratio)
+    excess = np.asarray(np.log1p(ratio) - tail)
+    small = tail < SMALL_TAIL
+    q = tail[small]
+    excess[small] = q * q * np.polynomial.polynomial.polyval(q, TAIL_SERIES)
+    return excess
+
+
+def log_tail(xp: Arrays) -> Callable[[Any, Any], Any]:
+    """``(nu + 1) / 2 log(1 + z^2 / nu)`` of ``z^2`` and ``log nu``."""
+
+    def of(square: Any, log_nu: Any) -> Any:
+        nu = xp.exp(log_nu)
+        return 0.5 * (nu + 1.0) * xp.log1p(square / nu)
+
+    return of

@@ -148,6 +148,19 @@ def sign(x: float) -> float:
     return 1.0 if x > 0.0 else (-1.0 if x < 0.0 else 0.0)
 
 
+@register_jitable(fastmath=FUSED, forceinline=True)
+def student_tail(square: float, log_nu: float) -> float:
+    """``(nu + 1) / 2 log(1 + z^2 / nu)``."""
+    nu = exp(log_nu)
+    return 0.5 * (nu + 1.0) * log1p(square / nu)
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def log_excess(ratio: float) -> float:
+    """``log(1 + u) - u / (1 + u)``, to the rounding of its terms."""
+    return log1p(ratio) - ratio / (1.0 + ratio)
+
+
 @cache
 def logsumexp(count: int) -> Any:
     """The function ``log(exp(x_1) + ... + exp(x_n))`` of ``count`` numbers."""
