@@ -31,6 +31,9 @@ from bayes_moe.priors.coordinates import COORDINATES, coordinate_of
 from bayes_moe.priors.densities import formula, formula_arguments
 from bayes_moe.priors.prior import Prior
 
+LOWEST = -1e300
+"""Instead of minus infinity, of which the difference of two branches without support has none."""
+
 
 @dataclass(frozen=True)
 class CompiledDensity:
@@ -275,7 +278,7 @@ class CompiledTable(ABC):
             layout.DATA_T: self.of_rows(np.atleast_1d(data.t)),
             layout.DATA_U: self.of_rows(np.atleast_1d(data.u)),
             layout.ADD: int(add),
-            layout.LOG_BASE: self.of_rows(np.atleast_1d(data.base)),
+            layout.LOG_BASE: self.of_rows(np.maximum(np.atleast_1d(data.base), LOWEST)),
         }
         entries |= {layout.ETAS + j: self.first_row[v] + of for j, (v, of) in enumerate(predictors)}
         return record(layout.BLOCK, entries)

@@ -159,6 +159,7 @@ def long_table(rows):
             "n": n,
             "normal": 3 + x + rng.normal(0, 2, rows),
             "binomial": np.minimum(np.arange(rows) % 7, n),
+            "amount": np.where(np.arange(rows) % 3, np.exp(z), 0.0),
         }
     )
 
@@ -167,6 +168,7 @@ KINDS = [
     bm.Expert("normal ~ x", name="line", sigma="~ z"),
     bm.Expert("normal ~ z", "studentt", name="curve"),
 ]
+NONE, AMOUNT = bm.Expert("amount", "pointmass"), bm.Expert("amount ~ x", "gamma")
 LONG = {
     "one": plain("normal", experts=1),
     "three": plain("normal", experts=3, sigma="~ z"),
@@ -177,6 +179,10 @@ LONG = {
         Tree([0, [1, 2]], formula="~ z", formulas={"1": "~ x"}),
         [*KINDS, KINDS[0]],
     ),
+    "none or amounts": bm.MixtureOfExperts(
+        Tree([0, [1, 2]], formula="~ z"), [NONE, AMOUNT, AMOUNT]
+    ),
+    "sticks and zeros": bm.MixtureOfExperts(StickBreaking("~ z"), [AMOUNT, AMOUNT, NONE]),
 }
 
 
