@@ -1,33 +1,58 @@
-"""Numbers of successes in independent trials: Bernoulli and binomial distributions."""
+"""Numbers of successes in trials: Bernoulli, binomial and beta-binomial distributions."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from scipy import special
 
-from bayes_moe.core.arrays import Arrays
+from bayes_moe.core.arrays import NUMERIC, Arrays
+from bayes_moe.core.checks import check_one_of
 from bayes_moe.data.class_labels import TWO
+from bayes_moe.families import functions
 from bayes_moe.families.base import (
     Parameter,
     Parameters,
     check_varied,
 )
+from bayes_moe.families.counts import gamma_ratio
 from bayes_moe.families.discrete import HALF_UNIT, Discrete, is_count
-from bayes_moe.families.links import LOG_ODDS
+from bayes_moe.families.links import LOG, PROBABILITIES, Link
 
 
+@dataclass(frozen=True)
 class SuccessCounts(Discrete):
-    """Number of successes ``y`` in ``n`` trials, with ``eta`` the log odds of success.
+    """Number of successes ``y`` in ``n`` trials, with probability ``p`` of each.
 
-    ``log f(y) = y eta - n log(1 + exp(eta)) + log_coefficient(y, n)``, which is free of rounding
-    of ``1 - p``; the parameter ``p`` is ``eta`` wherever it is an argument here.
+    The parameter ``p`` is its predictor wherever it is an argument here, so that formulas are free
+    of rounding of ``1 - p``.
     """
 
-    parameters = (Parameter("p", LOG_ODDS, "odds"),)
+    link: str = "logit"
+
+    def __post_init__(self) -> None:
+        check_one_of("link", self.link, PROBABILITIES)
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return (Parameter("p", Link(self.link, natural=False), "odds"),)
+
+    def log_probabilities(self, eta: Any, m: Any) -> tuple[Any, Any]:
+        """Logs of ``p`` and ``1 - p`` over a namespace ``m``."""
+        return PROBABILITIES[self.link](m, eta)
+
+    def shares(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities ``p`` and ``1 - p``."""
+        eta = np.asarray(params["p"])
+        if self.link == "logit":
+            return special.expit(eta), special.expit(-eta)
+        logs = self.log_probabilities(eta, functions.numeric())
+        return np.exp(logs[0]), np.exp(logs[1])
 
     @abstractmethod
     def trials(self, params: Parameters) -> Any:
@@ -38,42 +63,64 @@ class SuccessCounts(Discrete):
 
     def row(self, m: Any) -> Callable[..., Any]:
         def row(t: Any, u: Any, base: Any, eta: Any) -> Any:
-            return base + t * eta - u * m.softplus(eta)
+            if self.link == "logit":
+                return base + t * eta - u * m.softplus(eta)
+            log_p, log_q = self.log_probabilities(eta, m)
+            return base + t * log_p + (u - t) * log_q
 
         return row
 
     def initial_eta(self, y: np.ndarray, known: Parameters) -> np.ndarray:
-        return np.log((y + HALF_UNIT) / (self.trials(known) - y + HALF_UNIT))
+        share = (y + HALF_UNIT) / (self.trials(known) + 2 * HALF_UNIT)
+        if self.link == "probit":
+            return special.ndtri(share)
+        return special.logit(share) if self.link == "logit" else np.log(-np.log1p(-share))
 
     def cdf(self, y: Any, params: Parameters) -> np.ndarray:
         step, trials = np.floor(y), self.trials(params)
         # betainc needs positive arguments: y < 0 and y >= trials are replaced here, and set below.
         inside = np.clip(step, 0, np.maximum(trials - 1, 0))
-        failure = special.expit(-np.asarray(params["p"]))
+        failure = self.shares(params)[1]
         level = special.betainc(np.maximum(trials - inside, 1), inside + 1, failure)
         return np.where(step >= 0, np.where(step < trials, level, 1.0), 0.0)
 
     def sf(self, y: Any, params: Parameters) -> np.ndarray:
         step, trials = np.floor(y), self.trials(params)
         inside = np.clip(step, 0, np.maximum(trials - 1, 0))
-        success = special.expit(np.asarray(params["p"]))
+        success = self.shares(params)[0]
         level = special.betainc(inside + 1, np.maximum(trials - inside, 1), success)
         return np.where(step >= 0, np.where(step < trials, level, 0.0), 1.0)
 
     def moments(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
-        eta = np.asarray(params["p"])
-        mean = self.trials(params) * special.expit(eta)
-        return mean, mean * special.expit(-eta)
+        success, failure = self.shares(params)
+        mean = self.trials(params) * success
+        return mean, mean * failure
 
     def random(
         self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
     ) -> np.ndarray:
         trials = np.asarray(self.trials(params)).astype(np.int64)
-        return rng.binomial(trials, special.expit(params["p"]), size)
+        return rng.binomial(trials, self.shares(params)[0], size)
+
+    def symbolic_success(self, params: Parameters) -> dict[str, Any]:
+        """Argument of PyMC's distributions for the probability of success."""
+        if self.link == "logit":
+            return {"logit_p": params["p"]}
+        import pytensor.tensor as pt
+
+        eta = pt.as_tensor(params["p"])
+        return {"p": pt.exp(self.log_probabilities(eta, functions.symbolic())[0])}
 
 
+@dataclass(frozen=True)
 class Bernoulli(SuccessCounts):
-    """Bernoulli distribution: ``y`` is 1 with probability ``p``, else 0."""
+    """Bernoulli distribution: ``y`` is 1 with probability ``p``, else 0.
+
+    Parameters
+    ----------
+    link : {"logit", "probit", "cloglog"}
+        Link of ``p``.
+    """
 
     kind = "bernoulli"
     support = "0 and 1, or False and True"
@@ -88,11 +135,18 @@ class Bernoulli(SuccessCounts):
     def dist(self, params: Parameters) -> Any:
         import pymc as pm
 
-        return pm.Bernoulli.dist(logit_p=params["p"])
+        return pm.Bernoulli.dist(**self.symbolic_success(params))
 
 
+@dataclass(frozen=True)
 class Binomial(SuccessCounts):
-    """Binomial distribution: ``C(trials, y) p^y (1 - p)^(trials - y)``."""
+    """Binomial distribution: ``C(trials, y) p^y (1 - p)^(trials - y)``.
+
+    Parameters
+    ----------
+    link : {"logit", "probit", "cloglog"}
+        Link of ``p``.
+    """
 
     kind = "binomial"
     KNOWN = ("trials",)
@@ -109,7 +163,8 @@ class Binomial(SuccessCounts):
         import pymc as pm
         import pytensor.tensor as pt
 
-        return pm.Binomial.dist(n=pt.cast(params["trials"], "int64"), logit_p=params["p"])
+        trials = pt.cast(params["trials"], "int64")
+        return pm.Binomial.dist(n=trials, **self.symbolic_success(params))
 
     def check_varied(self, y: np.ndarray, name: str, known: Parameters) -> None:
         trials = np.broadcast_to(known["trials"], y.shape)
@@ -119,3 +174,90 @@ class Binomial(SuccessCounts):
     def _beside(self, at: int, known: Parameters) -> str:
         trials = known["trials"]
         return f" of {trials[at if trials.size > 1 else 0]:g} trials"
+
+
+@dataclass(frozen=True)
+class BetaBinomial(Binomial):
+    """Beta-binomial distribution: binomial, with a beta distribution of the probability.
+
+    The probability has mean ``p`` and precision ``phi``; PyMC's parameters are ``alpha = p phi``
+    and ``beta = (1 - p) phi``. The more precise, the nearer to a binomial distribution.
+
+    Parameters
+    ----------
+    link : {"logit", "probit", "cloglog"}
+        Link of ``p``.
+    """
+
+    kind = "betabinomial"
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return (*super().parameters, Parameter("phi", LOG, "concentration"))
+
+    def row(self, m: Any) -> Callable[..., Any]:
+        def row(t: Any, u: Any, base: Any, eta: Any, log_phi: Any) -> Any:
+            log_p, log_q = self.log_probabilities(eta, m)
+            total = m.exp(log_phi) + u
+            success = _outcomes(m, t, u - t, total, log_p, log_q, log_phi)
+            failure = _outcomes(m, u - t, t, total, log_q, log_p, log_phi)
+            return base + success + failure - gamma_ratio(m, u, log_phi)
+
+        return row
+
+    def dist(self, params: Parameters) -> Any:
+        import pymc as pm
+        import pytensor.tensor as pt
+
+        eta, phi = pt.as_tensor(params["p"]), params["phi"]
+        logs = self.log_probabilities(eta, functions.symbolic())
+        alpha, beta = (pt.exp(log) * phi for log in logs)
+        return pm.BetaBinomial.dist(n=pt.cast(params["trials"], "int64"), alpha=alpha, beta=beta)
+
+    def cdf(self, y: Any, params: Parameters) -> np.ndarray:
+        return self._summed(y, params, above=False)
+
+    def sf(self, y: Any, params: Parameters) -> np.ndarray:
+        return self._summed(y, params, above=True)
+
+    def _summed(self, y: Any, params: Parameters, *, above: bool) -> np.ndarray:
+        """Probability up to ``y``, or above it: a sum over all counts."""
+        step, etas = np.floor(y), self.etas(params, NUMERIC)
+        trials = np.asarray(params["trials"])
+        total: Any = 0.0
+        for count in range(int(trials.max()) + 1):
+            data = self.data(np.full(trials.shape, float(count)), params, NUMERIC)
+            counted = step < count if above else step >= count
+            total = total + np.where(counted, np.exp(self.log_density_at(data, etas, NUMERIC)), 0.0)
+        inside = np.where(step >= 0, np.where(step < trials, total, 1.0 - above), float(above))
+        return np.minimum(inside, 1.0)
+
+    def moments(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
+        mean, variance = super().moments(params)
+        return mean, variance * (1 + (self.trials(params) - 1) / (params["phi"] + 1))
+
+    def random(
+        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
+    ) -> np.ndarray:
+        shapes = [np.maximum(x * params["phi"], np.finfo(float).tiny) for x in self.shares(params)]
+        success = rng.beta(*shapes, size)
+        return rng.binomial(np.asarray(self.trials(params)).astype(np.int64), success)
+
+
+def _outcomes(m: Any, t: Any, others: Any, total: Any, log_p: Any, log_q: Any, log_phi: Any) -> Any:
+    """What ``t`` outcomes of one kind add to the log probability of a beta-binomial distribution.
+
+    With the shape ``a = p phi`` of that kind it is ``log Gamma(a + t) - log Gamma(a)``, less
+    ``t log total - t``, of which the sum over both kinds does not depend on the parameters' split.
+    ``total`` is ``phi`` plus the number of trials.
+    """
+    shape = m.exp(log_p + log_phi)
+    later = shape + t
+    log_odds = log_q - log_p
+    # (later - p total) / (p total): small where outcomes are as frequent as expected.
+    surplus = (t * m.exp(m.where(log_odds > 700.0, 700.0, log_odds)) - others) / total
+    near = m.where(surplus > 1.0, -1.0, surplus) > -0.5
+    close = t * log_p + later * m.log1p(m.where(near, surplus, 0.0))
+    positive = m.where(later > 1e-300, later, 1.0)
+    far = later * m.log(positive / total) - shape * log_p
+    return gamma_ratio(m, t, log_p + log_phi) + m.where(near, close, far)

@@ -1,44 +1,88 @@
-"""Unbounded counts: the Poisson distribution."""
+"""Unbounded counts: Poisson, negative binomial and geometric distributions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from scipy import special
 
 from bayes_moe.core.arrays import NUMERIC, Arrays
+from bayes_moe.core.arrays import symbolic as symbolic_arrays
+from bayes_moe.core.checks import check_one_of
 from bayes_moe.families.base import (
     Parameter,
     Parameters,
+    RowData,
 )
 from bayes_moe.families.discrete import HALF_UNIT, Discrete, is_count
-from bayes_moe.families.links import LOG_RATE
+from bayes_moe.families.links import LOG, LOG_RATE, MEANS, Link, mean_of
 
 LARGEST_RATE = 9.2e18
 """Largest rate of NumPy's Poisson generator, whose draws are 64-bit integers."""
 
 
-class Poisson(Discrete):
-    """Poisson distribution with rate ``mu``, and ``eta = log mu``.
+ROLES = {"log": "rate", "identity": "location", "sqrt": "root"}
+"""Role of a mean by its link."""
 
-    ``log f(y) = y eta - exp(eta) - log y!``; the parameter ``mu`` is ``eta`` wherever it is an
-    argument here.
-    """
+LEAST_MEAN = 1e-3
+"""Mean below which working weights under the identity link do not grow."""
+LEAST_LOG = -60.0
+"""Log of an argument below which its gamma normaliser is that log."""
 
-    kind = "poisson"
-    parameters = (Parameter("mu", LOG_RATE, "rate"),)
+
+class Counts(Discrete):
+    """Counts 0, 1, 2, ... without an upper end."""
+
     support = "whole numbers from 0"
 
     def in_support(self, y: Any, params: Parameters, xp: Arrays) -> Any:
         return is_count(y, xp)
 
+    def initial_eta(self, y: np.ndarray, known: Parameters) -> np.ndarray:
+        return np.log(y + HALF_UNIT)
+
+
+@dataclass(frozen=True)
+class Poisson(Counts):
+    """Poisson distribution with mean ``mu``.
+
+    ``log f(y) = y log mu - mu - log y!``; the parameter ``mu`` is its predictor wherever it is an
+    argument here.
+
+    Parameters
+    ----------
+    link : {"log", "identity", "sqrt"}
+        Link of ``mu``. Under the identity, no count is possible where the predictor is negative.
+    """
+
+    kind = "poisson"
+    link: str = "log"
+
+    def __post_init__(self) -> None:
+        check_one_of("link", self.link, MEANS)
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return (Parameter("mu", Link(self.link, natural=False), ROLES[self.link]),)
+
     def row(self, m: Any) -> Callable[..., Any]:
         def row(t: Any, u: Any, base: Any, eta: Any) -> Any:
-            return base + t * eta - m.exp(eta)
+            log_mean, mean = MEANS[self.link](m, eta)
+            value = base + t * log_mean - mean
+            return m.where(eta > 0.0, value, -math.inf) if self.link == "identity" else value
 
         return row
+
+    def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any] | None:
+        if self.link == "log":
+            return None
+        eta = np.asarray(etas[0])
+        return [np.full_like(eta, 4.0) if self.link == "sqrt" else 1 / np.maximum(eta, LEAST_MEAN)]
 
     def log_coefficient(self, y: Any, params: Parameters, xp: Arrays) -> Any:
         return -xp.gammaln(y + 1)
@@ -47,10 +91,12 @@ class Poisson(Discrete):
         import pymc as pm
         import pytensor.tensor as pt
 
-        return pm.Poisson.dist(mu=pt.minimum(pt.exp(params["mu"]), LARGEST_RATE))
+        mean = mean_of(self.link, pt.as_tensor(params["mu"]), symbolic_arrays())
+        return pm.Poisson.dist(mu=pt.minimum(mean, LARGEST_RATE))
 
     def initial_eta(self, y: np.ndarray, known: Parameters) -> np.ndarray:
-        return np.log(y + HALF_UNIT)
+        moved = y + HALF_UNIT
+        return {"log": np.log, "identity": np.asarray, "sqrt": np.sqrt}[self.link](moved)
 
     def cdf(self, y: Any, params: Parameters) -> np.ndarray:
         step = np.floor(y)
@@ -63,10 +109,120 @@ class Poisson(Discrete):
         return np.where(step >= 0, np.where(step < np.inf, level, 0.0), 1.0)
 
     def moments(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
-        rate = NUMERIC.exp(params["mu"])
+        rate = mean_of(self.link, np.asarray(params["mu"]), NUMERIC)
         return rate, rate
 
     def random(
         self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
     ) -> np.ndarray:
         return rng.poisson(np.minimum(self.mean(params), LARGEST_RATE), size)
+
+
+class NegativeBinomial(Counts):
+    """Negative binomial distribution with mean ``mu`` and variance ``mu + mu^2 / alpha``.
+
+    PyMC's parameters, with a log link of ``mu``; ``alpha`` is the shape of the gamma distribution
+    of the Poisson rate, one over the ``alpha`` of statsmodels. The parameter ``mu`` is ``log mu``
+    wherever it is an argument here.
+    """
+
+    kind = "negativebinomial"
+    parameters: Any = (
+        Parameter("mu", LOG_RATE, "rate"),
+        Parameter("alpha", LOG, "concentration"),
+    )
+
+    def row(self, m: Any) -> Callable[..., Any]:
+        def row(t: Any, u: Any, base: Any, log_mean: Any, log_alpha: Any) -> Any:
+            mean, alpha = m.exp(log_mean), m.exp(log_alpha)
+            shape = gamma_ratio(m, t, log_alpha)
+            return base + t * log_mean - t + shape + grown(m, alpha + t, alpha + mean, t - mean)
+
+        return row
+
+    def log_coefficient(self, y: Any, params: Parameters, xp: Arrays) -> Any:
+        return -xp.gammaln(y + 1)
+
+    def dist(self, params: Parameters) -> Any:
+        import pymc as pm
+        import pytensor.tensor as pt
+
+        mean = pt.minimum(pt.exp(pt.as_tensor(params["mu"])), LARGEST_RATE)
+        return pm.NegativeBinomial.dist(mu=mean, alpha=self.shape(params))
+
+    def shape(self, params: Parameters) -> Any:
+        """The parameter ``alpha``."""
+        return params["alpha"]
+
+    def log_odds(self, params: Parameters) -> np.ndarray:
+        """Log of ``mu / alpha``."""
+        return np.asarray(params["mu"] - np.log(self.shape(params)))
+
+    def cdf(self, y: Any, params: Parameters) -> np.ndarray:
+        step = np.floor(y)
+        failure = special.expit(-self.log_odds(params))
+        inside = np.clip(step, 0, np.finfo(float).max)
+        level = special.betainc(self.shape(params), inside + 1, failure)
+        return np.where(step >= 0, np.where(step < np.inf, level, 1.0), 0.0)
+
+    def sf(self, y: Any, params: Parameters) -> np.ndarray:
+        step = np.floor(y)
+        success = special.expit(self.log_odds(params))
+        inside = np.clip(step, 0, np.finfo(float).max)
+        level = special.betainc(inside + 1, self.shape(params), success)
+        return np.where(step >= 0, np.where(step < np.inf, level, 0.0), 1.0)
+
+    def moments(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
+        mean = NUMERIC.exp(params["mu"])
+        with np.errstate(over="ignore"):
+            return mean, mean * (1 + mean / self.shape(params))
+
+    def random(
+        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
+    ) -> np.ndarray:
+        shape = self.shape(params)
+        rate = self.mean(params) * rng.gamma(shape, size=size) / shape
+        return rng.poisson(np.minimum(rate, LARGEST_RATE))
+
+
+class Geometric(NegativeBinomial):
+    """Geometric distribution: number of failures before a success, with mean ``mu``.
+
+    ``mu = (1 - p) / p`` with the probability ``p`` of success, under a log link. PyMC's
+    ``Geometric`` counts the success too: it is one more. It is a negative binomial distribution
+    with ``alpha = 1``.
+    """
+
+    kind = "geometric"
+    parameters = (Parameter("mu", LOG_RATE, "rate"),)
+
+    def row(self, m: Any) -> Callable[..., Any]:
+        def row(t: Any, u: Any, base: Any, log_mean: Any) -> Any:
+            return base - t * m.softplus(-log_mean) - m.softplus(log_mean)
+
+        return row
+
+    def log_coefficient(self, y: Any, params: Parameters, xp: Arrays) -> Any:
+        return 0.0 * y
+
+    def shape(self, params: Parameters) -> Any:
+        return 1.0
+
+
+def gamma_ratio(m: Any, t: Any, log_alpha: Any) -> Any:
+    """Normaliser of ``alpha`` less that of ``alpha + t``, over a namespace ``m``.
+
+    Of ``log Gamma(alpha + t) - log Gamma(alpha)`` it is what is left without
+    ``(alpha + t) log(alpha + t) - alpha log alpha - t``, which grows with them.
+    """
+    least = m.where(log_alpha < LEAST_LOG, LEAST_LOG, log_alpha)
+    here = m.gamma_normaliser(least) + (log_alpha - least)
+    later = m.gamma_normaliser(m.log(m.where(t > 0.0, m.exp(log_alpha) + t, 1.0)))
+    return m.where(t > 0.0, here - later, 0.0)
+
+
+def grown(m: Any, x: Any, z: Any, change: Any) -> Any:
+    """``x log(x / z)`` of positive numbers, exact where ``change = x - z`` is small."""
+    ratio = change / z
+    near = ratio > -0.5
+    return x * m.where(near, m.log1p(m.where(near, ratio, 0.0)), m.log(x / z))

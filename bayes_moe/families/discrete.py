@@ -31,9 +31,9 @@ def is_count(y: Any, xp: Arrays) -> Any:
 
 
 class Discrete(Family):
-    """Discrete exponential family with natural parameter ``eta``.
+    """Distribution of counts.
 
-    ``row`` states the summand with ``eta``, ``log_coefficient`` that without, for counts in the
+    ``row`` states the summand with parameters, ``log_coefficient`` that without, for counts in the
     support.
     """
 
@@ -48,12 +48,12 @@ class Discrete(Family):
 
     @abstractmethod
     def log_coefficient(self, y: Any, params: Parameters, xp: Arrays) -> Any:
-        """Summand (obs,) of the log probability without ``eta``, for ``y`` in the support."""
+        """Summand (obs,) of the log probability without parameters, for ``y`` in the support."""
 
     def data(self, y: Any, known: Parameters, xp: Arrays) -> RowData:
         supported = self.in_support(y, known, xp)
-        # Both branches of `where` are evaluated: 0 is a valid response of every family here.
-        inside = xp.where(supported, y, 0.0)
+        # Both branches of `where` are evaluated: the least count is valid in every family.
+        inside = xp.where(supported, y, self.lower)
         base = xp.where(supported, self.log_coefficient(inside, known, xp), -np.inf)
         return RowData(inside, self.trials(known), base)
 
@@ -75,7 +75,8 @@ class Discrete(Family):
         return self.mean(params)
 
     def scale(self, params: Parameters) -> np.ndarray:
-        return np.hypot(np.sqrt(self.variance(params)), HALF_UNIT)
+        variance = np.minimum(self.variance(params), np.finfo(float).max)
+        return np.hypot(np.sqrt(variance), HALF_UNIT)
 
     def check_response(
         self,

@@ -193,14 +193,15 @@ class Formula(ABC):
         for a in range(count):
             for b in range(a, count):
                 second[a][b] = second[b][a] = next(pairs)
-        known = self.information(data, etas)
-        if known is None:
-            known = [np.abs(second[a][a]) for a in range(count)]
-        expected = tuple(_of_dimensions(x, ndim) for x in known)
+        known = self.information(data, etas) or [None] * count
+        expected = tuple(
+            np.abs(second[a][a]) if x is None else _of_dimensions(x, ndim)
+            for a, x in enumerate(known)
+        )
         return Derivatives(tuple(flat[:count]), tuple(map(tuple, second)), expected)
 
     def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any] | None:
-        """Expected information of each predictor, where known; else the absolute curvature."""
+        """Expected information of each predictor; the absolute curvature where it is None."""
         return None
 
 

@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
@@ -22,6 +23,7 @@ from bayes_moe.families import gamma_normaliser, student_t
 from bayes_moe.families.expressions import Recorder, Slope
 
 LOG_HALF = math.log(0.5)
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,21 @@ def _log1mexp(xp: Arrays) -> Callable[..., Any]:
     def of(x: Any) -> Any:
         with np.errstate(divide="ignore"):
             return np.where(x > LOG_HALF, np.log(-np.expm1(x)), np.log1p(-np.exp(x)))
+
+    return of
+
+
+def _log_ndtr(xp: Arrays) -> Callable[..., Any]:
+    """Log of the standard normal cdf."""
+    if xp is NUMERIC:
+        return special.log_ndtr
+    import pytensor.tensor as pt
+
+    def of(x: Any) -> Any:
+        low = x < -1.0
+        below = pt.where(low, x, -1.0)
+        tail = pt.log(0.5 * pt.erfcx(-below / math.sqrt(2))) - 0.5 * below * below
+        return pt.where(low, tail, pt.log1p(-0.5 * pt.erfc(pt.where(low, -1.0, x) / math.sqrt(2))))
 
     return of
 
@@ -104,6 +121,9 @@ FUNCTIONS: dict[str, Function] = {
     "log": Function(lambda xp: xp.log, lambda m, x, f: (1.0 / x[0],)),
     "log1p": Function(lambda xp: xp.log1p, lambda m, x, f: (1.0 / (1.0 + x[0]),)),
     "log1mexp": Function(_log1mexp, lambda m, x, f: (-1.0 / m.expm1(-x[0]),)),
+    "log_ndtr": Function(
+        _log_ndtr, lambda m, x, f: (m.exp(-0.5 * x[0] * x[0] - HALF_LOG_2PI - f),)
+    ),
     "sqrt": Function(_named(np.sqrt, "sqrt"), lambda m, x, f: (0.5 / f,)),
     "absolute": Function(_named(np.abs, "abs"), lambda m, x, f: (m.sign(x[0]),)),
     "sign": Function(_named(np.sign, "sign"), lambda m, x, f: (0.0,)),

@@ -81,5 +81,14 @@ With the identity link they are those of 1 where the predictor is not positive.
 
 PROBABILITIES: dict[str, Callable[[Any, Any], Pair]] = {
     "logit": lambda m, eta: (-m.softplus(-eta), -m.softplus(eta)),
+    "probit": lambda m, eta: (m.log_ndtr(eta), m.log_ndtr(-eta)),
+    "cloglog": lambda m, eta: (m.log1mexp(-m.exp(eta)), -m.exp(eta)),
 }
 """By link of a probability: namespace and predictor -> its log, and the log of one less it."""
+
+
+def mean_of(link: str, eta: Any, xp: Arrays) -> Any:
+    """Mean of a predictor; 0 where a predictor under the identity is negative."""
+    if link == "identity":
+        return xp.where(eta > 0, eta, 0.0)
+    return xp.exp(eta) if link == "log" else eta * eta

@@ -8,6 +8,7 @@ location coefficients (``mu``) intercept ``Normal(m_y, 2.5 s_y)``, slopes
                                ``Normal(0, 2.5 s_y / s_j)``
 log means (Poisson, gamma)     intercept ``Normal(log m_y, 2.5)``, slopes
                                ``Normal(0, 2.5 / s_j)``
+roots of means (Poisson)       as location coefficients, of the root of the response
 log odds (``p``)               intercept ``Normal(0, 2.5)``, slopes
                                ``Normal(0, 2.5 / s_j)``
 gate, class coefficients       intercept ``ZeroSumNormal(1.5)``, slopes
@@ -24,6 +25,8 @@ precision (``alpha``)          ``Gamma(1.5, 0.01 s_y^2 / m_y^2)``; with a formul
                                ``Normal(0, 1 / s_j)``
 probability (``psi``)          ``Beta(2, 2)``; with a formula, on the logit link:
                                ``Normal(0, 1.5)``, slopes ``Normal(0, 1 / s_j)``
+concentration of counts        ``LogNormal(1, 1.5)``; with a formula, on the log link: the
+                               same prior for the intercept, slopes ``Normal(0, 0.5 / s_j)``
 asymmetry                      ``Normal(0, 3)``; with a formula the same prior for the
                                intercept, slopes ``Normal(0, 1 / s_j)``
 =============================  =======================================================
@@ -88,6 +91,8 @@ class Role:
         Response (obs,) -> default prior of a parameter that is constant for each expert.
     in_units : bool
         Whether the predictor is in the units of the response.
+    scale : callable or None
+        Response (obs,) -> its values on the scale of the predictor; itself if None.
     spread : float
         Derivative of the log of the spread by the predictor, of a parameter by which an expert
         collapses onto rows that it fits exactly; 0 for others.
@@ -107,6 +112,7 @@ class Role:
     level: Callable[[np.ndarray], float] | None = None
     constant: Callable[[np.ndarray], Prior] | None = None
     in_units: bool = False
+    scale: Callable[[np.ndarray], np.ndarray] | None = None
     spread: float = 0.0
     log_unit: Callable[[np.ndarray], float] | None = None
     neutral: float = 2.0
@@ -144,6 +150,7 @@ ROLES: dict[str, Role] = {
     "gate": Role(1.5, 2.5, zero_sum=True),
     "class": Role(1.5, 2.5, zero_sum=True),
     "location": Role(2.5, 2.5, level=_mean, in_units=True),
+    "root": Role(2.5, 2.5, level=_mean, in_units=True, scale=np.sqrt),
     "rate": Role(2.5, 2.5, level=lambda y: math.log(_mean(y))),
     "odds": Role(2.5, 2.5),
     "scale": Role(
@@ -177,6 +184,10 @@ ROLES: dict[str, Role] = {
         of_form=True,
     ),
     "gap": Role(1.0, 0.5, constant=lambda y: Prior("LogNormal", mu=0.0, sigma=1.0), neutral=0.0),
+    # Without overdispersion the concentration is infinite.
+    "concentration": Role(
+        1.5, 0.5, level=lambda y: 1.0, constant=lambda y: Prior("LogNormal", mu=1.0, sigma=1.5)
+    ),
     "probability": Role(
         1.5, 1.0, constant=lambda y: Prior("Beta", alpha=2.0, beta=2.0), neutral=0.0
     ),
@@ -210,6 +221,7 @@ def units_of(role: str, response: np.ndarray, has_intercept: bool) -> Units:
         For a role that is not in the table.
     """
     row = role_of(role)
+    response = response if row.scale is None else row.scale(response)
     level = row.level(response) if has_intercept and row.level is not None else 0.0
     unit = 1.0
     if row.in_units:

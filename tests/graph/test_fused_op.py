@@ -101,7 +101,7 @@ class Layout:
         counts = rng.integers(1, 40, rows).astype(float)
         counts = counts if self.trials is None else np.full(1, float(self.trials))
         first = self.parts[0].family
-        most = {"bernoulli": 1.0, "binomial": counts}.get(self.parts[0].family.kind, 30.0)
+        most = 1.0 if first.kind == "bernoulli" else counts if first.KNOWN else 30.0
         y = np.floor(rng.uniform(0, 1, rows) * (most + 1))
         if not first.discrete:
             y = spread_over(first, rng, rows, reach["location"])
@@ -109,7 +109,12 @@ class Layout:
         for part, etas in zip(self.parts, self.etas, strict=True):
             for p, eta in zip(part.family.parameters, etas, strict=True):
                 shape = (part.stop - part.start, eta.type.shape[1] or rows)
+<<<<<<< HEAD
                 given.append(rng.uniform(-reach[p.role], reach[p.role], shape))
+=======
+                most = reach["scale" if p.role in ("precision", "concentration") else p.role]
+                given.append(rng.uniform(-most, most, shape))
+>>>>>>> c21507c (Negative binomial, geometric and beta-binomial families; links of means and probabilities)
         return given + [counts[None] for known in self.known for _ in known]
 
 
@@ -122,6 +127,14 @@ LAYOUTS = {name: Layout((name, 2)) for name in FAMILIES} | {
     "bernoulli, constant": Layout(("bernoulli", 2), same=[(0, 0)]),
     "binomial": Layout(("binomial", 3)),
     "binomial, trials by number": Layout(("binomial", 2), trials=40),
+<<<<<<< HEAD
+=======
+    "betabinomial, constants": Layout(("betabinomial", 2), same=[(0, 1)]),
+    "negativebinomial": Layout(("negativebinomial", 2)),
+    "negativebinomial, constants": Layout(("negativebinomial", 2), same=[(0, 1)]),
+    "geometric": Layout(("geometric", 2)),
+    "gamma": Layout(("gamma", 2)),
+>>>>>>> c21507c (Negative binomial, geometric and beta-binomial families; links of means and probabilities)
     "gamma, constants": Layout(("gamma", 3), same=[(0, 1)]),
     "one expert": Layout(("normal", 1)),
     "two kinds": Layout(("normal", 2), ("studentt", 1), same=[(1, 2)]),

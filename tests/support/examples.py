@@ -125,6 +125,27 @@ FAMILIES = {
         lambda real, count, n: np.minimum(count, n),
         {"trials": "n"},
     ),
+    "betabinomial": FamilyExample(
+        lambda p, phi, trials: stats.betabinom(
+            trials, special.expit(p) * phi, special.expit(-p) * phi
+        ),
+        COUNTS[:-2],
+        {"p": ETA[1:5], "phi": SHAPES[1:], "trials": TRIALS[:-2]},
+        lambda real, count, n: np.minimum(count, n),
+        {"trials": "n"},
+    ),
+    "negativebinomial": FamilyExample(
+        lambda mu, alpha: stats.nbinom(alpha, special.expit(np.log(alpha) - mu)),
+        COUNTS[:-2],
+        {"mu": np.maximum(ETA, -8.0), "alpha": SHAPES},
+        lambda real, count, n: count,
+    ),
+    "geometric": FamilyExample(
+        lambda mu: stats.geom(special.expit(-mu), loc=-1),
+        COUNTS[:-2],
+        {"mu": ETA},
+        lambda real, count, n: count,
+    ),
     "gamma": FamilyExample(
         lambda mu, alpha: stats.gamma(alpha, scale=np.exp(mu) / alpha),
         AMOUNTS,

@@ -40,7 +40,7 @@ def problem(number: int) -> tuple[bm.MixtureOfExperts, pd.DataFrame]:
     terms = [f"x{j}" for j in range(p)] or ["1"]
     formula = " + ".join(terms)
     gate = rng.choice(["~ 1", f"~ {formula}", f"~ {terms[0]}"])
-    own: dict[str, str] = {"trials": "n"} if family == "binomial" else {}
+    own: dict[str, str] = dict(examples.FAMILIES[family].options)
     if family in ("normal", "studentt") and p and rng.random() < 0.25:
         own["sigma"] = f"~ {terms[0]}"
     if family == "studentt" and p and rng.random() < 0.1:
@@ -57,8 +57,12 @@ def response(
     """Return responses of a family at predictors, some with outliers, ties or a wild scale."""
     if family == "poisson":
         return rng.poisson(np.exp(np.clip(eta, -5, 8))).astype(float)
-    if family in ("bernoulli", "binomial"):
-        trials = n if family == "binomial" else 1
+    if family in ("negativebinomial", "geometric"):
+        shape = 10 ** rng.uniform(-1, 2) if family == "negativebinomial" else 1.0
+        rate = np.exp(np.clip(eta, -5, 8)) * rng.gamma(shape, size=len(eta)) / shape
+        return rng.poisson(rate).astype(float)
+    if family in ("bernoulli", "binomial", "betabinomial"):
+        trials = 1 if family == "bernoulli" else n
         y = rng.binomial(trials, special.expit(eta)).astype(float)
         y[:2] = [0, 1]  # never all the same
         return y
