@@ -31,6 +31,7 @@ TABLE: dict[str, dict[str, str]] = {
         "exponential": "bayes_moe.families.positive:Exponential",
         "categorical": "bayes_moe.families.categories:Categorical",
         "orderedlogistic": "bayes_moe.families.grades:OrderedLogistic",
+        "orderedprobit": "bayes_moe.families.grades:OrderedProbit",
         "pointmass": "bayes_moe.families.point_mass:PointMass",
     },
     "predictor": {

@@ -108,3 +108,26 @@ class OrderedLogistic(Ordered):
         import pymc as pm
 
         return self.dist_of(params, pm.OrderedLogistic.dist)
+
+
+@dataclass(frozen=True)
+class OrderedProbit(Ordered):
+    """Cumulative probit model: ``P(y <= c) = Phi(cut_c - mu)``."""
+
+    kind = "orderedprobit"
+    link = Link("probit", natural=False)
+
+    def log_below(self, m: Any, upper: Any) -> Any:
+        return m.log_ndtr(upper)
+
+    def log_between(self, m: Any, lower: Any, upper: Any, width: Any) -> Any:
+        # Both points in the lower tail, where probabilities keep their relative error.
+        right = lower + upper > 0.0
+        high = m.log_ndtr(m.where(right, -lower, upper))
+        low = m.log_ndtr(m.where(right, -upper, lower))
+        return high + m.log1mexp(low - high)
+
+    def dist(self, params: Parameters) -> Any:
+        import pymc as pm
+
+        return self.dist_of(params, pm.OrderedProbit.dist)

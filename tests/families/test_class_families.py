@@ -19,7 +19,9 @@ from tests.support import contracts
 from tests.support.examples import CLASSES
 
 ROWS = 60
+CDF = {"orderedlogistic": stats.logistic.cdf, "orderedprobit": stats.norm.cdf}
 REACH = {"class": 4.0, "odds": 3.0, "gap": 2.0}
+ROOT_TWO_PI = (2 * Decimal("3.14159265358979323846264338327950288419716939937510")).sqrt()
 unconverged = pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 
 
@@ -41,7 +43,7 @@ def probabilities(family, etas):
     if family.kind == "categorical":
         return special.softmax(flat, axis=0)
     cuts = np.concatenate([np.zeros((1, flat.shape[1])), np.cumsum(np.exp(flat[1:]), axis=0)])
-    cdf = {"orderedlogistic": stats.logistic.cdf}[family.kind](cuts - flat[0])
+    cdf = CDF[family.kind](cuts - flat[0])
     return np.diff(np.concatenate([0 * cdf[:1], cdf, 0 * cdf[:1] + 1]), axis=0)
 
 
@@ -82,15 +84,37 @@ def in_decimals(family, eta, code):
         for log_gap in eta[1:]:
             cuts.append(cuts[-1] + min(log_gap, Decimal(12)).exp())
 
-        def cdf(z):
-            return 1 / (1 + (-z).exp())
-
-        below = [*(cdf(c) for c in cuts), Decimal(1)]
+        cdf = logistic if family.kind == "orderedlogistic" else normal
         if code == 0:
-            return below[0].ln()
+            return cdf(cuts[0]).ln()
         if code == len(cuts):
             return cdf(-cuts[-1]).ln()
-        return (below[code] - below[code - 1]).ln()
+        low, high = cuts[code - 1], cuts[code]
+        if low > 0:
+            low, high = -high, -low
+        return (cdf(high) - cdf(low)).ln()
+
+
+def logistic(z):
+    return 1 / (1 + (-z).exp())
+
+
+def normal(z):
+    """Normal probability up to a decimal, by its series near zero and its asymptotic one far out."""
+    if abs(z) > 10:
+        terms, term = [], Decimal(1)
+        for k in range(1, 40):
+            terms.append(term)
+            term *= -(2 * k - 1) / (z * z)
+        tail = (-z * z / 2).exp() / ROOT_TWO_PI / abs(z) * sum(terms)
+        return tail if z < 0 else 1 - tail
+    total = term = z
+    for k in range(1, 6000):
+        term *= z * z / (2 * k + 1)
+        total += term
+        if abs(term) < Decimal(10) ** -390:
+            break
+    return Decimal("0.5") + (-z * z / 2).exp() / ROOT_TWO_PI * total
 
 
 def test_derivatives_are_those_of_differences(family):
@@ -142,7 +166,9 @@ def table():
     grades = ["low", "middle", "high", "top"]
     grade = pd.Categorical.from_codes(np.digitize(latent, [-2, 0, 2]), grades, ordered=True)
     kind = np.array(["a", "b", "c"])[(np.digitize(latent, [-1, 1]) + (z > 1)) % 3]
-    return pd.DataFrame({"x": x, "z": z, "categorical": kind, "orderedlogistic": grade})
+    return pd.DataFrame(
+        {"x": x, "z": z, "categorical": kind, "orderedlogistic": grade, "orderedprobit": grade}
+    )
 
 
 def described(family, table, **settings):
@@ -210,12 +236,15 @@ def test_one_categorical_expert_is_multinomial_regression(table):
     assert int(fit.idata["fit"]["n_parameters"]) == peer.params.size
 
 
-def test_one_ordered_expert_is_the_cumulative_model(table):
+@pytest.mark.parametrize(
+    ("name", "distr"), [("orderedlogistic", "logit"), ("orderedprobit", "probit")]
+)
+def test_one_ordered_expert_is_the_cumulative_model(table, name, distr):
     from statsmodels.miscmodels.ordinal_model import OrderedModel
 
-    spec = bm.mixture_of_experts("orderedlogistic ~ z + x", experts=1, family="orderedlogistic")
+    spec = bm.mixture_of_experts(f"{name} ~ z + x", experts=1, family=name)
     fit = bm.fit(spec, table, "em", objective="likelihood", progressbar=False)
-    model = OrderedModel(table["orderedlogistic"], table[["z", "x"]], distr="logit")
+    model = OrderedModel(table[name], table[["z", "x"]], distr=distr)
     peer = model.fit(method="bfgs", disp=0, gtol=1e-10, warn_convergence=False)
     posterior = fit.idata["posterior"]
     found = posterior["mu_coef"].values.ravel()

@@ -99,21 +99,8 @@ def test_scale_is_positive_and_finite(case):
 
 def test_draws_have_the_family_s_distribution(case):
     family = case[0]
-<<<<<<< HEAD
     params = {p.name: typical(p.role) for p in family.parameters}
     params |= {name: np.array([6.0, 25.0]) for name in family.KNOWN}
-=======
-    one = {
-        "mu": np.array([-2.0, 1.5]),
-        "sigma": np.array([0.5, 3.0]),
-        "nu": np.array([2.5, 30.0]),
-        "alpha": np.array([0.6, 9.0]),
-        "p": np.array([-2.0, 0.3]),
-        "trials": np.array([6.0, 25.0]),
-        "phi": np.array([0.8, 7.0]),
-    }
-    params = {n: one[n] for n in (*(p.name for p in family.parameters), *family.KNOWN)}
->>>>>>> c21507c (Negative binomial, geometric and beta-binomial families; links of means and probabilities)
     drawn = family.random(params, np.random.default_rng(0), (20_000, 2))
     assert drawn.shape == (20_000, 2)
     assert (drawn.dtype.kind == "i") == family.discrete

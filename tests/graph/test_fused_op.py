@@ -109,12 +109,7 @@ class Layout:
         for part, etas in zip(self.parts, self.etas, strict=True):
             for p, eta in zip(part.family.parameters, etas, strict=True):
                 shape = (part.stop - part.start, eta.type.shape[1] or rows)
-<<<<<<< HEAD
                 given.append(rng.uniform(-reach[p.role], reach[p.role], shape))
-=======
-                most = reach["scale" if p.role in ("precision", "concentration") else p.role]
-                given.append(rng.uniform(-most, most, shape))
->>>>>>> c21507c (Negative binomial, geometric and beta-binomial families; links of means and probabilities)
         return given + [counts[None] for known in self.known for _ in known]
 
 
@@ -127,14 +122,10 @@ LAYOUTS = {name: Layout((name, 2)) for name in FAMILIES} | {
     "bernoulli, constant": Layout(("bernoulli", 2), same=[(0, 0)]),
     "binomial": Layout(("binomial", 3)),
     "binomial, trials by number": Layout(("binomial", 2), trials=40),
-<<<<<<< HEAD
-=======
     "betabinomial, constants": Layout(("betabinomial", 2), same=[(0, 1)]),
     "negativebinomial": Layout(("negativebinomial", 2)),
     "negativebinomial, constants": Layout(("negativebinomial", 2), same=[(0, 1)]),
     "geometric": Layout(("geometric", 2)),
-    "gamma": Layout(("gamma", 2)),
->>>>>>> c21507c (Negative binomial, geometric and beta-binomial families; links of means and probabilities)
     "gamma, constants": Layout(("gamma", 3), same=[(0, 1)]),
     "one expert": Layout(("normal", 1)),
     "two kinds": Layout(("normal", 2), ("studentt", 1), same=[(1, 2)]),

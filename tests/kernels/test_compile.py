@@ -238,33 +238,9 @@ def params_of(family, etas, known):
     return {p.name: p.link.inverse(eta, NUMERIC) for p, eta in linked} | known
 
 
-<<<<<<< HEAD
 MODERATE = {role: reach.moderate for role, reach in REACH.items()}
 FAR = {role: reach.far for role, reach in REACH.items()}
 FARTHER = {role: 300.0 if reach.far == 25.0 else reach.far for role, reach in REACH.items()}
-=======
-MODERATE = {
-    "location": 3.0,
-    "scale": 1.5,
-    "shape": 1.0,
-    "rate": 2.0,
-    "odds": 3.0,
-    "precision": 2.0,
-    "concentration": 2.0,
-    "probability": 3.0,
-}
-FAR = {
-    "location": 1e3,
-    "scale": 25.0,
-    "shape": 25.0,
-    "rate": 700.0,
-    "odds": 1e3,
-    "precision": 25.0,
-    "concentration": 25.0,
-    "probability": 7.0,
-}
-FARTHER = FAR | dict.fromkeys(("scale", "shape", "precision", "concentration"), 300.0)
->>>>>>> c21507c (Negative binomial, geometric and beta-binomial families; links of means and probabilities)
 
 
 def points(family, reach, shared, seed=0):

@@ -99,22 +99,6 @@ def guesses_are_finite_and_grow_with_the_response(family):
     assert guess[1] > guess[0]
 
 
-<<<<<<< HEAD
-=======
-SPREAD = {
-    "location": 3.0,
-    "scale": 1.5,
-    "shape": 2.0,
-    "rate": 2.0,
-    "odds": 3.0,
-    "precision": 2.0,
-    "probability": 2.0,
-    "concentration": 2.0,
-    "asymmetry": 2.0,
-}
-
-
->>>>>>> c21507c (Negative binomial, geometric and beta-binomial families; links of means and probabilities)
 def derivative_points(family, rng, rows):
     """Predictors (parameter, obs) over a wide range, and responses far and near."""
     etas = np.array([rng.normal(0, REACH[p.role].spread, rows) for p in family.parameters])

@@ -169,6 +169,7 @@ FAMILIES = {
 CLASSES = {
     "categorical": {"levels": ("a", "b", "c")},
     "orderedlogistic": {"levels": ("low", "middle", "high", "top")},
+    "orderedprobit": {"levels": ("low", "middle", "high", "top")},
 }
 """Families of classes, with settings: tested in ``families/test_class_families``."""
 WITHOUT_PARAMETERS = {"pointmass": {"at": 0.0}}

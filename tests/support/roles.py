@@ -39,7 +39,8 @@ REACH = {
     "log_scale": Reach((0.3, 1.2), centre=-1.0, spread=0.7, moderate=1.5),
     "shape": Reach((2.5, 30.0), moderate=1.0, in_graph=(1.0, 3.0)),
     "precision": Reach((0.6, 9.0)),
-    "probability": Reach((0.2, 0.7)),
+    "concentration": Reach((0.8, 7.0)),
+    "probability": Reach((0.2, 0.7), moderate=3.0, far=7.0),
     "asymmetry": Reach((-2.0, 3.0), far=1e3),
 }
 """By role."""
