@@ -9,57 +9,18 @@ from typing import Self
 import numpy as np
 
 from bayes_moe.core.arrays import NUMERIC
-from bayes_moe.model.blocks import Block
 from bayes_moe.model.likelihood import allocate, log_components, log_mixture, random_expert
-from bayes_moe.model.measure import Measure, measure_of
+from bayes_moe.model.measured_mixture import MeasuredMixture
 
 
 @dataclass(frozen=True)
-class Mixture:
+class Mixture(MeasuredMixture):
     """The mixture of every draw on every row of a chunk.
 
     ``log_weights`` is (sample, expert, obs); each parameter of a block is (sample, expert, obs)
     or (sample, expert, 1), and what is known of the rows is (obs,) or (1,). In a ``sparse``
     mixture some log weights are minus infinity.
     """
-
-    log_weights: np.ndarray
-    blocks: tuple[Block, ...]
-    params: tuple[dict[str, np.ndarray], ...]
-    sparse: bool = False
-
-    @cached_property
-    def measure(self) -> Measure:
-        """The measure by which densities are taken."""
-        return measure_of([block.family for block in self.blocks])
-
-    @cached_property
-    def density_part(self) -> Self:
-        """The part with a density of a mixture with atoms: its weights do not sum to one.
-
-        Its density at an atom is that beside it; atoms of families with both remain.
-        """
-        if not self.measure.atoms:
-            return self
-        kept = [j for j, block in enumerate(self.blocks) if block.family.has_density]
-        starts = np.cumsum([0, *(len(block.positions) for block in self.blocks)])
-        experts = np.concatenate([np.arange(starts[j], starts[j + 1]) for j in kept])
-        return replace(
-            self,
-            log_weights=self.log_weights[:, experts],
-            blocks=tuple(replace(self.blocks[j], atoms=()) for j in kept),
-            params=tuple(self.params[j] for j in kept),
-        )
-
-    @cached_property
-    def atom_masses(self) -> np.ndarray:
-        """Probability (atom, obs) of each atom of the measure, the average over draws."""
-        rows = self.log_weights.shape[-1]
-        masses = [
-            np.exp(self.log_density(np.full(rows, atom))).mean(axis=0)
-            for atom in self.measure.atoms
-        ]
-        return np.stack(masses) if masses else np.zeros((0, rows))
 
     @cached_property
     def weights(self) -> np.ndarray:

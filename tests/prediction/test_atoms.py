@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
+import bayes_moe as bm
 from bayes_moe.prediction.density_modes import density_modes, searched_turning_points
 from bayes_moe.prediction.highest_density import (
     PILOT_DRAWS,
@@ -122,3 +124,19 @@ def test_atoms_are_modes_with_their_probability(case):
         for y, height, _ in smooth_modes:
             assert height == pytest.approx(pdf(y)[row], rel=1e-6)
             assert height >= max(pdf(y - 0.01)[row], pdf(y + 0.01)[row])
+
+
+def test_expenses_with_zeros_have_uniform_transforms():
+    table = bm.load_dataset("medical")
+    features = "coinsurance + chronic + limited + age + sex + log_income"
+    experts = [bm.Expert("expenses", "pointmass")]
+    experts += [bm.Expert(f"expenses ~ {features}", "lognormal")] * 2
+    spec = bm.MixtureOfExperts(bm.gates.Softmax(f"~ {features}"), experts)
+    fit = bm.fit(spec, table, "em", random_seed=1)
+    y = table.expenses.to_numpy().astype(float)
+    predictive = bm.predict(fit)
+    high, low = predictive.cdf(y).values, predictive.cdf(np.nextafter(y, -np.inf)).values
+    assert (high - low > 0.01).tolist() == (y == 0).tolist()
+    pit = low + np.random.default_rng(0).random(y.size) * (high - low)
+    assert stats.kstest(pit, "uniform").pvalue > 0.05
+    assert stats.chisquare(np.histogram(pit, 20, (0, 1))[0]).pvalue > 0.05

@@ -1,0 +1,60 @@
+"""A mixture's measure: its atoms with their probabilities, and its part with a density."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+
+from bayes_moe.model.blocks import Block
+from bayes_moe.model.measure import Measure, measure_of
+
+
+@dataclass(frozen=True)
+class MeasuredMixture(ABC):
+    """Weights, blocks of experts and parameters: see :class:`bayes_moe.model.mixture.Mixture`."""
+
+    log_weights: np.ndarray
+    blocks: tuple[Block, ...]
+    params: tuple[dict[str, np.ndarray], ...]
+    sparse: bool = False
+
+    @abstractmethod
+    def log_density(self, y: np.ndarray) -> np.ndarray:
+        """Log density of ``y`` (obs,) under the mixture (sample, obs)."""
+
+    @cached_property
+    def measure(self) -> Measure:
+        """The measure by which densities are taken."""
+        return measure_of([block.family for block in self.blocks])
+
+    @cached_property
+    def density_part(self) -> Self:
+        """The part with a density of a mixture with atoms: its weights do not sum to one.
+
+        Its density at an atom is that beside it; atoms of families with both remain.
+        """
+        if not self.measure.atoms:
+            return self
+        kept = [j for j, block in enumerate(self.blocks) if block.family.has_density]
+        starts = np.cumsum([0, *(len(block.positions) for block in self.blocks)])
+        experts = np.concatenate([np.arange(starts[j], starts[j + 1]) for j in kept])
+        return replace(
+            self,
+            log_weights=self.log_weights[:, experts],
+            blocks=tuple(replace(self.blocks[j], atoms=()) for j in kept),
+            params=tuple(self.params[j] for j in kept),
+        )
+
+    @cached_property
+    def atom_masses(self) -> np.ndarray:
+        """Probability (atom, obs) of each atom of the measure, the average over draws."""
+        rows = self.log_weights.shape[-1]
+        masses = [
+            np.exp(self.log_density(np.full(rows, atom))).mean(axis=0)
+            for atom in self.measure.atoms
+        ]
+        return np.stack(masses) if masses else np.zeros((0, rows))
