@@ -71,6 +71,12 @@ def _log_ndtr(xp: Arrays) -> Callable[..., Any]:
     return of
 
 
+def _expm1(x: Any) -> Any:
+    """``exp(x) - 1``; infinite beyond the range of doubles, silently."""
+    with np.errstate(over="ignore"):
+        return np.expm1(x)
+
+
 def _named(numeric: Any, name: str) -> Callable[[Arrays], Callable[..., Any]]:
     """A function of NumPy or SciPy, and that of PyTensor by name."""
 
@@ -117,7 +123,7 @@ def _no_slope(m: Recorder, arguments: Any, value: Any) -> Any:
 
 FUNCTIONS: dict[str, Function] = {
     "exp": Function(lambda xp: xp.exp, lambda m, x, f: (f,)),
-    "expm1": Function(_named(np.expm1, "expm1"), lambda m, x, f: (f + 1.0,)),
+    "expm1": Function(_named(_expm1, "expm1"), lambda m, x, f: (f + 1.0,)),
     "log": Function(lambda xp: xp.log, lambda m, x, f: (1.0 / x[0],)),
     "log1p": Function(lambda xp: xp.log1p, lambda m, x, f: (1.0 / (1.0 + x[0]),)),
     "log1mexp": Function(_log1mexp, lambda m, x, f: (-1.0 / m.expm1(-x[0]),)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from bayes_moe.families.categories import Levels
 from bayes_moe.families.links import LOG, Link
 
 HALF = 0.5
+HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+NARROW = 1e-5
+"""Width times distance from zero below which a normal density is constant to 1e-11."""
 
 
 @dataclass(frozen=True)
@@ -122,10 +126,13 @@ class OrderedProbit(Ordered):
 
     def log_between(self, m: Any, lower: Any, upper: Any, width: Any) -> Any:
         # Both points in the lower tail, where probabilities keep their relative error.
-        right = lower + upper > 0.0
-        high = m.log_ndtr(m.where(right, -lower, upper))
-        low = m.log_ndtr(m.where(right, -upper, lower))
-        return high + m.log1mexp(low - high)
+        middle = 0.5 * (lower + upper)
+        high = m.log_ndtr(m.where(middle > 0.0, -lower, upper))
+        low = m.log_ndtr(m.where(middle > 0.0, -upper, lower))
+        # Points so near that the difference would be rounding: density times width.
+        narrow = width * (1.0 + m.absolute(middle)) < NARROW
+        density = m.log(width) - 0.5 * (middle * middle) - HALF_LOG_2PI
+        return m.where(narrow, density, high + m.log1mexp(m.where(narrow, -1.0, low - high)))
 
     def dist(self, params: Parameters) -> Any:
         import pymc as pm

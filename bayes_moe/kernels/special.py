@@ -14,6 +14,7 @@ from numba.extending import register_jitable
 
 from bayes_moe.families.student_t import SERIES
 from bayes_moe.kernels.elementary import FUSED, exp, expm1, log, log1p
+from bayes_moe.kernels.tail_functions import CENTRE, NORMAL, polynomial
 
 LOG_HALF = math.log(0.5)
 SHIFT = 8
@@ -49,6 +50,15 @@ def log1mexp(x: float) -> float:
     # Neither branch sees an argument for which the other is meant.
     small = expm1(x if near else LOG_HALF)
     return log(-small) if near else log1p(-exp(x if x < LOG_HALF else LOG_HALF))
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def log_ndtr(x: float) -> float:
+    """Log of the standard normal probability up to ``x``."""
+    inverse = 1.0 / (abs(x) + CENTRE)
+    scaled = polynomial(1.0 - 2.0 * CENTRE * inverse, NORMAL) * inverse
+    half = 0.5 * x * x
+    return log(scaled) - half if x < 0.0 else log1p(-scaled * exp(-half))
 
 
 @register_jitable(fastmath=FUSED, forceinline=True)

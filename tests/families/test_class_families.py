@@ -100,7 +100,7 @@ def logistic(z):
 
 
 def normal(z):
-    """Normal probability up to a decimal, by its series near zero and its asymptotic one far out."""
+    """Normal probability up to a decimal, by series about zero and infinity."""
     if abs(z) > 10:
         terms, term = [], Decimal(1)
         for k in range(1, 40):
