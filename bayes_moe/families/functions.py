@@ -23,6 +23,7 @@ from bayes_moe.families import gamma_normaliser, student_t
 from bayes_moe.families.expressions import Recorder, Slope
 
 LOG_HALF = math.log(0.5)
+ROOT_TWO_OVER_PI = math.sqrt(2 / math.pi)
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -69,6 +70,25 @@ def _log_ndtr(xp: Arrays) -> Callable[..., Any]:
         return pt.where(low, tail, pt.log1p(-0.5 * pt.erfc(pt.where(low, -1.0, x) / math.sqrt(2))))
 
     return of
+
+
+def _normal_hazard(x: np.ndarray) -> np.ndarray:
+    """Derivative of :func:`_log_ndtr`: density over probability, ``-x`` far below zero."""
+    with np.errstate(over="ignore", divide="ignore"):
+        below = ROOT_TWO_OVER_PI / special.erfcx(np.maximum(-x, -5.0) / math.sqrt(2.0))
+        above = np.exp(-0.5 * x * x - HALF_LOG_2PI) / special.ndtr(np.maximum(x, -5.0))
+    hazard: np.ndarray = np.where(x < 5.0, below, above)
+    return hazard
+
+
+def _normal_hazard_slope(x: np.ndarray) -> np.ndarray:
+    """Derivative of :func:`_normal_hazard`, ``-h (x + h)``; its sum cancels far below zero."""
+    hazard = _normal_hazard(x)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        inverse = 1.0 / (x * x)
+        far = -1.0 + inverse * (1.0 - inverse * (6.0 - 50.0 * inverse))
+        slope: np.ndarray = np.where(x < -50.0, far, -hazard * (x + hazard))
+    return slope
 
 
 def _expm1(x: Any) -> Any:
@@ -127,9 +147,11 @@ FUNCTIONS: dict[str, Function] = {
     "log": Function(lambda xp: xp.log, lambda m, x, f: (1.0 / x[0],)),
     "log1p": Function(lambda xp: xp.log1p, lambda m, x, f: (1.0 / (1.0 + x[0]),)),
     "log1mexp": Function(_log1mexp, lambda m, x, f: (-1.0 / m.expm1(-x[0]),)),
-    "log_ndtr": Function(
-        _log_ndtr, lambda m, x, f: (m.exp(-0.5 * x[0] * x[0] - HALF_LOG_2PI - f),)
+    "log_ndtr": Function(_log_ndtr, lambda m, x, f: (m.normal_hazard(x[0]),)),
+    "normal_hazard": Function(
+        _only_numeric(_normal_hazard), lambda m, x, f: (m.normal_hazard_slope(x[0]),)
     ),
+    "normal_hazard_slope": Function(_only_numeric(_normal_hazard_slope), _no_slope),
     "sqrt": Function(_named(np.sqrt, "sqrt"), lambda m, x, f: (0.5 / f,)),
     "absolute": Function(_named(np.abs, "abs"), lambda m, x, f: (m.sign(x[0]),)),
     "sign": Function(_named(np.sign, "sign"), lambda m, x, f: (0.0,)),

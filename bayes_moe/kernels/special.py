@@ -14,7 +14,7 @@ from numba.extending import register_jitable
 
 from bayes_moe.families.student_t import SERIES
 from bayes_moe.kernels.elementary import FUSED, exp, expm1, log, log1p
-from bayes_moe.kernels.tail_functions import CENTRE, NORMAL, polynomial
+from bayes_moe.kernels.tail_functions import CENTRE, NORMAL, ROOT_TWO_PI, polynomial
 
 LOG_HALF = math.log(0.5)
 SHIFT = 8
@@ -59,6 +59,16 @@ def log_ndtr(x: float) -> float:
     scaled = polynomial(1.0 - 2.0 * CENTRE * inverse, NORMAL) * inverse
     half = 0.5 * x * x
     return log(scaled) - half if x < 0.0 else log1p(-scaled * exp(-half))
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def normal_hazard(x: float) -> float:
+    """Standard normal density over the probability up to ``x``."""
+    inverse = 1.0 / (abs(x) + CENTRE)
+    scaled = polynomial(1.0 - 2.0 * CENTRE * inverse, NORMAL) * inverse
+    height = exp(-0.5 * x * x)
+    upper = height / (1.0 - scaled * height)
+    return (1.0 / scaled if x < 0.0 else upper) * (1.0 / ROOT_TWO_PI)
 
 
 @register_jitable(fastmath=FUSED, forceinline=True)
