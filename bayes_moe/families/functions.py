@@ -91,6 +91,13 @@ def _normal_hazard_slope(x: np.ndarray) -> np.ndarray:
     return slope
 
 
+def _log1mexp_slope(x: np.ndarray) -> np.ndarray:
+    """Derivative of :func:`_log1mexp`: ``-1 / (exp(-x) - 1)``."""
+    with np.errstate(over="ignore", divide="ignore"):
+        slope: np.ndarray = -1.0 / np.expm1(-x)
+    return slope
+
+
 def _expm1(x: Any) -> Any:
     """``exp(x) - 1``; infinite beyond the range of doubles, silently."""
     with np.errstate(over="ignore"):
@@ -146,7 +153,8 @@ FUNCTIONS: dict[str, Function] = {
     "expm1": Function(_named(_expm1, "expm1"), lambda m, x, f: (f + 1.0,)),
     "log": Function(lambda xp: xp.log, lambda m, x, f: (1.0 / x[0],)),
     "log1p": Function(lambda xp: xp.log1p, lambda m, x, f: (1.0 / (1.0 + x[0]),)),
-    "log1mexp": Function(_log1mexp, lambda m, x, f: (-1.0 / m.expm1(-x[0]),)),
+    "log1mexp": Function(_log1mexp, lambda m, x, f: (m.log1mexp_slope(x[0]),)),
+    "log1mexp_slope": Function(_only_numeric(_log1mexp_slope), lambda m, x, f: (f * (1.0 - f),)),
     "log_ndtr": Function(_log_ndtr, lambda m, x, f: (m.normal_hazard(x[0]),)),
     "normal_hazard": Function(
         _only_numeric(_normal_hazard), lambda m, x, f: (m.normal_hazard_slope(x[0]),)

@@ -53,6 +53,12 @@ def log1mexp(x: float) -> float:
 
 
 @register_jitable(fastmath=FUSED, forceinline=True)
+def log1mexp_slope(x: float) -> float:
+    """Derivative of :func:`log1mexp`."""
+    return -1.0 / expm1(-x)
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
 def log_ndtr(x: float) -> float:
     """Log of the standard normal probability up to ``x``."""
     inverse = 1.0 / (abs(x) + CENTRE)
