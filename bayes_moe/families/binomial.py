@@ -239,8 +239,9 @@ class BetaBinomial(Binomial):
     def random(
         self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
     ) -> np.ndarray:
-        shapes = [np.maximum(x * params["phi"], np.finfo(float).tiny) for x in self.shares(params)]
-        success = rng.beta(*shapes, size)
+        least = np.finfo(float).tiny
+        alpha, beta = (np.maximum(x * params["phi"], least) for x in self.shares(params))
+        success = rng.beta(alpha, beta, size)
         return rng.binomial(np.asarray(self.trials(params)).astype(np.int64), success)
 
 

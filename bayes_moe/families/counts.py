@@ -95,8 +95,9 @@ class Poisson(Counts):
         return pm.Poisson.dist(mu=pt.minimum(mean, LARGEST_RATE))
 
     def initial_eta(self, y: np.ndarray, known: Parameters) -> np.ndarray:
-        moved = y + HALF_UNIT
-        return {"log": np.log, "identity": np.asarray, "sqrt": np.sqrt}[self.link](moved)
+        if self.link == "log":
+            return np.log(y + HALF_UNIT)
+        return np.sqrt(y + HALF_UNIT) if self.link == "sqrt" else y + HALF_UNIT
 
     def cdf(self, y: Any, params: Parameters) -> np.ndarray:
         step = np.floor(y)

@@ -14,6 +14,7 @@ from bayes_moe.em.vector_layout import parameter_vector
 from tests.support import examples
 
 FAMILIES = ["normal", "studentt", "poisson", "bernoulli", "binomial"]
+FAMILIES += ["negativebinomial", "geometric", "betabinomial"]
 
 
 def problem(number: int) -> tuple[bm.MixtureOfExperts, pd.DataFrame]:
