@@ -11,6 +11,7 @@ from bayes_moe.em.climb import ClimbResult, initial_points, run_em
 from bayes_moe.em.objective import Curvature, Objective
 from bayes_moe.em.partitions import initial_partitions
 from bayes_moe.em.vector_layout import parameter_vector
+from tests.support import examples
 
 FAMILIES = ["normal", "studentt", "poisson", "bernoulli", "binomial"]
 
