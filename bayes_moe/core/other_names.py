@@ -14,6 +14,9 @@ SAME: dict[str, tuple[str, ...]] = {
     "student_t": ("studentt", "StudentT"),
     "logit": ("bernoulli", "softmax"),
     "binary": ("bernoulli",),
+    "inverse_gaussian": ("inversegaussian",),
+    "wald": ("inversegaussian",),
+    "pareto": ("lomax",),
     "invgamma": ("InverseGamma",),
     # parameters and arguments of distributions
     "mean": ("mu", "mu_coef"),
@@ -113,8 +116,6 @@ ABSENT: dict[str, dict[str, str]] = {
             "for many zeros use a mixture of 'poisson' experts, one of them with a mean near 0"
         ),
         "weibull": GAMMA_OR_LOG,
-        "inverse_gaussian": GAMMA_OR_LOG,
-        "beta": "for shares use 'normal' with the response np.log(y / (1 - y))",
         "cauchy": "for heavy tails use 'studentt'",
         "skewnormal": "a mixture of 'normal' experts can be skew",
         "categorical": "a response of two classes is 'bernoulli'; more classes are not modelled",

@@ -150,7 +150,7 @@ class PositiveMean(Positive):
 
     def squared_slope(self, eta: np.ndarray) -> Any:
         """Squared derivative of the log of the mean by its predictor."""
-        return np.ones(()) if self.link == "log" else np.maximum(eta, INFO.tiny) ** -2.0
+        return np.ones(()) if self.link == "log" else np.maximum(eta, 1e-100) ** -2.0
 
     @abstractmethod
     def relative_variance(self, params: Parameters) -> Any:

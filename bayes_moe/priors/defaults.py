@@ -18,6 +18,10 @@ scale (``sigma``)              ``LogNormal(log(s_y / 2), 1)``; with a formula, o
                                ``Normal(0, 1 / s_j)`` for slopes
 scale of logs (``sigma`` of    ``LogNormal(log(s / 2), 1)`` with ``s^2 = log(1 + s_y^2 / m_y^2)``;
 log-normal)                    with a formula as ``sigma``
+precision (``lam`` of inverse  that of ``alpha`` times ``m_y``
+Gaussian)
+precision (``nu`` of beta)     that of ``alpha`` with ``m_y (1 - m_y) / s_y^2`` for
+                               ``m_y^2 / s_y^2``
 shape (``nu``)                 ``Gamma(2, 0.1)``; with a formula, on the log link:
                                ``Normal(log 15, 1)``, slopes ``Normal(0, 0.5 / s_j)``
 precision (``alpha``)          ``Gamma(1.5, 0.01 s_y^2 / m_y^2)``; with a formula, on the log
@@ -133,6 +137,12 @@ def _mean(y: np.ndarray) -> float:
     return float(np.mean(y))
 
 
+def _share_precision(y: np.ndarray) -> float:
+    """``m (1 - m) / s^2`` of responses between zero and one."""
+    mean = float(np.mean(y))
+    return mean * (1.0 - mean) / float(np.var(y))
+
+
 def _log_sd(y: np.ndarray) -> float:
     return math.log(float(np.std(y)))
 
@@ -174,6 +184,21 @@ ROLES: dict[str, Role] = {
         1.0,
         level=lambda y: math.log(30.0 * _precision(y)),
         constant=lambda y: Prior("Gamma", alpha=1.5, beta=0.01 / _precision(y)),
+        spread=-0.5,
+    ),
+    "mean_precision": Role(
+        2.0,
+        1.0,
+        level=lambda y: math.log(30.0 * _mean(y) * _precision(y)),
+        constant=lambda y: Prior("Gamma", alpha=1.5, beta=0.01 / _precision(y) / _mean(y)),
+        spread=-0.5,
+        log_unit=lambda y: -0.5 * math.log(_mean(y)),
+    ),
+    "share_precision": Role(
+        2.0,
+        1.0,
+        level=lambda y: math.log(30.0 * _share_precision(y)),
+        constant=lambda y: Prior("Gamma", alpha=1.5, beta=0.01 / _share_precision(y)),
         spread=-0.5,
     ),
     "shape": Role(

@@ -81,9 +81,8 @@ def test_mean_and_variance(case):
     family, _, params, oracle = case
     with np.errstate(all="ignore"):
         mean, variance = oracle.mean(), oracle.var()
-    if (
-        nu := params.get("nu")
-    ) is not None:  # scipy says that the mean is infinite where there is none
+    if family.kind == "studentt":  # SciPy says that the mean is infinite where there is none
+        nu = params["nu"]
         mean = np.where(nu > 1, mean, np.nan)
         variance = np.where(nu > 1, variance, np.nan)
     shape = np.shape(variance)
@@ -202,7 +201,7 @@ def test_parameters_are_a_table(case):
         (1e-160 * np.arange(3), "response 'size' .*Change the unit"),
     ],
 )
-@pytest.mark.parametrize("name", CONTINUOUS)
+@pytest.mark.parametrize("name", [n for n in CONTINUOUS if np.isinf(families.by_name(n).upper)])
 def test_responses_without_anything_to_model(name, y, message):
     family = families.by_name(name)
     with pytest.raises(DataError, match=message):

@@ -253,6 +253,8 @@ def points(family, reach, shared, seed=0):
     if family.discrete:
         most = known.get("trials", 1.0 if family.parameters[0].role == "odds" else 1000.0)
         y = np.floor(rng.uniform(0, 1, COUNT) * (most + 1))
+    elif family.upper == 1:
+        y = 1 / (1 + np.exp(-rng.uniform(-15, 15, COUNT)))
     elif family.lower == 0:
         ratio = rng.choice([-1.0, 1.0], COUNT) * 10 ** rng.uniform(-6, 1, COUNT)
         y = np.exp(np.clip(etas[0] + ratio, -700, 700))

@@ -46,7 +46,9 @@ def test_quantiles_are_scipys_roots(family, seeds):
         found = bm.predict(fit, row).quantile(LEVELS).values[0]
         for p, y in zip(LEVELS, found, strict=True):
             tail = law.cdf(y) / p if p <= 0.5 else law.sf(y) / (1 - p)
-            assert tail == pytest.approx(1, rel=2e-9), (seed, p)
+            # Just below the end of a support, neighbouring doubles have different tails.
+            rounding = 4 * law.density(y) * np.spacing(abs(y)) / min(p, 1 - p)
+            assert tail == pytest.approx(1, rel=2e-9 + rounding), (seed, p)
             assert y == pytest.approx(scipy_root(law, p), rel=1e-7), (seed, p)
 
 

@@ -86,14 +86,17 @@ def parameters_are_a_table_with_a_location_first(family):
         assert p.link.natural or p is family.parameters[0]  # a constant has no predictor to take
 
 
-def least_response(family, known):
-    """Zero, or a half for a family of positive responses."""
-    return 0.0 if np.isfinite(family.data(np.zeros(1), known, NUMERIC).base).all() else 0.5
+def two_responses(family, known):
+    """Zero, or a half for a family of positive responses, and one; or two shares."""
+    if family.upper == 1 and not family.discrete:
+        return np.array([0.25, 0.75])
+    zero = np.isfinite(family.data(np.zeros(1), known, NUMERIC).base).all()
+    return np.array([0.0 if zero else 0.5, 1.0])
 
 
 def guesses_are_finite_and_grow_with_the_response(family):
     known = {k: np.ones(1) for k in family.KNOWN}
-    y = np.array([least_response(family, known), 1.0])
+    y = two_responses(family, known)
     guess = family.initial_eta(y, known)
     assert np.isfinite(guess).all()
     assert guess[1] > guess[0]
@@ -171,7 +174,7 @@ def derivatives_broadcast(family):
     etas = [rng.normal(0, 0.3, (4, 3, 1 if j else 20)) for j in range(len(family.parameters))]
     known = {k: np.full(20, 9.0) for k in family.KNOWN}
     params = at_etas(family, etas, known)
-    y = rng.choice([least_response(family, known), 1.0], 20)
+    y = rng.choice(two_responses(family, known), 20)
     found = family.derivatives(y, params)
     for array in (
         *found.score,

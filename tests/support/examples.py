@@ -158,6 +158,24 @@ FAMILIES = {
         {"mu": LOG_MEANS, "sigma": np.array([1e-2, 0.5, 2.0])[:, None, None]},
         lambda real, count, n: np.exp(0.02 * real),
     ),
+    "inversegaussian": FamilyExample(
+        lambda mu, lam: stats.invgauss(np.exp(mu) / lam, scale=lam),
+        AMOUNTS[2:],
+        {"mu": LOG_MEANS, "lam": np.array([0.3, 1.0, 40.0])[:, None, None]},
+        lambda real, count, n: np.exp(0.02 * real),
+    ),
+    "lomax": FamilyExample(
+        lambda m, alpha: stats.lomax(alpha, scale=np.exp(m)),
+        AMOUNTS,
+        {"m": LOG_MEANS, "alpha": np.array([2.1, 7.0, 50.0])[:, None, None]},
+        lambda real, count, n: np.exp(0.02 * real),
+    ),
+    "beta": FamilyExample(
+        lambda mu, nu: stats.beta(special.expit(mu) * nu, special.expit(-mu) * nu),
+        np.array([1e-8, 0.01, 0.3, 0.5, 0.8, 0.999]),
+        {"mu": np.array([-3.0, 0.0, 0.7])[:, None], "nu": SHAPES[1:]},
+        lambda real, count, n: special.expit(0.05 * real - 1.5),
+    ),
     "exponential": FamilyExample(
         lambda mu: stats.expon(scale=np.exp(mu)),
         AMOUNTS,

@@ -42,6 +42,8 @@ REACH = {
     "concentration": Reach((0.8, 7.0)),
     "probability": Reach((0.2, 0.7), moderate=3.0, far=7.0),
     "asymmetry": Reach((-2.0, 3.0), far=1e3),
+    "mean_precision": Reach((0.6, 9.0), spread=1.5),
+    "share_precision": Reach((2.5, 30.0), centre=1.5, far=12.0),
 }
 """By role."""
 

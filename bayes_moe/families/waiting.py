@@ -1,0 +1,142 @@
+"""Positive responses with heavier tails than the gamma: inverse Gaussian and Lomax."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from bayes_moe.core.arrays import NUMERIC, Arrays
+from bayes_moe.families.base import Parameter, Parameters, RowData
+from bayes_moe.families.functions import LARGEST_EXPONENT, bounded_exp
+from bayes_moe.families.links import LOG, LOG_RATE
+from bayes_moe.families.location_scale import HALF_LOG_2PI
+from bayes_moe.families.positive import INFO, Positive, PositiveMean
+
+LARGEST_RATIO = 150.0
+"""Log ratio of a response and its mean beyond which densities are zero."""
+
+
+class InverseGaussian(PositiveMean):
+    """Inverse Gaussian (Wald) distribution with mean ``mu`` and ``lam``, in the unit of ``y``.
+
+    ``log f(y) = log(lam / (2 pi y^3)) / 2 - lam (y / mu - 1)^2 / (2 y)``; the variance is
+    ``mu^3 / lam``.
+    """
+
+    kind = "inversegaussian"
+    others = (Parameter("lam", LOG, "mean_precision"),)
+    log_constant = -HALF_LOG_2PI
+
+    def data(self, y: Any, known: Parameters, xp: Arrays) -> RowData:
+        found = super().data(y, known, xp)
+        return RowData(found.t, found.t, found.base - 0.5 * found.t)
+
+    def of_ratio(self, m: Any, r: Any, u: Any, log_lam: Any) -> Any:
+        excess = m.expm1(m.where(r < LARGEST_RATIO, r, LARGEST_RATIO))
+        return 0.5 * log_lam - 0.5 * bounded_exp(m, log_lam - u) * (excess * excess)
+
+    def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any]:
+        ratio = np.minimum(etas[1] - self.log_mean({"mu": etas[0]}), LARGEST_EXPONENT)
+        return np.exp(ratio) * self.squared_slope(etas[0]), 0.5
+
+    def dist(self, params: Parameters) -> Any:
+        import pymc as pm
+
+        return pm.Wald.dist(mu=1.0 / self.inverse_mean(params), lam=params["lam"])
+
+    def ends(self, log_y: np.ndarray, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
+        """``sqrt(lam / y) (y / mu - 1)``, and with ``+ 1``."""
+        root = np.sqrt(params["lam"] * NUMERIC.exp(-log_y))
+        r = log_y - self.log_mean(params)
+        with np.errstate(over="ignore"):
+            return root * np.expm1(r), root * (1.0 + np.exp(r))
+
+    def below(self, log_y: np.ndarray, params: Parameters) -> np.ndarray:
+        a, b = self.ends(log_y, params)
+        with np.errstate(over="ignore", under="ignore"):
+            return special.ndtr(a) + 0.5 * np.exp(-0.5 * a * a) * special.erfcx(b / math.sqrt(2))
+
+    def above(self, log_y: np.ndarray, params: Parameters) -> np.ndarray:
+        a, b = self.ends(log_y, params)
+        inside = np.maximum(a, 0.0)
+        with np.errstate(over="ignore", under="ignore"):
+            tails = special.erfcx(inside / math.sqrt(2)) - special.erfcx(b / math.sqrt(2))
+            tail = 0.5 * np.exp(-0.5 * inside * inside) * tails
+        return np.where(a > 0, tail, 1.0 - self.below(log_y, params))
+
+    def relative_variance(self, params: Parameters) -> Any:
+        return self.mean(params) / params["lam"]
+
+    def drawn(
+        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
+    ) -> np.ndarray:
+        return rng.wald(self.mean(params), params["lam"], size)
+
+
+class Lomax(Positive):
+    """Lomax (Pareto of type II) distribution with scale ``m`` and tail index ``alpha``.
+
+    ``log f(y) = log(alpha / m) - (alpha + 1) log(1 + y / m)``; ``y + m`` has PyMC's Pareto
+    distribution. The mean is ``m / (alpha - 1)``. The parameter ``m`` is ``log m`` wherever it is
+    an argument.
+    """
+
+    kind = "lomax"
+    parameters = (Parameter("m", LOG_RATE, "rate"), Parameter("alpha", LOG, "shape"))
+
+    def row(self, m: Any) -> Callable[..., Any]:
+        def row(t: Any, u: Any, base: Any, eta: Any, log_alpha: Any) -> Any:
+            r = t - eta
+            return base + log_alpha + r - (m.exp(log_alpha) + 1.0) * m.softplus(r)
+
+        return row
+
+    def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any]:
+        return 1.0 / (1.0 + 2.0 * np.exp(-etas[1])), 1.0
+
+    def dist(self, params: Parameters) -> Any:
+        import pymc as pm
+        import pytensor.tensor as pt
+
+        m = pt.exp(pt.as_tensor(params["m"]))
+        return pm.Pareto.dist(alpha=params["alpha"], m=m) - m
+
+    def exponent(self, log_y: np.ndarray, params: Parameters) -> np.ndarray:
+        """``alpha log(1 + y / m)``."""
+        return np.asarray(params["alpha"] * NUMERIC.softplus(log_y - params["m"]))
+
+    def below(self, log_y: np.ndarray, params: Parameters) -> np.ndarray:
+        return -np.expm1(-self.exponent(log_y, params))
+
+    def above(self, log_y: np.ndarray, params: Parameters) -> np.ndarray:
+        return np.exp(-self.exponent(log_y, params))
+
+    def location(self, params: Parameters) -> np.ndarray:
+        return self.scale(params)
+
+    def scale(self, params: Parameters) -> np.ndarray:
+        """The median."""
+        with np.errstate(over="ignore", divide="ignore"):
+            median = np.exp(params["m"]) * np.expm1(math.log(2.0) / params["alpha"])
+        return np.clip(median, INFO.tiny, INFO.max)
+
+    def mean(self, params: Parameters) -> np.ndarray:
+        alpha = np.asarray(params["alpha"])
+        scale = NUMERIC.exp(params["m"])
+        return np.where(alpha > 1, scale / np.where(alpha > 1, alpha - 1, 1.0), np.inf)
+
+    def variance(self, params: Parameters) -> np.ndarray:
+        alpha = np.asarray(params["alpha"])
+        there = np.where(alpha > 2, alpha, 3.0)
+        with np.errstate(over="ignore"):
+            square = self.mean({"m": params["m"], "alpha": there}) ** 2 * there / (there - 2)
+        return np.where(alpha > 2, square, np.inf)
+
+    def drawn(
+        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
+    ) -> np.ndarray:
+        return NUMERIC.exp(params["m"]) * rng.pareto(params["alpha"], size)
