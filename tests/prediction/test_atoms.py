@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import bayes_moe as bm
 from bayes_moe.prediction.density_modes import density_modes, searched_turning_points
 from bayes_moe.prediction.highest_density import (
     PILOT_DRAWS,
@@ -122,3 +123,16 @@ def test_atoms_are_modes_with_their_probability(case):
         for y, height, _ in smooth_modes:
             assert height == pytest.approx(pdf(y)[row], rel=1e-6)
             assert height >= max(pdf(y - 0.01)[row], pdf(y + 0.01)[row])
+
+
+def test_a_grid_of_responses_has_the_values_of_each():
+    spec = bm.MixtureOfExperts(
+        bm.gates.Softmax("~ x"), [bm.Expert("y", "pointmass"), bm.Expert("y ~ x", "gamma")]
+    )
+    x = np.linspace(-1, 1, 60)
+    y = np.where(np.arange(60) % 3, np.exp(x + np.sin(9 * x)), 0.0)
+    predictive = bm.predict(bm.fit(spec, {"x": x, "y": y}, "em"), {"x": [-0.5, 0.0, 0.7]})
+    for name in ("pdf", "cdf"):
+        of = getattr(predictive, name)
+        found = of([0.0, 1.3], grid=True).values
+        np.testing.assert_array_equal(found, np.stack([of(0.0), of(1.3)], axis=-1))
