@@ -339,7 +339,8 @@ def _evaluate_at(
             )
 
         def at_points(mixture: Mixture, _: Rows) -> np.ndarray:
-            return np.stack([function(mixture, point) for point in points], axis=-1)
+            rows = mixture.log_weights.shape[-1]
+            return np.stack([function(mixture, np.full(rows, p)) for p in points], axis=-1)
 
         return mixtures.label(mixtures.map(at_points), {names.RESPONSE: points})
     rows = mixtures.rows

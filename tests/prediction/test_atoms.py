@@ -140,3 +140,16 @@ def test_expenses_with_zeros_have_uniform_transforms():
     pit = low + np.random.default_rng(0).random(y.size) * (high - low)
     assert stats.kstest(pit, "uniform").pvalue > 0.05
     assert stats.chisquare(np.histogram(pit, 20, (0, 1))[0]).pvalue > 0.05
+
+
+def test_a_grid_of_responses_has_the_values_of_each():
+    spec = bm.MixtureOfExperts(
+        bm.gates.Softmax("~ x"), [bm.Expert("y", "pointmass"), bm.Expert("y ~ x", "gamma")]
+    )
+    x = np.linspace(-1, 1, 60)
+    y = np.where(np.arange(60) % 3, np.exp(x + np.sin(9 * x)), 0.0)
+    predictive = bm.predict(bm.fit(spec, {"x": x, "y": y}, "em"), {"x": [-0.5, 0.0, 0.7]})
+    for name in ("pdf", "cdf"):
+        of = getattr(predictive, name)
+        found = of([0.0, 1.3], grid=True).values
+        np.testing.assert_array_equal(found, np.stack([of(0.0), of(1.3)], axis=-1))
