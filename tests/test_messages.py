@@ -128,8 +128,10 @@ def test_misspelt_parameters_of_families(family, name):
 
 
 def test_parameters_of_another_family_are_named_with_it():
-    assert "Families with it: 'studentt'." in message(bm.mixture_of_experts, "y ~ x", nu="~ x")
-    assert "Families with it: 'binomial'." in message(bm.mixture_of_experts, "y ~ x", trials="n")
+    found = message(bm.mixture_of_experts, "y ~ x", nu="~ x")
+    assert "Families with it: 'studentt', 'beta'." in found
+    found = message(bm.mixture_of_experts, "y ~ x", trials="n")
+    assert "Families with it: 'binomial', 'betabinomial'." in found
 
 
 @pytest.mark.parametrize(
@@ -152,7 +154,14 @@ def test_misspelt_arguments_of_plot_tree(fits):
 
 
 OFFERED = {
-    "family": {"gaussian": "normal", "t": "studentt", "Student-t": "studentt", "norm": "normal"},
+    "family": {
+        "gaussian": "normal",
+        "t": "studentt",
+        "Student-t": "studentt",
+        "norm": "normal",
+        "ordinal": "orderedlogistic",
+        "negbin": "negativebinomial",
+    },
     "argument": {"seed": "random_seed", "random_state": "random_seed", "n_init": "restarts"},
     "setting of EM": {"iter": "max_iter", "n_iter": "max_iter"},
     "setting of NUTS": {"iter": "draws", "niter": "draws", "warmup": "tune", "burnin": "tune"},

@@ -60,10 +60,14 @@ def nearest(name: object, valid: Iterable[Any]) -> str:
     return "" if meant is None else f" Did you mean {meant!r}?"
 
 
+MOST = 40
+"""Most valid names that a message lists."""
+
+
 def unknown(kind: str, name: object, valid: Iterable[Any]) -> str:
     """Message that ``name`` is no valid ``kind``, with the name that is meant and the others."""
     names = sorted({str(v): v for v in valid}.items())
-    listed = ", ".join(repr(v) for _, v in names[:20]) + (", ..." if len(names) > 20 else "")
+    listed = ", ".join(repr(v) for _, v in names[:MOST]) + (", ..." if len(names) > MOST else "")
     absent = elsewhere(ABSENT.get(kind, {}), name)
     hint = nearest(name, (v for _, v in names))
     if absent is not None:

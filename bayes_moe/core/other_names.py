@@ -18,6 +18,26 @@ SAME: dict[str, tuple[str, ...]] = {
     "wald": ("inversegaussian",),
     "pareto": ("lomax",),
     "invgamma": ("InverseGamma",),
+    "negbinomial": ("negativebinomial",),
+    "negbin": ("negativebinomial",),
+    "nb": ("negativebinomial",),
+    "nb2": ("negativebinomial",),
+    "nbinom": ("negativebinomial",),
+    "beta_binom": ("betabinomial",),
+    "wald": ("inversegaussian",),
+    "invgauss": ("inversegaussian",),
+    "lnorm": ("lognormal",),
+    "pareto": ("lomax",),
+    "asymmetric_laplace": ("laplace",),
+    "double_exponential": ("laplace",),
+    "multiclass": ("categorical",),
+    "nominal": ("categorical",),
+    "ordinal": ("orderedlogistic",),
+    "cumulative": ("orderedlogistic",),
+    "ordered_logit": ("orderedlogistic",),
+    "ordered_probit": ("orderedprobit",),
+    "dirac": ("pointmass",),
+    "dirac_delta": ("pointmass",),
     # parameters and arguments of distributions
     "mean": ("mu", "mu_coef"),
     "loc": ("mu", "alpha"),
@@ -100,27 +120,13 @@ SAME: dict[str, tuple[str, ...]] = {
 }
 """Names here by a name elsewhere; the first that is valid is offered."""
 
-GAMMA_OR_LOG = "for positive responses use 'gamma', or 'normal' with the response log(y)"
-COUNTS = "for counts use 'poisson' (a mixture of Poisson experts has more spread than one)"
+ONE_CLASS = "a response of one class a row is 'categorical', one of counts of successes 'binomial'"
 ABSENT: dict[str, dict[str, str]] = {
     "family": {
-        "negbinomial": COUNTS,
-        "negative_binomial": COUNTS,
-        "negbin": COUNTS,
-        "nb": COUNTS,
-        "nb2": COUNTS,
-        "nbinom": COUNTS,
-        "geometric": COUNTS,
-        "zip": "for many zeros use a mixture of 'poisson' experts, one of them with a mean near 0",
-        "zero_inflated_poisson": (
-            "for many zeros use a mixture of 'poisson' experts, one of them with a mean near 0"
-        ),
-        "weibull": GAMMA_OR_LOG,
-        "cauchy": "for heavy tails use 'studentt'",
-        "skewnormal": "a mixture of 'normal' experts can be skew",
-        "categorical": "a response of two classes is 'bernoulli'; more classes are not modelled",
-        "multinomial": "a response of two classes is 'bernoulli'; more classes are not modelled",
-        "ordinal": "a response of two classes is 'bernoulli'; more classes are not modelled",
+        "cauchy": "it is 'studentt' with fixed={'nu': 1}",
+        "multinomial": ONE_CLASS,
+        "dirichlet": "for one share a row use 'beta'",
+        "tweedie": "for zeros and amounts use a 'pointmass' expert beside 'gamma' experts",
     }
 }
 """What to use in place of things that are not here: kind -> name elsewhere -> text."""
