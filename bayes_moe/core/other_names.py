@@ -15,8 +15,6 @@ SAME: dict[str, tuple[str, ...]] = {
     "logit": ("bernoulli", "softmax"),
     "binary": ("bernoulli",),
     "inverse_gaussian": ("inversegaussian",),
-    "wald": ("inversegaussian",),
-    "pareto": ("lomax",),
     "invgamma": ("InverseGamma",),
     "negbinomial": ("negativebinomial",),
     "negbin": ("negativebinomial",),
