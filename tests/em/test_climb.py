@@ -14,10 +14,12 @@ from bayes_moe.em.objective import Curvature, Evaluation, Objective
 from bayes_moe.em.partitions import KINDS, initial_partitions, sweeps
 from bayes_moe.em.proximal_newton import predicted_gain, proximal_step
 from bayes_moe.em.vector_layout import parameter_vector
+from tests.support.examples import CLASSES, FAMILIES, WITHOUT_PARAMETERS
 from tests.support.problems import climbs, faults, problem
 
 FAST = range(40)
 SLOW = range(1000, 1500)
+OF_A_FAMILY = range(2000, 2200)
 
 
 def fates(found, max_iter):
@@ -51,6 +53,15 @@ def test_many_random_problems():
     for likelihood in (False, True):
         own = {fate: n for (lik, fate), n in total.items() if lik == likelihood}
         assert own.get("stuck", 0) + own.get("max_iter", 0) <= 0.005 * sum(own.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", [*FAMILIES, *CLASSES, *WITHOUT_PARAMETERS])
+def test_random_problems_of_a_family(family):
+    for number in OF_A_FAMILY:
+        likelihood = number % 2 == 1
+        found = climbs(number, likelihood, restarts=2, max_iter=200, family=family)
+        assert faults(*found) == [], number
 
 
 def test_no_step_from_where_there_is_nothing_to_gain(tone, tone_spec):

@@ -7,20 +7,29 @@ import pandas as pd
 from scipy import special
 
 import bayes_moe as bm
+from bayes_moe import families
+from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.em.climb import ClimbResult, initial_points, run_em
 from bayes_moe.em.objective import Curvature, Objective
 from bayes_moe.em.partitions import initial_partitions
 from bayes_moe.em.vector_layout import parameter_vector
-from tests.support import examples
+from bayes_moe.families import Family
+from tests.support.examples import CLASSES, WITHOUT_PARAMETERS
+from tests.support.roles import REACH, Reach
 
 FAMILIES = ["normal", "studentt", "poisson", "bernoulli", "binomial"]
 FAMILIES += ["negativebinomial", "geometric", "betabinomial"]
+SETTINGS = CLASSES | WITHOUT_PARAMETERS
 
 
-def problem(number: int) -> tuple[bm.MixtureOfExperts, pd.DataFrame]:
-    """Return a model and a table: clusters of any size, collinear columns, scales, outliers."""
+def problem(number: int, family: str | None = None) -> tuple[bm.MixtureOfExperts, pd.DataFrame]:
+    """Return a model and a table: clusters of any size, collinear columns, scales, outliers.
+
+    The family is by default one of ``FAMILIES``, by the number. One without parameters has as many
+    gamma experts beside it.
+    """
     rng = np.random.default_rng(number)
-    family = FAMILIES[number % len(FAMILIES)]
+    family = family or FAMILIES[number % len(FAMILIES)]
     n = int(np.exp(rng.uniform(np.log(20), np.log(2000))))
     k = int(rng.integers(1, min(6, n // 6) + 1))
     p = int(rng.integers(0, 9))
@@ -42,15 +51,21 @@ def problem(number: int) -> tuple[bm.MixtureOfExperts, pd.DataFrame]:
     terms = [f"x{j}" for j in range(p)] or ["1"]
     formula = " + ".join(terms)
     gate = rng.choice(["~ 1", f"~ {formula}", f"~ {terms[0]}"])
-    own: dict[str, str] = dict(examples.FAMILIES[family].options)
+    made = families.by_name(family, **SETTINGS.get(family, {}))
+    own: dict[str, str] = {known: "n" for known in made.KNOWN}
     if family in ("normal", "studentt") and p and rng.random() < 0.25:
         own["sigma"] = f"~ {terms[0]}"
     if family == "studentt" and p and rng.random() < 0.1:
         own["nu"] = f"~ {terms[0]}"
+    others = [q.name for q in made.parameters[1:] if q.role != "gap"]
+    if family not in FAMILIES and others and p and rng.random() < 0.25:
+        own[str(rng.choice(others))] = f"~ {terms[0]}"
     if p and rng.random() < 0.1:
         formula = f"0 + {formula}"
-    spec = bm.mixture_of_experts(f"y ~ {formula}", gate=gate, experts=k, family=family, **own)
-    return spec, table
+    if family in WITHOUT_PARAMETERS:
+        experts = [bm.Expert("y", made), *[bm.Expert(f"y ~ {formula}", "gamma")] * k]
+        return bm.MixtureOfExperts(bm.gates.Softmax(gate), experts), table
+    return bm.mixture_of_experts(f"y ~ {formula}", gate, k, made, **own), table
 
 
 def response(
@@ -68,6 +83,13 @@ def response(
         y = rng.binomial(trials, special.expit(eta)).astype(float)
         y[:2] = [0, 1]  # never all the same
         return y
+    if family in WITHOUT_PARAMETERS:
+        y = drawn(families.by_name("gamma"), eta, label, n, rng)
+        y[rng.random(len(y)) < rng.uniform(0.02, 0.9)] = 0.0
+        y[:2] = [0, 1]
+        return y
+    if family not in FAMILIES:
+        return drawn(families.by_name(family, **SETTINGS.get(family, {})), eta, label, n, rng)
     y = eta + 10 ** rng.uniform(-2, 1, label.max() + 1)[label] * rng.standard_normal(len(eta))
     kind = rng.random()
     if kind < 0.15:
@@ -77,11 +99,49 @@ def response(
     return (y + 10 ** rng.uniform(-2, 3)) * 10 ** rng.uniform(-6, 6)
 
 
+def drawn(
+    family: Family, eta: np.ndarray, label: np.ndarray, n: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Return draws (obs,) of any family, its location at ``eta``, the rest constant in a group."""
+    etas = []
+    for j, slot in enumerate(family.slots):
+        reach = REACH.get(slot.parameter.role, Reach((0.0, 0.0), centre=0.0, spread=1.0))
+        own = rng.normal(reach.centre, min(reach.spread, 1.5), label.max() + 1)[label]
+        first = eta if j == 0 else own
+        if slot.parameter.role == "class":
+            first = rng.normal() * eta + own
+        etas.append((np.clip(first, -5, 8) if slot.parameter.link.name == "log" else first)[None])
+    known = {name: n.astype(float) for name in family.KNOWN}
+    params = family.named(etas, known, NUMERIC) | known
+    y = np.asarray(family.random(params, rng, (1, len(eta)))[0], dtype=float)
+    if hasattr(family, "levels"):
+        codes = np.concatenate([np.arange(family.count), y[family.count :]])  # none is missing
+        return np.array(family.shown_levels)[codes.astype(int)]
+    if family.discrete:
+        y[:2] = family.lower + np.arange(2)  # never all the same
+        return y
+    return y if np.isfinite(family.upper) else perturbed(y, family.lower, rng)
+
+
+def perturbed(y: np.ndarray, lower: float, rng: np.random.Generator) -> np.ndarray:
+    """Return responses above a bound with outliers or ties, in some cases, and in any unit."""
+    kind = rng.random()
+    if kind < 0.15:
+        y[rng.random(len(y)) < 0.05] *= 1e3
+    elif kind < 0.3:
+        y = np.ceil(y)  # ties: experts that fit exactly
+    return y * 10 ** rng.uniform(-6, 6) if lower in (0.0, -np.inf) else y
+
+
 def climbs(
-    number: int, likelihood: bool, restarts: int = 6, max_iter: int = 1000
+    number: int,
+    likelihood: bool,
+    restarts: int = 6,
+    max_iter: int = 1000,
+    family: str | None = None,
 ) -> tuple[Objective, np.ndarray, ClimbResult]:
     """Climb a problem from several splits; return the objective, the starts and the ends."""
-    spec, table = problem(number)
+    spec, table = problem(number, family)
     design = spec.design(table)
     objective = Objective(parameter_vector(spec, design, likelihood=likelihood))
     split = initial_partitions(spec, design.rows, restarts, np.random.default_rng(number))
@@ -105,7 +165,8 @@ def faults(objective: Objective, start: np.ndarray, found: ClimbResult) -> list[
     ):
         wrong.append("value is not that of the point")
     at = objective.evaluate(found.theta, Curvature.OBSERVED)
-    for j in np.flatnonzero(found.converged):
+    smooth = not any(b.family.kink for b in objective.vector.spec.structure.blocks)
+    for j in np.flatnonzero(found.converged & smooth):
         size = 1 + abs(found.value[j])
         gradient, matrix = at.gradient[j], at.curvature[j]
         norm = np.linalg.norm(gradient)
