@@ -184,6 +184,8 @@ FAMILIES = {
     ),
 }
 
+UNDERFLOWING = ("gumbel", "laplace")
+"""Families for which SciPy takes the log of densities that underflow."""
 CLASSES = {
     "categorical": {"levels": ("a", "b", "c")},
     "orderedlogistic": {"levels": ("low", "middle", "high", "top")},
