@@ -129,7 +129,8 @@ def perturbed(y: np.ndarray, lower: float, rng: np.random.Generator) -> np.ndarr
     if kind < 0.15:
         y[rng.random(len(y)) < 0.05] *= 1e3
     elif kind < 0.3:
-        y = np.ceil(y)  # ties: experts that fit exactly
+        whole = np.ceil(y)  # ties: experts that fit exactly
+        y = whole if np.ptp(whole) else y
     return y * 10 ** rng.uniform(-6, 6) if lower in (0.0, -np.inf) else y
 
 
