@@ -66,6 +66,8 @@ def made(family: Any) -> Family:
     """
     if isinstance(family, Family):
         return family
+    if isinstance(family, type) and issubclass(family, Family):
+        raise SpecError(f"Give a family, not its class: bm.families.{family.__name__}().")
     if isinstance(family, Mapping) and isinstance(family.get("kind"), str):
         settings = {key: value for key, value in family.items() if key != "kind"}
         return by_name(family["kind"], **settings)

@@ -90,8 +90,8 @@ class Discrete(Family):
             at = invalid[0]
             row = at if obs_id is None else obs_id[at]
             raise DataError(
-                f"The response {name!r} is {y[at]:g} at row {row}{self._beside(at, known)}; this "
-                f"family needs {self.support} ({invalid.size} row(s) are not)."
+                f"The response {name!r} is {y[at]:g} at row {row}{self._beside(at, known)}; family "
+                f"{self.kind!r} needs {self.support} ({invalid.size} row(s) are not)."
             )
         self.check_varied(y, name, known)
 
