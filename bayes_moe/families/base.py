@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
+from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.core.errors import DataError
 from bayes_moe.data.tables import ROUNDING, check_size
+from bayes_moe.families.description import Described, quoted
 from bayes_moe.families.formula import (
     NOTHING,
     Derivatives,
@@ -20,11 +22,20 @@ from bayes_moe.families.formula import (
     Slot,
 )
 
-__all__ = ["NOTHING", "Derivatives", "Family", "Parameter", "Parameters", "RowData", "Slot"]
+__all__ = [
+    "NOTHING",
+    "Derivatives",
+    "Family",
+    "Parameter",
+    "Parameters",
+    "RowData",
+    "Slot",
+    "quoted",
+]
 
 
 @dataclass(frozen=True)
-class Family(Formula):
+class Family(Described, Formula):
     """A response distribution. All arrays broadcast against each other.
 
     Instances are frozen; their fields are the settings of the family, such as a link. For the
@@ -33,13 +44,13 @@ class Family(Formula):
     None, which a description fills by :func:`bayes_moe.families.with_levels`.
     """
 
-    kind: ClassVar[str]
-    """Name in the registry."""
     KNOWN: ClassVar[tuple[str, ...]] = ()
     discrete: ClassVar[bool] = False
     lower: ClassVar[float] = -np.inf
     upper: ClassVar[float] = np.inf
     """Ends of the support."""
+    support: ClassVar[str] = "numbers"
+    """Valid responses, in words, for error messages."""
     atoms: ClassVar[tuple[float, ...]] = ()
     """Responses of positive probability of a family that is not discrete."""
     takes_levels: ClassVar[str | None] = None
@@ -58,27 +69,6 @@ class Family(Formula):
     def has_density(self) -> bool:
         """Whether the family has a density, beside atoms if any."""
         return not self.discrete and self.lower < self.upper
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Settings that differ from their defaults, by name."""
-        return {
-            f.name: getattr(self, f.name)
-            for f in fields(self)
-            if getattr(self, f.name) != f.default
-        }
-
-    def to_dict(self) -> str | dict[str, Any]:
-        """Return a JSON-ready description: the name, or name and settings."""
-        settings = self.settings
-        if not settings:
-            return self.kind
-        plain = {k: v.to_dict() if isinstance(v, Family) else v for k, v in settings.items()}
-        return {"kind": self.kind, **plain}
-
-    def __str__(self) -> str:
-        """Name, or the call that makes it."""
-        return repr(self) if self.settings else self.kind
 
     @abstractmethod
     def dist(self, params: Parameters) -> Any:
@@ -133,13 +123,25 @@ class Family(Formula):
 
         ``obs_id`` (obs,) are the positions of the rows in the user's table.
         """
+        base = np.broadcast_to(np.asarray(self.data(y, known, NUMERIC).base), y.shape)
+        invalid = np.flatnonzero(~(base > -np.inf))
+        if invalid.size:
+            at = int(invalid[0])
+            row = at if obs_id is None else obs_id[at]
+            raise DataError(
+                f"The response {name!r} is {y[at]:g} at row {row}{self.beside(at, known)}; family "
+                f"{self.kind!r} needs {self.support} ({invalid.size} row(s) are not)."
+            )
+        self.check_variation(y, name, known)
+
+    def check_variation(self, y: np.ndarray, name: str, known: Parameters) -> None:
+        """Raise :class:`DataError` if responses (obs,) are all alike, or too large to square."""
         check_size(y, f"response {name!r}")
         check_varied(y, f"response {name!r}")
 
-
-def quoted(family: Family) -> str:
-    """Return a family as an argument: its name in quotes, or the call that makes it."""
-    return repr(family) if family.settings else repr(family.kind)
+    def beside(self, at: int, known: Parameters) -> str:
+        """Text on the known counts of the row at a position, for error messages."""
+        return ""
 
 
 def check_varied(values: np.ndarray, what: str) -> None:

@@ -166,12 +166,12 @@ class Binomial(SuccessCounts):
         trials = pt.cast(params["trials"], "int64")
         return pm.Binomial.dist(n=trials, **self.symbolic_success(params))
 
-    def check_varied(self, y: np.ndarray, name: str, known: Parameters) -> None:
+    def check_variation(self, y: np.ndarray, name: str, known: Parameters) -> None:
         trials = np.broadcast_to(known["trials"], y.shape)
         tried = trials > 0
         check_varied(y[tried] / trials[tried], f"share of successes {name!r}")
 
-    def _beside(self, at: int, known: Parameters) -> str:
+    def beside(self, at: int, known: Parameters) -> str:
         trials = known["trials"]
         return f" of {trials[at if trials.size > 1 else 0]:g} trials"
 

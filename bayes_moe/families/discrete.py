@@ -7,18 +7,15 @@ are probabilities, and zero between the whole numbers.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from bayes_moe.core.arrays import NUMERIC, Arrays
-from bayes_moe.core.errors import DataError
+from bayes_moe.core.arrays import Arrays
 from bayes_moe.families.base import (
-    NOTHING,
     Family,
     Parameters,
     RowData,
-    check_varied,
 )
 
 HALF_UNIT = 0.5
@@ -39,8 +36,6 @@ class Discrete(Family):
 
     discrete = True
     lower = 0.0
-    support: ClassVar[str]
-    """Valid responses, in words, for error messages."""
 
     @abstractmethod
     def in_support(self, y: Any, params: Parameters, xp: Arrays) -> Any:
@@ -77,28 +72,3 @@ class Discrete(Family):
     def scale(self, params: Parameters) -> np.ndarray:
         variance = np.minimum(self.variance(params), np.finfo(float).max)
         return np.hypot(np.sqrt(variance), HALF_UNIT)
-
-    def check_response(
-        self,
-        y: np.ndarray,
-        name: str,
-        known: Parameters = NOTHING,
-        obs_id: np.ndarray | None = None,
-    ) -> None:
-        invalid = np.flatnonzero(~self.in_support(y, known, NUMERIC))
-        if invalid.size:
-            at = invalid[0]
-            row = at if obs_id is None else obs_id[at]
-            raise DataError(
-                f"The response {name!r} is {y[at]:g} at row {row}{self._beside(at, known)}; family "
-                f"{self.kind!r} needs {self.support} ({invalid.size} row(s) are not)."
-            )
-        self.check_varied(y, name, known)
-
-    def check_varied(self, y: np.ndarray, name: str, known: Parameters) -> None:
-        """Raise :class:`DataError` if the responses (obs,) do not vary."""
-        check_varied(y, f"response {name!r}")
-
-    def _beside(self, at: int, known: Parameters) -> str:
-        """Text on the known counts of the row at position ``at``, for error messages."""
-        return ""

@@ -10,7 +10,7 @@ import numpy as np
 
 from bayes_moe.core.arrays import Arrays
 from bayes_moe.core.checks import check_number
-from bayes_moe.families.base import NOTHING, Family, Parameter, Parameters, RowData
+from bayes_moe.families.base import Family, Parameter, Parameters, RowData
 from bayes_moe.families.discrete import HALF_UNIT
 
 
@@ -77,11 +77,5 @@ class PointMass(Family):
     def scale(self, params: Parameters) -> np.ndarray:
         return np.full_like(params["at"], HALF_UNIT)
 
-    def check_response(
-        self,
-        y: np.ndarray,
-        name: str,
-        known: Parameters = NOTHING,
-        obs_id: np.ndarray | None = None,
-    ) -> None:
+    def check_variation(self, y: np.ndarray, name: str, known: Parameters) -> None:
         """Nothing: which rows have the number is what a model of other experts beside it says."""

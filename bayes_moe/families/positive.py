@@ -13,8 +13,7 @@ from scipy import special
 
 from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.core.checks import check_one_of
-from bayes_moe.core.errors import DataError
-from bayes_moe.families.base import NOTHING, Family, Parameter, Parameters, RowData
+from bayes_moe.families.base import Family, Parameter, Parameters, RowData
 from bayes_moe.families.gamma_normaliser import information
 from bayes_moe.families.links import IDENTITY, LOG, LOG_RATE, MEANS
 from bayes_moe.families.location_scale import HALF_LOG_2PI, normal_information, normal_row
@@ -29,6 +28,7 @@ class Positive(Family):
     """
 
     lower = 0.0
+    support = "positive numbers"
     log_constant: ClassVar[float] = 0.0
 
     def data(self, y: Any, known: Parameters, xp: Arrays) -> RowData:
@@ -64,23 +64,6 @@ class Positive(Family):
     ) -> np.ndarray:
         # Draws may be below the least double, and zero is no response.
         return np.maximum(self.drawn(params, rng, size), INFO.tiny)
-
-    def check_response(
-        self,
-        y: np.ndarray,
-        name: str,
-        known: Parameters = NOTHING,
-        obs_id: np.ndarray | None = None,
-    ) -> None:
-        super().check_response(y, name, known, obs_id)
-        invalid = np.flatnonzero(~(y > 0))
-        if invalid.size:
-            at = invalid[0]
-            row = at if obs_id is None else obs_id[at]
-            raise DataError(
-                f"The response {name!r} is {y[at]:g} at row {row}; family {self.kind!r} needs "
-                f"positive numbers ({invalid.size} row(s) are not)."
-            )
 
 
 MEAN_OF_LINK = {

@@ -9,8 +9,7 @@ import numpy as np
 from scipy import special
 
 from bayes_moe.core.arrays import Arrays
-from bayes_moe.core.errors import DataError
-from bayes_moe.families.base import NOTHING, Family, Parameter, Parameters, RowData
+from bayes_moe.families.base import Family, Parameter, Parameters, RowData
 from bayes_moe.families.links import LOG, LOG_ODDS
 
 LEAST_LOG = -600.0
@@ -33,6 +32,7 @@ class Beta(Family):
         Parameter("nu", LOG, "share_precision"),
     )
     lower, upper = 0.0, 1.0
+    support = "numbers between 0 and 1, without these"
 
     def row(self, m: Any) -> Callable[..., Any]:
         def normaliser(log_shape: Any) -> Any:
@@ -103,20 +103,3 @@ class Beta(Family):
         # Draws may be zero or one by rounding, which are no responses.
         tiny, largest = np.finfo(float).tiny, np.nextafter(1.0, 0.0)
         return np.clip(rng.beta(*self.shapes(params), size), tiny, largest)
-
-    def check_response(
-        self,
-        y: np.ndarray,
-        name: str,
-        known: Parameters = NOTHING,
-        obs_id: np.ndarray | None = None,
-    ) -> None:
-        super().check_response(y, name, known, obs_id)
-        invalid = np.flatnonzero(~((y > 0) & (y < 1)))
-        if invalid.size:
-            at = invalid[0]
-            row = at if obs_id is None else obs_id[at]
-            raise DataError(
-                f"The response {name!r} is {y[at]:g} at row {row}; family 'beta' needs numbers "
-                f"between 0 and 1, without these ({invalid.size} row(s) are not)."
-            )

@@ -12,7 +12,7 @@ import numpy as np
 from bayes_moe.core.arrays import Arrays
 from bayes_moe.core.checks import check_number
 from bayes_moe.core.errors import SpecError
-from bayes_moe.families.base import NOTHING, Family, Parameter, Parameters, RowData
+from bayes_moe.families.base import Family, Parameter, Parameters, RowData
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,5 @@ class Uniform(Family):
     def scale(self, params: Parameters) -> np.ndarray:
         return (params["upper"] - params["lower"]) / math.sqrt(12)
 
-    def check_response(
-        self,
-        y: np.ndarray,
-        name: str,
-        known: Parameters = NOTHING,
-        obs_id: np.ndarray | None = None,
-    ) -> None:
+    def check_variation(self, y: np.ndarray, name: str, known: Parameters) -> None:
         """Nothing: one row may be all that is in the interval."""

@@ -52,7 +52,7 @@ def test_its_description():
     assert families.made(Uniform(-3, 5).to_dict()) == Uniform(-3.0, 5.0)
     assert Uniform().to_dict() == "uniform"
     for wrong in ({"upper": np.inf}, {"lower": 1.0}, {"lower": 2}, {"upper": "1"}):
-        with pytest.raises(bm.SpecError, match="`(lower|upper)`"):
+        with pytest.raises(bm.SpecError, match=r"`(lower|upper)`"):
             Uniform(**wrong)
 
 

@@ -1,0 +1,40 @@
+"""Name and settings of a family, as a description and as an argument."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Described:
+    """A family by its name in the registry and its settings, which are its fields."""
+
+    kind: ClassVar[str]
+    """Name in the registry."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Settings that differ from their defaults, by name."""
+        return {
+            f.name: getattr(self, f.name)
+            for f in fields(self)
+            if getattr(self, f.name) != f.default
+        }
+
+    def to_dict(self) -> str | dict[str, Any]:
+        """Return a JSON-ready description: the name, or name and settings."""
+        settings = self.settings
+        if not settings:
+            return self.kind
+        plain = {k: v.to_dict() if isinstance(v, Described) else v for k, v in settings.items()}
+        return {"kind": self.kind, **plain}
+
+    def __str__(self) -> str:
+        """Name, or the call that makes it."""
+        return repr(self) if self.settings else self.kind
+
+
+def quoted(family: Described) -> str:
+    """Return a family as an argument: its name in quotes, or the call that makes it."""
+    return repr(family) if family.settings else repr(family.kind)
