@@ -211,7 +211,7 @@ def test_the_compiled_density_is_the_graphs(family, table):
 
 
 @unconverged
-@pytest.mark.parametrize("method", ["em", "map", "laplace"])
+@pytest.mark.parametrize("method", ["laplace", pytest.param("map", marks=pytest.mark.slow)])
 def test_methods_agree_and_fits_round_trip(family, table, tmp_path, method):
     spec, _ = described(family, table, gate="~ x", experts=2)
     fit = bm.fit(spec, table, method, random_seed=1, progressbar=False)
@@ -255,6 +255,17 @@ def test_one_ordered_expert_is_the_cumulative_model(table, name, distr):
     assert -found[0] == pytest.approx(peer.params.values[2], abs=1e-5)
     np.testing.assert_allclose(posterior["gap"].values.ravel(), np.exp(peer.params[3:]), atol=1e-5)
     assert float(bm.log_density(fit).sum()) == pytest.approx(peer.llf, abs=1e-6)
+
+
+@unconverged
+def test_map_finds_the_mode_of_em(table):
+    spec = bm.mixture_of_experts("categorical ~ z", gate="~ x", experts=2, family="categorical")
+    one, other = (
+        bm.fit(spec, table, method, random_seed=1, progressbar=False, **settings)
+        for method, settings in (("em", {}), ("map", {"restarts": 3}))
+    )
+    difference = bm.log_density(one) - bm.log_density(other)
+    assert float(abs(difference).max()) < 1e-4
 
 
 @pytest.mark.parametrize("predictor", ["spline", "horseshoe"])
