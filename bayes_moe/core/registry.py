@@ -35,6 +35,8 @@ TABLE: dict[str, dict[str, str]] = {
         "categorical": "bayes_moe.families.categories:Categorical",
         "orderedlogistic": "bayes_moe.families.grades:OrderedLogistic",
         "orderedprobit": "bayes_moe.families.grades:OrderedProbit",
+        "zeroinflated": "bayes_moe.families.zero_inflated:ZeroInflated",
+        "hurdle": "bayes_moe.families.zero_inflated:Hurdle",
         "pointmass": "bayes_moe.families.point_mass:PointMass",
     },
     "predictor": {
