@@ -36,6 +36,8 @@ TABLE: dict[str, dict[str, str]] = {
         "orderedlogistic": "bayes_moe.families.grades:OrderedLogistic",
         "orderedprobit": "bayes_moe.families.grades:OrderedProbit",
         "uniform": "bayes_moe.families.uniform:Uniform",
+        "zeroinflated": "bayes_moe.families.zero_inflated:ZeroInflated",
+        "hurdle": "bayes_moe.families.zero_inflated:Hurdle",
         "pointmass": "bayes_moe.families.point_mass:PointMass",
     },
     "predictor": {

@@ -30,18 +30,32 @@ __all__ = [
 
 LEVELS = "levels"
 """Field of a family that depends on the labels of classes."""
+FAMILY = "family"
+"""Field of a family that depends on another one."""
+WITH_ZEROS = {
+    "zero_inflated_": "zeroinflated",
+    "zeroinflated_": "zeroinflated",
+    "hurdle_": "hurdle",
+}
+"""Families with zeros by the beginning of a name that goes on with the name of another one."""
 
 
 def by_name(name: str, **settings: Any) -> Family:
     """Family registered as ``name``, with settings such as a link.
+
+    Names such as ``"zero_inflated_poisson"`` and ``"hurdle_gamma"`` are those of a family beside
+    zeros; settings are of that family.
 
     Raises
     ------
     SpecError
         For an unknown name or setting.
     """
+    outer, inner = _of_family(name)
+    if inner:
+        return by_name(outer, family=by_name(inner, **settings))
     kind = registry.resolve("family", name)
-    given = {key: _frozen(value) for key, value in settings.items()}
+    given = {key: _frozen(key, value) for key, value in settings.items()}
     valid = [f.name for f in fields(kind)]
     for key in given:
         if key not in valid:
@@ -74,9 +88,18 @@ def made(family: Any) -> Family:
     return by_name(family)
 
 
-def _frozen(value: Any) -> Any:
-    """A setting as families hold it: sequences as tuples, descriptions of families as families."""
-    if isinstance(value, Mapping):
+def _of_family(name: Any) -> tuple[str, str]:
+    """Names of a family with zeros and of that beside them, of ``"hurdle_gamma"``, else empty."""
+    for prefix, outer in WITH_ZEROS.items():
+        if isinstance(name, str) and name.startswith(prefix):
+            inner = name.removeprefix(prefix)
+            return outer, inner if registry.has("family", inner) else inner.replace("_", "")
+    return "", ""
+
+
+def _frozen(key: str, value: Any) -> Any:
+    """A setting as families hold it: sequences as tuples, names and descriptions as families."""
+    if isinstance(value, Mapping) or key == FAMILY:
         return made(value)
     return tuple(value) if isinstance(value, list) else value
 

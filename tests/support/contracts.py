@@ -108,6 +108,7 @@ def derivative_points(family, rng, rows):
     known = {k: rng.integers(1, 40, rows).astype(float) for k in family.KNOWN}
     params = at_etas(family, etas, known)
     y = family.random(params, rng, (rows,)).astype(float)
+    y = np.where(np.isfinite(y), y, 1.0)  # draws of heavy tails may overflow
     if not family.discrete:
         far = y + family.scale(params) * rng.normal(0, 1, rows) * 10 ** rng.uniform(-2, 3, rows)
         found = family.log_density(far, params, NUMERIC)
@@ -151,7 +152,8 @@ def derivatives_are_those_of_finite_differences(family):
             if family.kink and a == b == 0:
                 continue  # a point mass at the kink has its mean over the response
             bend = central(lambda p, b=b: family.derivatives(y, p).score[b], a, step * unit)
-            np.testing.assert_allclose(found.second[a][b] * unit, bend * unit, rtol=1e-6, atol=1e-8)
+            second = found.second[a][b] + 0.0 * bend  # what does not depend on the row is (1,)
+            np.testing.assert_allclose(second * unit, bend * unit, rtol=1e-6, atol=1e-8)
             assert found.second[a][b] is found.second[b][a]
         assert np.all(found.expected_information[a] >= 0)
 

@@ -195,6 +195,25 @@ CLASSES = {
 WITHOUT_PARAMETERS = {"pointmass": {"at": 0.0}, "uniform": {"lower": 0.0}}
 """Families that are for experts beside others, with settings: they have no parameters."""
 
+FAMILIES_WITH_ZEROS = (
+    "zero_inflated_poisson",
+    "zero_inflated_negativebinomial",
+    "zero_inflated_geometric",
+    "zero_inflated_binomial",
+    "zero_inflated_betabinomial",
+    "hurdle_poisson",
+    "hurdle_negativebinomial",
+    "hurdle_geometric",
+    "hurdle_binomial",
+    "hurdle_gamma",
+    "hurdle_lognormal",
+    "hurdle_exponential",
+    "hurdle_inversegaussian",
+    "hurdle_lomax",
+    "hurdle_beta",
+)
+"""Families with a probability of zero beside others: tested in ``families/test_zero_inflated``."""
+
 # --- gates ----------------------------------------------------------------------------------------
 
 GATE_EXPERTS = 4

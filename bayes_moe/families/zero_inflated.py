@@ -1,0 +1,305 @@
+"""Families with a probability of zero of their own: zero inflation and hurdles."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from bayes_moe.core.arrays import Arrays
+from bayes_moe.core.errors import SpecError
+from bayes_moe.families.base import NOTHING, Family, Parameter, Parameters, RowData, quoted
+from bayes_moe.families.counts import Poisson
+from bayes_moe.families.discrete import HALF_UNIT, Discrete
+from bayes_moe.families.links import LOGIT
+from bayes_moe.families.positive import Positive
+from bayes_moe.families.shares import Beta
+
+POISSON = Poisson()
+PSI = Parameter("psi", LOGIT, "probability")
+LEAST = -1e5
+"""Least log probability of a zero: below it there is no other but the extra ones."""
+LEAST_MISS = -1e-300
+"""Largest log probability of a zero, so that the probability of other counts is not zero."""
+LOG_OF_ZERO = -1e4
+"""Stands for the log of a response of zero, in the data of families that take ``log y``."""
+
+
+@dataclass(frozen=True)
+class WithZeros(Family):
+    """Zero or a response of ``family``, with probabilities ``1 - psi`` and ``psi``.
+
+    The summand of the log density of ``family`` without parameters is zero at zero counts.
+    """
+
+    family: Family = POISSON
+
+    def __post_init__(self) -> None:
+        inner = self.family
+        self._check(inner)
+        values = {"discrete": inner.discrete, "lower": 0.0, "upper": inner.upper}
+        values |= {"KNOWN": inner.KNOWN, "atoms": () if inner.discrete else (0.0,)}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def _check(self, family: Family) -> None:
+        if not isinstance(family, Family):
+            raise SpecError(
+                f"The family of {self.kind!r} is a family such as Poisson(); got {family!r}."
+            )
+        if not (self._takes(family) and family.takes_levels is None):
+            raise SpecError(f"{self.kind!r} is for {self._inner()}; got {quoted(family)}.")
+
+    @abstractmethod
+    def _takes(self, family: Family) -> bool:
+        """Whether there may be extra zeros beside a family."""
+
+    @abstractmethod
+    def _inner(self) -> str:
+        """Families beside which there may be extra zeros, in words."""
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        return (*self.family.parameters, PSI)
+
+    def part(self, params: Parameters) -> tuple[np.ndarray, Any]:
+        """Probabilities of the part that is no extra zero, and of extra zeros."""
+        psi = np.asarray(params["psi"])
+        return psi, 1.0 - psi
+
+    def location(self, params: Parameters) -> np.ndarray:
+        return self.mean(params) if self.discrete else self.family.location(params)
+
+    def scale(self, params: Parameters) -> np.ndarray:
+        if not self.discrete:
+            return self.family.scale(params)
+        variance = np.minimum(self.variance(params), np.finfo(float).max)
+        return np.hypot(np.sqrt(variance), HALF_UNIT)
+
+    def moments_of_part(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance (..., expert, obs) of responses that are no extra zeros."""
+        return self.family.mean(params), self.family.variance(params)
+
+    def tail_of_part(self, y: Any, params: Parameters) -> np.ndarray:
+        """Probability above ``y``, not negative, of responses that are no extra zeros."""
+        return self.family.sf(y, params)
+
+    def drawn(
+        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
+    ) -> np.ndarray:
+        """Draws of shape ``size`` that are no extra zeros."""
+        return self.family.random(params, rng, size)
+
+    def cdf(self, y: Any, params: Parameters) -> np.ndarray:
+        psi, extra = self.part(params)
+        level = extra + psi * self.family.cdf(y, params)
+        return np.where(np.asarray(y) >= 0, level, 0.0)
+
+    def sf(self, y: Any, params: Parameters) -> np.ndarray:
+        y = np.asarray(y)
+        tail = self.part(params)[0] * self.tail_of_part(np.maximum(y, 0.0), params)
+        return np.where(y >= 0, tail, 1.0)
+
+    def mean(self, params: Parameters) -> np.ndarray:
+        return self.part(params)[0] * self.moments_of_part(params)[0]
+
+    def variance(self, params: Parameters) -> np.ndarray:
+        psi, extra = self.part(params)
+        mean, variance = self.moments_of_part(params)
+        with np.errstate(over="ignore"):
+            return psi * (variance + extra * mean**2)
+
+    def random(
+        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
+    ) -> np.ndarray:
+        own = rng.random(size) < self.part(params)[0]
+        return np.where(own, self.drawn(params, rng, size), 0)
+
+    def initial_eta(self, y: np.ndarray, known: Parameters) -> np.ndarray:
+        if self.discrete:
+            return self.family.initial_eta(y, known)
+        own = np.sort(y[y > 0])
+        middle = own[own.size // 2] if own.size else 0.5
+        return self.family.initial_eta(np.where(y > 0, y, middle), known)
+
+    def check_response(
+        self,
+        y: np.ndarray,
+        name: str,
+        known: Parameters = NOTHING,
+        obs_id: np.ndarray | None = None,
+    ) -> None:
+        if self.discrete:
+            self.family.check_response(y, name, known, obs_id)
+            return
+        super().check_response(y, name, known, obs_id)
+        other = np.flatnonzero(y != 0)
+        at = other if obs_id is None else obs_id[other]
+        self.family.check_response(y[other], name, known, at)
+
+
+class ZeroInflated(WithZeros):
+    """Zero-inflated counts: those of ``family`` with probability ``psi``, else zero.
+
+    ``f(0) = 1 - psi + psi g(0)`` and ``f(y) = psi g(y)`` with the density ``g`` of ``family``.
+    Parameters are those of ``family``, and ``psi`` under a logit link, as in PyMC: other packages
+    have formulas of ``1 - psi``.
+
+    Parameters
+    ----------
+    family : Family
+        A family of counts, such as ``Poisson()``, ``NegativeBinomial()`` or ``Binomial()``.
+    """
+
+    kind = "zeroinflated"
+
+    def _takes(self, family: Family) -> bool:
+        return isinstance(family, Discrete)
+
+    def _inner(self) -> str:
+        return "families of counts (positive responses and zeros are those of 'hurdle')"
+
+    def row(self, m: Any) -> Callable[..., Any]:
+        inner = self.family.row(m)
+
+        def row(t: Any, u: Any, base: Any, *etas: Any) -> Any:
+            log_psi, log_extra = -m.softplus(-etas[-1]), -m.softplus(etas[-1])
+            own = inner(t, u, t * 0.0, *etas[:-1])
+            at_zero = m.where(own > LEAST, own, LEAST)
+            either = m.logsumexp(log_extra, log_psi + at_zero)
+            return base + m.where(t > 0.0, log_psi + own, either)
+
+        return row
+
+    def data(self, y: Any, known: Parameters, xp: Arrays) -> RowData:
+        return self.family.data(y, known, xp)
+
+    def dist(self, params: Parameters) -> Any:
+        return _or_zero(self.family.dist(_without_psi(params)), params["psi"])
+
+
+class Hurdle(WithZeros):
+    """Hurdle: zero with probability ``1 - psi``, else a positive response of ``family``.
+
+    Of a family of counts, the density ``g`` is that of counts from 1: ``f(y) = psi g(y) /
+    (1 - g(0))``. Parameters are those of ``family`` and ``psi`` under a logit link, as in PyMC.
+
+    Parameters
+    ----------
+    family : Family
+        A family of counts or of positive responses, such as ``Poisson()``, ``Gamma()`` or
+        ``LogNormal()``.
+    """
+
+    kind = "hurdle"
+
+    def _takes(self, family: Family) -> bool:
+        return isinstance(family, Discrete | Positive | Beta)
+
+    def _inner(self) -> str:
+        return "families of counts or of positive responses"
+
+    def row(self, m: Any) -> Callable[..., Any]:
+        inner = self.family.row(m)
+
+        def row_of_counts(t: Any, u: Any, base: Any, *etas: Any) -> Any:
+            log_psi, log_extra = -m.softplus(-etas[-1]), -m.softplus(etas[-1])
+            zero = inner(t * 0.0, u, t * 0.0, *etas[:-1])
+            other = m.log1mexp(m.where(zero < LEAST_MISS, zero, LEAST_MISS))
+            own = inner(t, u, t * 0.0, *etas[:-1])
+            return base + m.where(t > 0.0, log_psi + (own - other), log_extra)
+
+        def row(t: Any, u: Any, base: Any, *etas: Any) -> Any:
+            log_psi, log_extra = -m.softplus(-etas[-1]), -m.softplus(etas[-1])
+            own = inner(m.where(t > LOG_OF_ZERO, t, 0.0), u, t * 0.0, *etas[:-1])
+            return base + m.where(t > LOG_OF_ZERO, log_psi + own, log_extra)
+
+        return row_of_counts if self.discrete else row
+
+    def data(self, y: Any, known: Parameters, xp: Arrays) -> RowData:
+        found = self.family.data(y, known, xp)
+        if self.discrete:
+            return found
+        zero = (y >= 0) & (y <= 0)
+        t, base = xp.where(zero, LOG_OF_ZERO, found.t), xp.where(zero, 0.0, found.base)
+        return RowData(t, found.u, base)
+
+    def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any] | None:
+        if self.discrete:
+            return None
+        own = np.asarray(data.t) > LOG_OF_ZERO
+        inner = replace(data, t=np.where(own, data.t, 0.0))
+        found = self.family.information(inner, etas[:-1]) or [None] * (len(etas) - 1)
+        return [*(None if x is None else np.where(own, x, 0.0) for x in found), None]
+
+    def dist(self, params: Parameters) -> Any:
+        import pymc as pm
+        import pytensor.tensor as pt
+
+        inner = self.family.dist(_without_psi(params))
+        if self.discrete:
+            return _or_zero(pm.Truncated.dist(inner, lower=1), params["psi"])
+        own = pm.Bernoulli.dist(p=pt.as_tensor(params["psi"]) + pt.zeros_like(inner))
+        return pt.where(own > 0, inner, 0.0)
+
+    def positive(self, params: Parameters) -> np.ndarray:
+        """Probability (..., expert, obs) of a positive count of ``family``."""
+        return self.family.sf(np.zeros(1), params)
+
+    def moments_of_part(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
+        mean, variance = super().moments_of_part(params)
+        if not self.discrete:
+            return mean, variance
+        share = self.positive(params)
+        own = mean / share
+        return own, np.maximum((variance + mean**2) / share - own**2, 0.0)
+
+    def tail_of_part(self, y: Any, params: Parameters) -> np.ndarray:
+        tail = self.family.sf(y, params)
+        return tail / self.positive(params) if self.discrete else tail
+
+    def cdf(self, y: Any, params: Parameters) -> np.ndarray:
+        return 1.0 - self.sf(y, params) if self.discrete else super().cdf(y, params)
+
+    def drawn(
+        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
+    ) -> np.ndarray:
+        found = np.asarray(self.family.random(params, rng, size))
+        again = found <= 0
+        if self.discrete and again.any():
+            rest = {k: np.broadcast_to(v, size)[again] for k, v in params.items()}
+            found = np.array(found, dtype=float)
+            found[again] = self._by_tails(rest, rng.random(int(again.sum())))
+        return found
+
+    def _by_tails(self, params: Parameters, level: np.ndarray) -> np.ndarray:
+        """Least counts (draw,) from 1 that are exceeded with no more than some probabilities."""
+        low, high = np.zeros(level.shape), np.ones(level.shape)
+        while True:  # double the upper ends, then halve the intervals
+            beyond = self.tail_of_part(high, params) > level
+            if not beyond.any():
+                break
+            low, high = np.where(beyond, high, low), np.where(beyond, 2 * high, high)
+        while (high - low > 1).any():
+            middle = np.floor(0.5 * (low + high))
+            beyond = self.tail_of_part(middle, params) > level
+            low, high = np.where(beyond, middle, low), np.where(beyond, high, middle)
+        return high
+
+
+def _without_psi(params: Parameters) -> dict[str, Any]:
+    return {k: v for k, v in params.items() if k != PSI.name}
+
+
+def _or_zero(part: Any, psi: Any) -> Any:
+    """PyMC distribution of zero, or of counts with probability ``psi``."""
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    psi = pt.as_tensor(psi)
+    zero = pm.DiracDelta.dist(pt.zeros((), dtype="int64"))
+    return pm.Mixture.dist(w=pt.stack([1.0 - psi, psi], axis=-1), comp_dists=[zero, part])
