@@ -35,6 +35,7 @@ TABLE: dict[str, dict[str, str]] = {
         "categorical": "bayes_moe.families.categories:Categorical",
         "orderedlogistic": "bayes_moe.families.grades:OrderedLogistic",
         "orderedprobit": "bayes_moe.families.grades:OrderedProbit",
+        "uniform": "bayes_moe.families.uniform:Uniform",
         "pointmass": "bayes_moe.families.point_mass:PointMass",
     },
     "predictor": {

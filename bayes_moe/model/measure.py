@@ -87,7 +87,7 @@ def measure_of(families: Sequence[Family]) -> Measure:
     Raises
     ------
     SpecError
-        If there is none, or none of the families has a density or counts.
+        If there is none, or none of the families with a density or counts has parameters.
     """
     return _measure(tuple(dict.fromkeys(families)))
 
@@ -102,10 +102,10 @@ def _measure(families: tuple[Family, ...]) -> Measure:
             f"{quoted(counts[0])} cannot be compared with the density of {quoted(dense[0])}. Only "
             "'pointmass' goes with both."
         )
-    if not counts and not dense:
+    if not any(f.parameters for f in (*counts, *dense)):
         raise SpecError(
             f"The family {quoted(families[0])} is for experts beside others: add one of counts or "
-            "with a density."
+            "with a density that has parameters."
         )
     atoms = tuple(sorted({atom for f in families for atom in f.atoms}))
     lower, upper = min(f.lower for f in families), max(f.upper for f in families)

@@ -182,6 +182,9 @@ LONG = {
     "none or amounts": bm.MixtureOfExperts(
         Tree([0, [1, 2]], formula="~ z"), [NONE, AMOUNT, AMOUNT]
     ),
+    "line and outliers": bm.MixtureOfExperts(
+        bm.gates.Softmax("~ z"), [KINDS[0], bm.Expert("normal", bm.families.Uniform(-20, 40))]
+    ),
     "sticks and zeros": bm.MixtureOfExperts(StickBreaking("~ z"), [AMOUNT, AMOUNT, NONE]),
 }
 

@@ -190,7 +190,7 @@ CLASSES = {
     "orderedprobit": {"levels": ("low", "middle", "high", "top")},
 }
 """Families of classes, with settings: tested in ``families/test_class_families``."""
-WITHOUT_PARAMETERS = {"pointmass": {"at": 0.0}}
+WITHOUT_PARAMETERS = {"pointmass": {"at": 0.0}, "uniform": {"lower": 0.0}}
 """Families that are for experts beside others, with settings: they have no parameters."""
 
 # --- gates ----------------------------------------------------------------------------------------
