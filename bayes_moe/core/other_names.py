@@ -17,6 +17,10 @@ SAME: dict[str, tuple[str, ...]] = {
     "inverse_gaussian": ("inversegaussian",),
     "wald": ("inversegaussian",),
     "pareto": ("lomax",),
+    "skew_normal": ("skewnormal",),
+    "skewnorm": ("skewnormal",),
+    "gennorm": ("generalisednormal",),
+    "generalizednormal": ("generalisednormal",),
     "invgamma": ("InverseGamma",),
     # parameters and arguments of distributions
     "mean": ("mu", "mu_coef"),
@@ -100,7 +104,6 @@ SAME: dict[str, tuple[str, ...]] = {
 }
 """Names here by a name elsewhere; the first that is valid is offered."""
 
-GAMMA_OR_LOG = "for positive responses use 'gamma', or 'normal' with the response log(y)"
 COUNTS = "for counts use 'poisson' (a mixture of Poisson experts has more spread than one)"
 ABSENT: dict[str, dict[str, str]] = {
     "family": {
@@ -115,9 +118,7 @@ ABSENT: dict[str, dict[str, str]] = {
         "zero_inflated_poisson": (
             "for many zeros use a mixture of 'poisson' experts, one of them with a mean near 0"
         ),
-        "weibull": GAMMA_OR_LOG,
         "cauchy": "for heavy tails use 'studentt'",
-        "skewnormal": "a mixture of 'normal' experts can be skew",
         "categorical": "a response of two classes is 'bernoulli'; more classes are not modelled",
         "multinomial": "a response of two classes is 'bernoulli'; more classes are not modelled",
         "ordinal": "a response of two classes is 'bernoulli'; more classes are not modelled",
