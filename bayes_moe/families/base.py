@@ -123,6 +123,8 @@ class Family(Described, Formula):
 
         ``obs_id`` (obs,) are the positions of the rows in the user's table.
         """
+        if not self.discrete:
+            self.check_variation(y, name, known)
         base = np.broadcast_to(np.asarray(self.data(y, known, NUMERIC).base), y.shape)
         invalid = np.flatnonzero(~(base > -np.inf))
         if invalid.size:
@@ -132,7 +134,8 @@ class Family(Described, Formula):
                 f"The response {name!r} is {y[at]:g} at row {row}{self.beside(at, known)}; family "
                 f"{self.kind!r} needs {self.support} ({invalid.size} row(s) are not)."
             )
-        self.check_variation(y, name, known)
+        if self.discrete:
+            self.check_variation(y, name, known)
 
     def check_variation(self, y: np.ndarray, name: str, known: Parameters) -> None:
         """Raise :class:`DataError` if responses (obs,) are all alike, or too large to square."""

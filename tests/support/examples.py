@@ -208,7 +208,9 @@ FAMILIES = {
     ),
 }
 
-UNDERFLOWING = ("gumbel", "laplace")
+DOUBLY_EXPONENTIAL = ("gumbel", "weibull")
+"""Families whose densities fall doubly exponentially by a parameter: differences are inexact."""
+UNDERFLOWING = (*DOUBLY_EXPONENTIAL, "laplace")
 """Families for which SciPy takes the log of densities that underflow."""
 CLASSES = {
     "categorical": {"levels": ("a", "b", "c")},
