@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bayes_moe.core.arrays import Arrays
+from bayes_moe.core.arrays import Arrays, symbolic
 from bayes_moe.core.errors import SpecError
 from bayes_moe.families.base import NOTHING, Family, Parameter, Parameters, RowData, quoted
 from bayes_moe.families.counts import Poisson
@@ -41,7 +41,7 @@ class WithZeros(Family):
     def __post_init__(self) -> None:
         inner = self.family
         self._check(inner)
-        values = {"discrete": inner.discrete, "lower": 0.0, "upper": inner.upper}
+        values: dict[str, Any] = {"discrete": inner.discrete, "lower": 0.0, "upper": inner.upper}
         values |= {"KNOWN": inner.KNOWN, "atoms": () if inner.discrete else (0.0,)}
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -179,7 +179,12 @@ class ZeroInflated(WithZeros):
         return self.family.data(y, known, xp)
 
     def dist(self, params: Parameters) -> Any:
-        return _or_zero(self.family.dist(_without_psi(params)), params["psi"])
+        import pymc as pm
+        import pytensor.tensor as pt
+
+        psi, counts = pt.as_tensor(params["psi"]), self.family.dist(_without_psi(params))
+        zero = pm.DiracDelta.dist(pt.zeros((), dtype="int64"))
+        return pm.Mixture.dist(w=pt.stack([1.0 - psi, psi], axis=-1), comp_dists=[zero, counts])
 
 
 class Hurdle(WithZeros):
@@ -240,11 +245,28 @@ class Hurdle(WithZeros):
         import pymc as pm
         import pytensor.tensor as pt
 
-        inner = self.family.dist(_without_psi(params))
         if self.discrete:
-            return _or_zero(pm.Truncated.dist(inner, lower=1), params["psi"])
+            return self._dist_of_counts(params)
+        inner = self.family.dist(_without_psi(params))
         own = pm.Bernoulli.dist(p=pt.as_tensor(params["psi"]) + pt.zeros_like(inner))
         return pt.where(own > 0, inner, 0.0)
+
+    def _dist_of_counts(self, params: Parameters) -> Any:
+        """Distribution of counts: draws of PyMC's truncation fail if few are positive."""
+        import pymc as pm
+
+        names = list(params)
+
+        def drawn(*values: Any, rng: np.random.Generator, size: Any) -> np.ndarray:
+            shape = np.broadcast_shapes(*map(np.shape, values)) if size is None else tuple(size)
+            return self.random(dict(zip(names, values, strict=True)), rng, shape).astype(np.int64)
+
+        def log_density(y: Any, *values: Any) -> Any:
+            return self.log_density(y, dict(zip(names, values, strict=True)), symbolic())
+
+        return pm.CustomDist.dist(
+            *params.values(), random=drawn, logp=log_density, dtype="int64", class_name="Hurdle"
+        )
 
     def positive(self, params: Parameters) -> np.ndarray:
         """Probability (..., expert, obs) of a positive count of ``family``."""
@@ -293,13 +315,3 @@ class Hurdle(WithZeros):
 
 def _without_psi(params: Parameters) -> dict[str, Any]:
     return {k: v for k, v in params.items() if k != PSI.name}
-
-
-def _or_zero(part: Any, psi: Any) -> Any:
-    """PyMC distribution of zero, or of counts with probability ``psi``."""
-    import pymc as pm
-    import pytensor.tensor as pt
-
-    psi = pt.as_tensor(psi)
-    zero = pm.DiracDelta.dist(pt.zeros((), dtype="int64"))
-    return pm.Mixture.dist(w=pt.stack([1.0 - psi, psi], axis=-1), comp_dists=[zero, part])
