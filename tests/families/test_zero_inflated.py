@@ -204,15 +204,30 @@ def described(family, **settings):
     return bm.mixture_of_experts(formula, family=family, **known, **settings)
 
 
-@pytest.mark.parametrize("psi", [None, "~ z"])
-def test_objective_and_compiled_density_are_the_graphs(family, table, psi):
+QUICK = {
+    ("zero_inflated_poisson", None),
+    ("zero_inflated_binomial", "~ z"),
+    ("hurdle_negativebinomial", "~ z"),
+    ("hurdle_gamma", "~ z"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "psi"),
+    [
+        pytest.param(name, psi, marks=[] if (name, psi) in QUICK else [pytest.mark.slow])
+        for name in examples.FAMILIES_WITH_ZEROS
+        for psi in (None, "~ z")
+    ],
+)
+def test_objective_and_compiled_density_are_the_graphs(name, table, psi):
     from bayes_moe.em.objective import Objective
     from bayes_moe.em.vector_layout import parameter_vector
     from bayes_moe.sampling.compiled_density import LinearTable
     from tests.support.linear_models import points
 
     own = {} if psi is None else {"psi": psi}
-    spec = described(family, gate="~ x", experts=2, **own)
+    spec = described(families.by_name(name), gate="~ x", experts=2, **own)
     design = spec.design(table)
     contracts.objective_is_the_graphs_log_density(spec, design)
     vector = parameter_vector(spec, design, jacobian=True)
