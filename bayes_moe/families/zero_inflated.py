@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -36,6 +35,10 @@ class WithZeros(Family):
     The summand of the log density of ``family`` without parameters is zero at zero counts.
     """
 
+    takes: ClassVar[tuple[type[Family], ...]]
+    """Families beside which there may be extra zeros."""
+    shown: ClassVar[str]
+    """The same in words."""
     family: Family = POISSON
 
     def __post_init__(self) -> None:
@@ -51,25 +54,12 @@ class WithZeros(Family):
             raise SpecError(
                 f"The family of {self.kind!r} is a family such as Poisson(); got {family!r}."
             )
-        if not (self._takes(family) and family.takes_levels is None):
-            raise SpecError(f"{self.kind!r} is for {self._inner()}; got {quoted(family)}.")
-
-    @abstractmethod
-    def _takes(self, family: Family) -> bool:
-        """Whether there may be extra zeros beside a family."""
-
-    @abstractmethod
-    def _inner(self) -> str:
-        """Families beside which there may be extra zeros, in words."""
+        if not (isinstance(family, self.takes) and family.takes_levels is None):
+            raise SpecError(f"{self.kind!r} is for {self.shown}; got {quoted(family)}.")
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         return (*self.family.parameters, PSI)
-
-    def part(self, params: Parameters) -> tuple[np.ndarray, Any]:
-        """Probabilities of the part that is no extra zero, and of extra zeros."""
-        psi = np.asarray(params["psi"])
-        return psi, 1.0 - psi
 
     def location(self, params: Parameters) -> np.ndarray:
         return self.mean(params) if self.discrete else self.family.location(params)
@@ -95,20 +85,20 @@ class WithZeros(Family):
         return self.family.random(params, rng, size)
 
     def cdf(self, y: Any, params: Parameters) -> np.ndarray:
-        psi, extra = self.part(params)
+        psi, extra = _shares(params)
         level = extra + psi * self.family.cdf(y, params)
         return np.where(np.asarray(y) >= 0, level, 0.0)
 
     def sf(self, y: Any, params: Parameters) -> np.ndarray:
         y = np.asarray(y)
-        tail = self.part(params)[0] * self.tail_of_part(np.maximum(y, 0.0), params)
+        tail = _shares(params)[0] * self.tail_of_part(np.maximum(y, 0.0), params)
         return np.where(y >= 0, tail, 1.0)
 
     def mean(self, params: Parameters) -> np.ndarray:
-        return self.part(params)[0] * self.moments_of_part(params)[0]
+        return _shares(params)[0] * self.moments_of_part(params)[0]
 
     def variance(self, params: Parameters) -> np.ndarray:
-        psi, extra = self.part(params)
+        psi, extra = _shares(params)
         mean, variance = self.moments_of_part(params)
         with np.errstate(over="ignore"):
             return psi * (variance + extra * mean**2)
@@ -116,7 +106,7 @@ class WithZeros(Family):
     def random(
         self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
     ) -> np.ndarray:
-        own = rng.random(size) < self.part(params)[0]
+        own = rng.random(size) < _shares(params)[0]
         return np.where(own, self.drawn(params, rng, size), 0)
 
     def initial_eta(self, y: np.ndarray, known: Parameters) -> np.ndarray:
@@ -156,12 +146,8 @@ class ZeroInflated(WithZeros):
     """
 
     kind = "zeroinflated"
-
-    def _takes(self, family: Family) -> bool:
-        return isinstance(family, Discrete)
-
-    def _inner(self) -> str:
-        return "families of counts (positive responses and zeros are those of 'hurdle')"
+    takes = (Discrete,)
+    shown = "families of counts (positive responses and zeros are those of 'hurdle')"
 
     def row(self, m: Any) -> Callable[..., Any]:
         inner = self.family.row(m)
@@ -201,12 +187,8 @@ class Hurdle(WithZeros):
     """
 
     kind = "hurdle"
-
-    def _takes(self, family: Family) -> bool:
-        return isinstance(family, Discrete | Positive | Beta)
-
-    def _inner(self) -> str:
-        return "families of counts or of positive responses"
+    takes = (Discrete, Positive, Beta)
+    shown = "families of counts or of positive responses"
 
     def row(self, m: Any) -> Callable[..., Any]:
         inner = self.family.row(m)
@@ -315,3 +297,9 @@ class Hurdle(WithZeros):
 
 def _without_psi(params: Parameters) -> dict[str, Any]:
     return {k: v for k, v in params.items() if k != PSI.name}
+
+
+def _shares(params: Parameters) -> tuple[np.ndarray, Any]:
+    """Probabilities of the part that is no extra zero, and of extra zeros."""
+    psi = np.asarray(params["psi"])
+    return psi, 1.0 - psi
