@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from bayes_moe.core.arrays import Arrays
+from bayes_moe.core.arrays import Arrays, symbolic
 from bayes_moe.core.errors import SpecError
 from bayes_moe.families.base import NOTHING, Family, Parameter, Parameters, RowData, quoted
 from bayes_moe.families.counts import Poisson
@@ -36,12 +35,16 @@ class WithZeros(Family):
     The summand of the log density of ``family`` without parameters is zero at zero counts.
     """
 
+    takes: ClassVar[tuple[type[Family], ...]]
+    """Families beside which there may be extra zeros."""
+    shown: ClassVar[str]
+    """The same in words."""
     family: Family = POISSON
 
     def __post_init__(self) -> None:
         inner = self.family
         self._check(inner)
-        values = {"discrete": inner.discrete, "lower": 0.0, "upper": inner.upper}
+        values: dict[str, Any] = {"discrete": inner.discrete, "lower": 0.0, "upper": inner.upper}
         values |= {"KNOWN": inner.KNOWN, "atoms": () if inner.discrete else (0.0,)}
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -51,25 +54,12 @@ class WithZeros(Family):
             raise SpecError(
                 f"The family of {self.kind!r} is a family such as Poisson(); got {family!r}."
             )
-        if not (self._takes(family) and family.takes_levels is None):
-            raise SpecError(f"{self.kind!r} is for {self._inner()}; got {quoted(family)}.")
-
-    @abstractmethod
-    def _takes(self, family: Family) -> bool:
-        """Whether there may be extra zeros beside a family."""
-
-    @abstractmethod
-    def _inner(self) -> str:
-        """Families beside which there may be extra zeros, in words."""
+        if not (isinstance(family, self.takes) and family.takes_levels is None):
+            raise SpecError(f"{self.kind!r} is for {self.shown}; got {quoted(family)}.")
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         return (*self.family.parameters, PSI)
-
-    def part(self, params: Parameters) -> tuple[np.ndarray, Any]:
-        """Probabilities of the part that is no extra zero, and of extra zeros."""
-        psi = np.asarray(params["psi"])
-        return psi, 1.0 - psi
 
     def location(self, params: Parameters) -> np.ndarray:
         return self.mean(params) if self.discrete else self.family.location(params)
@@ -95,20 +85,20 @@ class WithZeros(Family):
         return self.family.random(params, rng, size)
 
     def cdf(self, y: Any, params: Parameters) -> np.ndarray:
-        psi, extra = self.part(params)
+        psi, extra = _shares(params)
         level = extra + psi * self.family.cdf(y, params)
         return np.where(np.asarray(y) >= 0, level, 0.0)
 
     def sf(self, y: Any, params: Parameters) -> np.ndarray:
         y = np.asarray(y)
-        tail = self.part(params)[0] * self.tail_of_part(np.maximum(y, 0.0), params)
+        tail = _shares(params)[0] * self.tail_of_part(np.maximum(y, 0.0), params)
         return np.where(y >= 0, tail, 1.0)
 
     def mean(self, params: Parameters) -> np.ndarray:
-        return self.part(params)[0] * self.moments_of_part(params)[0]
+        return _shares(params)[0] * self.moments_of_part(params)[0]
 
     def variance(self, params: Parameters) -> np.ndarray:
-        psi, extra = self.part(params)
+        psi, extra = _shares(params)
         mean, variance = self.moments_of_part(params)
         with np.errstate(over="ignore"):
             return psi * (variance + extra * mean**2)
@@ -116,7 +106,7 @@ class WithZeros(Family):
     def random(
         self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
     ) -> np.ndarray:
-        own = rng.random(size) < self.part(params)[0]
+        own = rng.random(size) < _shares(params)[0]
         return np.where(own, self.drawn(params, rng, size), 0)
 
     def initial_eta(self, y: np.ndarray, known: Parameters) -> np.ndarray:
@@ -156,12 +146,8 @@ class ZeroInflated(WithZeros):
     """
 
     kind = "zeroinflated"
-
-    def _takes(self, family: Family) -> bool:
-        return isinstance(family, Discrete)
-
-    def _inner(self) -> str:
-        return "families of counts (positive responses and zeros are those of 'hurdle')"
+    takes = (Discrete,)
+    shown = "families of counts (positive responses and zeros are those of 'hurdle')"
 
     def row(self, m: Any) -> Callable[..., Any]:
         inner = self.family.row(m)
@@ -179,7 +165,12 @@ class ZeroInflated(WithZeros):
         return self.family.data(y, known, xp)
 
     def dist(self, params: Parameters) -> Any:
-        return _or_zero(self.family.dist(_without_psi(params)), params["psi"])
+        import pymc as pm
+        import pytensor.tensor as pt
+
+        psi, counts = pt.as_tensor(params["psi"]), self.family.dist(_without_psi(params))
+        zero = pm.DiracDelta.dist(pt.zeros((), dtype="int64"))
+        return pm.Mixture.dist(w=pt.stack([1.0 - psi, psi], axis=-1), comp_dists=[zero, counts])
 
 
 class Hurdle(WithZeros):
@@ -196,12 +187,8 @@ class Hurdle(WithZeros):
     """
 
     kind = "hurdle"
-
-    def _takes(self, family: Family) -> bool:
-        return isinstance(family, Discrete | Positive | Beta)
-
-    def _inner(self) -> str:
-        return "families of counts or of positive responses"
+    takes = (Discrete, Positive, Beta)
+    shown = "families of counts or of positive responses"
 
     def row(self, m: Any) -> Callable[..., Any]:
         inner = self.family.row(m)
@@ -240,11 +227,28 @@ class Hurdle(WithZeros):
         import pymc as pm
         import pytensor.tensor as pt
 
-        inner = self.family.dist(_without_psi(params))
         if self.discrete:
-            return _or_zero(pm.Truncated.dist(inner, lower=1), params["psi"])
+            return self._dist_of_counts(params)
+        inner = self.family.dist(_without_psi(params))
         own = pm.Bernoulli.dist(p=pt.as_tensor(params["psi"]) + pt.zeros_like(inner))
         return pt.where(own > 0, inner, 0.0)
+
+    def _dist_of_counts(self, params: Parameters) -> Any:
+        """Distribution of counts: draws of PyMC's truncation fail if few are positive."""
+        import pymc as pm
+
+        names = list(params)
+
+        def drawn(*values: Any, rng: np.random.Generator, size: Any) -> np.ndarray:
+            shape = np.broadcast_shapes(*map(np.shape, values)) if size is None else tuple(size)
+            return self.random(dict(zip(names, values, strict=True)), rng, shape).astype(np.int64)
+
+        def log_density(y: Any, *values: Any) -> Any:
+            return self.log_density(y, dict(zip(names, values, strict=True)), symbolic())
+
+        return pm.CustomDist.dist(
+            *params.values(), random=drawn, logp=log_density, dtype="int64", class_name="Hurdle"
+        )
 
     def positive(self, params: Parameters) -> np.ndarray:
         """Probability (..., expert, obs) of a positive count of ``family``."""
@@ -295,11 +299,7 @@ def _without_psi(params: Parameters) -> dict[str, Any]:
     return {k: v for k, v in params.items() if k != PSI.name}
 
 
-def _or_zero(part: Any, psi: Any) -> Any:
-    """PyMC distribution of zero, or of counts with probability ``psi``."""
-    import pymc as pm
-    import pytensor.tensor as pt
-
-    psi = pt.as_tensor(psi)
-    zero = pm.DiracDelta.dist(pt.zeros((), dtype="int64"))
-    return pm.Mixture.dist(w=pt.stack([1.0 - psi, psi], axis=-1), comp_dists=[zero, part])
+def _shares(params: Parameters) -> tuple[np.ndarray, Any]:
+    """Probabilities of the part that is no extra zero, and of extra zeros."""
+    psi = np.asarray(params["psi"])
+    return psi, 1.0 - psi

@@ -155,6 +155,10 @@ def test_a_hurdle_of_a_tiny_rate_is_one():
     assert set(drawn) == {0, 1}
     assert family.mean(params) == pytest.approx(0.5)
     assert family.variance(params) == pytest.approx(0.25)
+    import pymc as pm
+
+    drawn = pm.draw(family.dist(params), 200, random_seed=1, mode="FAST_COMPILE")
+    assert set(drawn) == {0, 1}
 
 
 @pytest.mark.parametrize("case", PEERS, ids=lambda case: case["case"])
@@ -200,15 +204,30 @@ def described(family, **settings):
     return bm.mixture_of_experts(formula, family=family, **known, **settings)
 
 
-@pytest.mark.parametrize("psi", [None, "~ z"])
-def test_objective_and_compiled_density_are_the_graphs(family, table, psi):
+QUICK = {
+    ("zero_inflated_poisson", None),
+    ("zero_inflated_binomial", "~ z"),
+    ("hurdle_negativebinomial", "~ z"),
+    ("hurdle_gamma", "~ z"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "psi"),
+    [
+        pytest.param(name, psi, marks=[] if (name, psi) in QUICK else [pytest.mark.slow])
+        for name in examples.FAMILIES_WITH_ZEROS
+        for psi in (None, "~ z")
+    ],
+)
+def test_objective_and_compiled_density_are_the_graphs(name, table, psi):
     from bayes_moe.em.objective import Objective
     from bayes_moe.em.vector_layout import parameter_vector
     from bayes_moe.sampling.compiled_density import LinearTable
     from tests.support.linear_models import points
 
     own = {} if psi is None else {"psi": psi}
-    spec = described(family, gate="~ x", experts=2, **own)
+    spec = described(families.by_name(name), gate="~ x", experts=2, **own)
     design = spec.design(table)
     contracts.objective_is_the_graphs_log_density(spec, design)
     vector = parameter_vector(spec, design, jacobian=True)
@@ -230,6 +249,14 @@ def test_a_fit_predicts_and_round_trips(name, table, tmp_path):
     fit = bm.fit(spec, table, "laplace", random_seed=1, progressbar=False, draws=50)
     new = table.head(5)
     contracts.saved_fit_predicts_the_same(fit, new, tmp_path)
+    prediction = bm.predict(fit, new)
+    zero = np.exp(prediction.logpdf(0.0)).values.ravel()
+    np.testing.assert_allclose(zero, prediction.cdf(0.0).values.ravel(), rtol=1e-9)
+    low, high = prediction.quantile([0.5 * zero.min(), 0.95]).values.T
+    assert (low == 0).all()
+    assert (high > 0).all()
+    mode = bm.fit(spec, table, "em", random_seed=1, progressbar=False)
+    contracts.path_never_falls(mode)
 
 
 def test_names_and_settings():
