@@ -15,6 +15,7 @@ SAME: dict[str, tuple[str, ...]] = {
     "logit": ("bernoulli", "softmax"),
     "binary": ("bernoulli",),
     "inverse_gaussian": ("inversegaussian",),
+    "skewnorm": ("skewnormal",),
     "invgamma": ("InverseGamma",),
     "negbinomial": ("negativebinomial",),
     "negbin": ("negativebinomial",),

@@ -124,6 +124,11 @@ def initial_points(
     """
     theta = equal_experts(objective, len(allocation))
     counts = np.broadcast_to(sweeps, len(allocation))
+    constants = [block for block in objective.vector.blocks if block.scaling is None]
+    signed = [block.where for block in constants if role_of(block.role).signed]
+    sizes = [theta[:, where].copy() for where in signed]
+    for where in signed:
+        theta[:, where] = 0.0
     with one_blas_thread(objective.size):
         for done in range(int(counts.max())):
             which = np.flatnonzero(counts > done)
@@ -134,7 +139,28 @@ def initial_points(
                 if role_of(block.role).of_form:
                     step[:, block.where] = 0.0
             theta[which] += step
+            if done == 0:
+                for where, size in zip(signed, sizes, strict=True):
+                    theta[:, where] = size * _signs(objective, theta, allocation, where)
+                    theta = feasible(objective.vector.constraint, theta)
     return theta
+
+
+def _signs(
+    objective: Objective, theta: np.ndarray, allocation: np.ndarray, where: slice
+) -> np.ndarray:
+    """Signs (point, coordinate) of asymmetries, by residuals of symmetric experts.
+
+    At zero the gradient by an asymmetry vanishes with that by the location; its curvature there
+    is a sum of odd functions of the residuals.
+    """
+    pulls = []
+    for value in (1.0, -1.0, 0.0):
+        at = theta.copy()
+        at[:, where] = value
+        evaluation = objective.evaluate(at, Curvature.COMPLETE, allocation)
+        pulls.append(evaluation.likelihood_gradient[:, where])
+    return np.where(pulls[0] + pulls[1] < 2.0 * pulls[2], -1.0, 1.0)
 
 
 def equal_experts(objective: Objective, points: int) -> np.ndarray:

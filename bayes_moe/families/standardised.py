@@ -33,12 +33,16 @@ class Standardised(Family):
     """Mean and variance of ``z``."""
 
     @abstractmethod
-    def standard(self, m: Any, z: Any) -> Any:
-        """Summand of the log density of ``z`` that depends on it, over the functions of ``m``."""
+    def standard(self, m: Any, z: Any, *shape: Any) -> Any:
+        """Log density of ``z`` less its constant, over the functions of ``m``.
+
+        ``shape`` are the predictors of parameters after the scale.
+        """
 
     def row(self, m: Any) -> Callable[..., Any]:
-        def row(t: Any, u: Any, base: Any, mu: Any, log_scale: Any) -> Any:
-            return base - log_scale + self.standard(m, (t - mu) * m.exp(-log_scale))
+        def row(t: Any, u: Any, base: Any, mu: Any, log_scale: Any, *shape: Any) -> Any:
+            z = (t - mu) * m.exp(-log_scale)
+            return base - log_scale + self.standard(m, z, *shape)
 
         return row
 
@@ -73,7 +77,7 @@ class Laplace(Standardised):
     log_constant = -math.log(2.0)
     moments = 0.0, 2.0
 
-    def standard(self, m: Any, z: Any) -> Any:
+    def standard(self, m: Any, z: Any, *shape: Any) -> Any:
         return -m.absolute(z)
 
     def derivatives_at(self, data: RowData, etas: Sequence[np.ndarray]) -> Derivatives:
@@ -119,7 +123,7 @@ class Logistic(Standardised):
     normal_mixture = True
     moments = 0.0, math.pi**2 / 3
 
-    def standard(self, m: Any, z: Any) -> Any:
+    def standard(self, m: Any, z: Any, *shape: Any) -> Any:
         return -z - 2.0 * m.softplus(-z)
 
     def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any]:
@@ -158,7 +162,7 @@ class Gumbel(Standardised):
     parameters = (Parameter("mu", IDENTITY, "location"), Parameter("beta", LOG, "scale"))
     moments = np.euler_gamma, math.pi**2 / 6
 
-    def standard(self, m: Any, z: Any) -> Any:
+    def standard(self, m: Any, z: Any, *shape: Any) -> Any:
         return -z - bounded_exp(m, -z)
 
     def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any]:

@@ -1,4 +1,4 @@
-"""Positive responses with heavier tails than the gamma: inverse Gaussian and Lomax."""
+"""Positive responses such as waiting times: inverse Gaussian, Weibull and Lomax."""
 
 from __future__ import annotations
 
@@ -75,6 +75,73 @@ class InverseGaussian(PositiveMean):
         self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
     ) -> np.ndarray:
         return rng.wald(self.mean(params), params["lam"], size)
+
+
+SMALL_INVERSE = 0.1
+"""Inverse shape below which the log gamma function is the sum of its series."""
+EULER_TERMS = (-np.euler_gamma, *((-1.0) ** k * special.zeta(k) / k for k in range(2, 18)))
+"""Of ``log Gamma(1 + a) / a`` in powers of ``a``."""
+
+
+class Weibull(PositiveMean):
+    """Weibull distribution with mean ``mu`` and shape ``alpha``.
+
+    ``log f(y) = log alpha + x - exp(x) - log y`` with ``x = alpha log(y / beta)``, where PyMC's
+    scale ``beta`` is ``mu / Gamma(1 + 1 / alpha)``.
+    """
+
+    kind = "weibull"
+    others = (Parameter("alpha", LOG, "relative_precision"),)
+
+    def of_ratio(self, m: Any, r: Any, u: Any, log_alpha: Any) -> Any:
+        few = log_alpha > -math.log(SMALL_INVERSE)
+        inverse = m.exp(-m.where(few, log_alpha, -math.log(SMALL_INVERSE)))
+        series = EULER_TERMS[-1]
+        for term in EULER_TERMS[-2::-1]:
+            series = series * inverse + term
+        rest = m.where(few, -math.log(SMALL_INVERSE), log_alpha)
+        alpha = m.exp(rest)
+        exact = -rest * (alpha + 1.0) - 1.0 - alpha * m.gamma_normaliser(-rest)
+        x = m.exp(log_alpha) * r + m.where(few, series, exact)
+        return log_alpha + x - bounded_exp(m, x)
+
+    def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any]:
+        of_shape = 1.0 - np.euler_gamma - special.digamma(1.0 + np.exp(-etas[1]))
+        of_mean = np.exp(2.0 * etas[1]) * self.squared_slope(etas[0])
+        return of_mean, math.pi**2 / 6 + of_shape * of_shape
+
+    def dist(self, params: Parameters) -> Any:
+        import pymc as pm
+        import pytensor.tensor as pt
+
+        alpha = params["alpha"]
+        beta = pt.exp(-pt.gammaln(1.0 + 1.0 / alpha)) / self.inverse_mean(params)
+        return pm.Weibull.dist(alpha=alpha, beta=beta)
+
+    def exponent(self, log_y: np.ndarray, params: Parameters) -> Any:
+        """``(y / beta)^alpha``."""
+        alpha = params["alpha"]
+        level = self.log_mean(params) - special.gammaln(1.0 + 1.0 / alpha)
+        return NUMERIC.exp(alpha * (log_y - level))
+
+    def below(self, log_y: np.ndarray, params: Parameters) -> np.ndarray:
+        return -np.expm1(-self.exponent(log_y, params))
+
+    def above(self, log_y: np.ndarray, params: Parameters) -> np.ndarray:
+        return np.exp(-self.exponent(log_y, params))
+
+    def relative_variance(self, params: Parameters) -> Any:
+        inverse = 1.0 / np.asarray(params["alpha"])
+        logs = special.gammaln(1.0 + 2.0 * inverse) - 2.0 * special.gammaln(1.0 + inverse)
+        with np.errstate(over="ignore"):
+            return np.expm1(logs)
+
+    def drawn(
+        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
+    ) -> np.ndarray:
+        alpha = params["alpha"]
+        level = np.exp(-special.gammaln(1.0 + 1.0 / alpha))
+        return self.mean(params) * level * rng.weibull(alpha, size)
 
 
 class Lomax(Positive):

@@ -22,6 +22,9 @@ precision (``lam`` of inverse  that of ``alpha`` times ``m_y``
 Gaussian)
 precision (``nu`` of beta)     that of ``alpha`` with ``m_y (1 - m_y) / s_y^2`` for
                                ``m_y^2 / s_y^2``
+shape (``alpha`` of Weibull)   ``Gamma(2, 0.3 s_y / m_y)``; with a formula, on the log
+                               link: ``Normal(log(5.5 m_y / s_y), 1)``, slopes
+                               ``Normal(0, 0.5 / s_j)``
 shape (``nu``)                 ``Gamma(2, 0.1)``; with a formula, on the log link:
                                ``Normal(log 15, 1)``, slopes ``Normal(0, 0.5 / s_j)``
 precision (``alpha``)          ``Gamma(1.5, 0.01 s_y^2 / m_y^2)``; with a formula, on the log
@@ -109,6 +112,8 @@ class Role:
         Whether only differences of its outputs count, so that the default prior is zero-sum.
     of_form : bool
         Whether residuals of a bad fit carry no information on it, as on degrees of freedom.
+    signed : bool
+        Whether its neutral value may have either sign, which residuals of symmetric experts say.
     """
 
     intercept: float
@@ -122,6 +127,7 @@ class Role:
     neutral: float = 2.0
     of_form: bool = False
     zero_sum: bool = False
+    signed: bool = False
 
     @property
     def collapses(self) -> bool:
@@ -194,6 +200,13 @@ ROLES: dict[str, Role] = {
         spread=-0.5,
         log_unit=lambda y: -0.5 * math.log(_mean(y)),
     ),
+    "relative_precision": Role(
+        1.0,
+        0.5,
+        level=lambda y: 0.5 * math.log(30.0 * _precision(y)),
+        constant=lambda y: Prior("Gamma", alpha=2.0, beta=0.3 / math.sqrt(_precision(y))),
+        spread=-1.0,
+    ),
     "share_precision": Role(
         2.0,
         1.0,
@@ -217,7 +230,14 @@ ROLES: dict[str, Role] = {
         1.5, 1.0, constant=lambda y: Prior("Beta", alpha=2.0, beta=2.0), neutral=0.0
     ),
     # Where there is no asymmetry, a density may have a saddle by it and the location.
-    "asymmetry": Role(3.0, 1.0, constant=lambda y: Prior("Normal", mu=0.0, sigma=3.0), neutral=1.0),
+    "asymmetry": Role(
+        3.0,
+        1.0,
+        constant=lambda y: Prior("Normal", mu=0.0, sigma=3.0),
+        neutral=1.0,
+        of_form=True,
+        signed=True,
+    ),
 }
 """Roles of predictors by name."""
 

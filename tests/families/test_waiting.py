@@ -1,14 +1,15 @@
-"""Inverse Gaussian, exponential and Lomax regressions against statsmodels and SciPy."""
+"""Inverse Gaussian, exponential, Weibull and Lomax regressions against statsmodels and SciPy."""
 
 import numpy as np
 import pandas as pd
 import pytest
 import statsmodels.api as sm
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 import bayes_moe as bm
 from bayes_moe import families
 from bayes_moe.core.arrays import NUMERIC
+from tests.support.one_expert import CASES, table_of
 
 OTHERS = {"inversegaussian": "lam", "lomax": "alpha", "exponential": None}
 
@@ -57,6 +58,30 @@ def test_one_expert_is_scipy_s_lomax():
     best = optimize.minimize(loss, [0.4, 0.9, 1.4], method="BFGS", options={"gtol": 1e-7})
     np.testing.assert_allclose(found, best.x, atol=2e-4)
     assert loss(found) <= best.fun + 1e-9
+
+
+@pytest.mark.parametrize("case", ["weibull geyser", "weibull rain"])
+def test_one_expert_is_lifelines_weibull(case):
+    case = next(c for c in CASES if c["case"] == case)
+    spec = bm.mixture_of_experts(case["formula"], experts=1, family="weibull")
+    fit = bm.fit(spec, table_of(case), "em", objective="likelihood")
+    assert bm.information(fit)["log_likelihood"] == pytest.approx(case["loglik"], abs=1e-5)
+    posterior, theirs = fit.idata["posterior"], case["params"]
+    own = posterior["mu_coef"].sel(mu_term=list(theirs["mu"])).values.ravel()
+    np.testing.assert_allclose(own, list(theirs["mu"].values()), rtol=1e-5)
+    assert posterior["alpha"].values.item() == pytest.approx(theirs["alpha"], rel=1e-5)
+
+
+def test_a_weibull_of_any_shape_is_scipy_s_log_density():
+    """Of shapes so large that the log gamma function is lost in ``1 + 1 / alpha``."""
+    family, z = families.by_name("weibull"), np.array([-30.0, -1.0, 0.0, 0.5])
+    for alpha in (0.05, 0.5, 2.0, 9.99, 10.01, 1e3, 1e6, 1e12):
+        level = alpha * special.gammaln(1 + 1 / alpha) if alpha < 1e6 else -np.euler_gamma
+        params = {"mu": np.array(0.3), "alpha": np.array(alpha)}
+        y = np.exp(0.3 + (z - level) / alpha)
+        expected = np.log(alpha) + z - np.exp(z) - np.log(y)
+        found = family.log_density(y, params, NUMERIC)
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=max(2e-6, 1e-15 * alpha))
 
 
 def test_a_mean_that_is_not_positive_has_no_density():

@@ -39,7 +39,7 @@ from bayes_moe.priors.prior import Prior
 from bayes_moe.sampling.compiled_density import LinearTable
 from tests.support.examples import FAMILIES, UNDERFLOWING, names_of
 from tests.support.examples import PRIORS as CASES
-from tests.support.roles import REACH
+from tests.support.roles import REACH, unit_of
 
 COUNT = 200
 
@@ -317,9 +317,10 @@ def test_a_kernel_is_scipy_s_log_density(family, kernel, name):
 def test_a_kernel_s_scores_are_those_of_differences(family, kernel):
     y, etas, known = points(family, MODERATE, False)
     value, score = evaluated(family, kernel, y, etas, known)
+    width = np.exp(etas[1]) if len(etas) > 1 else np.ones(COUNT)
     for j, p in enumerate(family.parameters):
         step = np.zeros_like(etas)
-        step[j] = 1e-3 * (np.exp(etas[1]) if p.role == "location" else 1.0)
+        step[j] = 1e-3 * unit_of(p.role, width, y - etas[0])
 
         def moved(times, step=step):
             return evaluated(family, kernel, y, etas + times * step, known)[0]

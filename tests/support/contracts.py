@@ -18,7 +18,7 @@ from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.model.evaluation import evaluate
 from tests.support.graphs import internal_graph
 from tests.support.linear_models import points
-from tests.support.roles import REACH
+from tests.support.roles import REACH, unit_of
 
 # --- families: checks of an instance --------------------------------------------------------------
 
@@ -40,9 +40,11 @@ def log_density_is_pymcs(family):
     params = random_params(family, rng, 50)
     y = family.random(params, rng, (50,)).astype(float)
     expected = pm.logp(family.dist(params), y).eval(mode="FAST_COMPILE")
-    np.testing.assert_allclose(family.log_density(y, params, NUMERIC), expected, rtol=1e-10)
+    found = family.log_density(y, params, NUMERIC)
+    # PyMC's skew normal has the square root of 2 in single precision.
+    np.testing.assert_allclose(found, expected, rtol=1e-7 if family.kind == "skewnormal" else 1e-10)
     tensor = family.log_density(y, params, symbolic()).eval(mode="FAST_COMPILE")
-    np.testing.assert_allclose(tensor, expected, rtol=1e-10)
+    np.testing.assert_allclose(tensor, found, rtol=1e-10)
 
 
 def cdf_mean_and_variance_are_integrals_of_the_density(family):
@@ -142,8 +144,7 @@ def derivatives_are_those_of_finite_differences(family):
     level = np.abs(family.log_density(y, moved(0, 0.0), NUMERIC))
     for a in names_of:
         step = 2e-3
-        # The location moves in units of the response: its steps are those of the scale.
-        unit = family.scale(moved(0, 0.0)) if family.parameters[a].role == "location" else 1.0
+        unit = unit_of(family.parameters[a].role, family.scale(moved(0, 0.0)), y - etas[0])
         slope = central(lambda p: family.log_density(y, p, NUMERIC), a, step * unit)
         np.testing.assert_allclose(
             found.score[a] * unit, slope * unit, rtol=1e-6, atol=2e-9 + 1e-12 * level.max()

@@ -106,6 +106,12 @@ FAMILIES = {
         {"mu": MU, "beta": SIGMA},
         lambda real, count, n: real,
     ),
+    "skewnormal": FamilyExample(
+        lambda mu, sigma, alpha: stats.skewnorm(alpha, mu, sigma),
+        MU + SIGMA * np.array([-0.7, -0.2, 0.0, 1e-8, 0.7, 1.5]),
+        {"mu": MU, "sigma": SIGMA, "alpha": np.array([-3.0, -0.2, 0.0, 1.5])[:, None, None, None]},
+        lambda real, count, n: real,
+    ),
     "poisson": FamilyExample(
         lambda mu: stats.poisson(np.exp(mu)),
         COUNTS,
@@ -162,6 +168,14 @@ FAMILIES = {
         lambda mu, lam: stats.invgauss(np.exp(mu) / lam, scale=lam),
         AMOUNTS[2:],
         {"mu": LOG_MEANS, "lam": np.array([0.3, 1.0, 40.0])[:, None, None]},
+        lambda real, count, n: np.exp(0.02 * real),
+    ),
+    "weibull": FamilyExample(
+        lambda mu, alpha: stats.weibull_min(
+            alpha, scale=np.exp(mu - special.gammaln(1.0 + 1.0 / alpha))
+        ),
+        AMOUNTS,
+        {"mu": LOG_MEANS, "alpha": np.array([0.3, 0.5, 1.0, 7.0, 20.0, 1.2e3])[:, None, None]},
         lambda real, count, n: np.exp(0.02 * real),
     ),
     "lomax": FamilyExample(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +43,7 @@ REACH = {
     "concentration": Reach((0.8, 7.0)),
     "probability": Reach((0.2, 0.7), moderate=3.0, far=7.0),
     "asymmetry": Reach((-2.0, 3.0), far=1e3),
+    "relative_precision": Reach((0.8, 6.0), spread=1.0, moderate=1.5, far=12.0),
     "mean_precision": Reach((0.6, 9.0), spread=1.5),
     "share_precision": Reach((2.5, 30.0), centre=1.5, far=12.0),
 }
@@ -51,6 +53,14 @@ REACH = {
 def typical(role: str) -> np.ndarray:
     """Two arguments (2,) of a family's functions."""
     return np.array(REACH[role].typical)
+
+
+def unit_of(role: str, scale: np.ndarray, residual: np.ndarray) -> Any:
+    """Unit (obs,) of small steps of a predictor."""
+    if role == "location":  # it moves in units of the response
+        return scale
+    # A residual multiplies an asymmetry.
+    return scale / (scale + np.abs(residual)) if role == "asymmetry" else 1.0
 
 
 def spread_over(family, rng, rows: int, width: float) -> np.ndarray:
