@@ -198,7 +198,7 @@ FAMILIES = {
     ),
 }
 
-UNDERFLOWING = ("gumbel", "laplace")
+UNDERFLOWING = ("gumbel", "laplace", "weibull", "skewnormal")
 """Families for which SciPy takes the log of densities that underflow."""
 CLASSES = {
     "categorical": {"levels": ("a", "b", "c")},
