@@ -17,8 +17,6 @@ SAME: dict[str, tuple[str, ...]] = {
     "inverse_gaussian": ("inversegaussian",),
     "skew_normal": ("skewnormal",),
     "skewnorm": ("skewnormal",),
-    "gennorm": ("generalisednormal",),
-    "generalizednormal": ("generalisednormal",),
     "invgamma": ("InverseGamma",),
     "negbinomial": ("negativebinomial",),
     "negbin": ("negativebinomial",),

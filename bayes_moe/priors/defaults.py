@@ -25,8 +25,6 @@ precision (``nu`` of beta)     that of ``alpha`` with ``m_y (1 - m_y) / s_y^2`` 
 shape (``alpha`` of Weibull)   ``Gamma(2, 0.3 s_y / m_y)``; with a formula, on the log
                                link: ``Normal(log(5.5 m_y / s_y), 1)``, slopes
                                ``Normal(0, 0.5 / s_j)``
-power (``beta``)               ``LogNormal(log 2, 0.5)``; with a formula the same prior for the
-                               intercept, slopes ``Normal(0, 0.5 / s_j)``
 shape (``nu``)                 ``Gamma(2, 0.1)``; with a formula, on the log link:
                                ``Normal(log 15, 1)``, slopes ``Normal(0, 0.5 / s_j)``
 precision (``alpha``)          ``Gamma(1.5, 0.01 s_y^2 / m_y^2)``; with a formula, on the log
@@ -221,14 +219,6 @@ ROLES: dict[str, Role] = {
         0.5,
         level=lambda y: math.log(15.0),
         constant=lambda y: Prior("Gamma", alpha=2.0, beta=0.1),
-        of_form=True,
-    ),
-    "power": Role(
-        0.5,
-        0.5,
-        level=lambda y: math.log(2.0),
-        constant=lambda y: Prior("LogNormal", mu=math.log(2.0), sigma=0.5),
-        neutral=math.log(2.0),
         of_form=True,
     ),
     "gap": Role(1.0, 0.5, constant=lambda y: Prior("LogNormal", mu=0.0, sigma=1.0), neutral=0.0),

@@ -1,4 +1,4 @@
-"""Generalised normal and skew normal responses: limits, tails and signs."""
+"""Skew normal responses: the normal limit, tails and signs."""
 
 from itertools import pairwise
 
@@ -13,25 +13,6 @@ from bayes_moe.core.arrays import NUMERIC
 from tests.support.examples import FAMILIES
 
 Z = np.array([-30.0, -1.5, 0.0, 1e-8, 0.7, 12.0])
-
-
-@pytest.mark.parametrize(
-    ("beta", "law"), [(1.0, stats.laplace(2.0, 3.0)), (2.0, stats.norm(2.0, 3.0 / np.sqrt(2)))]
-)
-def test_powers_of_one_and_two_are_laplace_and_normal(beta, law):
-    family = families.by_name("generalisednormal")
-    params = {"mu": np.array(2.0), "sigma": np.array(3.0), "beta": np.array(beta)}
-    y = 2.0 + 3.0 * Z
-    np.testing.assert_allclose(family.log_density(y, params, NUMERIC), law.logpdf(y), rtol=1e-12)
-    np.testing.assert_allclose(family.cdf(y, params), law.cdf(y), rtol=1e-12)
-    np.testing.assert_allclose(family.sf(y, params), law.sf(y), rtol=1e-12)
-    normal = families.by_name("normal")
-    if beta == 2.0:
-        other = normal.derivatives(y, {"mu": params["mu"], "sigma": params["sigma"] / np.sqrt(2)})
-        found = family.derivatives(y, params)
-        np.testing.assert_allclose(found.score[0], other.score[0], rtol=1e-12)
-        both = (found.expected_information[0], other.expected_information[0])
-        np.testing.assert_allclose(*both, rtol=1e-9)
 
 
 def test_a_skew_normal_without_asymmetry_is_normal():

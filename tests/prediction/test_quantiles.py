@@ -24,6 +24,10 @@ OWN = {
 LEVELS = np.array([1e-12, 1e-6, 0.01, 0.5, 0.99, 1 - 1e-9])
 
 
+PRECISION = {"skewnormal": 1e-6}
+"""Relative error of tails in SciPy, where it is larger than ours: see ``families/test_shaped``."""
+
+
 def scipy_root(law, p):
     """Quantile by Brent's method in the log of the nearer tail, from the components' quantiles."""
     ends = [law_k.ppf(p) if p <= 0.5 else law_k.isf(1 - p) for law_k in law.laws]
@@ -48,7 +52,7 @@ def test_quantiles_are_scipys_roots(family, seeds):
             tail = law.cdf(y) / p if p <= 0.5 else law.sf(y) / (1 - p)
             # Just below the end of a support, neighbouring doubles have different tails.
             rounding = 4 * law.density(y) * np.spacing(abs(y)) / min(p, 1 - p)
-            assert tail == pytest.approx(1, rel=2e-9 + rounding), (seed, p)
+            assert tail == pytest.approx(1, rel=PRECISION.get(family, 2e-9) + rounding), (seed, p)
             assert y == pytest.approx(scipy_root(law, p), rel=1e-7), (seed, p)
 
 

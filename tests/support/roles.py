@@ -43,7 +43,6 @@ REACH = {
     "concentration": Reach((0.8, 7.0)),
     "probability": Reach((0.2, 0.7), moderate=3.0, far=7.0),
     "asymmetry": Reach((-2.0, 3.0), far=1e3),
-    "power": Reach((0.8, 3.0), centre=0.7, spread=0.4, moderate=1.5, far=5.0),
     "relative_precision": Reach((0.8, 6.0), spread=1.0, moderate=1.5, far=12.0),
     "mean_precision": Reach((0.6, 9.0), spread=1.5),
     "share_precision": Reach((2.5, 30.0), centre=1.5, far=12.0),
