@@ -12,7 +12,7 @@ from tests.support.examples import FAMILIES
 from tests.support.mixtures import SEEDS, mixture_of, random_mixture
 from tests.support.roles import typical
 
-WHOLE = ["poisson", "bernoulli", "binomial"]
+WHOLE = [name for name in FAMILIES if families.by_name(name).discrete]
 OWN = {
     "normal": {"mu": [0.0, 9.0], "sigma": [0.01, 2.0]},
     "studentt": {"mu": [0.0, 9.0], "sigma": [0.01, 2.0], "nu": [1.5, 8.0]},

@@ -291,8 +291,8 @@ def test_a_density_that_is_not_finite_is_reported(family):
     for bad in (np.nan, np.inf, -np.inf, 1e200, -1e200):
         theta = np.zeros(moving.size)
         theta[-1] = bad
-        # Of a tiny gamma shape the log density is about the logarithm of it, which is finite.
-        if (family, bad) != ("gamma", -1e200):
+        # The log density of a tiny shape is about a multiple of its logarithm, which is finite.
+        if bad != -1e200 or family not in ("gamma", "inversegaussian", "lomax", "beta"):
             assert status(native, theta)[0] == linear.INVALID
         assert status(native, np.full(moving.size, bad))[0] == linear.INVALID
     assert status(native, np.zeros(moving.size))[0] == 0  # nothing is left behind

@@ -89,8 +89,12 @@ def parameters(family: str, rng: np.random.Generator, sizes: np.ndarray):
         "odds": lambda: rng.uniform(-2.5, 2.5, k),
         "share_precision": lambda: 10 ** rng.uniform(1.5, 3, k),  # densities without poles
         "precision": lambda: 10 ** rng.uniform(-0.5, 3, k),
+        "concentration": lambda: 10 ** rng.uniform(-0.3, 2, k),
     }
-    return {p.name: by_role[p.role]() for p in families.by_name(family).parameters}, {}
+    described = families.by_name(family)
+    return {p.name: by_role[p.role]() for p in described.parameters}, {
+        name: 200.0 for name in described.KNOWN
+    }
 
 
 def mixture_of(family: str, weights, params, known=(), draws: int = 1, spread: float = 0.0):
