@@ -11,7 +11,7 @@ import numpy as np
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.core.errors import DataError
 from bayes_moe.data.tables import ROUNDING, check_size
-from bayes_moe.families.description import Described, quoted
+from bayes_moe.families.description import Described, Support, quoted
 from bayes_moe.families.formula import (
     NOTHING,
     Derivatives,
@@ -35,24 +35,15 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Family(Described, Formula):
+class Family(Described, Support, Formula):
     """A response distribution. All arrays broadcast against each other.
 
     Instances are frozen; their fields are the settings of the family, such as a link. For the
     arrays in ``params`` see :class:`bayes_moe.families.formula.Formula`; known counts are those
-    of ``KNOWN``. A family that depends on the labels of classes has a field ``levels``, by default
-    None, which a description fills by :func:`bayes_moe.families.with_levels`.
+    of ``known_counts``. A family that depends on the labels of classes has a field ``levels``, by
+    default None, which a description fills by :func:`bayes_moe.families.with_levels`.
     """
 
-    KNOWN: ClassVar[tuple[str, ...]] = ()
-    discrete: ClassVar[bool] = False
-    lower: ClassVar[float] = -np.inf
-    upper: ClassVar[float] = np.inf
-    """Ends of the support."""
-    support: ClassVar[str] = "numbers"
-    """Valid responses, in words, for error messages."""
-    atoms: ClassVar[tuple[float, ...]] = ()
-    """Responses of positive probability of a family that is not discrete."""
     takes_levels: ClassVar[str | None] = None
     """Number of classes of a response of classes, whose values are their codes 0, 1, ...:
     ``"two"`` or ``"any"``; None for a response of numbers."""
@@ -64,11 +55,6 @@ class Family(Described, Formula):
     """Whether, given a latent factor of the variance, a function of the response is normal with the
     first parameter as its mean and the second as its scale, and ``information`` of the first is the
     expected inverse variance given the response: EM then has the scale's maximum in closed form."""
-
-    @property
-    def has_density(self) -> bool:
-        """Whether the family has a density, beside atoms if any."""
-        return not self.discrete and self.lower < self.upper
 
     @abstractmethod
     def dist(self, params: Parameters) -> Any:

@@ -149,7 +149,7 @@ class Binomial(SuccessCounts):
     """
 
     kind = "binomial"
-    KNOWN = ("trials",)
+    known_counts = ("trials",)
     support = "whole numbers from 0 to the number of trials"
 
     def trials(self, params: Parameters) -> Any:

@@ -28,8 +28,8 @@ class Levels(Family):
     """
 
     levels: tuple[Any, ...] | None = None
-    discrete: ClassVar[bool] = True
-    lower: ClassVar[float] = 0.0
+    discrete = True
+    lower = 0.0
     has_moments: ClassVar[bool] = False
     takes_levels: ClassVar[str | None] = ANY
 

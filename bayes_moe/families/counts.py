@@ -12,22 +12,19 @@ import numpy as np
 from scipy import special
 
 from bayes_moe.core.arrays import NUMERIC, Arrays
-from bayes_moe.core.arrays import symbolic as symbolic_arrays
 from bayes_moe.core.checks import check_one_of
+from bayes_moe.families import functions
 from bayes_moe.families.base import (
     Parameter,
     Parameters,
     RowData,
 )
 from bayes_moe.families.discrete import HALF_UNIT, Discrete, is_count
-from bayes_moe.families.links import LOG, LOG_RATE, MEANS, Link, mean_of
+from bayes_moe.families.links import LOG, LOG_RATE, MEANS, Link
 
 LARGEST_RATE = 9.2e18
 """Largest rate of NumPy's Poisson generator, whose draws are 64-bit integers."""
 
-
-ROLES = {"log": "rate", "identity": "location", "sqrt": "root"}
-"""Role of a mean by its link."""
 
 LEAST_MEAN = 1e-3
 """Mean below which working weights under the identity link do not grow."""
@@ -68,11 +65,11 @@ class Poisson(Counts):
 
     @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
-        return (Parameter("mu", Link(self.link, natural=False), ROLES[self.link]),)
+        return (Parameter("mu", Link(self.link, natural=False), MEANS[self.link].role),)
 
     def row(self, m: Any) -> Callable[..., Any]:
         def row(t: Any, u: Any, base: Any, eta: Any) -> Any:
-            log_mean, mean = MEANS[self.link](m, eta)
+            log_mean, mean = MEANS[self.link].log_and_mean(m, eta)
             value = base + t * log_mean - mean
             return m.where(eta > 0.0, value, -math.inf) if self.link == "identity" else value
 
@@ -91,13 +88,12 @@ class Poisson(Counts):
         import pymc as pm
         import pytensor.tensor as pt
 
-        mean = mean_of(self.link, pt.as_tensor(params["mu"]), symbolic_arrays())
+        mean = MEANS[self.link].mean(functions.symbolic(), pt.as_tensor(params["mu"]))
         return pm.Poisson.dist(mu=pt.minimum(mean, LARGEST_RATE))
 
     def initial_eta(self, y: np.ndarray, known: Parameters) -> np.ndarray:
-        if self.link == "log":
-            return np.log(y + HALF_UNIT)
-        return np.sqrt(y + HALF_UNIT) if self.link == "sqrt" else y + HALF_UNIT
+        found: np.ndarray = MEANS[self.link].of_mean(y + HALF_UNIT)
+        return found
 
     def cdf(self, y: Any, params: Parameters) -> np.ndarray:
         step = np.floor(y)
@@ -110,7 +106,7 @@ class Poisson(Counts):
         return np.where(step >= 0, np.where(step < np.inf, level, 0.0), 1.0)
 
     def moments(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
-        rate = mean_of(self.link, np.asarray(params["mu"]), NUMERIC)
+        rate = MEANS[self.link].mean(functions.numeric(), np.asarray(params["mu"]))
         return rate, rate
 
     def random(

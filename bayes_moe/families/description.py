@@ -1,7 +1,8 @@
-"""Name and settings of a family, as a description and as an argument."""
+"""Name and settings of a family, as a description and as an argument, and its support."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
@@ -33,6 +34,43 @@ class Described:
     def __str__(self) -> str:
         """Name, or the call that makes it."""
         return repr(self) if self.settings else self.kind
+
+
+class Support:
+    """Which responses a family can have; subclasses state what differs."""
+
+    support: ClassVar[str] = "numbers"
+    """Valid responses, in words, for error messages."""
+
+    @property
+    def known_counts(self) -> tuple[str, ...]:
+        """Names of the known counts of each row."""
+        return ()
+
+    @property
+    def discrete(self) -> bool:
+        """Whether responses have probabilities, not densities."""
+        return False
+
+    @property
+    def lower(self) -> float:
+        """Lower end of the support."""
+        return -math.inf
+
+    @property
+    def upper(self) -> float:
+        """Upper end of the support."""
+        return math.inf
+
+    @property
+    def atoms(self) -> tuple[float, ...]:
+        """Responses of positive probability of a family that is not discrete."""
+        return ()
+
+    @property
+    def has_density(self) -> bool:
+        """Whether the family has a density, beside atoms if any."""
+        return not self.discrete and self.lower < self.upper
 
 
 def quoted(family: Described) -> str:

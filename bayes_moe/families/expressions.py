@@ -76,10 +76,11 @@ class Recorder:
     Parameters
     ----------
     slopes : mapping of str to callable
-        By name of a function: its derivatives; the functions are methods of the recorder.
+        By name of a function: its derivatives, None where none are known; the functions are
+        methods of the recorder.
     """
 
-    def __init__(self, slopes: Mapping[str, Slope]) -> None:
+    def __init__(self, slopes: Mapping[str, Slope | None]) -> None:
         self._slopes = slopes
         self._made: dict[tuple[Any, ...], Expression] = {}
         self._derivatives: dict[tuple[int, int], Expression] = {}
@@ -207,9 +208,11 @@ class Recorder:
         if all(_is_zero(d) for d in inner):
             return self.of(0.0)
         total = self.of(0.0)
-        slopes = self._slopes[x.value](self, x.arguments, x)
-        for slope, d in zip(slopes, inner, strict=True):
-            total = total + self.of(slope) * d
+        slope = self._slopes[x.value]
+        if slope is None:
+            raise TypeError(f"The table of functions has no derivative of {x.value!r}.")
+        for own, d in zip(slope(self, x.arguments, x), inner, strict=True):
+            total = total + self.of(own) * d
         return total
 
 

@@ -35,12 +35,13 @@ class Function:
     ----------
     of : callable
         Arrays of NumPy or PyTensor -> its function on them.
-    slope : callable
-        Its derivatives by its arguments; see :data:`bayes_moe.families.expressions.Slope`.
+    slope : callable or None
+        Its derivatives by its arguments; see :data:`bayes_moe.families.expressions.Slope`. None
+        for functions that occur in second derivatives only.
     """
 
     of: Callable[[Arrays], Callable[..., Any]]
-    slope: Slope
+    slope: Slope | None
 
 
 def _log1mexp(xp: Arrays) -> Callable[..., Any]:
@@ -144,10 +145,6 @@ def _slopes_of_student_tail(m: Recorder, arguments: Any, value: Any) -> Any:
     return 0.5 * (nu + 1.0) / total, 0.5 * (nu * m.log_excess(square / nu) - square / total)
 
 
-def _no_slope(m: Recorder, arguments: Any, value: Any) -> Any:
-    raise NotImplementedError("Only two derivatives of a log density are needed.")
-
-
 FUNCTIONS: dict[str, Function] = {
     "exp": Function(lambda xp: xp.exp, lambda m, x, f: (f,)),
     "expm1": Function(_named(_expm1, "expm1"), lambda m, x, f: (f + 1.0,)),
@@ -159,7 +156,7 @@ FUNCTIONS: dict[str, Function] = {
     "normal_hazard": Function(
         _only_numeric(_normal_hazard), lambda m, x, f: (m.normal_hazard_slope(x[0]),)
     ),
-    "normal_hazard_slope": Function(_only_numeric(_normal_hazard_slope), _no_slope),
+    "normal_hazard_slope": Function(_only_numeric(_normal_hazard_slope), None),
     "sqrt": Function(_named(np.sqrt, "sqrt"), lambda m, x, f: (0.5 / f,)),
     "absolute": Function(_named(np.abs, "abs"), lambda m, x, f: (m.sign(x[0]),)),
     "sign": Function(_named(np.sign, "sign"), lambda m, x, f: (0.0,)),
@@ -174,7 +171,7 @@ FUNCTIONS: dict[str, Function] = {
     "gamma_normaliser_slope": Function(
         _only_numeric(gamma_normaliser.slope), lambda m, x, f: (m.gamma_normaliser_bend(x[0]),)
     ),
-    "gamma_normaliser_bend": Function(_only_numeric(gamma_normaliser.bend), _no_slope),
+    "gamma_normaliser_bend": Function(_only_numeric(gamma_normaliser.bend), None),
     "student_tail": Function(student_t.log_tail, _slopes_of_student_tail),
     "log_excess": Function(
         _only_numeric(student_t.log_excess),
@@ -186,7 +183,7 @@ FUNCTIONS: dict[str, Function] = {
     "student_normaliser_slope": Function(
         _only_numeric(student_t.slope), lambda m, x, f: (m.student_normaliser_bend(x[0]),)
     ),
-    "student_normaliser_bend": Function(_only_numeric(student_t.bend), _no_slope),
+    "student_normaliser_bend": Function(_only_numeric(student_t.bend), None),
 }
 """By name: function of a namespace for formulas."""
 

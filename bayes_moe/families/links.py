@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from bayes_moe.core.arrays import Arrays
 
 Mapped = Callable[[Any, Arrays], Any]
@@ -65,18 +67,44 @@ LOG_ODDS = Link("logit", natural=False)
 Pair = tuple[Any, Any]
 
 
-def _positive(m: Any, mean: Any) -> Pair:
+@dataclass(frozen=True)
+class MeanLink:
+    """A link of a positive mean.
+
+    Attributes
+    ----------
+    role : str
+        Role of the mean under the link.
+    log_and_mean : callable
+        Namespace and predictor -> log of the mean, and the mean.
+    of_mean : callable
+        Mean -> predictor.
+    """
+
+    role: str
+    log_and_mean: Callable[[Any, Any], Pair]
+    of_mean: Callable[[Any], Any]
+
+    def mean(self, m: Any, eta: Any) -> Any:
+        """Mean of a predictor; 0 where a predictor under the identity is negative."""
+        mean = self.log_and_mean(m, eta)[1]
+        return m.where(eta > 0.0, mean, 0.0) if self.role == "location" else mean
+
+
+def _identity(m: Any, eta: Any) -> Pair:
+    mean = m.where(eta > 0.0, eta, 1.0)
     return m.log(mean), mean
 
 
-MEANS: dict[str, Callable[[Any, Any], Pair]] = {
-    "log": lambda m, eta: (eta, m.exp(eta)),
-    "identity": lambda m, eta: _positive(m, m.where(eta > 0.0, eta, 1.0)),
-    "sqrt": lambda m, eta: (2.0 * m.log(m.absolute(eta)), eta * eta),
+MEANS = {
+    "log": MeanLink("rate", lambda m, eta: (eta, m.exp(eta)), np.log),
+    "identity": MeanLink("location", _identity, np.asarray),
+    "sqrt": MeanLink("root", lambda m, eta: (2.0 * m.log(m.absolute(eta)), eta * eta), np.sqrt),
 }
-"""By link of a positive mean: namespace and predictor -> log of the mean, and the mean.
+"""Links of a positive mean by name.
 
-With the identity link they are those of 1 where the predictor is not positive.
+With the identity they give the log and the mean of 1 where the predictor is not positive: a family
+says what its density is there.
 """
 
 PROBABILITIES: dict[str, Callable[[Any, Any], Pair]] = {
@@ -85,10 +113,3 @@ PROBABILITIES: dict[str, Callable[[Any, Any], Pair]] = {
     "cloglog": lambda m, eta: (m.log1mexp(-m.exp(eta)), -m.exp(eta)),
 }
 """By link of a probability: namespace and predictor -> its log, and the log of one less it."""
-
-
-def mean_of(link: str, eta: Any, xp: Arrays) -> Any:
-    """Mean of a predictor; 0 where a predictor under the identity is negative."""
-    if link == "identity":
-        return xp.where(eta > 0, eta, 0.0)
-    return xp.exp(eta) if link == "log" else eta * eta

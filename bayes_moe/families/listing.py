@@ -25,7 +25,7 @@ def markdown() -> str:
 def _parameters(kind: type[Family]) -> str:
     family: Any = kind()
     shown = [f"`{p.name}` ({p.link.name})" for p in family.parameters]
-    return ", ".join([*shown, *(f"{k} known" for k in family.KNOWN)]) or "none"
+    return ", ".join([*shown, *(f"{k} known" for k in family.known_counts)]) or "none"
 
 
 def _settings(kind: type[Family]) -> str:

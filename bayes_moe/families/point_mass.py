@@ -33,10 +33,19 @@ class PointMass(Family):
 
     def __post_init__(self) -> None:
         check_number("at", self.at)
-        at = float(self.at) + 0.0  # -0.0 is 0.0
-        values = {"at": at, "lower": at, "upper": at, "atoms": (at,)}
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+        object.__setattr__(self, "at", float(self.at) + 0.0)  # -0.0 is 0.0
+
+    @property
+    def lower(self) -> float:
+        return self.at
+
+    @property
+    def upper(self) -> float:
+        return self.at
+
+    @property
+    def atoms(self) -> tuple[float, ...]:
+        return (self.at,)
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -57,14 +66,13 @@ class PointMass(Family):
 
         return pm.DiracDelta.dist(params["at"])
 
-    def location(self, params: Parameters) -> np.ndarray:
-        return params["at"]
-
     def cdf(self, y: Any, params: Parameters) -> np.ndarray:
         return np.where(y >= params["at"], 1.0, 0.0)
 
     def mean(self, params: Parameters) -> np.ndarray:
         return params["at"]
+
+    location = mean
 
     def variance(self, params: Parameters) -> np.ndarray:
         return np.zeros_like(params["at"])

@@ -6,6 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +16,7 @@ from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.core.checks import check_one_of
 from bayes_moe.families.base import Family, Parameter, Parameters, RowData
 from bayes_moe.families.gamma_normaliser import information
-from bayes_moe.families.links import IDENTITY, LOG, LOG_RATE, MEANS
+from bayes_moe.families.links import IDENTITY, LOG, MEANS, Link
 from bayes_moe.families.location_scale import HALF_LOG_2PI, normal_information, normal_row
 
 INFO = np.finfo(float)
@@ -66,13 +67,6 @@ class Positive(Family):
         return np.maximum(self.drawn(params, rng, size), INFO.tiny)
 
 
-MEAN_OF_LINK = {
-    "log": Parameter("mu", LOG_RATE, "rate"),
-    "identity": Parameter("mu", IDENTITY, "location"),
-}
-"""Mean of a positive response by the name of its link."""
-
-
 @dataclass(frozen=True)
 class PositiveMean(Positive):
     """Distribution of positive numbers with mean ``mu``, by ``link`` of its predictor ``eta``.
@@ -87,11 +81,12 @@ class PositiveMean(Positive):
     """Parameters after the mean."""
 
     def __post_init__(self) -> None:
-        check_one_of("link", self.link, MEAN_OF_LINK)
+        check_one_of("link", self.link, ("log", "identity"))
 
-    @property
+    @cached_property
     def parameters(self) -> tuple[Parameter, ...]:
-        return (MEAN_OF_LINK[self.link], *self.others)
+        mean = Parameter("mu", Link(self.link, natural=False), MEANS[self.link].role)
+        return (mean, *self.others)
 
     @abstractmethod
     def of_ratio(self, m: Any, r: Any, u: Any, *etas: Any) -> Any:
@@ -99,14 +94,14 @@ class PositiveMean(Positive):
 
     def row(self, m: Any) -> Callable[..., Any]:
         def row(t: Any, u: Any, base: Any, eta: Any, *etas: Any) -> Any:
-            log_mean, _ = MEANS[self.link](m, eta)
+            log_mean, _ = MEANS[self.link].log_and_mean(m, eta)
             value = base + self.of_ratio(m, t - log_mean, u, *etas)
             return value if self.link == "log" else m.where(eta > 0.0, value, -math.inf)
 
         return row
 
     def initial_eta(self, y: np.ndarray, known: Parameters) -> np.ndarray:
-        return np.log(y) if self.link == "log" else y
+        return np.asarray(MEANS[self.link].of_mean(y))
 
     def location(self, params: Parameters) -> np.ndarray:
         return self.mean(params)

@@ -29,8 +29,8 @@ class Uniform(Family):
     """
 
     kind = "uniform"
-    lower: float = 0.0  # type: ignore[misc]
-    upper: float = 1.0  # type: ignore[misc]
+    lower: float = 0.0
+    upper: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("lower", "upper"):

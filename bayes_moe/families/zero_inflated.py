@@ -29,7 +29,31 @@ LOG_OF_ZERO = -1e4
 
 
 @dataclass(frozen=True)
-class WithZeros(Family):
+class OfFamily(Family):
+    """A family made of another one, whose support it has, and zero."""
+
+    family: Family = POISSON
+    lower = 0.0
+
+    @property
+    def known_counts(self) -> tuple[str, ...]:
+        return self.family.known_counts
+
+    @property
+    def discrete(self) -> bool:
+        return self.family.discrete
+
+    @property
+    def upper(self) -> float:
+        return self.family.upper
+
+    @property
+    def atoms(self) -> tuple[float, ...]:
+        return () if self.discrete else (0.0,)
+
+
+@dataclass(frozen=True)
+class WithZeros(OfFamily):
     """Zero or a response of ``family``, with probabilities ``1 - psi`` and ``psi``.
 
     The summand of the log density of ``family`` without parameters is zero at zero counts.
@@ -41,13 +65,10 @@ class WithZeros(Family):
     """The same in words."""
     family: Family = POISSON
 
+    lower = 0.0
+
     def __post_init__(self) -> None:
-        inner = self.family
-        self._check(inner)
-        values: dict[str, Any] = {"discrete": inner.discrete, "lower": 0.0, "upper": inner.upper}
-        values |= {"KNOWN": inner.KNOWN, "atoms": () if inner.discrete else (0.0,)}
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+        self._check(self.family)
 
     def _check(self, family: Family) -> None:
         if not isinstance(family, Family):

@@ -15,6 +15,7 @@ from bayes_moe.core import names
 from bayes_moe.core.graph_context import GraphContext
 from bayes_moe.model.constrained_variables import ConstrainedVariable, HeldGate
 from bayes_moe.model.free_values import FreeValues
+from bayes_moe.predictors import Linear
 from bayes_moe.priors.prior import Prior
 
 
@@ -109,12 +110,9 @@ def _gate(gate: HeldGate, prior: Prior, context: GraphContext) -> Any:
     dims = (names.term(site.stem), site.internal_dim)
     if gate.held.all():
         return pm.Deterministic(site.raw, pt.as_tensor_variable(raw), dims=dims)
-    by_term = gate.head.predictor.internal_prior(  # type: ignore[attr-defined]
-        gate.head.site_under(prior)[0].bind(gate.binding.matrix, gate.binding.response),
-        inner,
-        {},
-        context,
-    )[0]
+    predictor, b = gate.head.predictor, site.bind(gate.binding.matrix, gate.binding.response)
+    assert isinstance(predictor, Linear)  # others cannot be held
+    by_term, _ = predictor.internal_prior(b, inner, {}, context)
     kept = {
         n: np.broadcast_to(v, gate.held.shape)[~gate.held] for n, v in by_term.arguments.items()
     }

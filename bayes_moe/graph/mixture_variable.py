@@ -48,7 +48,7 @@ class _InputOrder:
     def _core(self, j: int, name: str) -> str:
         """Dimensions of an input without that over rows."""
         family = self.blocks[j].family
-        if name in family.KNOWN:
+        if name in family.known_counts:
             return f"(one{j})"
         labelled = name not in family.fixed and family.parameter(name).labels
         return f"(k{j},{name}{j})" if labelled else f"(k{j})"

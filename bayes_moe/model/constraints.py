@@ -16,7 +16,7 @@ import numpy as np
 from bayes_moe.core.errors import SpecError
 from bayes_moe.gates import Gate
 from bayes_moe.gates.structure import GateStructure
-from bayes_moe.model.blocks import Block, Component
+from bayes_moe.model.blocks import Block
 from bayes_moe.model.entries import Entry, Variables
 from bayes_moe.predictors import Linear
 from bayes_moe.priors.coordinates import RANGES
@@ -187,8 +187,7 @@ def _differ(value: Any) -> bool:
 
 def _check_linear(argument: str, entry: Entry) -> None:
     """Raise :class:`SpecError` for coefficients of a predictor that is not linear."""
-    constant = isinstance(entry.of, Component) and entry.of.formula is None
-    if not constant and type(entry.of.predictor) is not Linear:
+    if not entry.is_constant and type(entry.of.predictor) is not Linear:
         raise SpecError(
             f"`{argument}`: {entry.variable!r} has the predictor {entry.of.predictor!r}; only "
             "constants and coefficients of linear predictors can be named here."
@@ -208,7 +207,8 @@ def _check_shared(shared: tuple[tuple[Entry, ...], ...]) -> None:
                     f"`shared` is for all experts: name {entry.variable!r}, or one of its terms."
                 )
             _check_linear("shared", entry)
-        kinds = {(e.of.parameter.role, e.of.parameter.link) for e in entries}  # type: ignore[union-attr]
+        parameters = [e.component.parameter for e in entries]
+        kinds = {(p.role, p.link) for p in parameters}
         if len(kinds) > 1:
             names = ", ".join(e.variable for e in entries)
             raise SpecError(f"`shared`: {names} have different roles or links: share each alone.")
@@ -217,16 +217,14 @@ def _check_shared(shared: tuple[tuple[Entry, ...], ...]) -> None:
 def _check_fixed(fixed: tuple[tuple[Entry, Any], ...]) -> None:
     for entry, value in fixed:
         _check_linear("fixed", entry)
-        array = np.asarray(value)
-        constant = isinstance(entry.of, Component) and entry.of.formula is None
+        array, constant = np.asarray(value), entry.is_constant
         if entry.is_gate and entry.expert is not None:
             raise SpecError(
                 f"`fixed`: only differences between experts count in {entry.variable!r}: give the "
                 "coefficients of all experts, or of a term for all."
             )
         one = entry.expert is not None
-        labelled = isinstance(entry.of, Component) and entry.of.parameter.labels
-        if labelled and (array.ndim or value != 0):
+        if not entry.is_gate and entry.component.parameter.labels and (array.ndim or value != 0):
             raise SpecError(
                 f"`fixed`: {entry.variable!r} has numbers of several classes, which can only be "
                 f"held at 0; the value is {value!r}."
@@ -248,8 +246,7 @@ def _check_fixed(fixed: tuple[tuple[Entry, Any], ...]) -> None:
 
 def _support(entry: Entry) -> str:
     """Support of a parameter that is constant for each expert."""
-    assert isinstance(entry.of, Component)
-    return entry.of.supports.get(entry.variable, "real")
+    return entry.component.supports.get(entry.variable, "real")
 
 
 def _check_own_priors(priors: list[tuple[Entry, Prior]]) -> None:
@@ -260,20 +257,19 @@ def _check_own_priors(priors: list[tuple[Entry, Prior]]) -> None:
                 "have one number for each term."
             )
         _check_linear("priors", entry)
-        if entry.of.parameter.labels:  # type: ignore[union-attr]
+        if entry.component.parameter.labels:
             raise SpecError(
                 f"`priors`: {entry.variable!r} has one prior for all experts and classes; its "
                 "arguments may have one number for each term."
             )
-        constant = entry.of.formula is None  # type: ignore[union-attr]
-        support = _support(entry) if constant else "real"
+        support = _support(entry) if entry.is_constant else "real"
         if prior.kind.support != support:
             raise SpecError(
                 f"The prior of a part of {entry.variable!r} must have {support} support; "
                 f"{prior.distribution} has {prior.kind.support} support."
             )
         vector = any(isinstance(v, tuple) for v in prior.arguments.values())
-        if vector and (constant or entry.term is not None):
+        if vector and (entry.is_constant or entry.term is not None):
             raise SpecError(f"The prior of one entry of {entry.variable!r} has one number each.")
 
 

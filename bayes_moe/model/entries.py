@@ -46,6 +46,17 @@ class Entry:
         return isinstance(self.of, Head)
 
     @property
+    def component(self) -> Component:
+        """Family parameter that it belongs to, unless it is the gate's."""
+        assert isinstance(self.of, Component)
+        return self.of
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it is of a parameter that is constant for each expert."""
+        return isinstance(self.of, Component) and self.of.formula is None
+
+    @property
     def whole(self) -> bool:
         """Whether it is the whole variable."""
         return self.expert is None and self.term is None

@@ -84,18 +84,18 @@ class Expert(Record):
             formula = _without_features(formula, described)
         split_formula(formula)
         free = [p.name for p in described.parameters[1:]]
-        known = {k: check_row_count(k, v) for k, v in parameters.items() if k in described.KNOWN}
+        counts = described.known_counts
+        known = {k: check_row_count(k, v) for k, v in parameters.items() if k in counts}
         formulas: dict[str, Any] = {k: v for k, v in parameters.items() if k not in known}
         for parameter, text in formulas.items():
             if parameter not in free:
-                valid = [*free, *described.KNOWN]
                 having = families_with(parameter)
                 raise SpecError(
-                    unknown(f"parameter of family {quoted(described)}", parameter, valid)
+                    unknown(f"parameter of family {quoted(described)}", parameter, [*free, *counts])
                     + (f" Families with it: {', '.join(map(repr, having))}." if having else "")
                 )
             _check_formula(parameter, text)
-        for needed in described.KNOWN:
+        for needed in counts:
             if needed not in known:
                 raise SpecError(
                     f"The family {quoted(described)} needs the {needed} of each row: give "
@@ -179,7 +179,7 @@ def families_with(parameter: str) -> list[str]:
     return [
         name
         for name, family in every.items()
-        if parameter in family.KNOWN or parameter in [p.name for p in family.parameters[1:]]
+        if parameter in family.known_counts or parameter in [p.name for p in family.parameters[1:]]
     ]
 
 

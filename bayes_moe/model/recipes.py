@@ -320,7 +320,7 @@ def _check_arguments(
     Other names are taken for parameters of the family, which an expert checks.
     """
     described = families.made(family)
-    free = [*(p.name for p in described.parameters[1:]), *described.KNOWN]
+    free = [*(p.name for p in described.parameters[1:]), *described.known_counts]
     arguments = inspect.signature(recipe).parameters.values()
     own = [a.name for a in arguments if a.kind is not inspect.Parameter.VAR_KEYWORD]
     for name in parameters:

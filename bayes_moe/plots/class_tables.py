@@ -43,21 +43,13 @@ def plot_reliability(
     """Plot how often classes occur against their predictive probability, in bins.
 
     Points are shares of the rows in a bin of :func:`reliability`, at the mean probability there;
-    lines are binomial intervals of the shares. Of calibrated probabilities, points lie about the
-    diagonal, most intervals cross it.
+    lines are binomial intervals of the shares. Of calibrated probabilities, points are near the
+    diagonal, and most intervals contain it.
 
     Parameters
     ----------
-    fit : Fit
-        A fit whose response is a class.
-    rows : table, optional
-        Rows with features and response, best others than those fitted; None means the fitted rows.
-    bins : int or sequence of float
-        Number of equally wide bins, or their edges from 0 to 1.
-    ci_prob : float, optional
-        Probability of the intervals; by default ArviZ's ``rcParams["stats.ci_prob"]``.
-    classes : sequence of label, optional
-        The classes to draw; by default all, of two only the second.
+    fit, rows, bins, ci_prob, classes
+        As in :func:`reliability`.
     plot_collection, backend, **pc_kwargs
         As in :func:`plot_classes`.
     visuals : mapping of str to mapping or False, optional
@@ -118,10 +110,8 @@ def plot_confusion(
 
     Parameters
     ----------
-    fit : Fit
-        A fit whose response is a class.
-    rows : table, optional
-        Rows with features and response, best others than those fitted; None means the fitted rows.
+    fit, rows
+        As in :func:`confusion_matrix`.
     backend, **pc_kwargs
         As in :func:`plot_classes`.
     visuals : mapping of str to mapping or False, optional

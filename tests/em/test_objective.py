@@ -95,7 +95,7 @@ def log_likelihood(spec, data, values):
                     and c.parameter.link.name == "log"
                 ):
                     own[c.parameter.name] = np.exp(own[c.parameter.name])
-            known = {name: data["n"] for name in block.family.KNOWN}
+            known = {name: data["n"] for name in block.family.known_counts}
             found[k] = FAMILIES[block.family.kind].log_density(y, **own, **known)
             k += 1
     if spec.n_experts > 1:

@@ -40,7 +40,7 @@ def compare_with_peer(fit, case, names):
 def test_one_expert_is_the_peer_s(case):
     kind = families.by_name(case["family"])
     family = kind if "link" not in case else families.by_name(kind.kind, link=case["link"])
-    fit = fitted(case["formula"], table_of(case), family, **{k: k for k in kind.KNOWN})
+    fit = fitted(case["formula"], table_of(case), family, **{k: k for k in kind.known_counts})
     compare_with_peer(fit, case, {p.name: p.name for p in kind.parameters})
 
 
@@ -148,7 +148,7 @@ def test_a_bad_count_is_named_with_its_row(name, bad, what):
     table = {"x": np.arange(5.0), "claims": y, "n": np.full(5, 6.0)}
     family = families.by_name(name)
     spec = bm.mixture_of_experts(
-        "claims ~ x", experts=1, family=family, **dict.fromkeys(family.KNOWN, "n")
+        "claims ~ x", experts=1, family=family, **dict.fromkeys(family.known_counts, "n")
     )
     with pytest.raises(bm.DataError, match=rf"'claims' is {bad:g} at row 2.*{what}"):
         spec.design(table)

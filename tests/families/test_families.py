@@ -42,7 +42,7 @@ def test_log_density(case):
 def test_probabilities_are_of_whole_numbers_only_and_sum_to_the_cdf(name):
     family, y = families.by_name(name), np.arange(200.0)
     one = OTHERS | {"mu": np.array(2.0), "p": np.array(0.6), "trials": np.array([30.0])}
-    params = {n: one[n] for n in (*(p.name for p in family.parameters), *family.KNOWN)}
+    params = {n: one[n] for n in (*(p.name for p in family.parameters), *family.known_counts)}
     mass = np.exp(family.log_density(y, params, NUMERIC))
     np.testing.assert_allclose(family.cdf(y, params), np.cumsum(mass), rtol=1e-12)
     np.testing.assert_allclose(family.cdf(y + 0.999, params), np.cumsum(mass), rtol=1e-12)
@@ -57,7 +57,7 @@ def test_predictors_of_700_are_finite(name):
     family, y = families.by_name(name), np.array([0.0, 1.0])
     for eta in (-700.0, -40.0, 40.0, 700.0):
         params = {p.name: OTHERS.get(p.name, np.array(eta)) for p in family.parameters}
-        params |= {k: np.ones(1) for k in family.KNOWN}
+        params |= {k: np.ones(1) for k in family.known_counts}
         at = family.derivatives(y, params)
         everything = [family.log_density(y, params, NUMERIC), family.cdf(y, params)]
         everything += [family.mean(params), family.scale(params)]
@@ -76,7 +76,7 @@ def test_cdf(case):
     with np.errstate(over="ignore"):
         expected = oracle.cdf(y)
     np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-300)
-    if not family.KNOWN:
+    if not family.known_counts:
         assert np.all(np.diff(found, axis=-1) >= 0)
 
 
@@ -102,7 +102,7 @@ def test_scale_is_positive_and_finite(case):
 def test_draws_have_the_family_s_distribution(case):
     family = case[0]
     params = {p.name: typical(p.role) for p in family.parameters}
-    params |= {name: np.array([6.0, 25.0]) for name in family.KNOWN}
+    params |= {name: np.array([6.0, 25.0]) for name in family.known_counts}
     drawn = family.random(params, np.random.default_rng(0), (20_000, 2))
     assert drawn.shape == (20_000, 2)
     assert (drawn.dtype.kind == "i") == family.discrete
@@ -185,7 +185,7 @@ def test_student_t_derivatives_meet_where_formulas_change():
 
 def test_parameters_are_a_table(case):
     family, _, params, _ = case
-    assert [*(p.name for p in family.parameters), *family.KNOWN] == list(params)
+    assert [*(p.name for p in family.parameters), *family.known_counts] == list(params)
     value = np.array([1e-6, 0.5, 3.0])
     for parameter in family.parameters:
         assert family.parameter(parameter.name) is parameter
@@ -228,7 +228,7 @@ def test_responses_without_anything_to_model(name, y, message):
 )
 def test_responses_that_a_discrete_family_cannot_have(name, y, message):
     family = families.by_name(name)
-    known = {k: np.array([1.0, 2, 3, 4]) for k in family.KNOWN}
+    known = {k: np.array([1.0, 2, 3, 4]) for k in family.known_counts}
     with pytest.raises(DataError, match=message):
         family.check_response(np.array(y, dtype=float), "size", known, np.arange(10, 14))
     family.check_response(np.array([0.0, 1, 0, 1]), "size", known, np.arange(4))

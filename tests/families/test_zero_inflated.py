@@ -32,7 +32,7 @@ def grid(family):
     inner = family.family
     etas = [*[ETAS, SECOND][: len(inner.parameters)], LOG_ODDS]
     etas = [np.log(e) if e is SECOND else e for e in etas]
-    known = {k: TRIALS for k in inner.KNOWN}
+    known = {k: TRIALS for k in inner.known_counts}
     y = COUNTS if family.discrete else np.array([0.0, 1e-6, 0.2, 0.9, 0.999])
     return y, etas, known
 
@@ -198,8 +198,8 @@ def table():
 
 def described(family, **settings):
     upper = family.upper == 1
-    response = ("few" if family.KNOWN else "count") if family.discrete else "amount"
-    known = {k: "n" for k in family.KNOWN}
+    response = ("few" if family.known_counts else "count") if family.discrete else "amount"
+    known = {k: "n" for k in family.known_counts}
     formula = f"{'share' if upper else response} ~ z"
     return bm.mixture_of_experts(formula, family=family, **known, **settings)
 

@@ -28,6 +28,11 @@ FAMILIES = list(examples.FAMILIES)
 ROWS = 17
 
 
+def counts_of(part, known):
+    """Known counts of a group by name."""
+    return dict(zip(part.family.known_counts, known, strict=True))
+
+
 class Layout:
     """Parts of a mixture with symbolic inputs, and numbers for them.
 
@@ -55,7 +60,7 @@ class Layout:
         self.known = [
             [
                 pt.tensor(k, shape=(1, None if trials is None else 1), dtype="float64")
-                for k in part.family.KNOWN
+                for k in part.family.known_counts
             ]
             for part in self.parts
         ]
@@ -66,7 +71,7 @@ class Layout:
     def fused(self):
         xp = symbolic()
         data = [
-            part.family.data(self.y, dict(zip(part.family.KNOWN, known, strict=True)), xp)
+            part.family.data(self.y, counts_of(part, known), xp)
             for part, known in zip(self.parts, self.known, strict=True)
         ]
         parts = list(zip(self.parts, self.etas, data, strict=True))
@@ -78,7 +83,9 @@ class Layout:
         densities = [
             part.family.log_density(
                 self.y,
-                part.family.named(etas, dict(zip(part.family.KNOWN, known, strict=True)), xp),
+                part.family.named(
+                    etas, dict(zip(part.family.known_counts, known, strict=True)), xp
+                ),
                 xp,
             )
             for part, etas, known in zip(*self._all, strict=True)
@@ -101,7 +108,7 @@ class Layout:
         counts = rng.integers(1, 40, rows).astype(float)
         counts = counts if self.trials is None else np.full(1, float(self.trials))
         first = self.parts[0].family
-        most = 1.0 if first.kind == "bernoulli" else counts if first.KNOWN else 30.0
+        most = 1.0 if first.kind == "bernoulli" else counts if first.known_counts else 30.0
         y = np.floor(rng.uniform(0, 1, rows) * (most + 1))
         if not first.discrete:
             y = spread_over(first, rng, rows, reach["location"])

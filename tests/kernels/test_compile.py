@@ -249,7 +249,7 @@ def points(family, reach, shared, seed=0):
     etas = np.array([uniform_of(rng, reach[p.role]) for p in family.parameters])
     if shared:
         etas[1:] = etas[1:, :1]
-    known = {k: rng.integers(1, 40, COUNT).astype(float) for k in family.KNOWN}
+    known = {k: rng.integers(1, 40, COUNT).astype(float) for k in family.known_counts}
     if family.discrete:
         most = known.get("trials", 1.0 if family.parameters[0].role == "odds" else 1000.0)
         y = np.floor(rng.uniform(0, 1, COUNT) * (most + 1))

@@ -31,7 +31,7 @@ def random_params(family, rng, shape):
         + (p.role == "shape") * 3.0
         for p in family.parameters
     }
-    return params | {k: rng.integers(1, 9, shape or 1).astype(float) for k in family.KNOWN}
+    return params | {k: rng.integers(1, 9, shape or 1).astype(float) for k in family.known_counts}
 
 
 def log_density_is_pymcs(family):
@@ -98,7 +98,7 @@ def two_responses(family, known):
 
 
 def guesses_are_finite_and_grow_with_the_response(family):
-    known = {k: np.ones(1) for k in family.KNOWN}
+    known = {k: np.ones(1) for k in family.known_counts}
     y = two_responses(family, known)
     guess = family.initial_eta(y, known)
     assert np.isfinite(guess).all()
@@ -108,7 +108,7 @@ def guesses_are_finite_and_grow_with_the_response(family):
 def derivative_points(family, rng, rows):
     """Predictors (parameter, obs) over a wide range, and responses far and near."""
     etas = np.array([rng.normal(0, REACH[p.role].spread, rows) for p in family.parameters])
-    known = {k: rng.integers(1, 40, rows).astype(float) for k in family.KNOWN}
+    known = {k: rng.integers(1, 40, rows).astype(float) for k in family.known_counts}
     params = at_etas(family, etas, known)
     y = family.random(params, rng, (rows,)).astype(float)
     y = np.where(np.isfinite(y), y, 1.0)  # draws of heavy tails may overflow
@@ -178,7 +178,7 @@ def derivatives_broadcast(family):
     """Constants may be (expert, 1); what does not depend on the row may stay so."""
     rng = np.random.default_rng(7)
     etas = [rng.normal(0, 0.3, (4, 3, 1 if j else 20)) for j in range(len(family.parameters))]
-    known = {k: np.full(20, 9.0) for k in family.KNOWN}
+    known = {k: np.full(20, 9.0) for k in family.known_counts}
     params = at_etas(family, etas, known)
     y = rng.choice(two_responses(family, known), 20)
     found = family.derivatives(y, params)

@@ -93,7 +93,7 @@ def parameters(family: str, rng: np.random.Generator, sizes: np.ndarray):
     }
     described = families.by_name(family)
     return {p.name: by_role[p.role]() for p in described.parameters}, {
-        name: 200.0 for name in described.KNOWN
+        name: 200.0 for name in described.known_counts
     }
 
 
@@ -125,7 +125,7 @@ def mixture_of(family: str, weights, params, known=(), draws: int = 1, spread: f
 
 
 def _used(family, known):
-    return known if families.by_name(family).KNOWN else {}
+    return known if families.by_name(family).known_counts else {}
 
 
 def fine_points(law: LawMixture, count: int = 4001) -> np.ndarray:

@@ -52,7 +52,7 @@ def problem(number: int, family: str | None = None) -> tuple[bm.MixtureOfExperts
     formula = " + ".join(terms)
     gate = rng.choice(["~ 1", f"~ {formula}", f"~ {terms[0]}"])
     made = families.by_name(family, **SETTINGS.get(family, {}))
-    own: dict[str, str] = {known: "n" for known in made.KNOWN}
+    own: dict[str, str] = {known: "n" for known in made.known_counts}
     if family in ("normal", "studentt") and p and rng.random() < 0.25:
         own["sigma"] = f"~ {terms[0]}"
     if family == "studentt" and p and rng.random() < 0.1:
@@ -111,7 +111,7 @@ def drawn(
         if slot.parameter.role == "class":
             first = rng.normal() * eta + own
         etas.append((np.clip(first, -5, 8) if slot.parameter.link.name == "log" else first)[None])
-    known = {name: n.astype(float) for name in family.KNOWN}
+    known = {name: n.astype(float) for name in family.known_counts}
     params = family.named(etas, known, NUMERIC) | known
     y = np.asarray(family.random(params, rng, (1, len(eta)))[0], dtype=float)
     if hasattr(family, "levels"):
