@@ -46,7 +46,9 @@ from .prediction.class_scores import class_scores as class_scores
 from .prediction.class_scores import confusion_matrix as confusion_matrix
 from .prediction.class_scores import reliability as reliability
 from .prediction.extension import extend as extend
+from .prediction.joint_predictive import JointPredictive as JointPredictive
 from .prediction.predict import log_density as log_density
+from .prediction.predict import margin as margin
 from .prediction.predict import predict as predict
 from .prediction.predict import responsibilities as responsibilities
 from .prediction.predictive import Predictive as Predictive
@@ -65,6 +67,7 @@ __all__ = [
     "Fit",
     "FitFileError",
     "Graph",
+    "JointPredictive",
     "MissingRowsWarning",
     "MixtureOfExperts",
     "Predictive",
@@ -88,6 +91,7 @@ __all__ = [
     "load",
     "load_dataset",
     "log_density",
+    "margin",
     "mixture_density",
     "mixture_of_experts",
     "modes",

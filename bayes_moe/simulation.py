@@ -12,6 +12,7 @@ from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.data.class_labels import labelled
 from bayes_moe.data.design import Design
 from bayes_moe.data.formulas import looked_up
+from bayes_moe.data.responses import response_formula, response_parts
 from bayes_moe.data.tables import to_pandas
 from bayes_moe.graph.build import build_design
 from bayes_moe.model.evaluation import evaluate
@@ -60,10 +61,8 @@ def simulate(
         For unknown, missing or wrongly shaped parameters.
     """
     table = to_pandas(rows)
-    column = spec.response.strip("`")
-    if looked_up(spec.response) != [column]:
-        raise SpecError(f"The response {spec.response!r} is an expression; simulate a column.")
-    if expert_column is not None and expert_column in (*table.columns, column):
+    columns = _response_columns(spec)
+    if expert_column is not None and expert_column in (*table.columns, *columns):
         raise SpecError(f"`expert_column` would overwrite the column {expert_column!r}.")
     rng = np.random.default_rng(seeds.resolve(random_seed))
     if parameters is None:
@@ -74,16 +73,25 @@ def simulate(
     values = checked(spec, design, parameters)
     mixture = evaluate(spec, {k: v[None] for k, v in values.items()}, design.rows)
     chosen = random_expert(mixture.log_weights[0].T, rng)
-    response = mixture.expert_random(rng)[0, chosen, np.arange(design.rows.size)]
+    response = mixture.expert_random(rng)[0][..., chosen, np.arange(design.rows.size)]
     result = table.copy()
     rule = spec.level_rule
-    result[column] = (
-        response if rule.given is None else labelled(response, rule.given, rule.ordered)
-    )
+    if rule.given is not None:
+        response = labelled(response, rule.given, rule.ordered)
+    for column, drawn in zip(columns, response if len(columns) > 1 else [response], strict=True):
+        result[column] = drawn
     if expert_column is not None:
         result[expert_column] = np.asarray(spec.expert_labels)[chosen]
     result.attrs["parameters"] = {k: v.tolist() for k, v in values.items()}
     return result
+
+
+def _response_columns(spec: MixtureOfExperts) -> list[str]:
+    """Columns of the responses, which must be columns to be simulated."""
+    columns = [part.strip("`") for part in response_parts(spec.response)]
+    if looked_up(response_formula(spec.response)) != columns:
+        raise SpecError(f"The response {spec.response!r} is an expression; simulate a column.")
+    return columns
 
 
 def check_prior_draws(spec: MixtureOfExperts) -> None:
@@ -115,10 +123,11 @@ def _from_prior(
 ) -> tuple[MixtureOfExperts, dict[str, np.ndarray]]:
     """Return the description with the table's classes, and a draw of each variable of the prior."""
     check_prior_draws(spec)
-    if spec.response.strip("`") not in table.columns:
+    absent = [name for name in _response_columns(spec) if name not in table.columns]
+    if absent:
         raise DataError(
             f"Default priors are scaled to the response: give rows with a column "
-            f"{spec.response!r}, or give `parameters`."
+            f"{absent[0]!r}, or give `parameters`."
         )
     design = spec.design(table)
     spec = with_levels(spec, design.levels)

@@ -123,7 +123,9 @@ PARAMETERS = [
 def test_misspelt_parameters_of_families(family, name):
     for wrong in misspelt(name):
         options = {"trials": 3} if family == "binomial" else {}
-        text = message(bm.Expert, "y ~ x", family, **{wrong: "~ x"}, **options)
+        several = families.by_name(family).takes_responses
+        formula = "cbind(y1, y2) ~ x" if several else "y ~ x"
+        text = message(bm.Expert, formula, family, **{wrong: "~ x"}, **options)
         assert f"Did you mean {name!r}?" in text
 
 
@@ -131,7 +133,7 @@ def test_parameters_of_another_family_are_named_with_it():
     found = message(bm.mixture_of_experts, "y ~ x", nu="~ x")
     assert "Families with it: 'studentt', 'beta'." in found
     found = message(bm.mixture_of_experts, "y ~ x", trials="n")
-    assert "Families with it: 'binomial', 'betabinomial'." in found
+    assert "Families with it: 'binomial', 'betabinomial', 'multinomial'." in found
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ CHAIN = "chain"
 DRAW = "draw"
 
 RESPONSE = "y"
+RESPONSE_DIM = "response"
 GATE = "gate"
 
 POSTERIOR = "posterior"

@@ -106,7 +106,10 @@ SAME: dict[str, tuple[str, ...]] = {
     "fiml": ("model",),
     # gates, predictors, plots and groups
     "multinomial": ("softmax",),
-    "multinom": ("softmax",),
+    "multinom": ("softmax", "multinomial"),
+    "multivariatenormal": ("mvnormal",),
+    "multivariate_gaussian": ("mvnormal",),
+    "mvn": ("mvnormal",),
     "gp": ("hsgp",),
     "nn": ("mlp",),
     "neural": ("mlp",),
@@ -120,11 +123,9 @@ SAME: dict[str, tuple[str, ...]] = {
 }
 """Names here by a name elsewhere; the first that is valid is offered."""
 
-ONE_CLASS = "a response of one class a row is 'categorical', one of counts of successes 'binomial'"
 ABSENT: dict[str, dict[str, str]] = {
     "family": {
         "cauchy": "it is 'studentt' with fixed={'nu': 1}",
-        "multinomial": ONE_CLASS,
         "dirichlet": "for one share a row use 'beta'",
         "tweedie": "for zeros and amounts use a 'pointmass' expert beside 'gamma' experts",
     }

@@ -10,6 +10,7 @@ import numpy as np
 
 from bayes_moe.core.errors import DataError, SpecError, listed, nearest
 from bayes_moe.data.formulas import looked_up
+from bayes_moe.data.responses import response_formula
 from bayes_moe.data.tables import kind
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class LevelRule:
         DataError
             For labels under a family of numbers, and for an expression of labels.
         """
-        looked = looked_up(self.response)
+        looked = looked_up(response_formula(self.response))
         for name in looked:
             found = kind(columns[name])
             if self.takes is None and found != "numbers":

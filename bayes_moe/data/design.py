@@ -21,7 +21,6 @@ from bayes_moe.data.design_checks import (
     check_degenerate,
     check_features,
     check_response,
-    check_single,
 )
 from bayes_moe.data.formula_functions import Functions
 from bayes_moe.data.formulas import FittedFormula, looked_up, used_columns
@@ -34,6 +33,7 @@ from bayes_moe.data.missing import (
     with_gap_cells,
     with_gaps,
 )
+from bayes_moe.data.responses import response_formula, response_values
 from bayes_moe.data.tables import (
     check_known,
     in_index,
@@ -56,7 +56,8 @@ class Design:
     rows : Rows
         The rows the model is fitted to, with their response.
     response_term : str
-        Left-hand side of the formula: a column, or an expression such as ``log(y)``.
+        Left-hand side of the formula: a column, an expression such as ``log(y)``, or several of
+        them, ``cbind(y1, y2)``.
     formulas : mapping of str to str
         Right-hand side by predictor stem (``"gate"``, ``"mu"``, ...).
     n_dropped : int
@@ -185,7 +186,8 @@ class Design:
         observed = None
         if response.term:
             check_response(response.term, formulas, used.columns)
-            observed = check_single(response.term, values_of(names.RESPONSE, response.term))
+            values = values_of(names.RESPONSE, response_formula(response.term))
+            observed = response_values(response.term, values)
         matrices = {}
         for stem, formula in formulas.items():
             values = values_of(stem, formula)
@@ -205,8 +207,21 @@ class Design:
 
     @property
     def response(self) -> np.ndarray:
-        """Values (obs,) of the response term; codes 0, 1, ... of classes."""
+        """Values (obs,) of the response term; codes 0, 1, ... of classes.
+
+        Those of several responses are (response, obs).
+        """
         return self.rows.observed
+
+    @property
+    def first_response(self) -> np.ndarray:
+        """Values (obs,) of the response, or of the first of several."""
+        return self.response[0] if self.response.ndim == 2 else self.response
+
+    @property
+    def response_formula(self) -> str:
+        """Formula whose columns are the responses."""
+        return response_formula(self.response_term)
 
     @property
     def columns(self) -> pd.DataFrame:
@@ -238,7 +253,7 @@ class Design:
             return self.rows
         table = to_pandas(data)
         index = row_labels(table)
-        expressions = [*self.formulas.values()] + ([self.response_term] if with_response else [])
+        expressions = [*self.formulas.values()] + ([self.response_formula] if with_response else [])
         used = used_columns(expressions, list(self.columns.columns))
         for name in used:
             if name not in table.columns:
@@ -257,7 +272,7 @@ class Design:
         response = None
         if with_response:
             values = self._fitted[names.RESPONSE].apply(self._coded(columns, labels), labels)
-            response = check_single(self.response_term, values)
+            response = response_values(self.response_term, values)
         return Rows(matrices, labels, with_gap_cells(columns, gaps), response, index)
 
     def _coded(self, columns: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
@@ -347,7 +362,8 @@ def _used_columns(
     least = 2 if response else 1
     if len(table) < least:
         raise DataError(f"The table has {len(table)} row(s); a mixture needs at least {least}.")
-    expressions = ([response] if response else []) + [*formulas.values()]
+    left = [response_formula(response)] if response else []
+    expressions = [*left, *formulas.values()]
     used = used_columns(expressions, list(table.columns), index=table.index.names)
     columns = table[used].reset_index(drop=True)
     gaps: dict[str, np.ndarray] = {}

@@ -9,6 +9,8 @@ import numpy as np
 
 from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.data.formulas import INTERCEPT, looked_up, used_columns
+from bayes_moe.data.observation import is_count_stem
+from bayes_moe.data.responses import response_formula
 from bayes_moe.data.tables import (
     ROUNDING,
     check_size,
@@ -39,23 +41,15 @@ def check_features(formula: str, columns: pd.DataFrame) -> None:
 def check_response(response: str, formulas: Mapping[str, str], columns: pd.DataFrame) -> None:
     """Raise :class:`SpecError` for a response that is a function of the features."""
     available = list(columns.columns)
-    columns_of_response = {*used_columns([response], available)}
+    columns_of_response = {*used_columns([response_formula(response)], available)}
     for stem, formula in formulas.items():
+        if is_count_stem(stem):  # the number of trials may be the sum of the responses
+            continue
         if columns_of_response and columns_of_response <= {*used_columns([formula], available)}:
             raise SpecError(
                 f"The response {response!r} is made of features of {stem!r} ({formula!r}); a "
                 "response cannot be its own feature."
             )
-
-
-def check_single(response: str, values: np.ndarray) -> np.ndarray:
-    """Response (obs,) from the values (obs, 1) of a formula's left-hand side."""
-    if values.shape[1] != 1:
-        raise DataError(
-            f"The response {response!r} makes {values.shape[1]} columns; it must be one, and "
-            "numeric."
-        )
-    return values[:, 0]
 
 
 def check_degenerate(values: np.ndarray, terms: tuple[str, ...], stem: str) -> None:

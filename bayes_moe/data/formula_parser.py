@@ -37,6 +37,11 @@ MARK = "\ue000"
 """Character that no formula may have; it encloses the names that stand for expressions."""
 
 
+def is_one_factor(text: str) -> bool:
+    """Whether a text is one column or one function of columns."""
+    return [t.kind.value for t in tokenize(text)] in (["name"], ["python"])
+
+
 def parse(formula: str) -> Any:
     """Parsed formula, each of whose expressions is checked.
 

@@ -55,13 +55,13 @@ def split_formula(formula: str) -> tuple[str, str]:
     SpecError
         Unless there is one response, a column or a function of columns, and one right-hand side.
     """
-    from formulaic.parser.algos.tokenize import tokenize
+    from bayes_moe.data.formula_parser import is_one_factor
 
     if not hasattr(parse_formula(formula), "lhs"):
         raise SpecError(f"An expert's formula needs one response, as in 'y ~ x'; got {formula!r}.")
     at = _tilde(formula)
     left, right = formula[:at].strip(), formula[at:]
-    if [t.kind.value for t in tokenize(left)] not in (["name"], ["python"]):
+    if not is_one_factor(left):
         raise SpecError(
             f"An expert's formula needs one response: a column or a function of columns, such as "
             f"'log(y)' or 'I(y - x)'; got {left!r} in {formula!r}."

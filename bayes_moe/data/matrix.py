@@ -69,7 +69,7 @@ class Rows:
     """Rows of a table as a model uses them: design matrices by stem, labels, columns, response.
 
     ``obs_id`` (obs,) are positions in the table, and ``index`` (obs,) the user's own labels of the
-    rows, if the table has any.
+    rows, if the table has any. ``response`` is (obs,), or (response, obs) of several responses.
     """
 
     matrices: Mapping[str, Matrix]
@@ -85,7 +85,7 @@ class Rows:
 
     @property
     def observed(self) -> np.ndarray:
-        """Response (obs,); DataError for rows without one."""
+        """Response (obs,), or (response, obs) of several; DataError for rows without one."""
         if self.response is None:
             raise DataError("These rows have no response.")
         return self.response
@@ -93,7 +93,7 @@ class Rows:
     def pick(self, which: slice | np.ndarray) -> Rows:
         """Rows at some positions."""
         matrices = {stem: m.at(m.values[which]) for stem, m in self.matrices.items()}
-        response = None if self.response is None else self.response[which]
+        response = None if self.response is None else self.response[..., which]
         index = None if self.index is None else self.index[which]
         return Rows(matrices, self.obs_id[which], self.columns.iloc[which], response, index)
 

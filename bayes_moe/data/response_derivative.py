@@ -130,14 +130,14 @@ PAIRS = {
 
 def response_columns(design: Design) -> list[str]:
     """Columns of the table that the response is made of."""
-    return used_columns([design.response_term], [*map(str, design.columns)])
+    return used_columns([design.response_formula], [*map(str, design.columns)])
 
 
 def log_slope(design: Design) -> np.ndarray:
     """Log absolute derivative (obs,) of the response by its column, on the fitted rows.
 
-    Zero for a response that is a column. A density of the response times the derivative is the
-    density of the column.
+    Zero for a response that is a column, or several of them. A density of the response times the
+    derivative is the density of the column.
 
     Raises
     ------
@@ -147,14 +147,14 @@ def log_slope(design: Design) -> np.ndarray:
     """
     term, table = design.response_term, design.columns
     columns = response_columns(design)
+    found = expressions(design.response_formula)
+    if not found:
+        return np.zeros(len(table))
     if len(columns) != 1:
         raise SpecError(
             f"The response {term!r} is a function of {len(columns)} columns "
             f"({', '.join(map(repr, columns))}): only of one column can it be differentiated."
         )
-    found = expressions(term)
-    if not found:
-        return np.zeros(len(table))
     try:
         column = table[columns[0]].to_numpy(dtype=float)
     except (TypeError, ValueError) as error:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayes_moe.core import html, names, seeds
-from bayes_moe.core.checks import check_whole
+from bayes_moe.core.checks import check_one_of, check_whole
 from bayes_moe.data.matrix import Rows
+from bayes_moe.data.responses import response_dims, response_parts
 from bayes_moe.diagnostics.usage import hill_number
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.spec import MixtureOfExperts, with_levels
@@ -54,26 +55,49 @@ class PriorPredictive:
         Rows of the table; of a large one, every m-th row is in ``idata``.
     levels : tuple or None
         Labels of the response's classes, whose codes 0, 1, ... are in ``idata``.
+    shown : str or None
+        The one of several responses that it is of; None if it is of all.
     """
 
     spec: MixtureOfExperts
     idata: xr.DataTree
     n_rows: int
     levels: tuple[Any, ...] | None = None
+    shown: str | None = None
 
     @property
     def drawn(self) -> np.ndarray:
-        """Responses drawn from the prior (draw, obs)."""
+        """Responses drawn from the prior (draw, obs), or (draw, obs, response)."""
         return self._group(names.PRIOR_PREDICTIVE)[names.RESPONSE].values[0]
 
     @property
     def observed(self) -> np.ndarray:
-        """Responses of the table (obs,)."""
+        """Responses of the table (obs,), or (obs, response)."""
         return self._group(names.OBSERVED_DATA)[names.RESPONSE].values
+
+    @property
+    def responses(self) -> tuple[str, ...]:
+        """The responses: one, or those of ``cbind(y1, y2)``."""
+        return response_parts(self.spec.response) if self.shown is None else (self.shown,)
+
+    def margin(self, response: str) -> PriorPredictive:
+        """Return what the prior says of one of several responses."""
+        check_one_of("response", response, self.responses)
+        if len(self.responses) == 1:
+            return self
+        tree = self.idata.copy()
+        for name in (names.PRIOR_PREDICTIVE, names.OBSERVED_DATA):
+            own = self._group(name).sel({names.RESPONSE_DIM: response}, drop=True)
+            tree[name] = type(tree)(own)
+        return replace(self, idata=tree, shown=response)
 
     @cached_property
     def response(self) -> pd.DataFrame:
         """Responses of the table and of the prior: quantiles, or shares of each of a few values."""
+        import pandas as pd
+
+        if len(self.responses) > 1:
+            return pd.concat({name: self.margin(name).response for name in self.responses})
         values = np.unique(self.observed)
         if self.levels:
             by_code = {float(code): str(level) for code, level in enumerate(self.levels)}
@@ -86,11 +110,12 @@ class PriorPredictive:
     def outside(self) -> dict[str, float]:
         """Shares of the drawn responses in relation to the observed range.
 
-        They are ``"below"`` and ``"above"`` it, ``"far"`` outside (by more than ten times its
+        Of several responses, each is compared with its own range. They are ``"below"`` and
+        ``"above"`` it, ``"far"`` outside (by more than ten times its
         length), and ``"not finite"``: too large for a double.
         """
-        low, high = self.observed.min(), self.observed.max()
-        drawn, far = self.drawn, 10.0 * max(float(high) - float(low), np.finfo(float).tiny)
+        low, high = self.observed.min(axis=0), self.observed.max(axis=0)
+        drawn, far = self.drawn, 10.0 * np.maximum(high - low, np.finfo(float).tiny)
         with np.errstate(invalid="ignore"):
             shares = {
                 "below": drawn < low,
@@ -130,9 +155,10 @@ class PriorPredictive:
         return self.idata[name].to_dataset()
 
     def _title(self) -> str:
-        n, used = self.n_rows, self.observed.size
+        n, used = self.n_rows, len(self.observed)
         rows = f"{n} rows" if n == used else f"{used} of {n} rows"
-        return f"Prior predictive of {self.spec.response}: {len(self.drawn)} draws on {rows}"
+        of = ", ".join(self.responses)
+        return f"Prior predictive of {of}: {len(self.drawn)} draws on {rows}"
 
     def _range_sentence(self) -> str:
         parts = (f"{100 * share:.1f} % {name}" for name, share in self.outside.items())
@@ -221,7 +247,9 @@ def prior_predictive(
     sequence = np.random.SeedSequence(seeds.resolve(random_seed))
     of_prior, of_responses = (int(s) for s in sequence.generate_state(2))
     prior = prior_dataset(spec, design, draws, of_prior)
-    observed = xr.DataArray(rows.observed, dims=names.OBS, coords={names.OBS: rows.obs_id})
+    dims, labels = response_dims(spec.response)
+    coords = {names.OBS: rows.obs_id} | labels
+    observed = xr.DataArray(rows.observed.T, dims=dims, coords=coords)
     groups = {
         names.PRIOR: prior,
         names.PRIOR_PREDICTIVE: prior_responses(spec, prior, rows, of_responses),

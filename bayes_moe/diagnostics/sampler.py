@@ -191,15 +191,16 @@ def invariants(spec: MixtureOfExperts, posterior: xr.Dataset, design: Design) ->
     """
     import xarray as xr
 
-    order = np.argsort(design.response, kind="stable")
+    order = np.argsort(design.first_response, kind="stable")
     picked = np.unique(np.linspace(0, len(order) - 1, INVARIANT_ROWS).astype(int))
     rows = design.rows.pick(order[picked])
     mixture = evaluate(spec, stacked_draws(spec, posterior), rows)
+    location = mixture.of_first_response.moments("location")
     sizes = [posterior.sizes[d] for d in (names.CHAIN, names.DRAW)]
     dims = (names.CHAIN, names.DRAW, names.OBS)
     quantities = {
         "log_density": mixture.log_density(rows.observed),
-        "location": (mixture.weights * mixture.moments("location")).sum(axis=1),
+        "location": (mixture.weights * location).sum(axis=1),
     }
     if spec.n_experts > 1:
         quantities["concentration"] = (mixture.weights**2).sum(axis=1)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bayes_moe.core.arrays import Values
 from bayes_moe.data.design import Design
+from bayes_moe.data.responses import response_parts
 from bayes_moe.diagnostics.coincidence import MOST_DRAWS, evenly
 from bayes_moe.em.vector_layout import NARROW, SCALE_FLOOR
 from bayes_moe.model.evaluation import chunks
@@ -46,7 +47,7 @@ class Tie:
     rows: int
     of: int
     unit: float
-    has_priors: bool
+    has_priors: bool = True
 
     @property
     def message(self) -> str:
@@ -88,8 +89,17 @@ def ties(
     spec: MixtureOfExperts, draws: Values, design: Design, *, has_priors: bool = True
 ) -> list[Tie]:
     """Experts that collapse onto tied rows, under draws (sample, ...) of the reported variables."""
-    y, found = design.rows.observed, list[Tie]()
-    collapsing = _collapsing(spec)
+    responses = np.atleast_2d(design.rows.observed)
+    each = (_ties_of(j, y, spec, draws, design) for j, y in enumerate(responses))
+    return [replace(tie, has_priors=has_priors) for found in each for tie in found]
+
+
+def _ties_of(
+    response: int, y: np.ndarray, spec: MixtureOfExperts, draws: Values, design: Design
+) -> list[Tie]:
+    """Experts that collapse onto rows with tied values of a response (obs,)."""
+    found = list[Tie]()
+    collapsing = _collapsing(spec, response)
     distinct, position, count = np.unique(y, return_inverse=True, return_counts=True)
     tied = np.argsort(-count, kind="stable")[:MOST_VALUES]
     tied = tied[count[tied] >= LEAST_TIED]
@@ -99,8 +109,8 @@ def ties(
     most = MOST_ELEMENTS // (y.size * spec.n_experts)
     kept = evenly(samples, min(max(most, LEAST_DRAWS), MOST_DRAWS))
     draws = {name: value[kept] for name, value in draws.items()}
-    taken, width = _on_values(spec, draws, design, position, tied)
     unit = float(np.std(y))
+    taken, width = _on_values(spec, draws, design, _Tied(response, unit, position, tied))
     gaps = np.concatenate([[np.inf], np.diff(distinct), [np.inf]])
     gap = np.minimum(gaps[tied], gaps[tied + 1])
     narrow = np.log(np.minimum(NARROW, SHARE_OF_GAP * gap / unit))
@@ -111,41 +121,53 @@ def ties(
         if of_value[j] >= LEAST_TIED and share >= LEAST_SHARE and width[k, j] < narrow[j]:
             label, v = str(spec.expert_labels[k]), float(distinct[tied[j]])
             rows = int(count[tied[j]])
-            what = (label, parameter, role, has_formula, spec.response)
-            found.append(Tie(*what, v, rows, y.size, unit, has_priors))
+            name = response_parts(spec.response)[response]
+            found.append(Tie(label, parameter, role, has_formula, name, v, rows, y.size, unit))
     return found
 
 
-def _collapsing(spec: MixtureOfExperts) -> Mapping[int, tuple[str, str, bool]]:
+def _collapsing(spec: MixtureOfExperts, response: int) -> Mapping[int, tuple[str, str, bool]]:
     """By expert of a continuous family: its collapsing parameter, the role, and if by formula."""
     return {
         k: (c.variable if c.formula is None else c.stem, c.parameter.role, c.formula is not None)
         for block in spec.structure.blocks
         for c in block.components
-        if role_of(c.parameter.role).collapses
+        if c.parameter.response == response
+        and role_of(c.parameter.role).collapses
+        and not role_of(c.parameter.role).both_ends
         for k in block.positions
     }
 
 
+@dataclass(frozen=True)
+class _Tied:
+    """Tied values of a response, and its unit: positions of the rows' values, and those tied."""
+
+    response: int
+    unit: float
+    position: np.ndarray
+    values: np.ndarray
+
+
 def _on_values(
-    spec: MixtureOfExperts, draws: Values, design: Design, position: np.ndarray, tied: np.ndarray
+    spec: MixtureOfExperts, draws: Values, design: Design, of: _Tied
 ) -> tuple[np.ndarray, np.ndarray]:
     """Rows that an expert takes of each tied value, and its mean log width there.
 
     Both are (expert, value), and averages over draws; the first has all other rows as the last
     column. Widths are in units of the response's standard deviation.
     """
-    column = np.full(position.max() + 1, len(tied))
-    column[tied] = np.arange(len(tied))
-    taken = np.zeros((spec.n_experts, len(tied) + 1))
-    log_width = np.zeros_like(taken)
-    unit, samples = float(np.std(design.rows.observed)), len(next(iter(draws.values())))
+    column = np.full(of.position.max() + 1, len(of.values))
+    column[of.values] = np.arange(len(of.values))
+    taken = np.zeros((spec.n_experts, len(of.values) + 1))
+    log_width, samples = np.zeros_like(taken), len(next(iter(draws.values())))
     for where, part, mixture in chunks(spec, draws, design.rows):
         with np.errstate(all="ignore"):  # densities of a collapsed expert may be infinite
             share = np.nan_to_num(mixture.responsibilities(part.observed))
-            scale = mixture.moments("scale")
-            width = np.log(np.maximum(scale / unit, np.finfo(float).tiny))
-        of_row = np.eye(len(tied) + 1)[column[position[where]]]
+            own = mixture.margin(of.response) if mixture.response_names else mixture
+            scale = own.moments("scale")
+            width = np.log(np.maximum(scale / of.unit, np.finfo(float).tiny))
+        of_row = np.eye(len(of.values) + 1)[column[of.position[where]]]
         taken += share.sum(axis=0) @ of_row
         log_width += (share * width).sum(axis=0) @ of_row
     mean = log_width / np.maximum(taken, np.finfo(float).tiny)

@@ -39,6 +39,7 @@ from bayes_moe.em.newton import (
     reduced,
 )
 from bayes_moe.em.objective import Curvature, Evaluation, Objective
+from bayes_moe.em.parameter_vector import own_response
 from bayes_moe.em.proximal_newton import predicted_gain, projected, proximal_step
 from bayes_moe.priors.defaults import role_of
 
@@ -166,13 +167,13 @@ def _signs(
 def equal_experts(objective: Objective, points: int) -> np.ndarray:
     """Return equal experts (point, coordinate): no features, half the response's spread."""
     theta = np.zeros((points, objective.size))
-    response = objective.vector.design.response
     for block in objective.vector.blocks:
         if block.scaling is None:
             role = role_of(block.role)
             half = role.neutral
             if role.log_unit is not None:
-                half = (role.log_unit(response) - np.log(2.0)) / role.spread
+                unit = role.log_unit(own_response(objective.vector, block))
+                half = (unit - np.log(2.0)) / role.spread
             theta[:, block.where] = half
     return feasible(objective.vector.constraint, theta)
 
@@ -228,7 +229,7 @@ class _EMState:
         # The mode may be at an edge of the density, where the gradient does not vanish.
         factors = objective.vector.spec.structure.factors
         self.has_edges = any(factor.block.family.kink for factor in factors)
-        self.small_gain = SMALL_GAIN * max(1.0, objective.y.size / 1000)
+        self.small_gain = SMALL_GAIN * max(1.0, objective.rows.size / 1000)
         self.value = objective.value(theta)
         self.gradient_norm = np.full(points, np.inf)
         self.iterations = np.zeros(points, dtype=int)

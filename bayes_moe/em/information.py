@@ -45,6 +45,7 @@ class PredictorStack:
 
     def __init__(self, vector: ParameterVector, tables: Sequence[int]) -> None:
         self.blocks = vector.blocks
+        self._coupled = [f.block.family.coupled for f in vector.spec.structure.factors]
         counts = [len(block.experts) for block in self.blocks]
         self.outputs = [np.arange(a, b) for a, b in pairwise(np.cumsum([0, *counts]))]
         self.places = [_places(outputs) for outputs in self.outputs]
@@ -66,6 +67,12 @@ class PredictorStack:
     def size(self) -> int:
         """Number of outputs."""
         return len(self.starts) - 1
+
+    def couples(self, one: Part, other: Part) -> bool:
+        """Whether the family of two parts solves for them together."""
+        if one.factor != other.factor:
+            return False
+        return any(one.slot in group and other.slot in group for group in self._coupled[one.factor])
 
     def plan(self, first: np.ndarray, second: np.ndarray) -> Plan:
         """Plan for the pairs (first, second) of outputs."""
@@ -164,7 +171,7 @@ class CompleteInformation(Information):
     """Complete-data information: block diagonal and non-negative definite.
 
     Predictors of one parameter with labels, as those of classes, form one block: its matrix is
-    minus the second derivatives.
+    minus the second derivatives. So do those of a family's coupled slots.
     """
 
     def __init__(self, stack: PredictorStack) -> None:
@@ -178,7 +185,7 @@ class CompleteInformation(Information):
             (one, other)
             for j, one in enumerate(stack.parts)
             for other in stack.parts[j:]
-            if one is other or one.block == other.block
+            if one is other or one.block == other.block or stack.couples(one, other)
         ]
         first += [one.outputs for one, _ in pairs]
         second += [other.outputs for _, other in pairs]
@@ -205,10 +212,13 @@ class CompleteInformation(Information):
             factor, above = terms.factors[one.factor], terms.above[one.block]
             if len(self.stack.blocks[one.block].experts) > len(one.members):
                 expected = -factor.second[one.slot][other.slot]
-            else:
+            elif one is other:
                 expected = factor.expected_information[one.slot]
-            if above is not None:
-                expected = expected * above
+            else:
+                expected = factor.expected_pairs[one.slot, other.slot]
+            for indicator in (above,) if one is other else (above, terms.above[other.block]):
+                if indicator is not None:
+                    expected = expected * indicator
             if isinstance(at, slice):
                 np.multiply(terms.r[:, one.experts], expected, out=weights[:, at])
             else:

@@ -193,7 +193,7 @@ def _search_from_partitions(
     """
     spec, count = objective.vector.spec, settings.starts
     with_moves = settings.moves and movable(spec) and settings.max_iter > max(RACE, SHORT)
-    large = objective.y.size * objective.size >= RACE_ABOVE and settings.max_iter > RACE
+    large = objective.rows.size * objective.size >= RACE_ABOVE and settings.max_iter > RACE
     large = large and settings.restarts is None
     first = min(count, FINISHED) if large else count
     starts = run(objective, _initial_points(objective, first, rng))

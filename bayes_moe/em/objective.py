@@ -130,7 +130,6 @@ class Objective:
     def __init__(self, vector: ParameterVector, rows: Rows | None = None, cores: int = 1) -> None:
         self.vector = vector
         self.rows = vector.design.rows if rows is None else rows
-        self.y = self.rows.observed
         self.cores = cores
         self._factors = vector.spec.structure.factors
         self._experts = [factor.block for factor in self._factors]
@@ -216,7 +215,7 @@ class Objective:
         Points are taken in groups, so that chunks have enough rows for fast matrix products.
         """
         pairs = 0 if information is None else len(information.plan.first)
-        group = max(1, CHUNK_ELEMENTS // (min(LEAST_ROWS, self.y.size) * self._width(pairs)))
+        group = max(1, CHUNK_ELEMENTS // (min(LEAST_ROWS, self.rows.size) * self._width(pairs)))
         sums = []
         for start in range(0, len(theta), group):
             points = slice(start, start + group)
@@ -243,15 +242,15 @@ class Objective:
                     return (total,)
                 return (total, *self._derivatives(chunk, information, allocation))
 
-        cores = self.cores if self.y.size >= SHARED_ROWS else 1
+        cores = self.cores if self.rows.size >= SHARED_ROWS else 1
         return reduce(_add, in_threads(chunk_sum, self._slices(len(theta), pairs), cores))
 
     def _slices(self, points: int, pairs: int) -> Iterator[slice]:
         """Chunks of rows whose largest array has about ``CHUNK_ELEMENTS`` elements."""
-        elements = CHUNK_ELEMENTS * (4 if self.y.size >= SHARED_ROWS else 1)
+        elements = CHUNK_ELEMENTS * (4 if self.rows.size >= SHARED_ROWS else 1)
         step = max(16, elements // (points * self._width(pairs)))
-        for start in range(0, self.y.size, step):
-            yield slice(start, min(start + step, self.y.size))
+        for start in range(0, self.rows.size, step):
+            yield slice(start, min(start + step, self.rows.size))
 
     def _width(self, pairs: int) -> int:
         """Elements of a row in a chunk's largest array."""

@@ -135,19 +135,11 @@ class ParameterBlock:
 
     def log_spread(self, eta: np.ndarray) -> np.ndarray:
         """Logarithm of the spread that a predictor means: of sigma, or of ``1 / sqrt(alpha)``."""
-        return eta if self._spread == 1.0 else self._spread * eta
+        return role_of(self.role).log_spread(eta)
 
     def bounded(self, eta: np.ndarray) -> np.ndarray:
         """Predictors whose spread is at least the floor."""
-        if self.floor == -np.inf:
-            return eta
-        bound = np.minimum if self._spread < 0 else np.maximum
-        return bound(eta, self.floor / self._spread)
-
-    @property
-    def _spread(self) -> float:
-        """Derivative of the log of the spread by the predictor."""
-        return role_of(self.role).spread
+        return role_of(self.role).bounded(eta, self.floor)
 
     def raw(self, theta: np.ndarray) -> np.ndarray:
         """Internal coefficients (point, expert, term) of points (point, coordinate)."""
@@ -203,11 +195,8 @@ class ParameterVector:
         self, block: ParameterBlock, hyperparameters: Mapping[str, np.ndarray]
     ) -> np.ndarray:
         """Prior scales of a block's coefficients under values of the hyperparameters."""
-        rows = self.design.rows
-        response = rows.observed
-        if block.factor is not None:
-            response = self.spec.structure.factors[block.factor].own_response(rows)
-        b = block.site.bind(rows.matrices[block.stem], response)
+        matrix = self.design.rows.matrices[block.stem]
+        b = block.site.bind(matrix, own_response(self, block))
         scales: np.ndarray = block.predictor.spread(b, hyperparameters, NUMERIC)
         return scales
 
@@ -337,6 +326,18 @@ class ParameterVector:
             name: np.full(value.shape, np.nan) for name, value in self.hyperparameters.items()
         }
         return sds | unknown
+
+
+def own_response(vector: ParameterVector, block: ParameterBlock) -> np.ndarray:
+    """Response (row,) in whose units a block's parameter is: of rows that its experts can have.
+
+    That of the gate is the first of several responses.
+    """
+    if block.factor is None:
+        return vector.design.first_response
+    factor = vector.spec.structure.factors[block.factor]
+    parameter = factor.block.family.slots[block.parameter].parameter
+    return parameter.own(factor.own_response(vector.design.rows))
 
 
 def is_likelihood(vector: ParameterVector) -> bool:

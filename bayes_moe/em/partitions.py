@@ -121,7 +121,7 @@ def split(
     if parts == 1 or members.size < LEAST_TO_DIVIDE * parts:
         return partition
     features, response = features[members], response[members]
-    response = (response - response.mean()) / (response.std() + 1e-300)
+    response = (response - response.mean(axis=0)) / (response.std(axis=0) + 1e-300)
     kind = MIX[rng.integers(1, len(MIX))]  # all but "random"
     partition[:, members] = _soft_partition(kind, features, response, parts, rng)
     return partition
@@ -149,19 +149,29 @@ def gate_and_expert_features(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Standardised features (obs, feature) of gate and of experts, and the standardised response.
 
-    The response is the first family's initial linear predictor (obs,).
+    The response is the first family's initial linear predictor (obs,), of several responses the
+    first principal component of theirs.
     """
-    _, response = standardised(spec, rows)
+    _, responses = standardised(spec, rows)
+    response = responses[:, 0]
+    if responses.shape[1] > 1:
+        response = responses @ np.linalg.svd(responses, full_matrices=False)[2][0]
+        response = response / response.std()
     gate = _features(rows, [*spec.gate.formulas])
     return gate, _features(rows, _expert_stems(spec)), response
 
 
 def standardised(spec: MixtureOfExperts, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Standardised features (obs, feature) and initial linear predictors (obs,) of rows."""
+    """Standardised features (obs, feature) and initial linear predictors (obs, response) of rows.
+
+    The latter are of the responses, of which most families have one.
+    """
     features = _features(rows, [*spec.gate.formulas, *_expert_stems(spec)])
     block = _main_block(spec, rows)
     level = initial_eta(block, rows.observed, block.known(rows.matrices))
-    return features, (level - level.mean()) / (level.std() + 1e-300)
+    levels = np.atleast_2d(level)
+    centred = levels - levels.mean(axis=1, keepdims=True)
+    return features, (centred / (levels.std(axis=1, keepdims=True) + 1e-300)).T
 
 
 def _main_block(spec: MixtureOfExperts, rows: Rows) -> Block:
@@ -196,7 +206,7 @@ def _features(rows: Rows, stems: Sequence[str]) -> np.ndarray:
 def _kmeans(x: np.ndarray, y: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
     from scipy.cluster.vq import kmeans2
 
-    weight = np.exp(rng.uniform(-1.0, 1.0)) * np.sqrt(max(1, x.shape[1]))
+    weight = np.exp(rng.uniform(-1.0, 1.0)) * np.sqrt(max(1, x.shape[1]))  # of each response
     cloud = np.column_stack([x, weight * y])
     if len(np.unique(cloud, axis=0)) < k:
         return _random(x, y, k, rng)
@@ -216,7 +226,7 @@ def _subsets(x: np.ndarray, y: np.ndarray, k: int, rng: np.random.Generator) -> 
         else:
             members = rng.choice(n, size, replace=False)
         coef = np.linalg.lstsq(design[members], y[members], rcond=1e-8)[0]
-        distance[j] = np.abs(y - design @ coef)
+        distance[j] = np.linalg.norm(y - design @ coef, axis=1)
     return distance.argmin(axis=0)
 
 
@@ -231,10 +241,17 @@ def _hyperplanes(x: np.ndarray, y: np.ndarray, k: int, rng: np.random.Generator)
 def _residuals(x: np.ndarray, y: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
     design = np.column_stack([np.ones(len(x)), x])
     residual = y - design @ np.linalg.lstsq(design, y, rcond=1e-8)[0]
+    residual = residual[:, 0] if y.shape[1] == 1 else residual @ _direction(y.shape[1], rng)
     if rng.random() < 0.3:
         residual = np.abs(residual)
     tilt = rng.standard_normal(x.shape[1]) * rng.exponential(0.5) * residual.std()
     return _slabs(residual + x @ tilt, k, rng)
+
+
+def _direction(count: int, rng: np.random.Generator) -> np.ndarray:
+    """Random unit vector (count,)."""
+    direction = rng.standard_normal(count)
+    return direction / np.linalg.norm(direction)
 
 
 def _random(x: np.ndarray, y: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:

@@ -189,7 +189,7 @@ def _gate_blocks(
         if basis is None and coef_prior.kind.support == "zero-sum":
             basis = helmert(head.n_outputs)
         site, predictor = head.site, head.predictor
-        internal = _internal(predictor, site, design, design.response, prior, hyperparameters)
+        internal = _internal(predictor, site, design, design.first_response, prior, hyperparameters)
         yield ParameterBlock(
             site=site,
             predictor=predictor,
@@ -213,9 +213,10 @@ def _expert_blocks(
 ) -> Iterator[ParameterBlock]:
     priors = spec.resolve_priors(design)
     for b, factor in enumerate(spec.structure.factors):
-        response = factor.own_response(design.rows)
+        responses = factor.own_response(design.rows)
         slot = 0
         for c in factor.block.components:
+            response = c.parameter.own(responses)
             prior = priors[c.variable]
             if likelihood and c.zero_sum:
                 prior = Prior("ZeroSumNormal", sigma=1.0)

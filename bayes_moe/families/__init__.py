@@ -13,6 +13,7 @@ from typing import Any
 from bayes_moe.core import registry
 from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.data.class_labels import Levels
+from bayes_moe.data.responses import response_names, response_parts
 from bayes_moe.families.base import Derivatives, Family, Parameter, Parameters, RowData, quoted
 from bayes_moe.families.links import Link
 
@@ -30,6 +31,8 @@ __all__ = [
 
 LEVELS = "levels"
 """Field of a family that depends on the labels of classes."""
+RESPONSES = "responses"
+"""Field of a family of several responses: their names."""
 FAMILY = "family"
 """Field of a family that depends on another one."""
 WITH_ZEROS = {
@@ -68,6 +71,31 @@ def with_levels(family: Family, levels: Levels) -> Family:
     if LEVELS not in {f.name for f in fields(family)}:
         return family
     return by_name(family.kind, **family.settings | {LEVELS: levels})
+
+
+def with_responses(family: Family, response: str) -> Family:
+    """Family of the responses of a formula's left-hand side, such as ``"cbind(y1, y2)"``.
+
+    Raises
+    ------
+    SpecError
+        For several responses of a family of one, and the reverse.
+    """
+    several = len(response_parts(response)) > 1
+    if several == family.takes_responses:
+        if not several:
+            return family
+        return by_name(family.kind, **family.settings | {RESPONSES: response_names(response)})
+    others = [n for n in registry.TABLE["family"] if registry.resolve("family", n).takes_responses]
+    if several:
+        raise SpecError(
+            f"Family {quoted(family)} has one response, and {response!r} has several: use family "
+            f"{' or '.join(map(repr, others))}."
+        )
+    raise SpecError(
+        f"Family {family.kind!r} has several responses: write them as cbind(y1, y2); the formula "
+        f"has {response!r}. For one response use {family.alone!r}."
+    )
 
 
 def made(family: Any) -> Family:

@@ -56,6 +56,11 @@ class Family(Described, Support, Formula):
     first parameter as its mean and the second as its scale, and ``information`` of the first is the
     expected inverse variance given the response: EM then has the scale's maximum in closed form."""
 
+    @property
+    def locations(self) -> tuple[str, ...]:
+        """Parameters that the formula of an expert predicts: the first, or all means."""
+        return tuple(p.name for p in self.parameters[:1])
+
     @abstractmethod
     def dist(self, params: Parameters) -> Any:
         """PyMC distribution, for symbolic draws."""

@@ -14,26 +14,27 @@ RowOf = Callable[[Any], Callable[..., Any]]
 """Namespace -> row formula: :meth:`bayes_moe.families.formula.Formula.row`."""
 
 
-def arguments(count: int) -> list[str]:
-    """Names of the arguments of a row formula with so many predictors."""
-    return ["t", "u", "base", *(f"eta_{j}" for j in range(count))]
+def arguments(count: int, more: int = 0) -> list[str]:
+    """Names of the arguments of a row formula with so many predictors, and further data."""
+    of_rows = ["t", "u", "base", *(f"x_{j}" for j in range(more))]
+    return [*of_rows, *(f"eta_{j}" for j in range(count))]
 
 
-def kernel_source(row_of: RowOf, count: int) -> str:
+def kernel_source(row_of: RowOf, count: int, more: int = 0) -> str:
     """Source of ``row(t, u, base, eta_1, ...) -> (log f, d log f / d eta_1, ...)`` for numbers."""
-    _, value, scores, _ = _recorded(row_of, count)
-    return source("row", arguments(count), [value, *scores], "({1} if {0} else {2})")
+    _, value, scores, _ = _recorded(row_of, count, more)
+    return source("row", arguments(count, more), [value, *scores], "({1} if {0} else {2})")
 
 
-def array_derivatives(row_of: RowOf, count: int) -> Callable[..., tuple[Any, ...]]:
+def array_derivatives(row_of: RowOf, count: int, more: int = 0) -> Callable[..., tuple[Any, ...]]:
     """The function of arrays of NumPy that returns scores, then second derivatives.
 
     The latter are those by each pair of predictors, the first one's first.
     """
-    m, _, scores, symbols = _recorded(row_of, count)
+    m, _, scores, symbols = _recorded(row_of, count, more)
     pairs = [(k, j) for k in range(count) for j in range(k, count)]
     second = [m.derivative(scores[k], symbols[j]) for k, j in pairs]
-    text = source("derivatives", arguments(count), [*scores, *second], "where({}, {}, {})")
+    text = source("derivatives", arguments(count, more), [*scores, *second], "where({}, {}, {})")
     known = vars(functions.numeric())
     found: dict[str, Any] = {"inf": math.inf} | known
     found |= {f"{name}_{n}": known[name] for name, n in variadic(text)}
@@ -47,11 +48,11 @@ def variadic(text: str) -> set[tuple[str, int]]:
 
 
 def _recorded(
-    row_of: RowOf, count: int
+    row_of: RowOf, count: int, more: int
 ) -> tuple[Recorder, Expression, list[Expression], list[Expression]]:
     """Recorder, value, scores and symbols of the predictors."""
     m = functions.recorder()
-    symbols = [m.symbol(name) for name in arguments(count)]
+    symbols = [m.symbol(name) for name in arguments(count, more)]
     value = m.of(row_of(m)(*symbols))
-    etas = symbols[3:]
+    etas = symbols[3 + more :]
     return m, value, [m.derivative(value, eta) for eta in etas], etas

@@ -73,6 +73,34 @@ class Support:
         return not self.discrete and self.lower < self.upper
 
 
+class Responses:
+    """How many responses a family has; those of several are :mod:`bayes_moe.families.several`.
+
+    Arrays ``y`` of several responses are (response, obs), and moments and draws (..., response,
+    expert, obs).
+    """
+
+    takes_responses: ClassVar[bool] = False
+    """Whether there are several responses, whose names are a field ``responses``."""
+    alone: ClassVar[str] = ""
+    """Of a family of several responses: the one for a single response in its place."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of several responses; none of a family of one."""
+        return ()
+
+    @property
+    def more_data(self) -> int:
+        """Number of functions of the responses that the formula reads, beyond two."""
+        return 0
+
+    @property
+    def coupled(self) -> tuple[range, ...]:
+        """Groups of slots whose weighted least squares are solved together."""
+        return ()
+
+
 def quoted(family: Described) -> str:
     """Return a family as an argument: its name in quotes, or the call that makes it."""
     return repr(family) if family.settings else repr(family.kind)

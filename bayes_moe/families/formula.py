@@ -18,7 +18,9 @@ import numpy as np
 
 from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.families import derivation, functions
+from bayes_moe.families.description import Responses
 from bayes_moe.families.links import IDENTITY, Link
+from bayes_moe.priors.prior import Prior
 
 Parameters = Mapping[str, Any]
 """Parameters and known counts of a family by name, as its formulas take them."""
@@ -33,6 +35,8 @@ class Parameter:
     ``role`` is a row of :data:`bayes_moe.priors.defaults.ROLES`, which says how priors are scaled
     to data and whether the parameter collapses. ``labels`` name the numbers that it consists of,
     such as one predictor a class, along a dimension ``dim``; a parameter without is one number.
+    Of several responses, the parameter is in the units of that at position ``response``. ``prior``
+    is its default prior as a constant, if that does not depend on the data.
     """
 
     name: str
@@ -40,11 +44,17 @@ class Parameter:
     role: str
     labels: tuple[Any, ...] = ()
     dim: str = ""
+    response: int = 0
+    prior: Prior | None = None
 
     @property
     def size(self) -> int:
         """How many numbers it consists of."""
         return max(1, len(self.labels))
+
+    def own(self, response: np.ndarray) -> np.ndarray:
+        """Its response (obs,), of several (response, obs)."""
+        return response[self.response] if response.ndim == 2 else response
 
 
 @dataclass(frozen=True)
@@ -61,16 +71,26 @@ NO_PARAMETER = Parameter("", IDENTITY, "location")
 
 @dataclass(frozen=True)
 class RowData:
-    """What a family's formula reads of the rows (obs,), each also (1,): see :meth:`Family.data`."""
+    """What a family's formula reads of the rows (obs,), each also (1,): see :meth:`Family.data`.
+
+    ``more`` are further functions of the responses, ``Family.more_data`` of them.
+    """
 
     t: Any
     u: Any
     base: Any
+    more: tuple[Any, ...] = ()
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """All of them, in the order of a formula's arguments."""
+        return self.t, self.u, self.base, *self.more
 
     def at(self, where: slice | np.ndarray) -> RowData:
         """The data of some rows."""
-        parts = (np.asarray(x) for x in (self.t, self.u, self.base))
-        return RowData(*(x[where] if x.ndim and x.shape[-1] > 1 else x for x in parts))
+        parts = (np.asarray(x) for x in self.values)
+        t, u, base, *more = (x[where] if x.ndim and x.shape[-1] > 1 else x for x in parts)
+        return RowData(t, u, base, tuple(more))
 
 
 @dataclass(frozen=True)
@@ -89,15 +109,18 @@ class Derivatives:
     expected_information : tuple of array
         Non-negative curvature for weighted least squares: an expectation of ``-second[a][a]``,
         over the response or over the latent scale of a scale mixture.
+    expected_pairs : mapping
+        By slots ``(a, b)``, ``a <= b``, of each group of ``Family.coupled``: the curvature by both.
     """
 
     score: tuple[np.ndarray, ...]
     second: tuple[tuple[np.ndarray, ...], ...]
     expected_information: tuple[np.ndarray, ...]
+    expected_pairs: Mapping[tuple[int, int], np.ndarray] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
-class Formula(ABC):
+class Formula(Responses, ABC):
     """The density of a family. All arrays broadcast against each other.
 
     ``params`` hold each parameter (..., expert, obs), as its link's ``inverse`` gives it, and each
@@ -131,18 +154,19 @@ class Formula(ABC):
     @cached_property
     def kernel_text(self) -> str:
         """Source of the formula for numbers: value and scores."""
-        return derivation.kernel_source(self.row, len(self.slots))
+        return derivation.kernel_source(self.row, len(self.slots), self.more_data)
 
     @cached_property
     def _derivatives(self) -> Callable[..., tuple[Any, ...]]:
-        return derivation.array_derivatives(self.row, len(self.slots))
+        return derivation.array_derivatives(self.row, len(self.slots), self.more_data)
 
     @abstractmethod
     def row(self, m: Any) -> Callable[..., Any]:
         """The log density of a row over the functions of a namespace ``m``.
 
         ``(t, u, base, eta_1, ..., eta_P) -> log f``, with ``t``, ``u`` and ``base`` of
-        :meth:`data` and the linear predictors of ``slots``. It has no branches.
+        :meth:`data` and the linear predictors of ``slots``. It has no branches. Further functions
+        of the responses are before the predictors.
         """
 
     @abstractmethod
@@ -177,7 +201,7 @@ class Formula(ABC):
     def log_density_at(self, data: RowData, etas: Sequence[Any], xp: Arrays) -> Any:
         """Log density (..., expert, obs) at predictors of ``slots``."""
         m = functions.numeric() if xp is NUMERIC else functions.symbolic()
-        return self.row(m)(data.t, data.u, data.base, *etas)
+        return self.row(m)(*data.values, *etas)
 
     def derivatives(self, y: Any, params: Parameters) -> Derivatives:
         """Derivatives (..., expert, obs) of :meth:`log_density` by the parameters' predictors."""
@@ -186,7 +210,7 @@ class Formula(ABC):
     def derivatives_at(self, data: RowData, etas: Sequence[np.ndarray]) -> Derivatives:
         """Derivatives at predictors of ``slots``."""
         count, ndim = len(etas), max(np.ndim(eta) for eta in etas)
-        found = self._derivatives(data.t, data.u, data.base, *etas)
+        found = self._derivatives(*data.values, *etas)
         flat = [_of_dimensions(x, ndim) for x in found]
         pairs = iter(flat[count:])
         second: list[list[Any]] = [[None] * count for _ in range(count)]

@@ -25,6 +25,11 @@ LINKS: dict[str, tuple[Mapped, Mapped, str]] = {
         lambda value, xp: xp.log(value) - xp.log1p(-value),
         "unit",
     ),
+    "fisher": (
+        lambda eta, xp: xp.tanh(0.5 * eta),
+        lambda value, xp: xp.log1p(value) - xp.log1p(-value),
+        "correlation",
+    ),
 }
 """By name: inverse and link of a parameter, and its support.
 
@@ -61,6 +66,7 @@ class Link:
 IDENTITY = Link("identity")
 LOG = Link("log")
 LOGIT = Link("logit")
+FISHER = Link("fisher")
 LOG_RATE = Link("log", natural=False)
 LOG_ODDS = Link("logit", natural=False)
 

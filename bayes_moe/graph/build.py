@@ -16,6 +16,7 @@ from bayes_moe.core.arrays import log_softmax, symbolic
 from bayes_moe.core.graph_context import GraphContext
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Matrix, Rows
+from bayes_moe.data.responses import response_dims
 from bayes_moe.graph.constrained_variables import constrained_variables
 from bayes_moe.graph.mixture_variable import observed_mixture
 from bayes_moe.model.blocks import Block
@@ -176,21 +177,21 @@ def build_model(
     priors = unit if context.given else spec.resolve_priors(design)
     shown = replace(design, rows=rows)
     known = rows.response is not None
-    response = rows.observed if known else np.zeros(rows.size)
-    with pm.Model(coords=dict(coords or {}) | spec.structure.coords(shown)) as model:
-        observed = pm.Data(f"{names.RESPONSE}_data", response, dims=names.OBS)
+    dims, labels = response_dims(spec.response)
+    response = rows.observed.T if known else np.zeros((rows.size, *map(len, labels.values())))
+    with pm.Model(coords=dict(coords or {}) | spec.structure.coords(shown) | labels) as model:
+        observed = pm.Data(f"{names.RESPONSE}_data", response, dims=dims)
         if context.mark is not None:
             model.register_data_var(context.mark)
-        total = None
+        total = None if batch_size is None else rows.size
         if batch_size is not None:
-            total, positions = len(response), np.arange(len(response))
-            observed, chosen = pm.Minibatch(observed, positions, batch_size=batch_size)
+            observed, chosen = pm.Minibatch(observed, np.arange(rows.size), batch_size=batch_size)
             context = replace(context, batch=chosen)
         free = None if context.given else free_values(spec, design, priors)
         if free is not None:
             context = replace(context, made=constrained_variables(free, priors, context))
         parts = _Parts(rows.matrices, design, priors, context)
-        logits = spec.structure.gate.build(rows.matrices, design.response, priors, context)
+        logits = spec.structure.gate.build(rows.matrices, design.first_response, priors, context)
         logits = _with_features(spec, rows, logits, parts)
         params = [
             parts.of(part.block, part.own_response(design.rows))
@@ -200,9 +201,10 @@ def build_model(
         observed_mixture(
             spec.structure.blocks, logits, params, observed, likelihood, total, known=known
         )
-    log_densities = log_components(observed, spec.structure.blocks, params, symbolic())
-    priors = {} if context.given else priors
-    return Graph(spec, shown, priors, model, log_softmax(logits, symbolic()), log_densities)
+    y, xp = observed.T if len(dims) > 1 else observed, symbolic()
+    log_densities = log_components(y, spec.structure.blocks, params, xp)
+    own = {} if context.given else priors
+    return Graph(spec, shown, own, model, log_softmax(logits, xp), log_densities)
 
 
 @dataclass(frozen=True, eq=False)

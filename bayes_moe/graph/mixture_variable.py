@@ -43,7 +43,17 @@ class _InputOrder:
     @property
     def signature(self) -> str:
         """Signature of the random variable; known counts of rows are the same for all experts."""
-        return ",".join(["(k)", *(self._core(j, name) for j, name in self.keys)]) + "->()"
+        inputs = ["(k)", *(self._core(j, name) for j, name in self.keys)]
+        return ",".join(inputs) + ("->(response)" if self.several else "->()")
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several responses, along the last axis of the random variable."""
+        return self.blocks[0].family.takes_responses
+
+    def rows_last(self, value: Any) -> Any:
+        """Responses as densities take them, of the random variable's value (obs, ...)."""
+        return value.T if self.several else value
 
     def _core(self, j: int, name: str) -> str:
         """Dimensions of an input without that over rows."""
@@ -54,7 +64,7 @@ class _InputOrder:
         return f"(k{j},{name}{j})" if labelled else f"(k{j})"
 
     def draw(self, logits: Any, *inputs: Any) -> Any:
-        """Symbolic draw (obs,): of every expert, of which one is chosen by the gate."""
+        """Symbolic draw (obs,) or (obs, response): of every expert, the gate chooses one."""
         import pymc as pm
         import pytensor.tensor as pt
 
@@ -64,6 +74,9 @@ class _InputOrder:
         params = self.unpack(full)
         parts = [b.family.dist(p) for b, p in zip(self.blocks, params, strict=True)]
         expert = pm.Categorical.dist(logit_p=logits)
+        if self.several:
+            draws = pt.concatenate(parts, axis=-2)
+            return pt.take_along_axis(draws, expert[..., None, None], axis=-2)[..., 0, :]
         draws = pt.concatenate(parts, axis=-1)
         return pt.take_along_axis(draws, expert[..., None], axis=-1)[..., 0]
 
@@ -80,6 +93,7 @@ def observed_mixture(
 ) -> Any:
     """Create the response of the current model: an observed variable with dims (obs,).
 
+    Of several responses its dims are (obs, response), as those of ``observed``.
     ``logits`` and every parameter are (expert, obs) or (expert, 1), with the experts in the
     order of the blocks; known counts are (1, obs) or (1, 1). With a ``total_size``, ``observed`` is
     a batch of so many rows, and its log likelihood is scaled up to that of all. If the response is
@@ -92,11 +106,12 @@ def observed_mixture(
     log_density = {"fused": _fused, "symbolic": _symbolic}[likelihood]
 
     def logp(value: Any, gate: Any, *inputs: Any) -> Any:
-        return log_density(value, blocks, gate.mT, order.unpack([x.T for x in inputs]))
+        y = order.rows_last(value)
+        return log_density(y, blocks, gate.mT, order.unpack([x.T for x in inputs]))
 
     return pm.CustomDist(
         names.RESPONSE,
-        along_rows(logits, observed).T,
+        along_rows(logits, observed[:, 0] if order.several else observed).T,
         *order.pack(params),
         dist=order.draw,
         logp=logp,
@@ -104,9 +119,13 @@ def observed_mixture(
         support_point=lambda rv, *_: pt.zeros(rv.shape),
         class_name="MixtureOfExperts",
         observed=observed if known else None,
-        dims=names.OBS if total_size is None else None,
+        dims=None if total_size is not None else (names.OBS, *_response_dims(order)),
         total_size=total_size,
     )
+
+
+def _response_dims(order: _InputOrder) -> tuple[str, ...]:
+    return (names.RESPONSE_DIM,) if order.several else ()
 
 
 def _symbolic(
@@ -123,7 +142,7 @@ def _fused(
     """Log density (obs,) by one operation; by the formulas if a family has no kernel."""
     from bayes_moe.kernels.families import has_kernel
 
-    if not all(has_kernel(b.family) for b in blocks):
+    if not all(has_kernel(b.family) and not b.family.takes_responses for b in blocks):
         return _symbolic(y, blocks, logits, params)
     from bayes_moe.graph.family_group import FamilyGroup
     from bayes_moe.graph.fused_op import fused_mixture

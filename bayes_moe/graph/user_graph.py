@@ -128,5 +128,5 @@ def _has_response(design: Design, data: Any) -> bool:
     """Whether rows have all columns of the response."""
     if data is None:
         return True
-    needed = used_columns([design.response_term], list(design.columns.columns))
+    needed = used_columns([design.response_formula], list(design.columns.columns))
     return {*needed} <= {*to_pandas(data).columns}

@@ -23,7 +23,8 @@ from numba.core import cgutils
 from numba.extending import intrinsic, register_jitable
 
 import bayes_moe.families.student_t
-import bayes_moe.priors.densities
+import bayes_moe.priors.coordinates
+import bayes_moe.priors.formulas
 
 REORDERED = {"contract", "reassoc", "nsz"}
 """Fast-math flags of sums over rows: any order of summation, so that they vectorise."""
@@ -33,7 +34,8 @@ DOUBLE_SIZE = 8
 
 _TEXTS = [
     *sorted(Path(__file__).parent.glob("*.py")),
-    Path(bayes_moe.priors.densities.__file__),
+    Path(bayes_moe.priors.formulas.__file__),
+    Path(bayes_moe.priors.coordinates.__file__),
     Path(bayes_moe.families.student_t.__file__),
 ]
 VERSION = sha256(b"".join(p.read_bytes() for p in _TEXTS if p.is_file())).hexdigest()

@@ -14,13 +14,13 @@ from bayes_moe.families.derivation import variadic
 from bayes_moe.families.functions import FUNCTIONS
 from bayes_moe.kernels import elementary, special
 from bayes_moe.kernels.elementary import FUSED
-from bayes_moe.kernels.family_rows import LARGEST, Kernel
+from bayes_moe.kernels.family_rows import LARGEST, MORE, Kernel
 
 
 @cache
 def has_kernel(family: Family) -> bool:
     """Whether all functions in a family's formula and scores have a compiled form."""
-    if len(family.slots) > LARGEST:
+    if len(family.slots) > LARGEST or family.more_data > MORE:
         return False
     return all(_compiled(name) is not None for name in _used(family.kernel_text))
 
@@ -34,7 +34,7 @@ def kernel_of(family: Family) -> Kernel:
     namespace |= {f"{name}_{n}": _compiled(name)(n) for name, n in variadic(text)}
     exec(text, namespace)
     row = register_jitable(fastmath=FUSED, forceinline=True)(namespace["row"])
-    return Kernel(row, len(family.slots), text)
+    return Kernel(row, len(family.slots), text, family.more_data)
 
 
 def _used(text: str) -> list[str]:

@@ -4,6 +4,7 @@ A kernel is one function of numbers,
 
 ``(t, u, base, eta_1, ..., eta_P) -> (log f, d log f / d eta_1, ..., d log f / d eta_P)``,
 
+(with up to ``MORE`` further functions of the responses before the predictors)
 with ``t``, ``u`` and ``base`` of :meth:`bayes_moe.families.Family.data` and ``eta_p`` the linear
 predictors of the family's slots. A kernel must be free of branches (``a if c else b`` compiles to
 a select) and call only :mod:`bayes_moe.kernels.elementary` and :mod:`bayes_moe.kernels.special`,
@@ -29,10 +30,13 @@ WIDTH = 256
 """Rows of a chunk: its arrays fit into the processor's first-level cache."""
 PACK = 16
 """Loops run over whole packs of rows; the last pack is filled up with copies of a row."""
-LARGEST = 24
-"""Largest number of predictors of a kernel."""
+LARGEST = 27
+"""Largest number of predictors of a kernel: those of six responses that are normal together."""
+MORE = 4
+"""Largest number of functions of the responses that a kernel reads, beyond two."""
 
-T, U, BASE, VALUE, ETA = 0, WIDTH, 2 * WIDTH, 3 * WIDTH, 4 * WIDTH
+T, U, BASE, VALUE, REST = 0, WIDTH, 2 * WIDTH, 3 * WIDTH, 4 * WIDTH
+ETA = REST + MORE * WIDTH
 SCORE = ETA + WIDTH
 STEP = 2 * WIDTH
 """Numbers from a predictor to the next: each score is beside its predictor."""
@@ -42,11 +46,15 @@ SCRATCH = ETA + LARGEST * STEP
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """The kernel of a family: its function of numbers, number of predictors, and source text."""
+    """The kernel of a family: its function of numbers, number of predictors, and source text.
+
+    ``more`` is the number of further functions of the responses.
+    """
 
     row: Callable[..., tuple[float, ...]]
     parameters: int
     text: str
+    more: int = 0
 
     @cached_property
     def address(self) -> int:
@@ -66,7 +74,7 @@ def over_rows(kernel: Kernel) -> Callable[[int, int, int], int]:
     Its arguments are the address of the space, whether all predictors but the first are the same
     for every row, and the number of packs.
     """
-    rows = kernel.compiled(_scratch_text(kernel.parameters))
+    rows = kernel.compiled(_scratch_text(kernel.parameters, kernel.more))
     text, version = kernel.text, VERSION
 
     def loop(scratch: int, shared: int, packs: int) -> int:
@@ -86,10 +94,11 @@ def densities(kernel: Kernel) -> Any:
     return kernel.compiled(_density_text(kernel.parameters))
 
 
-def _scratch_text(parameters: int) -> str:
+def _scratch_text(parameters: int, more: int) -> str:
     """Source of ``rows(s, n, shared)``, which fills in values and scores in a scratch space."""
     others = range(1, parameters)
-    read = f"s[{T} + i], s[{U} + i], s[{BASE} + i], s[{ETA} + i]"
+    rest = (REST + j * WIDTH for j in range(more))
+    read = ", ".join(f"s[{start} + i]" for start in (T, U, BASE, *rest, ETA))
     own = [f"s[{ETA + q * STEP} + i]" for q in others]
     to = ", ".join([f"s[{VALUE} + i]", *(f"s[{SCORE + q * STEP} + i]" for q in range(parameters))])
     lines = [f"b{q} = s[{ETA + q * STEP}]" for q in others]

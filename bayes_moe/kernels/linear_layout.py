@@ -63,8 +63,10 @@ SLOT = 16
     DATA_U,
     ADD,  # whether the log density is added to that of earlier blocks
     LOG_BASE,  # address (obs,)
+    FURTHER,  # number of further functions of the responses that the kernel reads
+    DATA_MORE,  # address (function, obs) of these, in whole packs of rows
     ETAS,  # first row of predictors, of each slot
-) = range(10)
+) = range(12)
 BLOCK = ETAS + LARGEST
 
 # Splits come with children before parents. A place is a row of joint log densities: the experts',

@@ -29,6 +29,7 @@ from bayes_moe.kernels.family_rows import (
     BASE,
     ETA,
     PACK,
+    REST,
     SCORE,
     SCRATCH,
     STEP,
@@ -48,12 +49,14 @@ from bayes_moe.kernels.linear_layout import (
     BRANCHES,
     COEF,
     COEFS,
+    DATA_MORE,
     DATA_T,
     DATA_U,
     ETAS,
     EXPERTS,
     FEATURES,
     FIRST,
+    FURTHER,
     GATE,
     HEAD,
     KERNEL,
@@ -179,6 +182,11 @@ def _load_block(p: Any, b: int, scratch: Any, start: int, width: int) -> None:
     base = doubles(p[b + LOG_BASE] + DOUBLE_SIZE * start, width)
     for i in range(width):
         scratch[BASE + i] = base[i]
+    stride = (p[ROWS] + PACK - 1) // PACK * PACK
+    for j in range(p[b + FURTHER]):
+        more = doubles(p[b + DATA_MORE] + DOUBLE_SIZE * (j * stride + start), width)
+        for i in range(width):
+            scratch[REST + j * WIDTH + i] = more[i]
 
 
 @register_jitable(fastmath=REORDERED)

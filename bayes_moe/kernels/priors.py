@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from types import FunctionType
 from typing import Any
 
 from numba import float64, int64
@@ -30,9 +31,19 @@ def address(formula: Callable[..., Any], arguments: int) -> int:
     return int(c_function(signature, _over_values(formula, arguments)).address)
 
 
+@cache
+def _for_numbers(formula: Any) -> Any:
+    """A formula for compiled code, with the functions of Python that it calls."""
+    for name in formula.__code__.co_names:
+        called = formula.__globals__.get(name)
+        if isinstance(called, FunctionType):
+            _for_numbers(called)
+    return register_jitable(formula)
+
+
 def _over_values(formula: Any, arguments: int) -> Callable[[int, int, int, int], float]:
     version = VERSION
-    one = register_jitable(formula)
+    one = _for_numbers(formula)
 
     def over_values(values: int, of_prior: int, count: int, slopes: int) -> float:
         version  # noqa: B018

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.data.matrix import Matrix, Rows
 from bayes_moe.data.observation import RowCount
 from bayes_moe.families import Family, Parameter, RowData
+from bayes_moe.families.several import Several
 from bayes_moe.model.expert import Expert
 from bayes_moe.model.measure import equals_any, foreign_atoms, measure_of
 from bayes_moe.predictors import Linear, Predictor, Site
@@ -147,8 +148,8 @@ class Block:
     def components(self) -> tuple[Component, ...]:
         """The family's parameters with their formulas."""
         formulas = dict(self.kind.formulas)
-        for location in self.family.parameters[:1]:
-            formulas[location.name] = self.kind.right_hand_side
+        for location in self.family.locations:
+            formulas.setdefault(location, self.kind.right_hand_side)
         chosen = dict(self.kind.predictors)
         return tuple(
             Component(
@@ -175,7 +176,7 @@ class Block:
 
     def supports(self, y: np.ndarray, known: Mapping[str, Any]) -> np.ndarray:
         """Whether the experts can have each response (obs,)."""
-        return np.broadcast_to(self.data(y, known, NUMERIC).base > -np.inf, y.shape)
+        return np.broadcast_to(self.data(y, known, NUMERIC).base > -np.inf, y.shape[-1:])
 
     def log_density(self, y: Any, params: Mapping[str, Any], xp: Arrays) -> Any:
         """Return the log density (..., expert, obs) of ``y`` (obs,) under each expert."""
@@ -203,10 +204,12 @@ class Block:
         """Return the data-scaled default prior of each reported variable."""
         priors = {}
         for c in self.components:
+            own = c.parameter.own(response)
             if c.formula is None:
-                priors[c.variable] = default_constant(c.parameter.role, response)
+                default = c.parameter.prior
+                priors[c.variable] = default or default_constant(c.parameter.role, own)
             else:
-                b = c.site.bind(matrices[c.stem], response)
+                b = c.site.bind(matrices[c.stem], own)
                 if c.variable in c.dims:
                     priors[c.variable] = c.predictor.default_prior(b)
                 priors |= c.predictor.variables(c.site).priors(b)
@@ -240,7 +243,7 @@ class Block:
                 prior: Any
                 # There is no prior without coefficients.
                 site, prior = c.site_under(priors.get(c.variable))
-                b = site.bind(matrices[c.stem], response)
+                b = site.bind(matrices[c.stem], c.parameter.own(response))
                 eta = c.predictor.build(b, prior, priors, context)
                 params[c.parameter.name] = c.parameter.link.inverse(c.split(eta), xp)
         return params
@@ -279,6 +282,20 @@ class Block:
         return name if self.name is None else f"{self.name}_{name}"
 
 
+def margin_of(block: Block, j: int, params: Mapping[str, Any]) -> tuple[Block, dict[str, Any]]:
+    """Experts of response ``j`` alone, of several responses, and their parameters."""
+    assert isinstance(block.family, Several)
+    family, own = block.family.margin(j, params)
+    return replace(block, kind=_margin_kind(block.kind, j, family), atoms=()), own
+
+
+@cache
+def _margin_kind(kind: Expert, j: int, family: Family) -> Expert:
+    """An expert of response ``j`` alone."""
+    known: dict[str, str | int] = dict(kind.known)
+    return Expert(f"{kind.family.names[j]} ~ 1", family, None, None, None, **known)
+
+
 def blocks_of(experts: tuple[Expert, ...]) -> tuple[Block, ...]:
     """Group experts of the same kind, in order of first appearance."""
     measure = measure_of([expert.family for expert in experts])
@@ -301,20 +318,26 @@ def blocks_of(experts: tuple[Expert, ...]) -> tuple[Block, ...]:
 def initial_eta(block: Block, y: np.ndarray, known: Mapping[str, Any]) -> np.ndarray:
     """Finite predictor (obs,) of the location from each response; see :class:`Family`.
 
+    Of several responses, (response, obs).
     In place of a response that the experts cannot have, it is from one that they can.
     """
     return block.family.initial_eta(_possible(block, y, known), known)
 
 
-def initial_location(block: Block, y: np.ndarray, known: Mapping[str, Any]) -> np.ndarray:
-    """Predictors (1, obs) or (label, 1, obs) of the location; see :func:`initial_eta`."""
-    return block.family.initial_location(_possible(block, y, known), known)
+def initial_location(
+    block: Block, location: Parameter, y: np.ndarray, known: Mapping[str, Any]
+) -> np.ndarray:
+    """Predictors (1, obs) or (label, 1, obs) of a location; see :func:`initial_eta`."""
+    possible = _possible(block, y, known)
+    if block.family.takes_responses and not location.labels:
+        return location.own(block.family.initial_eta(possible, known))[None]
+    return block.family.initial_location(possible, known)
 
 
 def _possible(block: Block, y: np.ndarray, known: Mapping[str, Any]) -> np.ndarray:
-    """Responses (obs,), the median of those in the support for each outside."""
+    """Responses, the median of those in the support for each outside."""
     inside = block.supports(y, known)
     if inside.all() or not inside.any():
         return y
-    own = np.sort(y[inside])
-    return np.where(inside, y, own[own.size // 2])
+    own = np.sort(y[..., inside])
+    return np.where(inside, y, own[..., own.shape[-1] // 2, None])

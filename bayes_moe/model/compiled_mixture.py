@@ -52,7 +52,7 @@ class CompiledMixture(Mixture):
     def log_components(self, y: np.ndarray) -> np.ndarray:
         samples, experts, rows = self.log_weights.shape
         joint = np.empty((samples, experts, rows))
-        y = np.ascontiguousarray(np.broadcast_to(y, (rows,)), dtype=float)
+        y = np.ascontiguousarray(np.broadcast_to(y, (*np.shape(y)[:-1], rows)), dtype=float)
         moderate = bool((np.abs(y) <= LARGEST_RESPONSE).all())
         for part in self._parts:
             if moderate and part.has_kernel:
@@ -126,7 +126,7 @@ class _Part:
 
     @property
     def has_kernel(self) -> bool:
-        return has_kernel(self.block.family)
+        return has_kernel(self.block.family) and not self.block.family.takes_responses
 
     @cached_property
     def shared(self) -> bool:

@@ -263,7 +263,7 @@ class CompiledTable(ABC):
             Its family, and positions of its experts.
         predictors : sequence of (str, int)
             Of each slot of the family: the variable, and the first of its outputs.
-        response : array (obs,)
+        response : array (obs,) or (response, obs)
             Argument of its density.
         add : bool
             Whether its log density is added to that of earlier blocks of the same experts.
@@ -280,6 +280,9 @@ class CompiledTable(ABC):
             layout.ADD: int(add),
             layout.LOG_BASE: self.of_rows(np.maximum(np.atleast_1d(data.base), LOWEST)),
         }
+        if data.more:
+            more = np.stack([np.broadcast_to(x, (self.rows.size,)) for x in data.more])
+            entries |= {layout.FURTHER: len(more), layout.DATA_MORE: self.of_rows(more)}
         entries |= {layout.ETAS + j: self.first_row[v] + of for j, (v, of) in enumerate(predictors)}
         return record(layout.BLOCK, entries)
 

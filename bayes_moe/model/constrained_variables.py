@@ -193,7 +193,7 @@ def _set_held(
 
 def held_gate(head: Head, design: Design, fixed: list[tuple[Entry, Any]]) -> HeldGate:
     """The held coefficients of a gate."""
-    b = head.site.bind(design.rows.matrices[head.stem], design.response)
+    b = head.site.bind(design.rows.matrices[head.stem], design.first_response)
     terms = b.matrix.terms
     value = np.full((head.n_outputs, len(terms)), np.nan)
     for entry, given in fixed:

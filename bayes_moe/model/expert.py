@@ -28,7 +28,8 @@ class Expert(Record):
     ----------
     formula : str
         ``"response ~ features"``: the predictor of the family's location, ``mu`` or ``p``, on its
-        link scale.
+        link scale. ``"cbind(y1, y2) ~ features"`` has several responses, and predicts each mean
+        that has no formula of its own, such as ``mu_y2="~ z"``.
     family : str or Family
         Response distribution: a name such as ``"normal"`` or ``"categorical"``, or a family with
         settings, such as ``bm.families.Bernoulli(link="probit")``. :doc:`/families` lists all.
@@ -82,8 +83,8 @@ class Expert(Record):
         described = described if labels is None else families.with_levels(described, labels)
         if not described.parameters:
             formula = _without_features(formula, described)
-        split_formula(formula)
-        free = [p.name for p in described.parameters[1:]]
+        described = families.with_responses(described, split_formula(formula)[0])
+        free = free_parameters(described)
         counts = described.known_counts
         known = {k: check_row_count(k, v) for k, v in parameters.items() if k in counts}
         formulas: dict[str, Any] = {k: v for k, v in parameters.items() if k not in known}
@@ -173,13 +174,19 @@ class Expert(Record):
         return record
 
 
+def free_parameters(family: Family) -> list[str]:
+    """Names of the parameters that may have a formula of their own."""
+    names = [p.name for p in family.parameters]
+    return names if len(family.locations) > 1 else names[1:]
+
+
 def families_with(parameter: str) -> list[str]:
     """Names of the families that take a formula or a count of this name."""
     every = {name: families.by_name(name) for name in registry.TABLE["family"]}
     return [
         name
         for name, family in every.items()
-        if parameter in family.known_counts or parameter in [p.name for p in family.parameters[1:]]
+        if parameter in family.known_counts or parameter in free_parameters(family)
     ]
 
 
@@ -227,10 +234,9 @@ def _predictors(
                 f"predictor={predictor!r}."
             )
         return ()
-    location = family.parameters[0].name
     if not isinstance(predictor, Mapping) or "kind" in predictor:
-        predictor = {} if predictor is None else {location: predictor}
-    valid = [location, *formulas]
+        predictor = {} if predictor is None else dict.fromkeys(family.locations, predictor)
+    valid = list(dict.fromkeys([*family.locations, *formulas]))
     for name in predictor:
         if name not in valid and name in [p.name for p in family.parameters]:
             raise SpecError(

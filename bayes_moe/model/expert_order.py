@@ -37,15 +37,17 @@ def evenly_spaced_rows(rows: Rows, most: int = MOST_ROWS) -> Rows:
 def levels(spec: MixtureOfExperts, draws: Values, rows: Rows) -> np.ndarray:
     """Average location (sample, expert) of each expert over some rows.
 
+    That of the first of several responses.
     Where all experts share the location, it is the average of their scale.
     """
     picked = evenly_spaced_rows(rows)
     total = np.zeros((len(next(iter(draws.values()))), spec.n_experts))
     widths = np.zeros_like(total)
     for _, _, mixture in chunks(spec, draws, picked):
-        total += mixture.moments("location").sum(axis=-1)
+        first = mixture.of_first_response
+        total += first.moments("location").sum(axis=-1)
         if spec.structure.constraints:
-            widths += mixture.moments("scale").sum(axis=-1)
+            widths += first.moments("scale").sum(axis=-1)
     if spec.structure.constraints:
         alike = np.ptp(total, axis=1) <= ALIKE * (np.abs(total) + widths).max(axis=1)
         total = np.where(alike[:, None], widths, total)

@@ -46,7 +46,7 @@ def parts(spec: MixtureOfExperts, design: Design, priors: Mapping[str, Prior]) -
     matrices, gate = design.rows.matrices, spec.structure.gate
     for h in gate.heads:
         site, prior = h.site_under(priors[h.site.coef])
-        placed = (h.predictor, site.bind(matrices[h.stem], design.response))
+        placed = (h.predictor, site.bind(matrices[h.stem], design.first_response))
         yield Part(site.coef, site.outputs, prior, placed, gate.gain)
     for factor in spec.structure.factors:
         response = factor.own_response(design.rows)
@@ -56,7 +56,7 @@ def parts(spec: MixtureOfExperts, design: Design, priors: Mapping[str, Prior]) -
                 yield Part(c.variable, outputs, own, None)
             else:
                 site, inner = c.site_under(own)
-                placed = (c.predictor, site.bind(matrices[c.stem], response))
+                placed = (c.predictor, site.bind(matrices[c.stem], c.parameter.own(response)))
                 yield Part(c.variable, outputs, inner, placed)
 
 

@@ -1,4 +1,4 @@
-"""A mixture's measure: its atoms with their probabilities, and its part with a density."""
+"""A mixture's measure and margins: atoms with their probabilities, the part with a density."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from bayes_moe.model.blocks import Block
+from bayes_moe.model.blocks import Block, margin_of
 from bayes_moe.model.measure import Measure, measure_of
 
 
@@ -25,6 +25,22 @@ class MeasuredMixture(ABC):
     @abstractmethod
     def log_density(self, y: np.ndarray) -> np.ndarray:
         """Log density of ``y`` (obs,) under the mixture (sample, obs)."""
+
+    @cached_property
+    def response_names(self) -> tuple[str, ...]:
+        """Names of several responses; none of a mixture of one response."""
+        return self.blocks[0].family.names
+
+    def margin(self, j: int) -> Self:
+        """The mixture of response ``j`` alone, of several responses."""
+        parts = [margin_of(b, j, p) for b, p in zip(self.blocks, self.params, strict=True)]
+        blocks, params = zip(*parts, strict=True)
+        return replace(self, blocks=blocks, params=params)
+
+    @cached_property
+    def of_first_response(self) -> Self:
+        """The mixture of the first of several responses, or itself."""
+        return self.margin(0) if self.response_names else self
 
     @cached_property
     def measure(self) -> Measure:

@@ -19,7 +19,8 @@ class Mixture(MeasuredMixture):
 
     ``log_weights`` is (sample, expert, obs); each parameter of a block is (sample, expert, obs)
     or (sample, expert, 1), and what is known of the rows is (obs,) or (1,). In a ``sparse``
-    mixture some log weights are minus infinity.
+    mixture some log weights are minus infinity. Several responses are arrays ``y`` (response, obs);
+    :meth:`margin` is the mixture of one of them.
     """
 
     @cached_property
@@ -45,7 +46,8 @@ class Mixture(MeasuredMixture):
         """Figure of each expert's distribution (sample, expert, obs).
 
         ``"mean"`` and ``"variance"``, which may be infinite; ``"location"`` and ``"scale"``, a
-        centre and a width that exist for every family.
+        centre and a width that exist for every family. Of several responses they are
+        (sample, response, expert, obs).
         """
         return self._stack(
             [getattr(b.family, name)(p) for b, p in zip(self.blocks, self.params, strict=True)]
@@ -80,7 +82,7 @@ class Mixture(MeasuredMixture):
         return sums
 
     def expert_random(self, rng: np.random.Generator) -> np.ndarray:
-        """One response of each expert (sample, expert, obs)."""
+        """One response of each expert (sample, expert, obs), or (sample, response, expert, obs)."""
         shape = self.log_weights.shape
         return self._stack(
             [
@@ -90,9 +92,11 @@ class Mixture(MeasuredMixture):
         )
 
     def random(self, rng: np.random.Generator) -> np.ndarray:
-        """One response a draw and row (sample, obs)."""
+        """One response a draw and row (sample, obs), or (sample, response, obs) of several."""
         chosen = random_expert(np.swapaxes(self.log_weights, -1, -2), rng)
-        return np.take_along_axis(self.expert_random(rng), chosen[:, None], axis=1)[:, 0]
+        drawn = self.expert_random(rng)
+        chosen = chosen.reshape(len(chosen), *(1,) * (drawn.ndim - 2), -1)
+        return np.take_along_axis(drawn, chosen, axis=-2)[..., 0, :]
 
     def counted(self, moments: np.ndarray) -> np.ndarray:
         """Moments (sample, expert, obs), zero for experts that a sparse mixture leaves out.
@@ -132,7 +136,7 @@ class Mixture(MeasuredMixture):
     def _stack(self, parts: list[np.ndarray]) -> np.ndarray:
         samples, _, rows = self.log_weights.shape
         full = [
-            np.broadcast_to(part, (samples, len(block.positions), rows))
+            np.broadcast_to(part, (samples, *part.shape[1:-2], len(block.positions), rows))
             for block, part in zip(self.blocks, parts, strict=True)
         ]
         return full[0] if len(full) == 1 else np.concatenate(full, axis=-2)

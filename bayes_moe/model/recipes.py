@@ -15,7 +15,7 @@ from bayes_moe.families import Family, quoted
 from bayes_moe.gates import Gate, Softmax, Tree
 from bayes_moe.gates.tree import SHRINK, leaf_labels
 from bayes_moe.model.constraints import WEIGHTS
-from bayes_moe.model.expert import Expert, families_with
+from bayes_moe.model.expert import Expert, families_with, free_parameters
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.predictors import MLP
 from bayes_moe.priors.prior import Prior
@@ -292,15 +292,16 @@ def mixture_density(
     """
     _check_arguments(mixture_density, family, parameters)
     check_whole("components", components, 1)
-    features = split_formula(formula)[1]
+    left, features = split_formula(formula)
     layers: Any = tuple(hidden) if isinstance(hidden, list | tuple) else hidden
     net = MLP(layers, activation, trunk=TRUNK if layers else None)
     heads = {}
-    described = families.made(family)
-    for j, parameter in enumerate(described.parameters):
-        if j == 0 or (parameter.role == "scale" and parameter.name not in parameters):
+    described = families.with_responses(families.made(family), left)
+    for parameter in described.parameters:
+        is_location = parameter.name in described.locations
+        if is_location or (parameter.role == "scale" and parameter.name not in parameters):
             heads[parameter.name] = net
-            if j:
+            if not is_location:
                 parameters[parameter.name] = features
     expert = Expert(formula, family, None, heads, levels, **parameters)
     gate = Softmax(features, predictor=net)
@@ -320,7 +321,9 @@ def _check_arguments(
     Other names are taken for parameters of the family, which an expert checks.
     """
     described = families.made(family)
-    free = [*(p.name for p in described.parameters[1:]), *described.known_counts]
+    if described.takes_responses:  # the names of its parameters depend on the formula
+        return
+    free = [*free_parameters(described), *described.known_counts]
     arguments = inspect.signature(recipe).parameters.values()
     own = [a.name for a in arguments if a.kind is not inspect.Parameter.VAR_KEYWORD]
     for name in parameters:

@@ -14,6 +14,7 @@ from bayes_moe.data.class_labels import LevelRule, Levels
 from bayes_moe.data.design import Design
 from bayes_moe.data.formula_functions import check_functions, check_known
 from bayes_moe.data.formulas import own_functions
+from bayes_moe.data.responses import response_formula
 from bayes_moe.gates import Gate
 from bayes_moe.model import spec_checks
 from bayes_moe.model.blocks import blocks_of
@@ -204,7 +205,7 @@ class MixtureOfExperts(Record):
     @property
     def expressions(self) -> list[str]:
         """Right-hand sides of all formulas, that of the response first."""
-        return [f"~ 0 + {self.response}", *self.formulas.values()]
+        return [f"~ 0 + {response_formula(self.response)}", *self.formulas.values()]
 
     def resolve_priors(self, design: Design) -> dict[str, Prior]:
         """Prior of every reported variable, by name: the user's, else the default."""

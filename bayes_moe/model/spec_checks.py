@@ -204,8 +204,9 @@ def check_rows(structure: Structure, response: str, design: Design) -> None:
         _check_response(structure.blocks[0], response, rows, np.ones(rows.size, dtype=bool))
         return
     inside = np.stack([b.supports(rows.observed, b.known(rows.matrices)) for b in structure.blocks])
-    check_size(rows.observed, f"response {response!r}")
-    check_varied(rows.observed, f"response {response!r}")
+    if rows.observed.ndim == 1:  # families of several responses check each
+        check_size(rows.observed, f"response {response!r}")
+        check_varied(rows.observed, f"response {response!r}")
     outside = np.flatnonzero(~inside.any(axis=0))
     if outside.size:
         shown = listed(f"{rows.observed[i]:g} at row {rows.obs_id[i]}" for i in outside)
@@ -231,7 +232,7 @@ def _check_response(block: Block, response: str, rows: Rows, own: np.ndarray) ->
         )
     where = np.flatnonzero(own)
     known = block.known(rows.matrices, where)
-    block.family.check_response(rows.observed[where], response, known, rows.obs_id[where])
+    block.family.check_response(rows.observed[..., where], response, known, rows.obs_id[where])
 
 
 def _check_features(features: FeatureModel, rows: Rows) -> None:

@@ -48,7 +48,7 @@ class DensityFactor:
         """
         y = self.response(rows)
         inside = self.block.supports(y, self.block.known(rows.matrices))
-        return y if inside.all() or not inside.any() else y[inside]
+        return y if inside.all() or not inside.any() else y[..., inside]
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,12 +157,13 @@ class Structure:
         """All predictors, the gate's first, at their sites with features and response."""
         matrices = design.rows.matrices
         for h in self.gate.heads:
-            yield h.predictor, h.site.bind(matrices[h.stem], design.response)
+            yield h.predictor, h.site.bind(matrices[h.stem], design.first_response)
         for factor in self.factors:
             response = factor.own_response(design.rows)
             for c in factor.block.components:
                 if c.formula is not None:
-                    yield c.predictor, c.site.bind(matrices[c.stem], response)
+                    own = c.parameter.own(response)
+                    yield c.predictor, c.site.bind(matrices[c.stem], own)
 
     def coords(self, design: Design) -> dict[str, Any]:
         """Labels along every dimension of the model, by dimension."""

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.data.matrix import Rows
 from bayes_moe.em.climb import ClimbResult, padded_paths
 from bayes_moe.em.modes import Modes, match_modes
 from bayes_moe.em.vector_layout import SCALE_FLOOR
+from bayes_moe.families import Parameter
 from bayes_moe.model import expert_order
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.likelihood import allocate
@@ -67,7 +69,7 @@ def _on_rows(
             responsible = shares[:, list(block.positions)] > RESPONSIBLE
             for c in block.components:
                 if c.formula is not None and role_of(c.parameter.role).collapses:
-                    at_floor = _at_floor(c.parameter.role, params[c.parameter.name], rows.observed)
+                    at_floor = _at_floor(c.parameter, params[c.parameter.name], rows.observed)
                     low |= (responsible & at_floor).any(axis=(1, 2))
     return log_likelihood, low
 
@@ -81,16 +83,17 @@ def _constants_at_floor(
         y = factor.own_response(rows)
         for c in factor.block.components:
             if c.formula is None and role_of(c.parameter.role).collapses:
-                low |= _at_floor(c.parameter.role, values[c.variable], y).any(axis=1)
+                low |= _at_floor(c.parameter, values[c.variable], y).any(axis=1)
     return low
 
 
-def _at_floor(role: str, values: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """Whether scales, or precisions, mean a spread at its floor, for a response (obs,)."""
-    row = role_of(role)
-    with np.errstate(divide="ignore", over="ignore"):
-        spread = values**row.spread
-    return np.asarray(spread <= SCALE_FLOOR * math.exp(row.log_spread_unit(response)))
+def _at_floor(parameter: Parameter, values: np.ndarray, responses: np.ndarray) -> np.ndarray:
+    """Whether values of a parameter mean a spread at its floor, for responses of rows."""
+    row = role_of(parameter.role)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = row.log_spread(parameter.link(values, NUMERIC))
+    floor = math.log(SCALE_FLOOR) + row.log_spread_unit(parameter.own(responses))
+    return np.asarray(spread <= floor)
 
 
 def uphill(surface: LogDensity, modes: Modes, points: np.ndarray, max_iter: int) -> np.ndarray:

@@ -193,7 +193,8 @@ def _near_logits(
     logits = np.clip(logits - logits.mean(axis=0), -LARGEST, LARGEST)
     logits = logits + NOISE * rng.standard_normal(logits.shape)
     logits -= logits.mean(axis=0)
-    return spec.structure.gate.initialise(logits, design.rows.matrices, design.response, rng, RIDGE)
+    matrices, response = design.rows.matrices, design.first_response
+    return spec.structure.gate.initialise(logits, matrices, response, rng, RIDGE)
 
 
 def _near_experts(
@@ -217,9 +218,9 @@ def _near_experts(
             variables[c.variable] = values[..., 0].ravel()
             continue
         eta = c.parameter.link(values, NUMERIC)
-        by_rows = weights is not None and c.parameter == block.family.parameters[0]
+        by_rows = weights is not None and c.parameter.name in block.family.locations
         if by_rows:
-            eta = initial_location(block, rows.observed, block.known(rows.matrices))
+            eta = initial_location(block, c.parameter, rows.observed, block.known(rows.matrices))
         eta = np.broadcast_to(eta, (*eta.shape[:-2], len(params), rows.size))
         target = Target(
             eta.reshape(c.site.outputs, rows.size),
@@ -228,7 +229,7 @@ def _near_experts(
             np.tile(weights, (c.parameter.size, 1)) if by_rows and weights is not None else None,
             variables,
         )
-        b = c.site.bind(rows.matrices[c.stem], own_response)
+        b = c.site.bind(rows.matrices[c.stem], c.parameter.own(own_response))
         variables |= c.predictor.project(b, target)
     return variables
 

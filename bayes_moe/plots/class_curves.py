@@ -37,7 +37,7 @@ from bayes_moe.plots.reference import (
 )
 from bayes_moe.plots.ticks import feature_ticks
 from bayes_moe.prediction.class_quantities import class_labels
-from bayes_moe.prediction.predict import predict
+from bayes_moe.prediction.predict import predict_one
 from bayes_moe.results.fit import Fit
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _probabilities(
 ) -> tuple[xr.DataArray, xr.DataArray | bool]:
     """Return probabilities (chain, draw, obs_id, class), and where they are in use (obs_id,)."""
     most = max(fit.spec.n_experts, count) if expert is None else fit.spec.n_experts * count
-    predictive = predict(thinned(fit, MAX_VALUES / (len(grid.rows) * most)), grid.rows)
+    predictive = predict_one(thinned(fit, MAX_VALUES / (len(grid.rows) * most)), grid.rows)
     used: xr.DataArray | bool = True
     if expert is None:
         drawn = predictive.probabilities(draws=True)

@@ -47,7 +47,7 @@ from bayes_moe.plots.reference import (
     shown_rows,
 )
 from bayes_moe.plots.ticks import feature_ticks, whole_ticks
-from bayes_moe.prediction.predict import predict
+from bayes_moe.prediction.predict import predict, predict_one
 from bayes_moe.prediction.predictive import Predictive
 from bayes_moe.results.fit import Fit
 
@@ -123,7 +123,8 @@ def plot_gate(
     stems = list(fit.spec.gate.formulas)
     grid = _grid(fit, feature, stems, at)
     probabilities = band_probabilities(ci_prob)
-    mean, band = over_draws(_predict(fit, grid).weights(draws=True), probabilities)
+    weights = predict(few_draws(fit, len(grid.rows)), grid.rows).weights(draws=True)
+    mean, band = over_draws(weights, probabilities)
     canvas = open_canvas(plot_collection, backend, visuals, mean, pc_kwargs)
     curves(canvas, grid, mean, band)
     canvas.set("set_ylim", limits=(-0.02, 1.02))  # lines at 0 and 1 keep their width
@@ -187,6 +188,7 @@ def plot_experts(
     --------
     >>> pc = bm.plot_experts(fit, "x", at={"group": "b"})  # doctest: +SKIP
     """
+    label, response = fit.one_response("bm.plot_experts")
     grid = _grid(fit, feature, expert_stems(fit), at)
     probabilities = band_probabilities(ci_prob)
     predictive = _predict(fit, grid)
@@ -196,9 +198,9 @@ def plot_experts(
     shown = shown_rows(fit, grid, expert_stems(fit))
     _draw_responsible(canvas, fit, grid, shown.rows)
     curves(canvas, grid, mean, band, used)
-    limits = axis_limits(fit.design.response[shown.rows], mean.where(used))
+    limits = axis_limits(response[shown.rows], mean.where(used))
     canvas.set("set_ylim", limits=limits)
-    label_axes(canvas, grid, plain_name(fit.spec.response))
+    label_axes(canvas, grid, plain_name(label))
     entries = _expert_and_band_entries(canvas, fit, grid, probabilities)
     if fit.spec.n_experts > 1:
         entries |= point_entries(canvas, shown.label("undecided data"), GREY)
@@ -263,6 +265,7 @@ def plot_predictive(
     >>> pc = bm.plot_predictive(fit, "x", kind="hdr")  # doctest: +SKIP
     """
     check_one_of("kind", kind, [*KINDS])
+    label, values = fit.one_response("bm.plot_predictive")
     stems = [s for s in fit.design.formulas if s not in fit.spec.structure.row_count_formulas]
     grid = _grid(fit, feature, stems, at)
     probabilities = band_probabilities(ci_prob, 0.5)
@@ -271,11 +274,11 @@ def plot_predictive(
     band, ranks = _predictive_bands(predictive, probabilities, grid, kind)
     canvas = open_canvas(plot_collection, backend, visuals, centre, pc_kwargs)
     shown = shown_rows(fit, grid, stems)
-    response = fit.design.response[shown.rows]
+    response = values[shown.rows]
     x = grid.positions(fit.design.columns.iloc[shown.rows])
     points(canvas, x + jitter(len(x)) if grid.levels else x, response, DARK_GREY)
     curves(canvas, grid, centre, band, ranks=ranks, color="C0")
-    label_axes(canvas, grid, plain_name(fit.spec.response))
+    label_axes(canvas, grid, plain_name(label))
     entries = {centre_name: mean_entry(grid, "C0")}
     entries |= band_entries(probabilities, grid, "C0", KINDS[kind])
     entries |= point_entries(canvas, shown.label("data"), DARK_GREY)
@@ -325,7 +328,7 @@ def _grid(
 
 
 def _predict(fit: Fit, grid: Grid) -> Predictive:
-    return predict(few_draws(fit, len(grid.rows)), grid.rows)
+    return predict_one(few_draws(fit, len(grid.rows)), grid.rows)
 
 
 def _expert_and_band_entries(
@@ -346,7 +349,8 @@ def _draw_responsible(canvas: Canvas, fit: Fit, grid: Grid, rows: np.ndarray) ->
     x = grid.positions(table)
     if grid.levels:
         x = x + dodge(experts)[share.argmax(axis=1)] + jitter(len(x), experts)
-    points(canvas, x, fit.design.response[rows], blend(list(canvas.colours.values()), share))
+    response = fit.one_response()[1]
+    points(canvas, x, response[rows], blend(list(canvas.colours.values()), share))
 
 
 def blend(colours: Sequence[str], share: np.ndarray) -> list[str]:

@@ -11,6 +11,7 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.data.formulas import INTERCEPT
 from bayes_moe.data.reference_grid import plain_name, state
+from bayes_moe.data.responses import response_parts
 from bayes_moe.model.blocks import Block, Component
 from bayes_moe.plots.reference import at_observed, few_draws
 from bayes_moe.plots.tree_outline import Direction, OutlineNode, directions, outline
@@ -245,7 +246,9 @@ def _left_side(fit: Fit, block: Block, component: Component) -> str:
     link, name = component.parameter.link.name, component.parameter.name
     if link != "identity":
         return f"{link} {name}"
-    return plain_name(fit.spec.response) if name == block.family.parameters[0].name else name
+    if name not in block.family.locations:
+        return name
+    return plain_name(response_parts(fit.spec.response)[component.parameter.response])
 
 
 def _sum_of_terms(terms: np.ndarray, values: np.ndarray) -> str:

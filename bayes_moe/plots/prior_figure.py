@@ -9,6 +9,7 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.checks import check_whole
+from bayes_moe.core.errors import SpecError
 from bayes_moe.data.reference_grid import plain_name
 from bayes_moe.diagnostics.prior_predictive import EFFECTIVE, ENTROPY, PriorPredictive
 from bayes_moe.plots.canvas import Canvas, Look, check_options, check_visuals
@@ -89,6 +90,11 @@ def plot_prior_predictive(
     >>> pc = bm.plot_prior_predictive(bm.prior_predictive(spec, table))  # doctest: +SKIP
     """
     check_whole("draws", draws, 1)
+    if len(prior.responses) > 1:
+        raise SpecError(
+            f"The prior predictive is of {len(prior.responses)} responses: plot that of one, such "
+            f"as bm.plot_prior_predictive(prior.margin({prior.responses[0]!r}))."
+        )
     check_visuals(visuals, PARTS)
     check_options(pc_kwargs)
     panels = _panels(prior)
@@ -261,7 +267,7 @@ def _text(da: xr.DataArray, target: Any, kind: str, text: str, **look: Any) -> N
 def _label(canvas: Canvas, prior: PriorPredictive) -> None:
     """Write titles and axis labels."""
     n = prior.spec.n_experts
-    response = canvas.text(plain_name(prior.spec.response))
+    response = canvas.text(plain_name(prior.responses[0]))
     outside = 100 * sum(prior.outside[where] for where in ("below", "above"))
     of_rows = ("share of rows up to it", f"{outside:.0f} % outside what is observed")
     if "prior" in prior.response.columns:

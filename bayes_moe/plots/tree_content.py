@@ -15,7 +15,7 @@ from bayes_moe.plots.canvas import Look, axis_limits, class_colours, dodge
 from bayes_moe.plots.class_curves import strips
 from bayes_moe.plots.reference import MAX_VALUES, few_draws, over_draws, thinned
 from bayes_moe.prediction.class_quantities import class_labels
-from bayes_moe.prediction.predict import predict
+from bayes_moe.prediction.predict import predict_one
 from bayes_moe.results.fit import Fit
 
 if TYPE_CHECKING:
@@ -67,15 +67,16 @@ def expert_content(
     fit: Fit, grid: Grid, rows: np.ndarray, probabilities: Sequence[float]
 ) -> Content:
     """Content of the experts' panels on a grid, with rows of the data at some positions."""
-    response = fit.design.response[rows]
+    label, values = fit.one_response()
+    response = values[rows]
     if not shows_classes(fit):
-        locations = predict(few_draws(fit, len(grid.rows)), grid.rows).expert_locations(draws=True)
-        label = plain_name(fit.spec.response)
+        predictive = predict_one(few_draws(fit, len(grid.rows)), grid.rows)
+        locations = predictive.expert_locations(draws=True)
         figures = over_draws(locations, probabilities)
-        return Content(*figures, [Line({})], response, None, None, label)
+        return Content(*figures, [Line({})], response, None, None, plain_name(label))
     labels, colours = class_labels(fit), tree_class_colours(fit)
     few = thinned(fit, MAX_VALUES / (len(grid.rows) * fit.spec.n_experts * len(labels)))
-    drawn = predict(few, grid.rows).expert_probabilities(draws=True)
+    drawn = predict_one(few, grid.rows).expert_probabilities(draws=True)
     shifts = dodge(len(labels)) if grid.levels else np.zeros(len(labels))
     lines = [
         Line({names.CLASS: label}, colours[code], shifts[code], f"class{code}" if code else "")
@@ -104,7 +105,7 @@ def class_entries(fit: Fit) -> dict[str, Look]:
 
 def expert_figures(fit: Fit, grid: Grid) -> np.ndarray:
     """What the panels show on a grid, as curves (point, curve)."""
-    predictive = predict(fit, grid.rows)
+    predictive = predict_one(fit, grid.rows)
     if not shows_classes(fit):
         return np.asarray(predictive.expert_locations().values)
     values = predictive.expert_probabilities().values

@@ -132,6 +132,7 @@ def plot_tree(
             valid = ("figure_kwargs", "color", *PLOT_ARGUMENTS)
             raise SpecError(unknown("argument of plot_tree", name, valid))
     _check_backend(backend)
+    fit.one_response("bm.plot_tree")
     root = outline(fit)
     probabilities = band_probabilities(ci_prob)
     spec = _panels_spec(fit, root, feature, at or {}, probabilities)

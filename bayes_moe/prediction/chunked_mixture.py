@@ -59,8 +59,9 @@ class ChunkedMixture:
             yield where, part, self._kept(mixture)
 
     def _kept(self, mixture: Mixture) -> Mixture:
-        """Return the mixture of the experts that count."""
-        return mixture if self.top_k is None else mixture.top(self.top_k)
+        """Return the mixture of the experts that count, of the response that the fit shows."""
+        own = mixture if self.fit.response is None else mixture.margin(self.fit.response)
+        return own if self.top_k is None else own.top(self.top_k)
 
     def map(
         self,

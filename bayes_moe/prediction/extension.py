@@ -12,7 +12,7 @@ from bayes_moe.core import names, seeds
 from bayes_moe.core.checks import check_one_of, check_whole
 from bayes_moe.core.errors import SpecError
 from bayes_moe.graph.build import Graph, build_design
-from bayes_moe.prediction.predictive import Predictive
+from bayes_moe.prediction.joint_predictive import predictive_of
 from bayes_moe.prediction.prior_responses import prior_dataset, prior_responses
 from bayes_moe.results.draws import pointwise, stacked_draws
 from bayes_moe.results.fit import Fit, posterior_of
@@ -107,7 +107,7 @@ class _Sources:
 def _posterior_predictive(sources: _Sources) -> xr.Dataset:
     seed, fit = sources.seed_of(names.POSTERIOR_PREDICTIVE), sources.fit
     rows = replace(fit.design.rows, index=None)  # the groups of a tree share positions
-    drawn = Predictive(fit, rows).sample(random_seed=seed)
+    drawn = predictive_of(fit, rows).sample(random_seed=seed)
     return drawn.to_dataset(name=names.RESPONSE)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from bayes_moe.core.checks import is_whole
+from bayes_moe.core.checks import check_one_of, is_whole
 from bayes_moe.core.errors import SpecError
+from bayes_moe.data.responses import response_parts
 from bayes_moe.prediction.chunked_mixture import mixtures_on
+from bayes_moe.prediction.joint_predictive import JointPredictive, predictive_of
 from bayes_moe.prediction.predictive import Predictive
 from bayes_moe.results.fit import Fit
 
@@ -14,7 +17,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-def predict(fit: Fit, rows: Any = None, *, top_k: int | None = None) -> Predictive:
+def predict(
+    fit: Fit, rows: Any = None, *, top_k: int | None = None
+) -> Predictive | JointPredictive:
     """Return the posterior predictive distribution of the response for new rows.
 
     The response is the left-hand side of the formula: of ``log(y) ~ x``, predictions are of
@@ -39,9 +44,10 @@ def predict(fit: Fit, rows: Any = None, *, top_k: int | None = None) -> Predicti
         With ``mean``, ``sd``, ``interval``, ``pdf``, ``logpdf``, ``cdf``, ``quantile``,
         ``modes``, ``sample``, ``weights``, ``expert_means``, ``expert_locations`` and
         ``approximation_error``; of a response of classes also ``probabilities``,
-        ``probability_interval``, ``classes``, ``entropy`` and ``expert_probabilities``. Nothing is
-        sampled. Large work is done by compiled loops, which are compiled once a machine; small work
-        needs nothing to be compiled.
+        ``probability_interval``, ``classes``, ``entropy`` and ``expert_probabilities``. Of several
+        responses a :class:`JointPredictive`, with the figures of each response and of them
+        together. Nothing is sampled. Large work is done by compiled loops, which are compiled once
+        a machine; small work needs nothing to be compiled.
 
     Raises
     ------
@@ -57,12 +63,54 @@ def predict(fit: Fit, rows: Any = None, *, top_k: int | None = None) -> Predicti
                 f"{fit.spec.n_experts}; it is {top_k!r}."
             )
         top_k = int(top_k)
-    return Predictive(fit, fit.design.transform(rows), top_k)
+    return predictive_of(fit, fit.design.transform(rows), top_k)
+
+
+def predict_one(fit: Fit, rows: Any = None) -> Predictive:
+    """Return the predictive distribution of the one response that predictions of a fit are of.
+
+    Raises
+    ------
+    SpecError
+        For a fit with several responses.
+    """
+    fit.one_response()
+    return Predictive(fit, fit.design.transform(rows))
+
+
+def margin(fit: Fit, response: str) -> Fit:
+    """Return the fit, with one of its responses as that of predictions and plots.
+
+    Its draws are the same. :func:`predict` and the plots are then of the response's marginal
+    distribution, and :func:`log_density` is that of it alone. :func:`responsibilities` are still
+    given all responses.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit with several responses, ``"cbind(y1, y2) ~ x"``.
+    response : str
+        One of them, as in the formula.
+
+    Raises
+    ------
+    SpecError
+        If it is none of them.
+
+    Examples
+    --------
+    >>> bm.plot_predictive(bm.margin(fit, "y1"), "x")  # doctest: +SKIP
+    """
+    every = response_parts(fit.spec.response)
+    check_one_of("response", response, every)
+    return replace(fit, response=every.index(response) if len(every) > 1 else None)
 
 
 def log_density(fit: Fit, rows: Any = None) -> xr.DataArray:
     """Return the log density of observed responses under each draw (chain, draw, obs_id).
 
+    Of several responses it is their joint density; of a :func:`margin`, that of the one.
+
     Parameters
     ----------
     fit : Fit
@@ -72,13 +120,17 @@ def log_density(fit: Fit, rows: Any = None) -> xr.DataArray:
         those of :func:`predict`.
     """
     mixtures = mixtures_on(fit, rows, with_response=True)
-    return mixtures.summarise(lambda m, part: m.log_density(part.observed), draws=True)
+    if fit.response is None:
+        return mixtures.summarise(lambda m, part: m.log_density(part.observed), draws=True)
+    j = fit.response
+    return mixtures.summarise(lambda m, part: m.log_density(part.observed[j]), draws=True)
 
 
 def responsibilities(fit: Fit, rows: Any = None) -> xr.DataArray:
     """Return posterior probabilities of the experts (chain, draw, obs_id, expert).
 
-    ``r_k = w_k(x) f_k(y | x) / sum_j w_j(x) f_j(y | x)``: gate weights updated by the response.
+    ``r_k = w_k(x) f_k(y | x) / sum_j w_j(x) f_j(y | x)``: gate weights updated by the response, by
+    all responses of a fit with several.
 
     Parameters
     ----------
@@ -88,5 +140,5 @@ def responsibilities(fit: Fit, rows: Any = None) -> xr.DataArray:
         Rows with features and response; None means the fitted rows. Results have row labels as
         those of :func:`predict`.
     """
-    mixtures = mixtures_on(fit, rows, with_response=True)
+    mixtures = mixtures_on(replace(fit, response=None), rows, with_response=True)
     return mixtures.summarise(lambda m, part: m.responsibilities(part.observed), draws=True)

@@ -57,7 +57,7 @@ class Predictive(ClassQuantities):
         sizes = posterior_of(self.fit.idata).sizes
         sparse = "" if self.top_k is None else f", the {self.top_k} heaviest experts of each"
         return (
-            f"Predictive of {self.fit.spec.response!r} for {self.rows.size} rows from "
+            f"Predictive of {self.fit.responses[0]!r} for {self.rows.size} rows from "
             f"{sizes[names.CHAIN]} x {sizes[names.DRAW]} draws{sparse}"
         )
 
@@ -304,23 +304,37 @@ class Predictive(ClassQuantities):
         random_seed : int, optional
             The same seed gives the same responses.
         """
-        if size is not None:
-            check_whole("size", size, 1)
-        draws = self._mixtures.draws
-        n = len(next(iter(draws.values())))
-        rng = np.random.default_rng(seeds.resolve(random_seed))
-        if size is not None:
-            # All rows share the posterior draw, so that responses are draws of their joint law.
-            picked = rng.integers(n, size=size)
-            draws = {name: values[picked] for name, values in draws.items()}
-        dtype = np.int64 if self.fit.spec.structure.discrete else float
-        responses = np.empty((n if size is None else size, self.rows.size), dtype=dtype)
-        for where, _, mixture in self._mixtures.chunks(draws):
-            responses[:, where] = mixture.random(rng)
-        if size is None:
-            return self._mixtures.label_draws(responses)
-        labelled = self._mixtures.label(responses.T, {names.SAMPLE: np.arange(size)})
-        return labelled.transpose(names.SAMPLE, names.OBS)
+        return random_responses(self._mixtures, size, random_seed)
+
+
+def random_responses(
+    mixtures: ChunkedMixture, size: int | None, random_seed: int | None
+) -> xr.DataArray:
+    """Random responses of rows; see :meth:`Predictive.sample`.
+
+    Of several responses, the last dimension is over these.
+    """
+    fit, draws = mixtures.fit, mixtures.draws
+    if size is not None:
+        check_whole("size", size, 1)
+    n = len(next(iter(draws.values())))
+    rng = np.random.default_rng(seeds.resolve(random_seed))
+    if size is not None:
+        # All rows share the posterior draw, so that responses are draws of their joint law.
+        picked = rng.integers(n, size=size)
+        draws = {name: values[picked] for name, values in draws.items()}
+    dtype = np.int64 if fit.spec.structure.discrete else float
+    several = {names.RESPONSE_DIM: list(fit.responses)} if len(fit.responses) > 1 else {}
+    shape = (n if size is None else size, *map(len, several.values()), mixtures.rows.size)
+    responses = np.empty(shape, dtype=dtype)
+    for where, _, mixture in mixtures.chunks(draws):
+        responses[..., where] = mixture.random(rng)
+    by_row = np.moveaxis(responses, -1, 1)
+    if size is None:
+        return mixtures.label_draws(by_row, several)
+    dims = {names.SAMPLE: np.arange(size), **several}
+    labelled = mixtures.label(np.swapaxes(by_row, 0, 1), dims)
+    return labelled.transpose(names.SAMPLE, names.OBS, ...)
 
 
 def _evaluate_at(

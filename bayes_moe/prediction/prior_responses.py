@@ -9,6 +9,7 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Rows
+from bayes_moe.data.responses import response_dims
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.draws import stacked_draws, with_derived
@@ -50,11 +51,13 @@ def prior_responses(
     drawn = stacked_draws(spec, prior)
     rng = np.random.default_rng(random_seed)
     dtype = np.int64 if spec.structure.discrete else float
-    responses = np.empty((1, prior.sizes[names.DRAW], rows.size), dtype=dtype)
+    of_rows, labels = response_dims(spec.response)
+    shape = (1, prior.sizes[names.DRAW], *map(len, labels.values()), rows.size)
+    responses = np.empty(shape, dtype=dtype)
     # Coefficients from wide priors may overflow: such responses are infinite or missing.
     with np.errstate(over="ignore", invalid="ignore"):
         for where, _, mixture in chunks(spec, drawn, rows):
-            responses[0, :, where] = mixture.random(rng)
-    dims = (names.CHAIN, names.DRAW, names.OBS)
-    coords = {d: prior[d].values for d in dims[:2]} | {names.OBS: rows.obs_id}
-    return xr.Dataset({names.RESPONSE: (dims, responses)}, coords=coords)
+            responses[0][..., where] = mixture.random(rng)
+    dims = (names.CHAIN, names.DRAW, *of_rows)
+    coords = {d: prior[d].values for d in dims[:2]} | {names.OBS: rows.obs_id} | labels
+    return xr.Dataset({names.RESPONSE: (dims, np.moveaxis(responses, -1, 2))}, coords=coords)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from bayes_moe.priors.densities import Parts
+from bayes_moe.priors.densities import ENDS, LOG_2, Parts
 from bayes_moe.priors.prior import Prior
 
 
@@ -55,18 +55,27 @@ def _log_slope_of_logistic(u: Any) -> Parts:
     return -np.abs(u) - 2 * np.log1p(tail), -np.tanh(u / 2), -2 * tail / (1 + tail) ** 2
 
 
+def _log_slope_of_correlation(u: Any) -> Parts:
+    value, first, second = _log_slope_of_logistic(u)
+    return value + LOG_2, first, second
+
+
 COORDINATES: dict[str, Coordinate] = {
     "real": Coordinate(_same, _same, _no_log_slope),
     "positive": Coordinate(np.exp, np.log, _log_slope_of_exp),
     "unit": Coordinate(special.expit, special.logit, _log_slope_of_logistic),
+    "correlation": Coordinate(
+        lambda u: np.tanh(0.5 * u), lambda x: 2.0 * np.arctanh(x), _log_slope_of_correlation
+    ),
 }
 """By support."""
 
 
 RANGES: dict[str, tuple[float, float, str]] = {
     "real": (-np.inf, np.inf, "finite"),
-    "positive": (0.0, np.inf, "positive"),
-    "unit": (0.0, 1.0, "between 0 and 1"),
+    "positive": (*ENDS["positive"], "positive"),
+    "unit": (*ENDS["unit"], "between 0 and 1"),
+    "correlation": (*ENDS["correlation"], "between -1 and 1"),
 }
 """By support: its ends, neither of which belongs to it, and what it is in words."""
 

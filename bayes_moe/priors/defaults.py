@@ -34,6 +34,10 @@ probability (``psi``)          ``Beta(2, 2)``; with a formula, on the logit link
                                ``Normal(0, 1.5)``, slopes ``Normal(0, 1 / s_j)``
 concentration of counts        ``LogNormal(1, 1.5)``; with a formula, on the log link: the
                                same prior for the intercept, slopes ``Normal(0, 0.5 / s_j)``
+correlation (``rho``)          ``FisherNormal(0, 0.91)``, or ``LKJ``: see
+                               :class:`bayes_moe.families.multivariate.MvNormal`; with a
+                               formula, on the link ``2 artanh``: ``Normal(0, 1.8)``, slopes
+                               ``Normal(0, 1 / s_j)``
 asymmetry                      ``Normal(0, 3)``; with a formula the same prior for the
                                intercept, slopes ``Normal(0, 1 / s_j)``
 =============================  =======================================================
@@ -112,6 +116,8 @@ class Role:
         Whether only differences of its outputs count, so that the default prior is zero-sum.
     of_form : bool
         Whether residuals of a bad fit carry no information on it, as on degrees of freedom.
+    both_ends : bool
+        Whether an expert collapses as the predictor grows in either direction, as a correlation.
     signed : bool
         Whether its neutral value may have either sign, which residuals of symmetric experts say.
     """
@@ -127,12 +133,33 @@ class Role:
     neutral: float = 2.0
     of_form: bool = False
     zero_sum: bool = False
+    both_ends: bool = False
     signed: bool = False
 
     @property
     def collapses(self) -> bool:
         """Whether an expert can collapse by the parameter."""
         return self.spread != 0.0
+
+    def log_spread(self, eta: np.ndarray) -> np.ndarray:
+        """Logarithm of the spread that a predictor means: of sigma, or of ``1 / sqrt(alpha)``.
+
+        That of a correlation ``rho = tanh(eta / 2)`` is ``log sqrt(1 - rho^2)``.
+        """
+        if self.both_ends:
+            size = np.abs(eta)
+            return np.asarray(math.log(2.0) + self.spread * size - np.log1p(np.exp(-size)))
+        return eta if self.spread == 1.0 else self.spread * eta
+
+    def bounded(self, eta: np.ndarray, floor: float) -> np.ndarray:
+        """Predictors whose log spread is at least the floor."""
+        if floor == -np.inf:
+            return eta
+        if self.both_ends:
+            most = (floor - math.log(2.0)) / self.spread
+            return np.clip(eta, -most, most)
+        bound = np.minimum if self.spread < 0 else np.maximum
+        return np.asarray(bound(eta, floor / self.spread))
 
     def log_spread_unit(self, response: np.ndarray) -> float:
         """Log of the unit of the spread, for a response (obs,)."""
@@ -229,6 +256,8 @@ ROLES: dict[str, Role] = {
     "probability": Role(
         1.5, 1.0, constant=lambda y: Prior("Beta", alpha=2.0, beta=2.0), neutral=0.0
     ),
+    # The spread of a response given the other is sqrt(1 - rho^2) of its own.
+    "correlation": Role(1.8, 1.0, spread=-0.5, both_ends=True, neutral=0.0, of_form=True),
     # Where there is no asymmetry, a density may have a saddle by it and the location.
     "asymmetry": Role(
         3.0,

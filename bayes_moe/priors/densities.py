@@ -29,188 +29,51 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+from bayes_moe.priors import formulas as f
+from bayes_moe.priors.formulas import LOG_2, LOG_PI, Parts
 from bayes_moe.priors.prior import Prior
-
-Parts = tuple[Any, Any, Any]
-"""Log density and its first two derivatives."""
-
-LOG_2 = math.log(2.0)
-LOG_PI = math.log(math.pi)
-
-
-# --- as functions of the value ---------------------------------------------------------------
-
-
-def _normal(x: np.ndarray, mu: Any, sigma: Any) -> Parts:
-    r""":math:`-z^2/2 - \log\sigma - \log\sqrt{2\pi}` with :math:`z = (x - \mu) / \sigma`."""
-    z = (x - mu) / sigma
-    log_p = -0.5 * z * z - np.log(sigma) - 0.5 * (LOG_2 + LOG_PI)
-    return log_p, -z / sigma, -1.0 / sigma / sigma
-
-
-def _student(x: np.ndarray, nu: Any, mu: Any, width: Any, constant: Any) -> Parts:
-    r""":math:`c - \frac{\nu+1}{2} \log(1 + r^2)` with :math:`r = (x - \mu) / (\sigma\sqrt\nu)`.
-
-    ``width`` is :math:`\sigma\sqrt\nu`.
-
-    .. math:: \log p' = -\frac{\nu+1}{\sigma\sqrt\nu} \frac{r}{1 + r^2}, \quad
-              \log p'' = -\frac{\nu+1}{\sigma^2\nu} \frac{1 - r^2}{(1 + r^2)^2}.
-
-    All in :math:`q = \min(|r|, 1/|r|)`, whose square cannot overflow:
-    :math:`r/(1 + r^2) = \pm q/(1 + q^2)`.
-    """
-    r = (x - mu) / width
-    large = np.maximum(np.abs(r), 1.0)
-    q = np.minimum(np.abs(r), 1.0 / large)
-    log_p = constant - (nu + 1) / 2 * (np.log1p(q * q) + 2 * np.log(large))
-    slope = -(nu + 1) / width * np.sign(r) * q / (1 + q * q)
-    bend = np.where(large > 1, -q * q, 1.0) * (1 - q) * (1 + q) / (1 + q * q) ** 2
-    return log_p, slope, -(nu + 1) / width / width * bend
-
-
-def _laplace(x: np.ndarray, mu: Any, b: Any) -> Parts:
-    r""":math:`-|x - \mu| / b - \log(2b)`; at the kink both derivatives are 0."""
-    return -np.abs(x - mu) / b - np.log(b) - LOG_2, -np.sign(x - mu) / b, 0.0
-
-
-def _logistic(x: np.ndarray, mu: Any, s: Any) -> Parts:
-    r""":math:`-|z| - \log s - 2 \log(1 + e^{-|z|})` with :math:`z = (x - \mu) / s`."""
-    z = (x - mu) / s
-    tail = np.exp(-np.abs(z))  # cannot overflow
-    log_p = -np.abs(z) - np.log(s) - 2 * np.log1p(tail)
-    return log_p, -np.tanh(z / 2) / s, -2 * tail / (1 + tail) ** 2 / s / s
-
-
-def _half_normal(x: np.ndarray, sigma: Any) -> Parts:
-    """Twice the density of ``Normal(0, sigma)``."""
-    log_p, first, second = _normal(x, 0.0, sigma)
-    return log_p + LOG_2, first, second
-
-
-def _log_normal(x: np.ndarray, mu: Any, sigma: Any) -> Parts:
-    r""":math:`-z^2/2 - \log(\sqrt{2\pi}\sigma) - \log x` with :math:`z=(\log x - \mu)/\sigma`."""
-    log_p, first, second = _log_normal_of_log(np.log(x), mu, sigma)
-    return log_p, first / x, (second - first) / x / x
-
-
-def _gamma(x: np.ndarray, a: Any, b: Any, log_s: Any, constant: Any) -> Parts:
-    r"""Stacy's generalised gamma density, as in :func:`_gamma_of_log` with :math:`u = \log x`.
-
-    .. math:: \log p' = (a - b w) / x, \quad \log p'' = -(a + b (b - 1) w) / x^2.
-    """
-    u = np.log(x)
-    w = np.exp(b * (u - log_s))
-    curve = b * (b - 1)
-    bend = curve * np.where(curve == 0, 0.0, w)  # w may be infinite
-    return _gamma_of_log(u, a, b, log_s, constant)[0], (a - b * w) / x, -(a + bend) / x / x
-
-
-def _beta(x: np.ndarray, a: Any, b: Any, constant: Any) -> Parts:
-    r""":math:`a \log x + b \log(1 - x) + c`, of shapes :math:`a + 1` and :math:`b + 1`."""
-    rest = 1 - x
-    log_p = constant + a * np.log(x) + b * np.log1p(-x)
-    return log_p, a / x - b / rest, -a / x / x - b / rest / rest
-
-
-def _logit_normal(x: np.ndarray, mu: Any, sigma: Any) -> Parts:
-    r""":math:`-z^2/2 - \log(\sqrt{2\pi}\sigma x (1 - x))`, :math:`z` of the log odds."""
-    rest = 1 - x
-    log_p, first, second = _normal(np.log(x) - np.log1p(-x), mu, sigma)
-    slope = first - rest + x
-    bend = second + 2 * x * rest + slope * (x - rest)
-    return log_p - np.log(x) - np.log1p(-x), slope / x / rest, bend / x / rest / x / rest
-
-
-# --- as functions of the logarithm of the value, without a Jacobian ------------------------------
-
-
-def _half_normal_of_log(u: np.ndarray, sigma: Any) -> Parts:
-    r""":math:`\log\sqrt{2/\pi} - \log\sigma - w/2` with :math:`w = e^{2(u - \log\sigma)}`."""
-    w = np.exp(2 * (u - np.log(sigma)))
-    return 0.5 * (LOG_2 - LOG_PI) - np.log(sigma) - w / 2, -w, -2 * w
-
-
-def _half_student_of_log(u: np.ndarray, nu: Any, mu: Any, width: Any, constant: Any) -> Parts:
-    r""":math:`c - \frac{\nu+1}{2} \log(1 + e^t)` with :math:`t = 2 (u - \log(\sigma\sqrt\nu))`.
-
-    With the logistic function :math:`\ell`, the derivatives are :math:`-(\nu+1)\,\ell(t)` and
-    :math:`-2(\nu+1)\,\ell(t)\,\ell(-t)`. ``mu`` is 0.
-    """
-    t = 2 * (u - np.log(width))
-    log_p = constant - (nu + 1) / 2 * np.logaddexp(0.0, t)
-    first = -(nu + 1) / (1 + np.exp(-t))
-    return log_p, first, 2 * first / (1 + np.exp(t))
-
-
-def _log_normal_of_log(u: np.ndarray, mu: Any, sigma: Any) -> Parts:
-    r""":math:`-z^2/2 - \log(\sqrt{2\pi}\sigma) - u` with :math:`z = (u - \mu) / \sigma`."""
-    log_p, first, second = _normal(u, mu, sigma)
-    return log_p - u, first - 1.0, second
-
-
-def _gamma_of_log(u: np.ndarray, a: Any, b: Any, log_s: Any, constant: Any) -> Parts:
-    r"""Stacy's generalised gamma density.
-
-    .. math:: \log|b| - \log s - \log\Gamma((a + 1) / b) + a (u - \log s) - w, \quad
-              w = e^{b (u - \log s)},
-
-    with derivatives :math:`a - b w` and :math:`-b^2 w`.
-    """
-    t = u - log_s
-    w = np.exp(b * t)
-    return constant + a * t - w, a - b * w, -b * b * w
-
-
-# --- as functions of the log odds of the value, without a Jacobian -------------------------------
-
-
-def _beta_of_logit(u: np.ndarray, a: Any, b: Any, constant: Any) -> Parts:
-    r""":math:`c - a \log(1 + e^{-u}) - b \log(1 + e^u)`."""
-    share, rest = 1 / (1 + np.exp(-u)), 1 / (1 + np.exp(u))
-    log_p = constant - a * np.logaddexp(0.0, -u) - b * np.logaddexp(0.0, u)
-    return log_p, a * rest - b * share, -(a + b) * share * rest
-
-
-def _logit_normal_of_logit(u: np.ndarray, mu: Any, sigma: Any) -> Parts:
-    r""":math:`-z^2/2 - \log(\sqrt{2\pi}\sigma) + \log(1 + e^{-u}) + \log(1 + e^u)`."""
-    log_p, first, second = _normal(u, mu, sigma)
-    tail = np.exp(-np.abs(u))
-    log_p += np.abs(u) + 2 * np.log1p(tail)
-    return log_p, first + np.tanh(u / 2), second + 2 * tail / (1 + tail) ** 2
-
 
 # --- arguments of the formulas, normalising constants among them ---------------------------------
 
 
 def _of_student(nu: Any, mu: Any, sigma: Any, times: float = 1.0) -> tuple[Any, ...]:
-    """Arguments of :func:`_student`, for a density multiplied by ``times``."""
+    """Arguments of :func:`formulas.student`, for a density multiplied by ``times``."""
     width = sigma * np.sqrt(nu)
     constant = special.gammaln((nu + 1) / 2) - special.gammaln(nu / 2) - 0.5 * LOG_PI
     return nu, mu, width, constant - np.log(width) + math.log(times)
 
 
 def _of_gamma(a: Any, b: Any, s: Any) -> tuple[Any, ...]:
-    """Arguments of :func:`_gamma`: those of Stacy's distribution with scale ``s``."""
+    """Arguments of :func:`formulas.gamma`: those of Stacy's distribution with scale ``s``."""
     log_s = np.log(s)
     return a, b, log_s, np.log(np.abs(b)) - log_s - special.gammaln((a + 1) / b)
 
 
 def _of_beta(alpha: Any, beta: Any) -> tuple[Any, ...]:
-    """Arguments of :func:`_beta`."""
+    """Arguments of :func:`formulas.beta`."""
     return alpha - 1, beta - 1, -special.betaln(alpha, beta)
 
 
+def _of_lkj(eta: Any) -> tuple[Any, ...]:
+    """Arguments of :func:`formulas.lkj`."""
+    return eta - 1, -special.betaln(eta, eta) - (2 * eta - 1) * LOG_2
+
+
 # --- the table ---------------------------------------------------------------------------------
+
+
+ENDS = {"positive": (0.0, np.inf), "unit": (0.0, 1.0), "correlation": (-1.0, 1.0)}
+"""Ends of the supports that are not all real numbers."""
 
 
 @dataclass(frozen=True)
 class Density:
     """Density of a distribution: formulas by value and by its coordinate, and their arguments.
 
-    The coordinate (:mod:`bayes_moe.priors.coordinates`) is the logarithm of a positive value, and
-    the log odds of a probability; that of real values is the value, and needs no other formula.
-    ``arguments`` maps the distribution's arguments, by name, to those of the formulas. ``kink``
-    names the argument at which the density has a kink.
+    The coordinate (:mod:`bayes_moe.priors.coordinates`) is the logarithm of a positive value,
+    the log odds of a probability, and ``2 artanh`` of a correlation; that of real values is the
+    value, and needs no other formula. ``arguments`` maps the distribution's arguments, by name, to
+    those of the formulas. ``kink`` names the argument at which the density has a kink.
     """
 
     arguments: Callable[..., tuple[Any, ...]]
@@ -220,32 +83,42 @@ class Density:
 
 
 DENSITIES: dict[str, Density] = {
-    "Normal": Density(lambda mu, sigma: (mu, sigma), _normal),
-    "StudentT": Density(_of_student, _student),
-    "Laplace": Density(lambda mu, b: (mu, b), _laplace, kink="mu"),
-    "Cauchy": Density(lambda alpha, beta: _of_student(1.0, alpha, beta), _student),
-    "Logistic": Density(lambda mu, s: (mu, s), _logistic),
-    "ZeroSumNormal": Density(lambda sigma: (0.0, sigma), _normal),  # of an orthonormal coordinate
-    "LogNormal": Density(lambda mu, sigma: (mu, sigma), _log_normal, _log_normal_of_log),
-    "HalfNormal": Density(lambda sigma: (sigma,), _half_normal, _half_normal_of_log),
+    "Normal": Density(lambda mu, sigma: (mu, sigma), f.normal),
+    "StudentT": Density(_of_student, f.student),
+    "Laplace": Density(lambda mu, b: (mu, b), f.laplace, kink="mu"),
+    "Cauchy": Density(lambda alpha, beta: _of_student(1.0, alpha, beta), f.student),
+    "Logistic": Density(lambda mu, s: (mu, s), f.logistic),
+    "ZeroSumNormal": Density(lambda sigma: (0.0, sigma), f.normal),  # of an orthonormal coordinate
+    "LogNormal": Density(lambda mu, sigma: (mu, sigma), f.log_normal, f.log_normal_of_log),
+    "HalfNormal": Density(lambda sigma: (sigma,), f.half_normal, f.half_normal_of_log),
     "HalfStudentT": Density(
-        lambda nu, sigma: _of_student(nu, 0.0, sigma, 2.0), _student, _half_student_of_log
+        lambda nu, sigma: _of_student(nu, 0.0, sigma, 2.0),
+        f.student,
+        f.half_student_of_log,
     ),
     "HalfCauchy": Density(
-        lambda beta: _of_student(1.0, 0.0, beta, 2.0), _student, _half_student_of_log
+        lambda beta: _of_student(1.0, 0.0, beta, 2.0),
+        f.student,
+        f.half_student_of_log,
     ),
-    "Exponential": Density(lambda lam: _of_gamma(0.0, 1.0, 1 / lam), _gamma, _gamma_of_log),
+    "Exponential": Density(lambda lam: _of_gamma(0.0, 1.0, 1 / lam), f.gamma, f.gamma_of_log),
     "Gamma": Density(
-        lambda alpha, beta: _of_gamma(alpha - 1, 1.0, 1 / beta), _gamma, _gamma_of_log
+        lambda alpha, beta: _of_gamma(alpha - 1, 1.0, 1 / beta),
+        f.gamma,
+        f.gamma_of_log,
     ),
     "InverseGamma": Density(
-        lambda alpha, beta: _of_gamma(-alpha - 1, -1.0, beta), _gamma, _gamma_of_log
+        lambda alpha, beta: _of_gamma(-alpha - 1, -1.0, beta), f.gamma, f.gamma_of_log
     ),
     "Weibull": Density(
-        lambda alpha, beta: _of_gamma(alpha - 1, alpha, beta), _gamma, _gamma_of_log
+        lambda alpha, beta: _of_gamma(alpha - 1, alpha, beta), f.gamma, f.gamma_of_log
     ),
-    "Beta": Density(_of_beta, _beta, _beta_of_logit),
-    "LogitNormal": Density(lambda mu, sigma: (mu, sigma), _logit_normal, _logit_normal_of_logit),
+    "Beta": Density(_of_beta, f.beta, f.beta_of_logit),
+    "LogitNormal": Density(lambda mu, sigma: (mu, sigma), f.logit_normal, f.logit_normal_of_logit),
+    "LKJ": Density(_of_lkj, f.lkj, f.lkj_of_artanh),
+    "FisherNormal": Density(
+        lambda mu, sigma: (mu, sigma), f.fisher_normal, f.fisher_normal_of_artanh
+    ),
 }
 
 
@@ -276,7 +149,7 @@ def log_density(prior: Prior, value: np.ndarray) -> tuple[np.ndarray, np.ndarray
     At the kink of a ``Laplace`` density, ``value == mu``, both derivatives are 0, the middle of
     the one-sided ones.
 
-    The supports of positive distributions and of those of probabilities are open intervals;
+    The supports of distributions that are not of all real numbers are open intervals;
     outside ``log_p`` is minus infinity and the derivatives are 0. PyMC's densities differ from
     this only at the ends, where some are finite.
 
@@ -287,7 +160,8 @@ def log_density(prior: Prior, value: np.ndarray) -> tuple[np.ndarray, np.ndarray
     x = np.asarray(value, dtype=float)
     if density.of_coordinate is None:
         return _evaluate(density.of_value, prior, x)
-    outside = (x <= 0) | (x >= (1.0 if prior.kind.support == "unit" else np.inf))
+    lower, upper = ENDS[prior.kind.support]
+    outside = (x <= lower) | (x >= upper)
     log_p, first, second = _evaluate(density.of_value, prior, np.where(outside, 0.5, x))
     log_p[outside], first[outside], second[outside] = -np.inf, 0.0, 0.0
     return log_p, first, second
@@ -304,7 +178,8 @@ def log_density_of_coordinate(
         Arguments that are tuples broadcast along the last axis of ``u``.
     u : ndarray
         Coordinates :math:`u` of values :math:`x`: logarithms of positive ones, log odds of
-        probabilities, and real values themselves.
+        probabilities, twice the inverse hyperbolic tangents of correlations, and real values
+        themselves.
 
     Returns
     -------

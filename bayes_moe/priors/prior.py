@@ -42,6 +42,8 @@ DISTRIBUTIONS: dict[str, Distribution] = {
     "Weibull": Distribution(("alpha", "beta"), "positive"),
     "Beta": Distribution(("alpha", "beta"), "unit"),
     "LogitNormal": Distribution(("mu", "sigma"), "unit"),
+    "LKJ": Distribution(("eta",), "correlation"),
+    "FisherNormal": Distribution(("mu", "sigma"), "correlation"),
 }
 
 
@@ -55,7 +57,9 @@ class Prior(Record):
         ``"Logistic"``; for gate coefficients also ``"ZeroSumNormal"`` (the default there);
         for positive parameters: ``"LogNormal"``, ``"HalfNormal"``, ``"HalfStudentT"``,
         ``"HalfCauchy"``, ``"Exponential"``, ``"Gamma"``, ``"InverseGamma"``, ``"Weibull"``;
-        for probabilities: ``"Beta"``, ``"LogitNormal"``.
+        for probabilities: ``"Beta"``, ``"LogitNormal"``; for correlations ``"LKJ"``, with a
+        density in proportion to ``(1 - rho^2)^(eta - 1)``, and ``"FisherNormal"``, under which
+        ``artanh(rho)`` is normal.
     **arguments : float or sequence of float
         The distribution's arguments by PyMC's names. A coefficient prior takes one number for
         all terms or one number a term, in the order of the design's columns.
@@ -150,7 +154,42 @@ class Prior(Record):
             k: context.number(f"{name}_{k}", np.asarray(v)[:, None] if column else v)
             for k, v in self.arguments.items()
         }
+        if self.kind.support == "correlation":
+            return _correlation(self.distribution, name, dims, arguments)
         return getattr(pm, self.distribution)(name, dims=dims, **arguments)
+
+
+def _correlation(
+    distribution: str, name: str, dims: tuple[str, ...], arguments: Mapping[str, Any]
+) -> Any:
+    """Random variable between -1 and 1, which PyMC has no distribution for."""
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    def lkj(eta: Any, size: Any) -> Any:
+        return 2.0 * pm.Beta.dist(eta, eta, size=size) - 1.0
+
+    def fisher_normal(mu: Any, sigma: Any, size: Any) -> Any:
+        return pt.tanh(pm.Normal.dist(mu, sigma, size=size))
+
+    def log_lkj(value: Any, eta: Any) -> Any:
+        constant = 2.0 * pt.gammaln(eta) - pt.gammaln(2.0 * eta) + (2.0 * eta - 1.0) * np.log(2.0)
+        return (eta - 1.0) * pt.log1p(-value * value) - constant
+
+    def log_fisher_normal(value: Any, mu: Any, sigma: Any) -> Any:
+        z = 0.5 * (pt.log1p(value) - pt.log1p(-value))
+        return pm.logp(pm.Normal.dist(mu, sigma), z) - pt.log1p(-value * value)
+
+    draw, logp = (lkj, log_lkj) if distribution == "LKJ" else (fisher_normal, log_fisher_normal)
+    return pm.CustomDist(
+        name,
+        *(pt.as_tensor(a, dtype="float64") for a in arguments.values()),
+        dist=draw,
+        logp=logp,
+        transform=pm.distributions.transforms.Interval(-1.0, 1.0),
+        class_name=distribution,
+        dims=dims,
+    )
 
 
 def _number(distribution: str, name: str, value: Any) -> float | tuple[float, ...]:
@@ -168,7 +207,7 @@ def _number(distribution: str, name: str, value: Any) -> float | tuple[float, ..
             f"number a term; it is {value!r}."
         )
     # The `alpha` of a Cauchy distribution is its location.
-    positive = name in {"sigma", "b", "s", "beta", "lam", "nu"} or (
+    positive = name in {"sigma", "b", "s", "beta", "lam", "nu", "eta"} or (
         name == "alpha" and distribution != "Cauchy"
     )
     if positive and np.any(array <= 0):

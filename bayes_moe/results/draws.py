@@ -10,6 +10,7 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Rows
+from bayes_moe.data.responses import response_dims
 from bayes_moe.model.evaluation import map_chunks
 from bayes_moe.model.free_values import exact
 from bayes_moe.model.mixture import Mixture
@@ -107,8 +108,9 @@ def standard_tree(
     obs = {names.OBS: design.rows.obs_id}
     # ArviZ tells counts from measurements by their type.
     response = design.response.astype(np.int64 if spec.structure.discrete else float)
+    dims, labels = response_dims(spec.response)
     groups[names.OBSERVED_DATA] = xr.Dataset(
-        {names.RESPONSE: (names.OBS, response, {names.COLUMN: spec.response})}, coords=obs
+        {names.RESPONSE: (dims, response.T, {names.COLUMN: spec.response})}, coords=obs | labels
     )
     groups[names.CONSTANT_DATA] = columns_to_dataset(design.columns, obs)
     result = xr.DataTree.from_dict(groups)

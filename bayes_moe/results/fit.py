@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bayes_moe.core import html, names
-from bayes_moe.core.errors import SpecError
+from bayes_moe.core.errors import SpecError, listed
 from bayes_moe.data.design import Design
+from bayes_moe.data.responses import response_parts
 from bayes_moe.model.spec import MixtureOfExperts
 
 if TYPE_CHECKING:
+    import numpy as np
     import xarray as xr
 
 
@@ -74,11 +76,42 @@ class Fit:
         centred and scaled features of the fitted rows; of draws by a sampler also ``relabelling``
         and ``modes`` (where the chains began); of the other methods ``fit``,
         ``modes`` and ``standard_error``. ArviZ reads it unless it is a single mode.
+    response : int or None
+        Position of the response that predictions and plots are of, among several; None for all.
+        See :func:`bayes_moe.margin`.
     """
 
     spec: MixtureOfExperts
     design: Design
     idata: xr.DataTree
+    response: int | None = None
+
+    @property
+    def responses(self) -> tuple[str, ...]:
+        """Responses that predictions are of: one, or all of ``cbind(y1, y2)``."""
+        every = response_parts(self.spec.response)
+        return every if self.response is None else (every[self.response],)
+
+    def one_response(self, what: str = "this") -> tuple[str, np.ndarray]:
+        """The response that predictions are of, and its values (obs,) in the fitted rows.
+
+        Raises
+        ------
+        SpecError
+            If there are several, of which ``what`` needs one.
+        """
+        if len(self.responses) > 1:
+            first = self.responses[0]
+            raise SpecError(
+                f"The fit has {len(self.responses)} responses, {listed(self.responses)}, and "
+                f"{what} is of one: give it bm.margin(fit, {first!r}) in place of the fit."
+            )
+        values = self.design.response
+        return self.responses[0], values if self.response is None else values[self.response]
+
+    @property
+    def _margin(self) -> str:
+        return "" if self.response is None else f", shown for {self.responses[0]!r}"
 
     @property
     def complete(self) -> bool:
@@ -129,7 +162,7 @@ class Fit:
             size += "" if figures[names.CONVERGED] else " (not converged)"
         dropped = self.design.n_dropped
         return (
-            f"Fit of {self.spec.response!r}: {self.spec.structure.counted} "
+            f"Fit of {self.spec.response!r}{self._margin}: {self.spec.structure.counted} "
             f"({', '.join(dict.fromkeys(e.family.kind for e in self.spec.experts))}), "
             f"{self.design.rows.size} rows{f' ({dropped} dropped)' if dropped else ''}, "
             f"{size}{'' if self.complete else ', incomplete'}\n"

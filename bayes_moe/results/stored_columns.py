@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 RESPONSE = "response"
+PART = "part"
+"""Dimension of several responses in a file."""
 LEVEL = "row_label_"
 """Begins the names of the variables with the user's own row labels, one a level of the index."""
 
@@ -46,7 +48,8 @@ def fitted_data(design: Design, levels: pd.DataFrame | None = None) -> xr.Datase
     """Dataset of the used columns, in their order, of the response, and of levels of row labels."""
     positions = {names.OBS: design.rows.obs_id}
     dataset = columns_to_dataset(_numbered(design.columns), positions)
-    dataset = dataset.assign({RESPONSE: (names.OBS, design.response)})
+    several = (PART,) if design.response.ndim == 2 else ()
+    dataset = dataset.assign({RESPONSE: ((*several, names.OBS), design.response)})
     if levels is None:
         return dataset
     labels = columns_to_dataset(levels, positions)
@@ -84,8 +87,11 @@ def stored_rows(
         stored = {v.attrs[names.COLUMN]: v for v in dataset.data_vars.values()}
         stored.pop(names.TABLE_MARK, None)
         response, labels = tree[names.OBSERVED_DATA].to_dataset()[names.RESPONSE], {}
+    response = response.transpose(..., names.OBS)
     positions = response[names.OBS]
-    for variable in (response, positions, *stored.values(), *labels.values()):
+    several = response.dims in ((PART, names.OBS), (names.RESPONSE_DIM, names.OBS))
+    first = response[0] if several else response
+    for variable in (first, positions, *stored.values(), *labels.values()):
         if variable.dims != (names.OBS,) or variable.shape != positions.shape:
             raise ValueError(f"the stored column {variable.name!r} is not one value a row")
     table = restore_columns({name: v.values for name, v in stored.items()}, entries)

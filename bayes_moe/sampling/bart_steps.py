@@ -237,10 +237,9 @@ def _check(
 
 def _forests(graph: Graph) -> Iterator[tuple[Binding, BART]]:
     """Predictors of a model that are sums of trees, with their bindings."""
-    matrices, response = graph.design.rows.matrices, graph.design.response
     return (
-        (site.bind(matrices[site.stem], response), predictor)
-        for site, predictor in graph.spec.structure.sites
+        (b, predictor)
+        for predictor, b in graph.spec.structure.bound(graph.design)
         if isinstance(predictor, BART)
     )
 

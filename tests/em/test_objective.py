@@ -81,7 +81,7 @@ def log_likelihood(spec, data, values):
         terms = terms[1:] if terms[0] == "0" else ["1"] + [t for t in terms if t != "1"]
         return sum(b * np.asarray(features[t]) for b, t in zip(coef, terms, strict=True))
 
-    y, k = data[spec.response].to_numpy(), 0
+    y, k = spec.design(data).response, 0
     found = np.empty((spec.n_experts, len(data)))
     for block in spec.structure.blocks:
         for j in range(len(block.positions)):
@@ -96,11 +96,39 @@ def log_likelihood(spec, data, values):
                 ):
                     own[c.parameter.name] = np.exp(own[c.parameter.name])
             known = {name: data["n"] for name in block.family.known_counts}
-            found[k] = FAMILIES[block.family.kind].log_density(y, **own, **known)
+            if block.family.takes_responses:
+                found[k] = log_normals(y, block.family.names, own)
+            else:
+                found[k] = FAMILIES[block.family.kind].log_density(y, **own, **known)
             k += 1
     if spec.n_experts > 1:
         found += log_weights(spec, values, eta, data)
     return special.logsumexp(found, axis=0).sum()
+
+
+def log_normals(y, names, own):
+    """Log density (obs,) of responses that are normal together, by SciPy."""
+    n = y.shape[1]
+    mean, sigma = (
+        np.stack([np.broadcast_to(own[f"{stem}_{name}"], (n,)) for name in names], axis=-1)
+        for stem in ("mu", "sigma")
+    )
+    found = np.empty(n)
+    for i in range(n):
+        correlation = np.eye(len(names))
+        for k in range(len(names)):
+            for j in range(k):
+                rho = np.broadcast_to(own[f"rho_{names[j]}_{names[k]}"], (n,))[i]
+                if isinstance(own[f"rho_{names[j]}_{names[k]}"], np.ndarray):
+                    rho = np.tanh(rho / 2)
+                for before in reversed(range(j)):  # from the partial correlation given these
+                    a, b = correlation[before, j], correlation[before, k]
+                    assert before == 0  # recursion for three responses
+                    rho = rho * np.sqrt((1 - a**2) * (1 - b**2)) + a * b
+                correlation[j, k] = correlation[k, j] = rho
+        covariance = correlation * np.outer(sigma[i], sigma[i])
+        found[i] = stats.multivariate_normal(mean[i], covariance).logpdf(y[:, i])
+    return found
 
 
 def test_the_likelihood_is_scipy_s(spec, design):

@@ -13,10 +13,10 @@ from scipy import linalg, special, stats
 from bayes_moe.priors.coordinates import coordinate_of
 from bayes_moe.priors.densities import DENSITIES, kink, log_density, log_density_of_coordinate
 from bayes_moe.priors.prior import DISTRIBUTIONS, Prior
-from tests.support.examples import POSITIVE, UNIT, names_of
+from tests.support.examples import CORRELATION, POSITIVE, UNIT, names_of
 from tests.support.examples import PRIORS as CASES
 
-CURVED_CASES = [p for p in CASES if p.distribution in (*POSITIVE, *UNIT)]
+CURVED_CASES = [p for p in CASES if p.distribution in (*POSITIVE, *UNIT, *CORRELATION)]
 
 SCIPY = {
     "Normal": lambda mu, sigma: stats.norm(mu, sigma),
@@ -35,6 +35,8 @@ SCIPY = {
     "Weibull": lambda alpha, beta: stats.weibull_min(alpha, scale=beta),
     "Beta": lambda alpha, beta: stats.beta(alpha, beta),
     "LogitNormal": lambda mu, sigma: LogitNormal(mu, sigma),
+    "LKJ": lambda eta: stats.beta(eta, eta, loc=-1, scale=2),
+    "FisherNormal": lambda mu, sigma: FisherNormal(mu, sigma),
 }
 
 
@@ -54,12 +56,22 @@ class LogitNormal:
         return self.law.logpdf(special.logit(x)) - np.log(x * (1 - x))
 
 
+class FisherNormal:
+    def __init__(self, mu, sigma):
+        self.law = stats.norm(mu, sigma)
+
+    def logpdf(self, x):
+        return self.law.logpdf(np.arctanh(x)) - np.log1p(-x * x)
+
+
 def values_of(prior):
     """Everyday values, on which the other libraries can be relied."""
     if prior.distribution in POSITIVE:
         return np.exp(np.linspace(-5, 4, 40))
     if prior.distribution in UNIT:
         return special.expit(np.linspace(-6, 6, 40))
+    if prior.distribution in CORRELATION:
+        return np.tanh(np.linspace(-3, 3, 40))
     return np.linspace(-30, 30, 41) + 0.01
 
 
@@ -70,7 +82,7 @@ def evaluate(variable):
 def test_every_prior_has_a_density():
     assert list(DENSITIES) == list(DISTRIBUTIONS)
     for name, density in DENSITIES.items():
-        assert (density.of_coordinate is not None) == (name in (*POSITIVE, *UNIT))
+        assert (density.of_coordinate is not None) == (name in (*POSITIVE, *UNIT, *CORRELATION))
         assert density.kink is None or density.kink == DISTRIBUTIONS[name].location
 
 
@@ -80,13 +92,17 @@ def test_values_are_pymc_s(name):
     atol = 3e-9 if name in ("HalfStudentT", "HalfCauchy") else 1e-12
     cases = [p for p in CASES if p.distribution == name]
     x = values_of(cases[0])
-    law = getattr(pm, name)
     # Arrays, since PyTensor makes Python's 1.5 a constant of 32 bits, and takes logarithms in them.
-    laws = [law.dist(**{k: np.asarray(v) for k, v in p.arguments.items()}) for p in cases]
+    arguments = [{k: np.asarray(v) for k, v in p.arguments.items()} for p in cases]
+    if name in CORRELATION:
+        with pm.Model():
+            laws = [p.rv(f"rho_{j}", ()) for j, p in enumerate(cases)]
+    else:
+        laws = [getattr(pm, name).dist(**given) for given in arguments]
     expected = evaluate([pm.logp(law, x) for law in laws])
     for prior, reference in zip(cases, expected, strict=True):
         np.testing.assert_allclose(log_density(prior, x)[0], reference, rtol=1e-12, atol=atol)
-        if name in (*POSITIVE, *UNIT):
+        if name in (*POSITIVE, *UNIT, *CORRELATION):
             found = log_density_of_coordinate(prior, coordinate_of(prior).of_value(x))[0]
             np.testing.assert_allclose(found, reference, rtol=1e-12, atol=atol)
 
@@ -126,6 +142,10 @@ KERNELS = {
     "Weibull": lambda x, alpha, beta: (alpha - 1) * x.ln() - (alpha * (x / beta).ln()).exp(),
     "Beta": lambda x, alpha, beta: (alpha - 1) * x.ln() + (beta - 1) * (1 - x).ln(),
     "LogitNormal": lambda x, mu, sigma: normal((x / (1 - x)).ln(), mu, sigma) - (x * (1 - x)).ln(),
+    "LKJ": lambda x, eta: (eta - 1) * (1 - x * x).ln(),
+    "FisherNormal": lambda x, mu, sigma: (
+        normal(((1 + x) / (1 - x)).ln() / 2, mu, sigma) - (1 - x * x).ln()
+    ),
 }
 
 
@@ -133,6 +153,7 @@ VALUES = {
     "real": lambda u: u,
     "positive": lambda u: u.exp(),
     "unit": lambda u: 1 / (1 + (-u).exp()),
+    "correlation": lambda u: 2 / (1 + (-u).exp()) - 1,
 }
 
 
@@ -145,7 +166,8 @@ def reference(prior, points, *, of_coordinate=False):
     with decimal.localcontext(prec=digits, Emax=decimal.MAX_EMAX, Emin=decimal.MIN_EMIN, traps=[]):
         arguments = {k: Decimal(v) for k, v in prior.arguments.items()}
         for point in map(Decimal, points.tolist()):
-            near = abs(point) if prior.kind.support != "unit" else min(point, 1 - point)
+            distance = {"unit": min(point, 1 - point), "correlation": 1 - abs(point)}
+            near = distance.get(prior.kind.support, abs(point))
             h = Decimal("1e-20") * (1 if of_coordinate else near)
             steps = (point - h, point, point + h)
             low, here, high = (kernel(value(p), **arguments) for p in steps)
@@ -177,6 +199,8 @@ def test_derivatives_to_the_last_digits(prior):
         x = np.array(sizes)
     elif prior.distribution in UNIT:
         x = np.array([1e-300, 1e-155, 1e-20, 1e-3, 0.31, 0.5, 0.77, 1 - 1e-6, 1 - 1e-15])
+    elif prior.distribution in CORRELATION:
+        x = np.array([-1 + 1e-15, -1 + 1e-6, -0.7, -0.1, 1e-20, 0.3, 0.8, 1 - 1e-6, 1 - 1e-15])
     else:
         sizes = np.array([1e-300, 1e-150, 1e-8, 0.3, 1.6, 5, 40, 400, 1e8, 1e20, 1e150])
         x = np.concatenate([-sizes, sizes])
@@ -206,8 +230,9 @@ def test_value_and_coordinate_agree_by_the_chain_rule(prior):
 
 @pytest.mark.parametrize("prior", CURVED_CASES, ids=names_of(CURVED_CASES))
 def test_there_is_nothing_outside_the_support(prior):
-    outside = [1.0, 1.5] if prior.distribution in UNIT else []
-    log_p, first, second = log_density(prior, np.array([-np.inf, -1.0, 0.0, *outside, np.inf]))
+    outside = [] if prior.distribution in CORRELATION else [0.0]
+    outside += [] if prior.distribution in POSITIVE else [1.0, 1.5]
+    log_p, first, second = log_density(prior, np.array([-np.inf, -1.0, *outside, np.inf]))
     assert np.all(log_p == -np.inf)
     assert not np.any(first)
     assert not np.any(second)
@@ -294,7 +319,7 @@ def test_normalised():
     for prior in CASES:
         if prior.distribution in POSITIVE:
             log_mass = log_density_of_coordinate(prior, t)[0] + t
-        elif prior.distribution in UNIT:
+        elif prior.distribution in (*UNIT, *CORRELATION):
             log_mass = log_density_of_coordinate(prior, t)[0] + coordinate_of(prior).log_slope(t)[0]
         else:
             log_mass = log_density(prior, np.sinh(t))[0] + np.log(np.cosh(t))

@@ -60,6 +60,9 @@ CASES = COMPILED | {
     "a constant tree": plain("normal", experts=6, gate=Tree(branching=(3, 2), formula="~ 1")),
     "two sticks": plain("normal", experts=2, gate=StickBreaking("~ z")),
     "constant sticks": plain("studentt", experts=4, gate=StickBreaking("~ 1")),
+    "counts of outcomes": plain(
+        "multinomial", formula="cbind(binomial, I(n - binomial)) ~ x", trials="n"
+    ),
     "trials by number": plain("binomial", experts=3, trials=40),
     "trials by expression": plain("binomial", trials="I(n + 3)"),
     "families side by side": bm.MixtureOfExperts(

@@ -211,6 +211,9 @@ CLASSES = {
 WITHOUT_PARAMETERS = {"pointmass": {"at": 0.0}, "uniform": {"lower": 0.0}}
 """Families that are for experts beside others, with settings: they have no parameters."""
 
+OF_SEVERAL_RESPONSES = ("mvnormal", "multinomial")
+"""Families of several responses: tests/families/test_multivariate.py has their contract."""
+
 FAMILIES_WITH_ZEROS = (
     "zero_inflated_poisson",
     "zero_inflated_negativebinomial",
@@ -309,8 +312,10 @@ def matrix_of(columns, n=40, seed=0, like=None):
 
 POSITIVE = [n for n, kind in DISTRIBUTIONS.items() if kind.support == "positive"]
 UNIT = [n for n, kind in DISTRIBUTIONS.items() if kind.support == "unit"]
+CORRELATION = [n for n, kind in DISTRIBUTIONS.items() if kind.support == "correlation"]
 REAL = [n for n, kind in DISTRIBUTIONS.items() if kind.support == "real"]
 ARGUMENTS = {"mu": -0.7, "sigma": 1.3, "nu": 3.5, "b": 0.8, "s": 0.6, "lam": 2.2, "beta": 1.5}
+ARGUMENTS |= {"eta": 1.7}
 ALPHAS = {name: (2.5, 0.4, 1.0) for name in ("Gamma", "InverseGamma", "Weibull", "Beta")}
 PRIORS = [
     Prior(name, **{k: alpha if k == "alpha" else ARGUMENTS[k] for k in kind.arguments})

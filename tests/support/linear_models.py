@@ -98,6 +98,24 @@ MODELS = {
     ),
     "gaussian gate of counts": plain("poisson", experts=2, gate=Gaussian("~ log(x + 9)")),
     "a warm gate": plain("normal", experts=3, gate=Softmax("~ z", temperature=2.5)),
+    "two responses": plain(
+        "mvnormal", formula="cbind(normal, I(studentt + 5 * z * z)) ~ x", experts=2
+    ),
+    "three responses, own formulas": plain(
+        "mvnormal",
+        formula="cbind(normal, I(studentt + 5 * z * z), log(n)) ~ x",
+        experts=3,
+        mu_log_n="~ z",
+        sigma_normal="~ z",
+        rho_normal_log_n="~ x",
+    ),
+    "responses of two kinds": bm.MixtureOfExperts(
+        Gaussian("~ z"),
+        [
+            bm.Expert("cbind(normal, log(n)) ~ x", "mvnormal", name="line"),
+            bm.Expert("cbind(normal, log(n)) ~ 1", bm.families.MvNormal(lkj=2.0), name="level"),
+        ],
+    ),
     "a kinked prior": plain("poisson", priors={"mu_coef": P("Laplace", mu=[1, 0], b=[2, 0.3])}),
 }
 
