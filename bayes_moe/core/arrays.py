@@ -29,6 +29,9 @@ class Arrays:
     tanh: Callable[..., Any]
     sigmoid: Callable[..., Any]
     floor: Callable[..., Any]
+    cos: Callable[..., Any]
+    sin: Callable[..., Any]
+    arctan: Callable[..., Any]
     where: Callable[..., Any]
     full: Callable[..., Any]
     gammaln: Callable[..., Any]
@@ -75,6 +78,9 @@ NUMERIC = Arrays(
     tanh=np.tanh,
     sigmoid=sigmoid,
     floor=np.floor,
+    cos=np.cos,
+    sin=np.sin,
+    arctan=np.arctan,
     where=np.where,
     full=np.full,
     gammaln=special.gammaln,
@@ -98,6 +104,9 @@ def symbolic() -> Arrays:
         tanh=pt.tanh,
         sigmoid=pt.sigmoid,
         floor=pt.floor,
+        cos=pt.cos,
+        sin=pt.sin,
+        arctan=pt.arctan,
         where=pt.where,
         full=pt.full,
         gammaln=pt.gammaln,

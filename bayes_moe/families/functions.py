@@ -19,7 +19,7 @@ from scipy import special
 
 from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
-from bayes_moe.families import gamma_normaliser, student_t
+from bayes_moe.families import circular_normaliser, gamma_normaliser, student_t
 from bayes_moe.families.expressions import Recorder, Slope
 
 LOG_HALF = math.log(0.5)
@@ -158,6 +158,8 @@ FUNCTIONS: dict[str, Function] = {
     ),
     "normal_hazard_slope": Function(_only_numeric(_normal_hazard_slope), None),
     "sqrt": Function(_named(np.sqrt, "sqrt"), lambda m, x, f: (0.5 / f,)),
+    "sin": Function(lambda xp: xp.sin, lambda m, x, f: (m.cos(x[0]),)),
+    "cos": Function(lambda xp: xp.cos, lambda m, x, f: (-m.sin(x[0]),)),
     "absolute": Function(_named(np.abs, "abs"), lambda m, x, f: (m.sign(x[0]),)),
     "sign": Function(_named(np.sign, "sign"), lambda m, x, f: (0.0,)),
     "softplus": Function(lambda xp: xp.softplus, lambda m, x, f: (m.logistic(x[0]),)),
@@ -172,6 +174,14 @@ FUNCTIONS: dict[str, Function] = {
         _only_numeric(gamma_normaliser.slope), lambda m, x, f: (m.gamma_normaliser_bend(x[0]),)
     ),
     "gamma_normaliser_bend": Function(_only_numeric(gamma_normaliser.bend), None),
+    "circular_normaliser": Function(
+        circular_normaliser.log_normaliser, lambda m, x, f: (m.circular_normaliser_slope(x[0]),)
+    ),
+    "circular_normaliser_slope": Function(
+        _only_numeric(circular_normaliser.slope),
+        lambda m, x, f: (m.circular_normaliser_bend(x[0]),),
+    ),
+    "circular_normaliser_bend": Function(_only_numeric(circular_normaliser.bend), None),
     "student_tail": Function(student_t.log_tail, _slopes_of_student_tail),
     "log_excess": Function(
         _only_numeric(student_t.log_excess),

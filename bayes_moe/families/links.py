@@ -7,13 +7,16 @@ the mean or probability comes from ``MEANS`` and ``PROBABILITIES``, without loss
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 from bayes_moe.core.arrays import Arrays
+from bayes_moe.families import functions
 
 Mapped = Callable[[Any, Arrays], Any]
 
@@ -71,6 +74,7 @@ LOG_RATE = Link("log", natural=False)
 LOG_ODDS = Link("logit", natural=False)
 
 Pair = tuple[Any, Any]
+TURN = 2.0 * math.pi
 
 
 @dataclass(frozen=True)
@@ -113,9 +117,116 @@ With the identity they give the log and the mean of 1 where the predictor is not
 says what its density is there.
 """
 
-PROBABILITIES: dict[str, Callable[[Any, Any], Pair]] = {
-    "logit": lambda m, eta: (-m.softplus(-eta), -m.softplus(eta)),
-    "probit": lambda m, eta: (m.log_ndtr(eta), m.log_ndtr(-eta)),
-    "cloglog": lambda m, eta: (m.log1mexp(-m.exp(eta)), -m.exp(eta)),
+
+SMALL_RATE = 1e-20
+"""Rate ``r`` below which ``r / (exp(r) - 1)`` is one."""
+
+
+@dataclass(frozen=True)
+class ProbabilityLink:
+    """A link of a probability.
+
+    Attributes
+    ----------
+    logs : callable
+        Namespace and predictor -> log of the probability, and of one less it.
+    slopes : callable
+        Namespace of arrays and predictor -> derivatives of both.
+    of_share : callable
+        Probability -> predictor.
+    """
+
+    logs: Callable[[Any, Any], Pair]
+    slopes: Callable[[Any, Any], Pair]
+    of_share: Callable[[Any], Any]
+
+    def shares(self, eta: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities of a predictor, and one less these."""
+        log_p, log_q = self.logs(functions.numeric(), np.asarray(eta))
+        return np.exp(log_p), np.exp(log_q)
+
+
+class _Logit(ProbabilityLink):
+    def shares(self, eta: Any) -> tuple[np.ndarray, np.ndarray]:
+        eta = np.asarray(eta)
+        return special.expit(eta), special.expit(-eta)
+
+
+def _cloglog(m: Any, eta: Any) -> Pair:
+    rate = functions.bounded_exp(m, eta)
+    return m.log1mexp(-rate), -rate
+
+
+def _cloglog_slopes(m: Any, eta: Any) -> Pair:
+    rate = functions.bounded_exp(m, eta)
+    least = m.where(rate > SMALL_RATE, rate, SMALL_RATE)
+    return -least * m.log1mexp_slope(-least), -rate
+
+
+PROBABILITIES: dict[str, ProbabilityLink] = {
+    "logit": _Logit(
+        lambda m, eta: (-m.softplus(-eta), -m.softplus(eta)),
+        lambda m, eta: (m.logistic(-eta), -m.logistic(eta)),
+        special.logit,
+    ),
+    "probit": ProbabilityLink(
+        lambda m, eta: (m.log_ndtr(eta), m.log_ndtr(-eta)),
+        lambda m, eta: (m.normal_hazard(eta), -m.normal_hazard(-eta)),
+        special.ndtri,
+    ),
+    "cloglog": ProbabilityLink(
+        _cloglog,
+        _cloglog_slopes,
+        lambda share: np.log(-np.log1p(-share)),
+    ),
 }
-"""By link of a probability: namespace and predictor -> its log, and the log of one less it."""
+"""Links of a probability by name."""
+
+
+@dataclass(frozen=True)
+class AngleLink:
+    """A link of a direction.
+
+    Attributes
+    ----------
+    role : str
+        Role of the direction under the link.
+    half : callable
+        Namespace and predictor -> cosine and sine of half the direction.
+    slope : callable
+        Predictor -> derivative of the direction.
+    direction : callable
+        Predictor and arrays -> direction between minus pi and pi.
+    of_direction : callable
+        Direction -> predictor.
+    """
+
+    role: str
+    half: Callable[[Any, Any], Pair]
+    slope: Callable[[Any], Any]
+    direction: Mapped
+    of_direction: Callable[[Any], Any]
+
+
+def _half_of_tangent(m: Any, eta: Any) -> Pair:
+    cosine = 1.0 / m.sqrt(1.0 + eta * eta)
+    return cosine, eta * cosine
+
+
+ANGLES: dict[str, AngleLink] = {
+    "tan_half": AngleLink(
+        "direction",
+        _half_of_tangent,
+        lambda eta: 2.0 / (1.0 + eta * eta),
+        lambda eta, xp: 2.0 * xp.arctan(eta),
+        lambda direction: np.tan(0.5 * direction),
+    ),
+    "identity": AngleLink(
+        "location",
+        lambda m, eta: (m.cos(0.5 * eta), m.sin(0.5 * eta)),
+        lambda eta: 1.0,
+        lambda eta, xp: eta - TURN * xp.floor(eta / TURN + 0.5),
+        lambda direction: direction,
+    ),
+}
+"""Links of a direction by name. By the identity, whole turns are taken off the predictor."""

@@ -23,6 +23,10 @@ precision (``lam`` of inverse  that of ``alpha`` times ``m_y``
 Gaussian)
 precision (``nu`` of beta)     that of ``alpha`` with ``m_y (1 - m_y) / s_y^2`` for
                                ``m_y^2 / s_y^2``
+directions (``mu`` of von      intercept ``Normal(0, 2.5)``, slopes ``Normal(0, 2.5 / s_j)``,
+Mises)                         of the tangent of half the angle
+concentration of angles        that of ``alpha`` with ``1 / (2 - 2 R)`` for ``m_y^2 / s_y^2``,
+(``kappa``)                    where ``R`` is the length of the mean of the unit vectors
 shape (``alpha`` of Weibull)   ``Gamma(2, 0.3 s_y / m_y)``; with a formula, on the log
                                link: ``Normal(log(5.5 m_y / s_y), 1)``, slopes
                                ``Normal(0, 0.5 / s_j)``
@@ -39,6 +43,8 @@ correlation (``rho``)          ``FisherNormal(0, 0.91)``, or ``LKJ``: see
                                :class:`bayes_moe.families.multivariate.MvNormal`; with a
                                formula, on the link ``2 artanh``: ``Normal(0, 1.8)``, slopes
                                ``Normal(0, 1 / s_j)``
+power less one (``excess``)    ``LogNormal(0, 1)``; with a formula, on the log link: the same prior
+                               for the intercept, slopes ``Normal(0, 0.5 / s_j)``
 asymmetry                      ``Normal(0, 3)``; with a formula the same prior for the
                                intercept, slopes ``Normal(0, 1 / s_j)``
 =============================  =======================================================
@@ -182,6 +188,12 @@ def _share_precision(y: np.ndarray) -> float:
     return mean * (1.0 - mean) / float(np.var(y))
 
 
+def _angular_precision(y: np.ndarray) -> float:
+    """``1 / (2 - 2 R)`` of angles, with ``R`` the length of their mean as unit vectors."""
+    mean = math.atan2(float(np.mean(np.sin(y))), float(np.mean(np.cos(y))))
+    return 0.25 / float(np.mean(np.sin(0.5 * (y - mean)) ** 2))
+
+
 def _log_sd(y: np.ndarray) -> float:
     return math.log(float(np.std(y)))
 
@@ -257,11 +269,27 @@ ROLES: dict[str, Role] = {
         constant=lambda y: Prior("Gamma", alpha=1.5, beta=0.01 / _share_precision(y)),
         spread=-0.5,
     ),
+    "direction": Role(2.5, 2.5),
+    "angular_precision": Role(
+        2.0,
+        1.0,
+        level=lambda y: math.log(30.0 * _angular_precision(y)),
+        constant=lambda y: Prior("Gamma", alpha=1.5, beta=0.01 / _angular_precision(y)),
+        spread=-0.5,
+        log_unit=lambda y: -0.5 * math.log(_angular_precision(y)),
+    ),
     "shape": Role(
         1.0,
         0.5,
         level=lambda y: math.log(15.0),
         constant=lambda y: Prior("Gamma", alpha=2.0, beta=0.1),
+        of_form=True,
+    ),
+    "power": Role(
+        1.0,
+        0.5,
+        constant=lambda y: Prior("LogNormal", mu=0.0, sigma=1.0),
+        neutral=0.0,
         of_form=True,
     ),
     "gap": Role(1.0, 0.5, constant=lambda y: Prior("LogNormal", mu=0.0, sigma=1.0), neutral=0.0),
