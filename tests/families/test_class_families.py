@@ -14,6 +14,7 @@ from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.kernels.families import has_kernel, kernel_of
 from bayes_moe.model.internal_values import internal_values
 from bayes_moe.model.spec import with_levels
+from bayes_moe.results.draws import stacked_draws
 from bayes_moe.results.permuting import permute
 from tests.support import contracts
 from tests.support.examples import CLASSES
@@ -300,11 +301,7 @@ def test_labels_of_experts_change_in_every_variable(family, table, experts):
     found = bm.predict(moved, table).probabilities(draws=True)
     np.testing.assert_allclose(found.values, expected.values, atol=1e-12)
     spec, design = fit.spec, fit.design
-    posterior = moved.idata["posterior"]
-    flat = (lead[0] * lead[1],)
-    values = {
-        n: np.reshape(posterior[n].values, flat + posterior[n].shape[2:]) for n in spec.variables
-    }
+    values = stacked_draws(spec, moved.idata["posterior"].to_dataset())
     internal = internal_values(spec, design, spec.resolve_priors(design), values)
     raw = moved.idata["unconstrained_posterior"]
     for name in set(internal) & set(raw.data_vars):
