@@ -180,6 +180,12 @@ def described(family, table, **settings):
     return spec, spec.design(table)
 
 
+def test_parts_of_the_derivatives_are_those_of_all(family):
+    rng = np.random.default_rng(4)
+    data = family.data(rng.integers(0, family.count, ROWS).astype(float), {}, NUMERIC)
+    contracts.check_parts_of_derivatives(family, data, predictors(family, rng))
+
+
 @pytest.mark.parametrize("experts", [1, 3])
 def test_objective_is_the_graphs(family, table, experts):
     spec, design = described(family, table, gate="~ x", experts=experts)
