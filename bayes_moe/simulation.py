@@ -82,7 +82,8 @@ def simulate(
         result[column] = drawn
     if expert_column is not None:
         result[expert_column] = np.asarray(spec.expert_labels)[chosen]
-    result.attrs["parameters"] = {k: v.tolist() for k, v in values.items()}
+    pairs, dims = spec.structure.pairs, spec.structure.dims
+    result.attrs["parameters"] = {k: pairs.reported(v, dims[k]).tolist() for k, v in values.items()}
     return result
 
 
@@ -132,4 +133,5 @@ def _from_prior(
     design = spec.design(table)
     spec = with_levels(spec, design.levels)
     drawn = prior_draws(spec, design, 1, int(rng.integers(2**31)))
-    return spec, {name: values[0] for name, values in drawn.items()}
+    pairs, dims = spec.structure.pairs, spec.structure.dims
+    return spec, {name: pairs.reported(v[0], dims[name]) for name, v in drawn.items()}

@@ -142,7 +142,7 @@ def outcomes():
     truth = {
         "gate_coef": np.array([[0.0, 1.5], [0.0, -1.5]]),
         "p_coef": np.array(
-            [[-1.0, 0.0], [0.5, 1.0], [0.5, 1.0], [0.0, -1.0], [0.5, -1.0], [-0.5, 0.0]]
+            [[[-1.0, 0.0], [0.5, 1.0]], [[0.5, 1.0], [0.0, -1.0]], [[0.5, -1.0], [-0.5, 0.0]]]
         ),
     }
     return spec, truth, bm.simulate(spec, rows, truth, random_seed=1)
@@ -168,8 +168,9 @@ def test_one_expert_of_counts_is_statsmodels_mnlogit(outcomes):
 def test_a_mixture_of_counts_finds_its_experts(outcomes):
     spec, truth, table = outcomes
     fit = bm.fit(spec, table, "em", random_seed=0)
-    found = fit.idata.posterior["p_coef"].values.reshape(3, 2, 2)
-    expected = truth["p_coef"].reshape(3, 2, 2)
+    assert fit.idata.posterior["p_coef"].dims[2:] == ("outcome", "expert", "p_term")
+    assert fit.idata.posterior["outcome"].values.tolist() == ["a", "b", "c"]
+    found, expected = fit.idata.posterior["p_coef"].values[0, 0], truth["p_coef"]
     best = min(np.abs(found - expected[:, order]).max() for order in ([0, 1], [1, 0]))
     assert best < 0.25
     joint = bm.predict(fit, table.head(5))

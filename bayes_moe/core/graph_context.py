@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bayes_moe.core.dim_pairs import NO_PAIRS, DimPairs
 from bayes_moe.core.errors import SpecError
 
 NO_PRIOR = (
@@ -40,6 +41,8 @@ class GraphContext:
     made : mapping of str to tensor variable
         Constants and internal coefficients of the model that exist already, by name: those with
         shared or held entries.
+    pairs : DimPairs
+        The two dimensions that reported variables have in a graph for users; none in others.
     """
 
     replaceable: bool = False
@@ -48,6 +51,7 @@ class GraphContext:
     given: bool = False
     mark: Any = None
     made: Mapping[str, Any] = field(default_factory=dict)
+    pairs: DimPairs = NO_PAIRS
 
     def number(self, name: str, value: Any) -> Any:
         """Return numbers that depend on the data: an array, or a shared variable of that name."""
@@ -68,12 +72,23 @@ class GraphContext:
         data = pm.Data(name, values, dims=dims)
         return data if self.batch is None else data[self.batch]
 
+    def report(self, name: str, value: Any, dims: tuple[str, ...]) -> Any:
+        """Add a reported variable that is a function of others, and return its value (dims)."""
+        import pymc as pm
 
-def given_variable(name: str, dims: tuple[str, ...]) -> Any:
-    """Return a free variable of the current PyMC model without a prior.
+        shown = pm.Deterministic(name, self.pairs.reported(value, dims), dims=self.pairs.dims(dims))
+        return self.pairs.internal(shown, dims)
 
-    Its density and draws raise :class:`SpecError`: its values come from the draws of a fit.
-    """
+    def given_variable(self, name: str, dims: tuple[str, ...]) -> Any:
+        """Add a reported variable without a prior, and return its value (dims).
+
+        Its density and draws raise :class:`SpecError`: its values come from the draws of a fit.
+        """
+        return self.pairs.internal(_given(name, self.pairs.dims(dims)), dims)
+
+
+def _given(name: str, dims: tuple[str, ...]) -> Any:
+    """Free variable of the current PyMC model without a prior."""
     import pymc as pm
     import pytensor.tensor as pt
     from pytensor.raise_op import CheckAndRaise

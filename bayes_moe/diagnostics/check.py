@@ -19,6 +19,7 @@ from bayes_moe.diagnostics.ties import ties
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.draws import stacked_draws
 from bayes_moe.results.fit import is_ensemble, kind_of, posterior_of
+from bayes_moe.results.reported_shape import internal_arrays
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -75,7 +76,8 @@ def _ties(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> list[str
     if lost <= hits.sum() / 2 or not {*spec.variables} <= {*modes.data_vars}:
         return []  # modes of a model without a gradient are those of a surrogate
     worst = [int(np.where(singular, hits, 0).argmax())]
-    mode = {name: modes[name].values[worst] for name in spec.variables}
+    every = internal_arrays(spec, modes, (names.MODE,))
+    mode = {name: values[worst] for name, values in every.items()}
     found = ties(spec, mode, design, has_priors=has_priors)
     ended = f"{lost} of {hits.sum()} starts ended there; the answer is the best of the others."
     return [f"{tie.message} {ended}" for tie in found]

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from bayes_moe.em.cross_products import Plan
 from bayes_moe.em.gate_branches import GateBranches
 from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.families import Derivatives
+from bayes_moe.families.formula import OBSERVED, WORKING
 from bayes_moe.gates.splits import Split
 
 
@@ -154,9 +156,13 @@ class RowTerms:
 
 
 class Information(ABC):
-    """A rule for the weights of pairs of outputs; ``plan`` holds the pairs."""
+    """A rule for the weights of pairs of outputs; ``plan`` holds the pairs.
+
+    ``asked`` is what it reads of the families; see :data:`bayes_moe.families.formula.ALL`.
+    """
 
     plan: Plan
+    asked: ClassVar[str] = OBSERVED
 
     @abstractmethod
     def weights(self, terms: RowTerms) -> np.ndarray:
@@ -173,6 +179,8 @@ class CompleteInformation(Information):
     Predictors of one parameter with labels, as those of classes, form one block: its matrix is
     minus the second derivatives. So do those of a family's coupled slots.
     """
+
+    asked = WORKING
 
     def __init__(self, stack: PredictorStack) -> None:
         self.stack = stack

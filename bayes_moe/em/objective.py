@@ -315,7 +315,7 @@ class Objective:
         """Rows of experts, at a floor, and narrow, gradient and sums of pairs over a chunk."""
         r = chunk.r if allocation is None else allocation[..., chunk.where]
         factors = [
-            experts.family.derivatives_at(of_rows, etas)
+            experts.family.derivatives_at(of_rows, etas, information.asked)
             for experts, of_rows, etas in zip(self._experts, chunk.data, chunk.etas, strict=True)
         ]
         gate = self._stack.gate

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bayes_moe.families import functions
@@ -26,13 +26,14 @@ def kernel_source(row_of: RowOf, count: int, more: int = 0) -> str:
     return source("row", arguments(count, more), [value, *scores], "({1} if {0} else {2})")
 
 
-def array_derivatives(row_of: RowOf, count: int, more: int = 0) -> Callable[..., tuple[Any, ...]]:
+def array_derivatives(
+    row_of: RowOf, count: int, pairs: Sequence[tuple[int, int]], more: int = 0
+) -> Callable[..., tuple[Any, ...]]:
     """The function of arrays of NumPy that returns scores, then second derivatives.
 
-    The latter are those by each pair of predictors, the first one's first.
+    The latter are those by each of the ``pairs`` of predictors.
     """
     m, _, scores, symbols = _recorded(row_of, count, more)
-    pairs = [(k, j) for k in range(count) for j in range(k, count)]
     second = [m.derivative(scores[k], symbols[j]) for k, j in pairs]
     text = source("derivatives", arguments(count, more), [*scores, *second], "where({}, {}, {})")
     known = vars(functions.numeric())

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -26,6 +26,14 @@ Parameters = Mapping[str, Any]
 """Parameters and known counts of a family by name, as its formulas take them."""
 
 NOTHING: Parameters = MappingProxyType({})
+
+Pairs = tuple[tuple[int, int], ...]
+"""Pairs of slots ``a <= b``."""
+
+ALL, OBSERVED, WORKING, SCORES = "all", "observed", "working", "scores"
+"""Which derivatives are asked for: all; scores and second derivatives; scores and what sweeps of EM
+weight the rows by (expected information, second derivatives by slots of one parameter); scores.
+"""
 
 
 @dataclass(frozen=True)
@@ -105,16 +113,17 @@ class Derivatives:
     score : tuple of array
         ``d log f / d eta_a``, in the order of the family's ``slots``.
     second : tuple of tuple of array
-        ``d2 log f / d eta_a d eta_b``; symmetric, with one array for both orders.
+        ``d2 log f / d eta_a d eta_b``; symmetric, with one array for both orders. None where not
+        asked for.
     expected_information : tuple of array
         Non-negative curvature for weighted least squares: an expectation of ``-second[a][a]``,
-        over the response or over the latent scale of a scale mixture.
+        over the response or over the latent scale of a scale mixture. Empty if not asked for.
     expected_pairs : mapping
         By slots ``(a, b)``, ``a <= b``, of each group of ``Family.coupled``: the curvature by both.
     """
 
     score: tuple[np.ndarray, ...]
-    second: tuple[tuple[np.ndarray, ...], ...]
+    second: tuple[tuple[Any, ...], ...]
     expected_information: tuple[np.ndarray, ...]
     expected_pairs: Mapping[tuple[int, int], np.ndarray] = MappingProxyType({})
 
@@ -157,8 +166,10 @@ class Formula(Responses, ABC):
         return derivation.kernel_source(self.row, len(self.slots), self.more_data)
 
     @cached_property
-    def _derivatives(self) -> Callable[..., tuple[Any, ...]]:
-        return derivation.array_derivatives(self.row, len(self.slots), self.more_data)
+    def _derivatives(self) -> Callable[[Pairs], Callable[..., tuple[Any, ...]]]:
+        """Function of the second derivatives' pairs -> function of arrays, made once."""
+        row, count, more = self.row, len(self.slots), self.more_data
+        return cache(lambda pairs: derivation.array_derivatives(row, count, pairs, more))
 
     @abstractmethod
     def row(self, m: Any) -> Callable[..., Any]:
@@ -207,22 +218,38 @@ class Formula(Responses, ABC):
         """Derivatives (..., expert, obs) of :meth:`log_density` by the parameters' predictors."""
         return self.derivatives_at(self.data(y, params, NUMERIC), self.etas(params, NUMERIC))
 
-    def derivatives_at(self, data: RowData, etas: Sequence[np.ndarray]) -> Derivatives:
-        """Derivatives at predictors of ``slots``."""
+    def derivatives_at(
+        self, data: RowData, etas: Sequence[np.ndarray], asked: str = ALL
+    ) -> Derivatives:
+        """Derivatives at predictors of ``slots``; ``asked`` is :data:`ALL` or another of these."""
         count, ndim = len(etas), max(np.ndim(eta) for eta in etas)
-        found = self._derivatives(*data.values, *etas)
+        known: Sequence[Any] = ()
+        if asked in (ALL, WORKING):
+            known = self.information(data, etas) or [None] * count
+        pairs = self._pairs(asked, tuple(x is None for x in known))
+        found = self._derivatives(pairs)(*data.values, *etas)
         flat = [_of_dimensions(x, ndim) for x in found]
-        pairs = iter(flat[count:])
         second: list[list[Any]] = [[None] * count for _ in range(count)]
-        for a in range(count):
-            for b in range(a, count):
-                second[a][b] = second[b][a] = next(pairs)
-        known = self.information(data, etas) or [None] * count
+        for (a, b), value in zip(pairs, flat[count:], strict=True):
+            second[a][b] = second[b][a] = value
         expected = tuple(
             np.abs(second[a][a]) if x is None else _of_dimensions(x, ndim)
             for a, x in enumerate(known)
         )
         return Derivatives(tuple(flat[:count]), tuple(map(tuple, second)), expected)
+
+    def _pairs(self, asked: str, unknown: tuple[bool, ...]) -> Pairs:
+        """Pairs of slots whose second derivatives are needed; ``unknown`` is whose information."""
+        count = len(self.slots)
+        every = ((a, b) for a in range(count) for b in range(a, count))
+        if asked in (ALL, OBSERVED):
+            return tuple(every)
+        if asked == SCORES:
+            return ()
+        of = [slot.parameter for slot in self.slots]
+        return tuple(
+            (a, b) for a, b in every if (of[a] is of[b] and of[a].labels) or (a == b and unknown[a])
+        )
 
     def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any] | None:
         """Expected information of each predictor; the absolute curvature where it is None."""

@@ -13,6 +13,7 @@ from scipy import special
 
 from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.families.base import Derivatives, Family, Parameter, Parameters, RowData
+from bayes_moe.families.formula import ALL, SCORES, WORKING
 from bayes_moe.families.functions import bounded_exp
 from bayes_moe.families.links import IDENTITY, LOG
 
@@ -80,8 +81,12 @@ class Laplace(Standardised):
     def standard(self, m: Any, z: Any, *shape: Any) -> Any:
         return -m.absolute(z)
 
-    def derivatives_at(self, data: RowData, etas: Sequence[np.ndarray]) -> Derivatives:
-        found = super().derivatives_at(data, etas)
+    def derivatives_at(
+        self, data: RowData, etas: Sequence[np.ndarray], asked: str = ALL
+    ) -> Derivatives:
+        found = super().derivatives_at(data, etas, asked)
+        if asked in (WORKING, SCORES):
+            return found
         first = found.second[0][0] - np.exp(-2.0 * etas[1])
         rest = found.second[1:]
         return replace(found, second=((first, *found.second[0][1:]), *rest))

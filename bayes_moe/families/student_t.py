@@ -49,6 +49,15 @@ class Normaliser:
     @classmethod
     def at(cls, nu: np.ndarray) -> Normaliser:
         """Terms at degrees of freedom ``nu`` of any shape."""
+        # One step asks for several terms at the same values, one after another.
+        at, terms = _latest[0]
+        if not np.array_equal(at, nu):
+            terms = cls._at(nu)
+            _latest[0] = nu, terms
+        return terms
+
+    @classmethod
+    def _at(cls, nu: np.ndarray) -> Normaliser:
         large = nu > LARGE_NU
         if large.all():
             return cls._series(nu)
@@ -82,6 +91,10 @@ class Normaliser:
         rest = (powers + 1) * SERIES
         rest = inverse * square * np.polynomial.polynomial.polyval(square, rest[1:])
         return cls(score, second, 0.5 * ((7 + 3 * inverse) / ((nu + 1) * (nu + 3)) + rest))
+
+
+_latest = [(np.zeros(0), Normaliser(np.zeros(0), np.zeros(0), np.zeros(0)))]
+"""Degrees of freedom and terms of the latest call; a pair is replaced as a whole, by any thread."""
 
 
 def log_normaliser(xp: Arrays) -> Callable[[Any], Any]:

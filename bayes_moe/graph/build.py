@@ -13,6 +13,7 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.arrays import log_softmax, symbolic
+from bayes_moe.core.dim_pairs import NO_PAIRS, DimPairs
 from bayes_moe.core.graph_context import GraphContext
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Matrix, Rows
@@ -47,6 +48,8 @@ class Graph:
     log_densities : TensorVariable
         Symbolic log density of the observed response under each expert (expert, obs); of zeros
         where the rows of a graph of a fit have no response.
+    pairs : DimPairs
+        The two dimensions of reported variables for one of internal ones.
     """
 
     spec: MixtureOfExperts
@@ -55,6 +58,7 @@ class Graph:
     model: Any
     log_weights: Any
     log_densities: Any
+    pairs: DimPairs = NO_PAIRS
 
     def __repr__(self) -> str:
         return (
@@ -63,15 +67,21 @@ class Graph:
         )
 
     def free_values(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Values of the model's free variables at reported ones (both on their natural scale)."""
+        """Values of the model's free variables at reported ones (both on their natural scale).
+
+        Reported values are of the shapes that they have in the model.
+        """
         wanted = {rv.name for rv in self.model.free_RVs}
         reported = {n: np.asarray(values[n]) for n in self.spec.variables if n in wanted}
         if len(reported) == len(wanted):
             return reported
-        internal = internal_values(self.spec, self.design, self.priors, values)
+        dims = self.spec.structure.dims
+        flat = {n: self.pairs.internal(np.asarray(values[n]), dims[n]) for n in self.spec.variables}
+        internal = internal_values(self.spec, self.design, self.priors, flat)
         free = free_values(self.spec, self.design, self.priors)
         internal |= {} if free is None else free.of_internal(internal)
-        return {n: v for n, v in (reported | internal).items() if n in wanted}
+        internal |= {n: self.pairs.reported(v, dims[n]) for n, v in internal.items() if n in flat}
+        return {n: v for n, v in (internal | reported).items() if n in wanted}
 
     def unconstrained(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Values of the model's value variables at reported values.
@@ -203,8 +213,8 @@ def build_model(
         )
     y, xp = observed.T if len(dims) > 1 else observed, symbolic()
     log_densities = log_components(y, spec.structure.blocks, params, xp)
-    own = {} if context.given else priors
-    return Graph(spec, shown, own, model, log_softmax(logits, xp), log_densities)
+    own, weights = {} if context.given else priors, log_softmax(logits, xp)
+    return Graph(spec, shown, own, model, weights, log_densities, context.pairs)
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,7 +36,7 @@ def constrained_variables(
     for name, variable in free.variables.items():
         of = variable.site
         if variable.scaling is None:
-            made[name] = pm.Deterministic(name, _constants(free, variable, values), dims=of.dim)
+            made[name] = context.report(name, _constants(free, variable, values), (of.dim,))
         else:
             dims = (names.term(of.stem), of.internal_dim)
             raw = _coefficients(free, variable, values, context)

@@ -26,6 +26,7 @@ from pytensor.link.numba.dispatch import basic as numba_basic
 
 from bayes_moe.core.arrays import NUMERIC, along_rows, log_softmax, symbolic
 from bayes_moe.families import RowData
+from bayes_moe.families.formula import SCORES
 from bayes_moe.graph.family_group import FamilyGroup, predictor_inputs
 from bayes_moe.model.likelihood import allocate, log_mixture
 
@@ -92,7 +93,7 @@ class FusedMixture(Op):
                 density = part.family.log_density_at(data, etas, NUMERIC)
                 shape = (part.stop - part.start, y.size)
                 densities.append(np.broadcast_to(density, shape))
-                derivatives = part.family.derivatives_at(data, etas)
+                derivatives = part.family.derivatives_at(data, etas, SCORES)
                 scores += [(part, np.broadcast_to(s, shape)) for s in derivatives.score]
             logits = np.broadcast_to(logits, (logits.shape[0], y.size))
             log_sum, weights = allocate(logits)

@@ -101,12 +101,12 @@ def build(
 
 def _context(spec: MixtureOfExperts, design: Design) -> GraphContext:
     """Which predictors have their reported coefficients as free variables."""
-    reported = portable_stems(spec, design)
+    reported, pairs = portable_stems(spec, design), spec.structure.pairs
     if is_portable(spec, design):
-        return GraphContext(reported=reported)
+        return GraphContext(reported=reported, pairs=pairs)
     from bayes_moe.graph.table_mark import table_mark
 
-    return GraphContext(reported=reported, mark=table_mark())
+    return GraphContext(reported=reported, mark=table_mark(), pairs=pairs)
 
 
 def _of_fit(fit: Fitted, data: Any, likelihood: str) -> Graph:
@@ -121,7 +121,8 @@ def _of_fit(fit: Fitted, data: Any, likelihood: str) -> Graph:
     posterior = fit.idata[names.POSTERIOR].to_dataset()
     other = {names.CHAIN, names.DRAW, names.OBS}
     coords = {d: posterior[d].values for d in map(str, posterior.dims) if d not in other}
-    return build_model(spec, design, rows, likelihood, GraphContext(given=True), coords=coords)
+    context = GraphContext(given=True, pairs=spec.structure.pairs)
+    return build_model(spec, design, rows, likelihood, context, coords=coords)
 
 
 def _has_response(design: Design, data: Any) -> bool:

@@ -39,7 +39,7 @@ class ConstrainedVariable:
     priors : list of list of Prior
         Prior of every entry (output, term), in the user's units.
     value : array (output, term)
-        Reported values of held entries, zero of a parameter with labels; NaN elsewhere.
+        Reported values of held entries, zero of directions; NaN elsewhere.
     free : array of int (output, term)
         Number of the free value of every entry; -1 where held.
     start : int
@@ -155,7 +155,7 @@ def entry_priors(
         if entry.variable != c.variable:
             continue
         position = term_position(entry, terms)
-        for k in range(outputs) if entry.expert is None else [entry.expert]:
+        for k in entry.outputs(outputs, c.experts):
             for t in range(len(terms)) if position is None else [position]:
                 chosen[k][t] = prior
     if scaling is None:
@@ -177,16 +177,15 @@ def _set_held(
 ) -> None:
     """Fill the values (output, term) of an entry, the outputs with experts last."""
     position, given = term_position(entry, terms), np.asarray(value)
-    rows = slice(None) if entry.expert is None else slice(entry.expert, None, experts)
-    columns = slice(None) if position is None else slice(position, position + 1)
-    into = values[rows, columns]
+    rows = entry.outputs(len(values), experts)
+    columns = np.arange(len(terms)) if position is None else np.array([position])
     if given.ndim == 1:  # one of each expert, or one of each term of an expert
         given = given[:, None] if entry.expert is None else given[None]
     try:
-        into[...] = given
+        values[np.ix_(rows, columns)] = given
     except ValueError as error:
         raise SpecError(
-            f"`fixed`: {entry.variable!r} has {into.shape[0]} experts and the terms "
+            f"`fixed`: {entry.variable!r} has {len(rows)} experts and the terms "
             f"{listed(terms, 20)}; its value has the shape {np.shape(value)}."
         ) from error
 

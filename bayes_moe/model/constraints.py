@@ -82,7 +82,7 @@ class Constraints:
                 if entry.expert is None and isinstance(value, tuple):
                     marks[k] += ((entry.variable, entry.term, value[j]),)
                 elif entry.expert == j:
-                    marks[k] += ((entry.variable, entry.term, value),)
+                    marks[k] += ((entry.variable, entry.number, entry.term, value),)
         return marks
 
     @property
@@ -119,10 +119,11 @@ def constraints_of(
         for name, prior in stated.own_priors.items()
         for entry in known.entries("priors", name)
     ]
-    priors.sort(key=lambda pair: (pair[0].expert is not None) + 2 * (pair[0].term is not None))
+    priors.sort(key=lambda pair: pair[0].rank)
+    _check_numbers(stated, [*(e for entries in shared for e in entries), *(e for e, _ in priors)])
     _check_shared(shared)
-    _check_fixed(fixed)
-    _check_own_priors(priors)
+    _check_fixed(stated, fixed)
+    _check_own_priors(stated, priors)
     _check_together(stated, known, shared, fixed)
     return Constraints(shared, fixed, tuple(priors))
 
@@ -194,6 +195,23 @@ def _check_linear(argument: str, entry: Entry) -> None:
         )
 
 
+def _zero_sum(stated: Stated, entry: Entry) -> bool:
+    """Whether the variable's coefficients sum to zero over the numbers of its parameter."""
+    prior = (stated.priors or {}).get(entry.variable)
+    return entry.component.zero_sum if prior is None else prior.kind.support == "zero-sum"
+
+
+def _check_numbers(stated: Stated, entries: list[Entry]) -> None:
+    """Raise :class:`SpecError` for single numbers of those that sum to zero."""
+    for entry in entries:
+        if entry.number is not None and _zero_sum(stated, entry):
+            raise SpecError(
+                f"Coefficients {entry.variable!r} sum to zero over the classes: those of one class "
+                f"cannot be named alone. Give priors={{{entry.variable!r}: "
+                "bm.Prior('Normal', sigma=2.5)}, under which each class has its own."
+            )
+
+
 def _check_shared(shared: tuple[tuple[Entry, ...], ...]) -> None:
     for entries in shared:
         for entry in entries:
@@ -214,7 +232,7 @@ def _check_shared(shared: tuple[tuple[Entry, ...], ...]) -> None:
             raise SpecError(f"`shared`: {names} have different roles or links: share each alone.")
 
 
-def _check_fixed(fixed: tuple[tuple[Entry, Any], ...]) -> None:
+def _check_fixed(stated: Stated, fixed: tuple[tuple[Entry, Any], ...]) -> None:
     for entry, value in fixed:
         _check_linear("fixed", entry)
         array, constant = np.asarray(value), entry.is_constant
@@ -224,11 +242,16 @@ def _check_fixed(fixed: tuple[tuple[Entry, Any], ...]) -> None:
                 "coefficients of all experts, or of a term for all."
             )
         one = entry.expert is not None
-        if not entry.is_gate and entry.component.parameter.labels and (array.ndim or value != 0):
+        several = not entry.is_gate and bool(entry.component.parameter.labels)
+        zero = several and _zero_sum(stated, entry)
+        if zero and (entry.number is not None or array.ndim or value != 0):
             raise SpecError(
-                f"`fixed`: {entry.variable!r} has numbers of several classes, which can only be "
-                f"held at 0; the value is {value!r}."
+                f"`fixed`: coefficients {entry.variable!r} sum to zero over the classes, and can "
+                f"only be held at 0, for all classes at once; the value is {value!r}. A prior such "
+                f"as priors={{{entry.variable!r}: bm.Prior('Normal', sigma=2.5)}} frees them."
             )
+        if several and array.ndim:
+            raise SpecError(f"`fixed`: {entry.variable!r} takes one number; got {value!r}.")
         most = 0 if one and (constant or entry.term) else 1
         most = 2 if not (one or constant or entry.term) else most
         outputs = entry.of.site.outputs
@@ -249,7 +272,7 @@ def _support(entry: Entry) -> str:
     return entry.component.supports.get(entry.variable, "real")
 
 
-def _check_own_priors(priors: list[tuple[Entry, Prior]]) -> None:
+def _check_own_priors(stated: Stated, priors: list[tuple[Entry, Prior]]) -> None:
     for entry, prior in priors:
         if entry.is_gate:
             raise SpecError(
@@ -257,10 +280,10 @@ def _check_own_priors(priors: list[tuple[Entry, Prior]]) -> None:
                 "have one number for each term."
             )
         _check_linear("priors", entry)
-        if entry.component.parameter.labels:
+        if entry.component.parameter.labels and _zero_sum(stated, entry):
             raise SpecError(
-                f"`priors`: {entry.variable!r} has one prior for all experts and classes; its "
-                "arguments may have one number for each term."
+                f"`priors`: {entry.variable!r}, which sums to zero over the classes, has one prior "
+                "for all experts and classes; its arguments may have one number for each term."
             )
         support = _support(entry) if entry.is_constant else "real"
         if prior.kind.support != support:

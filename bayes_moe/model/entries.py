@@ -1,6 +1,8 @@
 """Entries of reported variables by name: ``sigma[1]``, ``mu_coef[x]``, ``mu_coef[1, x]``.
 
 What stands in brackets is an expert's label, a term, or both; without brackets it is every entry.
+Of a parameter with several numbers, the label of one of these may stand first:
+``p_coef[hid, 1, x]``, ``p_coef[hid, x]``, ``gap[fair]``.
 In a model of several kinds of experts, whose variables are ``line_sigma`` and ``curve_sigma``,
 ``sigma`` means both.
 """
@@ -10,6 +12,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.gates.structure import GateStructure, Head
@@ -27,11 +31,13 @@ class Entry:
     of : Component or Head
         What it belongs to.
     expert : int or None
-        Position along its first dimension; None for all.
+        Position along its dimension of experts; None for all.
     term : str or None
         Label along its dimension of terms; None for all.
     positions : tuple of int
-        Positions among all experts along its first dimension; empty for branches of a gate.
+        Positions among all experts along that dimension; empty for branches of a gate.
+    number : int or None
+        Position among the numbers of its parameter, such as one a class; None for all.
     """
 
     variable: str
@@ -39,6 +45,7 @@ class Entry:
     expert: int | None = None
     term: str | None = None
     positions: tuple[int, ...] = ()
+    number: int | None = None
 
     @property
     def is_gate(self) -> bool:
@@ -59,17 +66,33 @@ class Entry:
     @property
     def whole(self) -> bool:
         """Whether it is the whole variable."""
-        return self.expert is None and self.term is None
+        return self.number is None and self.expert is None and self.term is None
+
+    def outputs(self, size: int, experts: int) -> list[int]:
+        """Positions of its entries among ``size`` outputs (number, expert) of its variable."""
+        every = np.arange(size).reshape(-1, experts)
+        numbers = every if self.number is None else every[self.number : self.number + 1]
+        chosen = numbers if self.expert is None else numbers[:, self.expert]
+        return [int(k) for k in chosen.ravel()]
+
+    @property
+    def rank(self) -> int:
+        """How specific it is: a term more than a number, and that more than an expert."""
+        named = (self.expert, self.number, self.term)
+        return sum(2**j for j, part in enumerate(named) if part is not None)
+
+    @property
+    def _place(self) -> tuple[Any, ...]:
+        return self.number, self.expert, self.term
 
     def covers(self, other: Entry) -> bool:
         """Whether all of another's entries are among these."""
-        return self.variable == other.variable and (
-            self.expert in (None, other.expert) and self.term in (None, other.term)
-        )
+        pairs = zip(self._place, other._place, strict=True)
+        return self.variable == other.variable and all(a in (None, b) for a, b in pairs)
 
     def meets(self, other: Entry) -> bool:
         """Whether it has entries of another's, as far as names tell."""
-        pairs = ((self.expert, other.expert), (self.term, other.term))
+        pairs = zip(self._place, other._place, strict=True)
         return self.variable == other.variable and all(a == b or None in (a, b) for a, b in pairs)
 
 
@@ -82,18 +105,21 @@ class Variables:
     labels: Sequence[Any]
 
     @property
-    def _places(self) -> dict[str, tuple[Entry, list[str]]]:
-        """By variable, all of its entries, and the labels along its first dimension."""
-        places: dict[str, tuple[Entry, list[str]]] = {}
+    def _places(self) -> dict[str, _Place]:
+        """By variable, all of its entries and the labels along its dimensions."""
+        places: dict[str, _Place] = {}
         for h in self.gate.heads:
             name, every = h.site.coef, tuple(range(len(self.labels)))
             of_outputs = self.labels if h.labels is None else h.labels
             entry = Entry(name, h, positions=every if h.labels is None else ())
-            places[name] = entry, [str(label) for label in of_outputs]
+            places[name] = _Place(entry, [str(label) for label in of_outputs], [])
         for block in self.blocks:
             for c in block.components:
                 labels = [str(self.labels[k]) for k in block.positions]
-                places[c.variable] = Entry(c.variable, c, positions=block.positions), labels
+                own = [str(label) for label in c.parameter.labels]
+                numbers = None if own and block.kind.levels is None else own
+                entry = Entry(c.variable, c, positions=block.positions)
+                places[c.variable] = _Place(entry, labels, numbers)
         return places
 
     def entries(self, argument: str, name: Any) -> tuple[Entry, ...]:
@@ -115,8 +141,8 @@ class Variables:
         if not chosen:
             raise SpecError(unknown(f"variable in `{argument}`", base, places))
         if not bracket:
-            return tuple(places[v][0] for v in chosen)
-        return tuple(_part(argument, name, *places[v], rest[:-1].strip()) for v in chosen)
+            return tuple(places[v].every for v in chosen)
+        return tuple(places[v].part(argument, name, rest[:-1].strip()) for v in chosen)
 
     def _unprefixed(self, variable: str) -> str | None:
         """Name of an expert's variable without the name of its block."""
@@ -126,16 +152,40 @@ class Variables:
         return None
 
 
-def _part(argument: str, name: str, every: Entry, labels: list[str], inside: str) -> Entry:
-    """The entries of a variable that the text in brackets means."""
-    first, comma, last = (part.strip() for part in inside.partition(","))
-    expert = labels.index(first) if first in labels else None
-    constant = isinstance(every.of, Component) and every.of.formula is None
-    if not inside or (constant and (expert is None or comma)):
-        raise SpecError(f"`{argument}`: {name!r}. {unknown('expert', inside, labels)}")
-    if expert is None:
-        return replace(every, term=inside)
-    return replace(every, expert=expert, term=last or None)
+@dataclass(frozen=True, eq=False)
+class _Place:
+    """All entries of a variable, with the labels of its experts and of its parameter's numbers.
+
+    ``numbers`` are None where they are those of a table that is not known yet.
+    """
+
+    every: Entry
+    experts: list[str]
+    numbers: list[str] | None
+
+    def part(self, argument: str, name: str, inside: str) -> Entry:
+        """The entries that the text in brackets means."""
+        known, variable = self.numbers or [], self.every.variable
+        number, rest = _leading(inside, known)
+        expert, rest = _leading(rest, self.experts)
+        if number is not None and expert is None and known[number] in self.experts:
+            raise SpecError(
+                f"`{argument}`: {known[number]!r} in {name!r} is the label of a number and of an "
+                f"expert: give both, as in {variable}[{known[number]}, {self.experts[0]}]."
+            )
+        constant = self.every.is_constant and self.numbers is not None
+        if not inside or (constant and rest):
+            what, valid = (
+                ("number or expert", [*known, *self.experts]) if known else ("expert", self.experts)
+            )
+            raise SpecError(f"`{argument}`: {name!r}. {unknown(what, rest or inside, valid)}")
+        return replace(self.every, number=number, expert=expert, term=rest or None)
+
+
+def _leading(text: str, labels: Sequence[str]) -> tuple[int | None, str]:
+    """Position of the label at the beginning of a list in a text, and what follows it."""
+    first, _, rest = (part.strip() for part in text.partition(","))
+    return (list(labels).index(first), rest) if first in labels else (None, text)
 
 
 def term_position(entry: Entry, terms: Sequence[str]) -> int | None:

@@ -246,6 +246,8 @@ def _owner(
         mine = [e for e in entries if e.variable == variable.name]
         if not mine or term_position(mine[0], variable.terms) not in (None, term):
             continue
+        if output not in mine[0].outputs(len(variable.value), variable.experts):
+            continue
         for e in entries:
             other = variable if e.variable == variable.name else earlier.get(e.variable)
             if other is None or label not in other.terms:

@@ -16,7 +16,7 @@ from bayes_moe.priors.coordinates import RANGES
 def checked(
     spec: MixtureOfExperts, design: Design, parameters: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-    """Return every reported variable as an array of its shape.
+    """Return every reported variable as an internal array, from its reported shape.
 
     Raises
     ------
@@ -33,8 +33,9 @@ def checked(
     for name in parameters:
         if name not in shapes:
             raise SpecError(unknown("parameter", name, shapes))
-    values = {}
-    for name, shape in shapes.items():
+    pairs, dims, values = spec.structure.pairs, spec.structure.dims, {}
+    for name, internal in shapes.items():
+        shape = pairs.reported(np.empty(internal), dims[name]).shape
         if name not in parameters:
             raise SpecError(f"`parameters` lacks {name!r} with shape {shape}.")
         try:
@@ -50,4 +51,5 @@ def checked(
         least, most, what = RANGES[supports.get(name, "real")]
         if np.any((values[name] <= least) | (values[name] >= most)):
             raise SpecError(f"{name!r} must be {what}; it is {parameters[name]!r}.")
+        values[name] = pairs.internal(values[name], dims[name])
     return values

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bayes_moe.core import names
+from bayes_moe.core.dim_pairs import DimPairs
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Rows
 from bayes_moe.gates import Gate
@@ -77,7 +78,10 @@ class Structure:
         Supports of those reported variables that are not any real number: ``"positive"``, or
         ``"unit"`` of probabilities.
     dims : dict of str to tuple of str
-        Dimensions of the variables, internal coefficients included.
+        Internal dimensions of the variables, internal coefficients included.
+    pairs : DimPairs
+        The two dimensions that reported variables have for one over a parameter's numbers and
+        experts.
     derived_dims : dict of str to tuple of str
         Dimensions of the quantities derived from the gate's variables.
     bases : dict of str to (str, array)
@@ -110,6 +114,7 @@ class Structure:
     quantities: tuple[str, ...]
     supports: dict[str, str]
     dims: dict[str, tuple[str, ...]]
+    pairs: DimPairs
     derived_dims: dict[str, tuple[str, ...]]
     bases: dict[str, tuple[str, np.ndarray]]
     symmetry: Symmetry
@@ -119,6 +124,11 @@ class Structure:
     measure: Measure
     is_linear: bool
     has_gradient: bool
+
+    @property
+    def reported_dims(self) -> dict[str, tuple[str, ...]]:
+        """Dimensions of the reported variables, as users see them."""
+        return {name: self.pairs.dims(self.dims[name]) for name in self.variables}
 
     @property
     def discrete(self) -> bool:
@@ -173,7 +183,7 @@ class Structure:
             coords[block.dim] = [labels[k] for k in block.positions]
             for c in block.components:
                 coords |= c.coords(coords[block.dim])
-        coords |= self.gate.coords(rows.matrices)
+        coords |= self.pairs.coords | self.gate.coords(rows.matrices)
         if self.gate.features is not None:
             coords |= self.gate.features.derived_coords
         for stem, matrix in rows.matrices.items():
@@ -218,6 +228,7 @@ def structure_of(
         quantities=tuple(name for name in variables if name not in unidentified),
         supports=_supports(components, sites),
         dims=_dims(gated, components, priors),
+        pairs=_pairs(blocks, labels),
         derived_dims={} if gated.features is None else gated.features.derived_dims,
         bases=_bases(gated, components, priors),
         symmetry=_symmetry(gated, blocks, constraints),
@@ -258,6 +269,21 @@ def _dims(
     for c in components:
         dims |= c.dims | c.internal_dims(_prior_of(c, priors))
     return dims
+
+
+def _pairs(blocks: tuple[Block, ...], labels: list[Any]) -> DimPairs:
+    """Dimensions of parameters with several numbers, as (number, expert)."""
+    return DimPairs(
+        {
+            c.site.dim: {
+                c.parameter.dim: c.parameter.labels,
+                b.dim: [labels[k] for k in b.positions],
+            }
+            for b in blocks
+            for c in b.components
+            if c.parameter.labels
+        }
+    )
 
 
 def _bases(

@@ -221,10 +221,9 @@ def _equation(
     A parameter of several numbers, such as one a class, has an equation or a value for each.
     """
     labels, own = component.parameter.labels, block.positions.index(expert)
-    outputs = [own + component.experts * j for j in range(component.parameter.size)]
     if component.formula is None:
-        values = posterior[component.variable].isel({component.site.dim: outputs})
-        numbers = values.mean((names.CHAIN, names.DRAW)).values.tolist()
+        values = posterior[component.variable].isel({block.dim: own})
+        numbers = values.mean((names.CHAIN, names.DRAW)).values.ravel().tolist()
         return f"{component.parameter.name} = {', '.join(f'{number:.3g}' for number in numbers)}"
     left = _left_side(fit, block, component)
     if not isinstance(component.predictor, Linear):
@@ -233,8 +232,9 @@ def _equation(
     coefs = posterior.get(component.variable)
     if coefs is None or term not in coefs.dims or coefs.sizes[term] > MAX_TERMS:
         return f"{left} {component.formula}"
-    means = coefs.isel({component.site.dim: outputs}).mean((names.CHAIN, names.DRAW))
-    rights = [_sum_of_terms(means[term].values, line) for line in means.values]
+    means = coefs.isel({block.dim: own}).mean((names.CHAIN, names.DRAW))
+    lines = means.transpose(..., term).values.reshape(-1, means.sizes[term])
+    rights = [_sum_of_terms(means[term].values, line) for line in lines]
     if sum(map(len, rights)) > MAX_LETTERS:
         return f"{left} {component.formula}"
     lefts = [f"{left}[{label}]" for label in labels] or [left]

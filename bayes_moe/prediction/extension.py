@@ -157,17 +157,17 @@ def _free_values(fit: Fit, graph: Graph, free: list[str]) -> dict[str, np.ndarra
     """The sampler's variables (sample, ...) at the posterior draws, stored or computed."""
     posterior = posterior_of(fit.idata)
     stored: dict[Any, Any] = dict(posterior.data_vars)
+    arrays = stacked_draws(fit.spec, posterior)
     if names.UNCONSTRAINED in fit.idata.children:
         others = fit.idata[names.UNCONSTRAINED].to_dataset()
         if all(others[d].equals(posterior[d]) for d in (names.CHAIN, names.DRAW)):
             stored |= dict(others.data_vars)
     if {*free} <= {*stored}:
-        arrays = {}
-        for name in free:
+        for name in {*free} - {*arrays}:
             values = stored[name].transpose(names.CHAIN, names.DRAW, ...).values
             arrays[name] = np.asarray(values, dtype=float).reshape(-1, *values.shape[2:])
         return arrays
-    return graph.free_values(stacked_draws(fit.spec, posterior))
+    return graph.free_values(arrays)
 
 
 def _reported(fit: Fit, name: str) -> str:

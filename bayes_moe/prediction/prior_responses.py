@@ -33,9 +33,12 @@ def prior_dataset(
 
     check_prior_draws(spec)
     drawn = prior_draws(spec, design, draws, random_seed)
-    dims, labels = spec.structure.dims, spec.structure.coords(design)
-    sample = (names.CHAIN, names.DRAW)
-    variables = {name: ((*sample, *dims[name]), values[None]) for name, values in drawn.items()}
+    structure, labels = spec.structure, spec.structure.coords(design)
+    dims, sample = structure.reported_dims, (names.CHAIN, names.DRAW)
+    variables = {
+        name: ((*sample, *dims[name]), structure.pairs.reported(values, structure.dims[name])[None])
+        for name, values in drawn.items()
+    }
     used = {d for name in drawn for d in dims[name]}
     coords = {d: np.asarray(labels[d]) for d in used if d in labels}
     coords |= {names.CHAIN: np.arange(1), names.DRAW: np.arange(draws)}

@@ -16,7 +16,7 @@ from bayes_moe.core import names
 from bayes_moe.core.arrays import Values
 from bayes_moe.core.checks import check_positive, check_whole
 from bayes_moe.core.errors import SpecError, need
-from bayes_moe.core.graph_context import CONSTANTS, GraphContext, given_variable
+from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.data.matrix import Matrix
 from bayes_moe.predictors.bart_trees import Cuts, cuts, forest_eta
 from bayes_moe.predictors.base import NO_PRIORS, Predictor, Target
@@ -109,7 +109,8 @@ class BART(Predictor):
         if context.given:
             from bayes_moe.predictors.evaluation_op import Evaluation
 
-            trees = {n: given_variable(n, d) for n, d in self.variables(b.site).dims.items()}
+            dims = self.variables(b.site).dims
+            trees = {n: context.given_variable(n, d) for n, d in dims.items()}
             return Evaluation(self, b, tuple(trees))(*trees.values())
         need("pymc_bart", "bart")
         import pymc_bart

@@ -20,7 +20,7 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.arrays import NUMERIC, Arrays, Values
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
-from bayes_moe.core.graph_context import CONSTANTS, GraphContext, given_variable
+from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.core.linalg import unmixed
 from bayes_moe.data.matrix import Matrix
 from bayes_moe.predictors.base import NO_PRIORS, Predictor, Target
@@ -92,7 +92,7 @@ class Basis(Predictor):
         site, xp, variables = b.site, symbolic_arrays(), self.variables(b.site)
         values = hyperparameter_rvs(variables, variables.priors(b) | dict(priors), context)
         if context.given:
-            coef = given_variable(site.coef, variables.dims[site.coef])
+            coef = context.given_variable(site.coef, variables.dims[site.coef])
         else:
             coef = _internal_coef(self, b, prior, values, context)
         # Predictors of one trunk have the same features: PyMC allows one data variable of a name.
@@ -169,8 +169,6 @@ def _internal_coef(
     predictor: Basis, b: Binding, prior: Prior, values: Mapping[str, Any], context: GraphContext
 ) -> Any:
     """Create the internal coefficients; return the reported ones (output, feature)."""
-    import pymc as pm
-
     site, units, stem, labels = b.site, b.units, b.site.stem, predictor.labels(b.matrix)
     dim = predictor.variables(site).dims[site.coef][-1]
     raw_prior = prior.over_terms(site.coef, tuple(labels))
@@ -180,7 +178,7 @@ def _internal_coef(
     level = context.number(f"{stem}_level", units.offset)
     unit = context.number(f"{stem}_unit", units.unit)
     coef = unit * coef + level * context.number(f"{stem}_first", _first(len(labels)))
-    return pm.Deterministic(site.coef, coef, dims=(site.dim, dim))
+    return context.report(site.coef, coef, (site.dim, dim))
 
 
 def _eta(

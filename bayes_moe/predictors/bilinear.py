@@ -17,7 +17,7 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.arrays import NUMERIC, Values
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
-from bayes_moe.core.graph_context import CONSTANTS, GraphContext, given_variable
+from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.data.matrix import Matrix
 from bayes_moe.predictors.base import NO_PRIORS, Predictor, Target
 from bayes_moe.predictors.scaling import linear_eta
@@ -81,10 +81,10 @@ class Bilinear(Predictor):
         coefs = [xp.matmul(k.T, w * spread) for k, w in pairs]  # (expert, term)
         to_user = context.number(f"{stem}_to_user", matrix.to_user)
         reported = [xp.matmul(coef, to_user) for coef in coefs]
-        pm.Deterministic(
+        context.report(
             site.coef,
             reported[0] if self.heads == 1 else pt.stack(reported),
-            dims=self.variables(site).dims[site.coef],
+            self.variables(site).dims[site.coef],
         )
         features = context.data(
             names.features(stem), matrix.standardised, (names.OBS, names.term(stem))
@@ -95,7 +95,7 @@ class Bilinear(Predictor):
     def _given(self, b: Binding, context: GraphContext) -> Any:
         """Return eta (output, obs) of given coefficients on the user's features."""
         site, xp = b.site, symbolic_arrays()
-        coef = given_variable(site.coef, self.variables(site).dims[site.coef])
+        coef = context.given_variable(site.coef, self.variables(site).dims[site.coef])
         dims = (names.OBS, names.term(site.stem))
         features = context.data(names.features(site.stem), b.matrix.values, dims)
         if self.heads == 1:

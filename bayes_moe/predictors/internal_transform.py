@@ -11,17 +11,16 @@ SPREAD = 1
 
 
 class InternalTransform(Transform):
-    """Transform of coefficients (output, term) to internal ones (term, internal output).
+    """Transform of reported coefficients to internal ones (term, internal output).
 
     ``coefficients`` is their :class:`~bayes_moe.predictors.reported.ReportedCoefficients`. Where
     internal ones sum to zero, the last output is left out.
     """
 
     name = "internal"
-    ndim_supp = 2
 
     def __init__(self, coefficients: Any) -> None:
-        self.coefficients = coefficients
+        self.coefficients, self.ndim_supp = coefficients, coefficients.ndim
         self.zero_sum = ZeroSumTransform((-1,)) if coefficients.zero_sum else None
 
     def forward(self, value: Any, *inputs: Any) -> Any:

@@ -20,7 +20,7 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.arrays import NUMERIC, Values
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
-from bayes_moe.core.graph_context import CONSTANTS, GraphContext, given_variable
+from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.core.linalg import unmixed
 from bayes_moe.predictors.base import NO_PRIORS, Predictor, Target
 from bayes_moe.predictors.scaling import Scaling, linear_eta
@@ -55,8 +55,6 @@ class Linear(Predictor):
         priors: Mapping[str, Prior] = NO_PRIORS,
         context: GraphContext = CONSTANTS,
     ) -> Any:
-        import pymc as pm
-
         site, stem, term = b.site, b.site.stem, names.term(b.site.stem)
         if context.given or stem in context.reported:
             beta = self._reported_rv(b, prior, priors, context)
@@ -73,7 +71,7 @@ class Linear(Predictor):
         linear = context.number(f"{stem}_to_user", scaling.linear)
         offset = context.number(f"{stem}_zero", scaling.offset)
         beta = raw.T @ linear + offset
-        pm.Deterministic(site.coef, beta, dims=(site.dim, term))
+        context.report(site.coef, beta, (site.dim, term))
         features = context.data(names.features(stem), b.matrix.standardised, (names.OBS, term))
         level = context.number(f"{stem}_level", scaling.units.offset)
         unit = context.number(f"{stem}_unit", scaling.units.unit)
@@ -95,12 +93,14 @@ class Linear(Predictor):
     ) -> Any:
         """Create the reported coefficients as a free variable of the current model."""
         if context.given:
-            return given_variable(b.site.coef, self.variables(b.site).dims[b.site.coef])
+            return context.given_variable(b.site.coef, self.variables(b.site).dims[b.site.coef])
         from bayes_moe.predictors.reported import ReportedCoefficients
 
         internal, spread = self.internal_prior(b, prior, priors, context)
         scaling = Scaling(b.matrix, b.units)
-        return ReportedCoefficients(b.site, scaling, internal).variable(spread, context)
+        return ReportedCoefficients(b.site, scaling, internal, context.pairs).variable(
+            spread, context
+        )
 
     def evaluate(self, b: Binding, draws: Values) -> np.ndarray:
         # One product of two matrices is much faster than one for each sample.

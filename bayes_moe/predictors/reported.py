@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from bayes_moe.core import names
+from bayes_moe.core.dim_pairs import NO_PAIRS, DimPairs
 from bayes_moe.core.graph_context import GraphContext
 from bayes_moe.predictors.scaling import Scaling
 from bayes_moe.predictors.site import Site
@@ -32,14 +33,17 @@ class ReportedCoefficients:
         Internal to reported coefficients.
     prior : Prior
         Prior of the internal coefficients, in units of their spread.
+    pairs : DimPairs
+        The dimensions that reported coefficients have for the outputs.
     """
 
     site: Site
     scaling: Scaling
     prior: Prior
+    pairs: DimPairs = NO_PAIRS
 
     def variable(self, spread: Any, context: GraphContext) -> Any:
-        """Return the variable in the current PyMC model.
+        """Return the variable in the current PyMC model, as (output, term).
 
         ``spread`` (term,) are standard deviations of the internal coefficients, 1 if None.
         """
@@ -55,7 +59,8 @@ class ReportedCoefficients:
             for n, v in self.prior.arguments.items()
         ]
         inputs = ",".join(["(t)", *(f"(t,one{j})" for j in range(len(arguments)))])
-        return pm.CustomDist(
+        dims = self.pairs.dims(self._dims)
+        variable = pm.CustomDist(
             site.coef,
             spread,
             *arguments,
@@ -64,11 +69,21 @@ class ReportedCoefficients:
             support_point=lambda rv, size, spread, *rest: self.reported(
                 pt.zeros((terms, self.width)), spread
             ),
-            signature=f"{inputs}->(k,t)",
+            signature=f"{inputs}->({','.join([*(f'k{j}' for j in range(len(dims) - 1)), 't'])})",
             default_transform=InternalTransform(self),
             class_name="Coefficients",
-            dims=(site.dim, names.term(site.stem)),
+            dims=dims,
         )
+        return self.pairs.internal(variable, self._dims)
+
+    @property
+    def _dims(self) -> tuple[str, str]:
+        return self.site.dim, names.term(self.site.stem)
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions of the reported coefficients."""
+        return len(self.pairs.dims(self._dims))
 
     @property
     def zero_sum(self) -> bool:
@@ -81,13 +96,15 @@ class ReportedCoefficients:
         return self.site.outputs if self.site.mixing is None else len(self.site.mixing)
 
     def reported(self, internal: Any, spread: Any) -> Any:
-        """Return reported coefficients (output, term) of internal ones (term, internal output)."""
+        """Return reported coefficients of internal ones (term, internal output)."""
         internal = internal * spread[:, None]
         internal = internal if self.site.mixing is None else internal @ self.site.mixing
-        return internal.T @ self.scaling.linear + self.scaling.offset
+        outputs = internal.T @ self.scaling.linear + self.scaling.offset
+        return self.pairs.reported(outputs, self._dims)
 
     def internal(self, reported: Any, spread: Any) -> Any:
-        """Return internal coefficients (term, internal output) of reported ones (output, term)."""
+        """Return internal coefficients (term, internal output) of reported ones."""
+        reported = self.pairs.internal(reported, self._dims)
         outputs = ((reported - self.scaling.offset) @ self._inverse).T
         mixing = self.site.mixing
         if mixing is not None:  # its rows are orthogonal

@@ -6,7 +6,7 @@ Hyperparameters are those besides the coefficients: length scales, smoothing, hi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,8 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.arrays import Values
-from bayes_moe.core.graph_context import GraphContext, given_variable
+from bayes_moe.core.dim_pairs import NO_PAIRS
+from bayes_moe.core.graph_context import GraphContext
 from bayes_moe.predictors.site import Binding, Site
 from bayes_moe.priors.prior import Prior
 
@@ -121,7 +122,8 @@ def hyperparameter_rvs(
     values: dict[str, Any] = {}
     if context.given:  # scales of coefficients have no part in the predictor
         needed = Variables(v for v in variables.hyperparameters if v.in_basis)
-        return {n: existing(n, partial(given_variable, n, d)) for n, d in needed.dims.items()}
+        given = context.given_variable
+        return {n: existing(n, partial(given, n, d)) for n, d in needed.dims.items()}
     # The sort is stable: scales are created before the weights that are products of them.
     for v in sorted(variables.hyperparameters, key=lambda v: v.scale is not None):
         values[v.name] = existing(v.name, partial(_rv, v, priors[v.name], values, context))
@@ -132,11 +134,10 @@ def _rv(v: Variable, prior: Prior, values: Mapping[str, Any], context: GraphCont
     """Create a hyperparameter in the current PyMC model."""
     if v.scale is None:
         return prior.rv(v.name, v.dims, context=context)
-    import pymc as pm
-
     scale, position = v.scale
-    raw = prior.rv(names.raw(v.name), v.dims, context=context)
-    return pm.Deterministic(v.name, raw * values[scale][position], dims=v.dims)
+    internal = replace(context, pairs=NO_PAIRS)
+    raw = prior.rv(names.raw(v.name), v.dims, context=internal)
+    return context.report(v.name, raw * values[scale][position], v.dims)
 
 
 def raw_hyperparameters(variables: Variables, values: Values) -> dict[str, np.ndarray]:

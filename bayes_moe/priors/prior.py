@@ -11,7 +11,7 @@ import numpy as np
 
 from bayes_moe.core.checks import check_one_of
 from bayes_moe.core.errors import SpecError
-from bayes_moe.core.graph_context import CONSTANTS, GraphContext, given_variable
+from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.core.records import Record
 
 
@@ -144,19 +144,26 @@ class Prior(Record):
     ) -> Any:
         """Random variable of this prior in the current PyMC model.
 
-        With ``column=True`` arguments broadcast along the first of two dims: ``(term, expert)``.
+        With ``column=True`` arguments broadcast along the first of two dims: ``(term, expert)``;
+        it is an internal variable then, and has these dims in graphs for users too.
         """
         import pymc as pm
 
         if context.given:
-            return given_variable(name, dims)
+            return context.given_variable(name, dims)
         arguments = {
             k: context.number(f"{name}_{k}", np.asarray(v)[:, None] if column else v)
             for k, v in self.arguments.items()
         }
+        distribution: Any = getattr(pm, self.distribution, None)
+        if column:
+            return distribution(name, dims=dims, **arguments)
+        shown = context.pairs.dims(dims)
         if self.kind.support == "correlation":
-            return _correlation(self.distribution, name, dims, arguments)
-        return getattr(pm, self.distribution)(name, dims=dims, **arguments)
+            variable = _correlation(self.distribution, name, shown, arguments)
+        else:
+            variable = distribution(name, dims=shown, **arguments)
+        return context.pairs.internal(variable, dims)
 
 
 def _correlation(

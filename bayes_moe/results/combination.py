@@ -21,6 +21,7 @@ from bayes_moe.results import relabelling
 from bayes_moe.results.draws import pointwise, stacked_draws
 from bayes_moe.results.fit import Fit, posterior_of
 from bayes_moe.results.label_reference import first_difference
+from bayes_moe.results.reported_shape import internal_arrays
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -274,7 +275,7 @@ def _merged_modes(
 def _mode_densities(table: xr.Dataset, spec: MixtureOfExperts, design: Design) -> np.ndarray:
     """Log density (mode, obs) of evenly spaced rows, which does not depend on labels."""
     rows = expert_order.evenly_spaced_rows(design.rows)
-    values = {n: table[n].transpose(names.MODE, ...).values for n in spec.variables}
+    values = internal_arrays(spec, table, (names.MODE,))
     with np.errstate(all="ignore"):
         density = evaluate(spec, values, rows).log_density(rows.observed)
     return np.nan_to_num(density, neginf=-1e300, posinf=1e300)

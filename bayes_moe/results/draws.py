@@ -17,6 +17,7 @@ from bayes_moe.model.mixture import Mixture
 from bayes_moe.model.portability import is_portable
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.fit import is_ensemble, kind_of
+from bayes_moe.results.reported_shape import internal_arrays, reported_tree
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,7 +93,7 @@ def standard_tree(
     """
     import xarray as xr
 
-    tree = without_internal(tree, spec)
+    tree = without_internal(reported_tree(tree, spec), spec)
     described = {names.RESPONSE_TERM: spec.response}  # a density of log(y) is not one of y
     posterior = with_derived(_exact(tree[names.POSTERIOR].to_dataset(), spec, design), spec)
     kept = set(tree.children) - {names.LOG_LIKELIHOOD, names.POSTERIOR}
@@ -122,10 +123,17 @@ def _exact(posterior: xr.Dataset, spec: MixtureOfExperts, design: Design) -> xr.
     """Posterior whose held and shared entries are free of rounding."""
     if not spec.structure.constraints:
         return posterior
-    sample = (names.CHAIN, names.DRAW)
-    ordered = {n: posterior[n].transpose(*sample, *spec.structure.dims[n]) for n in spec.variables}
-    values = exact(spec, design, {n: v.values for n, v in ordered.items()})
-    return posterior.assign({n: v.copy(data=values[n]) for n, v in ordered.items()})
+    sample, structure = (names.CHAIN, names.DRAW), spec.structure
+    values = exact(spec, design, internal_arrays(spec, posterior, sample))
+    return posterior.assign(
+        {
+            name: (
+                (*sample, *structure.reported_dims[name]),
+                structure.pairs.reported(value, structure.dims[name]),
+            )
+            for name, value in values.items()
+        }
+    )
 
 
 def with_table_mark(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> xr.DataTree:
@@ -214,13 +222,9 @@ def pointwise(spec: MixtureOfExperts, posterior: xr.Dataset, design: Design) -> 
 
 
 def stacked_draws(spec: MixtureOfExperts, posterior: xr.Dataset) -> dict[str, np.ndarray]:
-    """Reported variables as arrays (sample, ...), chains one after another."""
-    arrays = {}
-    for name in spec.variables:
-        variable = posterior[name].transpose(names.CHAIN, names.DRAW, ...)
-        values = np.asarray(variable.values, dtype=float)
-        arrays[name] = values.reshape(-1, *values.shape[2:])
-    return arrays
+    """Reported variables as internal arrays (sample, ...), chains one after another."""
+    arrays = internal_arrays(spec, posterior, (names.CHAIN, names.DRAW))
+    return {name: values.reshape(-1, *values.shape[2:]) for name, values in arrays.items()}
 
 
 def columns_to_dataset(columns: pd.DataFrame, coords: Mapping[str, Any]) -> xr.Dataset:

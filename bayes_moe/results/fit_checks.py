@@ -43,7 +43,7 @@ def check_tree(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Non
     for name in spec.variables:
         if name not in posterior:
             raise ValueError(f"the variable {name!r} of the group 'posterior' is not there")
-        _check_variable(posterior[name], spec.structure.dims[name], lengths)
+        _check_variable(posterior[name], spec.structure.reported_dims[name], lengths)
     for group in NUMERIC:
         if group in tree.children:
             for label, variable in tree[group].data_vars.items():

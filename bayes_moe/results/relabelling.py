@@ -50,6 +50,7 @@ from bayes_moe.results.draws import stacked_draws
 from bayes_moe.results.fit import kind_of, posterior_of
 from bayes_moe.results.label_reference import Reference
 from bayes_moe.results.permuting import permute, permute_constants, permute_draws
+from bayes_moe.results.reported_shape import internal_arrays
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -179,7 +180,7 @@ def _mode_orders(
     spec: MixtureOfExperts, modes: xr.Dataset, like: Reference, method: str
 ) -> np.ndarray:
     """Permutation of each mode (mode, expert) to another fit's labels."""
-    values = {n: modes[n].transpose(names.MODE, ...).values for n in spec.variables}
+    values = internal_arrays(spec, modes, (names.MODE,))
     allocations = _allocations(spec, values, like.rows)
     costs = _costs_like(spec, values, allocations, like, method)
     return spec.structure.symmetry.assign(costs)

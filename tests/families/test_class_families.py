@@ -14,6 +14,7 @@ from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.kernels.families import has_kernel, kernel_of
 from bayes_moe.model.internal_values import internal_values
 from bayes_moe.model.spec import with_levels
+from bayes_moe.results.draws import stacked_draws
 from bayes_moe.results.permuting import permute
 from tests.support import contracts
 from tests.support.examples import CLASSES
@@ -179,6 +180,12 @@ def described(family, table, **settings):
     return spec, spec.design(table)
 
 
+def test_parts_of_the_derivatives_are_those_of_all(family):
+    rng = np.random.default_rng(4)
+    data = family.data(rng.integers(0, family.count, ROWS).astype(float), {}, NUMERIC)
+    contracts.check_parts_of_derivatives(family, data, predictors(family, rng))
+
+
 @pytest.mark.parametrize("experts", [1, 3])
 def test_objective_is_the_graphs(family, table, experts):
     spec, design = described(family, table, gate="~ x", experts=experts)
@@ -300,11 +307,7 @@ def test_labels_of_experts_change_in_every_variable(family, table, experts):
     found = bm.predict(moved, table).probabilities(draws=True)
     np.testing.assert_allclose(found.values, expected.values, atol=1e-12)
     spec, design = fit.spec, fit.design
-    posterior = moved.idata["posterior"]
-    flat = (lead[0] * lead[1],)
-    values = {
-        n: np.reshape(posterior[n].values, flat + posterior[n].shape[2:]) for n in spec.variables
-    }
+    values = stacked_draws(spec, moved.idata["posterior"].to_dataset())
     internal = internal_values(spec, design, spec.resolve_priors(design), values)
     raw = moved.idata["unconstrained_posterior"]
     for name in set(internal) & set(raw.data_vars):

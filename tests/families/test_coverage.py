@@ -53,12 +53,12 @@ MODELS = {
         two("categorical", levels=("a", "b", "c")),
         600,
         # By class, then by expert; they sum to zero over the classes.
-        {"p_coef": [[2.0, -1.5], [-1.0, 1.0], [0.0, 1.5], [-1.0, -1.0], [-2.0, 0.0], [2.0, 0.0]]},
+        {"p_coef": [[[2.0, -1.5], [-1.0, 1.0]], [[0.0, 1.5], [-1.0, -1.0]], [[-2, 0], [2, 0]]]},
     ),
     "grades": (
         two("orderedlogistic", levels=("low", "middle", "high", "top")),
         600,
-        {"mu_coef": [[-1.0, 2.0], [4.0, -1.0]], "gap": [1.5, 2.0, 1.5, 2.0]},
+        {"mu_coef": [[-1.0, 2.0], [4.0, -1.0]], "gap": [[1.5, 2.0], [1.5, 2.0]]},
     ),
 }
 

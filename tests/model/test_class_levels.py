@@ -113,8 +113,8 @@ def test_the_families_of_classes_are_bound_to_the_table():
     assert given == listed
     assert bm.MixtureOfExperts.from_json(listed.to_json()) == listed
     assert plain.experts[0].levels is None
-    classes = fit.idata["posterior"]["p_coef"].sizes["expert_class"]
-    assert classes == 3 * 2
+    classes = fit.idata["posterior"]["p_coef"]["class"]
+    assert [*classes.values] == [*order]
     with pytest.raises(DataError, match="ordered levels of 'y' are missing"):
         model("y", "orderedlogistic").design(grades())
     with pytest.raises(DataError, match=r"3 classes.*family='categorical'"):

@@ -1,6 +1,7 @@
 """What a description says of shared and fixed parameters: names, errors, JSON, symmetry."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import bayes_moe as bm
@@ -34,6 +35,8 @@ def test_they_are_shown():
 
 
 HALF = P("HalfNormal", sigma=1)
+CLASSES = {"formula": "grade ~ x", "family": "categorical", "levels": tuple("abc")}
+WIDE = {"p_coef": P("Normal", sigma=2.0)}
 WRONG = [
     ({"shared": ("sigm",)}, "Did you mean 'sigma'"),
     ({"shared": ("mu",)}, "Did you mean 'mu_coef'"),
@@ -69,6 +72,12 @@ WRONG = [
     ({"shared": ("sigma",), "predictor": "bart"}, "trees"),
     ({"fixed": {"p_coef[x]": 1.0}, "family": "categorical"}, "held at 0"),
     ({"priors": {"p_coef[x]": P("Normal", sigma=1)}, "family": "categorical"}, "one prior"),
+    ({"fixed": {"p_coef[b, x]": 0.0}, **CLASSES}, "for all classes at once"),
+    ({"shared": ("p_coef[b, x]",), **CLASSES}, "cannot be named alone"),
+    ({"fixed": {"p_coef[x]": (1.0, 2.0)}, "priors": WIDE, **CLASSES}, "takes one number"),
+    ({"fixed": {"gap[d]": 1.0}, **CLASSES, "family": "orderedprobit"}, "Unknown number or expert"),
+    ({"fixed": {"gap[b]": -1.0}, **CLASSES, "family": "orderedprobit"}, "must be positive"),
+    ({"fixed": {"p_coef[1, x]": 0.0}, **CLASSES, "levels": (0, 1, 2)}, "give both"),
 ]
 
 
@@ -126,6 +135,43 @@ def test_formulas_point_to_the_argument():
 def test_experts_that_differ_are_not_exchangeable(settings, exchangeable):
     spec = plain(experts=3, **settings)
     assert len(list(spec.structure.symmetry.exchanges())) == exchangeable
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("p_coef[b, 1, x]", (1, 1, "x")),
+        ("p_coef[b, 1]", (1, 1, None)),
+        ("p_coef[b, x]", (1, None, "x")),
+        ("p_coef[c]", (2, None, None)),
+        ("p_coef[1, x]", (None, 1, "x")),
+        ("p_coef[ a , 0 , I(x, 2)]", (0, 0, "I(x, 2)")),
+        ("p_coef[1]", (None, 1, None)),
+    ],
+)
+def test_entries_of_parameters_with_several_numbers(name, place):
+    spec = plain(**CLASSES, priors={**WIDE, name: P("Normal", sigma=1)})
+    ((entry, _),) = spec.structure.constraints.priors
+    assert (entry.number, entry.expert, entry.term) == place
+
+
+@pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"family": "categorical", "priors": WIDE, "shared": ("p_coef[b, x]",)}, "p_coef"),
+        ({"family": "orderedlogistic", "shared": ("gap[b]",)}, "gap"),
+    ],
+)
+def test_classes_of_a_table_can_be_named(settings, name):
+    """Their labels are known when the description meets the table."""
+    table_of_grades = table().assign(grade=lambda d: pd.Categorical(d["grade"], ordered=True))
+    settings = {**CLASSES, "levels": None, **settings}
+    fit = bm.fit(plain(**settings), table_of_grades, "em", restarts=2, random_seed=1)
+    values = fit.idata["posterior"][name].isel(chain=0, draw=0)
+    chosen = values.sel({values.dims[0]: "b"})
+    chosen = chosen.sel(p_term="x") if name == "p_coef" else chosen
+    assert chosen[0] == chosen[1]
 
 
 def test_weights_follow_the_order_of_experts():

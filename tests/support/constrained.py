@@ -70,6 +70,28 @@ MODELS = {
     "classes without a slope of one": plain(
         formula="grade ~ x", family="categorical", levels=tuple("abc"), fixed={"p_coef[1, x]": 0}
     ),
+    "parts of classes": plain(
+        formula="grade ~ x",
+        family="categorical",
+        levels=tuple("abc"),
+        priors={
+            "p_coef": P("Normal", sigma=2.0),
+            "p_coef[b]": P("Normal", mu=[0.5, 0.0], sigma=1.5),
+            "p_coef[b, 1, x]": P("StudentT", nu=4, mu=1.0, sigma=0.5),
+        },
+        shared=("p_coef[a, x]",),
+        fixed={"p_coef[c, 0, x]": 0.5, "p_coef[c, 1]": 0.0},
+    ),
+    "one threshold": plain(
+        formula="grade ~ x", family="orderedlogistic", levels=tuple("abc"), shared=("gap[b]",)
+    ),
+    "a held threshold": plain(
+        formula="grade ~ x",
+        family="orderedprobit",
+        levels=tuple("abc"),
+        fixed={"gap[b, 0]": 1.2},
+        priors={"gap[b, 1]": P("Gamma", alpha=3, beta=2)},
+    ),
     "prior of one scale": plain(priors={"sigma[1]": P("HalfNormal", sigma=0.3)}),
     "priors of parts": plain(
         priors={

@@ -15,6 +15,7 @@ from bayes_moe.core import names
 from bayes_moe.core.arrays import NUMERIC, symbolic
 from bayes_moe.em.objective import Objective
 from bayes_moe.em.vector_layout import parameter_vector
+from bayes_moe.families.formula import OBSERVED, SCORES, WORKING
 from bayes_moe.model.evaluation import evaluate
 from tests.support.examples import CUSPED, DOUBLY_EXPONENTIAL
 from tests.support.graphs import internal_graph
@@ -190,6 +191,36 @@ def derivatives_broadcast(family):
         assert np.broadcast_shapes(np.shape(array), (4, 3, 20)) == (4, 3, 20)
 
 
+def parts_of_the_derivatives_are_those_of_all(family):
+    """What is asked for alone has the values that it has among all derivatives."""
+    y, etas, known = derivative_points(family, np.random.default_rng(8), 40)
+    data = family.data(y, known, NUMERIC)
+    check_parts_of_derivatives(family, data, list(etas))
+
+
+def check_parts_of_derivatives(family, data, etas):
+    every = family.derivatives_at(data, etas)
+    for asked in (OBSERVED, WORKING, SCORES):
+        found = family.derivatives_at(data, etas, asked)
+        for own, expected in zip(found.score, every.score, strict=True):
+            np.testing.assert_allclose(own, expected, rtol=1e-12)
+        pairs = [
+            (own, expected)
+            for line, lines in zip(found.second, every.second, strict=True)
+            for own, expected in zip(line, lines, strict=True)
+        ]
+        assert asked != OBSERVED or all(own is not None for own, _ in pairs)
+        assert asked != SCORES or all(own is None for own, _ in pairs)
+        for own, expected in pairs:
+            if own is not None and not (family.kink and asked == WORKING):
+                np.testing.assert_allclose(own, expected, rtol=1e-12)
+        assert len(found.expected_information) == (len(etas) if asked == WORKING else 0)
+        for own, expected in zip(
+            found.expected_information, every.expected_information, strict=False
+        ):
+            np.testing.assert_allclose(own, expected, rtol=1e-12)
+
+
 FAMILY = (
     log_density_is_pymcs,
     cdf_mean_and_variance_are_integrals_of_the_density,
@@ -199,6 +230,7 @@ FAMILY = (
     derivatives_are_those_of_finite_differences,
     expected_information_is_the_mean_of_the_information,
     derivatives_broadcast,
+    parts_of_the_derivatives_are_those_of_all,
 )
 
 
