@@ -34,7 +34,9 @@ MODELS = {
     "horseshoe": _model(*[_expert("categorical", predictor="horseshoe")] * 2),
     "networks": _model(*[_expert("categorical", predictor=bm.predictors.MLP(hidden=(3,)))] * 2),
     "blocks": _model(_expert("categorical", "wild"), *[_expert("orderedlogistic", "tame")] * 2),
-    "outcomes": _model(*[bm.Expert(f"cbind(a, b, c) ~ {TERMS}", "multinomial")] * 2),
+    "outcomes": _model(
+        *[bm.Expert(f"cbind(a, b, c) ~ {TERMS}", "multinomial", trials="I(a + b + c)")] * 2
+    ),
 }
 """Every way in which outputs of (number, expert) come about."""
 PORTABLE = [name for name in MODELS if name not in ("spline", "networks")]
