@@ -16,6 +16,7 @@ from bayes_moe.core.checks import check_positive
 from bayes_moe.core.errors import DataError
 from bayes_moe.data.tables import ROUNDING
 from bayes_moe.families.base import NOTHING, Derivatives, Family, Parameter, Parameters, RowData
+from bayes_moe.families.formula import ALL, OBSERVED, SCORES
 from bayes_moe.families.links import FISHER, IDENTITY, LOG
 from bayes_moe.families.location_scale import HALF_LOG_2PI, Normal
 from bayes_moe.families.several import Several
@@ -107,8 +108,12 @@ class MvNormal(Several):
         first, second, *more = (y[j] for j in range(self.count))
         return RowData(first, second, -self.count * HALF_LOG_2PI, tuple(more))
 
-    def derivatives_at(self, data: RowData, etas: Sequence[np.ndarray]) -> Derivatives:
-        found = super().derivatives_at(data, etas)
+    def derivatives_at(
+        self, data: RowData, etas: Sequence[np.ndarray], asked: str = ALL
+    ) -> Derivatives:
+        found = super().derivatives_at(data, etas, SCORES if asked == SCORES else OBSERVED)
+        if asked in (OBSERVED, SCORES):
+            return found
         second, means = found.second, range(self.count)
         expected = information_of_spread(self, etas)
         expected |= {(a, b): -second[a][b] for a in means for b in means if a <= b}

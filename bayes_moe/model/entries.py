@@ -117,7 +117,8 @@ class Variables:
             for c in block.components:
                 labels = [str(self.labels[k]) for k in block.positions]
                 own = [str(label) for label in c.parameter.labels]
-                numbers = None if own and block.kind.levels is None else own
+                unknown_classes = block.family.takes_levels and block.kind.levels is None
+                numbers = None if own and unknown_classes else own
                 entry = Entry(c.variable, c, positions=block.positions)
                 places[c.variable] = _Place(entry, labels, numbers)
         return places

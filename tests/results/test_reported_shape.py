@@ -30,6 +30,7 @@ DIMS = {
         "wild_p_coef": ("class", "wild_expert", "wild_p_term"),
         "tame_gap": ("threshold", "tame_expert"),
     },
+    "outcomes": {"p_coef": ("outcome", "expert", "p_term")},
 }
 
 
@@ -40,6 +41,7 @@ def test_dimensions_and_labels(name):
     for variable, dims in DIMS[name].items():
         assert posterior[variable].dims == ("chain", "draw", *dims)
     known = {"class": class_fits.LEVELS, "threshold": class_fits.LEVELS[1:-1]}
+    known["outcome"] = ("a", "b", "c")
     for dim in {*known} & {*posterior.dims}:
         assert tuple(posterior[dim].values) == known[dim]
     for block in fit.spec.structure.blocks:

@@ -34,6 +34,9 @@ MODELS = {
     "horseshoe": _model(*[_expert("categorical", predictor="horseshoe")] * 2),
     "networks": _model(*[_expert("categorical", predictor=bm.predictors.MLP(hidden=(3,)))] * 2),
     "blocks": _model(_expert("categorical", "wild"), *[_expert("orderedlogistic", "tame")] * 2),
+    "outcomes": _model(
+        *[bm.Expert(f"cbind(a, b, c) ~ {TERMS}", "multinomial", trials="I(a + b + c)")] * 2
+    ),
 }
 """Every way in which outputs of (number, expert) come about."""
 PORTABLE = [name for name in MODELS if name not in ("spline", "networks")]
@@ -44,7 +47,8 @@ def table(n: int = 40, seed: int = 0) -> pd.DataFrame:
     """Features, and each class at least once."""
     rng = np.random.default_rng(seed)
     classes = np.resize(LEVELS, n)[rng.permutation(n)]
-    return bridges.table(n, seed).assign(y=classes)
+    counts = {name: rng.integers(0, 5, n) for name in "abc"}
+    return bridges.table(n, seed).assign(y=classes, **counts)
 
 
 def fit_by_hand(name: str, draws: int = 3) -> Fit:
