@@ -226,7 +226,7 @@ class Formula(Responses, ABC):
         known: Sequence[Any] = ()
         if asked in (ALL, WORKING):
             known = self.information(data, etas) or [None] * count
-        pairs = self._pairs(asked, tuple(x is None for x in known))
+        pairs = _pairs(self.slots, asked, tuple(x is None for x in known))
         found = self._derivatives(pairs)(*data.values, *etas)
         flat = [_of_dimensions(x, ndim) for x in found]
         second: list[list[Any]] = [[None] * count for _ in range(count)]
@@ -238,22 +238,31 @@ class Formula(Responses, ABC):
         )
         return Derivatives(tuple(flat[:count]), tuple(map(tuple, second)), expected)
 
-    def _pairs(self, asked: str, unknown: tuple[bool, ...]) -> Pairs:
-        """Pairs of slots whose second derivatives are needed; ``unknown`` is whose information."""
-        count = len(self.slots)
-        every = ((a, b) for a in range(count) for b in range(a, count))
-        if asked in (ALL, OBSERVED):
-            return tuple(every)
-        if asked == SCORES:
-            return ()
-        of = [slot.parameter for slot in self.slots]
-        return tuple(
-            (a, b) for a, b in every if (of[a] is of[b] and of[a].labels) or (a == b and unknown[a])
-        )
+    def second_derivatives(
+        self, data: RowData, etas: Sequence[np.ndarray], pairs: Pairs
+    ) -> list[np.ndarray]:
+        """Second derivatives by some pairs of predictors."""
+        ndim = max(np.ndim(eta) for eta in etas)
+        found = self._derivatives(pairs)(*data.values, *etas)[len(etas) :]
+        return [_of_dimensions(x, ndim) for x in found]
 
     def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any] | None:
         """Expected information of each predictor; the absolute curvature where it is None."""
         return None
+
+
+def _pairs(slots: Sequence[Slot], asked: str, unknown: tuple[bool, ...]) -> Pairs:
+    """Pairs of slots whose second derivatives are needed; ``unknown`` is whose information."""
+    count = len(slots)
+    every = ((a, b) for a in range(count) for b in range(a, count))
+    if asked in (ALL, OBSERVED):
+        return tuple(every)
+    if asked == SCORES:
+        return ()
+    of = [slot.parameter for slot in slots]
+    return tuple(
+        (a, b) for a, b in every if (of[a] is of[b] and of[a].labels) or (a == b and unknown[a])
+    )
 
 
 def _of_dimensions(x: Any, ndim: int) -> np.ndarray:

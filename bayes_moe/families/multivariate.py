@@ -16,7 +16,7 @@ from bayes_moe.core.checks import check_positive
 from bayes_moe.core.errors import DataError
 from bayes_moe.data.tables import ROUNDING
 from bayes_moe.families.base import NOTHING, Derivatives, Family, Parameter, Parameters, RowData
-from bayes_moe.families.formula import ALL, OBSERVED, SCORES
+from bayes_moe.families.formula import ALL, OBSERVED, SCORES, WORKING
 from bayes_moe.families.links import FISHER, IDENTITY, LOG
 from bayes_moe.families.location_scale import HALF_LOG_2PI, Normal
 from bayes_moe.families.several import Several
@@ -111,12 +111,12 @@ class MvNormal(Several):
     def derivatives_at(
         self, data: RowData, etas: Sequence[np.ndarray], asked: str = ALL
     ) -> Derivatives:
-        found = super().derivatives_at(data, etas, SCORES if asked == SCORES else OBSERVED)
+        # Sweeps of EM read no second derivatives of the rows.
+        on_rows = SCORES if asked in (SCORES, WORKING) else OBSERVED
+        found = super().derivatives_at(data, etas, on_rows)
         if asked in (OBSERVED, SCORES):
             return found
-        second, means = found.second, range(self.count)
-        expected = information_of_spread(self, etas)
-        expected |= {(a, b): -second[a][b] for a in means for b in means if a <= b}
+        expected = expected_information(self, etas)
         diagonal = tuple(expected[a, a] for a in range(len(etas)))
         return replace(found, expected_information=diagonal, expected_pairs=expected)
 
@@ -212,23 +212,23 @@ def cholesky(count: int, etas: Sequence[np.ndarray]) -> list[list[Any]]:
     return rows
 
 
-def information_of_spread(
+def expected_information(
     family: MvNormal, etas: Sequence[np.ndarray]
 ) -> dict[tuple[int, int], np.ndarray]:
-    """Expected information of pairs of standard deviations and correlations.
+    """Expected information of pairs of means, and of pairs of other parameters.
 
     Second derivatives are quadratic in the residuals, so that their mean over residuals along the
     columns of the Cholesky factor, ``sqrt(d)`` of them each, is their expectation.
     """
-    d, slots = family.count, family.coupled[1]
+    d = family.count
+    pairs = tuple((a, b) for group in family.coupled for a in group for b in group if a <= b)
     factor = cholesky(d, [np.asarray(eta) for eta in etas[d:]])
     # They do not depend on the means, which may differ from row to row.
     etas = [np.zeros((1,) * np.ndim(etas[d]))] * d + list(etas[d:])
     total: dict[tuple[int, int], np.ndarray] = {}
     for column in range(d):
         y = [math.sqrt(d) * factor[j][column] for j in range(d)]
-        at = Family.derivatives_at(family, RowData(y[0], y[1], 0.0, tuple(y[2:])), etas).second
-        for a in slots:
-            for b in range(a, slots.stop):
-                total[a, b] = total.get((a, b), 0.0) - at[a][b] / d
+        data = RowData(y[0], y[1], 0.0, tuple(y[2:]))
+        for pair, value in zip(pairs, family.second_derivatives(data, etas, pairs), strict=True):
+            total[pair] = total.get(pair, 0.0) - value / d
     return total
