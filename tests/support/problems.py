@@ -14,7 +14,7 @@ from bayes_moe.em.objective import Curvature, Objective
 from bayes_moe.em.partitions import initial_partitions
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.families import Family
-from tests.support.examples import CLASSES, WITHOUT_PARAMETERS
+from tests.support.examples import CLASSES, OF_SEVERAL_RESPONSES, WITHOUT_PARAMETERS
 from tests.support.roles import REACH, Reach
 
 FAMILIES = ["normal", "studentt", "poisson", "bernoulli", "binomial"]
@@ -47,11 +47,16 @@ def problem(number: int, family: str | None = None) -> tuple[bm.MixtureOfExperts
     )
     table = pd.DataFrame(x * 10 ** rng.uniform(-6, 6, p), columns=[f"x{j}" for j in range(p)])
     table["n"] = rng.integers(1, 30, n)
-    table["y"] = response(family, eta, label, table["n"].to_numpy(), rng)
+    left = "y"
+    if family in OF_SEVERAL_RESPONSES:
+        left = several_responses(family, eta, label, table, rng)
+    else:
+        table["y"] = response(family, eta, label, table["n"].to_numpy(), rng)
     terms = [f"x{j}" for j in range(p)] or ["1"]
     formula = " + ".join(terms)
     gate = rng.choice(["~ 1", f"~ {formula}", f"~ {terms[0]}"])
     made = families.by_name(family, **SETTINGS.get(family, {}))
+    made = families.with_responses(made, left)
     own: dict[str, str] = {known: "n" for known in made.known_counts}
     if family in ("normal", "studentt") and p and rng.random() < 0.25:
         own["sigma"] = f"~ {terms[0]}"
@@ -65,7 +70,7 @@ def problem(number: int, family: str | None = None) -> tuple[bm.MixtureOfExperts
     if family in WITHOUT_PARAMETERS:
         experts = [bm.Expert("y", made), *[bm.Expert(f"y ~ {formula}", "gamma")] * k]
         return bm.MixtureOfExperts(bm.gates.Softmax(gate), experts), table
-    return bm.mixture_of_experts(f"y ~ {formula}", gate, k, made, **own), table
+    return bm.mixture_of_experts(f"{left} ~ {formula}", gate, k, made, **own), table
 
 
 def response(
@@ -97,6 +102,29 @@ def response(
     elif kind < 0.3:
         y = np.round(y)  # ties: experts that fit exactly
     return (y + 10 ** rng.uniform(-2, 3)) * 10 ** rng.uniform(-6, 6)
+
+
+def several_responses(
+    family: str,
+    eta: np.ndarray,
+    label: np.ndarray,
+    table: pd.DataFrame,
+    rng: np.random.Generator,
+) -> str:
+    """Put two to four responses into a table, and return the left-hand side of their formula."""
+    names = [f"y{j}" for j in range(int(rng.integers(2, 5)))]
+    left = f"cbind({', '.join(names)})"
+    made = families.with_responses(families.by_name(family), left)
+    etas = []
+    for slot in made.slots:
+        own = rng.normal(0.0, 1.5, label.max() + 1)[label]
+        moved = rng.normal() * eta + own if slot.parameter.role in ("class", "location") else own
+        etas.append(moved[None])
+    known = {name: table["n"].to_numpy(dtype=float) for name in made.known_counts}
+    drawn = made.random(made.named(etas, known, NUMERIC) | known, rng, (1, len(eta)))
+    for name, y in zip(names, np.asarray(drawn, dtype=float)[:, 0], strict=True):
+        table[name] = y if made.discrete else perturbed(y, -np.inf, rng)
+    return left
 
 
 def drawn(
