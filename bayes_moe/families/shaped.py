@@ -6,9 +6,10 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from scipy import special
 
-from bayes_moe.families.base import Parameter, Parameters
+from bayes_moe.families.base import Parameter, Parameters, Size
 from bayes_moe.families.links import IDENTITY, LOG
 from bayes_moe.families.location_scale import HALF_LOG_2PI
 from bayes_moe.families.standardised import Standardised
@@ -56,9 +57,7 @@ class SkewNormal(Standardised):
     def variance(self, params: Parameters) -> np.ndarray:
         return params["sigma"] ** 2 * (1.0 - _standard_mean(params) ** 2)
 
-    def random(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def random(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         alpha = np.asarray(params["alpha"])
         first, second = rng.standard_normal((2, *size))
         z = (alpha * np.abs(first) + second) / np.hypot(1.0, alpha)
