@@ -42,7 +42,8 @@ def simulate(
         Rows with the features, and the number of trials of a binomial family.
     parameters : mapping of str to array, optional
         Each reported variable on the user's scale: ``gate_coef`` (expert, gate_term),
-        ``mu_coef`` (expert, mu_term), ``sigma`` (expert,), ... By default they are drawn from
+        ``mu_coef`` (expert, mu_term), ``sigma`` (expert,), of classes ``p_coef`` (class, expert,
+        p_term), ... By default they are drawn from
         the prior, whose default scales depend on the response in ``rows``.
     random_seed : int, optional
         The same seed gives the same responses.

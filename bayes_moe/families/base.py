@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.random import Generator
 
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.core.errors import DataError
@@ -32,6 +33,10 @@ __all__ = [
     "Slot",
     "quoted",
 ]
+
+
+Size = tuple[int, ...]
+"""Shape of an array of draws."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +99,7 @@ class Family(Described, Support, Formula):
         """Variance (..., expert, obs); infinite or NaN where it is undefined."""
 
     @abstractmethod
-    def random(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def random(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         """Draws of shape ``size`` from the distribution."""
 
     @abstractmethod

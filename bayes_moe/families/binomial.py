@@ -9,17 +9,14 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from scipy import special
 
 from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.core.checks import check_one_of
 from bayes_moe.data.class_labels import TWO
 from bayes_moe.families import functions
-from bayes_moe.families.base import (
-    Parameter,
-    Parameters,
-    check_varied,
-)
+from bayes_moe.families.base import Parameter, Parameters, Size, check_varied
 from bayes_moe.families.counts import gamma_ratio
 from bayes_moe.families.discrete import HALF_UNIT, Discrete, is_count
 from bayes_moe.families.links import LOG, PROBABILITIES, Link
@@ -96,9 +93,7 @@ class SuccessCounts(Discrete):
         mean = self.trials(params) * success
         return mean, mean * failure
 
-    def random(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def random(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         trials = np.asarray(self.trials(params)).astype(np.int64)
         return rng.binomial(trials, self.shares(params)[0], size)
 
@@ -279,9 +274,7 @@ class BetaBinomial(Binomial):
         mean, variance = super().moments(params)
         return mean, variance * (1 + (self.trials(params) - 1) / (params["phi"] + 1))
 
-    def random(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def random(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         least = np.finfo(float).tiny
         alpha, beta = (np.maximum(x * params["phi"], least) for x in self.shares(params))
         success = rng.beta(alpha, beta, size)

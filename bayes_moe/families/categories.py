@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.random import Generator
 
 from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.data.class_labels import ANY
-from bayes_moe.families.base import Family, Parameter, Parameters, RowData
+from bayes_moe.families.base import Family, Parameter, Parameters, RowData, Size
 from bayes_moe.families.links import LOG_ODDS
 
 NEAR = 2.0
@@ -89,9 +90,7 @@ class Levels(Family):
     def scale(self, params: Parameters) -> np.ndarray:
         return np.hypot(np.sqrt(self.variance(params)), 0.5)
 
-    def random(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def random(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         cumulative = np.cumsum(self.probabilities(params), axis=-3)
         u = rng.random(size)
         above = np.moveaxis(cumulative, -3, 0) < u * np.moveaxis(cumulative, -3, 0)[-1]

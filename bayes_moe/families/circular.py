@@ -9,12 +9,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from scipy import special
 
 from bayes_moe.core.arrays import NUMERIC, Arrays, symbolic
 from bayes_moe.core.checks import check_one_of
 from bayes_moe.families import circular_normaliser
-from bayes_moe.families.base import Family, Parameter, Parameters, RowData
+from bayes_moe.families.base import Family, Parameter, Parameters, RowData, Size
 from bayes_moe.families.links import ANGLES, LOG, Link
 
 LOG_2PI = math.log(2 * math.pi)
@@ -137,9 +138,7 @@ class VonMises(Family):
     def scale(self, params: Parameters) -> np.ndarray:
         return np.asarray(1.0 / np.sqrt(params["kappa"] + FLAT))
 
-    def random(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def random(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         drawn = rng.vonmises(self.location(params), params["kappa"], size)
         return np.clip(drawn, -math.pi, math.pi)
 

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from scipy import special
 
 from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.core.checks import check_one_of
 from bayes_moe.families import functions
-from bayes_moe.families.base import (
-    Parameter,
-    Parameters,
-    RowData,
-)
+from bayes_moe.families.base import Parameter, Parameters, RowData, Size
 from bayes_moe.families.discrete import HALF_UNIT, Discrete, is_count
 from bayes_moe.families.links import LOG, LOG_RATE, MEANS, Link
 
+LARGEST = np.finfo(float).max
 LARGEST_RATE = 9.2e18
 """Largest rate of NumPy's Poisson generator, whose draws are 64-bit integers."""
 
@@ -42,6 +41,22 @@ class Counts(Discrete):
 
     def initial_eta(self, y: np.ndarray, known: Parameters) -> np.ndarray:
         return np.log(y + HALF_UNIT)
+
+    @abstractmethod
+    def up_to(self, count: np.ndarray, params: Parameters) -> np.ndarray:
+        """Probability (..., expert, obs) of at most so many."""
+
+    @abstractmethod
+    def beyond(self, count: np.ndarray, params: Parameters) -> np.ndarray:
+        """Probability (..., expert, obs) of more."""
+
+    def cdf(self, y: Any, params: Parameters) -> np.ndarray:
+        level = self.up_to(np.clip(np.floor(y), 0, LARGEST), params)
+        return np.where(y >= 0, np.where(y < np.inf, level, 1.0), 0.0)
+
+    def sf(self, y: Any, params: Parameters) -> np.ndarray:
+        level = self.beyond(np.clip(np.floor(y), 0, LARGEST), params)
+        return np.where(y >= 0, np.where(y < np.inf, level, 0.0), 1.0)
 
 
 @dataclass(frozen=True)
@@ -95,23 +110,17 @@ class Poisson(Counts):
         found: np.ndarray = MEANS[self.link].of_mean(y + HALF_UNIT)
         return found
 
-    def cdf(self, y: Any, params: Parameters) -> np.ndarray:
-        step = np.floor(y)
-        level = special.gammaincc(np.maximum(step, 0) + 1, self.mean(params))
-        return np.where(step >= 0, np.where(step < np.inf, level, 1.0), 0.0)
+    def up_to(self, count: np.ndarray, params: Parameters) -> np.ndarray:
+        return special.gammaincc(count + 1, self.mean(params))
 
-    def sf(self, y: Any, params: Parameters) -> np.ndarray:
-        step = np.floor(y)
-        level = special.gammainc(np.maximum(step, 0) + 1, self.mean(params))
-        return np.where(step >= 0, np.where(step < np.inf, level, 0.0), 1.0)
+    def beyond(self, count: np.ndarray, params: Parameters) -> np.ndarray:
+        return special.gammainc(count + 1, self.mean(params))
 
     def moments(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
         rate = MEANS[self.link].mean(functions.numeric(), np.asarray(params["mu"]))
         return rate, rate
 
-    def random(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def random(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         return rng.poisson(np.minimum(self.mean(params), LARGEST_RATE), size)
 
 
@@ -155,28 +164,18 @@ class NegativeBinomial(Counts):
         """Log of ``mu / alpha``."""
         return np.asarray(params["mu"] - np.log(self.shape(params)))
 
-    def cdf(self, y: Any, params: Parameters) -> np.ndarray:
-        step = np.floor(y)
-        failure = special.expit(-self.log_odds(params))
-        inside = np.clip(step, 0, np.finfo(float).max)
-        level = special.betainc(self.shape(params), inside + 1, failure)
-        return np.where(step >= 0, np.where(step < np.inf, level, 1.0), 0.0)
+    def up_to(self, count: np.ndarray, params: Parameters) -> np.ndarray:
+        return special.betainc(self.shape(params), count + 1, special.expit(-self.log_odds(params)))
 
-    def sf(self, y: Any, params: Parameters) -> np.ndarray:
-        step = np.floor(y)
-        success = special.expit(self.log_odds(params))
-        inside = np.clip(step, 0, np.finfo(float).max)
-        level = special.betainc(inside + 1, self.shape(params), success)
-        return np.where(step >= 0, np.where(step < np.inf, level, 0.0), 1.0)
+    def beyond(self, count: np.ndarray, params: Parameters) -> np.ndarray:
+        return special.betainc(count + 1, self.shape(params), special.expit(self.log_odds(params)))
 
     def moments(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
         mean = NUMERIC.exp(params["mu"])
         with np.errstate(over="ignore"):
             return mean, mean * (1 + mean / self.shape(params))
 
-    def random(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def random(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         shape = self.shape(params)
         rate = self.mean(params) * rng.gamma(shape, size=size) / shape
         return rng.poisson(np.minimum(rate, LARGEST_RATE))

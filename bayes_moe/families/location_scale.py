@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from scipy import special
 
 from bayes_moe.core.arrays import Arrays
 from bayes_moe.families import student_t
-from bayes_moe.families.base import Family, Parameter, Parameters, RowData
+from bayes_moe.families.base import Family, Parameter, Parameters, RowData, Size
 from bayes_moe.families.links import IDENTITY, LOG
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
@@ -68,9 +69,7 @@ class Normal(Family):
     def variance(self, params: Parameters) -> np.ndarray:
         return params["sigma"] ** 2
 
-    def random(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def random(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         return rng.normal(params["mu"], params["sigma"], size)
 
     def scale(self, params: Parameters) -> np.ndarray:
@@ -132,9 +131,7 @@ class StudentT(Family):
             finite = params["sigma"] ** 2 * nu / (nu - 2)
         return np.where(nu > 2, finite, np.where(nu > 1, np.inf, np.nan))
 
-    def random(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def random(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         return params["mu"] + params["sigma"] * rng.standard_t(params["nu"], size)
 
     def scale(self, params: Parameters) -> np.ndarray:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from scipy import special
 
 from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.core.errors import DataError
-from bayes_moe.families.base import NOTHING, Family, Parameter, Parameters, RowData
+from bayes_moe.families.base import NOTHING, Family, Parameter, Parameters, RowData, Size
 from bayes_moe.families.binomial import Binomial
 from bayes_moe.families.discrete import is_count
 from bayes_moe.families.links import LOG_ODDS
@@ -92,9 +93,7 @@ class Multinomial(Several):
         spread = p[..., None] * np.eye(self.count) - p[..., :, None] * p[..., None, :]
         return np.asarray(params["trials"])[..., None, None] * spread
 
-    def random(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def random(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         """Draws (..., response, expert, obs) for a ``size`` (..., expert, obs)."""
         p = np.broadcast_to(np.moveaxis(self.shares(params), -3, -1), (*size, self.count))
         trials = np.broadcast_to(np.asarray(params["trials"]).astype(np.int64), size)

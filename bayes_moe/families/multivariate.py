@@ -9,13 +9,22 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from scipy import special
 
 from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.core.checks import check_positive
 from bayes_moe.core.errors import DataError
 from bayes_moe.data.tables import ROUNDING
-from bayes_moe.families.base import NOTHING, Derivatives, Family, Parameter, Parameters, RowData
+from bayes_moe.families.base import (
+    NOTHING,
+    Derivatives,
+    Family,
+    Parameter,
+    Parameters,
+    RowData,
+    Size,
+)
 from bayes_moe.families.formula import ALL, OBSERVED, SCORES, WORKING
 from bayes_moe.families.links import FISHER, IDENTITY, LOG
 from bayes_moe.families.location_scale import HALF_LOG_2PI, Normal
@@ -133,9 +142,7 @@ class MvNormal(Several):
         name = self.names[j]
         return Normal(), {"mu": params[f"mu_{name}"], "sigma": params[f"sigma_{name}"]}
 
-    def random(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def random(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         """Draws (..., response, expert, obs) for a ``size`` (..., expert, obs)."""
         factor = cholesky(self.count, self.etas(params, NUMERIC)[self.count :])
         z = rng.standard_normal((self.count, *size))

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
 from bayes_moe.core.arrays import Arrays
 from bayes_moe.core.checks import check_number
-from bayes_moe.families.base import Family, Parameter, Parameters, RowData
+from bayes_moe.families.base import Family, Parameter, Parameters, RowData, Size
 from bayes_moe.families.discrete import HALF_UNIT
 
 
@@ -77,9 +78,7 @@ class PointMass(Family):
     def variance(self, params: Parameters) -> np.ndarray:
         return np.zeros_like(params["at"])
 
-    def random(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def random(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         return np.broadcast_to(params["at"], size)
 
     def scale(self, params: Parameters) -> np.ndarray:

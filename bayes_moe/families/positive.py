@@ -10,11 +10,12 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.random import Generator
 from scipy import special
 
 from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.core.checks import check_one_of
-from bayes_moe.families.base import Family, Parameter, Parameters, RowData
+from bayes_moe.families.base import Family, Parameter, Parameters, RowData, Size
 from bayes_moe.families.gamma_normaliser import information
 from bayes_moe.families.links import IDENTITY, LOG, MEANS, Link
 from bayes_moe.families.location_scale import HALF_LOG_2PI, normal_information, normal_row
@@ -55,16 +56,26 @@ class Positive(Family):
         return np.where(y > 0, self.above(np.log(np.where(y > 0, y, 1.0)), params), 1.0)
 
     @abstractmethod
-    def drawn(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def drawn(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         """Draws of shape ``size``, of which some may be zero by rounding."""
 
-    def random(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def random(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         # Draws may be below the least double, and zero is no response.
         return np.maximum(self.drawn(params, rng, size), INFO.tiny)
+
+
+class Hazard(Positive):
+    """Distribution of positive numbers by its cumulative hazard ``-log P(Y > y)``."""
+
+    @abstractmethod
+    def hazard(self, log_y: np.ndarray, params: Parameters) -> Any:
+        """Cumulative hazard (..., expert, obs) of positive responses."""
+
+    def below(self, log_y: np.ndarray, params: Parameters) -> np.ndarray:
+        return -np.expm1(-self.hazard(log_y, params))
+
+    def above(self, log_y: np.ndarray, params: Parameters) -> np.ndarray:
+        return np.exp(-self.hazard(log_y, params))
 
 
 @dataclass(frozen=True)
@@ -173,13 +184,11 @@ class Gamma(PositiveMean):
     def relative_variance(self, params: Parameters) -> Any:
         return 1 / params["alpha"]
 
-    def drawn(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def drawn(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         return self.mean(params) * rng.gamma(params["alpha"], size=size) / params["alpha"]
 
 
-class Exponential(PositiveMean):
+class Exponential(Hazard, PositiveMean):
     """Exponential distribution with mean ``mu``; PyMC's ``lam`` is ``1 / mu``.
 
     ``log f(y) = -y / mu - log mu``.
@@ -198,18 +207,13 @@ class Exponential(PositiveMean):
 
         return pm.Exponential.dist(lam=self.inverse_mean(params))
 
-    def below(self, log_y: np.ndarray, params: Parameters) -> np.ndarray:
-        return -np.expm1(-NUMERIC.exp(log_y - self.log_mean(params)))
-
-    def above(self, log_y: np.ndarray, params: Parameters) -> np.ndarray:
-        return np.exp(-NUMERIC.exp(log_y - self.log_mean(params)))
+    def hazard(self, log_y: np.ndarray, params: Parameters) -> Any:
+        return NUMERIC.exp(log_y - self.log_mean(params))
 
     def relative_variance(self, params: Parameters) -> Any:
         return np.ones(())
 
-    def drawn(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def drawn(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         return self.mean(params) * rng.standard_exponential(size)
 
 
@@ -259,7 +263,5 @@ class LogNormal(Positive):
             width = np.exp(params["mu"]) * np.sinh(params["sigma"])
         return np.clip(width, INFO.tiny, INFO.max)
 
-    def drawn(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def drawn(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         return np.asarray(NUMERIC.exp(rng.normal(params["mu"], params["sigma"], size)))

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from scipy import special
 
-from bayes_moe.families.base import Parameter, Parameters, RowData
+from bayes_moe.families.base import Parameter, Parameters, RowData, Size
 from bayes_moe.families.functions import bounded_exp
 from bayes_moe.families.links import IDENTITY, LOG
 from bayes_moe.families.location_scale import HALF_LOG_2PI
@@ -97,9 +98,7 @@ class GeneralisedNormal(Standardised):
         factor = np.exp(special.gammaln(3.0 * a) - special.gammaln(a))
         return np.asarray(factor * params["sigma"] ** 2)
 
-    def random(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def random(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         a = 1.0 / (1.0 + np.asarray(params["excess"]))
         # |z|^beta has a gamma distribution of shape a: that of shape 1 + a, times U^(1 / a).
         sizes = rng.gamma(1.0 + a, size=size) ** a * rng.uniform(-1.0, 1.0, size)
@@ -162,9 +161,7 @@ class SkewNormal(Standardised):
     def variance(self, params: Parameters) -> np.ndarray:
         return params["sigma"] ** 2 * (1.0 - _standard_mean(params) ** 2)
 
-    def random(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def random(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         alpha = np.asarray(params["alpha"])
         first, second = rng.standard_normal((2, *size))
         z = (alpha * np.abs(first) + second) / np.hypot(1.0, alpha)

@@ -8,12 +8,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from scipy import special
 
 from bayes_moe.core.arrays import Arrays
 from bayes_moe.core.checks import check_one_of
 from bayes_moe.families import functions
-from bayes_moe.families.base import Family, Parameter, Parameters, RowData
+from bayes_moe.families.base import Family, Parameter, Parameters, RowData, Size
 from bayes_moe.families.links import LOG, PROBABILITIES, Link
 
 LEAST_LOG = -600.0
@@ -115,9 +116,7 @@ class Beta(Family):
     def scale(self, params: Parameters) -> np.ndarray:
         return np.maximum(np.sqrt(self.variance(params)), np.finfo(float).tiny)
 
-    def random(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def random(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         # Draws may be zero or one by rounding, which are no responses.
         tiny, largest = np.finfo(float).tiny, np.nextafter(1.0, 0.0)
         return np.clip(rng.beta(*self.shapes(params), size), tiny, largest)

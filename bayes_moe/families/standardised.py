@@ -9,10 +9,11 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.random import Generator
 from scipy import special
 
 from bayes_moe.core.arrays import NUMERIC, Arrays
-from bayes_moe.families.base import Derivatives, Family, Parameter, Parameters, RowData
+from bayes_moe.families.base import Derivatives, Family, Parameter, Parameters, RowData, Size
 from bayes_moe.families.formula import ALL, SCORES, WORKING
 from bayes_moe.families.functions import bounded_exp
 from bayes_moe.families.links import IDENTITY, LOG
@@ -111,9 +112,7 @@ class Laplace(Standardised):
         tail = 0.5 * np.exp(-np.abs(z))
         return np.where(z > 0, tail, 1.0 - tail)
 
-    def random(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def random(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         return rng.laplace(params["mu"], params["b"], size)
 
 
@@ -150,9 +149,7 @@ class Logistic(Standardised):
     def sf(self, y: Any, params: Parameters) -> np.ndarray:
         return special.expit(-self.residual(y, params))
 
-    def random(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def random(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         return rng.logistic(params["mu"], params["s"], size)
 
 
@@ -184,7 +181,5 @@ class Gumbel(Standardised):
     def sf(self, y: Any, params: Parameters) -> np.ndarray:
         return -np.expm1(-NUMERIC.exp(-self.residual(y, params)))
 
-    def random(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def random(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         return rng.gumbel(params["mu"], params["beta"], size)

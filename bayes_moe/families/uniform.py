@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
 from bayes_moe.core.arrays import Arrays
 from bayes_moe.core.checks import check_number
 from bayes_moe.core.errors import SpecError
-from bayes_moe.families.base import Family, Parameter, Parameters, RowData
+from bayes_moe.families.base import Family, Parameter, Parameters, RowData, Size
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,7 @@ class Uniform(Family):
     def variance(self, params: Parameters) -> np.ndarray:
         return (params["upper"] - params["lower"]) ** 2 / 12
 
-    def random(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def random(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         return rng.uniform(params["lower"], params["upper"], size)
 
     def scale(self, params: Parameters) -> np.ndarray:

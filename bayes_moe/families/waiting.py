@@ -7,14 +7,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 from scipy import special
 
 from bayes_moe.core.arrays import NUMERIC, Arrays
-from bayes_moe.families.base import Parameter, Parameters, RowData
+from bayes_moe.families.base import Parameter, Parameters, RowData, Size
 from bayes_moe.families.functions import LARGEST_EXPONENT, bounded_exp
 from bayes_moe.families.links import LOG, LOG_RATE
 from bayes_moe.families.location_scale import HALF_LOG_2PI
-from bayes_moe.families.positive import INFO, Positive, PositiveMean
+from bayes_moe.families.positive import INFO, Hazard, PositiveMean
 
 LARGEST_RATIO = 150.0
 """Log ratio of a response and its mean beyond which densities are zero."""
@@ -71,9 +72,7 @@ class InverseGaussian(PositiveMean):
     def relative_variance(self, params: Parameters) -> Any:
         return self.mean(params) / params["lam"]
 
-    def drawn(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def drawn(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         return rng.wald(self.mean(params), params["lam"], size)
 
 
@@ -83,7 +82,7 @@ EULER_TERMS = (-np.euler_gamma, *((-1.0) ** k * special.zeta(k) / k for k in ran
 """Of ``log Gamma(1 + a) / a`` in powers of ``a``."""
 
 
-class Weibull(PositiveMean):
+class Weibull(Hazard, PositiveMean):
     """Weibull distribution with mean ``mu`` and shape ``alpha``.
 
     ``log f(y) = log alpha + x - exp(x) - log y`` with ``x = alpha log(y / beta)``, where PyMC's
@@ -118,17 +117,11 @@ class Weibull(PositiveMean):
         beta = pt.exp(-pt.gammaln(1.0 + 1.0 / alpha)) / self.inverse_mean(params)
         return pm.Weibull.dist(alpha=alpha, beta=beta)
 
-    def exponent(self, log_y: np.ndarray, params: Parameters) -> Any:
+    def hazard(self, log_y: np.ndarray, params: Parameters) -> Any:
         """``(y / beta)^alpha``."""
         alpha = params["alpha"]
         level = self.log_mean(params) - special.gammaln(1.0 + 1.0 / alpha)
         return NUMERIC.exp(alpha * (log_y - level))
-
-    def below(self, log_y: np.ndarray, params: Parameters) -> np.ndarray:
-        return -np.expm1(-self.exponent(log_y, params))
-
-    def above(self, log_y: np.ndarray, params: Parameters) -> np.ndarray:
-        return np.exp(-self.exponent(log_y, params))
 
     def relative_variance(self, params: Parameters) -> Any:
         inverse = 1.0 / np.asarray(params["alpha"])
@@ -136,15 +129,13 @@ class Weibull(PositiveMean):
         with np.errstate(over="ignore"):
             return np.expm1(logs)
 
-    def drawn(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def drawn(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         alpha = params["alpha"]
         level = np.exp(-special.gammaln(1.0 + 1.0 / alpha))
         return self.mean(params) * level * rng.weibull(alpha, size)
 
 
-class Lomax(Positive):
+class Lomax(Hazard):
     """Lomax (Pareto of type II) distribution with scale ``m`` and tail index ``alpha``.
 
     ``log f(y) = log(alpha / m) - (alpha + 1) log(1 + y / m)``; ``y + m`` has PyMC's Pareto
@@ -172,15 +163,9 @@ class Lomax(Positive):
         m = pt.exp(pt.as_tensor(params["m"]))
         return pm.Pareto.dist(alpha=params["alpha"], m=m) - m
 
-    def exponent(self, log_y: np.ndarray, params: Parameters) -> np.ndarray:
+    def hazard(self, log_y: np.ndarray, params: Parameters) -> np.ndarray:
         """``alpha log(1 + y / m)``."""
         return np.asarray(params["alpha"] * NUMERIC.softplus(log_y - params["m"]))
-
-    def below(self, log_y: np.ndarray, params: Parameters) -> np.ndarray:
-        return -np.expm1(-self.exponent(log_y, params))
-
-    def above(self, log_y: np.ndarray, params: Parameters) -> np.ndarray:
-        return np.exp(-self.exponent(log_y, params))
 
     def location(self, params: Parameters) -> np.ndarray:
         return self.scale(params)
@@ -203,7 +188,5 @@ class Lomax(Positive):
             square = self.mean({"m": params["m"], "alpha": there}) ** 2 * there / (there - 2)
         return np.where(alpha > 2, square, np.inf)
 
-    def drawn(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def drawn(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         return NUMERIC.exp(params["m"]) * rng.pareto(params["alpha"], size)

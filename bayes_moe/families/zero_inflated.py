@@ -8,10 +8,11 @@ from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.random import Generator
 
 from bayes_moe.core.arrays import Arrays, symbolic
 from bayes_moe.core.errors import SpecError
-from bayes_moe.families.base import NOTHING, Family, Parameter, Parameters, RowData, quoted
+from bayes_moe.families.base import NOTHING, Family, Parameter, Parameters, RowData, Size, quoted
 from bayes_moe.families.counts import Poisson
 from bayes_moe.families.discrete import HALF_UNIT, Discrete
 from bayes_moe.families.links import LOGIT
@@ -99,9 +100,7 @@ class WithZeros(OfFamily):
         """Probability above ``y``, not negative, of responses that are no extra zeros."""
         return self.family.sf(y, params)
 
-    def drawn(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def drawn(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         """Draws of shape ``size`` that are no extra zeros."""
         return self.family.random(params, rng, size)
 
@@ -124,9 +123,7 @@ class WithZeros(OfFamily):
         with np.errstate(over="ignore"):
             return psi * (variance + extra * mean**2)
 
-    def random(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def random(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         own = rng.random(size) < _shares(params)[0]
         return np.where(own, self.drawn(params, rng, size), 0)
 
@@ -290,9 +287,7 @@ class Hurdle(WithZeros):
     def cdf(self, y: Any, params: Parameters) -> np.ndarray:
         return 1.0 - self.sf(y, params) if self.discrete else super().cdf(y, params)
 
-    def drawn(
-        self, params: Parameters, rng: np.random.Generator, size: tuple[int, ...]
-    ) -> np.ndarray:
+    def drawn(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         found = np.asarray(self.family.random(params, rng, size))
         again = found <= 0
         if self.discrete and again.any():

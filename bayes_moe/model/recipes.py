@@ -67,7 +67,8 @@ def mixture_of_experts(
     priors : mapping of str to Prior, optional
         By variable: ``"gate_coef"``, ``"mu_coef"``, ``"sigma"``, ``"sigma_coef"``, ``"nu"``,
         ``"p_coef"`` (Bernoulli and binomial), ...; of a part of an expert's variable:
-        ``"sigma[1]"`` of one expert, ``"mu_coef[x]"`` of one term, ``"mu_coef[1, x]"``.
+        ``"sigma[1]"`` of one expert, ``"mu_coef[x]"`` of one term, ``"mu_coef[1, x]"``. The label
+        of a class or threshold comes first, ``"gap[fair, 1]"``.
     center : bool
         Whether intercept priors refer to the centre of the features (default) or to zero.
     functions : mapping of str to callable, optional
