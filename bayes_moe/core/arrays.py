@@ -29,6 +29,10 @@ class Arrays:
     tanh: Callable[..., Any]
     sigmoid: Callable[..., Any]
     floor: Callable[..., Any]
+    cos: Callable[..., Any]
+    sin: Callable[..., Any]
+    tan: Callable[..., Any]
+    arctan: Callable[..., Any]
     where: Callable[..., Any]
     full: Callable[..., Any]
     gammaln: Callable[..., Any]
@@ -75,6 +79,10 @@ NUMERIC = Arrays(
     tanh=np.tanh,
     sigmoid=sigmoid,
     floor=np.floor,
+    cos=np.cos,
+    sin=np.sin,
+    tan=np.tan,
+    arctan=np.arctan,
     where=np.where,
     full=np.full,
     gammaln=special.gammaln,
@@ -98,6 +106,10 @@ def symbolic() -> Arrays:
         tanh=pt.tanh,
         sigmoid=pt.sigmoid,
         floor=pt.floor,
+        cos=pt.cos,
+        sin=pt.sin,
+        tan=pt.tan,
+        arctan=pt.arctan,
         where=pt.where,
         full=pt.full,
         gammaln=pt.gammaln,

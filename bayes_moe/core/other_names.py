@@ -26,6 +26,8 @@ SAME: dict[str, tuple[str, ...]] = {
     "beta_binom": ("betabinomial",),
     "wald": ("inversegaussian",),
     "invgauss": ("inversegaussian",),
+    "von_mises": ("vonmises",),
+    "circular": ("vonmises",),
     "lnorm": ("lognormal",),
     "pareto": ("lomax",),
     "asymmetric_laplace": ("laplace",),

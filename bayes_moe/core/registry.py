@@ -35,6 +35,7 @@ TABLE: dict[str, dict[str, str]] = {
         "weibull": "bayes_moe.families.waiting:Weibull",
         "lomax": "bayes_moe.families.waiting:Lomax",
         "beta": "bayes_moe.families.shares:Beta",
+        "vonmises": "bayes_moe.families.circular:VonMises",
         "exponential": "bayes_moe.families.positive:Exponential",
         "categorical": "bayes_moe.families.categories:Categorical",
         "orderedlogistic": "bayes_moe.families.grades:OrderedLogistic",

@@ -44,15 +44,11 @@ class SuccessCounts(Discrete):
 
     def log_probabilities(self, eta: Any, m: Any) -> tuple[Any, Any]:
         """Logs of ``p`` and ``1 - p`` over a namespace ``m``."""
-        return PROBABILITIES[self.link](m, eta)
+        return PROBABILITIES[self.link].logs(m, eta)
 
     def shares(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
         """Probabilities ``p`` and ``1 - p``."""
-        eta = np.asarray(params["p"])
-        if self.link == "logit":
-            return special.expit(eta), special.expit(-eta)
-        logs = self.log_probabilities(eta, functions.numeric())
-        return np.exp(logs[0]), np.exp(logs[1])
+        return PROBABILITIES[self.link].shares(params["p"])
 
     @abstractmethod
     def trials(self, params: Parameters) -> Any:
@@ -72,9 +68,7 @@ class SuccessCounts(Discrete):
 
     def initial_eta(self, y: np.ndarray, known: Parameters) -> np.ndarray:
         share = (y + HALF_UNIT) / (self.trials(known) + 2 * HALF_UNIT)
-        if self.link == "probit":
-            return special.ndtri(share)
-        return special.logit(share) if self.link == "logit" else np.log(-np.log1p(-share))
+        return np.asarray(PROBABILITIES[self.link].of_share(share))
 
     def cdf(self, y: Any, params: Parameters) -> np.ndarray:
         step, trials = np.floor(y), self.trials(params)

@@ -19,7 +19,7 @@ from scipy import special
 
 from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
-from bayes_moe.families import gamma_normaliser, student_t
+from bayes_moe.families import circular_normaliser, gamma_normaliser, student_t
 from bayes_moe.families.expressions import Recorder, Slope
 
 LOG_HALF = math.log(0.5)
@@ -172,6 +172,14 @@ FUNCTIONS: dict[str, Function] = {
         _only_numeric(gamma_normaliser.slope), lambda m, x, f: (m.gamma_normaliser_bend(x[0]),)
     ),
     "gamma_normaliser_bend": Function(_only_numeric(gamma_normaliser.bend), None),
+    "circular_normaliser": Function(
+        circular_normaliser.log_normaliser, lambda m, x, f: (m.circular_normaliser_slope(x[0]),)
+    ),
+    "circular_normaliser_slope": Function(
+        _only_numeric(circular_normaliser.slope),
+        lambda m, x, f: (m.circular_normaliser_bend(x[0]),),
+    ),
+    "circular_normaliser_bend": Function(_only_numeric(circular_normaliser.bend), None),
     "student_tail": Function(student_t.log_tail, _slopes_of_student_tail),
     "log_excess": Function(
         _only_numeric(student_t.log_excess),

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 from bayes_moe.core.arrays import Arrays
+from bayes_moe.families import functions
 
 Mapped = Callable[[Any, Arrays], Any]
 
@@ -69,6 +71,18 @@ LOGIT = Link("logit")
 FISHER = Link("fisher")
 LOG_RATE = Link("log", natural=False)
 LOG_ODDS = Link("logit", natural=False)
+HALF_TANGENT = Link("tan_half", natural=False)
+
+
+def angle(eta: Any, xp: Arrays) -> Any:
+    """Direction between minus pi and pi, of the tangent of its half."""
+    return 2.0 * xp.arctan(eta)
+
+
+def half_tangent(direction: Any, xp: Arrays) -> Any:
+    """Tangent of half a direction: the link ``"tan_half"``."""
+    return xp.tan(0.5 * direction)
+
 
 Pair = tuple[Any, Any]
 
@@ -113,9 +127,67 @@ With the identity they give the log and the mean of 1 where the predictor is not
 says what its density is there.
 """
 
-PROBABILITIES: dict[str, Callable[[Any, Any], Pair]] = {
-    "logit": lambda m, eta: (-m.softplus(-eta), -m.softplus(eta)),
-    "probit": lambda m, eta: (m.log_ndtr(eta), m.log_ndtr(-eta)),
-    "cloglog": lambda m, eta: (m.log1mexp(-m.exp(eta)), -m.exp(eta)),
+
+SMALL_RATE = 1e-20
+"""Rate ``r`` below which ``r / (exp(r) - 1)`` is one."""
+
+
+@dataclass(frozen=True)
+class ProbabilityLink:
+    """A link of a probability.
+
+    Attributes
+    ----------
+    logs : callable
+        Namespace and predictor -> log of the probability, and of one less it.
+    slopes : callable
+        Namespace of arrays and predictor -> derivatives of both.
+    of_share : callable
+        Probability -> predictor.
+    """
+
+    logs: Callable[[Any, Any], Pair]
+    slopes: Callable[[Any, Any], Pair]
+    of_share: Callable[[Any], Any]
+
+    def shares(self, eta: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Probabilities of a predictor, and one less these."""
+        log_p, log_q = self.logs(functions.numeric(), np.asarray(eta))
+        return np.exp(log_p), np.exp(log_q)
+
+
+class _Logit(ProbabilityLink):
+    def shares(self, eta: Any) -> tuple[np.ndarray, np.ndarray]:
+        eta = np.asarray(eta)
+        return special.expit(eta), special.expit(-eta)
+
+
+def _cloglog(m: Any, eta: Any) -> Pair:
+    rate = functions.bounded_exp(m, eta)
+    return m.log1mexp(-rate), -rate
+
+
+def _cloglog_slopes(m: Any, eta: Any) -> Pair:
+    rate = functions.bounded_exp(m, eta)
+    least = m.where(rate > SMALL_RATE, rate, SMALL_RATE)
+    return -least * m.log1mexp_slope(-least), -rate
+
+
+PROBABILITIES: dict[str, ProbabilityLink] = {
+    "logit": _Logit(
+        lambda m, eta: (-m.softplus(-eta), -m.softplus(eta)),
+        lambda m, eta: (m.logistic(-eta), -m.logistic(eta)),
+        special.logit,
+    ),
+    "probit": ProbabilityLink(
+        lambda m, eta: (m.log_ndtr(eta), m.log_ndtr(-eta)),
+        lambda m, eta: (m.normal_hazard(eta), -m.normal_hazard(-eta)),
+        special.ndtri,
+    ),
+    "cloglog": ProbabilityLink(
+        _cloglog,
+        _cloglog_slopes,
+        lambda share: np.log(-np.log1p(-share)),
+    ),
 }
-"""By link of a probability: namespace and predictor -> its log, and the log of one less it."""
+"""Links of a probability by name."""

@@ -3,43 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from scipy import special
 
 from bayes_moe.core.arrays import Arrays
+from bayes_moe.core.checks import check_one_of
+from bayes_moe.families import functions
 from bayes_moe.families.base import Family, Parameter, Parameters, RowData
-from bayes_moe.families.links import LOG, LOG_ODDS
+from bayes_moe.families.links import LOG, PROBABILITIES, Link
 
 LEAST_LOG = -600.0
 """Least log of a shape whose gamma function is evaluated."""
+LEAST_LOG_SHARE = -1e30
+"""Least log of a mean: infinity times a share of zero would be no number."""
 LEAST = 1e-300
 """Least shape in moments, cdf and draws."""
 
 
+@dataclass(frozen=True)
 class Beta(Family):
     """Beta distribution with mean ``mu`` and precision ``nu``: shapes ``mu nu``, ``(1 - mu) nu``.
 
     ``log f(y) = log Gamma(nu) - log Gamma(mu nu) - log Gamma((1 - mu) nu) + (mu nu - 1) log y
-    + ((1 - mu) nu - 1) log(1 - y)``. The parameter ``mu`` is its log odds wherever it is an
-    argument. The variance is ``mu (1 - mu) / (1 + nu)``.
+    + ((1 - mu) nu - 1) log(1 - y)``. The parameter ``mu`` is its predictor, such as its log odds,
+    wherever it is an argument. The variance is ``mu (1 - mu) / (1 + nu)``.
+
+    Parameters
+    ----------
+    link : {"logit", "probit", "cloglog"}
+        Link of ``mu``.
     """
 
     kind = "beta"
-    parameters = (
-        Parameter("mu", LOG_ODDS, "odds"),
-        Parameter("nu", LOG, "share_precision"),
-    )
+    link: str = "logit"
     lower, upper = 0.0, 1.0
     support = "numbers between 0 and 1, without these"
+
+    def __post_init__(self) -> None:
+        check_one_of("link", self.link, PROBABILITIES)
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        mean = Parameter("mu", Link(self.link, natural=False), "odds")
+        return mean, Parameter("nu", LOG, "share_precision")
+
+    def log_shares(self, m: Any, eta: Any) -> tuple[Any, Any]:
+        """Logs of ``mu`` and ``1 - mu`` over a namespace ``m``, bounded."""
+        logs = PROBABILITIES[self.link].logs(m, eta)
+        log_p, log_q = (m.where(log > LEAST_LOG_SHARE, log, LEAST_LOG_SHARE) for log in logs)
+        return log_p, log_q
 
     def row(self, m: Any) -> Callable[..., Any]:
         def normaliser(log_shape: Any) -> Any:
             return m.gamma_normaliser(m.where(log_shape > LEAST_LOG, log_shape, LEAST_LOG))
 
         def row(t: Any, u: Any, base: Any, eta: Any, log_nu: Any) -> Any:
-            log_p, log_q = -m.softplus(-eta), -m.softplus(eta)
+            log_p, log_q = self.log_shares(m, eta)
             log_a, log_b = log_p + log_nu, log_q + log_nu
             of_shapes = normaliser(log_a) + normaliser(log_b) - normaliser(log_nu)
             return base + of_shapes + m.exp(log_a) * (t - log_p) + m.exp(log_b) * (u - log_q)
@@ -53,32 +76,36 @@ class Beta(Family):
         return RowData(t, u, xp.where(inside, -t - u, -np.inf))
 
     def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any]:
-        p, q = special.expit(etas[0]), special.expit(-etas[0])
+        link = PROBABILITIES[self.link]
         nu = np.exp(etas[1])
-        a, b = (np.maximum(x * nu, 1e-100) for x in (p, q))
-        first, second = a * a * special.zeta(2, a), b * b * special.zeta(2, b)
-        of_nu = first + second - nu * nu * special.zeta(2, nu)
-        return q * q * first + p * p * second, np.maximum(of_nu, 0.0)
+        a, b = (np.maximum(x * nu, 1e-100) for x in link.shares(etas[0]))
+        of_a, of_b = (x * x * special.zeta(2, x) for x in (a, b))
+        of_nu = of_a + of_b - nu * nu * special.zeta(2, nu)
+        p, q = link.slopes(functions.numeric(), etas[0])
+        return p * p * of_a + q * q * of_b, np.maximum(of_nu, 0.0)
 
     def dist(self, params: Parameters) -> Any:
         import pymc as pm
         import pytensor.tensor as pt
 
-        eta, nu = pt.as_tensor(params["mu"]), params["nu"]
-        a, b = (pt.maximum(pt.sigmoid(x) * nu, LEAST) for x in (eta, -eta))
+        logs = self.log_shares(functions.symbolic(), pt.as_tensor(params["mu"]))
+        a, b = (pt.maximum(pt.exp(log) * params["nu"], LEAST) for log in logs)
         return pm.Beta.dist(alpha=a, beta=b)
 
     def shapes(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
         """Shapes (..., expert, obs), at least the smallest that SciPy takes."""
-        eta, nu = np.asarray(params["mu"]), params["nu"]
-        a, b = (np.maximum(special.expit(x) * nu, LEAST) for x in (eta, -eta))
+        a, b = (np.maximum(x * params["nu"], LEAST) for x in self.shares(params))
         return a, b
+
+    def shares(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
+        """``mu`` and ``1 - mu`` (..., expert, obs)."""
+        return PROBABILITIES[self.link].shares(params["mu"])
 
     def location(self, params: Parameters) -> np.ndarray:
         return self.mean(params)
 
     def initial_eta(self, y: np.ndarray, known: Parameters) -> np.ndarray:
-        return np.log(y) - np.log1p(-y)
+        return np.asarray(PROBABILITIES[self.link].of_share(y))
 
     def cdf(self, y: Any, params: Parameters) -> np.ndarray:
         return special.betainc(*self.shapes(params), np.clip(y, 0.0, 1.0))
@@ -88,11 +115,11 @@ class Beta(Family):
         return special.betaincc(a, b, np.clip(y, 0.0, 1.0))
 
     def mean(self, params: Parameters) -> np.ndarray:
-        return np.asarray(special.expit(params["mu"]))
+        return self.shares(params)[0]
 
     def variance(self, params: Parameters) -> np.ndarray:
-        eta = np.asarray(params["mu"])
-        return special.expit(eta) * special.expit(-eta) / (1.0 + params["nu"])
+        p, q = self.shares(params)
+        return np.asarray(p * q / (1.0 + params["nu"]))
 
     def scale(self, params: Parameters) -> np.ndarray:
         return np.maximum(np.sqrt(self.variance(params)), np.finfo(float).tiny)

@@ -12,6 +12,7 @@ from typing import Any
 
 from numba.extending import register_jitable
 
+from bayes_moe.families.circular_normaliser import I0, I1, LOG_2PI, REST, SLOPE, SPLIT
 from bayes_moe.families.student_t import SERIES
 from bayes_moe.kernels.elementary import FUSED, exp, expm1, log, log1p
 from bayes_moe.kernels.tail_functions import CENTRE, NORMAL, ROOT_TWO_PI, polynomial
@@ -163,9 +164,44 @@ def student_normaliser_slope(log_nu: float) -> float:
 
 
 @register_jitable(fastmath=FUSED, forceinline=True)
+def _circular_normaliser(log_kappa: float) -> tuple[float, float]:
+    """Return ``kappa - log I_0(kappa)`` and its derivative by ``log kappa``.
+
+    See :mod:`bayes_moe.families.circular_normaliser`.
+    """
+    kappa = exp(log_kappa)
+    large = kappa > SPLIT
+    t = 2.0 * SPLIT / (kappa if large else SPLIT) - 1.0
+    small = SPLIT if large else kappa
+    square = small * small
+    total = polynomial(square, I0)
+    value = 0.5 * (LOG_2PI + log_kappa) + polynomial(t, REST)
+    slope = small * (1.0 - small * (polynomial(square, I1) / total))
+    return value if large else small - log(total), polynomial(t, SLOPE) if large else slope
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def circular_normaliser(log_kappa: float) -> float:
+    """``kappa - log I_0(kappa)``."""
+    return _circular_normaliser(log_kappa)[0]
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def circular_normaliser_slope(log_kappa: float) -> float:
+    """Derivative of :func:`circular_normaliser`."""
+    return _circular_normaliser(log_kappa)[1]
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
 def absolute(x: float) -> float:
     """Absolute value."""
     return abs(x)
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def sqrt(x: float) -> float:
+    """Square root."""
+    return math.sqrt(x)
 
 
 @register_jitable(fastmath=FUSED, forceinline=True)

@@ -198,10 +198,12 @@ def search_points(mixture: Mixture) -> np.ndarray:
     measure = mixture.measure
     far += [end + (middle[0] - end) / growth for end, _ in mixture.measure.ends]
     points = np.concatenate([part.reshape(flat) for part in (near, *far)])
-    # Far points beyond the last expert's are of no use.
-    top = np.where(used, (location + FAR_GROWTH * width).reshape(flat), -np.inf).max(axis=0)
-    bottom = np.where(used, (location - FAR_GROWTH * width).reshape(flat), np.inf).min(axis=0)
-    points = np.where((points <= top) & (points >= bottom), points, np.nan)
+    if not np.isfinite(measure.upper - measure.lower):
+        # Far points beyond the last expert's are of no use, but for a density that is highest at
+        # both ends of an interval, as that of angles.
+        top = np.where(used, (location + FAR_GROWTH * width).reshape(flat), -np.inf).max(axis=0)
+        bottom = np.where(used, (location - FAR_GROWTH * width).reshape(flat), np.inf).min(axis=0)
+        points = np.where((points <= top) & (points >= bottom), points, np.nan)
     if measure.discrete:
         points = np.floor(points)
         points = np.where((points >= measure.lower) & (points <= measure.upper), points, np.nan)

@@ -22,6 +22,10 @@ precision (``lam`` of inverse  that of ``alpha`` times ``m_y``
 Gaussian)
 precision (``nu`` of beta)     that of ``alpha`` with ``m_y (1 - m_y) / s_y^2`` for
                                ``m_y^2 / s_y^2``
+directions (``mu`` of von      intercept ``Normal(0, 2.5)``, slopes ``Normal(0, 2.5 / s_j)``,
+Mises)                         of the tangent of half the angle
+concentration of angles        that of ``alpha`` with ``1 / (2 - 2 R)`` for ``m_y^2 / s_y^2``,
+(``kappa``)                    where ``R`` is the length of the mean of the unit vectors
 shape (``alpha`` of Weibull)   ``Gamma(2, 0.3 s_y / m_y)``; with a formula, on the log
                                link: ``Normal(log(5.5 m_y / s_y), 1)``, slopes
                                ``Normal(0, 0.5 / s_j)``
@@ -176,6 +180,12 @@ def _share_precision(y: np.ndarray) -> float:
     return mean * (1.0 - mean) / float(np.var(y))
 
 
+def _angular_precision(y: np.ndarray) -> float:
+    """``1 / (2 - 2 R)`` of angles, with ``R`` the length of their mean as unit vectors."""
+    mean = math.atan2(float(np.mean(np.sin(y))), float(np.mean(np.cos(y))))
+    return 0.25 / float(np.mean(np.sin(0.5 * (y - mean)) ** 2))
+
+
 def _log_sd(y: np.ndarray) -> float:
     return math.log(float(np.std(y)))
 
@@ -240,6 +250,15 @@ ROLES: dict[str, Role] = {
         level=lambda y: math.log(30.0 * _share_precision(y)),
         constant=lambda y: Prior("Gamma", alpha=1.5, beta=0.01 / _share_precision(y)),
         spread=-0.5,
+    ),
+    "direction": Role(2.5, 2.5),
+    "angular_precision": Role(
+        2.0,
+        1.0,
+        level=lambda y: math.log(30.0 * _angular_precision(y)),
+        constant=lambda y: Prior("Gamma", alpha=1.5, beta=0.01 / _angular_precision(y)),
+        spread=-0.5,
+        log_unit=lambda y: -0.5 * math.log(_angular_precision(y)),
     ),
     "shape": Role(
         1.0,

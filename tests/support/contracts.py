@@ -16,7 +16,7 @@ from bayes_moe.core.arrays import NUMERIC, symbolic
 from bayes_moe.em.objective import Objective
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.model.evaluation import evaluate
-from tests.support.examples import DOUBLY_EXPONENTIAL
+from tests.support.examples import CUSPED, DOUBLY_EXPONENTIAL
 from tests.support.graphs import internal_graph
 from tests.support.linear_models import points
 from tests.support.roles import REACH, unit_of
@@ -82,7 +82,7 @@ def random_draws_follow_the_cdf(family):
 
 
 def parameters_are_a_table_with_a_location_first(family):
-    assert family.parameters[0].role in {"location", "rate", "odds"}
+    assert family.parameters[0].role in {"location", "rate", "odds", "direction"}
     for p in family.parameters:
         assert family.parameter(p.name) is p
         assert p.link(p.link.inverse(1.7, NUMERIC), NUMERIC) == pytest.approx(1.7)
@@ -128,7 +128,7 @@ def at_etas(family, etas, known):
 
 def derivatives_are_those_of_finite_differences(family):
     y, etas, known = derivative_points(family, np.random.default_rng(5), 500)
-    if family.kink:
+    if family.kind in CUSPED:
         y = np.where(np.abs(y - etas[0]) < 0.1 * np.exp(etas[1]), etas[0] + np.exp(etas[1]), y)
     names_of = range(len(etas))
 

@@ -30,6 +30,7 @@ from bayes_moe.predictors import (
     Spline,
 )
 from bayes_moe.priors.prior import DISTRIBUTIONS, Prior
+from tests.support.circular import VonMisesLaw
 
 # --- families -------------------------------------------------------------------------------------
 
@@ -73,6 +74,7 @@ ETA = np.array([-12.0, -1.3, 0.0, 0.4, 3.0, 9.0])[:, None]
 COUNTS = np.array([0.0, 1, 2, 3, 7, 19, 20, 400, 8100, 1e6])
 TRIALS = np.array([0.0, 1, 2, 4, 9, 19, 25, 400, 9000, 2e6])
 AMOUNTS = np.array([1e-8, 1e-3, 0.3, 1.0, 2.5, 40.0, 2e3])
+KAPPAS = np.array([1e-6, 0.3, 1.0, 8.9, 9.1, 80.0, 1e5])[:, None, None]
 LOG_MEANS = np.array([-4.0, 0.0, 3.0])[:, None]
 
 FAMILIES = {
@@ -190,6 +192,12 @@ FAMILIES = {
         {"mu": np.array([-3.0, 0.0, 0.7])[:, None], "nu": SHAPES[1:]},
         lambda real, count, n: special.expit(0.05 * real - 1.5),
     ),
+    "vonmises": FamilyExample(
+        lambda mu, kappa: VonMisesLaw(2 * np.arctan(mu), kappa),
+        np.array([-np.pi, -3.0, -0.4, 0.0, 1e-3, 1.0, 3.1, np.pi]),
+        {"mu": np.array([-9.0, -0.3, 0.0, 1.0, 40.0])[:, None], "kappa": KAPPAS},
+        lambda real, count, n: 2 * np.arctan(np.tan(0.05 * real)),
+    ),
     "exponential": FamilyExample(
         lambda mu: stats.expon(scale=np.exp(mu)),
         AMOUNTS,
@@ -200,6 +208,8 @@ FAMILIES = {
 
 DOUBLY_EXPONENTIAL = ("gumbel", "weibull")
 """Families whose densities fall doubly exponentially by a parameter: differences are inexact."""
+CUSPED = ("laplace",)
+"""Families whose densities have a kink or a cusp at the location: no exact differences near it."""
 UNDERFLOWING = (*DOUBLY_EXPONENTIAL, "laplace", "skewnormal")
 """Families for which SciPy takes the log of densities that underflow."""
 CLASSES = {

@@ -86,6 +86,8 @@ def parameters(family: str, rng: np.random.Generator, sizes: np.ndarray):
         "asymmetry": lambda: rng.normal(0, 2, k),
         "relative_precision": lambda: 10 ** rng.uniform(0.1, 1.5, k),  # without poles
         "mean_precision": lambda: sizes * 10 ** rng.uniform(-0.5, 3, k),
+        "direction": lambda: rng.normal(0, 1, k),
+        "angular_precision": lambda: 10 ** rng.uniform(-1, 3, k),
         "odds": lambda: rng.uniform(-2.5, 2.5, k),
         "share_precision": lambda: 10 ** rng.uniform(1.5, 3, k),  # densities without poles
         "precision": lambda: 10 ** rng.uniform(-0.5, 3, k),
@@ -134,11 +136,15 @@ def fine_points(law: LawMixture, count: int = 4001) -> np.ndarray:
     if law.discrete:
         return np.arange(low, high + 1)
     parts = [np.linspace(low, high, count)]
+    ends = law.laws[0].support()
+    if np.isfinite(ends).all():
+        parts.append(np.linspace(*ends, count))
     for component in law.laws:
         tails = 10.0 ** np.linspace(-9, np.log10(0.5), count // 4)
         parts += [component.ppf(tails), component.isf(tails)]
         median = component.median()
         width = component.ppf(0.84) - component.ppf(0.16)
         parts.append(median + width * np.linspace(-6, 6, count))
-    points = np.unique(np.concatenate(parts))
+    points = np.sort(np.concatenate(parts))
+    points = points[np.diff(points, prepend=-np.inf) > 1e-12 * np.abs(points)]
     return points[np.isfinite(points) & (points > component.support()[0])]

@@ -45,6 +45,8 @@ REACH = {
     "asymmetry": Reach((-2.0, 3.0), far=1e3),
     "relative_precision": Reach((0.8, 6.0), spread=1.0, moderate=1.5, far=12.0),
     "mean_precision": Reach((0.6, 9.0), spread=1.5),
+    "direction": Reach((-2.0, 0.3), centre=0.5, spread=1.0, moderate=3.0, far=30.0),
+    "angular_precision": Reach((0.6, 9.0), far=18.0),
     "share_precision": Reach((2.5, 30.0), centre=1.5, far=12.0),
 }
 """By role."""
