@@ -51,18 +51,12 @@ class Beta(Family):
         mean = Parameter("mu", Link(self.link, natural=False), "odds")
         return mean, Parameter("nu", LOG, "share_precision")
 
-    def log_shares(self, m: Any, eta: Any) -> tuple[Any, Any]:
-        """Logs of ``mu`` and ``1 - mu`` over a namespace ``m``, bounded."""
-        logs = PROBABILITIES[self.link].logs(m, eta)
-        log_p, log_q = (m.where(log > LEAST_LOG_SHARE, log, LEAST_LOG_SHARE) for log in logs)
-        return log_p, log_q
-
     def row(self, m: Any) -> Callable[..., Any]:
         def normaliser(log_shape: Any) -> Any:
             return m.gamma_normaliser(m.where(log_shape > LEAST_LOG, log_shape, LEAST_LOG))
 
         def row(t: Any, u: Any, base: Any, eta: Any, log_nu: Any) -> Any:
-            log_p, log_q = self.log_shares(m, eta)
+            log_p, log_q = _log_shares(self.link, m, eta)
             log_a, log_b = log_p + log_nu, log_q + log_nu
             of_shapes = normaliser(log_a) + normaliser(log_b) - normaliser(log_nu)
             return base + of_shapes + m.exp(log_a) * (t - log_p) + m.exp(log_b) * (u - log_q)
@@ -88,18 +82,15 @@ class Beta(Family):
         import pymc as pm
         import pytensor.tensor as pt
 
-        logs = self.log_shares(functions.symbolic(), pt.as_tensor(params["mu"]))
+        logs = _log_shares(self.link, functions.symbolic(), pt.as_tensor(params["mu"]))
         a, b = (pt.maximum(pt.exp(log) * params["nu"], LEAST) for log in logs)
         return pm.Beta.dist(alpha=a, beta=b)
 
     def shapes(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
         """Shapes (..., expert, obs), at least the smallest that SciPy takes."""
-        a, b = (np.maximum(x * params["nu"], LEAST) for x in self.shares(params))
+        shares = PROBABILITIES[self.link].shares(params["mu"])
+        a, b = (np.maximum(x * params["nu"], LEAST) for x in shares)
         return a, b
-
-    def shares(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
-        """``mu`` and ``1 - mu`` (..., expert, obs)."""
-        return PROBABILITIES[self.link].shares(params["mu"])
 
     def location(self, params: Parameters) -> np.ndarray:
         return self.mean(params)
@@ -115,10 +106,10 @@ class Beta(Family):
         return special.betaincc(a, b, np.clip(y, 0.0, 1.0))
 
     def mean(self, params: Parameters) -> np.ndarray:
-        return self.shares(params)[0]
+        return PROBABILITIES[self.link].shares(params["mu"])[0]
 
     def variance(self, params: Parameters) -> np.ndarray:
-        p, q = self.shares(params)
+        p, q = PROBABILITIES[self.link].shares(params["mu"])
         return np.asarray(p * q / (1.0 + params["nu"]))
 
     def scale(self, params: Parameters) -> np.ndarray:
@@ -130,3 +121,10 @@ class Beta(Family):
         # Draws may be zero or one by rounding, which are no responses.
         tiny, largest = np.finfo(float).tiny, np.nextafter(1.0, 0.0)
         return np.clip(rng.beta(*self.shapes(params), size), tiny, largest)
+
+
+def _log_shares(link: str, m: Any, eta: Any) -> tuple[Any, Any]:
+    """Logs of the mean and of one less it over a namespace ``m``, bounded."""
+    logs = PROBABILITIES[link].logs(m, eta)
+    log_p, log_q = (m.where(log > LEAST_LOG_SHARE, log, LEAST_LOG_SHARE) for log in logs)
+    return log_p, log_q
