@@ -20,6 +20,7 @@ TABLE: dict[str, dict[str, str]] = {
         "laplace": "bayes_moe.families.standardised:Laplace",
         "logistic": "bayes_moe.families.standardised:Logistic",
         "gumbel": "bayes_moe.families.standardised:Gumbel",
+        "generalisednormal": "bayes_moe.families.shaped:GeneralisedNormal",
         "skewnormal": "bayes_moe.families.shaped:SkewNormal",
         "mvnormal": "bayes_moe.families.multivariate:MvNormal",
         "poisson": "bayes_moe.families.counts:Poisson",

@@ -42,6 +42,8 @@ correlation (``rho``)          ``FisherNormal(0, 0.91)``, or ``LKJ``: see
                                :class:`bayes_moe.families.multivariate.MvNormal`; with a
                                formula, on the link ``2 artanh``: ``Normal(0, 1.8)``, slopes
                                ``Normal(0, 1 / s_j)``
+power less one (``excess``)    ``LogNormal(0, 1)``; with a formula, on the log link: the same prior
+                               for the intercept, slopes ``Normal(0, 0.5 / s_j)``
 asymmetry                      ``Normal(0, 3)``; with a formula the same prior for the
                                intercept, slopes ``Normal(0, 1 / s_j)``
 =============================  =======================================================
@@ -265,6 +267,13 @@ ROLES: dict[str, Role] = {
         0.5,
         level=lambda y: math.log(15.0),
         constant=lambda y: Prior("Gamma", alpha=2.0, beta=0.1),
+        of_form=True,
+    ),
+    "power": Role(
+        1.0,
+        0.5,
+        constant=lambda y: Prior("LogNormal", mu=0.0, sigma=1.0),
+        neutral=0.0,
         of_form=True,
     ),
     "gap": Role(1.0, 0.5, constant=lambda y: Prior("LogNormal", mu=0.0, sigma=1.0), neutral=0.0),

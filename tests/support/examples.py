@@ -108,6 +108,12 @@ FAMILIES = {
         {"mu": MU, "beta": SIGMA},
         lambda real, count, n: real,
     ),
+    "generalisednormal": FamilyExample(
+        lambda mu, sigma, excess: stats.gennorm(1 + excess, mu, sigma),
+        MU + SIGMA * np.array([-30.0, -1.5, -0.2, 0.0, 1e-8, 0.7, 12.0]),
+        {"mu": MU, "sigma": SIGMA, "excess": np.array([0.05, 0.5, 1.0, 4.0])[:, None, None, None]},
+        lambda real, count, n: real,
+    ),
     "skewnormal": FamilyExample(
         lambda mu, sigma, alpha: stats.skewnorm(alpha, mu, sigma),
         MU + SIGMA * np.array([-0.7, -0.2, 0.0, 1e-8, 0.7, 1.5]),
@@ -206,9 +212,9 @@ FAMILIES = {
     ),
 }
 
-DOUBLY_EXPONENTIAL = ("gumbel", "weibull")
+DOUBLY_EXPONENTIAL = ("gumbel", "weibull", "generalisednormal")
 """Families whose densities fall doubly exponentially by a parameter: differences are inexact."""
-CUSPED = ("laplace",)
+CUSPED = ("laplace", "generalisednormal")
 """Families whose densities have a kink or a cusp at the location: no exact differences near it."""
 UNDERFLOWING = (*DOUBLY_EXPONENTIAL, "laplace", "skewnormal")
 """Families for which SciPy takes the log of densities that underflow."""

@@ -125,6 +125,6 @@ def points(moving, count=3):
     theta = 0.4 * np.random.default_rng(1).standard_normal((count, moving.size))
     for slot in moving.blocks:
         if slot.scaling is None:
-            level = np.log(np.std(moving.design.response)) if slot.role == "scale" else 1.5
-            theta[:, slot.where] += level
+            scale = np.log(np.std(moving.design.response))
+            theta[:, slot.where] += {"scale": scale, "power": 0.0}.get(slot.role, 1.5)
     return theta

@@ -83,6 +83,7 @@ def parameters(family: str, rng: np.random.Generator, sizes: np.ndarray):
         "rate": lambda: np.log(sizes),
         "log_scale": lambda: 10 ** rng.uniform(-1.3, 0.2, k),
         "shape": lambda: 10 ** rng.uniform(0, 2, k),
+        "power": lambda: 10 ** rng.uniform(-0.5, 0.5, k),
         "asymmetry": lambda: rng.normal(0, 2, k),
         "relative_precision": lambda: 10 ** rng.uniform(0.1, 1.5, k),  # without poles
         "mean_precision": lambda: sizes * 10 ** rng.uniform(-0.5, 3, k),

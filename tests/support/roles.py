@@ -41,6 +41,7 @@ REACH = {
     "shape": Reach((2.5, 30.0), moderate=1.0, in_graph=(1.0, 3.0)),
     "precision": Reach((0.6, 9.0)),
     "concentration": Reach((0.8, 7.0)),
+    "power": Reach((0.3, 2.0), centre=0.0, spread=1.0, moderate=1.0, far=4.0),
     "probability": Reach((0.2, 0.7), moderate=3.0, far=7.0),
     "asymmetry": Reach((-2.0, 3.0), far=1e3),
     "relative_precision": Reach((0.8, 6.0), spread=1.0, moderate=1.5, far=12.0),
