@@ -31,7 +31,6 @@ class Arrays:
     floor: Callable[..., Any]
     cos: Callable[..., Any]
     sin: Callable[..., Any]
-    tan: Callable[..., Any]
     arctan: Callable[..., Any]
     where: Callable[..., Any]
     full: Callable[..., Any]
@@ -81,7 +80,6 @@ NUMERIC = Arrays(
     floor=np.floor,
     cos=np.cos,
     sin=np.sin,
-    tan=np.tan,
     arctan=np.arctan,
     where=np.where,
     full=np.full,
@@ -108,7 +106,6 @@ def symbolic() -> Arrays:
         floor=pt.floor,
         cos=pt.cos,
         sin=pt.sin,
-        tan=pt.tan,
         arctan=pt.arctan,
         where=pt.where,
         full=pt.full,

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from scipy import special
 
 from bayes_moe.core.arrays import NUMERIC, Arrays, symbolic
+from bayes_moe.core.checks import check_one_of
 from bayes_moe.families import circular_normaliser
 from bayes_moe.families.base import Family, Parameter, Parameters, RowData
-from bayes_moe.families.links import HALF_TANGENT, LOG, angle, half_tangent
+from bayes_moe.families.links import ANGLES, LOG, Link
 
 LOG_2PI = math.log(2 * math.pi)
 LARGEST_GUESS = 10.0
@@ -24,33 +27,45 @@ NEGLIGIBLE = 45.0
 """Fall of the log density beyond which integrals end."""
 
 
+@dataclass(frozen=True)
 class VonMises(Family):
     """Von Mises distribution of angles in radians with direction `mu` and concentration `kappa`.
 
-    ``log f(y) = kappa cos(y - mu) - log(2 pi I_0(kappa))`` for ``-pi <= y <= pi``. The direction
-    is ``mu = 2 arctan(eta)``, of its predictor ``eta``; the parameter ``mu`` is ``eta`` wherever it
-    is an argument. A direction of pi is reached at no finite predictor: turn angles so that few
-    are near there.
+    ``log f(y) = kappa cos(y - mu) - log(2 pi I_0(kappa))`` for ``-pi <= y <= pi``. The parameter
+    ``mu`` is its predictor ``eta`` wherever it is an argument. By the link ``"tan_half"`` the
+    direction is ``2 arctan(eta)``: that of pi is reached at no finite predictor. By ``"identity"``
+    it is ``eta``, of which whole turns are taken off: for experts without features, with a
+    direction anywhere, and for features that turn it at a constant rate.
 
     Responses are treated as numbers between the ends, as in all other families: ``mean`` and
     ``variance`` are those of the numbers, not of directions, and the cdf begins at minus pi. With
     ``mu`` near an end, some probability is at the other end, and the mean is between them;
     ``location`` is the direction.
+
+    Parameters
+    ----------
+    link : {"tan_half", "identity"}
+        Link of ``mu``.
     """
 
     kind = "vonmises"
-    parameters = (
-        Parameter("mu", HALF_TANGENT, "direction"),
-        Parameter("kappa", LOG, "angular_precision"),
-    )
+    link: str = "tan_half"
     lower, upper = -math.pi, math.pi
     support = "angles in radians from -pi to pi"
+
+    def __post_init__(self) -> None:
+        check_one_of("link", self.link, ANGLES)
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        direction = Parameter("mu", Link(self.link, natural=False), ANGLES[self.link].role)
+        return direction, Parameter("kappa", LOG, "angular_precision")
 
     def row(self, m: Any) -> Callable[..., Any]:
         def row(t: Any, u: Any, base: Any, eta: Any, log_kappa: Any) -> Any:
             # 1 - cos(y - mu) is twice the square of the sine of half the difference.
-            cosine = 1.0 / m.sqrt(1.0 + eta * eta)
-            sine = u * cosine - t * (eta * cosine)
+            cosine_of_half, sine_of_half = ANGLES[self.link].half(m, eta)
+            sine = u * cosine_of_half - t * sine_of_half
             value = base + m.circular_normaliser(log_kappa)
             return value - 2.0 * m.exp(log_kappa) * (sine * sine)
 
@@ -62,7 +77,7 @@ class VonMises(Family):
         return RowData(xp.cos(half), xp.sin(half), xp.where(inside, -LOG_2PI, -np.inf))
 
     def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any]:
-        slope = 2.0 / (1.0 + etas[0] * etas[0])
+        slope = ANGLES[self.link].slope(etas[0])
         kappa = np.exp(etas[1])
         of_angle = kappa - circular_normaliser.slope(etas[1])
         return of_angle * slope * slope, circular_normaliser.information(etas[1])
@@ -70,13 +85,17 @@ class VonMises(Family):
     def dist(self, params: Parameters) -> Any:
         import pymc as pm
 
-        return pm.VonMises.dist(mu=angle(params["mu"], symbolic()), kappa=params["kappa"])
+        return pm.VonMises.dist(mu=self.direction(params, symbolic()), kappa=params["kappa"])
+
+    def direction(self, params: Parameters, xp: Arrays) -> Any:
+        """Direction (..., expert, obs) between minus pi and pi."""
+        return ANGLES[self.link].direction(params["mu"], xp)
 
     def location(self, params: Parameters) -> np.ndarray:
-        return np.asarray(angle(params["mu"], NUMERIC))
+        return np.asarray(self.direction(params, NUMERIC))
 
     def initial_eta(self, y: np.ndarray, known: Parameters) -> np.ndarray:
-        return np.clip(half_tangent(y, NUMERIC), -LARGEST_GUESS, LARGEST_GUESS)
+        return np.clip(ANGLES[self.link].of_direction(y), -LARGEST_GUESS, LARGEST_GUESS)
 
     def cdf(self, y: Any, params: Parameters) -> np.ndarray:
         return self._sides(y, params)[0]

@@ -158,6 +158,8 @@ FUNCTIONS: dict[str, Function] = {
     ),
     "normal_hazard_slope": Function(_only_numeric(_normal_hazard_slope), None),
     "sqrt": Function(_named(np.sqrt, "sqrt"), lambda m, x, f: (0.5 / f,)),
+    "sin": Function(lambda xp: xp.sin, lambda m, x, f: (m.cos(x[0]),)),
+    "cos": Function(lambda xp: xp.cos, lambda m, x, f: (-m.sin(x[0]),)),
     "absolute": Function(_named(np.abs, "abs"), lambda m, x, f: (m.sign(x[0]),)),
     "sign": Function(_named(np.sign, "sign"), lambda m, x, f: (0.0,)),
     "softplus": Function(lambda xp: xp.softplus, lambda m, x, f: (m.logistic(x[0]),)),

@@ -7,6 +7,7 @@ the mean or probability comes from ``MEANS`` and ``PROBABILITIES``, without loss
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -71,20 +72,9 @@ LOGIT = Link("logit")
 FISHER = Link("fisher")
 LOG_RATE = Link("log", natural=False)
 LOG_ODDS = Link("logit", natural=False)
-HALF_TANGENT = Link("tan_half", natural=False)
-
-
-def angle(eta: Any, xp: Arrays) -> Any:
-    """Direction between minus pi and pi, of the tangent of its half."""
-    return 2.0 * xp.arctan(eta)
-
-
-def half_tangent(direction: Any, xp: Arrays) -> Any:
-    """Tangent of half a direction: the link ``"tan_half"``."""
-    return xp.tan(0.5 * direction)
-
 
 Pair = tuple[Any, Any]
+TURN = 2.0 * math.pi
 
 
 @dataclass(frozen=True)
@@ -191,3 +181,52 @@ PROBABILITIES: dict[str, ProbabilityLink] = {
     ),
 }
 """Links of a probability by name."""
+
+
+@dataclass(frozen=True)
+class AngleLink:
+    """A link of a direction.
+
+    Attributes
+    ----------
+    role : str
+        Role of the direction under the link.
+    half : callable
+        Namespace and predictor -> cosine and sine of half the direction.
+    slope : callable
+        Predictor -> derivative of the direction.
+    direction : callable
+        Predictor and arrays -> direction between minus pi and pi.
+    of_direction : callable
+        Direction -> predictor.
+    """
+
+    role: str
+    half: Callable[[Any, Any], Pair]
+    slope: Callable[[Any], Any]
+    direction: Mapped
+    of_direction: Callable[[Any], Any]
+
+
+def _half_of_tangent(m: Any, eta: Any) -> Pair:
+    cosine = 1.0 / m.sqrt(1.0 + eta * eta)
+    return cosine, eta * cosine
+
+
+ANGLES: dict[str, AngleLink] = {
+    "tan_half": AngleLink(
+        "direction",
+        _half_of_tangent,
+        lambda eta: 2.0 / (1.0 + eta * eta),
+        lambda eta, xp: 2.0 * xp.arctan(eta),
+        lambda direction: np.tan(0.5 * direction),
+    ),
+    "identity": AngleLink(
+        "location",
+        lambda m, eta: (m.cos(0.5 * eta), m.sin(0.5 * eta)),
+        lambda eta: 1.0,
+        lambda eta, xp: eta - TURN * xp.floor(eta / TURN + 0.5),
+        lambda direction: direction,
+    ),
+}
+"""Links of a direction by name. By the identity, whole turns are taken off the predictor."""

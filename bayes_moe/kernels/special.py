@@ -14,7 +14,7 @@ from numba.extending import register_jitable
 
 from bayes_moe.families.circular_normaliser import I0, I1, LOG_2PI, REST, SLOPE, SPLIT
 from bayes_moe.families.student_t import SERIES
-from bayes_moe.kernels.elementary import FUSED, exp, expm1, log, log1p
+from bayes_moe.kernels.elementary import FUSED, ROUNDS, bits, exp, expm1, log, log1p
 from bayes_moe.kernels.tail_functions import CENTRE, NORMAL, ROOT_TWO_PI, polynomial
 
 LOG_HALF = math.log(0.5)
@@ -28,6 +28,12 @@ L0, L1, L2, L3, L4, L5, L6 = 1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -6
 """Of ``log Gamma(b) - (b - 1/2) log b + b - log(2 pi) / 2`` in odd powers of ``1 / b``."""
 P0, P1, P2, P3, P4, P5, P6 = 1 / 12, -1 / 120, 1 / 252, -1 / 240, 1 / 132, -691 / 32760, 1 / 12
 """Of ``log b - 1 / (2 b) - psi(b)`` in even powers of ``1 / b``."""
+PI_HIGH, PI_MIDDLE, PI_LOW = 3.1415926218032837, 3.1786509424591713e-08, 1.2246467991473532e-16
+FARTHEST_ANGLE = 1e9
+A3, A5, A7, A9, A11, A13, A15, A17, A19, A21 = (
+    (-1.0) ** (j // 2) / math.factorial(j) for j in range(3, 22, 2)
+)
+"""Of the sine in odd powers."""
 D2, D3, D4, D5, D6, D7, D8, D9, D10, D11 = (1 / math.factorial(j) for j in range(2, 12))
 _MORE = (*SERIES, -929569 / 16, 3202291 / 2)
 S0, S1, S2, S3, S4, S5, S6, S7, S8 = (0.5 * s for s in _MORE)
@@ -196,6 +202,33 @@ def circular_normaliser_slope(log_kappa: float) -> float:
 def absolute(x: float) -> float:
     """Absolute value."""
     return abs(x)
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def _sine(r: float, half_turns: float) -> float:
+    """Sine of ``r``, between ``-pi / 2`` and ``pi / 2``, plus so many half turns."""
+    s = r * r
+    high = A11 + s * (A13 + s * (A15 + s * (A17 + s * (A19 + s * A21))))
+    series = A3 + s * (A5 + s * (A7 + s * (A9 + s * high)))
+    sign = 1.0 - 2.0 * (bits(half_turns + ROUNDS) & 1)
+    return sign * (r + r * s * series)
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def sin(x: float) -> float:
+    """Sine, to rounding of the argument; of numbers beyond a billion that of zero."""
+    x = x if abs(x) < FARTHEST_ANGLE else 0.0 * x
+    k = (x * (1.0 / math.pi) + ROUNDS) - ROUNDS
+    return _sine(((x - k * PI_HIGH) - k * PI_MIDDLE) - k * PI_LOW, k)
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
+def cos(x: float) -> float:
+    """Cosine, as :func:`sin`."""
+    x = x if abs(x) < FARTHEST_ANGLE else 0.0 * x
+    k = (x * (1.0 / math.pi) - 0.5 + ROUNDS) - ROUNDS
+    odd = k + 0.5
+    return -_sine(((x - odd * PI_HIGH) - odd * PI_MIDDLE) - odd * PI_LOW, k)
 
 
 @register_jitable(fastmath=FUSED, forceinline=True)

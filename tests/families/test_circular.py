@@ -13,9 +13,10 @@ import bayes_moe as bm
 from bayes_moe import families
 from bayes_moe.core.arrays import NUMERIC, symbolic
 from bayes_moe.core.errors import DataError
-from bayes_moe.families import circular_normaliser
-from bayes_moe.families.links import angle, half_tangent
+from bayes_moe.families import circular_normaliser, functions
+from bayes_moe.families.links import ANGLES
 from bayes_moe.kernels import special as kernels
+from tests.support import contracts
 from tests.support.circular import VonMisesLaw
 
 KAPPAS = np.concatenate([10 ** np.linspace(-8, 8, 49), [8.999999, 9.000001, 30.0]])
@@ -73,15 +74,71 @@ def test_information_of_the_concentration_is_positive_and_tends_to_a_half():
     np.testing.assert_allclose(found[small], KAPPAS[small] ** 2 / 2, rtol=1e-2, atol=1e-20)
 
 
-def test_the_link_is_the_tangent_of_half_the_angle():
+@pytest.mark.parametrize("link", ANGLES)
+def test_links_of_a_direction(link):
+    row, xp = ANGLES[link], symbolic()
     directions = np.linspace(-3.14, 3.14, 41)
-    eta = half_tangent(directions, NUMERIC)
-    np.testing.assert_allclose(eta, np.tan(directions / 2), rtol=1e-15)
-    np.testing.assert_allclose(angle(eta, NUMERIC), directions, rtol=1e-14)
-    xp = symbolic()
-    np.testing.assert_allclose(angle(eta, xp).eval(mode="FAST_COMPILE"), directions, rtol=1e-14)
-    np.testing.assert_allclose(half_tangent(directions, xp).eval(mode="FAST_COMPILE"), eta)
-    assert np.abs(angle(np.array([-1e300, 1e300]), NUMERIC)).max() <= math.pi
+    eta = row.of_direction(directions)
+    expected = {"tan_half": np.tan(directions / 2), "identity": directions}[link]
+    np.testing.assert_allclose(eta, expected, rtol=1e-15)
+    np.testing.assert_allclose(row.direction(eta, NUMERIC), directions, rtol=1e-14)
+    tensor = row.direction(eta, xp).eval(mode="FAST_COMPILE")
+    np.testing.assert_allclose(tensor, directions, rtol=1e-14)
+    far = row.direction(np.array([-1e6, -7.0, 5.0, 1e6]), NUMERIC)
+    assert np.abs(far).max() <= math.pi
+    cosine, sine = row.half(functions.numeric(), eta)
+    np.testing.assert_allclose([cosine, sine], [np.cos(directions / 2), np.sin(directions / 2)])
+    high, low = (row.direction(eta + h, NUMERIC) for h in (1e-6, -1e-6))
+    slope = np.broadcast_to(row.slope(eta), eta.shape)
+    inner = np.abs(directions) < 3.1  # a turn is taken off beyond
+    np.testing.assert_allclose(slope[inner], ((high - low) / 2e-6)[inner], rtol=1e-8)
+
+
+def test_sines_and_cosines_of_kernels_are_numpys():
+    x = np.concatenate([np.linspace(-50, 50, 4001), np.pi * np.arange(-40, 41) / 2, [1e4, -1e4]])
+    both = numba.njit(lambda v: (kernels.sin(v), kernels.cos(v)))
+    found = np.array([both(v) for v in x]).T
+    np.testing.assert_allclose(found, [np.sin(x), np.cos(x)], atol=4e-16)
+
+
+@pytest.mark.parametrize("check", contracts.FAMILY, ids=lambda check: check.__name__)
+def test_the_identity_link_holds_the_contract(check):
+    check(families.by_name("vonmises", link="identity"))
+
+
+def test_a_direction_under_the_identity_is_that_under_the_tangent():
+    by_tangent, by_identity = (families.by_name("vonmises", link=link) for link in ANGLES)
+    directions, y = np.linspace(-3, 3, 9), np.linspace(-3.1, 3.1, 9)[:, None]
+    kappa = np.array(7.0)
+    one = {"mu": np.tan(directions / 2), "kappa": kappa}
+    for turns in (-2, 0, 1):
+        other = {"mu": directions + 2 * np.pi * turns, "kappa": kappa}
+        for quantity in ("cdf", "sf"):
+            values = (
+                getattr(by_tangent, quantity)(y, one),
+                getattr(by_identity, quantity)(y, other),
+            )
+            np.testing.assert_allclose(*values, atol=1e-13)
+        densities = (
+            by_tangent.log_density(y, one, NUMERIC),
+            by_identity.log_density(y, other, NUMERIC),
+        )
+        np.testing.assert_allclose(*densities, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(by_tangent.mean(one), by_identity.mean(other), atol=1e-12)
+
+
+def test_winds_about_the_ends_have_a_direction_under_the_identity():
+    rng = np.random.default_rng(5)
+    second = rng.random(400) < 0.4
+    y = rng.vonmises(np.where(second, np.pi, 0.5), np.where(second, 9.0, 25.0))
+    family = bm.families.VonMises(link="identity")
+    spec = bm.mixture_of_experts("y ~ 1", experts=2, family=family)
+    fit = bm.fit(spec, pd.DataFrame({"y": y}), "em", random_seed=1)
+    found = fit.idata["posterior"].to_dataset().isel(chain=0, draw=0)
+    direction = np.cos(found["mu_coef"].values.ravel())
+    np.testing.assert_allclose(np.sort(direction), [-1.0, np.cos(0.5)], atol=0.03)
+    kappa = found["kappa"].values[np.argsort(direction)]
+    np.testing.assert_allclose(kappa, [9.0, 25.0], rtol=0.3)
 
 
 @pytest.mark.parametrize("kappa", [1e-6, 0.5, 8.0, 300.0, 1e6])

@@ -288,6 +288,22 @@ def test_a_kernel_is_the_family_s_log_density_with_its_derivatives(family, kerne
             np.testing.assert_allclose(own, np.broadcast_to(its, y.shape), rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("name", "link"), [("beta", "probit"), ("beta", "cloglog"), ("vonmises", "identity")]
+)
+@pytest.mark.parametrize("shared", [False, True])
+def test_kernels_of_other_links_are_the_families(name, link, shared):
+    family = families.by_name(name, link=link)
+    assert has_kernel(family)
+    y, etas, known = points(family, MODERATE, shared)
+    params = params_of(family, etas, known)
+    value, score = evaluated(family, kernel_of(family), y, etas, known, shared)
+    expected = np.broadcast_to(family.log_density(y, params, NUMERIC), y.shape)
+    np.testing.assert_allclose(value, expected, rtol=1e-9, atol=1e-9)
+    for own, its in zip(score, family.derivatives(y, params).score, strict=True):
+        np.testing.assert_allclose(own, np.broadcast_to(its, y.shape), rtol=1e-9, atol=1e-9)
+
+
 def test_a_finite_kernel_is_the_family_s(family, kernel):
     """Where the density is steepest, a derivative may lose what is rounding of the density."""
     for seed in range(10):
