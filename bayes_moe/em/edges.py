@@ -17,6 +17,9 @@ from bayes_moe.em.objective import Chunk, Curvature, Objective, features_of, par
 AT_EDGE = 1e-6
 """Distance of response and location, in units of the scale, at which the slope may jump."""
 
+RIDGE = 1e-10
+"""Share of the diagonal that is added to a metric."""
+
 
 def edge_steps(
     objective: Objective, theta: np.ndarray
@@ -29,9 +32,16 @@ def edge_steps(
     vector = objective.vector
     evaluation = objective.evaluate(theta, Curvature.OBSERVED)
     matrix = modulus(reduced(vector, evaluation).curvature)
+    size = matrix.shape[1]
+    matrix = matrix * (1.0 + RIDGE * np.eye(size))  # null directions have Cholesky's factor too
     steps, gains, norms = [], [], []
     for point, gradient, own in zip(theta, evaluation.gradient, matrix, strict=True):
         smooth, columns = _by_sides(objective, point, gradient)
+        if not (np.isfinite(smooth).all() and np.isfinite(columns).all()):
+            steps.append(np.zeros(size))
+            gains.append(np.inf)
+            norms.append(np.inf)
+            continue
         slope = _least(smooth, columns, np.linalg.cholesky(own))
         steps.append(np.linalg.solve(own, slope))
         gains.append(slope @ steps[-1])
