@@ -28,10 +28,11 @@ import numpy as np
 
 from bayes_moe.core.progress import Progress, silent
 from bayes_moe.core.threads import one_blas_thread
-from bayes_moe.em.constraint import feasible
+from bayes_moe.em.edges import edge_steps
 from bayes_moe.em.m_step import capped, sweep_step
 from bayes_moe.em.newton import (
     ACCEPTED_GRADIENT,
+    LEAST_GAIN,
     expanded,
     first_order_gain,
     modulus,
@@ -39,9 +40,7 @@ from bayes_moe.em.newton import (
     reduced,
 )
 from bayes_moe.em.objective import Curvature, Evaluation, Objective
-from bayes_moe.em.parameter_vector import own_response
 from bayes_moe.em.proximal_newton import predicted_gain, projected, proximal_step
-from bayes_moe.priors.defaults import role_of
 
 LEAST_SWEEPS = 5
 SMALL_GAIN = 0.1
@@ -75,7 +74,8 @@ class ClimbResult:
     iterations : array (point,)
         Sweeps and Newton steps.
     converged : array (point,)
-        Whether the gradient vanishes at a maximum that is reached at finite coordinates.
+        Whether the gradient vanishes at a maximum that is reached at finite coordinates; where the
+        slope jumps, whether one of the subgradients does.
     running : array (point, variable)
         Whether the predictor of a variable still diverges where the gradient vanishes.
     floored : array (point,)
@@ -114,68 +114,6 @@ def padded_paths(paths: Sequence[Sequence[float] | np.ndarray]) -> np.ndarray:
     for j, path in enumerate(paths):
         padded[: len(path), j] = path
     return padded
-
-
-def initial_points(
-    objective: Objective, allocation: np.ndarray, sweeps: int | np.ndarray = 2
-) -> np.ndarray:
-    """Return points (point, coordinate) fitted to partitions of the rows (point, expert, obs).
-
-    ``sweeps``, one number or one a point, is the number of M-steps with the allocation fixed.
-    """
-    theta = equal_experts(objective, len(allocation))
-    counts = np.broadcast_to(sweeps, len(allocation))
-    constants = [block for block in objective.vector.blocks if block.scaling is None]
-    signed = [block.where for block in constants if role_of(block.role).signed]
-    sizes = [theta[:, where].copy() for where in signed]
-    for where in signed:
-        theta[:, where] = 0.0
-    with one_blas_thread(objective.size):
-        for done in range(int(counts.max())):
-            which = np.flatnonzero(counts > done)
-            evaluation = objective.evaluate(theta[which], Curvature.COMPLETE, allocation[which])
-            step = sweep_step(objective, theta[which], evaluation)
-            for block in objective.vector.blocks:
-                # Residuals of a bad fit carry no information on the shape.
-                if role_of(block.role).of_form:
-                    step[:, block.where] = 0.0
-            theta[which] += step
-            if done == 0:
-                for where, size in zip(signed, sizes, strict=True):
-                    theta[:, where] = size * _signs(objective, theta, allocation, where)
-                    theta = feasible(objective.vector.constraint, theta)
-    return theta
-
-
-def _signs(
-    objective: Objective, theta: np.ndarray, allocation: np.ndarray, where: slice
-) -> np.ndarray:
-    """Signs (point, coordinate) of asymmetries, by residuals of symmetric experts.
-
-    At zero the gradient by an asymmetry vanishes with that by the location; its curvature there
-    is a sum of odd functions of the residuals.
-    """
-    pulls = []
-    for value in (1.0, -1.0, 0.0):
-        at = theta.copy()
-        at[:, where] = value
-        evaluation = objective.evaluate(at, Curvature.COMPLETE, allocation)
-        pulls.append(evaluation.likelihood_gradient[:, where])
-    return np.where(pulls[0] + pulls[1] < 2.0 * pulls[2], -1.0, 1.0)
-
-
-def equal_experts(objective: Objective, points: int) -> np.ndarray:
-    """Return equal experts (point, coordinate): no features, half the response's spread."""
-    theta = np.zeros((points, objective.size))
-    for block in objective.vector.blocks:
-        if block.scaling is None:
-            role = role_of(block.role)
-            half = role.neutral
-            if role.log_unit is not None:
-                unit = role.log_unit(own_response(objective.vector, block))
-                half = (unit - np.log(2.0)) / role.spread
-            theta[:, block.where] = half
-    return feasible(objective.vector.constraint, theta)
 
 
 def run_em(
@@ -286,10 +224,22 @@ class _EMState:
         )
         self.gain[which] = gained
         ended = which[(gained <= 0) & self.stuck[which]]
+        if self.has_edges and ended.size:
+            ended = self._at_edges(ended)
         self.active[ended] = False
-        self.converged[ended] = self.has_edges
         self.stuck[which] = False
         self._stop_floored(which, evaluation.at_floor)
+
+    def _at_edges(self, which: np.ndarray) -> np.ndarray:
+        """Take steps of the runs ``which`` along edges; return those that are at their end."""
+        step, gain, norm = edge_steps(self.objective, self.theta[which])
+        self.gradient_norm[which] = norm
+        size = 1 + np.abs(self.value[which])
+        at_mode = (norm <= ACCEPTED_GRADIENT * size) | (gain <= 2 * LEAST_GAIN * size)
+        self.converged[which], ended = at_mode, at_mode.copy()
+        rest = ~at_mode
+        ended[rest] = self._move(which[rest], step[rest], gain[rest]) <= 0
+        return which[ended]
 
     def newton(self, which: np.ndarray) -> None:
         """One step of Newton's method; a sweep of EM where the objective is not concave."""

@@ -28,7 +28,7 @@ import numpy as np
 
 from bayes_moe.core.linalg import information_ratio
 from bayes_moe.data.design import Design
-from bayes_moe.em.climb import HALVINGS, ClimbResult, initial_points
+from bayes_moe.em.climb import HALVINGS, ClimbResult
 from bayes_moe.em.m_step import sweep_step
 from bayes_moe.em.missing_e_step import EStep, ObservedObjective, imputed
 from bayes_moe.em.modes import (
@@ -43,6 +43,7 @@ from bayes_moe.em.objective import Objective
 from bayes_moe.em.parameter_vector import ParameterVector, is_likelihood
 from bayes_moe.em.partitions import initial_partitions, sweeps
 from bayes_moe.em.proximal_newton import at_kink, projected
+from bayes_moe.em.starting_points import initial_points
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.model.missing_features import feature_values, filled
 

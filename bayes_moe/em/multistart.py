@@ -23,7 +23,7 @@ from itertools import permutations
 import numpy as np
 
 from bayes_moe.core.progress import Progress, silent
-from bayes_moe.em.climb import GRADIENT, ROWS_AT_FLOOR, ClimbResult, initial_points, run_em
+from bayes_moe.em.climb import GRADIENT, ROWS_AT_FLOOR, ClimbResult, run_em
 from bayes_moe.em.floors import within_floors, without_floors
 from bayes_moe.em.modes import (
     Modes,
@@ -45,6 +45,7 @@ from bayes_moe.em.split_merge import (
     movable,
     moved_shares,
 )
+from bayes_moe.em.starting_points import initial_points
 from bayes_moe.em.tree_starts import tree_starts
 from bayes_moe.model.spec import MixtureOfExperts
 

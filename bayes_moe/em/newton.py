@@ -35,6 +35,11 @@ def reduced(vector: ParameterVector, evaluation: Evaluation) -> Evaluation:
     )
 
 
+def reduced_gradient(vector: ParameterVector, gradient: np.ndarray) -> np.ndarray:
+    """Gradients (point, free) by the free coordinates of a vector."""
+    return gradient if vector.constraint is None else vector.constraint.gradient(gradient)
+
+
 def expanded(vector: ParameterVector, step: np.ndarray) -> np.ndarray:
     """Steps (point, coordinate) from those of the free coordinates of a vector."""
     return step if vector.constraint is None else vector.constraint.step(step)

@@ -101,7 +101,7 @@ _Indicators = tuple[np.ndarray | None, ...]
 
 
 @dataclass(frozen=True)
-class _Chunk:
+class Chunk:
     """The mixture of some points on some rows."""
 
     where: slice
@@ -256,7 +256,7 @@ class Objective:
         """Elements of a row in a chunk's largest array."""
         return pairs + 2 * len(self._stack.starts)
 
-    def _chunk(self, coefs: list[np.ndarray], where: slice) -> _Chunk:
+    def _chunk(self, coefs: list[np.ndarray], where: slice) -> Chunk:
         eta = [
             np.matmul(coef, self._features.take(table, where))
             for coef, table in zip(coefs, self._features.of, strict=True)
@@ -275,7 +275,7 @@ class Objective:
         for of_features in densities[responses:]:
             joint += of_features
         value, r = allocate(joint)
-        return _Chunk(where, gate, data, etas, above, narrow, r, value)
+        return Chunk(where, gate, data, etas, above, narrow, r, value)
 
     def _predictors(
         self, eta: list[np.ndarray]
@@ -310,7 +310,7 @@ class Objective:
         return etas, tuple(above), tuple(narrow)
 
     def _derivatives(
-        self, chunk: _Chunk, information: Information, allocation: np.ndarray | None
+        self, chunk: Chunk, information: Information, allocation: np.ndarray | None
     ) -> tuple[np.ndarray, ...]:
         """Rows of experts, at a floor, and narrow, gradient and sums of pairs over a chunk."""
         r = chunk.r if allocation is None else allocation[..., chunk.where]
@@ -341,7 +341,7 @@ class Objective:
         return (r.sum(axis=-1), at_floor, narrow, gradient, *sums)
 
     def _scores(
-        self, chunk: _Chunk, factors: list[Derivatives], r: np.ndarray
+        self, chunk: Chunk, factors: list[Derivatives], r: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """First derivatives (point, output, obs) by the experts' outputs, rows at a floor (point,).
 
@@ -359,6 +359,20 @@ class Objective:
             if narrow is not None:
                 low[:, experts] += np.where(narrow, r[:, experts], 0.0).sum(axis=2)
         return scores, at_floor, low
+
+
+def parts(objective: Objective, theta: np.ndarray) -> Iterator[Chunk]:
+    """The mixture at points (point, coordinate), on some rows at a time."""
+    coefs = [block.coefficients(theta) for block in objective.vector.blocks]
+    for where in objective._slices(len(theta), 0):
+        with np.errstate(all="ignore"):
+            chunk = objective._chunk(coefs, where)
+        yield chunk
+
+
+def features_of(objective: Objective, block: int, where: slice) -> np.ndarray:
+    """Features (term, obs) of a block of parameters, on some rows."""
+    return objective._features.take(objective._features.of[block], where)
 
 
 def responsibilities(objective: Objective, theta: np.ndarray) -> np.ndarray:

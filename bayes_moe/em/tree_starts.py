@@ -13,10 +13,11 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.data.matrix import Rows
-from bayes_moe.em.climb import initial_points, run_em
+from bayes_moe.em.climb import run_em
 from bayes_moe.em.objective import Objective, responsibilities
 from bayes_moe.em.parameter_vector import is_likelihood
 from bayes_moe.em.partitions import initial_partitions, split, standardised, sweeps
+from bayes_moe.em.starting_points import initial_points
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.gates import Gate
 from bayes_moe.model.spec import MixtureOfExperts

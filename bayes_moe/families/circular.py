@@ -86,14 +86,11 @@ class VonMises(Family):
     def dist(self, params: Parameters) -> Any:
         import pymc as pm
 
-        return pm.VonMises.dist(mu=self.direction(params, symbolic()), kappa=params["kappa"])
-
-    def direction(self, params: Parameters, xp: Arrays) -> Any:
-        """Direction (..., expert, obs) between minus pi and pi."""
-        return ANGLES[self.link].direction(params["mu"], xp)
+        direction = ANGLES[self.link].direction(params["mu"], symbolic())
+        return pm.VonMises.dist(mu=direction, kappa=params["kappa"])
 
     def location(self, params: Parameters) -> np.ndarray:
-        return np.asarray(self.direction(params, NUMERIC))
+        return np.asarray(ANGLES[self.link].direction(params["mu"], NUMERIC))
 
     def initial_eta(self, y: np.ndarray, known: Parameters) -> np.ndarray:
         return np.clip(ANGLES[self.link].of_direction(y), -LARGEST_GUESS, LARGEST_GUESS)

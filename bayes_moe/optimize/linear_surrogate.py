@@ -16,9 +16,9 @@ import numpy as np
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.data.design import Design
 from bayes_moe.em import multistart
-from bayes_moe.em.climb import initial_points
 from bayes_moe.em.objective import Objective
 from bayes_moe.em.partitions import initial_partitions
+from bayes_moe.em.starting_points import initial_points
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.model.blocks import blocks_of, initial_location
 from bayes_moe.model.constraints import WEIGHTS

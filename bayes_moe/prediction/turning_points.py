@@ -18,22 +18,16 @@ from scipy.optimize import elementwise
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.model.measure import NEAR_END, NEARER_END, inside_end
 from bayes_moe.model.mixture import Mixture
+from bayes_moe.prediction.search_points import search_points
 
-REACH = 2.0
-"""Distance from a location, in scales, up to which a density can be concave."""
+NEARBY = (0.2, 0.02)
+"""Distances of the points of successive parabolas through a maximum: in scales, and then in units
+of the distance at which the parabola before falls by a half, since a peak may be narrower."""
+MOST_VERTICES = 6
+"""Most parabolas of the second kind."""
+SMALL_MOVE = 0.3
+"""Move of a maximum, in distances of the points, after which no parabola follows."""
 
-FINE_STEP, COARSE_STEP = 0.125, 0.25
-"""Most distance of points, in scales, for one draw and for several."""
-
-MOST_CELLS = 60
-"""Most different pairs of location and scale, up to a step, about which points are placed."""
-
-NEARBY = (0.2, 0.01)
-"""Distances, in scales, of the points of successive parabolas through a maximum."""
-
-LEAST_WEIGHT = 1e-12
-FAR_GROWTH = 4.0
-FAR_POINTS = 24
 LARGEST = 1e300
 """Stands for infinity in searches for a minimum, which take differences."""
 
@@ -149,9 +143,7 @@ def refined(turning: TurningPoints, mixture: Mixture) -> TurningPoints:
         mode = least_whole(lambda y, i: density(y + 1, i) > density(y, i), low, high)
         top = density(mode, index)
     else:
-        mode, top = turning.mode, turning.height
-        for part in NEARBY:
-            mode, top = _vertex(density, mode, np.minimum(part * width, 0.5 * reach), low, high)
+        mode, top = _vertices(density, turning, width, reach, (low, high))
         for end, inwards in mixture.measure.ends:
             at_end = np.flatnonzero(turning.mode == end)
             mode[at_end] = end
@@ -163,55 +155,52 @@ def refined(turning: TurningPoints, mixture: Mixture) -> TurningPoints:
     return TurningPoints(turning.row, mode, top, turning.gap, gap_height)
 
 
+def _vertices(
+    density: Callable[..., np.ndarray],
+    turning: TurningPoints,
+    width: np.ndarray,
+    reach: np.ndarray,
+    ends: tuple[np.ndarray, np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return maxima and their heights from those searched, by parabolas through close points."""
+    mode, top, local = turning.mode, turning.height, width
+    moves = np.full(mode.size, True)
+    for part in (NEARBY[0], *[NEARBY[1]] * MOST_VERTICES):
+        step, before = np.minimum(part * local, 0.5 * reach), mode
+        found = _vertex(density, mode, step, *ends)
+        # What a row gets must not depend on the others.
+        mode, top, local = (
+            np.where(moves, new, old) for new, old in zip(found, (mode, top, local), strict=True)
+        )
+        if part == NEARBY[1]:
+            moves &= np.abs(mode - before) > SMALL_MOVE * step
+        if not moves.any():
+            break
+    return mode, top
+
+
 def _vertex(
     density: Callable[..., np.ndarray],
     y: np.ndarray,
     step: np.ndarray,
     low: np.ndarray,
     high: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return maxima of the parabolas through each point and two at a step from it."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return maxima of the parabolas through each point and two at a step from it.
+
+    Besides, the distances at which these fall by a half, or the steps where they do not fall.
+    """
     index = np.arange(y.size)
     before, here, after = (density(y + d, index) for d in (-step, 0.0, step))
-    curvature, rise = before - 2 * here + after, 0.5 * (after - before)
     with np.errstate(all="ignore"):
+        curvature, rise = before - 2 * here + after, 0.5 * (after - before)
         shift = np.clip(-rise / curvature, -2, 2)
         shift = np.where(curvature < 0, shift, np.sign(rise))
         top = here + shift * (rise + 0.5 * shift * curvature)
+        local = step / np.sqrt(-curvature)
     good = np.isfinite(shift) & np.isfinite(top)
-    return np.clip(np.where(good, y + step * shift, y), low, high), np.where(good, top, here)
-
-
-def search_points(mixture: Mixture) -> np.ndarray:
-    """Return increasing points (point, obs) that find every maximum, padded with NaN."""
-    samples = len(mixture.log_weights)
-    step = FINE_STEP if samples == 1 else COARSE_STEP
-    location, width = mixture.moments("location"), mixture.moments("scale")
-    flat = (-1, location.shape[-1])
-    used = (mixture.weights > LEAST_WEIGHT).reshape(flat)
-    centre, unit = _cells(location.reshape(flat), width.reshape(flat), used, step)
-    count = int(np.ceil(REACH / step)) * 2  # a unit may be half a step
-    near = centre + unit * np.arange(-count, count + 1)[:, None, None]
-    middle = np.median(location, axis=0), np.median(width, axis=0)  # (expert, obs)
-    growth = REACH * FAR_GROWTH ** np.arange(FAR_POINTS)[:, None, None]
-    far = [middle[0] - growth * middle[1], middle[0] + growth * middle[1]]
-    measure = mixture.measure
-    far += [end + (middle[0] - end) / growth for end, _ in mixture.measure.ends]
-    points = np.concatenate([part.reshape(flat) for part in (near, *far)])
-    if not np.isfinite(measure.upper - measure.lower):
-        # Far points beyond the last expert's are of no use, but for a density that is highest at
-        # both ends of an interval, as that of angles.
-        top = np.where(used, (location + FAR_GROWTH * width).reshape(flat), -np.inf).max(axis=0)
-        bottom = np.where(used, (location - FAR_GROWTH * width).reshape(flat), np.inf).min(axis=0)
-        points = np.where((points <= top) & (points >= bottom), points, np.nan)
-    if measure.discrete:
-        points = np.floor(points)
-        points = np.where((points >= measure.lower) & (points <= measure.upper), points, np.nan)
-    else:
-        beside = np.repeat(measure.beside_edges[:, None], points.shape[1], axis=1)
-        points = np.concatenate([points, beside])
-        points = np.where((points > measure.lower) & (points < measure.upper), points, np.nan)
-    return _distinct(points)
+    moved = np.clip(np.where(good, y + step * shift, y), low, high)
+    return moved, np.where(good, top, here), np.where(local > 0, local, step)
 
 
 def _height(mixture: Mixture, y: np.ndarray) -> np.ndarray:
@@ -219,37 +208,6 @@ def _height(mixture: Mixture, y: np.ndarray) -> np.ndarray:
     missing = np.isnan(y)
     inside = np.where(missing, 0.0, y)
     return np.where(missing, -np.inf, log_density(mixture, inside))
-
-
-def _cells(
-    location: np.ndarray, width: np.ndarray, used: np.ndarray, step: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return locations and units (cell, obs), each pair once, of locations and widths (n, obs).
-
-    The unit is the greatest power of two times ``step`` that is at most ``step`` widths.
-    """
-    unit = step * np.exp2(np.floor(np.log2(width)))
-    with np.errstate(over="ignore", invalid="ignore"):
-        centre = np.round(location / unit) * unit
-    centre = np.where(used & np.isfinite(centre), centre, np.nan)
-    order = np.lexsort((unit, centre), axis=0)
-    centre, unit = np.take_along_axis(centre, order, 0), np.take_along_axis(unit, order, 0)
-    repeated = (centre[1:] == centre[:-1]) & (unit[1:] == unit[:-1])
-    centre[1:][repeated] = np.nan
-    kept = np.argsort(np.isnan(centre), axis=0, kind="stable")
-    most = max(int((~np.isnan(centre)).sum(axis=0).max(initial=0)), 1)
-    kept = kept[:most]
-    if most > MOST_CELLS:
-        kept = kept[np.linspace(0, most - 1, MOST_CELLS).astype(int)]
-    return np.take_along_axis(centre, kept, 0), np.take_along_axis(unit, kept, 0)
-
-
-def _distinct(points: np.ndarray) -> np.ndarray:
-    """Return the different numbers of each column in increasing order, then NaN."""
-    points = np.sort(points, axis=0)
-    points[1:][points[1:] == points[:-1]] = np.nan
-    points = np.sort(points, axis=0)
-    return points[: max(int((~np.isnan(points)).sum(axis=0).max(initial=0)), 1)]
 
 
 def _neighbours(points: np.ndarray, row: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, ...]:

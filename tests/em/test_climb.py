@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 
 import bayes_moe as bm
-from bayes_moe.em.climb import equal_experts, initial_points, run_em
+from bayes_moe.em.climb import run_em
 from bayes_moe.em.modes import covariance
 from bayes_moe.em.newton import newton_step
 from bayes_moe.em.objective import Curvature, Evaluation, Objective
 from bayes_moe.em.partitions import KINDS, initial_partitions, sweeps
 from bayes_moe.em.proximal_newton import predicted_gain, proximal_step
+from bayes_moe.em.starting_points import equal_experts, initial_points
 from bayes_moe.em.vector_layout import parameter_vector
 from tests.support.examples import (
     CLASSES,

@@ -161,3 +161,41 @@ def test_two_skewed_experts_are_found_with_their_signs(sign):
     posterior = fit.idata["posterior"].to_dataset().isel(chain=0, draw=0)
     upper = posterior["mu_coef"].sel(mu_term="Intercept").values > 6
     assert (np.sign(posterior["alpha"].values) == np.where(upper, sign, -sign)).all()
+
+
+@pytest.mark.parametrize(
+    ("truth", "formula"), [((3.0, 0.0), "~ x"), ((0.0, 4.0), "~ x"), ((0.0, -4.0), "~ 0 + x")]
+)
+def test_an_asymmetry_with_a_formula_leaves_its_saddle(truth, formula):
+    """At zero the log likelihood is stationary, whatever the direction of the asymmetry is."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=300)
+    y = 1 + x + stats.skewnorm.rvs(truth[0] + truth[1] * x, size=300, random_state=rng)
+    spec = bm.mixture_of_experts("y ~ x", experts=1, family="skewnormal", alpha=formula)
+    fit = bm.fit(spec, pd.DataFrame({"x": x, "y": y}), "em", objective="likelihood")
+    level = float("0" not in formula)
+
+    def loss(p):
+        alpha = level * p[3] + p[4] * x
+        return -stats.skewnorm.logpdf(y, alpha, p[0] + p[1] * x, np.exp(p[2])).sum()
+
+    best = optimize.minimize(loss, [1.0, 1.0, 0.0, *truth])
+    assert bm.information(fit)["log_likelihood"] >= -best.fun - 1e-5
+    assert bm.information(fit)["converged"]
+
+
+def test_two_experts_with_formulas_of_asymmetry_are_found():
+    rng = np.random.default_rng(7)
+    x = rng.normal(size=600)
+    second = np.arange(600) % 2 == 1
+    alpha = np.where(second, 5 * x, -4.0)
+    y = np.where(second, 12 + x, -x) + stats.skewnorm.rvs(alpha, random_state=rng)
+    spec = bm.mixture_of_experts("y ~ x", experts=2, family="skewnormal", alpha="~ x")
+    fit = bm.fit(spec, pd.DataFrame({"x": x, "y": y}), "em", random_seed=1)
+    found = fit.idata["posterior"].to_dataset().isel(chain=0, draw=0)
+    order = np.argsort(found["mu_coef"].sel(mu_term="Intercept").values)
+    below, above = found["alpha_coef"].values[order]
+    assert below[0] < -1.5
+    assert abs(below[1]) < 1.5
+    assert abs(above[0]) < 1.5
+    assert above[1] > 2

@@ -7,10 +7,10 @@ from scipy import stats
 from sklearn.mixture import GaussianMixture
 
 import bayes_moe as bm
-from bayes_moe.em.climb import initial_points
 from bayes_moe.em.m_step import sweep_step
 from bayes_moe.em.objective import Curvature, Objective
 from bayes_moe.em.partitions import initial_partitions
+from bayes_moe.em.starting_points import initial_points
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.gates import Gaussian
 

@@ -6,8 +6,8 @@ from scipy.optimize import linear_sum_assignment
 
 import bayes_moe as bm
 from bayes_moe.core import names
-from bayes_moe.em.climb import initial_points
 from bayes_moe.em.objective import Objective
+from bayes_moe.em.starting_points import initial_points
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.optimize import linear_surrogate as standin
 from bayes_moe.predictors import Site, SoftTree

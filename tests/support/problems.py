@@ -9,9 +9,10 @@ from scipy import special
 import bayes_moe as bm
 from bayes_moe import families
 from bayes_moe.core.arrays import NUMERIC
-from bayes_moe.em.climb import ClimbResult, initial_points, run_em
+from bayes_moe.em.climb import ClimbResult, run_em
 from bayes_moe.em.objective import Curvature, Objective
 from bayes_moe.em.partitions import initial_partitions
+from bayes_moe.em.starting_points import initial_points
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.families import Family
 from tests.support.examples import CLASSES, OF_SEVERAL_RESPONSES, WITHOUT_PARAMETERS
