@@ -75,7 +75,7 @@ def mixture_of_experts(
         not saved: loading asks for them again. See :class:`MixtureOfExperts`.
     levels : sequence, optional
         Labels of the classes of a response of classes, in their order; of two classes the second is
-        the one with probability ``p``. By default those of the table: :doc:`/classification`.
+        the one with probability ``p``. By default those of the table: :doc:`/classes`.
     shared : sequence of str
         What all experts have in common: a constant, ``"sigma"``, all coefficients, ``"mu_coef"``,
         or those of a term, ``"mu_coef[x]"``. It has one prior, and is reported for each expert.
