@@ -14,7 +14,7 @@ from bayes_moe.em.objective import Curvature, Evaluation, Objective
 from bayes_moe.em.partitions import KINDS, initial_partitions, sweeps
 from bayes_moe.em.proximal_newton import predicted_gain, proximal_step
 from bayes_moe.em.vector_layout import parameter_vector
-from tests.support.examples import CLASSES, FAMILIES, WITHOUT_PARAMETERS
+from tests.support.examples import CLASSES, FAMILIES, FAMILIES_WITH_ZEROS, WITHOUT_PARAMETERS
 from tests.support.problems import climbs, faults, problem
 
 FAST = range(40)
@@ -56,7 +56,9 @@ def test_many_random_problems():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", [*FAMILIES, *CLASSES, *WITHOUT_PARAMETERS])
+@pytest.mark.parametrize(
+    "family", [*FAMILIES, *CLASSES, *WITHOUT_PARAMETERS, *FAMILIES_WITH_ZEROS]
+)
 def test_random_problems_of_a_family(family):
     for number in OF_A_FAMILY:
         likelihood = number % 2 == 1
