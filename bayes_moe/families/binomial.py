@@ -24,6 +24,12 @@ from bayes_moe.families.counts import gamma_ratio
 from bayes_moe.families.discrete import HALF_UNIT, Discrete, is_count
 from bayes_moe.families.links import LOG, PROBABILITIES, Link
 
+CHUNK, LONGEST = 2**16, 2**10
+"""Probabilities of a beta-binomial distribution that are summed at once, and most of one row."""
+
+NEGLIGIBLE = 1e-17
+"""Share of a sum that may be left out of it."""
+
 
 @dataclass(frozen=True)
 class SuccessCounts(Discrete):
@@ -215,22 +221,65 @@ class BetaBinomial(Binomial):
         return pm.BetaBinomial.dist(n=pt.cast(params["trials"], "int64"), alpha=alpha, beta=beta)
 
     def cdf(self, y: Any, params: Parameters) -> np.ndarray:
-        return self._summed(y, params, above=False)
+        return self._accumulated(y, params, above=False)
 
     def sf(self, y: Any, params: Parameters) -> np.ndarray:
-        return self._summed(y, params, above=True)
+        return self._accumulated(y, params, above=True)
 
-    def _summed(self, y: Any, params: Parameters, *, above: bool) -> np.ndarray:
-        """Probability up to ``y``, or above it: a sum over all counts."""
-        step, etas = np.floor(y), self.etas(params, NUMERIC)
-        trials = np.asarray(params["trials"])
-        total: Any = 0.0
-        for count in range(int(trials.max()) + 1):
-            data = self.data(np.full(trials.shape, float(count)), params, NUMERIC)
-            counted = step < count if above else step >= count
-            total = total + np.where(counted, np.exp(self.log_density_at(data, etas, NUMERIC)), 0.0)
-        inside = np.where(step >= 0, np.where(step < trials, total, 1.0 - above), float(above))
-        return np.minimum(inside, 1.0)
+    def _accumulated(self, y: Any, params: Parameters, *, above: bool) -> np.ndarray:
+        """Probability up to ``y``, or above it: by the sum that leads away from the mean."""
+        names = ("p", "phi", "trials")
+        step, *args = np.broadcast_arrays(np.floor(y), *(params[name] for name in names))
+        flat = {name: arg.ravel() for name, arg in zip(names, args, strict=True)}
+        step, trials = step.ravel(), flat["trials"]
+        found = np.where(step < 0, float(above), 1.0 - above)
+        inside = np.flatnonzero((step >= 0) & (step < trials))
+        if not inside.size:
+            return found.reshape(args[0].shape)
+        upward = step >= self.moments(flat)[0]
+        value = np.empty(step.shape)
+        for up in (False, True):
+            rows = inside[upward[inside] == up]
+            value[rows] = self._outward(step[rows] + up, _some(flat, rows), up=up)
+        turned = inside[upward[inside] != above]
+        # Where little is left, a difference from one would have few digits.
+        little = turned[value[turned] > 0.5]
+        value[turned] = 1.0 - value[turned]
+        value[little] = self._outward(step[little] + above, _some(flat, little), up=above)
+        found[inside] = np.minimum(value[inside], 1.0)
+        return found.reshape(args[0].shape)
+
+    def _outward(self, first: np.ndarray, params: Parameters, *, up: bool) -> np.ndarray:
+        """Probability (row,) of the counts from ``first`` on, up to the trials or down to zero.
+
+        Within chunks each probability is the one before it times their ratio. Rows end where what
+        remains is negligible.
+        """
+        trials, (success, failure) = params["trials"], self.shares(params)
+        alpha, beta = success * params["phi"], failure * params["phi"]
+        towards, away = (beta, alpha) if up else (alpha, beta)
+        total = np.exp(self.log_density(trials if up else 0.0 * trials, params, NUMERIC))
+        left = trials - first if up else first  # counts that follow
+        rows = np.flatnonzero(left > 0)
+        while rows.size:
+            length = int(min(max(CHUNK // rows.size, 16), left[rows].max(), LONGEST))
+            rest = left[rows, None] - np.arange(length)  # from each count of the chunk to the end
+            done = trials[rows, None] - rest
+            count = trials[rows] - left[rows] if up else left[rows]
+            start = self.log_density(count, _some(params, rows), NUMERIC)
+            before = np.maximum(rest[:, 1:], 0.0) + 1.0  # the same, from the count before
+            ratio = before * (away[rows, None] + done[:, 1:] - 1.0)
+            ratio /= done[:, 1:] * (towards[rows, None] + before - 1.0)
+            ratio[rest[:, 1:] <= 0] = 0.0  # the end itself is in the sum already
+            terms = np.cumprod(np.column_stack([np.exp(start), ratio]), axis=1)
+            total[rows] += terms.sum(axis=1)
+            left[rows] -= length
+            # Towards the end ratios only fall, or are below one, unless the end has a pole.
+            last = ratio[:, -1] if length > 1 else np.inf
+            ended = (towards[rows] >= 1) & (last < 1)
+            ended &= terms[:, -1] * left[rows] <= NEGLIGIBLE * total[rows]
+            rows = rows[(left[rows] > 0) & ~ended]
+        return total
 
     def moments(self, params: Parameters) -> tuple[np.ndarray, np.ndarray]:
         mean, variance = super().moments(params)
@@ -243,6 +292,11 @@ class BetaBinomial(Binomial):
         alpha, beta = (np.maximum(x * params["phi"], least) for x in self.shares(params))
         success = rng.beta(alpha, beta, size)
         return rng.binomial(np.asarray(self.trials(params)).astype(np.int64), success)
+
+
+def _some(params: Parameters, rows: np.ndarray) -> Parameters:
+    """Return the parameters of some rows."""
+    return {name: value[rows] for name, value in params.items()}
 
 
 def _outcomes(m: Any, t: Any, others: Any, total: Any, log_p: Any, log_q: Any, log_phi: Any) -> Any:

@@ -152,3 +152,29 @@ def test_a_bad_count_is_named_with_its_row(name, bad, what):
     )
     with pytest.raises(bm.DataError, match=rf"'claims' is {bad:g} at row 2.*{what}"):
         spec.design(table)
+
+
+@pytest.mark.parametrize("trials", [1, 2, 30, 1500])
+@pytest.mark.parametrize("above", [False, True])
+def test_tails_of_the_beta_binomial_are_sums_of_probabilities(trials, above):
+    """Also where the distribution has poles at its ends, and where it is all but binomial."""
+    family, rng, rows = families.by_name("betabinomial"), np.random.default_rng(trials), 60
+    n = rng.integers(1, trials + 1, rows).astype(float)
+    at = {"p": rng.normal(0, 3, rows), "phi": 10 ** rng.uniform(-3, 8, rows), "trials": n}
+    y = rng.uniform(-1, n + 1)
+    counts = np.arange(trials + 1.0)[:, None]
+    with np.errstate(all="ignore"):  # counts above the trials
+        density = np.exp(family.log_density(counts, at, NUMERIC))
+    wanted = (counts <= n) & ((counts > np.floor(y)) == above)
+    found = (family.sf if above else family.cdf)(y, at)
+    np.testing.assert_allclose(found, np.where(wanted, density, 0.0).sum(axis=0), rtol=1e-10)
+
+
+def test_tails_of_a_million_trials():
+    """Against the sum of SciPy's probabilities."""
+    family = families.by_name("betabinomial")
+    at = {"p": np.zeros(1), "phi": np.array([3.0]), "trials": np.array([1e6])}
+    exact = stats.betabinom.pmf(np.arange(1_000_001), 10**6, 1.5, 1.5)
+    for y in (100, 400_000, 999_000):
+        assert family.cdf(np.array([y]), at) == pytest.approx(exact[: y + 1].sum(), rel=1e-8)
+        assert family.sf(np.array([y]), at) == pytest.approx(exact[y + 1 :].sum(), rel=1e-8)
