@@ -27,6 +27,9 @@ MAX_VALUES = 2**21
 COUNT_MARGIN = 0.25
 """What a band of counts is drawn beyond them, so that a single one can be seen."""
 
+LEAST_HEIGHT = 0.012
+"""Height of the band of a single number, such as zero, in ranges of the responses and sets."""
+
 MAX_ROWS = 2000
 """Largest number of rows of the data that a plot shows."""
 
@@ -165,20 +168,29 @@ def density_bands(
     """Return bands (prob, obs_id, ci_bound) of highest-density sets, and each one's rank.
 
     The rank is the position of its probability. A set of several intervals has several bands.
+    Single numbers have the height of :data:`LEAST_HEIGHT`, so that they can be seen.
     """
     import xarray as xr
 
-    # A single count has no height.
     margin = COUNT_MARGIN * np.array([-1, 1]) * predictive.fit.spec.structure.discrete
+    sets = [predictive.hdr(probability)[names.BOUNDS].values for probability in probabilities]
+    shown = np.concatenate([predictive.fit.design.response, *map(np.ravel, sets)])
+    least = LEAST_HEIGHT * float(np.nanmax(shown) - np.nanmin(shown))
+    least = max(0.0, least - float(np.ptp(margin)))  # which every band gets
     bands, ranks = [], []
-    for rank, probability in enumerate(probabilities):
-        bounds = predictive.hdr(probability)[names.BOUNDS].values
-        found = (by_interval if grid.levels else bands_of)(bounds) + margin
+    for rank, bounds in enumerate(sets):
+        found = (by_interval if grid.levels else bands_of)(_with_height(bounds, least)) + margin
         bands += [*found]
         ranks += [rank] * len(found)
     dims = (names.INTERVAL_PROBABILITY, names.OBS, names.CI_BOUND)
     coords = {names.CI_BOUND: list(names.CI_BOUNDS)}
     return xr.DataArray(np.array(bands), coords, dims), ranks
+
+
+def _with_height(bounds: np.ndarray, least: float) -> np.ndarray:
+    """Return intervals (..., 2), those of a single number ``least`` high about it."""
+    half = np.where(np.diff(bounds, axis=-1) == 0, least / 2, 0.0)
+    return bounds + half * np.array([-1, 1])
 
 
 def over_draws(

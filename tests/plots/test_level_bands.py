@@ -96,6 +96,39 @@ def test_drawn_sets_are_the_predictive_sets(family, monkeypatch):
     mpl.pyplot.close("all")
 
 
+def zeros_fit(column):
+    """Amounts far from zero, and zeros: sets of a single number beside intervals."""
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"x": rng.uniform(0, 3, 80), "g": ["a", "b"] * 40})
+    spec = bm.MixtureOfExperts(
+        bm.gates.Softmax(f"~ {column}"), [bm.Expert("y", "pointmass"), bm.Expert("y ~ 1", "gamma")]
+    )
+    truth = {"gate_coef": [[0.0, -0.3], [0.0, 0.3]], "block1_mu_coef": [[2.0]]}
+    truth |= {"block1_alpha": [9.0]}
+    return fake_fit(spec, bm.simulate(spec, rows, truth, random_seed=1), truth, draws=3)
+
+
+@pytest.mark.parametrize("column", ["x", "g"])
+def test_a_single_number_of_a_set_has_a_height(column):
+    fit = zeros_fit(column)
+    pc = bm.plot_predictive(fit, column, kind="hdr", ci_prob=0.9, backend="none")
+    rows = grid_along(fit.design, column).rows
+    bounds = bm.predict(fit, rows).hdr(0.9)["bounds"].values
+    single = bounds[..., 0] == bounds[..., 1]
+    assert (single.sum(axis=1) == 1).all()
+    assert (bounds[single] == 0).all()
+    drawn = pc.viz["ci_band"]["value"].values
+    ends = np.array([[d["y_bottom"], d["y_top"]] for d in drawn])  # (band, end, point)
+    least = 0.01 * fit.design.response.max()
+    for i, own in enumerate(bounds):
+        here = ends[:, :, i][np.isfinite(ends[:, :, i]).all(axis=1)]
+        (at_zero,) = here[(here[:, 0] < 0) & (here[:, 1] > 0)]
+        assert at_zero.sum() == pytest.approx(0)
+        assert np.ptp(at_zero) > least
+        wide = own[np.isfinite(own).all(axis=1) & ~single[i]]
+        assert all(np.isclose(here, pair).all(axis=1).any() for pair in wide)
+
+
 def test_another_kind_is_named():
     with pytest.raises(bm.SpecError, match=r"kind.*'hdr'"):
         bm.plot_predictive(humps_fit(), kind="hdi")
