@@ -228,7 +228,7 @@ def _draw_legend(tree: TreeFigure) -> None:
     look: Look = {"loc": "lower center", "bbox_to_anchor": (0.5, LINE * lines / high)}
     look |= {"ncols": layout.legend_columns, "fontsize": SMALL, "frameon": False}
     look |= {"borderaxespad": 0.2, "labelspacing": 0.3}
-    labels = [tree.canvas.text(label) for label in entries]
+    labels = [tree.canvas.text(label) for label in layout.legend]
     tree.draw("legend", "legend", tree.figure.legend, handles, labels, **look)
     if lines and tree.canvas.wanted("legend", {}) is not None:
         text = tree.canvas.text(layout.foot)

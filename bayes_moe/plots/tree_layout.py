@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from textwrap import fill
 
 from bayes_moe.plots.tree_outline import OutlineNode
@@ -14,6 +15,8 @@ BETWEEN, HEIGHT = 0.42, 1.2  # horizontal gap, height of a panel
 BELOW, EDGE, ABOVE = 0.42, 0.55, 0.26  # axis labels, ribbons, title
 LEFT, RIGHT, TOP, FOOT = 0.62, 0.15, 0.3, 0.2  # margins
 LINE, LETTER = 0.19, 0.075  # height of a line of text, width of a letter
+HANDLE = 0.6  # width of a legend's line beside its label
+LEAST_LETTERS = 24  # in a line of a legend
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,14 @@ class PanelBox:
 class Layout:
     """Boxes of all nodes by label, and the size of the figure in inches.
 
-    ``foot`` is the text below the legend, ``legend_columns`` the number of the legend's columns.
+    ``foot`` is the text below the legend, ``legend`` the legend's labels in lines, and
+    ``legend_columns`` the number of its columns.
     """
 
     boxes: Mapping[str, PanelBox]
     size: tuple[float, float]
     foot: str
+    legend: Sequence[str]
     legend_columns: int
 
 
@@ -54,10 +59,11 @@ def lay_out(root: OutlineNode, statements: Sequence[str], legend: Sequence[str])
     deepest = max(node.depth for node in root.nodes())
     wide = LEFT + max(leaves, 2) * column + RIGHT
     letters = int(wide / LETTER)
-    foot = fill(f"other columns at {', '.join(statements)}", letters) if statements else ""
-    needed = sum(LETTER * len(label) + 0.6 for label in legend)
-    legend_columns = max(1, int(len(legend) * min(1.0, wide / needed)))
-    under = BELOW + FOOT + LINE * (len(foot.splitlines()) + -(-len(legend) // legend_columns))
+    foot = _wrapped(statements, letters) if statements else ""
+    legend = [fill(label, max(letters // 2, LEAST_LETTERS)) for label in legend]
+    columns = _legend_columns(legend, wide)
+    lines = max(sum(len(label.splitlines()) for label in column) for column in columns)
+    under = BELOW + FOOT + LINE * (len(foot.splitlines()) + lines)
     step = HEIGHT + BELOW + EDGE + ABOVE
     size = (wide, TOP + HEIGHT + deepest * step + under)
     boxes: dict[str, PanelBox] = {}
@@ -65,7 +71,26 @@ def lay_out(root: OutlineNode, statements: Sequence[str], legend: Sequence[str])
         bottom = size[1] - TOP - HEIGHT - node.depth * step
         left = LEFT + centre * column - column / 2
         boxes[node.label] = PanelBox(left, bottom, column - BETWEEN)
-    return Layout(boxes, size, foot, legend_columns)
+    return Layout(boxes, size, foot, legend, len(columns))
+
+
+def _legend_columns(labels: Sequence[str], wide: float) -> list[list[str]]:
+    """Return the labels of each column of a legend: as many columns as there is room for."""
+    for count in range(len(labels), 0, -1):
+        # Columns are filled as matplotlib does it: the first ones have one label more.
+        size, more = divmod(len(labels), count)
+        ends = [size * c + min(c, more) for c in range(count + 1)]
+        columns = [list(labels[a:b]) for a, b in pairwise(ends)]
+        letters = (max(len(line) for t in column for line in t.splitlines()) for column in columns)
+        if sum(LETTER * most + HANDLE for most in letters) <= wide:
+            return columns
+    return [list(labels)]
+
+
+def _wrapped(statements: Sequence[str], letters: int) -> str:
+    """Return the values of fixed columns in lines; a value is not parted from its column."""
+    whole = [statement.replace(" ", "\0") for statement in statements]
+    return fill(f"other columns at {', '.join(whole)}", letters).replace("\0", " ")
 
 
 def _centres(root: OutlineNode, first_leaf: int = 0) -> dict[OutlineNode, float]:

@@ -56,9 +56,7 @@ def test_many_random_problems():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "family", [*FAMILIES, *CLASSES, *WITHOUT_PARAMETERS, *FAMILIES_WITH_ZEROS]
-)
+@pytest.mark.parametrize("family", [*FAMILIES, *CLASSES, *WITHOUT_PARAMETERS, *FAMILIES_WITH_ZEROS])
 def test_random_problems_of_a_family(family):
     for number in OF_A_FAMILY:
         likelihood = number % 2 == 1

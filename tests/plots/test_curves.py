@@ -334,6 +334,30 @@ def test_nothing_of_a_tree_overlaps_or_leaves_the_figure(name):
             assert not (box.overlaps(other) and box.shrunk(0.98, 0.98).overlaps(other))
 
 
+@pytest.mark.parametrize("columns", [2, 12])
+def test_the_legend_of_a_tree_is_inside_the_figure(columns):
+    names = [f"a_long_name_{j}" for j in range(columns)]
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(60, columns)), columns=names)
+    spec = bm.hierarchical_mixture(f"y ~ {' + '.join(names)}", branching=(2,))
+    signs = np.array([[1.0], [-1.0]])
+    truth = {"gate_coef": signs * np.ones(columns + 1), "sigma": [0.3, 0.3]}
+    truth |= {"mu_coef": signs * np.ones(columns + 1)}
+    fit = fake_fit(spec, bm.simulate(spec, table, truth, random_seed=1), truth, draws=3)
+    figure = bm.plot_tree(fit).viz["figure"].item()
+    figure.canvas.draw()
+    parts = [figure.legends[0], *figure.texts]
+    boxes = [part.get_window_extent() for part in parts]
+    assert sum("other columns at" in text.get_text() for text in figure.texts) == 1
+    for box in boxes:
+        assert box.x0 >= 0
+        assert box.x1 <= figure.bbox.width
+        assert box.y0 >= 0
+    legend = boxes[0].shrunk(0.98, 0.98)
+    assert not any(legend.overlaps(axes.get_tightbbox()) for axes in figure.axes)
+    assert not any(legend.overlaps(box) for box in boxes[1:])
+
+
 def test_branch_lines_are_node_probabilities():
     fit = tree_fit(*TREES["balanced"])
     pc = bm.plot_tree(fit, "x")

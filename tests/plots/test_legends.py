@@ -95,7 +95,8 @@ def test_rows_of_a_tree_have_the_fixed_categories(fit):
     points = pc.viz["observed_scatter"]["value"].sel(expert=0).item().get_offsets()
     own = (fit.design.columns["g"] == "b").to_numpy()
     assert sorted(np.asarray(points)[:, 1]) == pytest.approx(sorted(fit.design.response[own]))
-    assert "data of other experts with g = b, any z" in legend_of(pc)
+    labels = [label.replace("\n", " ") for label in legend_of(pc)]
+    assert "data of other experts with g = b, any z" in labels
 
 
 @pytest.mark.parametrize("name", PLOTS)
