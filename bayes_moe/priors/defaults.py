@@ -6,8 +6,9 @@ deviation of feature ``j``; intercepts refer to the centre of the features):
 =============================  =======================================================
 location coefficients (``mu``) intercept ``Normal(m_y, 2.5 s_y)``, slopes
                                ``Normal(0, 2.5 s_y / s_j)``
-log means (Poisson, gamma)     intercept ``Normal(log m_y, 2.5)``, slopes
-                               ``Normal(0, 2.5 / s_j)``
+log means (Poisson, gamma)     intercept ``Normal(log m_y, 2.5 u)``, slopes
+                               ``Normal(0, 2.5 u / s_j)``, with ``u^2 = log(1 + s_y^2 / m_y^2)``
+                               and ``u`` at most 1
 roots of means (Poisson)       as location coefficients, of the root of the response
 log odds (``p``)               intercept ``Normal(0, 2.5)``, slopes
                                ``Normal(0, 2.5 / s_j)``
@@ -42,8 +43,12 @@ asymmetry                      ``Normal(0, 3)``; with a formula the same prior f
                                intercept, slopes ``Normal(0, 1 / s_j)``
 =============================  =======================================================
 
-Without an intercept, features are not centred, ``s_j`` is the root mean square of the feature, and
-``s_y`` in the prior of location coefficients that of the response.
+``u`` is the standard deviation of the log of a log-normal with the moments of the response, which
+may be zero in some rows. With it, means of a response that varies little vary as those of a
+location do.
+
+Without an intercept, features are not centred, ``s_j`` is the root mean square of the feature,
+``s_y`` in the prior of location coefficients that of the response, and ``u`` is 1.
 
 A log-normal density falls faster than any power of sigma at zero. So the posterior density falls to
 zero where an expert collapses onto a few rows, although the likelihood grows without bound.
@@ -100,8 +105,9 @@ class Role:
         Response (obs,) -> level of the predictor where the features are at their centre; 0 if None.
     constant : callable or None
         Response (obs,) -> default prior of a parameter that is constant for each expert.
-    in_units : bool
-        Whether the predictor is in the units of the response.
+    unit : callable or None
+        Response (obs,) and whether there is an intercept -> internal unit of the predictor; 1 if
+        None.
     scale : callable or None
         Response (obs,) -> its values on the scale of the predictor; itself if None.
     spread : float
@@ -126,7 +132,7 @@ class Role:
     slope: float
     level: Callable[[np.ndarray], float] | None = None
     constant: Callable[[np.ndarray], Prior] | None = None
-    in_units: bool = False
+    unit: Callable[[np.ndarray, bool], float] | None = None
     scale: Callable[[np.ndarray], np.ndarray] | None = None
     spread: float = 0.0
     log_unit: Callable[[np.ndarray], float] | None = None
@@ -184,17 +190,27 @@ def _log_half_sd(y: np.ndarray) -> float:
     return math.log(float(np.std(y)) / 2)
 
 
-def _half_sd_of_log(y: np.ndarray) -> float:
-    """Log of half the standard deviation of a log-normal with the moments of the response."""
-    return math.log(math.sqrt(math.log1p(1.0 / _precision(y))) / 2)
+def _sd_of_log(y: np.ndarray) -> float:
+    """Standard deviation of the log of a log-normal with the moments of the response."""
+    return math.sqrt(math.log1p(1.0 / _precision(y)))
+
+
+def _spread(y: np.ndarray, has_intercept: bool) -> float:
+    """Standard deviation, or without an intercept the root mean square."""
+    return float(np.std(y)) if has_intercept else math.sqrt(float(np.mean(y**2)))
+
+
+def _log_spread(y: np.ndarray, has_intercept: bool) -> float:
+    """Standard deviation of the log, at most one; without an intercept one."""
+    return min(1.0, _sd_of_log(y)) if has_intercept else 1.0
 
 
 ROLES: dict[str, Role] = {
     "gate": Role(1.5, 2.5, zero_sum=True),
     "class": Role(1.5, 2.5, zero_sum=True),
-    "location": Role(2.5, 2.5, level=_mean, in_units=True),
-    "root": Role(2.5, 2.5, level=_mean, in_units=True, scale=np.sqrt),
-    "rate": Role(2.5, 2.5, level=lambda y: math.log(_mean(y))),
+    "location": Role(2.5, 2.5, level=_mean, unit=_spread),
+    "root": Role(2.5, 2.5, level=_mean, unit=_spread, scale=np.sqrt),
+    "rate": Role(2.5, 2.5, level=lambda y: math.log(_mean(y)), unit=_log_spread),
     "odds": Role(2.5, 2.5),
     "scale": Role(
         1.0,
@@ -207,8 +223,8 @@ ROLES: dict[str, Role] = {
     "log_scale": Role(
         1.0,
         1.0,
-        level=_half_sd_of_log,
-        constant=lambda y: Prior("LogNormal", mu=_half_sd_of_log(y), sigma=1.0),
+        level=lambda y: math.log(_sd_of_log(y) / 2),
+        constant=lambda y: Prior("LogNormal", mu=math.log(_sd_of_log(y) / 2), sigma=1.0),
         spread=1.0,
         neutral=-0.7,
     ),
@@ -286,8 +302,8 @@ def role_of(name: str) -> Role:
 def units_of(role: str, response: np.ndarray, has_intercept: bool) -> Units:
     """Internal units and default prior widths of a linear predictor by its role.
 
-    Without an intercept the features are not centred, and locations are scaled by the root mean
-    square of the response, so that the prior covers its level.
+    Without an intercept the features are not centred, and units are those in which the prior
+    covers the level of the response.
 
     Raises
     ------
@@ -297,10 +313,7 @@ def units_of(role: str, response: np.ndarray, has_intercept: bool) -> Units:
     row = role_of(role)
     response = response if row.scale is None else row.scale(response)
     level = row.level(response) if has_intercept and row.level is not None else 0.0
-    unit = 1.0
-    if row.in_units:
-        root_mean_square = math.sqrt(float(np.mean(response**2)))
-        unit = float(np.std(response)) if has_intercept else root_mean_square
+    unit = 1.0 if row.unit is None else row.unit(response, has_intercept)
     return Units(level, unit, row.intercept, row.slope)
 
 

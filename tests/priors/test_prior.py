@@ -152,7 +152,7 @@ def test_default_widths_follow_the_response(unit):
     """Defaults mean the same whatever the unit: only what carries the unit scales with it."""
     y = np.random.default_rng(0).normal(5, 2, 100)
     for has_intercept in (True, False):
-        for role in ("gate", "location", "scale", "shape", "precision"):
+        for role in ("gate", "location", "rate", "scale", "shape", "precision"):
             old = units_of(role, y, has_intercept)
             new = units_of(role, y * unit, has_intercept)
             assert (new.intercept, new.slope) == (old.intercept, old.slope)
@@ -160,8 +160,9 @@ def test_default_widths_follow_the_response(unit):
                 np.testing.assert_allclose(
                     [new.unit, new.offset], [old.unit * unit, old.offset * unit]
                 )
-            elif role == "scale" and has_intercept:
+            elif role in ("rate", "scale") and has_intercept:
                 np.testing.assert_allclose(new.offset, old.offset + np.log(unit))
+                np.testing.assert_allclose(new.unit, old.unit)
             else:
                 np.testing.assert_allclose([new.unit, new.offset], [old.unit, old.offset])
     np.testing.assert_allclose(
@@ -188,6 +189,25 @@ def test_default_priors_are_what_the_documentation_says():
             np.testing.assert_allclose(found[name].arguments[argument], value)
     mine = bm.mixture_of_experts("y ~ x", priors={"mu_coef": Prior("Laplace", b=1)})
     assert mine.resolve_priors(mine.design(data))["mu_coef"] == Prior("Laplace", b=1)
+
+
+@pytest.mark.parametrize(
+    ("y", "unit"),
+    [
+        (np.array([90.0, 100.0, 110.0]), np.sqrt(np.log1p(2 / 300))),
+        (np.array([0.0, 0.0, 0.0, 1.0]), 1.0),
+        (np.array([0.0, 1.0, 1.0, 2.0]), np.sqrt(np.log(1.5))),
+    ],
+)
+def test_means_on_the_log_vary_as_the_response_does(y, unit):
+    """A log-normal of that spread has the response's coefficient of variation; one is the most."""
+    table = {"y": y, "x": np.array([0.0, 1.0, 4.0, 2.0])[: len(y)]}
+    spec = bm.mixture_of_experts("y ~ x", experts=1, family="negativebinomial")
+    prior = spec.resolve_priors(spec.design(table))["mu_coef"].arguments
+    widths = np.array([2.5, 2.5 / table["x"].std()]) * unit
+    np.testing.assert_allclose(prior["sigma"], widths)
+    np.testing.assert_allclose(prior["mu"], [np.log(y.mean()), 0])
+    assert units_of("rate", y, has_intercept=False).unit == 1
 
 
 def test_a_collapsing_expert_is_no_mode():
