@@ -131,7 +131,9 @@ def restarts(rounds: int) -> list[Section]:
         f"Small tables: ours with its default {RESTARTS} restarts, the peers with the best of "
         f"{STARTS} random starts (`flexmix::stepFlexmix`; `mixtools::hmeEM`, or `regmixEM` "
         "where the gate is constant). A dash: no start gave a fit. Where a figure is higher "
-        "because an expert is very narrow, it is a spike on a few rows, not a better fit. "
+        "because an expert is very narrow, it is a spike on a few rows, not a better fit. For "
+        "gammas with shapes of their own and for negative binomials flexmix has a driver in "
+        "`benchmarks/peers.R`, whose M-step is R's `optim`. "
         f"{COLUMNS}"
     )
     return [Section("EM with restarts, against R", "\n\n".join([text, *skipped]), rows)]

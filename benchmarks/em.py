@@ -30,7 +30,7 @@ def em(rounds: int) -> list[Section]:
 def first_answer(rounds: int) -> Section:
     bare = process("import pandas, xarray, formulaic")
     cold = in_turn("cold process: fit and print, against bare imports", process(COLD), bare, rounds)
-    table = cases.tone()
+    table = cases.shipped("tone")
     spec = bm.mixture_of_experts("tuned ~ stretchratio", experts=2)
 
     def fit() -> object:

@@ -27,11 +27,47 @@ read_labels <- function(folder, task) {
 
 # --- the packages: each gives a list with the names of answer.txt, or stops --------------------
 
+# flexmix has gammas of one common shape, and no negative binomial: with shapes of their own, which
+# `optim` fits by BFGS together with the coefficients.
+densities <- list(
+  gamma = function(y, mean, shape) dgamma(y, shape = shape, scale = mean / shape, log = TRUE),
+  negativebinomial = function(y, mean, shape) dnbinom(y, size = shape, mu = mean, log = TRUE)
+)
+begin <- list(gamma = function(y) log(y), negativebinomial = function(y) log(y + 0.5))
+
+shaped <- function(family) {
+  density <- densities[[family]]
+  driver <- new("FLXMRglm", weighted = TRUE, formula = . ~ ., family = family, name = family)
+  driver@defineComponent <- function(para) {
+    mean <- function(x) exp(x %*% para$coef)
+    new("FLXcomponent",
+      parameters = list(coef = para$coef, shape = exp(para$shape)), df = para$df,
+      predict = function(x, ...) mean(x),
+      logLik = function(x, y, ...) density(y, mean(x), exp(para$shape))
+    )
+  }
+  driver@fit <- function(x, y, w, component) {
+    size <- ncol(x)
+    start <- if (length(component)) c(component$coef, log(component$shape))
+             else c(lm.wfit(x, begin[[family]](y), w + 1e-8)$coefficients, 1)
+    loss <- function(v) {
+      found <- -sum(w * density(y, exp(x %*% v[1:size]), exp(v[size + 1])))
+      if (is.finite(found)) found else 1e10
+    }
+    best <- optim(start, loss, method = "BFGS", control = list(maxit = 500, reltol = 1e-13))$par
+    driver@defineComponent(list(
+      coef = setNames(best[1:size], colnames(x)), shape = best[size + 1], df = size + 1
+    ))
+  }
+  driver
+}
+
 run_flexmix <- function(task, table, labels) {
   constant <- task$gate == "~ 1"
   call <- list(
     as.formula(task$formula), data = table, k = task$experts,
-    model = FLXMRglm(family = if (task$family == "normal") "gaussian" else task$family),
+    model = if (task$family %in% names(densities)) shaped(task$family)
+            else FLXMRglm(family = if (task$family == "normal") "gaussian" else task$family),
     concomitant = if (constant) FLXPconstant() else FLXPmultinom(as.formula(task$gate)),
     control = list(iter.max = task$iterations, tolerance = task$tolerance, minprior = 0)
   )
@@ -47,7 +83,7 @@ read_flexmix <- function(reached, task) {
   found <- parameters(fit)
   list(
     ended = reached$ended, iterations = fit@iter, log_likelihood = fit@logLik,
-    mu = found[rownames(found) != "sigma", ], sigma = found[rownames(found) == "sigma", ],
+    mu = found[!rownames(found) %in% c("sigma", "shape"), ], sigma = found[rownames(found) == "sigma", ],
     gate = if (task$gate == "~ 1") log(prior(fit)) else parameters(fit, which = "concomitant")
   )
 }

@@ -49,7 +49,7 @@ def posteriors() -> tuple[list[Case], list[str]]:
         if data != "tone" and not cases.REFERENCE.is_dir():
             skipped.append(f"{what}: skipped, the reference tables are not here")
             continue
-        table = (cases.tone if data == "tone" else cases.reference(data))()
+        table = cases.shipped(data) if data == "tone" else cases.reference(data)()
         listed.append(Case(what, table, formula, gate, experts, family))
     return [*listed, correlated(), cases.simulated(5_000)], skipped
 

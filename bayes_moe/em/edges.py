@@ -34,7 +34,7 @@ def edge_steps(
     matrix = modulus(reduced(vector, evaluation).curvature)
     size = matrix.shape[1]
     matrix = matrix * (1.0 + RIDGE * np.eye(size))  # null directions have Cholesky's factor too
-    steps, gains, norms = [], [], []
+    steps, gains, norms = list[np.ndarray](), list[float](), list[float]()
     for point, gradient, own in zip(theta, evaluation.gradient, matrix, strict=True):
         smooth, columns = _by_sides(objective, point, gradient)
         if not (np.isfinite(smooth).all() and np.isfinite(columns).all()):
@@ -44,8 +44,8 @@ def edge_steps(
             continue
         slope = _least(smooth, columns, np.linalg.cholesky(own))
         steps.append(np.linalg.solve(own, slope))
-        gains.append(slope @ steps[-1])
-        norms.append(np.linalg.norm(_least(smooth, columns, np.eye(len(smooth)))))
+        gains.append(float(slope @ steps[-1]))
+        norms.append(float(np.linalg.norm(_least(smooth, columns, np.eye(len(smooth))))))
     return expanded(vector, np.array(steps)), np.array(gains), np.array(norms)
 
 

@@ -174,7 +174,7 @@ def density_bands(
 
     margin = COUNT_MARGIN * np.array([-1, 1]) * predictive.fit.spec.structure.discrete
     sets = [predictive.hdr(probability)[names.BOUNDS].values for probability in probabilities]
-    shown = np.concatenate([predictive.fit.design.response, *map(np.ravel, sets)])
+    shown = np.concatenate([predictive.fit.one_response()[1], *map(np.ravel, sets)])
     least = LEAST_HEIGHT * float(np.nanmax(shown) - np.nanmin(shown))
     least = max(0.0, least - float(np.ptp(margin)))  # which every band gets
     bands, ranks = [], []
