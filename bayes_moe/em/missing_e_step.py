@@ -200,7 +200,7 @@ class ObservedObjective:
         where = imputation.pattern.rows
         mean, root = imputation.mean[0].copy(), imputation.root[0][..., None]
         root = np.array(np.broadcast_to(root, (*root.shape[:3], len(where))))
-        y = self.rows.observed[where]
+        y = self.rows.observed[..., where]
         for j, (block, slopes) in enumerate(
             zip(self.vector.spec.structure.blocks, imputation.slopes, strict=True)
         ):
@@ -223,7 +223,7 @@ def _picked(rows: Rows, which: np.ndarray) -> Rows:
     matrices: dict[str, Matrix] = {
         stem: replace(m, values=m.values[which]) for stem, m in rows.matrices.items()
     }
-    return Rows(matrices, rows.obs_id[which], None, rows.observed[which])
+    return Rows(matrices, rows.obs_id[which], None, rows.observed[..., which])
 
 
 def _with_gate(

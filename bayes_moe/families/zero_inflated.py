@@ -23,8 +23,8 @@ POISSON = Poisson()
 PSI = Parameter("psi", LOGIT, "probability")
 LEAST = -1e5
 """Least log probability of a zero: below it there is no other but the extra ones."""
-LEAST_MISS = -1e-300
-"""Largest log probability of a zero, so that the probability of other counts is not zero."""
+LEAST_MISS = -1e-150
+"""Largest log probability of a zero: the square of its inverse, in second derivatives, is finite."""
 LOG_OF_ZERO = -1e4
 """Stands for the log of a response of zero, in the data of families that take ``log y``."""
 

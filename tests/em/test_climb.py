@@ -27,6 +27,7 @@ from tests.support.problems import climbs, faults, problem
 FAST = range(40)
 SLOW = range(1000, 1500)
 OF_A_FAMILY = range(2000, 2200)
+ONE_RESPONSE = (*FAMILIES, *CLASSES, *WITHOUT_PARAMETERS, *FAMILIES_WITH_ZEROS)
 
 
 def fates(found, max_iter):
@@ -63,10 +64,7 @@ def test_many_random_problems():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "family",
-    [*FAMILIES, *CLASSES, *WITHOUT_PARAMETERS, *FAMILIES_WITH_ZEROS, *OF_SEVERAL_RESPONSES],
-)
+@pytest.mark.parametrize("family", [*ONE_RESPONSE, *OF_SEVERAL_RESPONSES])
 def test_random_problems_of_a_family(family):
     for number in OF_A_FAMILY:
         likelihood = number % 2 == 1

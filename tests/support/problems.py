@@ -149,7 +149,14 @@ def drawn(
     if family.discrete:
         y[:2] = family.lower + np.arange(2)  # never all the same
         return y
+    if not varied(y):
+        y[:2] = [0.25, 0.75]
     return y if np.isfinite(family.upper) else perturbed(y, family.lower, rng)
+
+
+def varied(y: np.ndarray) -> bool:
+    """Return whether responses other than zero are not all the same."""
+    return np.unique(y[y != 0]).size > 1
 
 
 def perturbed(y: np.ndarray, lower: float, rng: np.random.Generator) -> np.ndarray:
@@ -159,7 +166,7 @@ def perturbed(y: np.ndarray, lower: float, rng: np.random.Generator) -> np.ndarr
         y[rng.random(len(y)) < 0.05] *= 1e3
     elif kind < 0.3:
         whole = np.ceil(y)  # ties: experts that fit exactly
-        y = whole if np.ptp(whole) else y
+        y = whole if varied(whole) else y
     return y * 10 ** rng.uniform(-6, 6) if lower in (0.0, -np.inf) else y
 
 
