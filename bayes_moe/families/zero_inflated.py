@@ -24,7 +24,7 @@ PSI = Parameter("psi", LOGIT, "probability")
 LEAST = -1e5
 """Least log probability of a zero: below it there is no other but the extra ones."""
 LEAST_MISS = -1e-150
-"""Largest log probability of a zero: the square of its inverse, in second derivatives, is finite."""
+"""Largest log probability of a zero: second derivatives have the square of its inverse."""
 LOG_OF_ZERO = -1e4
 """Stands for the log of a response of zero, in the data of families that take ``log y``."""
 
