@@ -6,6 +6,7 @@ import numpy as np
 
 from bayes_moe.core.arrays import NUMERIC, log_softmax
 from bayes_moe.data.formulas import INTERCEPT
+from bayes_moe.em.covariance_step import with_covariances, without_covariances
 from bayes_moe.em.newton import expanded, reduced
 from bayes_moe.em.objective import Evaluation, Objective
 from bayes_moe.em.parameter_vector import ParameterBlock, ParameterVector
@@ -34,13 +35,14 @@ def sweep_step(objective: Objective, theta: np.ndarray, evaluation: Evaluation) 
     else:
         step = np.linalg.solve(matrix, (of_free.gradient * scale)[..., None])[..., 0] * scale
     step = np.where(good[:, None], step, np.nan)
-    step = capped(objective, theta, expanded(vector, step))
+    step = capped(objective, theta, without_covariances(vector, expanded(vector, step)))
     shared = vector.constraint.variables if vector.constraint else frozenset()
     for scales, location in scale_blocks(vector):
         if scales.variable not in shared:
             step[:, scales.where] = _scale_step(theta, evaluation, step, scales, location)
     if vector.constraint is not None:
         step = with_shared_scales(vector, theta, evaluation, step)
+    step = with_covariances(objective, theta, step, evaluation)
     gate = vector.blocks[0]
     if _is_constant_gate(objective) and gate.variable not in shared:
         step[:, gate.where] = _weight_step(theta, evaluation, gate)

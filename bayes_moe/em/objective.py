@@ -85,7 +85,8 @@ class Evaluation:
     coordinate), which is minus the second derivatives, include the log prior;
     ``likelihood_gradient`` and ``likelihood_curvature`` do not. ``rows`` (point, expert) are sums
     of responsibilities; ``at_floor`` (point,) is how many rows have a spread at its floor, or a
-    narrow one of an expert with few rows.
+    narrow one of an expert with few rows. ``allocation`` is what was given in the place of the
+    responsibilities, if anything.
     """
 
     value: np.ndarray
@@ -95,6 +96,7 @@ class Evaluation:
     likelihood_curvature: np.ndarray
     rows: np.ndarray
     at_floor: np.ndarray
+    allocation: np.ndarray | None = None
 
 
 _Indicators = tuple[np.ndarray | None, ...]
@@ -186,6 +188,7 @@ class Objective:
             likelihood_curvature,
             rows,
             at_floor,
+            allocation,
         )
 
     def eta_size(self, theta: np.ndarray) -> np.ndarray:

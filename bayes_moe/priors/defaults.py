@@ -301,7 +301,7 @@ ROLES: dict[str, Role] = {
         1.5, 1.0, constant=lambda y: Prior("Beta", alpha=2.0, beta=2.0), neutral=0.0
     ),
     # The spread of a response given the other is sqrt(1 - rho^2) of its own.
-    "correlation": Role(1.8, 1.0, spread=-0.5, both_ends=True, neutral=0.0, of_form=True),
+    "correlation": Role(1.8, 1.0, spread=-0.5, both_ends=True, neutral=0.0),
     # Where there is no asymmetry, a density may have a saddle by it and the location.
     "asymmetry": Role(
         3.0,
