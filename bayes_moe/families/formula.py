@@ -238,14 +238,6 @@ class Formula(Responses, ABC):
         )
         return Derivatives(tuple(flat[:count]), tuple(map(tuple, second)), expected)
 
-    def second_derivatives(
-        self, data: RowData, etas: Sequence[np.ndarray], pairs: Pairs
-    ) -> list[np.ndarray]:
-        """Second derivatives by some pairs of predictors."""
-        ndim = max(np.ndim(eta) for eta in etas)
-        found = self._derivatives(pairs)(*data.values, *etas)[len(etas) :]
-        return [_of_dimensions(x, ndim) for x in found]
-
     def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any] | None:
         """Expected information of each predictor; the absolute curvature where it is None."""
         return None
@@ -263,6 +255,15 @@ def _pairs(slots: Sequence[Slot], asked: str, unknown: tuple[bool, ...]) -> Pair
     return tuple(
         (a, b) for a, b in every if (of[a] is of[b] and of[a].labels) or (a == b and unknown[a])
     )
+
+
+def second_derivatives(
+    family: Formula, data: RowData, etas: Sequence[np.ndarray], pairs: Pairs
+) -> list[np.ndarray]:
+    """Second derivatives (..., expert, obs) of a log density by some pairs of predictors."""
+    ndim = max(np.ndim(eta) for eta in etas)
+    found = family._derivatives(pairs)(*data.values, *etas)[len(etas) :]
+    return [_of_dimensions(x, ndim) for x in found]
 
 
 def _of_dimensions(x: Any, ndim: int) -> np.ndarray:

@@ -25,7 +25,7 @@ from bayes_moe.families.base import (
     RowData,
     Size,
 )
-from bayes_moe.families.formula import ALL, OBSERVED, SCORES, WORKING
+from bayes_moe.families.formula import ALL, OBSERVED, SCORES, WORKING, second_derivatives
 from bayes_moe.families.links import FISHER, IDENTITY, LOG
 from bayes_moe.families.location_scale import HALF_LOG_2PI, Normal
 from bayes_moe.families.several import Several
@@ -236,6 +236,6 @@ def expected_information(
     for column in range(d):
         y = [math.sqrt(d) * factor[j][column] for j in range(d)]
         data = RowData(y[0], y[1], 0.0, tuple(y[2:]))
-        for pair, value in zip(pairs, family.second_derivatives(data, etas, pairs), strict=True):
+        for pair, value in zip(pairs, second_derivatives(family, data, etas, pairs), strict=True):
             total[pair] = total.get(pair, 0.0) - value / d
     return total

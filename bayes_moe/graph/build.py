@@ -75,12 +75,12 @@ class Graph:
         reported = {n: np.asarray(values[n]) for n in self.spec.variables if n in wanted}
         if len(reported) == len(wanted):
             return reported
-        dims = self.spec.structure.dims
-        flat = {n: self.pairs.internal(np.asarray(values[n]), dims[n]) for n in self.spec.variables}
-        internal = internal_values(self.spec, self.design, self.priors, flat)
+        dims, own = self.spec.structure.dims, {*self.spec.variables} & {*values}
+        flat = {n: self.pairs.internal(np.asarray(values[n]), dims[n]) for n in own}
+        internal = internal_values(self.spec, self.design, self.priors, {**values, **flat})
         free = free_values(self.spec, self.design, self.priors)
         internal |= {} if free is None else free.of_internal(internal)
-        internal |= {n: self.pairs.reported(v, dims[n]) for n, v in internal.items() if n in flat}
+        internal |= {n: self.pairs.reported(v, dims[n]) for n, v in internal.items() if n in own}
         return {n: v for n, v in (internal | reported).items() if n in wanted}
 
     def unconstrained(self, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -12,9 +12,10 @@ from sklearn.metrics import adjusted_rand_score
 import bayes_moe as bm
 from bayes_moe.core.errors import ConvergenceWarning
 from bayes_moe.diagnostics.check import check
-from bayes_moe.em.climb import initial_points, run_em
+from bayes_moe.em.climb import run_em
 from bayes_moe.em.objective import Objective
 from bayes_moe.em.partitions import initial_partitions, sweeps
+from bayes_moe.em.starting_points import initial_points
 from bayes_moe.em.tree_starts import tree_starts
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.results import relabelling
