@@ -11,6 +11,8 @@ SEEDS = [*range(5), *(pytest.param(seed, marks=pytest.mark.slow) for seed in ran
 LEVELS = np.array([1e-6, 1e-3, 0.05, 0.3, 0.5, 0.7, 0.95, 0.999])
 SHARE_NEXT_TO_ONE = 1 - 1e-9
 """Doubles beyond are too few for quantiles to be exact."""
+LEAST_HEIGHT = 1e-30
+"""Least density at a maximum: smaller ones of SciPy near 0 are rounding errors."""
 
 
 def random_poles(family, seed, draws=1):
@@ -40,7 +42,8 @@ def brute_force_modes(law, prominence=0.1):
     height = law.density(y)
     padded = np.concatenate([[0.0], height, [0.0]])
     peaks, found = signal.find_peaks(padded, prominence=0.0, plateau_size=1)
-    peaks = peaks[found["prominences"] >= prominence * padded[peaks]] - 1
+    peaks = peaks[found["prominences"] >= prominence * padded[peaks]]
+    peaks = peaks[padded[peaks] > LEAST_HEIGHT] - 1
     rises = (peaks == 0) & (height[0] > 1.02 * height[1000])
     rises |= (peaks == y.size - 1) & (height[-1] > 1.02 * height[-20_000])
     return y[peaks], np.where(rises, np.inf, height[peaks])
@@ -60,8 +63,11 @@ def test_modes_beside_poles_are_brute_forces(family, seed, draws):
     order = np.argsort(found["location"].values[0, :count])
     own = found["location"].values[0, order], found["density"].values[0, order]
     np.testing.assert_allclose(own[0], location, rtol=1e-2, atol=1e-9)
-    np.testing.assert_allclose(own[1], height, rtol=1e-3)
     finite = np.isfinite(height)
+    np.testing.assert_allclose(own[1][finite], height[finite], rtol=1e-3)
+    # A pole of a power near 0 is finite at all doubles beside an end other than 0.
+    assert (own[1] >= law.density(grid(law)[[0, -1]]).min())[~finite].all()
+    assert np.isinf(own[1][(location < 1e-200) & ~finite]).all()
     assert (own[1] >= height * (1 - 1e-6))[finite].all()
     assert np.nansum(found["probability"].values) == pytest.approx(1, abs=1e-9)
 
@@ -96,7 +102,9 @@ def test_sets_beside_poles_are_the_smallest(family, seed, prob):
     order = np.argsort(-mass / np.maximum(width, 1e-320))
     needed = np.searchsorted(np.cumsum(mass[order]), prob)
     least = width[order][:needed].sum()
-    assert (bounds[:, 1] - bounds[:, 0]).sum() == pytest.approx(least, rel=1e-2, abs=1e-4)
+    most = least + width[order][needed]  # a part of that cell is needed
+    length = (bounds[:, 1] - bounds[:, 0]).sum()
+    assert least * (1 - 1e-3) - 1e-4 <= length <= most * (1 + 1e-3) + 1e-4
 
 
 @pytest.mark.parametrize("family", FAMILIES)
