@@ -297,6 +297,8 @@ def test_a_margin_is_the_prediction_of_one_response(fit, iris):
     assert margin.hdr(0.9)["n_intervals"].values.min() >= 1
     shares = bm.responsibilities(bm.margin(fit, "width"), rows)
     np.testing.assert_array_equal(shares, bm.responsibilities(fit, rows))
+    extended = bm.extend(bm.margin(fit, "width"), "posterior_predictive", random_seed=1)
+    assert extended.idata["posterior_predictive"]["y"].dims[2:] == ("obs_id", "response")
     with pytest.raises(bm.SpecError, match="width"):
         bm.margin(fit, "widht")
     assert "shown for 'width'" in repr(bm.margin(fit, "width"))
@@ -428,6 +430,29 @@ def test_bad_formulas_and_responses(iris):
         assert bm.fit(spec, gap, "em", missing="drop").design.n_dropped == 1
     with pytest.raises(bm.SpecError, match="its own feature"):
         bm.fit(described("cbind(length, width) ~ length + width"), iris, "em")
+
+
+def test_a_response_called_trials_is_no_count(iris):
+    """Only what a family knows of a row may have the responses in it."""
+    table = iris.rename(columns={"width": "trials"})
+    spec = bm.mixture_of_experts(
+        "cbind(length, trials) ~ length + trials", experts=1, family="mvnormal"
+    )
+    with pytest.raises(bm.SpecError, match="its own feature"):
+        bm.fit(spec, table, "em")
+
+
+def test_rows_that_no_expert_can_have_are_named(outcomes):
+    table = outcomes[2]
+    experts = [
+        bm.Expert("cbind(a, b, c) ~ x", "multinomial", name="all", trials="n"),
+        bm.Expert("cbind(a, b, c) ~ 1", "multinomial", name="level", trials="n"),
+    ]
+    spec = bm.MixtureOfExperts(bm.gates.Softmax("~ z"), experts)
+    wrong = table.assign(n=table["n"].where(table.index != 4, 99))
+    shown = ", ".join(str(v) for v in table.loc[4, ["a", "b", "c"]].astype(int))
+    with pytest.raises(bm.DataError, match=f"of 1 row.*{shown} at row 4"):
+        bm.fit(spec, wrong, "em")
 
 
 def test_expressions_may_be_responses(iris):

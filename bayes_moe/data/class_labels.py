@@ -31,7 +31,7 @@ class LevelRule:
     ``takes`` is ``"two"``, ``"any"``, or None of a model of numbers; ``ordered`` says that the
     order of the classes has a meaning. ``given`` are the labels that the description states.
     ``family`` and ``families``, which returns those of classes and how many they take, are for
-    messages.
+    messages. ``counts`` are the stems of known counts, which may be sums of several responses.
     """
 
     response: str
@@ -40,6 +40,7 @@ class LevelRule:
     given: Levels | None = None
     family: str = ""
     families: Callable[[], Mapping[str, str]] = dict
+    counts: tuple[str, ...] = ()
 
     def label_column(self, columns: pd.DataFrame) -> str | None:
         """Column of class labels that the response is; None for a response of numbers.

@@ -33,7 +33,7 @@ from bayes_moe.data.missing import (
     with_gap_cells,
     with_gaps,
 )
-from bayes_moe.data.responses import response_formula, response_values
+from bayes_moe.data.responses import response_formula, response_parts, response_values
 from bayes_moe.data.tables import (
     check_known,
     in_index,
@@ -185,7 +185,8 @@ class Design:
 
         observed = None
         if response.term:
-            check_response(response.term, formulas, used.columns)
+            features = {s: f for s, f in formulas.items() if s not in response.sums}
+            check_response(response.term, features, used.columns)
             values = values_of(names.RESPONSE, response_formula(response.term))
             observed = response_values(response.term, values)
         matrices = {}
@@ -318,13 +319,16 @@ class _Response:
     term: str
     columns: pd.DataFrame
     levels: Levels | None = None
+    sums: tuple[str, ...] = ()
+    """Stems of formulas that may have the response in them."""
 
     @classmethod
     def read(cls, used: _UsedColumns, rule: LevelRule) -> _Response:
         """Response of a table, with the classes that are in its rows."""
         column = rule.label_column(used.columns) if rule.response else None
         if column is None:
-            return cls(rule.response, used.columns)
+            sums = rule.counts if len(response_parts(rule.response)) > 1 else ()
+            return cls(rule.response, used.columns, sums=sums)
         labels, obs_id = used.columns[column], np.flatnonzero(used.kept)
         levels = rule.levels(column, labels, obs_id)
         coded = used.columns.assign(**{column: codes(column, labels, levels, obs_id)})

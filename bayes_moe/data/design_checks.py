@@ -9,8 +9,7 @@ import numpy as np
 
 from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.data.formulas import INTERCEPT, looked_up, used_columns
-from bayes_moe.data.observation import is_count_stem
-from bayes_moe.data.responses import response_formula, response_parts
+from bayes_moe.data.responses import response_formula
 from bayes_moe.data.tables import (
     ROUNDING,
     check_size,
@@ -42,10 +41,7 @@ def check_response(response: str, formulas: Mapping[str, str], columns: pd.DataF
     """Raise :class:`SpecError` for a response that is a function of the features."""
     available = list(columns.columns)
     columns_of_response = {*used_columns([response_formula(response)], available)}
-    several = len(response_parts(response)) > 1
     for stem, formula in formulas.items():
-        if several and is_count_stem(stem):  # trials may be the sum of the responses
-            continue
         if columns_of_response and columns_of_response <= {*used_columns([formula], available)}:
             raise SpecError(
                 f"The response {response!r} is made of features of {stem!r} ({formula!r}); a "

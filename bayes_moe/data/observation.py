@@ -16,14 +16,6 @@ from bayes_moe.data.formulas import looked_up, parse_formula
 from bayes_moe.data.matrix import Matrix, Rows
 from bayes_moe.data.tables import kind
 
-TRIALS = "trials"
-"""Name of the known count of families."""
-
-
-def is_count_stem(stem: str) -> bool:
-    """Whether a stem is that of a known count, of the only experts or of some with a name."""
-    return stem == TRIALS or stem.endswith(f"_{TRIALS}")
-
 
 @dataclass(frozen=True)
 class RowCount:

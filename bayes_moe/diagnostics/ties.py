@@ -164,8 +164,7 @@ def _on_values(
     for where, part, mixture in chunks(spec, draws, design.rows):
         with np.errstate(all="ignore"):  # densities of a collapsed expert may be infinite
             share = np.nan_to_num(mixture.responsibilities(part.observed))
-            own = mixture.margin(of.response) if mixture.response_names else mixture
-            scale = own.moments("scale")
+            scale = mixture.margin(of.response).moments("scale")
             width = np.log(np.maximum(scale / of.unit, np.finfo(float).tiny))
         of_row = np.eye(len(of.values) + 1)[column[of.position[where]]]
         taken += share.sum(axis=0) @ of_row

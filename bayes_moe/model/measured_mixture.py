@@ -31,8 +31,10 @@ class MeasuredMixture(ABC):
         """Names of several responses; none of a mixture of one response."""
         return self.blocks[0].family.names
 
-    def margin(self, j: int) -> Self:
-        """The mixture of response ``j`` alone, of several responses."""
+    def margin(self, j: int | None) -> Self:
+        """The mixture of response ``j`` alone; itself for None, and if there is one response."""
+        if j is None or not self.response_names:
+            return self
         parts = [margin_of(b, j, p) for b, p in zip(self.blocks, self.params, strict=True)]
         blocks, params = zip(*parts, strict=True)
         return replace(self, blocks=blocks, params=params)
@@ -40,7 +42,7 @@ class MeasuredMixture(ABC):
     @cached_property
     def of_first_response(self) -> Self:
         """The mixture of the first of several responses, or itself."""
-        return self.margin(0) if self.response_names else self
+        return self.margin(0)
 
     @cached_property
     def measure(self) -> Measure:

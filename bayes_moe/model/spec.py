@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -113,7 +114,7 @@ class MixtureOfExperts(Record):
         structure = structure_of(gate, ordered, frozen, Stated(common, held, frozen))
         self._set(gate=gate, experts=ordered, priors=frozen, center=center, structure=structure)
         rule = level_rule(self.response, [e.family for e in listed], listed[0].levels)
-        self._set(level_rule=rule)
+        self._set(level_rule=replace(rule, counts=tuple(structure.row_count_formulas)))
         self._set(shared=common, fixed=MappingProxyType(held))
         spec_checks.check_gate_formulas(gate)
         given = check_functions(functions)

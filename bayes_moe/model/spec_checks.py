@@ -209,7 +209,10 @@ def check_rows(structure: Structure, response: str, design: Design) -> None:
         check_varied(rows.observed, f"response {response!r}")
     outside = np.flatnonzero(~inside.any(axis=0))
     if outside.size:
-        shown = listed(f"{rows.observed[i]:g} at row {rows.obs_id[i]}" for i in outside)
+        values = np.atleast_2d(rows.observed).T
+        texts = (", ".join(f"{value:g}" for value in values[i]) for i in outside)
+        labels = rows.obs_id[outside]
+        shown = listed(f"{text} at row {i}" for text, i in zip(texts, labels, strict=True))
         each = ", ".join(dict.fromkeys(quoted(b.family) for b in structure.blocks))
         raise DataError(
             f"No expert can have the response {response!r} of {outside.size} row(s): {shown}. "

@@ -60,7 +60,7 @@ class ChunkedMixture:
 
     def _kept(self, mixture: Mixture) -> Mixture:
         """Return the mixture of the experts that count, of the response that the fit shows."""
-        own = mixture if self.fit.response is None else mixture.margin(self.fit.response)
+        own = mixture.margin(self.fit.response)
         return own if self.top_k is None else own.top(self.top_k)
 
     def map(

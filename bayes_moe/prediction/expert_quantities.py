@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class ExpertQuantities:
-    """The experts of a fit on some rows; with ``top_k`` only so many of each row and draw."""
+class GateQuantities:
+    """The gate of a fit on some rows; with ``top_k`` only so many experts of each row and draw."""
 
     fit: Fit
     rows: Rows
@@ -35,6 +35,11 @@ class ExpertQuantities:
     def weights(self, *, draws: bool = False) -> xr.DataArray:
         """Return gate weights (obs_id, expert): prior probabilities of the experts."""
         return self._mixtures.summarise(lambda m, _: m.weights, draws=draws)
+
+
+@dataclass(frozen=True, repr=False, eq=False)
+class ExpertQuantities(GateQuantities):
+    """The experts of a fit on some rows."""
 
     def expert_means(self, *, draws: bool = False) -> xr.DataArray:
         """Return the mean response of each expert (obs_id, expert)."""

@@ -107,7 +107,8 @@ class _Sources:
 def _posterior_predictive(sources: _Sources) -> xr.Dataset:
     seed, fit = sources.seed_of(names.POSTERIOR_PREDICTIVE), sources.fit
     rows = replace(fit.design.rows, index=None)  # the groups of a tree share positions
-    drawn = predictive_of(fit, rows).sample(random_seed=seed)
+    every = replace(fit, response=None)  # as the tree's observed data
+    drawn = predictive_of(every, rows).sample(random_seed=seed)
     return drawn.to_dataset(name=names.RESPONSE)
 
 

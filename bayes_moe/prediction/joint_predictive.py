@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from bayes_moe.core.errors import SpecError, listed
 from bayes_moe.data.matrix import Rows
 from bayes_moe.families.several import Several
 from bayes_moe.model.mixture import Mixture
-from bayes_moe.prediction.chunked_mixture import ChunkedMixture
+from bayes_moe.prediction.expert_quantities import GateQuantities
 from bayes_moe.prediction.predictive import (
     HTML_PROBABILITY,
     HTML_ROWS,
@@ -33,21 +32,13 @@ OTHER = "response_2"
 
 
 @dataclass(frozen=True, repr=False, eq=False)
-class JointPredictive:
+class JointPredictive(GateQuantities):
     """Posterior predictive distribution of several responses for each of some rows.
 
     Made by :func:`predict` of a fit of ``"cbind(y1, y2) ~ x"``. Results are DataArrays with the
     dimension ``obs_id`` as those of :class:`Predictive`, and ``response``. :meth:`margin` is the
     predictive distribution of one response, with all that a :class:`Predictive` has.
     """
-
-    fit: Fit
-    rows: Rows
-    top_k: int | None = None
-
-    @cached_property
-    def _mixtures(self) -> ChunkedMixture:
-        return ChunkedMixture(self.fit, self.rows, self.top_k)
 
     def __repr__(self) -> str:
         sizes = posterior_of(self.fit.idata).sizes
@@ -76,10 +67,6 @@ class JointPredictive:
         check_one_of("response", response, self.fit.responses)
         own = replace(self.fit, response=self.fit.responses.index(response))
         return Predictive(own, self.rows, self.top_k)
-
-    def weights(self, *, draws: bool = False) -> xr.DataArray:
-        """Return gate weights (obs_id, expert): prior probabilities of the experts."""
-        return self._mixtures.summarise(lambda m, _: m.weights, draws=draws)
 
     def mean(self, *, draws: bool = False) -> xr.DataArray:
         """Return ``E[y | x]`` (obs_id, response).

@@ -83,7 +83,7 @@ def margin(fit: Fit, response: str) -> Fit:
 
     Its draws are the same. :func:`predict` and the plots are then of the response's marginal
     distribution, and :func:`log_density` is that of it alone. :func:`responsibilities` are still
-    given all responses.
+    given all responses, and comparisons, diagnoses, trees and saved files are of all of them.
 
     Parameters
     ----------
