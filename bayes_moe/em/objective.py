@@ -35,22 +35,17 @@ from functools import reduce
 
 import numpy as np
 
-from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.core.threads import in_threads
 from bayes_moe.data.matrix import Rows
-from bayes_moe.em.cross_products import Features
 from bayes_moe.em.floors import few_rows
 from bayes_moe.em.information import (
     CompleteInformation,
     Information,
     ObservedInformation,
-    PredictorStack,
-    RowTerms,
 )
 from bayes_moe.em.parameter_vector import ParameterVector
-from bayes_moe.families import Derivatives, RowData
+from bayes_moe.em.row_mixture import Chunk, RowMixture
 from bayes_moe.model.evaluation import chunks
-from bayes_moe.model.likelihood import allocate, concatenated
 
 CHUNK_ELEMENTS = 2**18
 """Elements of a chunk's largest array: 2 MiB, for caches."""
@@ -62,9 +57,6 @@ saves, and several times longer where other processes are busy."""
 
 LEAST_ROWS = 256
 """Least rows of a chunk; above as many points as this allows, points are taken in groups."""
-
-LARGEST_LOG = 300.0
-"""Largest logarithm of a parameter: beyond it densities are zero, and derivatives overflow."""
 
 
 class Curvature(Enum):
@@ -99,23 +91,6 @@ class Evaluation:
     allocation: np.ndarray | None = None
 
 
-_Indicators = tuple[np.ndarray | None, ...]
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """The mixture of some points on some rows."""
-
-    where: slice
-    gate: np.ndarray | None  # branch probabilities (point, output, obs)
-    data: tuple[RowData, ...]  # by factor of the density
-    etas: tuple[list[np.ndarray], ...]  # by factor, of each slot (point, expert, obs)
-    above: _Indicators  # by block of parameters: spread above its floor
-    narrow: _Indicators  # by block of parameters: spread of a collapsed expert
-    r: np.ndarray  # (point, expert, obs)
-    value: np.ndarray  # (point, obs)
-
-
 class Objective:
     """Log posterior of a parameter vector on rows, for many points at once.
 
@@ -133,14 +108,8 @@ class Objective:
         self.vector = vector
         self.rows = vector.design.rows if rows is None else rows
         self.cores = cores
-        self._factors = vector.spec.structure.factors
-        self._experts = [factor.block for factor in self._factors]
-        self._data = [
-            f.block.data(f.response(self.rows), f.block.known(self.rows.matrices), NUMERIC)
-            for f in self._factors
-        ]
-        self._features = Features.of_blocks(vector.blocks, self.rows)
-        self._stack = PredictorStack(vector, self._features.of)
+        self._mixture = RowMixture(vector, self.rows)
+        self._features, self._stack = self._mixture.features, self._mixture.stack
         self._few_rows = few_rows(vector)
         self._rules: dict[Curvature, Information] = {}
 
@@ -213,9 +182,10 @@ class Objective:
     def _sum(
         self, theta: np.ndarray, information: Information | None, allocation: np.ndarray | None
     ) -> tuple[np.ndarray, ...]:
-        """Sum over rows of the value (point,); with an information also of :meth:`_derivatives`.
+        """Sum over rows of the value (point,); with an information also of the derivatives.
 
-        Points are taken in groups, so that chunks have enough rows for fast matrix products.
+        The latter are those of :meth:`RowMixture.derivatives`. Points are taken in groups, so that
+        chunks have enough rows for fast matrix products.
         """
         pairs = 0 if information is None else len(information.plan.first)
         group = max(1, CHUNK_ELEMENTS // (min(LEAST_ROWS, self.rows.size) * self._width(pairs)))
@@ -239,11 +209,11 @@ class Objective:
 
         def chunk_sum(where: slice) -> tuple[np.ndarray, ...]:
             with np.errstate(all="ignore"):
-                chunk = self._chunk(coefs, where)
+                chunk = self._mixture.chunk(coefs, where)
                 total = chunk.value.sum(axis=-1)
                 if information is None:
                     return (total,)
-                return (total, *self._derivatives(chunk, information, allocation))
+                return (total, *self._mixture.derivatives(chunk, information, allocation))
 
         cores = self.cores if self.rows.size >= SHARED_ROWS else 1
         return reduce(_add, in_threads(chunk_sum, self._slices(len(theta), pairs), cores))
@@ -259,117 +229,13 @@ class Objective:
         """Elements of a row in a chunk's largest array."""
         return pairs + 2 * len(self._stack.starts)
 
-    def _chunk(self, coefs: list[np.ndarray], where: slice) -> Chunk:
-        eta = [
-            np.matmul(coef, self._features.take(table, where))
-            for coef, table in zip(coefs, self._features.of, strict=True)
-        ]
-        gate, log_weights = None, np.zeros((len(coefs[0]), self.vector.spec.n_experts, 1))
-        if self._stack.gate_blocks:
-            log_weights, gate = self._stack.gate.log_weights(eta[: self._stack.gate_blocks])
-        etas, above, narrow = self._predictors(eta)
-        data = tuple(of_rows.at(where) for of_rows in self._data)
-        densities = [
-            experts.family.log_density_at(of_rows, own, NUMERIC)
-            for experts, of_rows, own in zip(self._experts, data, etas, strict=True)
-        ]
-        responses = sum(factor.column is None for factor in self._factors)
-        joint = log_weights + concatenated(densities[:responses], NUMERIC)
-        for of_features in densities[responses:]:
-            joint += of_features
-        value, r = allocate(joint)
-        return Chunk(where, gate, data, etas, above, narrow, r, value)
-
-    def _predictors(
-        self, eta: list[np.ndarray]
-    ) -> tuple[tuple[list[np.ndarray], ...], _Indicators, _Indicators]:
-        """Predictors by factor and slot, and by block whether spreads are above floors, narrow.
-
-        ``eta`` (point, expert, obs) are the linear predictors, by block.
-        """
-        etas: tuple[list[np.ndarray], ...] = tuple([] for _ in self._experts)
-        above: list[np.ndarray | None] = [None] * len(eta)
-        narrow: list[np.ndarray | None] = [None] * len(eta)
-        for j, block in enumerate(self.vector.blocks):
-            if block.factor is None:
-                continue
-            values = eta[j]
-            if block.floor > -np.inf:
-                spread = block.log_spread(values)
-                least = spread.min()
-                if least <= block.floor:
-                    above[j] = spread > block.floor
-                    values = block.bounded(values)
-                if least <= block.narrow:
-                    narrow[j] = spread <= block.narrow
-            if block.link.name == "log":
-                values = np.clip(values, -LARGEST_LOG, LARGEST_LOG)
-            count = values.shape[1] // block.size
-            starts = range(0, values.shape[1], count)
-            etas[block.factor].extend(values[:, a : a + count] for a in starts)
-        for experts, own in zip(self._experts, etas, strict=True):
-            if not own:  # without parameters: see `Formula.slots`
-                own.append(np.zeros((len(eta[0]), len(experts.positions), 1)))
-        return etas, tuple(above), tuple(narrow)
-
-    def _derivatives(
-        self, chunk: Chunk, information: Information, allocation: np.ndarray | None
-    ) -> tuple[np.ndarray, ...]:
-        """Rows of experts, at a floor, and narrow, gradient and sums of pairs over a chunk."""
-        r = chunk.r if allocation is None else allocation[..., chunk.where]
-        factors = [
-            experts.family.derivatives_at(of_rows, etas, information.asked)
-            for experts, of_rows, etas in zip(self._experts, chunk.data, chunk.etas, strict=True)
-        ]
-        gate = self._stack.gate
-        branch, split = gate.responsibilities(r)
-        scores, at_floor, narrow = self._scores(chunk, factors, r)
-        if chunk.gate is not None:
-            scores[:, : gate.size] = branch
-            if gate.deep.size:
-                scores[:, gate.deep] -= split[:, gate.deep] * chunk.gate[:, gate.deep]
-        terms = RowTerms(r, scores, split, chunk.gate, factors, chunk.above)
-        weights = information.weights(terms)
-        if chunk.gate is not None:
-            scores[:, gate.root] -= chunk.gate[:, gate.root]
-        slopes = [
-            self._features.sums(scores[:, places], table, chunk.where)
-            for places, table in zip(self._stack.places, self._features.of, strict=True)
-        ]
-        gradient = np.concatenate([s.reshape(len(r), -1) for s in slopes], axis=1)
-        sums = [
-            self._features.products(weights[:, group.pairs], group.tables, chunk.where)
-            for group in information.plan.groups
-        ]
-        return (r.sum(axis=-1), at_floor, narrow, gradient, *sums)
-
-    def _scores(
-        self, chunk: Chunk, factors: list[Derivatives], r: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """First derivatives (point, output, obs) by the experts' outputs, rows at a floor (point,).
-
-        The outputs of the gate are left empty. Last, the rows with a narrow spread (point, expert).
-        """
-        scores = np.empty((r.shape[0], self._stack.size, r.shape[2]))
-        at_floor, low = np.zeros(len(r)), np.zeros(r.shape[:2])
-        for part in self._stack.parts:
-            above, narrow, experts = chunk.above[part.block], chunk.narrow[part.block], part.experts
-            score = factors[part.factor].score[part.slot]
-            score = score if above is None else score * above
-            np.multiply(r[:, experts], score, out=scores[:, part.places])
-            if above is not None:
-                at_floor += np.where(above, 0.0, r[:, experts]).sum(axis=(1, 2))
-            if narrow is not None:
-                low[:, experts] += np.where(narrow, r[:, experts], 0.0).sum(axis=2)
-        return scores, at_floor, low
-
 
 def parts(objective: Objective, theta: np.ndarray) -> Iterator[Chunk]:
     """The mixture at points (point, coordinate), on some rows at a time."""
     coefs = [block.coefficients(theta) for block in objective.vector.blocks]
     for where in objective._slices(len(theta), 0):
         with np.errstate(all="ignore"):
-            chunk = objective._chunk(coefs, where)
+            chunk = objective._mixture.chunk(coefs, where)
         yield chunk
 
 

@@ -1,0 +1,167 @@
+"""The mixture of many points on some rows, and the derivatives of its log density.
+
+The formulas are in :mod:`bayes_moe.em.objective`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bayes_moe.core.arrays import NUMERIC
+from bayes_moe.data.matrix import Rows
+from bayes_moe.em.cross_products import Features
+from bayes_moe.em.information import Information, PredictorStack, RowTerms
+from bayes_moe.em.parameter_vector import ParameterVector
+from bayes_moe.families import Derivatives, RowData
+from bayes_moe.model.likelihood import allocate, concatenated
+
+LARGEST_LOG = 300.0
+"""Largest logarithm of a parameter: beyond it densities are zero, and derivatives overflow."""
+
+
+_Indicators = tuple[np.ndarray | None, ...]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The mixture of some points on some rows."""
+
+    where: slice
+    gate: np.ndarray | None  # branch probabilities (point, output, obs)
+    data: tuple[RowData, ...]  # by factor of the density
+    etas: tuple[list[np.ndarray], ...]  # by factor, of each slot (point, expert, obs)
+    above: _Indicators  # by block of parameters: spread above its floor
+    narrow: _Indicators  # by block of parameters: spread of a collapsed expert
+    r: np.ndarray  # (point, expert, obs)
+    value: np.ndarray  # (point, obs)
+
+
+class RowMixture:
+    """The mixture of a model on rows: its log density at points, chunk by chunk, with derivatives.
+
+    Parameters
+    ----------
+    vector : ParameterVector
+        The free parameters.
+    rows : Rows
+        Rows with a response.
+    """
+
+    def __init__(self, vector: ParameterVector, rows: Rows) -> None:
+        self.blocks = vector.blocks
+        self.n_experts = vector.spec.n_experts
+        self.factors = vector.spec.structure.factors
+        self.experts = [factor.block for factor in self.factors]
+        self.data = [
+            f.block.data(f.response(rows), f.block.known(rows.matrices), NUMERIC)
+            for f in self.factors
+        ]
+        self.features = Features.of_blocks(vector.blocks, rows)
+        self.stack = PredictorStack(vector, self.features.of)
+
+    def chunk(self, coefs: list[np.ndarray], where: slice) -> Chunk:
+        """The mixture on rows ``where``, from the coefficients of each block of parameters."""
+        eta = [
+            np.matmul(coef, self.features.take(table, where))
+            for coef, table in zip(coefs, self.features.of, strict=True)
+        ]
+        gate, log_weights = None, np.zeros((len(coefs[0]), self.n_experts, 1))
+        if self.stack.gate_blocks:
+            log_weights, gate = self.stack.gate.log_weights(eta[: self.stack.gate_blocks])
+        etas, above, narrow = self._predictors(eta)
+        data = tuple(of_rows.at(where) for of_rows in self.data)
+        densities = [
+            experts.family.log_density_at(of_rows, own, NUMERIC)
+            for experts, of_rows, own in zip(self.experts, data, etas, strict=True)
+        ]
+        responses = sum(factor.column is None for factor in self.factors)
+        joint = log_weights + concatenated(densities[:responses], NUMERIC)
+        for of_features in densities[responses:]:
+            joint += of_features
+        value, r = allocate(joint)
+        return Chunk(where, gate, data, etas, above, narrow, r, value)
+
+    def _predictors(
+        self, eta: list[np.ndarray]
+    ) -> tuple[tuple[list[np.ndarray], ...], _Indicators, _Indicators]:
+        """Predictors by factor and slot, and by block whether spreads are above floors, narrow.
+
+        ``eta`` (point, expert, obs) are the linear predictors, by block.
+        """
+        etas: tuple[list[np.ndarray], ...] = tuple([] for _ in self.experts)
+        above: list[np.ndarray | None] = [None] * len(eta)
+        narrow: list[np.ndarray | None] = [None] * len(eta)
+        for j, block in enumerate(self.blocks):
+            if block.factor is None:
+                continue
+            values = eta[j]
+            if block.floor > -np.inf:
+                spread = block.log_spread(values)
+                least = spread.min()
+                if least <= block.floor:
+                    above[j] = spread > block.floor
+                    values = block.bounded(values)
+                if least <= block.narrow:
+                    narrow[j] = spread <= block.narrow
+            if block.link.name == "log":
+                values = np.clip(values, -LARGEST_LOG, LARGEST_LOG)
+            count = values.shape[1] // block.size
+            starts = range(0, values.shape[1], count)
+            etas[block.factor].extend(values[:, a : a + count] for a in starts)
+        for experts, own in zip(self.experts, etas, strict=True):
+            if not own:  # without parameters: see `Formula.slots`
+                own.append(np.zeros((len(eta[0]), len(experts.positions), 1)))
+        return etas, tuple(above), tuple(narrow)
+
+    def derivatives(
+        self, chunk: Chunk, information: Information, allocation: np.ndarray | None
+    ) -> tuple[np.ndarray, ...]:
+        """Rows of experts, at a floor, and narrow, gradient and sums of pairs over a chunk."""
+        r = chunk.r if allocation is None else allocation[..., chunk.where]
+        factors = [
+            experts.family.derivatives_at(of_rows, etas, information.asked)
+            for experts, of_rows, etas in zip(self.experts, chunk.data, chunk.etas, strict=True)
+        ]
+        gate = self.stack.gate
+        branch, split = gate.responsibilities(r)
+        scores, at_floor, narrow = self._scores(chunk, factors, r)
+        if chunk.gate is not None:
+            scores[:, : gate.size] = branch
+            if gate.deep.size:
+                scores[:, gate.deep] -= split[:, gate.deep] * chunk.gate[:, gate.deep]
+        terms = RowTerms(r, scores, split, chunk.gate, factors, chunk.above)
+        weights = information.weights(terms)
+        if chunk.gate is not None:
+            scores[:, gate.root] -= chunk.gate[:, gate.root]
+        slopes = [
+            self.features.sums(scores[:, places], table, chunk.where)
+            for places, table in zip(self.stack.places, self.features.of, strict=True)
+        ]
+        gradient = np.concatenate([s.reshape(len(r), -1) for s in slopes], axis=1)
+        sums = [
+            self.features.products(weights[:, group.pairs], group.tables, chunk.where)
+            for group in information.plan.groups
+        ]
+        return (r.sum(axis=-1), at_floor, narrow, gradient, *sums)
+
+    def _scores(
+        self, chunk: Chunk, factors: list[Derivatives], r: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """First derivatives (point, output, obs) by the experts' outputs, rows at a floor (point,).
+
+        The outputs of the gate are left empty. Last, the rows with a narrow spread (point, expert).
+        """
+        scores = np.empty((r.shape[0], self.stack.size, r.shape[2]))
+        at_floor, low = np.zeros(len(r)), np.zeros(r.shape[:2])
+        for part in self.stack.parts:
+            above, narrow, experts = chunk.above[part.block], chunk.narrow[part.block], part.experts
+            score = factors[part.factor].score[part.slot]
+            score = score if above is None else score * above
+            np.multiply(r[:, experts], score, out=scores[:, part.places])
+            if above is not None:
+                at_floor += np.where(above, 0.0, r[:, experts]).sum(axis=(1, 2))
+            if narrow is not None:
+                low[:, experts] += np.where(narrow, r[:, experts], 0.0).sum(axis=2)
+        return scores, at_floor, low
