@@ -10,6 +10,7 @@ import numpy as np
 
 from bayes_moe.core.errors import DataError, SpecError, listed, nearest
 from bayes_moe.data.formulas import looked_up
+from bayes_moe.data.observation import NO_COLUMNS, RowColumns
 from bayes_moe.data.responses import response_formula
 from bayes_moe.data.tables import kind
 
@@ -32,6 +33,7 @@ class LevelRule:
     order of the classes has a meaning. ``given`` are the labels that the description states.
     ``family`` and ``families``, which returns those of classes and how many they take, are for
     messages. ``counts`` are the stems of known counts, which may be sums of several responses.
+    ``row_columns`` are columns that say more of the rows.
     """
 
     response: str
@@ -41,6 +43,7 @@ class LevelRule:
     family: str = ""
     families: Callable[[], Mapping[str, str]] = dict
     counts: tuple[str, ...] = ()
+    row_columns: RowColumns = NO_COLUMNS
 
     def label_column(self, columns: pd.DataFrame) -> str | None:
         """Column of class labels that the response is; None for a response of numbers.

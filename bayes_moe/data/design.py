@@ -33,6 +33,7 @@ from bayes_moe.data.missing import (
     with_gap_cells,
     with_gaps,
 )
+from bayes_moe.data.observation import Observation
 from bayes_moe.data.responses import response_formula, response_parts, response_values
 from bayes_moe.data.tables import (
     check_known,
@@ -124,7 +125,7 @@ class Design:
         check_one_of("value of `missing`", missing, MISSING)
         may_miss = may_miss or {}
         rule = _rule(response)
-        used = _used_columns(data, rule.response, formulas, missing, may_miss)
+        used = _used_columns(data, rule, formulas, (missing, may_miss), functions)
         coded = _Response.read(used, rule)
         return cls._fit(used, coded, formulas, center, may_miss, functions)
 
@@ -151,7 +152,7 @@ class Design:
             As :meth:`from_data` does.
         """
         rule = _rule(response)
-        used = _used_columns(columns, rule.response, formulas, "model", may_miss)
+        used = _used_columns(columns, rule, formulas, ("model", may_miss), functions)
         coded = _Response.read(used, rule)
         return cls._fit(used, coded, formulas, center, may_miss, functions, expected)
 
@@ -195,12 +196,13 @@ class Design:
             terms = fitted[stem].terms
             if observed is not None:
                 check_degenerate(values, terms, stem)
-            matrices[stem] = design_matrix(with_gaps(values, terms, used.gaps), terms, center)
+            known = with_gaps(values, terms, used.gaps)
+            matrices[stem] = design_matrix(known, terms, center, used.observation.weights)
         columns = with_gap_cells(used.columns, used.gaps)
-        rows = Rows(matrices, positions, columns, observed, used.index)
-        n_dropped = len(used.kept) - len(used.columns)
-        term, levels = response.term, response.levels
-        return cls(rows, term, dict(formulas), center, n_dropped, fitted, may_miss, levels)
+        seen = replace(used.observation, response=observed)
+        rows = Rows(matrices, positions, columns, seen, used.index)
+        described = (rows, response.term, dict(formulas), center, used.n_dropped)
+        return cls(*described, fitted, may_miss, response.levels)
 
     def labelled(self, obs_id: np.ndarray, index: pd.Index | None = None) -> Design:
         """The same design with other positions (obs,) of its rows, and other labels (obs,)."""
@@ -274,7 +276,8 @@ class Design:
         if with_response:
             values = self._fitted[names.RESPONSE].apply(self._coded(columns, labels), labels)
             response = response_values(self.response_term, values)
-        return Rows(matrices, labels, with_gap_cells(columns, gaps), response, index)
+        seen = Observation(response)
+        return Rows(matrices, labels, with_gap_cells(columns, gaps), seen, index)
 
     def _coded(self, columns: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
         """Columns with the codes of the response's classes in place of their labels."""
@@ -345,34 +348,51 @@ class _UsedColumns:
     """Columns that formulas use, without missing values.
 
     ``kept`` (row of the table,) marks the rows that are kept, ``gaps`` the filled cells by column
-    (obs,), and ``index`` (obs,) holds the table's own labels of the kept rows.
+    (obs,), and ``index`` (obs,) holds the table's own labels of the kept rows. ``observation`` is
+    what other columns than the response say of these, ``n_dropped`` how many rows are left out
+    because of missing values.
     """
 
     columns: pd.DataFrame
     kept: np.ndarray
     gaps: Mapping[str, np.ndarray]
     index: pd.Index | None
+    observation: Observation
+    n_dropped: int
 
 
 def _used_columns(
     data: Any,
-    response: str,
+    rule: LevelRule,
     formulas: Mapping[str, str],
-    missing: str,
-    may_miss: Mapping[str, str | None],
+    treatment: tuple[str, Mapping[str, str | None]],
+    functions: Functions | None,
 ) -> _UsedColumns:
-    """Columns of a table that formulas use, with missing values refused, dropped or filled."""
-    table = to_pandas(data)
-    least = 2 if response else 1
+    """Columns of a table that a model uses, with missing values refused, dropped or filled.
+
+    ``treatment`` says what is done with missing values, and which columns may have them.
+    """
+    table, (missing, may_miss) = to_pandas(data), treatment
+    least = 2 if rule.response else 1
     if len(table) < least:
         raise DataError(f"The table has {len(table)} row(s); a mixture needs at least {least}.")
-    left = [response_formula(response)] if response else []
-    expressions = [*left, *formulas.values()]
+    rule.row_columns.check_columns(table)
+    left = [response_formula(rule.response)] if rule.response else []
+    expressions = [*left, *formulas.values(), *rule.row_columns.formulas]
     used = used_columns(expressions, list(table.columns), index=table.index.names)
-    columns = table[used].reset_index(drop=True)
+    index, table = row_labels(table), table.reset_index(drop=True)
+    absent = rule.row_columns.without_weight(table, functions)
+    # In the place of a row without weight stands another: what it holds does not matter.
+    columns = table[used].iloc[np.where(absent, np.argmin(absent), np.arange(len(table)))]
+    columns = columns.reset_index(drop=True)
     gaps: dict[str, np.ndarray] = {}
     if missing == "model":
         columns, gaps = fill_gaps(columns, may_miss)
     complete, kept = refuse_or_drop(columns, missing, missing_advice(columns, missing, may_miss))
-    index = row_labels(table)
-    return _UsedColumns(complete, kept, gaps, None if index is None else index[kept])
+    complete = complete[~absent[kept]].reset_index(drop=True)
+    gaps = {name: cells[~absent] for name, cells in gaps.items()}
+    n_dropped = int(len(kept) - kept.sum())
+    kept = kept & ~absent
+    more, seen = rule.row_columns.read(table[kept], complete, np.flatnonzero(kept), functions)
+    index = None if index is None else index[kept]
+    return _UsedColumns(more, kept, gaps, index, seen, n_dropped)

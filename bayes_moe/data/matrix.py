@@ -10,6 +10,7 @@ import numpy as np
 
 from bayes_moe.core.errors import DataError
 from bayes_moe.data.formulas import INTERCEPT
+from bayes_moe.data.observation import UNOBSERVED, Observation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,14 +70,29 @@ class Rows:
     """Rows of a table as a model uses them: design matrices by stem, labels, columns, response.
 
     ``obs_id`` (obs,) are positions in the table, and ``index`` (obs,) the user's own labels of the
-    rows, if the table has any. ``response`` is (obs,), or (response, obs) of several responses.
+    rows, if the table has any. ``observation`` is what is observed of the rows.
     """
 
     matrices: Mapping[str, Matrix]
     obs_id: np.ndarray
     columns: Any
-    response: np.ndarray | None = None
+    observation: Observation = UNOBSERVED
     index: pd.Index | None = None
+
+    @property
+    def response(self) -> np.ndarray | None:
+        """Response (obs,), or (response, obs) of several; None if it is not known."""
+        return self.observation.response
+
+    @property
+    def weights(self) -> np.ndarray | None:
+        """Weights (obs,) of the rows; None if all are 1."""
+        return self.observation.weights
+
+    @property
+    def weight(self) -> float:
+        """Sum of the weights: how many rows the rows count as."""
+        return float(self.size) if self.weights is None else float(self.weights.sum())
 
     @property
     def size(self) -> int:
@@ -90,28 +106,46 @@ class Rows:
             raise DataError("These rows have no response.")
         return self.response
 
+    def with_response(self, response: np.ndarray) -> Rows:
+        """The same rows with another response (obs,)."""
+        return replace(self, observation=replace(self.observation, response=response))
+
     def pick(self, which: slice | np.ndarray) -> Rows:
         """Rows at some positions."""
         matrices = {stem: m.at(m.values[which]) for stem, m in self.matrices.items()}
-        response = None if self.response is None else self.response[..., which]
+        seen = self.observation.pick(which)
         index = None if self.index is None else self.index[which]
-        return Rows(matrices, self.obs_id[which], self.columns.iloc[which], response, index)
+        return Rows(matrices, self.obs_id[which], self.columns.iloc[which], seen, index)
 
 
-def design_matrix(values: np.ndarray, terms: tuple[str, ...], center: bool) -> Matrix:
-    """Matrix of a formula's values (obs, term), with the centre and scale of each term."""
+def design_matrix(
+    values: np.ndarray,
+    terms: tuple[str, ...],
+    center: bool,
+    weights: np.ndarray | None = None,
+) -> Matrix:
+    """Matrix of a formula's values (obs, term), with the centre and scale of each term.
+
+    Rows count by their ``weights`` (obs,), if there are any.
+    """
     has_intercept = INTERCEPT in terms
     free = np.array([t != INTERCEPT for t in terms])
     absent = np.isnan(values)
     # Masked arrays sum in another order, so they are used only where values are missing.
     if absent.any():
         observed = np.ma.masked_array(values, absent)
-        mean, sd = observed.mean(axis=0).data, observed.std(axis=0).data
-        root_mean_square = np.sqrt((observed**2).mean(axis=0).data)
+        mean, root_mean_square, sd = (x.data for x in _moments(observed, weights, np.ma.average))
     else:
-        mean, sd = values.mean(axis=0), values.std(axis=0)
-        root_mean_square = np.sqrt(np.mean(values**2, axis=0))
+        mean, root_mean_square, sd = _moments(values, weights, np.average)
     centre = np.where(free & has_intercept & center, mean, 0.0)
     scale = np.where(free, sd if has_intercept else root_mean_square, 1.0)
     span = (np.nanmin(values, axis=0), np.nanmax(values, axis=0))
     return Matrix(terms, values, centre, scale, span)
+
+
+def _moments(values: Any, weights: np.ndarray | None, average: Any) -> tuple[Any, Any, Any]:
+    """Mean, root mean square and standard deviation (term,) of values (obs, term)."""
+    mean = average(values, axis=0, weights=weights)
+    square = average(values**2, axis=0, weights=weights)
+    sd = np.sqrt(average((values - mean) ** 2, axis=0, weights=weights))
+    return mean, np.sqrt(square), sd

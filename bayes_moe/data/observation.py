@@ -1,106 +1,252 @@
-"""Known counts of each row that a family needs beside the response: numbers of trials."""
+"""What is observed of a row: its response, its weight, its group, and its expert if that is known.
+
+A row of weight ``w`` counts as ``w`` rows. What a column says of the rows belongs to the rows that
+a model is fitted to; predictions for other rows do not read it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayes_moe.core import names
-from bayes_moe.core.checks import is_whole
-from bayes_moe.core.errors import DataError, SpecError, listed
-from bayes_moe.core.graph_context import CONSTANTS, GraphContext
-from bayes_moe.data.formulas import looked_up, parse_formula
-from bayes_moe.data.matrix import Matrix, Rows
-from bayes_moe.data.tables import kind
+from bayes_moe.core.errors import DataError, SpecError, listed, nearest, unknown
+from bayes_moe.data.formula_functions import Functions
+from bayes_moe.data.formulas import FittedFormula, looked_up, parse_formula, used_columns
+from bayes_moe.data.tables import in_index, kind, plain
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
-class RowCount:
-    """A known count: a column or expression of the table, or one whole number for all rows.
+class Observation:
+    """What is observed of some rows, each an array or None.
 
-    ``name`` is the family's, such as ``"trials"``; ``stem`` names its data variable and its design
-    matrix; ``term`` is the expression or the number.
+    ``response`` is (obs,), or (response, obs) of several responses. ``weights`` (obs,) are
+    positive; None if all are 1. ``expert`` (obs,) is the position of each row's expert where it is
+    known, -1 elsewhere. ``group`` (obs,) is the number of each row's group, from 0.
     """
 
-    name: str
-    stem: str
-    term: str | int
+    response: np.ndarray | None = None
+    weights: np.ndarray | None = None
+    expert: np.ndarray | None = None
+    group: np.ndarray | None = None
+
+    def pick(self, which: slice | np.ndarray) -> Observation:
+        """The same of the rows at some positions."""
+        values = (getattr(self, f.name) for f in fields(self))
+        return Observation(*(None if v is None else v[..., which] for v in values))
+
+
+UNOBSERVED = Observation()
+"""Rows of which nothing is observed."""
+
+
+@dataclass(frozen=True)
+class RowColumns:
+    """What columns say of the rows that a model is fitted to, beside features and response.
+
+    ``weights`` is a column or an expression, ``group`` and ``expert`` are columns; each may be
+    None. ``labels`` are those of the experts, in their order.
+    """
+
+    weights: str | None = None
+    group: str | None = None
+    expert: str | None = None
+    labels: tuple[Any, ...] = ()
 
     @property
-    def formula(self) -> str | None:
-        """Right-hand side that evaluates it on a table; None for a number."""
-        return f"~ 0 + {self.term}" if isinstance(self.term, str) else None
+    def columns(self) -> tuple[str | None, str | None, str | None]:
+        """Weights, group and expert."""
+        return self.weights, self.group, self.expert
 
-    def values(
-        self, matrices: Mapping[str, Matrix], where: slice | np.ndarray = slice(None)
-    ) -> np.ndarray:
-        """Counts (obs,) of the rows ``where``, or (1,) for one number."""
-        if isinstance(self.term, int):
-            return np.array([float(self.term)])
-        return matrices[self.stem].values[where, 0]
+    @property
+    def given(self) -> dict[str, str]:
+        """What there is, by name."""
+        named = zip(("weights", "group", "expert"), self.columns, strict=True)
+        return {name: text for name, text in named if text is not None}
 
-    def data(self, matrices: Mapping[str, Matrix], context: GraphContext = CONSTANTS) -> Any:
-        """Counts in the current PyMC model: (1, obs), or (1, 1) for one number."""
-        import pytensor.tensor as pt
+    @property
+    def formulas(self) -> list[str]:
+        """Formulas whose columns are used without a missing value."""
+        return [f"~ 0 + {text}" for text in (self.weights,) if text is not None]
 
-        values = self.values(matrices)
-        if self.formula is None:
-            return pt.as_tensor(values[None])
-        return context.data(self.stem, values, dims=names.OBS)[None]
-
-    def check(self, rows: Rows) -> None:
-        """Raise :class:`DataError` unless it is one column of whole numbers >= 0."""
-        if self.formula is None:
-            return
-        for column in looked_up(self.formula):
-            if kind(rows.columns[column]) != "numbers":
+    def check_columns(self, table: pd.DataFrame) -> None:
+        """Raise :class:`DataError` for columns of groups or experts that a table lacks."""
+        for name in ("group", "expert"):
+            column = getattr(self, name)
+            if column is not None and column not in table.columns:
+                hint = in_index(column, table.index.names)
                 raise DataError(
-                    f"`{self.name}` needs numbers; the column {column!r} holds "
-                    f"{kind(rows.columns[column])}, such as "
-                    f"{listed(rows.columns[column][:1].tolist())}."
+                    f"{unknown('column', column, table.columns)} It is the `{name}` of the model."
+                    f"{hint}"
                 )
-        terms = rows.matrices[self.stem].terms
-        if len(terms) != 1:
-            raise DataError(
-                f"`{self.name}` must be one column; {self.term!r} makes {len(terms)}: "
-                f"{listed(terms)}."
-            )
-        values = self.values(rows.matrices)
-        wrong = np.flatnonzero((values < 0) | (values != np.floor(values)))
+
+    def weights_of(
+        self, columns: pd.DataFrame, positions: np.ndarray, functions: Functions | None
+    ) -> np.ndarray | None:
+        """Weights (obs,) of complete rows at positions of a table; None without a column.
+
+        Raises
+        ------
+        DataError
+            For weights that are no number, negative or all zero.
+        """
+        if self.weights is None:
+            return None
+        formula = f"~ 0 + {self.weights}"
+        for column in looked_up(formula):
+            if kind(columns[column]) != "numbers":
+                raise DataError(
+                    f"`weights` needs numbers; the column {column!r} holds {kind(columns[column])},"
+                    f" such as {listed(columns[column][:1].tolist())}."
+                )
+        _, values = FittedFormula.fit(formula, columns, positions, functions)
+        if values.shape[1] != 1:
+            raise DataError(f"`weights` must be one column; {self.weights!r} makes several.")
+        weights = values[:, 0]
+        wrong = np.flatnonzero(~(weights >= 0))
         if wrong.size:
             raise DataError(
-                f"The number of {self.name} {self.term!r} is {values[wrong[0]]:g} at row "
-                f"{rows.obs_id[wrong[0]]}; it must be a whole number from 0 ({wrong.size} row(s) "
-                "are not)."
+                f"The weight {self.weights!r} is {weights[wrong[0]]:g} at row "
+                f"{positions[wrong[0]]}; a weight says how many rows a row counts as, so it cannot "
+                f"be negative ({wrong.size} row(s) are)."
             )
+        if not weights.any():
+            raise DataError(f"The weights {self.weights!r} are zero in all rows: none counts.")
+        return weights
+
+    def experts_of(self, table: pd.DataFrame, positions: np.ndarray) -> np.ndarray | None:
+        """Positions (obs,) of the rows' experts, -1 where missing; None without a column.
+
+        Raises
+        ------
+        DataError
+            For labels that no expert has.
+        """
+        if self.expert is None:
+            return None
+        texts = _as_text(table[self.expert])
+        position = {str(label): k for k, label in enumerate(self.labels)}
+        codes = np.array([position.get(text, -1) for text in texts], dtype=np.int64)
+        wrong = np.flatnonzero((codes < 0) & (np.array(texts, dtype=object) != ""))
+        if wrong.size:
+            text = texts[wrong[0]]
+            raise DataError(
+                f"Column {self.expert!r} says expert {text!r} at row {positions[wrong[0]]}; the "
+                f"experts are {listed(self.labels, 10)}.{nearest(text, position)} Leave the value "
+                "missing where the expert is not known."
+            )
+        return codes
+
+    def without_weight(self, table: pd.DataFrame, functions: Functions | None) -> np.ndarray:
+        """Mask (row,) of the rows whose weight is zero, among those that have one."""
+        absent = np.zeros(len(table), dtype=bool)
+        if self.weights is not None:
+            columns = table[used_columns(self.formulas, list(table.columns))]
+            whole = columns.notna().all(axis=1).to_numpy()
+            found = self.weights_of(plain(columns[whole]), np.flatnonzero(whole), functions)
+            absent[whole] = np.asarray(found) == 0
+        return absent
+
+    def read(
+        self,
+        table: pd.DataFrame,
+        complete: pd.DataFrame,
+        positions: np.ndarray,
+        functions: Functions | None,
+    ) -> tuple[pd.DataFrame, Observation]:
+        """Used columns of rows at positions of a table, with those read here, and what they say.
+
+        ``complete`` are the columns of formulas; in ``table`` values may be missing.
+        """
+        weights = self.weights_of(complete, positions, functions)
+        expert = self.experts_of(table, positions)
+        group = self.groups_of(table, positions)
+        own = [c for c in (self.group, self.expert) if c is not None and c not in complete]
+        shown = {c: _as_text(table[c]) if c == self.expert else table[c] for c in own}
+        if shown:
+            import pandas as pd
+
+            more = plain(pd.DataFrame(shown)).reset_index(drop=True)
+            complete = pd.concat([complete, more], axis="columns")
+        return complete, Observation(None, weights, expert, group)
+
+    def groups_of(self, table: pd.DataFrame, positions: np.ndarray) -> np.ndarray | None:
+        """Numbers (obs,) of the rows' groups, in order of appearance; None without a column.
+
+        Raises
+        ------
+        DataError
+            For rows without a group.
+        """
+        if self.group is None:
+            return None
+        import pandas as pd
+
+        codes, _ = pd.factorize(table[self.group])
+        absent = np.flatnonzero(codes < 0)
+        if absent.size:
+            raise DataError(
+                f"Column {self.group!r} has {absent.size} missing value(s), first at row(s) "
+                f"{listed(positions[absent])}: a row needs its group. Give each such row a group of"
+                " its own, or leave it out."
+            )
+        return np.asarray(codes, dtype=np.int64)
 
 
-def check_row_count(name: str, term: Any) -> str | int:
-    """Known count that a user specified: a term of a formula, or a whole number.
+NO_COLUMNS = RowColumns()
+"""Rows that all count once, and of which no column says more."""
+
+LATER = ("weights", "group", "expert")
+"""Arguments that no method reads yet."""
+
+
+def check_row_columns(weights: Any, group: Any, expert: Any, labels: Sequence[Any]) -> RowColumns:
+    """Columns that a user specified for the rows of a model, whose experts have ``labels``.
 
     Raises
     ------
     SpecError
-        Unless it is one term of a formula, or a whole number of at least 1.
+        Unless ``weights`` is one term of a formula, and ``group`` and ``expert`` are names.
     """
-    if is_whole(term) and term >= 1:
-        return int(term)
-    if not isinstance(term, str):
-        raise SpecError(
-            f"`{name}` must be a column, an expression, or a whole number of at least 1; it is "
-            f"{term!r}."
-        )
-    reason = ""
-    try:
-        terms = parse_formula(str(RowCount(name, name, term).formula))
-    except SpecError as error:
-        terms, reason = (), f" {error}"
-    if len(terms) != 1:
-        raise SpecError(
-            f"`{name}` must be one column (in backticks if its name has spaces) or one expression, "
-            f"such as 'n' or 'I(a + b)'; it is {term!r:.200}.{reason}"
-        )
-    return term
+    for name, column in (("weights", weights), ("group", group), ("expert", expert)):
+        if column is not None and name in LATER:
+            raise SpecError(f"`{name}` cannot be used yet: no method reads it.")
+    for name, column in (("weights", weights), ("group", group), ("expert", expert)):
+        if column is not None and not (isinstance(column, str) and column.strip()):
+            raise SpecError(
+                f"`{name}` must be the name of a column of the table, so that other tables can be "
+                f"read too; it is {column!r:.80}."
+            )
+    if weights is not None:
+        reason = ""
+        try:
+            terms = parse_formula(f"~ 0 + {weights}")
+        except SpecError as error:
+            terms, reason = (), f" {error}"
+        if len(terms) != 1:
+            raise SpecError(
+                "`weights` must be one column (in backticks if its name has spaces) or one "
+                f"expression, such as 'I(w / 2)'; it is {weights!r:.200}.{reason}"
+            )
+        used_columns([f"~ 0 + {weights}"], [], strict=False)
+    if expert is not None and len(labels) == 1:
+        raise SpecError("`expert` says which expert a row has; the model has only one.")
+    return RowColumns(weights, group, expert, tuple(labels))
+
+
+def _as_text(column: pd.Series) -> list[str]:
+    """Labels as text, whole numbers without a point; missing ones are empty."""
+    absent = column.isna().to_numpy()
+    return [
+        ""
+        if gone
+        else str(int(label))
+        if isinstance(label, float) and label.is_integer()
+        else str(label)
+        for label, gone in zip(column.tolist(), absent, strict=True)
+    ]

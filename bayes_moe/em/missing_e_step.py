@@ -223,7 +223,7 @@ def _picked(rows: Rows, which: np.ndarray) -> Rows:
     matrices: dict[str, Matrix] = {
         stem: replace(m, values=m.values[which]) for stem, m in rows.matrices.items()
     }
-    return Rows(matrices, rows.obs_id[which], None, rows.observed[..., which])
+    return Rows(matrices, rows.obs_id[which], None, rows.observation.pick(which))
 
 
 def _with_gate(

@@ -20,7 +20,7 @@ from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
 from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.data.matrix import Matrix, Rows
-from bayes_moe.data.observation import RowCount
+from bayes_moe.data.row_counts import RowCount
 from bayes_moe.families import Family, Parameter, RowData
 from bayes_moe.families.several import Several
 from bayes_moe.model.expert import Expert

@@ -12,7 +12,7 @@ from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.core.records import Record
 from bayes_moe.data.class_labels import Levels
 from bayes_moe.data.formulas import check_right_hand_side, split_formula
-from bayes_moe.data.observation import check_row_count
+from bayes_moe.data.row_counts import check_row_count
 from bayes_moe.families import Family, quoted
 from bayes_moe.model.class_levels import checked_levels
 from bayes_moe.predictors import Linear, Predictor

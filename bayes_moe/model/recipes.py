@@ -36,6 +36,9 @@ def mixture_of_experts(
     levels: Sequence[Any] | None = None,
     shared: Sequence[str] = (),
     fixed: Mapping[str, Any] | None = None,
+    weights: str | None = None,
+    group: str | None = None,
+    expert: str | None = None,
     **parameters: str | int,
 ) -> MixtureOfExperts:
     r"""Describe a mixture of experts of one kind.
@@ -86,6 +89,14 @@ def mixture_of_experts(
         expert, ``{"mu_coef[1, x]": 0.0}``, or all, an array (expert, term). ``{"weights": (0.3,
         0.7)}`` are the weights of a gate without features, which then is the default. What is held
         has no prior. :doc:`/constraints` has examples.
+    weights : str, optional
+        Column of row weights, or an expression: a row of weight 3 counts as three rows, one of
+        weight 0 as none. :doc:`/rows` says what that means for survey weights.
+    group : str, optional
+        Column of groups of rows that have one expert: all rows of a person, of a panel, of a growth
+        curve. The gate speaks once for a group, so its features are constant within each.
+    expert : str, optional
+        Column with the label of a row's expert where it is known, missing elsewhere.
     **parameters : str or int
         Formulas of other family parameters on their link scale, e.g. ``sigma="~ x"``. A binomial
         family needs ``trials``: a column such as ``trials="n"``, or a number such as ``trials=4``.
@@ -130,6 +141,9 @@ def mixture_of_experts(
         functions,
         shared,
         fixed,
+        weights,
+        group,
+        expert,
     )
 
 
@@ -147,6 +161,9 @@ def hierarchical_mixture(
     levels: Sequence[Any] | None = None,
     shared: Sequence[str] = (),
     fixed: Mapping[str, Any] | None = None,
+    weights: str | None = None,
+    group: str | None = None,
+    expert: str | None = None,
     **parameters: str | int,
 ) -> MixtureOfExperts:
     r"""Describe a hierarchical mixture of experts: a softmax at every split of a tree.
@@ -175,7 +192,7 @@ def hierarchical_mixture(
         What makes the experts' predictors of features: see :class:`bayes_moe.Expert`.
     shrink : float
         Standard deviation of a split's prior over that of the split above it, at most 1.
-    priors, center, functions, levels, shared, fixed, **parameters
+    priors, center, functions, levels, shared, fixed, weights, group, expert, **parameters
         As in :func:`mixture_of_experts`.
 
     Returns
@@ -218,15 +235,13 @@ def hierarchical_mixture(
         formulas=by_split,
         shrink=shrink,
     )
-    if gate is not None and not isinstance(gate, str | Mapping):
-        raise SpecError(
-            f"`gate` must be a formula, or formulas by split; it is {gate!r}. For another gate use "
-            "bm.mixture_of_experts(gate=...)."
-        )
+    _check_tree_formulas(gate)
     leaves = [] if tree is None else leaf_labels(tree)
     named = leaves if leaves and isinstance(leaves[0], str) else [None] * described.n_leaves
     experts = [Expert(formula, family, name, predictor, levels, **parameters) for name in named]
-    return MixtureOfExperts(described, experts, priors, center, functions, shared, fixed)
+    return MixtureOfExperts(
+        described, experts, priors, center, functions, shared, fixed, weights, group, expert
+    )
 
 
 def mixture_density(
@@ -239,6 +254,9 @@ def mixture_density(
     center: bool = True,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     levels: Sequence[Any] | None = None,
+    weights: str | None = None,
+    group: str | None = None,
+    expert: str | None = None,
     **parameters: str | int,
 ) -> MixtureOfExperts:
     r"""Describe a mixture density network: one network whose heads are a mixture's parameters.
@@ -261,7 +279,7 @@ def mixture_density(
         a head; what else it has, such as the degrees of freedom, is one number a component.
     activation : {"tanh", "softplus", "relu"}
         What a unit makes of the sum of its inputs.
-    priors, center, functions, levels
+    priors, center, functions, levels, weights, group, expert
         As in :func:`mixture_of_experts`. The strength of weight decay, ``trunk_decay``, is learned.
     **parameters : str or int
         Other formulas of family parameters, which then are linear: ``sigma="~ 1"`` is one scale a
@@ -304,14 +322,25 @@ def mixture_density(
             heads[parameter.name] = net
             if not is_location:
                 parameters[parameter.name] = features
-    expert = Expert(formula, family, None, heads, levels, **parameters)
+    component = Expert(formula, family, None, heads, levels, **parameters)
     gate = Softmax(features, predictor=net)
-    return MixtureOfExperts(gate, [expert] * int(components), priors, center, functions)
+    experts = [component] * int(components)
+    rows = (weights, group, expert)
+    return MixtureOfExperts(gate, experts, priors, center, functions, (), None, *rows)
 
 
 def _without_features(gate: Any, fixed: Mapping[str, Any] | None) -> Any:
     """The gate, or one without features if its weights are fixed and none is given."""
     return "~ 1" if gate is None and isinstance(fixed, Mapping) and WEIGHTS in fixed else gate
+
+
+def _check_tree_formulas(gate: Any) -> None:
+    """Raise :class:`SpecError` unless a tree's gate is a formula, formulas by split, or None."""
+    if gate is not None and not isinstance(gate, str | Mapping):
+        raise SpecError(
+            f"`gate` must be a formula, or formulas by split; it is {gate!r}. For another gate use "
+            "bm.mixture_of_experts(gate=...)."
+        )
 
 
 def _check_arguments(

@@ -15,6 +15,7 @@ from bayes_moe.data.class_labels import LevelRule, Levels
 from bayes_moe.data.design import Design
 from bayes_moe.data.formula_functions import check_functions, check_known
 from bayes_moe.data.formulas import own_functions
+from bayes_moe.data.observation import RowColumns, check_row_columns
 from bayes_moe.data.responses import response_formula
 from bayes_moe.gates import Gate
 from bayes_moe.model import spec_checks
@@ -59,6 +60,9 @@ class MixtureOfExperts(Record):
     fixed : mapping of str to float or array, optional
         What is held at a value: ``{"nu": 4}``, ``{"weights": (0.3, 0.7)}``. See
         :func:`mixture_of_experts`. Weights are in the order of ``experts``.
+    weights, group, expert : str, optional
+        Columns that say more of the rows: how many rows each counts as, which rows belong together,
+        and which expert a row has, where that is known. See :func:`mixture_of_experts`.
 
     Raises
     ------
@@ -76,6 +80,7 @@ class MixtureOfExperts(Record):
         "gate",
         "level_rule",
         "priors",
+        "row_columns",
         "shared",
         "structure",
     )
@@ -87,6 +92,7 @@ class MixtureOfExperts(Record):
     functions: Mapping[str, Callable[..., Any]]
     shared: tuple[str, ...]
     fixed: Mapping[str, Any]
+    row_columns: RowColumns
     structure: Structure
     level_rule: LevelRule
 
@@ -99,6 +105,9 @@ class MixtureOfExperts(Record):
         functions: Mapping[str, Callable[..., Any]] | None = None,
         shared: Sequence[str] = (),
         fixed: Mapping[str, Any] | None = None,
+        weights: str | None = None,
+        group: str | None = None,
+        expert: str | None = None,
     ) -> None:
         listed = spec_checks.checked_experts(experts)
         spec_checks.check_parts(gate, listed, priors, center)
@@ -114,7 +123,10 @@ class MixtureOfExperts(Record):
         structure = structure_of(gate, ordered, frozen, Stated(common, held, frozen))
         self._set(gate=gate, experts=ordered, priors=frozen, center=center, structure=structure)
         rule = level_rule(self.response, [e.family for e in listed], listed[0].levels)
-        self._set(level_rule=replace(rule, counts=tuple(structure.row_count_formulas)))
+        columns = check_row_columns(weights, group, expert, structure.expert_labels)
+        counts = tuple(structure.row_count_formulas)
+        self._set(level_rule=replace(rule, counts=counts, row_columns=columns))
+        self._set(row_columns=columns)
         self._set(shared=common, fixed=MappingProxyType(held))
         spec_checks.check_gate_formulas(gate)
         given = check_functions(functions)
@@ -134,7 +146,8 @@ class MixtureOfExperts(Record):
         gate = f"gate={self.gate!r},{self._left_out}"
         shared = f",\n shared={self.shared!r}" if self.shared else ""
         fixed = f",\n fixed={dict(self.fixed)!r}" if self.fixed else ""
-        end = f"{priors}{center}{shared}{fixed}"
+        rows = "".join(f",\n {k}={v!r}" for k, v in self.row_columns.given.items())
+        end = f"{priors}{center}{shared}{fixed}{rows}"
         return f"MixtureOfExperts({gate}\n experts=[\n  {experts}]{end})"
 
     def _repr_html_(self) -> str:
@@ -155,6 +168,7 @@ class MixtureOfExperts(Record):
         priors += [(", ".join(others), "default, scaled to the data")] if others else []
         limits = [(name, "shared by all experts") for name in self.shared]
         limits += [(name, f"fixed at {value!r}") for name, value in self.fixed.items()]
+        columns = [*self.row_columns.given.items()]
         refers = "" if self.center else "Intercept priors refer to features of zero."
         return html.view(
             f"Mixture of {self.structure.counted} for {self.response}",
@@ -162,6 +176,7 @@ class MixtureOfExperts(Record):
             html.table(["experts", "family", "formula", "settings"], experts),
             html.table(["prior of", ""], priors),
             html.table(["parameter", ""], limits) if limits else "",
+            html.table(["rows", "column"], columns) if columns else "",
             html.paragraph(refers) if refers else "",
         )
 
@@ -253,7 +268,7 @@ class MixtureOfExperts(Record):
             record["shared"] = list(self.shared)
         if self.fixed:
             record["fixed"] = plain(self.fixed)
-        return record
+        return record | self.row_columns.given
 
     @classmethod
     def from_dict(
@@ -269,7 +284,8 @@ class MixtureOfExperts(Record):
             For what is no description, with unknown names, more than 1000 experts, or
             functions that are missing.
         """
-        check_names("The description", record, _PARTS, ("functions", "shared", "fixed"))
+        optional = ("functions", "shared", "fixed", "weights", "group", "expert")
+        check_names("The description", record, _PARTS, optional)
         gate, experts, priors = record["gate"], record["experts"], record["priors"]
         parts = (("gate", gate, Mapping), ("experts", experts, list), ("priors", priors, Mapping))
         for name, part, kind in parts:
@@ -288,6 +304,9 @@ class MixtureOfExperts(Record):
             functions,
             record.get("shared", ()),
             record.get("fixed"),
+            record.get("weights"),
+            record.get("group"),
+            record.get("expert"),
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -300,4 +319,4 @@ def with_levels(spec: MixtureOfExperts, levels: Levels | None) -> MixtureOfExper
         return spec
     experts = [expert.with_levels(levels) for expert in spec.experts]
     given = (spec.priors, spec.center, spec.functions, spec.shared, spec.fixed)
-    return MixtureOfExperts(spec.gate, experts, *given)
+    return MixtureOfExperts(spec.gate, experts, *given, *spec.row_columns.columns)

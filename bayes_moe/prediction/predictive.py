@@ -365,5 +365,5 @@ def _evaluate_at(
         )
     response = np.broadcast_to(values, (rows.size,))
     # The values replace the rows' response, so that chunks stay aligned.
-    with_values = replace(mixtures, rows=replace(rows, response=response))
+    with_values = replace(mixtures, rows=rows.with_response(response))
     return mixtures.label(with_values.map(lambda m, part: function(m, part.observed)))
