@@ -10,6 +10,7 @@ DRAW = "draw"
 
 RESPONSE = "y"
 RESPONSE_DIM = "response"
+ROW_WEIGHTS = "row_weights"
 GATE = "gate"
 
 POSTERIOR = "posterior"

@@ -16,6 +16,7 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.checks import check_one_of
 from bayes_moe.core.errors import DataError, unknown
+from bayes_moe.core.samples import Sample
 from bayes_moe.data.class_labels import LevelRule, Levels, codes
 from bayes_moe.data.design_checks import (
     check_degenerate,
@@ -220,6 +221,11 @@ class Design:
     def first_response(self) -> np.ndarray:
         """Values (obs,) of the response, or of the first of several."""
         return self.response[0] if self.response.ndim == 2 else self.response
+
+    @property
+    def first_sample(self) -> Sample:
+        """The response, or the first of several, with the weights of the rows."""
+        return Sample(self.first_response, self.rows.weights)
 
     @property
     def response_formula(self) -> str:

@@ -106,6 +106,10 @@ class Rows:
             raise DataError("These rows have no response.")
         return self.response
 
+    def counted(self, values: np.ndarray) -> np.ndarray:
+        """Values (..., obs) of the rows times their weights."""
+        return values if self.weights is None else values * self.weights
+
     def with_response(self, response: np.ndarray) -> Rows:
         """The same rows with another response (obs,)."""
         return replace(self, observation=replace(self.observation, response=response))

@@ -201,7 +201,7 @@ class RowColumns:
 NO_COLUMNS = RowColumns()
 """Rows that all count once, and of which no column says more."""
 
-LATER = ("weights", "group", "expert")
+LATER = ("group", "expert")
 """Arguments that no method reads yet."""
 
 

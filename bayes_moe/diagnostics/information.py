@@ -31,11 +31,12 @@ COLUMNS = (
 def information(fit: Fit) -> pd.Series:
     r"""Return the log likelihood at a mode, and information criteria.
 
-    With ``l`` the log likelihood, ``q`` effective parameters and ``n`` rows: ``AIC = -2 l + 2 q``,
-    ``BIC = -2 l + q log n``, and ``ICL = BIC - 2 sum_i log max_k r_ik``, which adds a penalty for
-    rows of uncertain allocation. Less is better. Under a likelihood ``q`` is the number of free
-    parameters. At a posterior mode a coefficient that a prior or a penalty holds (a spline's, a
-    Gaussian process's, a shrunken one) counts in part: ``q`` is the trace of ``H (H + P)^-1``, with
+    With ``l`` the log likelihood, ``q`` effective parameters and ``n`` rows (the sum of their
+    weights, if they have any): ``AIC = -2 l + 2 q``, ``BIC = -2 l + q log n``, and ``ICL = BIC - 2
+    sum_i log max_k r_ik``, which adds a penalty for rows of uncertain allocation. Less is better.
+    Under a likelihood ``q`` is the number of free parameters. At a posterior mode a coefficient
+    that a prior or a penalty holds (a spline's, a Gaussian process's, a shrunken one) counts in
+    part: ``q`` is the trace of ``H (H + P)^-1``, with
     ``H`` the observed information of the likelihood and ``P`` that of the prior, in internal
     coordinates and for fixed learned scales. ``l`` is then a little less than its maximum. Where
     second derivatives are not at hand (``"map"`` of large models and of gates that model features,
@@ -83,14 +84,14 @@ def information(fit: Fit) -> pd.Series:
         q = float(figures[names.EFFECTIVE])
     elif figures.attrs[names.OBJECTIVE] == "likelihood":  # files of earlier versions
         q = float(count)
-    n = fit.design.rows.size
+    n = fit.design.rows.weight
     bic = -2 * log_likelihood + q * math.log(n)
     return pd.Series(
         {
             names.LOG_LIKELIHOOD: log_likelihood,
             names.N_PARAMETERS: count,
             names.EFFECTIVE: q,
-            "n_obs": n,
+            "n_obs": int(n) if n.is_integer() else n,
             "aic": -2 * log_likelihood + 2 * q,
             "bic": bic,
             "icl": bic - 2 * float(figures[names.LOG_ALLOCATION]),

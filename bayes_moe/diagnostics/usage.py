@@ -19,14 +19,17 @@ if TYPE_CHECKING:
 
 
 def usage(fit: Fit) -> xr.DataArray:
-    """Return each expert's share of the fitted rows' responsibility (chain, draw, expert)."""
+    """Return each expert's share of the fitted rows' responsibility (chain, draw, expert).
+
+    Rows count by their weights.
+    """
     import xarray as xr
 
     posterior = posterior_of(fit.idata)
     draws = stacked_draws(fit.spec, posterior)
     total = np.zeros((len(next(iter(draws.values()))), fit.spec.n_experts))
     for _, chunk, mixture in chunks(fit.spec, draws, fit.design.rows):
-        total += mixture.responsibilities(chunk.observed).sum(axis=-1)
+        total += chunk.counted(mixture.responsibilities(chunk.observed)).sum(axis=-1)
     coords = {
         names.CHAIN: posterior[names.CHAIN].values,
         names.DRAW: posterior[names.DRAW].values,
@@ -34,7 +37,7 @@ def usage(fit: Fit) -> xr.DataArray:
     }
     shape = tuple(len(v) for v in coords.values())
     return xr.DataArray(
-        (total / fit.design.rows.size).reshape(shape), dims=tuple(coords), coords=coords
+        (total / fit.design.rows.weight).reshape(shape), dims=tuple(coords), coords=coords
     )
 
 
@@ -86,7 +89,7 @@ def experts_in_use(fit: Fit, *, least_rows: float = 1.0) -> xr.DataArray:
     >>> used.to_series().value_counts(normalize=True)  # doctest: +SKIP
     """
     check_positive("least_rows", least_rows)
-    rows = usage(fit) * fit.design.rows.size
+    rows = usage(fit) * fit.design.rows.weight
     return (rows >= least_rows).sum(names.EXPERT).rename("experts_in_use")
 
 

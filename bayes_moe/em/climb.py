@@ -167,7 +167,7 @@ class _EMState:
         # The mode may be at an edge of the density, where the gradient does not vanish.
         factors = objective.vector.spec.structure.factors
         self.has_edges = any(factor.block.family.kink for factor in factors)
-        self.small_gain = SMALL_GAIN * max(1.0, objective.rows.size / 1000)
+        self.small_gain = SMALL_GAIN * max(1.0, objective.rows.weight / 1000)
         self.value = objective.value(theta)
         self.gradient_norm = np.full(points, np.inf)
         self.iterations = np.zeros(points, dtype=int)

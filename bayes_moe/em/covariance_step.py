@@ -97,7 +97,7 @@ def _products(
     coefs = [objective.vector.blocks[j].coefficients(moved) for j in normals.means]
     for chunk in parts(objective, theta):
         r = chunk.r if allocation is None else allocation[..., chunk.where]
-        r = r[:, normals.experts]
+        r = chunk.counted(r[:, normals.experts])
         data = chunk.data[normals.factor]
         residuals = [
             np.subtract(y, np.matmul(coef, features_of(objective, j, chunk.where)))

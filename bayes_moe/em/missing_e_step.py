@@ -117,7 +117,7 @@ class ObservedObjective:
     def value(self, theta: np.ndarray) -> float:
         """Observed objective at a point (coordinate,); minus infinity if it is not finite."""
         with np.errstate(all="ignore"):
-            value = self._allocate(self._evaluate(theta))[0].sum()
+            value = self.rows.counted(self._allocate(self._evaluate(theta))[0]).sum()
         value += self.vector.log_prior(theta[None])[0][0]
         return float(value) if np.isfinite(value) else -np.inf
 
@@ -128,12 +128,14 @@ class ObservedObjective:
         rows, allocation = self._augmented(incomplete, r[0])
         objective = Objective(self.vector, rows)
         evaluation = objective.evaluate(theta[None], Curvature.COMPLETE, allocation[None])
-        evaluation = _with_gate(self.vector, theta[None], evaluation, self.rows.size, rows.size)
+        evaluation = _with_gate(self.vector, theta[None], evaluation, self.rows.weight, rows.weight)
         prior = self.vector.log_prior(theta[None])[0][0]
         gradient = projected(self.vector, theta[None], evaluation).gradient
         norm = float(np.linalg.norm(gradient))
         floored = bool(evaluation.at_floor[0] > ROWS_AT_FLOOR)
-        return EStep(float(value.sum() + prior), evaluation, objective, norm, floored)
+        return EStep(
+            float(self.rows.counted(value).sum() + prior), evaluation, objective, norm, floored
+        )
 
     def gradient(self, theta: np.ndarray) -> np.ndarray:
         """Gradient (coordinate,) of the observed objective, by Fisher's identity."""
@@ -227,7 +229,7 @@ def _picked(rows: Rows, which: np.ndarray) -> Rows:
 
 
 def _with_gate(
-    vector: ParameterVector, theta: np.ndarray, evaluation: Evaluation, size: int, points: int
+    vector: ParameterVector, theta: np.ndarray, evaluation: Evaluation, size: float, points: float
 ) -> Evaluation:
     """Derivatives in which the gate has every row once, and not once per imputation point."""
     gate = vector.blocks[0]

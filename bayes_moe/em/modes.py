@@ -116,7 +116,7 @@ class Modes:
     @property
     def empty(self) -> np.ndarray:
         """Whether an expert has less than ``LEAST_ROWS`` rows (mode,)."""
-        return (self.share * self.design.rows.size < LEAST_ROWS).any(axis=1)
+        return (self.share * self.design.rows.weight < LEAST_ROWS).any(axis=1)
 
 
 def compared_density(modes: Modes, rows: Rows) -> np.ndarray:
@@ -189,8 +189,8 @@ def merge_modes(modes: Modes, rows: Rows) -> Modes:
     for _, part, mixture in chunks(modes.spec, values, rows):
         with np.errstate(all="ignore"):
             r = mixture.responsibilities(part.observed)
-            share += r.sum(axis=-1) / rows.size
-            log_allocation += np.log(r.max(axis=1)).sum(axis=-1)
+            share += part.counted(r).sum(axis=-1) / rows.weight
+            log_allocation += part.counted(np.log(r.max(axis=1))).sum(axis=-1)
     return replace(
         modes,
         values=values,

@@ -210,7 +210,7 @@ class Objective:
         def chunk_sum(where: slice) -> tuple[np.ndarray, ...]:
             with np.errstate(all="ignore"):
                 chunk = self._mixture.chunk(coefs, where)
-                total = chunk.value.sum(axis=-1)
+                total = chunk.counted(chunk.value).sum(axis=-1)
                 if information is None:
                     return (total,)
                 return (total, *self._mixture.derivatives(chunk, information, allocation))

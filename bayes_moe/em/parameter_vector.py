@@ -20,6 +20,7 @@ import numpy as np
 
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.core.linalg import unmixed
+from bayes_moe.core.samples import Sample
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Matrix, Rows
 from bayes_moe.em.constraint import Constraint, feasible
@@ -328,13 +329,13 @@ class ParameterVector:
         return sds | unknown
 
 
-def own_response(vector: ParameterVector, block: ParameterBlock) -> np.ndarray:
-    """Response (row,) in whose units a block's parameter is: of rows that its experts can have.
+def own_response(vector: ParameterVector, block: ParameterBlock) -> Sample:
+    """Response in whose units a block's parameter is: of rows that its experts can have.
 
     That of the gate is the first of several responses.
     """
     if block.factor is None:
-        return vector.design.first_response
+        return vector.design.first_sample
     factor = vector.spec.structure.factors[block.factor]
     parameter = factor.block.family.slots[block.parameter].parameter
     return parameter.own(factor.own_response(vector.design.rows))

@@ -36,6 +36,11 @@ class Chunk:
     narrow: _Indicators  # by block of parameters: spread of a collapsed expert
     r: np.ndarray  # (point, expert, obs)
     value: np.ndarray  # (point, obs)
+    weights: np.ndarray | None  # (obs,)
+
+    def counted(self, values: np.ndarray) -> np.ndarray:
+        """Values (..., obs) of rows times their weights."""
+        return values if self.weights is None else values * self.weights
 
 
 class RowMixture:
@@ -51,6 +56,7 @@ class RowMixture:
 
     def __init__(self, vector: ParameterVector, rows: Rows) -> None:
         self.blocks = vector.blocks
+        self.weights = rows.weights
         self.n_experts = vector.spec.n_experts
         self.factors = vector.spec.structure.factors
         self.experts = [factor.block for factor in self.factors]
@@ -81,7 +87,8 @@ class RowMixture:
         for of_features in densities[responses:]:
             joint += of_features
         value, r = allocate(joint)
-        return Chunk(where, gate, data, etas, above, narrow, r, value)
+        weights = None if self.weights is None else self.weights[where]
+        return Chunk(where, gate, data, etas, above, narrow, r, value, weights)
 
     def _predictors(
         self, eta: list[np.ndarray]
@@ -135,6 +142,9 @@ class RowMixture:
         weights = information.weights(terms)
         if chunk.gate is not None:
             scores[:, gate.root] -= chunk.gate[:, gate.root]
+        if chunk.weights is not None:
+            scores *= chunk.weights
+            weights *= chunk.weights
         slopes = [
             self.features.sums(scores[:, places], table, chunk.where)
             for places, table in zip(self.stack.places, self.features.of, strict=True)
@@ -144,7 +154,7 @@ class RowMixture:
             self.features.products(weights[:, group.pairs], group.tables, chunk.where)
             for group in information.plan.groups
         ]
-        return (r.sum(axis=-1), at_floor, narrow, gradient, *sums)
+        return (chunk.counted(r).sum(axis=-1), at_floor, narrow, gradient, *sums)
 
     def _scores(
         self, chunk: Chunk, factors: list[Derivatives], r: np.ndarray
@@ -161,7 +171,7 @@ class RowMixture:
             score = score if above is None else score * above
             np.multiply(r[:, experts], score, out=scores[:, part.places])
             if above is not None:
-                at_floor += np.where(above, 0.0, r[:, experts]).sum(axis=(1, 2))
+                at_floor += chunk.counted(np.where(above, 0.0, r[:, experts])).sum(axis=(1, 2))
             if narrow is not None:
-                low[:, experts] += np.where(narrow, r[:, experts], 0.0).sum(axis=2)
+                low[:, experts] += chunk.counted(np.where(narrow, r[:, experts], 0.0)).sum(axis=2)
         return scores, at_floor, low

@@ -72,7 +72,7 @@ def _directions(
         for value, times in ((1.0, 1.0), (-1.0, 1.0), (0.0, -2.0)):
             moved = [value + 0.0 * eta if k == slot else eta for k, eta in enumerate(etas)]
             odd = odd + times * family.derivatives_at(data, moved).score[slot]
-        r = allocation[:, list(block.experts)][..., chunk.where]
+        r = chunk.counted(allocation[:, list(block.experts)][..., chunk.where])
         features = features_of(objective, j, chunk.where)
         features = np.broadcast_to(features, (block.terms, r.shape[2]))
         rows += r.sum(axis=-1)

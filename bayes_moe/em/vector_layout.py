@@ -13,6 +13,7 @@ from scipy.linalg import helmert
 
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.core.errors import SpecError
+from bayes_moe.core.samples import Sample
 from bayes_moe.data.design import Design
 from bayes_moe.em.constraint import Constraint
 from bayes_moe.em.parameter_vector import ParameterBlock, ParameterVector
@@ -189,7 +190,7 @@ def _gate_blocks(
         if basis is None and coef_prior.kind.support == "zero-sum":
             basis = helmert(head.n_outputs)
         site, predictor = head.site, head.predictor
-        internal = _internal(predictor, site, design, design.first_response, prior, hyperparameters)
+        internal = _internal(predictor, site, design, design.first_sample, prior, hyperparameters)
         yield ParameterBlock(
             site=site,
             predictor=predictor,
@@ -242,7 +243,7 @@ def _expert_blocks(
             slot += c.parameter.size
 
 
-def _limits(role: str, response: np.ndarray, likelihood: bool) -> dict[str, Any]:
+def _limits(role: str, response: Sample, likelihood: bool) -> dict[str, Any]:
     """Limits of the spread of a parameter that collapses onto rows that an expert fits exactly."""
     row = role_of(role)
     if not row.collapses:
@@ -256,7 +257,7 @@ def _internal(
     predictor: Predictor,
     site: Site,
     design: Design,
-    response: np.ndarray,
+    response: Sample,
     prior: Prior,
     hyperparameters: Mapping[str, np.ndarray],
 ) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from bayes_moe.core.arrays import NUMERIC, Arrays
+from bayes_moe.core.samples import Sample
 from bayes_moe.families import derivation, functions
 from bayes_moe.families.description import Responses
 from bayes_moe.families.links import IDENTITY, Link
@@ -60,7 +61,7 @@ class Parameter:
         """How many numbers it consists of."""
         return max(1, len(self.labels))
 
-    def own(self, response: np.ndarray) -> np.ndarray:
+    def own[Response: (np.ndarray, Sample)](self, response: Response) -> Response:
         """Its response (obs,), of several (response, obs)."""
         return response[self.response] if response.ndim == 2 else response
 

@@ -13,6 +13,7 @@ from bayes_moe.core.arrays import NUMERIC, Arrays, Values
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
 from bayes_moe.core.errors import SpecError
 from bayes_moe.core.graph_context import CONSTANTS, GraphContext
+from bayes_moe.core.samples import Sample
 from bayes_moe.data.matrix import Matrix
 from bayes_moe.gates.feature_model import FeatureModel
 from bayes_moe.gates.splits import SplitTree
@@ -205,9 +206,7 @@ class GateStructure:
 
     # --- priors and variables -----------------------------------------------------------------
 
-    def default_priors(
-        self, matrices: Mapping[str, Matrix], response: np.ndarray
-    ) -> dict[str, Prior]:
+    def default_priors(self, matrices: Mapping[str, Matrix], response: Sample) -> dict[str, Prior]:
         """Data-scaled default prior of every reported variable, by name."""
         priors = {}
         for h in self.heads:
@@ -221,7 +220,7 @@ class GateStructure:
     def build(
         self,
         matrices: Mapping[str, Matrix],
-        response: np.ndarray,
+        response: Sample,
         priors: Mapping[str, Prior],
         context: GraphContext = CONSTANTS,
     ) -> Any:
@@ -274,7 +273,7 @@ class GateStructure:
     def to_raw(
         self,
         matrices: Mapping[str, Matrix],
-        response: np.ndarray,
+        response: Sample,
         priors: Mapping[str, Prior],
         values: Values,
     ) -> dict[str, np.ndarray]:
@@ -289,7 +288,7 @@ class GateStructure:
         self,
         logits: np.ndarray,
         matrices: Mapping[str, Matrix],
-        response: np.ndarray,
+        response: Sample,
         rng: np.random.Generator,
         ridge: float,
     ) -> dict[str, np.ndarray]:

@@ -15,11 +15,12 @@ from bayes_moe.core import names
 from bayes_moe.core.arrays import log_softmax, symbolic
 from bayes_moe.core.dim_pairs import NO_PAIRS, DimPairs
 from bayes_moe.core.graph_context import GraphContext
+from bayes_moe.core.samples import Sample
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Matrix, Rows
 from bayes_moe.data.responses import response_dims
 from bayes_moe.graph.constrained_variables import constrained_variables
-from bayes_moe.graph.mixture_variable import observed_mixture
+from bayes_moe.graph.mixture_variable import Observed, observed_mixture
 from bayes_moe.model.blocks import Block
 from bayes_moe.model.free_values import free_values
 from bayes_moe.model.internal_values import internal_values
@@ -200,17 +201,19 @@ def build_model(
         free = None if context.given else free_values(spec, design, priors)
         if free is not None:
             context = replace(context, made=constrained_variables(free, priors, context))
-        parts = _Parts(rows.matrices, design, priors, context)
-        logits = spec.structure.gate.build(rows.matrices, design.first_response, priors, context)
+        weights = rows.weights
+        if weights is not None:
+            weights = context.data(names.ROW_WEIGHTS, weights, dims=names.OBS)
+        parts = _Parts(rows.matrices, design, priors, context, weights)
+        logits = spec.structure.gate.build(rows.matrices, design.first_sample, priors, context)
         logits = _with_features(spec, rows, logits, parts)
         params = [
             parts.of(part.block, part.own_response(design.rows))
             for part in spec.structure.factors
             if part.column is None
         ]
-        observed_mixture(
-            spec.structure.blocks, logits, params, observed, likelihood, total, known=known
-        )
+        seen = Observed(observed, total, known, parts.weights)
+        observed_mixture(spec.structure.blocks, logits, params, seen, likelihood)
     y, xp = observed.T if len(dims) > 1 else observed, symbolic()
     log_densities = log_components(y, spec.structure.blocks, params, xp)
     own, weights = {} if context.given else priors, log_softmax(logits, xp)
@@ -219,14 +222,18 @@ def build_model(
 
 @dataclass(frozen=True, eq=False)
 class _Parts:
-    """What the random variables of every block of a model are made of."""
+    """What the random variables of every block of a model are made of.
+
+    ``weights`` are those of the rows in the current PyMC model; None if all are 1.
+    """
 
     matrices: Mapping[str, Matrix]
     design: Design
     priors: Mapping[str, Prior]
     context: GraphContext
+    weights: Any
 
-    def of(self, block: Block, response: np.ndarray) -> dict[str, Any]:
+    def of(self, block: Block, response: Sample) -> dict[str, Any]:
         """Parameters of a block, whose units are those of a response of the design's rows."""
         return block.build(self.matrices, response, self.priors, self.context)
 
@@ -244,5 +251,7 @@ def _with_features(spec: MixtureOfExperts, rows: Rows, logits: Any, parts: _Part
         params = parts.of(part.block, part.own_response(parts.design.rows))
         data = parts.context.data(f"{part.block.name}_data", part.response(rows), dims=names.OBS)
         joint = joint + part.block.log_density(data, params, xp)
-    pm.Potential(f"{names.GATE}_density", xp.logsumexp(joint, axis=-2), dims=names.OBS)
+    density = xp.logsumexp(joint, axis=-2)
+    counted = density if parts.weights is None else density * parts.weights
+    pm.Potential(f"{names.GATE}_density", counted, dims=names.OBS)
     return joint

@@ -81,23 +81,34 @@ class _InputOrder:
         return pt.take_along_axis(draws, expert[..., None], axis=-1)[..., 0]
 
 
+@dataclass(frozen=True)
+class Observed:
+    """The responses of a model's rows, as tensors.
+
+    ``values`` are (obs,), or (obs, response) of several responses. With a ``total_size`` they are a
+    batch of so many rows, and their log likelihood is scaled up to that of all. If they are not
+    ``known``, they only say how many rows there are. ``weights`` are (obs,), or None if all are 1.
+    """
+
+    values: Any
+    total_size: int | None = None
+    known: bool = True
+    weights: Any = None
+
+
 def observed_mixture(
     blocks: Sequence[Block],
     logits: Any,
     params: Sequence[dict[str, Any]],
-    observed: Any,
+    observed: Observed,
     likelihood: str,
-    total_size: int | None = None,
-    *,
-    known: bool = True,
 ) -> Any:
     """Create the response of the current model: an observed variable with dims (obs,).
 
     Of several responses its dims are (obs, response), as those of ``observed``.
     ``logits`` and every parameter are (expert, obs) or (expert, 1), with the experts in the
-    order of the blocks; known counts are (1, obs) or (1, 1). With a ``total_size``, ``observed`` is
-    a batch of so many rows, and its log likelihood is scaled up to that of all. If the response is
-    not ``known``, ``observed`` only says how many rows there are, and the variable is a free one.
+    order of the blocks; known counts are (1, obs) or (1, 1). The variable is a free one if the
+    responses are not known. Its log density is that of each row times its weight.
     """
     import pymc as pm
     import pytensor.tensor as pt
@@ -107,20 +118,23 @@ def observed_mixture(
 
     def logp(value: Any, gate: Any, *inputs: Any) -> Any:
         y = order.rows_last(value)
-        return log_density(y, blocks, gate.mT, order.unpack([x.T for x in inputs]))
+        by_row = log_density(y, blocks, gate.mT, order.unpack([x.T for x in inputs]))
+        return by_row if observed.weights is None else by_row * observed.weights
+
+    rows, batch = observed.values, observed.total_size is not None
 
     return pm.CustomDist(
         names.RESPONSE,
-        along_rows(logits, observed[:, 0] if order.several else observed).T,
+        along_rows(logits, rows[:, 0] if order.several else rows).T,
         *order.pack(params),
         dist=order.draw,
         logp=logp,
         signature=order.signature,
         support_point=lambda rv, *_: pt.zeros(rv.shape),
         class_name="MixtureOfExperts",
-        observed=observed if known else None,
-        dims=None if total_size is not None else (names.OBS, *_response_dims(order)),
-        total_size=total_size,
+        observed=rows if observed.known else None,
+        dims=None if batch else (names.OBS, *_response_dims(order)),
+        total_size=observed.total_size,
     )
 
 

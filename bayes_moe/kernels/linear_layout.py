@@ -21,8 +21,9 @@ from bayes_moe.kernels.family_rows import LARGEST
     BLOCKS,
     SPLITS,
     BRANCHES,
-) = range(11)
-HEAD = 11
+    WEIGHTS,  # address (obs,) of the rows' weights, or 0 if all are 1
+) = range(12)
+HEAD = 12
 
 (
     FEATURES,  # address (term, obs)

@@ -78,6 +78,7 @@ from bayes_moe.kernels.linear_layout import (
     TABLE,
     TABLES,
     TERMS,
+    WEIGHTS,
 )
 from bayes_moe.kernels.linear_products import fill, gather_sums, predict_rows, sum_of
 from bayes_moe.kernels.mixture import mix, row_of
@@ -231,22 +232,42 @@ def _weigh(p: Any, blocks: int, w: Any, width: int) -> None:
 
 
 @register_jitable(fastmath=REORDERED)
-def mix_experts(p: Any, offsets: Any, w: Any, number: int, width: int) -> float:
+def mix_experts(p: Any, offsets: Any, w: Any, start: int, number: int, width: int) -> float:
     """Sum of the log densities of a chunk; ``joint`` holds responsibilities afterwards."""
     experts = p[EXPERTS]
     value = 0.0
     if p[SPLITS]:
         mix_splits(p[offsets.splits :], p[SPLITS], w, experts, width)
-        value = sum_of(row_of(w.joint, experts + p[SPLITS] - 1, number))
+        value = _sum_of_rows(p, row_of(w.joint, experts + p[SPLITS] - 1, number), start)
         responsibilities(p[offsets.splits :], p[SPLITS], w, experts, width)
         _weigh(p, offsets.blocks, w, width)
     elif experts > 1:
         gate = max(p[GATE], 0) * WIDTH
         value = mix(w.eta[gate:], w.joint, w.score[gate:], w.work, experts, number, width)
+        if p[WEIGHTS]:
+            value = _sum_of_rows(p, row_of(w.work, 0, number), start)
         _weigh(p, offsets.blocks, w, width)
     else:
-        value = sum_of(w.joint[:number])
+        value = _sum_of_rows(p, w.joint[:number], start)
+    if p[WEIGHTS]:
+        weights = doubles(p[WEIGHTS] + DOUBLE_SIZE * start, width)
+        for row in range(p[PREDICTORS]):
+            slope = row_of(w.score, row, width)
+            for i in range(width):
+                slope[i] *= weights[i]
     return value
+
+
+@register_jitable(fastmath=REORDERED)
+def _sum_of_rows(p: Any, values: Any, start: int) -> float:
+    """Sum of values of the rows from ``start`` on, by their weights."""
+    if not p[WEIGHTS]:
+        return sum_of(values)
+    weights = doubles(p[WEIGHTS] + DOUBLE_SIZE * start, values.size)
+    total = 0.0
+    for i in range(values.size):
+        total += values[i] * weights[i]
+    return total
 
 
 @register_jitable(fastmath=REORDERED)
@@ -283,7 +304,7 @@ def _log_likelihood(p: Any, offsets: Any, w: Any) -> float:
         width = (number + PACK - 1) // PACK * PACK
         predict(p, offsets.tables, w, start, width)
         evaluate_experts(p, offsets.blocks, w, start, width)
-        value += mix_experts(p, offsets, w, number, width)
+        value += mix_experts(p, offsets, w, start, number, width)
         drop_copies(p, w, number, width)
         gather(p, offsets, w, start, width)
     return value

@@ -191,7 +191,7 @@ def _log_likelihood(p: Any, offsets: Any, q: Any, w: Any) -> float:
         predict(p, offsets.tables, w, start, width)
         _forward(networks, nets, w, start, width, stride)
         evaluate_experts(p, offsets.blocks, w, start, width)
-        value += mix_experts(p, offsets, w, number, width)
+        value += mix_experts(p, offsets, w, start, number, width)
         drop_copies(p, w, number, width)
         gather(p, offsets, w, start, width)
         _backward(networks, nets, w, start, width, stride)

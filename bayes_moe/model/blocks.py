@@ -19,6 +19,7 @@ from bayes_moe.core import names
 from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
 from bayes_moe.core.graph_context import CONSTANTS, GraphContext
+from bayes_moe.core.samples import Sample
 from bayes_moe.data.matrix import Matrix, Rows
 from bayes_moe.data.row_counts import RowCount
 from bayes_moe.families import Family, Parameter, RowData
@@ -198,9 +199,7 @@ class Block:
         """Names of the reported variables."""
         return tuple(dict.fromkeys(name for c in self.components for name in c.dims))
 
-    def default_priors(
-        self, matrices: Mapping[str, Matrix], response: np.ndarray
-    ) -> dict[str, Prior]:
+    def default_priors(self, matrices: Mapping[str, Matrix], response: Sample) -> dict[str, Prior]:
         """Return the data-scaled default prior of each reported variable."""
         priors = {}
         for c in self.components:
@@ -218,7 +217,7 @@ class Block:
     def build(
         self,
         matrices: Mapping[str, Matrix],
-        response: np.ndarray,
+        response: Sample,
         priors: Mapping[str, Prior],
         context: GraphContext = CONSTANTS,
     ) -> dict[str, Any]:

@@ -212,6 +212,7 @@ class CompiledTable(ABC):
             layout.PREDICTORS: self.predictors,
             layout.COEFS: self.coefs,
             layout.GATE: self.first_row[heads[0].site.coef] if heads else -1,
+            layout.WEIGHTS: 0 if self.rows.weights is None else self.of_rows(self.rows.weights),
         }
 
     def prior(

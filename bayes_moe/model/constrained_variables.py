@@ -128,7 +128,8 @@ def constrained_parameters(
             if c.variable in spec.structure.constraints.variables:
                 scaling = None
                 if c.formula is not None:
-                    b = c.site.bind(design.rows.matrices[c.stem], factor.own_response(design.rows))
+                    response = c.parameter.own(factor.own_response(design.rows))
+                    b = c.site.bind(design.rows.matrices[c.stem], response)
                     scaling = Scaling(b.matrix, b.units)
                 site, inner = c.site_under(priors[c.variable])
                 assert inner is not None
@@ -192,7 +193,7 @@ def _set_held(
 
 def held_gate(head: Head, design: Design, fixed: list[tuple[Entry, Any]]) -> HeldGate:
     """The held coefficients of a gate."""
-    b = head.site.bind(design.rows.matrices[head.stem], design.first_response)
+    b = head.site.bind(design.rows.matrices[head.stem], design.first_sample)
     terms = b.matrix.terms
     value = np.full((head.n_outputs, len(terms)), np.nan)
     for entry, given in fixed:

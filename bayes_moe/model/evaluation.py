@@ -89,7 +89,7 @@ def _compiled(mixture: Mixture) -> Mixture:
 
 
 def log_likelihood(spec: MixtureOfExperts, draws: Values, rows: Rows) -> np.ndarray:
-    """Log likelihood (sample,) of rows, with the density of features that the gate models."""
+    """Log likelihood (sample,) of rows by their weights, with that of features of the gate."""
     features = spec.structure.gate.features
 
     def of_chunk(where: slice, part: Rows, mixture: Mixture) -> np.ndarray:
@@ -97,7 +97,7 @@ def log_likelihood(spec: MixtureOfExperts, draws: Values, rows: Rows) -> np.ndar
             density = mixture.log_density(part.observed)
             if features is not None:
                 density = density + features.log_density(draws, part.matrices)
-            return np.asarray(density.sum(axis=-1))
+            return part.counted(density).sum(axis=-1)
 
     total = np.zeros(len(next(iter(draws.values()))))
     for part in map_chunks(of_chunk, spec, draws, rows):

@@ -43,15 +43,15 @@ def levels(spec: MixtureOfExperts, draws: Values, rows: Rows) -> np.ndarray:
     picked = evenly_spaced_rows(rows)
     total = np.zeros((len(next(iter(draws.values()))), spec.n_experts))
     widths = np.zeros_like(total)
-    for _, _, mixture in chunks(spec, draws, picked):
+    for _, part, mixture in chunks(spec, draws, picked):
         first = mixture.of_first_response
-        total += first.moments("location").sum(axis=-1)
+        total += part.counted(first.moments("location")).sum(axis=-1)
         if spec.structure.constraints:
-            widths += first.moments("scale").sum(axis=-1)
+            widths += part.counted(first.moments("scale")).sum(axis=-1)
     if spec.structure.constraints:
         alike = np.ptp(total, axis=1) <= ALIKE * (np.abs(total) + widths).max(axis=1)
         total = np.where(alike[:, None], widths, total)
-    return total / picked.size
+    return total / picked.weight
 
 
 def order(spec: MixtureOfExperts, level: np.ndarray) -> np.ndarray:

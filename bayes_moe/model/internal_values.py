@@ -46,7 +46,7 @@ def parts(spec: MixtureOfExperts, design: Design, priors: Mapping[str, Prior]) -
     matrices, gate = design.rows.matrices, spec.structure.gate
     for h in gate.heads:
         site, prior = h.site_under(priors[h.site.coef])
-        placed = (h.predictor, site.bind(matrices[h.stem], design.first_response))
+        placed = (h.predictor, site.bind(matrices[h.stem], design.first_sample))
         yield Part(site.coef, site.outputs, prior, placed, gate.gain)
     for factor in spec.structure.factors:
         response = factor.own_response(design.rows)

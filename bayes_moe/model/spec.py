@@ -225,7 +225,7 @@ class MixtureOfExperts(Record):
 
     def resolve_priors(self, design: Design) -> dict[str, Prior]:
         """Prior of every reported variable, by name: the user's, else the default."""
-        priors = self.structure.default_priors(design.rows, design.response)
+        priors = self.structure.default_priors(design)
         return priors | {k: p for k, p in self.priors.items() if k in priors}
 
     def design(self, data: Any, missing: str = "raise") -> Design:

@@ -10,6 +10,7 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.dim_pairs import DimPairs
+from bayes_moe.core.samples import Sample
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Rows
 from bayes_moe.gates import Gate
@@ -42,14 +43,16 @@ class DensityFactor:
         stem, j = self.column
         return rows.matrices[stem].values[:, j]
 
-    def own_response(self, rows: Rows) -> np.ndarray:
-        """Those values (row,) that the experts can have; all, if it is none of them.
+    def own_response(self, rows: Rows) -> Sample:
+        """Those values that the experts can have; all, if it is none of them.
 
         They are what units and default priors of the experts' parameters are scaled to.
         """
-        y = self.response(rows)
+        y, weights = self.response(rows), rows.weights
         inside = self.block.supports(y, self.block.known(rows.matrices))
-        return y if inside.all() or not inside.any() else y[..., inside]
+        if inside.all() or not inside.any():
+            return Sample(y, weights)
+        return Sample(y[..., inside], None if weights is None else weights[inside])
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,9 +159,10 @@ class Structure:
                     index[c.site.dim] = (own[:, None] + first).reshape(len(own), -1)
         return index
 
-    def default_priors(self, rows: Rows, response: np.ndarray) -> dict[str, Prior]:
+    def default_priors(self, design: Design) -> dict[str, Prior]:
         """Data-scaled default prior of every reported variable, by name."""
-        priors = self.gate.default_priors(rows.matrices, response)
+        rows = design.rows
+        priors = self.gate.default_priors(rows.matrices, design.first_sample)
         for factor in self.factors:
             priors |= factor.block.default_priors(rows.matrices, factor.own_response(rows))
         return priors
@@ -167,7 +171,7 @@ class Structure:
         """All predictors, the gate's first, at their sites with features and response."""
         matrices = design.rows.matrices
         for h in self.gate.heads:
-            yield h.predictor, h.site.bind(matrices[h.stem], design.first_response)
+            yield h.predictor, h.site.bind(matrices[h.stem], design.first_sample)
         for factor in self.factors:
             response = factor.own_response(design.rows)
             for c in factor.block.components:

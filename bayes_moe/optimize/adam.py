@@ -226,7 +226,8 @@ class Judge:
 
     def __init__(self, surface: LogDensity, which: np.ndarray) -> None:
         chunks = np.split(which, np.arange(CHUNK, len(which), CHUNK))
-        self.parts, self.count = [of_rows(surface, chunk) for chunk in chunks], len(which)
+        self.parts = [of_rows(surface, chunk) for chunk in chunks]
+        self.count = surface.design.rows.pick(which).weight
 
     def __call__(self, x: np.ndarray) -> float:
         total = sum(part.weighted(x, 1.0)[1] for part in self.parts)

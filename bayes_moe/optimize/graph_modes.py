@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bayes_moe.core.arrays import NUMERIC
+from bayes_moe.core.samples import Sample
 from bayes_moe.data.matrix import Rows
 from bayes_moe.em.climb import ClimbResult, padded_paths
 from bayes_moe.em.modes import Modes, match_modes
@@ -58,18 +59,19 @@ def _on_rows(
     """
     count = len(next(iter(values.values())))
     log_likelihood, low = np.zeros(count), np.zeros(count, dtype=bool)
+    seen = Sample(rows.observed, rows.weights)
     for _, part, mixture in chunks(spec, values, rows):
         features = spec.structure.gate.features
         of_features = 0.0 if features is None else features.log_density(values, part.matrices)
         with np.errstate(all="ignore"):
             joint = mixture.log_weights + mixture.log_components(part.observed)
             density, shares = allocate(joint)
-        log_likelihood += (density + of_features).sum(axis=-1)
+        log_likelihood += part.counted(density + of_features).sum(axis=-1)
         for block, params in zip(mixture.blocks, mixture.params, strict=True):
             responsible = shares[:, list(block.positions)] > RESPONSIBLE
             for c in block.components:
                 if c.formula is not None and role_of(c.parameter.role).collapses:
-                    at_floor = _at_floor(c.parameter, params[c.parameter.name], rows.observed)
+                    at_floor = _at_floor(c.parameter, params[c.parameter.name], seen)
                     low |= (responsible & at_floor).any(axis=(1, 2))
     return log_likelihood, low
 
@@ -87,7 +89,7 @@ def _constants_at_floor(
     return low
 
 
-def _at_floor(parameter: Parameter, values: np.ndarray, responses: np.ndarray) -> np.ndarray:
+def _at_floor(parameter: Parameter, values: np.ndarray, responses: Sample) -> np.ndarray:
     """Whether values of a parameter mean a spread at its floor, for responses of rows."""
     row = role_of(parameter.role)
     with np.errstate(divide="ignore", invalid="ignore"):

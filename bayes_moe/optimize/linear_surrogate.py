@@ -193,7 +193,7 @@ def _near_logits(
     logits = np.clip(logits - logits.mean(axis=0), -LARGEST, LARGEST)
     logits = logits + NOISE * rng.standard_normal(logits.shape)
     logits -= logits.mean(axis=0)
-    matrices, response = design.rows.matrices, design.first_response
+    matrices, response = design.rows.matrices, design.first_sample
     return spec.structure.gate.initialise(logits, matrices, response, rng, RIDGE)
 
 
@@ -273,5 +273,6 @@ def _likeliest(
     for assignment in assignments:
         values = near(spec, surrogate, design, point, rng, by_rows=True, assignment=assignment)
         mixture = evaluate(spec, {name: v[None] for name, v in values.items()}, design.rows)
-        log_likelihoods.append(float(mixture.log_density(design.rows.observed).sum()))
+        by_row = design.rows.counted(mixture.log_density(design.rows.observed))
+        log_likelihoods.append(float(by_row.sum()))
     return assignments[int(np.argmax(log_likelihoods))]

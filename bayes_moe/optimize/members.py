@@ -151,10 +151,11 @@ def _log_density(spec: MixtureOfExperts, values: Values, rows: Rows) -> np.ndarr
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Log densities (member, obs) of all rows, and which of them a member left out."""
+    """Log densities (member, obs) of all rows, which of them a member left out, their weights."""
 
     log_density: np.ndarray
     left_out: np.ndarray
+    row_weights: np.ndarray | None = None
 
     @classmethod
     def of(
@@ -165,20 +166,22 @@ class HeldOut:
         left_out = np.zeros(log_density.shape, dtype=bool)
         for j, split in enumerate(splits):
             left_out[j, split.held_out] = True
-        return cls(log_density, left_out)
+        return cls(log_density, left_out, rows.weights)
 
     @property
     def means(self) -> np.ndarray:
         """Mean log density of the rows that each member left out (member,)."""
-        total = np.where(self.left_out, self.log_density, 0.0).sum(axis=1)
-        means: np.ndarray = total / self.left_out.sum(axis=1)
+        density = np.where(self.left_out, self.log_density, 0.0)
+        counts = self.left_out * (1.0 if self.row_weights is None else self.row_weights)
+        means: np.ndarray = (density * counts).sum(axis=1) / counts.sum(axis=1)
         return means
 
     def score(self, weights: np.ndarray) -> float:
         """Mean over rows of the log density under the weighted members that left the row out."""
         seen = self.left_out.any(axis=0)
         values, weights = self._densities(weights, seen)
-        return float(np.mean(values - np.log(weights)))
+        by_row = None if self.row_weights is None else self.row_weights[seen]
+        return float(np.average(values - np.log(weights), weights=by_row))
 
     def _densities(self, weights: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         shares = np.where(self.left_out[:, seen], weights[:, None], 0.0)

@@ -55,7 +55,7 @@ class Shrinkage(Linear):
     def local_prior(self) -> Prior:
         """Return the prior of each feature's local parameter."""
 
-    def global_scale(self, features: int, rows: int) -> float:
+    def global_scale(self, features: int, rows: float) -> float:
         """Return the scale of the half-Cauchy prior of the global parameter."""
         return 1.0
 
@@ -92,7 +92,7 @@ class Shrinkage(Linear):
         slopes = len(_slopes(b.matrix))
         if not slopes:
             raise SpecError(f"{self!r} needs a feature to shrink; the formula has none.")
-        return Prior("HalfCauchy", beta=self.global_scale(slopes, len(b.response)))
+        return Prior("HalfCauchy", beta=self.global_scale(slopes, b.response.count))
 
     def coords(self, b: Binding) -> dict[str, list[Any]]:
         stem, slopes = b.site.stem, [b.matrix.terms[j] for j in _slopes(b.matrix)]
@@ -165,7 +165,7 @@ class Horseshoe(Shrinkage):
     def local_prior(self) -> Prior:
         return Prior("HalfCauchy", beta=1.0)
 
-    def global_scale(self, features: int, rows: int) -> float:
+    def global_scale(self, features: int, rows: float) -> float:
         few = min(sqrt(features) if self.expected is None else self.expected, 0.5 * features)
         return few / (features - few) * 2.0 / sqrt(rows)
 
@@ -209,7 +209,7 @@ class R2D2(Shrinkage):
     def local_prior(self) -> Prior:
         return Prior("Gamma", alpha=self.concentration, beta=1.0)
 
-    def global_scale(self, features: int, rows: int) -> float:
+    def global_scale(self, features: int, rows: float) -> float:
         return float(np.pi / sqrt(3.0))
 
     def slopes(self, level: Any, local: Any, xp: Arrays) -> Any:

@@ -8,10 +8,11 @@ from functools import cached_property
 import numpy as np
 
 from bayes_moe.core import names
+from bayes_moe.core.samples import Sample
 from bayes_moe.data.matrix import Matrix
 from bayes_moe.priors.defaults import Units, units_of
 
-NO_RESPONSE = np.zeros(0)
+NO_RESPONSE = Sample(np.zeros(0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +72,7 @@ class Site:
         """Sizes of the first dimensions of the hyperparameters."""
         return (self.outputs,) if self.each else ()
 
-    def bind(self, matrix: Matrix, response: np.ndarray = NO_RESPONSE) -> Binding:
+    def bind(self, matrix: Matrix, response: Sample = NO_RESPONSE) -> Binding:
         """Return the site with the features of some rows, and the response of the fitted ones."""
         return Binding(self, matrix, response)
 
@@ -86,13 +87,13 @@ class Binding:
         Where in the model the predictor is used.
     matrix : Matrix
         Features of the rows; they know the centre, scale and range of the fitted rows.
-    response : array (obs,)
+    response : Sample
         Response of the fitted rows, for units and default priors; empty where only eta is needed.
     """
 
     site: Site
     matrix: Matrix
-    response: np.ndarray
+    response: Sample
 
     @cached_property
     def units(self) -> Units:

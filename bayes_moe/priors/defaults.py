@@ -76,6 +76,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayes_moe.core.checks import check_one_of
+from bayes_moe.core.samples import Sample
 from bayes_moe.priors.prior import Prior
 
 
@@ -94,9 +95,9 @@ class Units:
     slope: float
 
 
-def _precision(response: np.ndarray) -> float:
+def _precision(y: Sample) -> float:
     """Inverse squared coefficient of variation of the response."""
-    return float(np.mean(response) / np.std(response)) ** 2
+    return (y.mean / y.sd) ** 2
 
 
 @dataclass(frozen=True)
@@ -108,19 +109,19 @@ class Role:
     intercept, slope : float
         Standard deviations of the intercept and of slopes, in internal units.
     level : callable or None
-        Response (obs,) -> level of the predictor where the features are at their centre; 0 if None.
+        Response -> level of the predictor where the features are at their centre; 0 if None.
     constant : callable or None
-        Response (obs,) -> default prior of a parameter that is constant for each expert.
+        Response -> default prior of a parameter that is constant for each expert.
     unit : callable or None
-        Response (obs,) and whether there is an intercept -> internal unit of the predictor; 1 if
+        Response and whether there is an intercept -> internal unit of the predictor; 1 if
         None.
     scale : callable or None
-        Response (obs,) -> its values on the scale of the predictor; itself if None.
+        Values (obs,) of the response -> the same on the scale of the predictor; itself if None.
     spread : float
         Derivative of the log of the spread by the predictor, of a parameter by which an expert
         collapses onto rows that it fits exactly; 0 for others.
     log_unit : callable or None
-        Response (obs,) -> log of the unit of that spread; None if it is relative, such as a
+        Response -> log of the unit of that spread; None if it is relative, such as a
         coefficient of variation.
     neutral : float
         Predictor of a constant before anything is known of it.
@@ -136,12 +137,12 @@ class Role:
 
     intercept: float
     slope: float
-    level: Callable[[np.ndarray], float] | None = None
-    constant: Callable[[np.ndarray], Prior] | None = None
-    unit: Callable[[np.ndarray, bool], float] | None = None
+    level: Callable[[Sample], float] | None = None
+    constant: Callable[[Sample], Prior] | None = None
+    unit: Callable[[Sample, bool], float] | None = None
     scale: Callable[[np.ndarray], np.ndarray] | None = None
     spread: float = 0.0
-    log_unit: Callable[[np.ndarray], float] | None = None
+    log_unit: Callable[[Sample], float] | None = None
     neutral: float = 2.0
     of_form: bool = False
     zero_sum: bool = False
@@ -173,46 +174,45 @@ class Role:
         bound = np.minimum if self.spread < 0 else np.maximum
         return np.asarray(bound(eta, floor / self.spread))
 
-    def log_spread_unit(self, response: np.ndarray) -> float:
-        """Log of the unit of the spread, for a response (obs,)."""
+    def log_spread_unit(self, response: Sample) -> float:
+        """Log of the unit of the spread, for a response."""
         return 0.0 if self.log_unit is None else self.log_unit(response)
 
 
-def _mean(y: np.ndarray) -> float:
-    return float(np.mean(y))
+def _mean(y: Sample) -> float:
+    return y.mean
 
 
-def _share_precision(y: np.ndarray) -> float:
+def _share_precision(y: Sample) -> float:
     """``m (1 - m) / s^2`` of responses between zero and one."""
-    mean = float(np.mean(y))
-    return mean * (1.0 - mean) / float(np.var(y))
+    return y.mean * (1.0 - y.mean) / y.variance
 
 
-def _angular_precision(y: np.ndarray) -> float:
+def _angular_precision(y: Sample) -> float:
     """``1 / (2 - 2 R)`` of angles, with ``R`` the length of their mean as unit vectors."""
-    mean = math.atan2(float(np.mean(np.sin(y))), float(np.mean(np.cos(y))))
-    return 0.25 / float(np.mean(np.sin(0.5 * (y - mean)) ** 2))
+    mean = math.atan2(y.map(np.sin).mean, y.map(np.cos).mean)
+    return 0.25 / y.map(lambda x: np.sin(0.5 * (x - mean)) ** 2).mean
 
 
-def _log_sd(y: np.ndarray) -> float:
-    return math.log(float(np.std(y)))
+def _log_sd(y: Sample) -> float:
+    return math.log(y.sd)
 
 
-def _log_half_sd(y: np.ndarray) -> float:
-    return math.log(float(np.std(y)) / 2)
+def _log_half_sd(y: Sample) -> float:
+    return math.log(y.sd / 2)
 
 
-def _sd_of_log(y: np.ndarray) -> float:
+def _sd_of_log(y: Sample) -> float:
     """Standard deviation of the log of a log-normal with the moments of the response."""
     return math.sqrt(math.log1p(1.0 / _precision(y)))
 
 
-def _spread(y: np.ndarray, has_intercept: bool) -> float:
+def _spread(y: Sample, has_intercept: bool) -> float:
     """Standard deviation, or without an intercept the root mean square."""
-    return float(np.std(y)) if has_intercept else math.sqrt(float(np.mean(y**2)))
+    return y.sd if has_intercept else math.sqrt(y.map(np.square).mean)
 
 
-def _log_spread(y: np.ndarray, has_intercept: bool) -> float:
+def _log_spread(y: Sample, has_intercept: bool) -> float:
     """Standard deviation of the log, at most one; without an intercept one."""
     return min(1.0, _sd_of_log(y)) if has_intercept else 1.0
 
@@ -327,7 +327,7 @@ def role_of(name: str) -> Role:
     return ROLES[name]
 
 
-def units_of(role: str, response: np.ndarray, has_intercept: bool) -> Units:
+def units_of(role: str, response: Sample, has_intercept: bool) -> Units:
     """Internal units and default prior widths of a linear predictor by its role.
 
     Without an intercept the features are not centred, and units are those in which the prior
@@ -339,13 +339,13 @@ def units_of(role: str, response: np.ndarray, has_intercept: bool) -> Units:
         For a role that is not in the table.
     """
     row = role_of(role)
-    response = response if row.scale is None else row.scale(response)
+    response = response if row.scale is None else response.map(row.scale)
     level = row.level(response) if has_intercept and row.level is not None else 0.0
     unit = 1.0 if row.unit is None else row.unit(response, has_intercept)
     return Units(level, unit, row.intercept, row.slope)
 
 
-def default_constant(role: str, response: np.ndarray) -> Prior:
+def default_constant(role: str, response: Sample) -> Prior:
     """Default prior of a parameter that is constant for each expert, by its role.
 
     Raises

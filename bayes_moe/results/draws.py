@@ -198,14 +198,14 @@ def with_derived(posterior: xr.Dataset, spec: MixtureOfExperts) -> xr.Dataset:
 
 
 def pointwise(spec: MixtureOfExperts, posterior: xr.Dataset, design: Design) -> xr.DataArray:
-    """Log density (chain, draw, obs) of the fitted rows."""
+    """Log density (chain, draw, obs) of the fitted rows, times their weights."""
     import xarray as xr
 
     draws = stacked_draws(spec, posterior)
     values = np.empty((len(next(iter(draws.values()))), design.rows.size))
 
     def fill(where: slice, chunk: Rows, mixture: Mixture) -> None:
-        values[:, where] = mixture.log_density(chunk.observed)
+        values[:, where] = chunk.counted(mixture.log_density(chunk.observed))
 
     for _ in map_chunks(fill, spec, draws, design.rows):
         pass
