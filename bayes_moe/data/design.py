@@ -29,7 +29,6 @@ from bayes_moe.data.matrix import Rows, design_matrix
 from bayes_moe.data.missing import (
     MISSING,
     fill_gaps,
-    missing_advice,
     refuse_or_drop,
     with_gap_cells,
     with_gaps,
@@ -44,6 +43,7 @@ from bayes_moe.data.tables import (
     row_labels,
     to_pandas,
 )
+from bayes_moe.data.used_columns import UsedColumns, columns_in_use
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -126,7 +126,7 @@ class Design:
         check_one_of("value of `missing`", missing, MISSING)
         may_miss = may_miss or {}
         rule = _rule(response)
-        used = _used_columns(data, rule, formulas, (missing, may_miss), functions)
+        used = columns_in_use(data, rule, formulas, (missing, may_miss), functions)
         coded = _Response.read(used, rule)
         return cls._fit(used, coded, formulas, center, may_miss, functions)
 
@@ -153,14 +153,14 @@ class Design:
             As :meth:`from_data` does.
         """
         rule = _rule(response)
-        used = _used_columns(columns, rule, formulas, ("model", may_miss), functions)
+        used = columns_in_use(columns, rule, formulas, ("model", may_miss), functions)
         coded = _Response.read(used, rule)
         return cls._fit(used, coded, formulas, center, may_miss, functions, expected)
 
     @classmethod
     def _fit(
         cls,
-        used: _UsedColumns,
+        used: UsedColumns,
         response: _Response,
         formulas: Mapping[str, str],
         center: bool,
@@ -332,7 +332,7 @@ class _Response:
     """Stems of formulas that may have the response in them."""
 
     @classmethod
-    def read(cls, used: _UsedColumns, rule: LevelRule) -> _Response:
+    def read(cls, used: UsedColumns, rule: LevelRule) -> _Response:
         """Response of a table, with the classes that are in its rows."""
         column = rule.label_column(used.columns) if rule.response else None
         if column is None:
@@ -347,58 +347,3 @@ class _Response:
 def _rule(response: str | LevelRule | None) -> LevelRule:
     """What is made of a response, which is numeric unless a rule says otherwise."""
     return response if isinstance(response, LevelRule) else LevelRule(response or "")
-
-
-@dataclass(frozen=True)
-class _UsedColumns:
-    """Columns that formulas use, without missing values.
-
-    ``kept`` (row of the table,) marks the rows that are kept, ``gaps`` the filled cells by column
-    (obs,), and ``index`` (obs,) holds the table's own labels of the kept rows. ``observation`` is
-    what other columns than the response say of these, ``n_dropped`` how many rows are left out
-    because of missing values.
-    """
-
-    columns: pd.DataFrame
-    kept: np.ndarray
-    gaps: Mapping[str, np.ndarray]
-    index: pd.Index | None
-    observation: Observation
-    n_dropped: int
-
-
-def _used_columns(
-    data: Any,
-    rule: LevelRule,
-    formulas: Mapping[str, str],
-    treatment: tuple[str, Mapping[str, str | None]],
-    functions: Functions | None,
-) -> _UsedColumns:
-    """Columns of a table that a model uses, with missing values refused, dropped or filled.
-
-    ``treatment`` says what is done with missing values, and which columns may have them.
-    """
-    table, (missing, may_miss) = to_pandas(data), treatment
-    least = 2 if rule.response else 1
-    if len(table) < least:
-        raise DataError(f"The table has {len(table)} row(s); a mixture needs at least {least}.")
-    rule.row_columns.check_columns(table)
-    left = [response_formula(rule.response)] if rule.response else []
-    expressions = [*left, *formulas.values(), *rule.row_columns.formulas]
-    used = used_columns(expressions, list(table.columns), index=table.index.names)
-    index, table = row_labels(table), table.reset_index(drop=True)
-    absent = rule.row_columns.without_weight(table, functions)
-    # In the place of a row without weight stands another: what it holds does not matter.
-    columns = table[used].iloc[np.where(absent, np.argmin(absent), np.arange(len(table)))]
-    columns = columns.reset_index(drop=True)
-    gaps: dict[str, np.ndarray] = {}
-    if missing == "model":
-        columns, gaps = fill_gaps(columns, may_miss)
-    complete, kept = refuse_or_drop(columns, missing, missing_advice(columns, missing, may_miss))
-    complete = complete[~absent[kept]].reset_index(drop=True)
-    gaps = {name: cells[~absent] for name, cells in gaps.items()}
-    n_dropped = int(len(kept) - kept.sum())
-    kept = kept & ~absent
-    more, seen = rule.row_columns.read(table[kept], complete, np.flatnonzero(kept), functions)
-    index = None if index is None else index[kept]
-    return _UsedColumns(more, kept, gaps, index, seen, n_dropped)

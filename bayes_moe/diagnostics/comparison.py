@@ -115,6 +115,7 @@ def _check_fits(fits: Any) -> None:
 def _check_same_data(fits: Mapping[str, Fit]) -> None:
     """Raise :class:`SpecError` unless fits have the same rows, response columns and trials."""
     (first, one), *others = fits.items()
+    ones = np.ones(one.design.rows.size)
     for name, fit in others:
         both = f"{first!r} and {name!r}"
         if one.design.rows.size != fit.design.rows.size:
@@ -151,6 +152,8 @@ def _check_same_data(fits: Mapping[str, Fit]) -> None:
                     f"{right[row]!r} at row {one.design.rows.obs_id[row]}."
                 )
         _check_trials(both, one, fit)
+        if not np.array_equal(one.design.rows.counted(ones), fit.design.rows.counted(ones)):
+            raise SpecError(f"{both} give the rows other weights: fit both with the same.")
 
 
 def _check_trials(both: str, one: Fit, other: Fit) -> None:

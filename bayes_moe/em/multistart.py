@@ -15,7 +15,6 @@ the experts. A mode is
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import permutations
@@ -341,8 +340,7 @@ def _ends(objective: Objective, result: ClimbResult) -> Modes:
     value = np.where(np.isfinite(result.value), result.value, -np.inf)
     floored = result.floored | _at_floor(objective, theta)
     if floored.any():  # the value of what is reported, as predictions compute it
-        reported = copy(objective)
-        reported.vector = without_floors(vector)
+        reported = objective.with_vector(without_floors(vector))
         value[floored] = reported.value(theta[floored])
     ends = replace(result, theta=theta, value=value, floored=floored)
     return Modes.of_ends(

@@ -115,8 +115,12 @@ class Objective:
 
     def with_hyperparameters(self, hyperparameters: Mapping[str, np.ndarray]) -> Objective:
         """Return the objective under other values of the hyperparameters."""
+        return self.with_vector(self.vector.with_hyperparameters(hyperparameters))
+
+    def with_vector(self, vector: ParameterVector) -> Objective:
+        """Return the objective of the same parameters under other priors or floors."""
         other = copy(self)
-        other.vector = self.vector.with_hyperparameters(hyperparameters)
+        other.vector, other._mixture = vector, self._mixture.with_blocks(vector.blocks)
         return other
 
     @property

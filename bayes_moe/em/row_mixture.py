@@ -5,6 +5,8 @@ The formulas are in :mod:`bayes_moe.em.objective`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +15,7 @@ from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.data.matrix import Rows
 from bayes_moe.em.cross_products import Features
 from bayes_moe.em.information import Information, PredictorStack, RowTerms
-from bayes_moe.em.parameter_vector import ParameterVector
+from bayes_moe.em.parameter_vector import ParameterBlock, ParameterVector
 from bayes_moe.families import Derivatives, RowData
 from bayes_moe.model.likelihood import allocate, concatenated
 
@@ -66,6 +68,12 @@ class RowMixture:
         ]
         self.features = Features.of_blocks(vector.blocks, rows)
         self.stack = PredictorStack(vector, self.features.of)
+
+    def with_blocks(self, blocks: Sequence[ParameterBlock]) -> RowMixture:
+        """Return the mixture of the same blocks of parameters with other floors."""
+        other = copy(self)
+        other.blocks = tuple(blocks)
+        return other
 
     def chunk(self, coefs: list[np.ndarray], where: slice) -> Chunk:
         """The mixture on rows ``where``, from the coefficients of each block of parameters."""

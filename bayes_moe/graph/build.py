@@ -201,10 +201,7 @@ def build_model(
         free = None if context.given else free_values(spec, design, priors)
         if free is not None:
             context = replace(context, made=constrained_variables(free, priors, context))
-        weights = rows.weights
-        if weights is not None:
-            weights = context.data(names.ROW_WEIGHTS, weights, dims=names.OBS)
-        parts = _Parts(rows.matrices, design, priors, context, weights)
+        parts = _Parts(rows.matrices, design, priors, context, _weights(rows, context))
         logits = spec.structure.gate.build(rows.matrices, design.first_sample, priors, context)
         logits = _with_features(spec, rows, logits, parts)
         params = [
@@ -236,6 +233,13 @@ class _Parts:
     def of(self, block: Block, response: Sample) -> dict[str, Any]:
         """Parameters of a block, whose units are those of a response of the design's rows."""
         return block.build(self.matrices, response, self.priors, self.context)
+
+
+def _weights(rows: Rows, context: GraphContext) -> Any:
+    """Weights (obs,) of rows in the current PyMC model; None if all are 1."""
+    if rows.weights is None:
+        return None
+    return context.data(names.ROW_WEIGHTS, rows.weights, dims=names.OBS)
 
 
 def _with_features(spec: MixtureOfExperts, rows: Rows, logits: Any, parts: _Parts) -> Any:

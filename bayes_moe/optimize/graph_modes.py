@@ -15,8 +15,7 @@ from bayes_moe.em.modes import Modes, match_modes
 from bayes_moe.em.vector_layout import SCALE_FLOOR
 from bayes_moe.families import Parameter
 from bayes_moe.model import expert_order
-from bayes_moe.model.evaluation import chunks
-from bayes_moe.model.likelihood import allocate
+from bayes_moe.model.evaluation import chunks, log_likelihood
 from bayes_moe.model.log_density import LogDensity
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.optimize.lbfgs import LBFGSResult, run_lbfgs
@@ -33,7 +32,7 @@ def ends(surface: LogDensity, climbs: list[LBFGSResult]) -> Modes:
     orders = expert_order.order(spec, expert_order.levels(spec, values, design.rows))
     values = expert_order.permute(spec, values, orders)
     theta = [surface.point({name: v[j] for name, v in values.items()}) for j in range(len(climbs))]
-    log_likelihood, low = _on_rows(spec, design.rows, values)
+    of_rows = log_likelihood(spec, values, design.rows)
     value = np.array([c.value for c in climbs])
     result = ClimbResult(
         theta=np.stack(theta),
@@ -42,38 +41,34 @@ def ends(surface: LogDensity, climbs: list[LBFGSResult]) -> Modes:
         iterations=np.array([c.iterations for c in climbs]),
         converged=np.array([c.converged for c in climbs]),
         running=np.empty((len(climbs), 0), dtype=bool),
-        floored=low | _constants_at_floor(spec, design.rows, values),
+        floored=_floored(spec, design.rows, values),
         exhausted=np.array([c.exhausted for c in climbs]),
         path=padded_paths([c.path for c in climbs]),
         variables=(),
     )
-    return Modes.of_ends(spec, design, result, values=values, log_prior=value - log_likelihood)
+    return Modes.of_ends(spec, design, result, values=values, log_prior=value - of_rows)
 
 
-def _on_rows(
-    spec: MixtureOfExperts, rows: Rows, values: Mapping[str, np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Log likelihood (point,) and whether an expert's spread is at its floor (point,).
+def _floored(spec: MixtureOfExperts, rows: Rows, values: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Whether an expert's spread is at its floor (point,).
 
-    An expert's scale counts at rows for which it is responsible.
+    An expert's scale that depends on the row counts at rows for which it is responsible.
     """
-    count = len(next(iter(values.values())))
-    log_likelihood, low = np.zeros(count), np.zeros(count, dtype=bool)
+    low = _constants_at_floor(spec, rows, values)
+    by_row = (c for factor in spec.structure.factors for c in factor.block.components)
+    if not any(c.formula is not None and role_of(c.parameter.role).collapses for c in by_row):
+        return low
     seen = Sample(rows.observed, rows.weights)
     for _, part, mixture in chunks(spec, values, rows):
-        features = spec.structure.gate.features
-        of_features = 0.0 if features is None else features.log_density(values, part.matrices)
         with np.errstate(all="ignore"):
-            joint = mixture.log_weights + mixture.log_components(part.observed)
-            density, shares = allocate(joint)
-        log_likelihood += part.counted(density + of_features).sum(axis=-1)
+            shares = mixture.responsibilities(part.observed)
         for block, params in zip(mixture.blocks, mixture.params, strict=True):
             responsible = shares[:, list(block.positions)] > RESPONSIBLE
             for c in block.components:
                 if c.formula is not None and role_of(c.parameter.role).collapses:
                     at_floor = _at_floor(c.parameter, params[c.parameter.name], seen)
                     low |= (responsible & at_floor).any(axis=(1, 2))
-    return log_likelihood, low
+    return low
 
 
 def _constants_at_floor(

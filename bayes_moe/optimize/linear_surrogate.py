@@ -22,7 +22,7 @@ from bayes_moe.em.starting_points import initial_points
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.model.blocks import blocks_of, initial_location
 from bayes_moe.model.constraints import WEIGHTS
-from bayes_moe.model.evaluation import evaluate
+from bayes_moe.model.evaluation import evaluate, log_likelihood
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.model.structure import DensityFactor
@@ -272,7 +272,6 @@ def _likeliest(
     log_likelihoods = []
     for assignment in assignments:
         values = near(spec, surrogate, design, point, rng, by_rows=True, assignment=assignment)
-        mixture = evaluate(spec, {name: v[None] for name, v in values.items()}, design.rows)
-        by_row = design.rows.counted(mixture.log_density(design.rows.observed))
-        log_likelihoods.append(float(by_row.sum()))
+        variables = {name: v[None] for name, v in values.items()}
+        log_likelihoods.append(log_likelihood(spec, variables, design.rows)[0])
     return assignments[int(np.argmax(log_likelihoods))]

@@ -160,11 +160,12 @@ class Fit:
             value = float(figures[names.OBJECTIVE])
             size = f"mode of the {objective}, log {objective} {value:.4f}"
             size += "" if figures[names.CONVERGED] else " (not converged)"
-        dropped = self.design.n_dropped
+        dropped, rows = self.design.n_dropped, self.design.rows
+        weight = "" if rows.weights is None else f" of weight {rows.weight:g}"
         return (
             f"Fit of {self.spec.response!r}{self._margin}: {self.spec.structure.counted} "
             f"({', '.join(dict.fromkeys(e.family.kind for e in self.spec.experts))}), "
-            f"{self.design.rows.size} rows{f' ({dropped} dropped)' if dropped else ''}, "
+            f"{self.design.rows.size} rows{f' ({dropped} dropped)' if dropped else ''}{weight}, "
             f"{size}{'' if self.complete else ', incomplete'}\n"
             f"variables: {', '.join(self.spec.variables)}"
         )
