@@ -4,6 +4,8 @@ import warnings
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
+import statsmodels.formula.api as smf
 from scipy import stats
 
 import bayes_moe as bm
@@ -230,3 +232,29 @@ def test_the_stored_log_likelihood_adds_up_and_densities_of_rows_do_not_count_tw
         fit.idata["log_likelihood"]["y"].values,
         bm.log_density(fit, kept).values * kept["w"].to_numpy(),
     )
+
+
+@pytest.mark.parametrize("family", ["bernoulli", "normal"])
+def test_one_expert_of_a_survey_is_statsmodels_with_freq_weights(family):
+    survey = bm.load_dataset("attitudes")
+    survey["yes"] = (survey["abortion"] == "Yes").astype(float)
+    features = "C(gender) + C(importance) + C(education) + C(urban)"
+    spec = bm.mixture_of_experts(
+        f"yes ~ {features}", gate="~ 1", experts=1, family=family, weights="weight"
+    )
+    fit = bm.fit(spec, survey, method="em", objective="likelihood", random_seed=1)
+    link = sm.families.Binomial() if family == "bernoulli" else sm.families.Gaussian()
+    model = smf.glm(f"yes ~ {features}", survey, family=link, freq_weights=survey["weight"])
+    expected = model.fit(tol=1e-12)
+    stem = spec.variables[0]
+    coef = fit.idata["posterior"][stem].isel(chain=0, draw=0, expert=0).to_series()
+    names = {term: term.replace("[", "[T.") if "[T." not in term else term for term in coef.index}
+    np.testing.assert_allclose(
+        coef.rename(names)[expected.params.index], expected.params, rtol=1e-6, atol=1e-8
+    )
+    error = fit.idata["standard_error"][stem].isel(expert=0).to_series().rename(names)
+    if family == "bernoulli":  # the other's scale is divided by the degrees of freedom
+        np.testing.assert_allclose(error[expected.bse.index], expected.bse, rtol=1e-6)
+        log_likelihood = bm.information(fit)["log_likelihood"]
+        assert log_likelihood == pytest.approx(expected.llf, rel=1e-10)
+    assert bm.information(fit)["n_obs"] == pytest.approx(2231, rel=1e-6)

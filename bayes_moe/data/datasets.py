@@ -52,6 +52,13 @@ SOURCES = {
         "diseases), limited (whether physically limited), age (years), sex, log_income (log of the "
         "family's income in dollars)."
     ),
+    "attitudes": (
+        "Canadian Election Study 2011 (Fournier, P., Cutler, F., Soroka, S., & Stolle, D.), as in "
+        "Fox, J., & Weisberg, S. (2019). An R companion to applied regression. Sage. "
+        "166 rows: 2231 respondents by cell. Columns: abortion (should it be banned? Yes or No), "
+        "gender, importance (of religion in the respondent's life), education, urban (residence), "
+        "weight (sum of the respondents' survey weights, in units of the mean weight)."
+    ),
     "rain": (
         "Messner, J. W., Mayr, G. J., Wilks, D. S., & Zeileis, A. (2014). Extending extended "
         "logistic regression: extended versus separate versus ordered versus censored. Monthly "
@@ -137,6 +144,8 @@ def load_dataset(name: str) -> pd.DataFrame:
         ``"rain"``: rain at Innsbruck, often zero, and its forecasts, 1661 rows (Messner et al.
         2014).
         ``"articles"``: numbers of articles of doctoral students, 915 rows (Long 1990).
+        ``"attitudes"``: a question of the Canadian Election Study 2011 with survey weights, 166
+        cells of respondents.
         ``"bitterness"``: ordered ratings of wine, 72 rows (Randall 1989).
         ``"party"``: party and opinions of voters on ordered scales, 944 rows (American National
         Election Studies 1996).

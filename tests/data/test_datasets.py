@@ -108,6 +108,14 @@ def test_articles_are_overdispersed():
     assert articles["sex"].value_counts().to_dict() == {"man": 494, "woman": 421}
 
 
+def test_attitudes_are_cells_of_respondents():
+    survey = bm.load_dataset("attitudes")
+    assert survey.shape == (166, 6)
+    assert survey["weight"].sum() == pytest.approx(2231, abs=1e-3)
+    cells = ["abortion", "gender", "importance", "education", "urban"]
+    assert not survey.duplicated(cells).any()
+
+
 def test_bitterness_is_randalls_experiment():
     wine = bm.load_dataset("bitterness")
     assert wine.shape == (72, 6)
@@ -162,6 +170,7 @@ def test_periwinkle_has_directions():
         ("medical", "a91d6af4eedfaaa8a36c54be11ac8ab4e8f2d8904415b098d29c2167c915f15d"),
         ("rain", "8e877852d905dd4b452186da73c2b72a854959c9036b5081b80e23821979e817"),
         ("articles", "176297aacbd2d7b22b373bb2dd4a8fdf3dca74118b38c44e9c1f0b5f1d71b227"),
+        ("attitudes", "824b2d487c00945d9ffaf55d57b8d5b5b187407a37856b60eb118f3312433fc6"),
         ("bitterness", "99d74ba580ea0e9530880c26fd0b12b636f0738f73be17d7cd92a6fe69b143b6"),
         ("party", "4d7727326319ccb855c0feb68919da6724b1b56e00aa67ed67e5b340c0ae3230"),
         ("reading", "7b8413b94e07414e8d284d525b2a7fa1af24fa487cdd33808c10c9c957a70b32"),
