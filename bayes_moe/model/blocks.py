@@ -7,7 +7,7 @@ side by side are several, and only experts of the same block may trade labels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
@@ -244,7 +244,7 @@ class Block:
                 # There is no prior without coefficients.
                 site, prior = c.site_under(priors.get(c.variable))
                 b = site.bind(matrices[c.stem], c.parameter.own(response))
-                eta = c.predictor.build(b, prior, priors, context)
+                eta = b.built(c.predictor.build(b, prior, priors, context), context)
                 params[c.parameter.name] = c.parameter.link.inverse(c.split(eta), xp)
         return params
 
@@ -263,7 +263,8 @@ class Block:
             if c.formula is None:
                 params[c.parameter.name] = c.split(draws[c.stem][..., None])
             else:
-                eta = c.predictor.evaluate(c.site.bind(matrices[c.stem]), draws)
+                b = c.site.bind(matrices[c.stem])
+                eta = b.shifted(c.predictor.evaluate(b, draws))
                 params[c.parameter.name] = c.parameter.link.inverse(c.split(eta), NUMERIC)
         return params
 
@@ -272,6 +273,35 @@ class Block:
     ) -> dict[str, np.ndarray]:
         """Counts of some rows by name, each (obs,), or (1,) if it is the same for all."""
         return {k.name: k.values(matrices, where) for k in self.knowns}
+
+    def without_offsets(self, y: np.ndarray, matrices: Mapping[str, Matrix]) -> np.ndarray:
+        """Responses (obs,) or (response, obs) without what varies by offsets of the locations."""
+        for parameter, matrix in self._locations_with_offset(matrices):
+            without = role_of(parameter.role).without
+            if without is not None and matrix.offset is not None:
+                own = without(parameter.own(y), matrix.offset[:, 0] - matrix.level)
+                which = np.arange(len(y)) == parameter.response
+                y = np.where(which[:, None], own, y) if y.ndim == 2 else own
+        return y
+
+    def without_offset(self, eta: np.ndarray, matrices: Mapping[str, Matrix]) -> np.ndarray:
+        """Predictors (obs,) of the location, or (response, obs) of several, without offsets."""
+        for parameter, matrix in self._locations_with_offset(matrices):
+            assert matrix.offset is not None
+            which = np.arange(len(eta)) == parameter.response
+            offset = matrix.offset[:, 0]
+            eta = eta - (np.where(which[:, None], offset, 0.0) if eta.ndim == 2 else offset)
+        return eta
+
+    def _locations_with_offset(
+        self, matrices: Mapping[str, Matrix]
+    ) -> Iterator[tuple[Parameter, Matrix]]:
+        """Locations whose formulas have an offset of one column, with their matrices."""
+        for c in self.components:
+            if c.formula is not None and c.parameter.name in self.family.locations:
+                offset = matrices[c.stem].offset
+                if offset is not None and offset.shape[1] == 1:
+                    yield c.parameter, matrices[c.stem]
 
     def check_known(self, rows: Rows) -> None:
         """Raise :class:`DataError` if what is known of rows cannot be."""
@@ -315,19 +345,20 @@ def blocks_of(experts: tuple[Expert, ...]) -> tuple[Block, ...]:
     )
 
 
-def initial_eta(block: Block, y: np.ndarray, known: Mapping[str, Any]) -> np.ndarray:
+def initial_eta(block: Block, rows: Rows) -> np.ndarray:
     """Finite predictor (obs,) of the location from each response; see :class:`Family`.
 
-    Of several responses, (response, obs).
+    Of several responses, (response, obs). It is without offsets of the location.
     In place of a response that the experts cannot have, it is from one that they can.
     """
-    return block.family.initial_eta(_possible(block, y, known), known)
+    y, known = rows.observed, block.known(rows.matrices)
+    eta = block.family.initial_eta(_possible(block, y, known), known)
+    return block.without_offset(eta, rows.matrices)
 
 
-def initial_location(
-    block: Block, location: Parameter, y: np.ndarray, known: Mapping[str, Any]
-) -> np.ndarray:
-    """Predictors (1, obs) or (label, 1, obs) of a location; see :func:`initial_eta`."""
+def initial_location(block: Block, location: Parameter, rows: Rows) -> np.ndarray:
+    """Predictors (1, obs) or (label, 1, obs) of a location, with its offset: see `initial_eta`."""
+    y, known = rows.observed, block.known(rows.matrices)
     possible = _possible(block, y, known)
     if block.family.takes_responses and not location.labels:
         return location.own(block.family.initial_eta(possible, known))[None]
