@@ -274,35 +274,6 @@ class Block:
         """Counts of some rows by name, each (obs,), or (1,) if it is the same for all."""
         return {k.name: k.values(matrices, where) for k in self.knowns}
 
-    def without_offsets(self, y: np.ndarray, matrices: Mapping[str, Matrix]) -> np.ndarray:
-        """Responses (obs,) or (response, obs) without what varies by offsets of the locations."""
-        for parameter, matrix in self._locations_with_offset(matrices):
-            without = role_of(parameter.role).without
-            if without is not None and matrix.offset is not None:
-                own = without(parameter.own(y), matrix.offset[:, 0] - matrix.level)
-                which = np.arange(len(y)) == parameter.response
-                y = np.where(which[:, None], own, y) if y.ndim == 2 else own
-        return y
-
-    def without_offset(self, eta: np.ndarray, matrices: Mapping[str, Matrix]) -> np.ndarray:
-        """Predictors (obs,) of the location, or (response, obs) of several, without offsets."""
-        for parameter, matrix in self._locations_with_offset(matrices):
-            assert matrix.offset is not None
-            which = np.arange(len(eta)) == parameter.response
-            offset = matrix.offset[:, 0]
-            eta = eta - (np.where(which[:, None], offset, 0.0) if eta.ndim == 2 else offset)
-        return eta
-
-    def _locations_with_offset(
-        self, matrices: Mapping[str, Matrix]
-    ) -> Iterator[tuple[Parameter, Matrix]]:
-        """Locations whose formulas have an offset of one column, with their matrices."""
-        for c in self.components:
-            if c.formula is not None and c.parameter.name in self.family.locations:
-                offset = matrices[c.stem].offset
-                if offset is not None and offset.shape[1] == 1:
-                    yield c.parameter, matrices[c.stem]
-
     def check_known(self, rows: Rows) -> None:
         """Raise :class:`DataError` if what is known of rows cannot be."""
         for known in self.knowns:
@@ -353,7 +324,11 @@ def initial_eta(block: Block, rows: Rows) -> np.ndarray:
     """
     y, known = rows.observed, block.known(rows.matrices)
     eta = block.family.initial_eta(_possible(block, y, known), known)
-    return block.without_offset(eta, rows.matrices)
+    for parameter, matrix in _locations_with_offset(block, rows.matrices):
+        which = np.arange(len(eta)) == parameter.response
+        offset = matrix.offset[:, 0]
+        eta = eta - (np.where(which[:, None], offset, 0.0) if eta.ndim == 2 else offset)
+    return eta
 
 
 def initial_location(block: Block, location: Parameter, rows: Rows) -> np.ndarray:
@@ -363,6 +338,28 @@ def initial_location(block: Block, location: Parameter, rows: Rows) -> np.ndarra
     if block.family.takes_responses and not location.labels:
         return location.own(block.family.initial_eta(possible, known))[None]
     return block.family.initial_location(possible, known)
+
+
+def without_offsets(block: Block, y: np.ndarray, matrices: Mapping[str, Matrix]) -> np.ndarray:
+    """Responses (obs,) or (response, obs) without what varies by offsets of the locations."""
+    for parameter, matrix in _locations_with_offset(block, matrices):
+        without = role_of(parameter.role).without
+        if without is not None:
+            own = without(parameter.own(y), matrix.offset[:, 0] - matrix.level)
+            which = np.arange(len(y)) == parameter.response
+            y = np.where(which[:, None], own, y) if y.ndim == 2 else own
+    return y
+
+
+def _locations_with_offset(
+    block: Block, matrices: Mapping[str, Matrix]
+) -> Iterator[tuple[Parameter, Any]]:
+    """Locations whose formulas have an offset of one column, with their matrices."""
+    for c in block.components:
+        if c.formula is not None and c.parameter.name in block.family.locations:
+            offset = matrices[c.stem].offset
+            if offset is not None and offset.shape[1] == 1:
+                yield c.parameter, matrices[c.stem]
 
 
 def _possible(block: Block, y: np.ndarray, known: Mapping[str, Any]) -> np.ndarray:

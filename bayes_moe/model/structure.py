@@ -16,7 +16,7 @@ from bayes_moe.gates import Gate
 from bayes_moe.gates.feature_model import FeatureModel
 from bayes_moe.gates.structure import GateStructure, Head
 from bayes_moe.gates.symmetry import Symmetry, symmetry
-from bayes_moe.model.blocks import Block, Component, blocks_of
+from bayes_moe.model.blocks import Block, Component, blocks_of, without_offsets
 from bayes_moe.model.constraints import Constraints, Stated, constraints_of
 from bayes_moe.model.expert import Expert
 from bayes_moe.model.measure import Measure, measure_of
@@ -51,7 +51,7 @@ class DensityFactor:
         """
         y = self.response(rows)
         inside = self.block.supports(y, self.block.known(rows.matrices))
-        y = self.block.without_offsets(y, rows.matrices)
+        y = without_offsets(self.block, y, rows.matrices)
         return y if inside.all() or not inside.any() else y[..., inside]
 
 

@@ -121,9 +121,6 @@ MODELS = {
         "normal", formula="normal ~ 1 + offset(3 * x) + offset(z)", sigma="~ 1 + offset(0.3 * z)"
     ),
     "offset without intercept": plain("normal", formula="normal ~ 0 + x + offset(30 + z)"),
-    "offset of a root": plain(
-        bm.families.Poisson(link="sqrt"), formula="poisson ~ x + offset(0.1 * z)"
-    ),
     "offsets of a gate": plain("normal", experts=3, gate="~ z + offset(x - 5, z, 0)", sigma="~ z"),
     "offsets of a warm gate": plain(
         "normal", gate=Softmax("~ 1 + offset(0.3 * x, z)", temperature=2.5)
@@ -137,11 +134,6 @@ MODELS = {
             formula="~ z + offset(x / 5, z, 0, 0)",
             formulas={"1": "~ 1 + offset(0.2 * x, -0.1 * z)"},
         ),
-    ),
-    "offsets of outcomes": plain(
-        "multinomial",
-        formula="cbind(binomial, I(n - binomial)) ~ x + offset(0.1 * x, z)",
-        trials="n",
     ),
     "offset of one of two responses": plain(
         "mvnormal",
