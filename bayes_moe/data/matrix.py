@@ -49,6 +49,14 @@ class Matrix:
         """
         return replace(self, values=values, span=self.range, offset=offset)
 
+    def equals(self, other: Matrix) -> bool:
+        """Whether values and offset are those of another matrix."""
+        pairs = ((self.values, other.values), (self.offset, other.offset))
+        return all(
+            a is b or (a is not None and b is not None and np.array_equal(a, b, equal_nan=True))
+            for a, b in pairs
+        )
+
     def pick(self, which: slice | np.ndarray) -> Matrix:
         """Matrix of the rows at some positions."""
         return self.at(self.values[which], None if self.offset is None else self.offset[which])

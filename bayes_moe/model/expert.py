@@ -215,10 +215,15 @@ def families_with(parameter: str) -> list[str]:
 
 def _check_exposure(exposure: Any, family: Family) -> None:
     """Raise :class:`SpecError` for an exposure that is no term, or that a family cannot have."""
-    if not isinstance(exposure, str) or offset_columns(f"~ 1 + offset(log({exposure}))") != [1]:
+    reason = ""
+    try:
+        fits = isinstance(exposure, str) and offset_columns(f"~ 1 + offset(log({exposure}))") == [1]
+    except SpecError as error:
+        fits, reason = False, f" {error}"
+    if not fits:
         raise SpecError(
             f"`exposure` must be a column or an expression, such as 'e' or 'e / 1000'; it is "
-            f"{exposure!r}."
+            f"{exposure!r}.{reason}"
         )
     located = family.parameters[0] if family.parameters else None
     if located is None or located.role != "rate":
