@@ -77,6 +77,11 @@ def features(stem: str) -> str:
     return f"{stem}_features"
 
 
+def offset(stem: str) -> str:
+    """Data variable with the offset of a predictor."""
+    return f"{stem}_offset"
+
+
 AMPLITUDE = "amplitude"
 BASIS = "basis"
 COLUMN = "column"

@@ -193,12 +193,13 @@ class Design:
             observed = response_values(response.term, values)
         matrices = {}
         for stem, formula in formulas.items():
-            values = values_of(stem, formula)
-            terms = fitted[stem].terms
+            every = values_of(stem, formula)
+            terms, (values, offset) = fitted[stem].terms, fitted[stem].parted(every)
             if observed is not None:
                 check_degenerate(values, terms, stem)
             known = with_gaps(values, terms, used.gaps)
-            matrices[stem] = design_matrix(known, terms, center, used.observation.weights)
+            weights = used.observation.weights
+            matrices[stem] = design_matrix(known, terms, center, weights, offset)
         columns = with_gap_cells(used.columns, used.gaps)
         seen = replace(used.observation, response=observed)
         rows = Rows(matrices, positions, columns, seen, used.index)
@@ -276,8 +277,9 @@ class Design:
         labels = np.arange(len(columns))
         matrices = {}
         for stem, matrix in self.rows.matrices.items():
-            values = self._fitted[stem].apply(columns, labels)
-            matrices[stem] = matrix.at(with_gaps(values, matrix.terms, gaps))
+            fitted = self._fitted[stem]
+            values, offset = fitted.parted(fitted.apply(columns, labels))
+            matrices[stem] = matrix.at(with_gaps(values, matrix.terms, gaps), offset)
         response = None
         if with_response:
             values = self._fitted[names.RESPONSE].apply(self._coded(columns, labels), labels)

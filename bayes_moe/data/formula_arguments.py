@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from bayes_moe.core.errors import SpecError, nearest, unknown
@@ -167,6 +167,9 @@ def _bound(
 ) -> tuple[tuple[Argument, ast.expr], ...]:
     """Arguments of a listed function with their nodes."""
     by_position = [a for a in function.arguments if not a.keyword_only]
+    extra = [replace(by_position[0], name=f"x{j + 2}") for j in range(function.more)]
+    extra = extra[: max(len(node.args) - len(by_position), 0)]
+    by_position += extra
     if len(node.args) > len(by_position):
         raise SpecError(
             f"{name!r} takes at most {len(by_position)} argument(s) by position; it has "
@@ -183,7 +186,7 @@ def _bound(
     for argument in function.arguments:
         if argument.required and argument.name not in given:
             raise SpecError(f"{name!r} needs the argument {argument.name!r} ({text!r}).")
-    return tuple((a, given[a.name]) for a in function.arguments if a.name in given)
+    return tuple((a, given[a.name]) for a in (*function.arguments, *extra) if a.name in given)
 
 
 def setting(name: str, argument: Argument, node: ast.expr, text: str) -> Any:

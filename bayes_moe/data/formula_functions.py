@@ -44,6 +44,9 @@ MOST_COLUMNS = 1000
 MOST_DEGREE = 25
 """Largest degree of polynomials and splines."""
 
+OFFSET = "offset"
+"""The function whose values are added to a predictor, without a coefficient."""
+
 MODULES = ("np", "contr")
 """Prefixes of listed functions."""
 
@@ -75,11 +78,13 @@ class FormulaFunction:
     """A listed function: its group in the documentation, and its arguments.
 
     ``group`` is ``"element"``, ``"fitted"`` (remembers the fitted rows), ``"categories"``,
-    ``"contrasts"`` or ``"names"``.
+    ``"contrasts"``, ``"names"`` or ``"offset"``. With ``more``, up to so many further arguments by
+    position are like the first.
     """
 
     group: str
     arguments: tuple[Argument, ...]
+    more: int = 0
 
 
 def _x(kind: str = "values", name: str = "x") -> Argument:
@@ -157,6 +162,7 @@ FUNCTIONS: Mapping[str, FormulaFunction] = MappingProxyType(
                 Argument("spans_intercept", "flag", keyword_only=True),
             ),
         ),
+        OFFSET: FormulaFunction("offset", (_x(),), more=MOST_COLUMNS - 1),
         "I": FormulaFunction("names", (_x(),)),
         "Q": FormulaFunction("names", (_x("column", "name"),)),
     }
@@ -202,7 +208,6 @@ ELSEWHERE = {
     "lag": "it looks at other rows; make it a column of the table",
     "diff": "it looks at other rows; make it a column of the table",
     "hashed": "make it a column of the table",
-    "offset": "offsets are not available; subtract it from the response, as in I(y - z) ~ x",
     "cbind": "the response is the successes, and the number of trials is given as trials='n'",
     "Surv": "censored responses are not available",
     "ifelse": "write where(x > 0, a, b)",

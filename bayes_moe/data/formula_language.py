@@ -104,6 +104,11 @@ def parse_expression(text: str) -> Expression:
     found = _Found(text, quoted)
     _check_size(tree.body, found)
     _check_values(tree.body, found)
+    if listed.OFFSET in found.called and not _is_call(tree.body, listed.OFFSET):
+        raise SpecError(
+            f"The formula term {text!r} has an offset inside: write offset(...) as a term by "
+            "itself, with all that is added inside its brackets."
+        )
     return Expression(
         _standard(tree, quoted),
         tree.body,
@@ -141,6 +146,13 @@ def _tree(text: str) -> tuple[ast.Expression, dict[str, str]]:
         reason = error.msg if isinstance(error, SyntaxError) else "it is too large or nested"
         hint = " Write C(k)." if re.search(r"\bas\.(factor|character)\b", text) else ""
         raise SpecError(f"Cannot read the formula term {text!r}: {reason}.{hint}") from error
+
+
+def _is_call(node: ast.expr, name: str) -> bool:
+    """Whether an expression is the call of a function, whose arguments do not call it again."""
+    calls = [n for n in ast.walk(node) if isinstance(n, ast.Call)]
+    named = [n for n in calls if isinstance(n.func, ast.Name) and n.func.id == name]
+    return named == [node]
 
 
 def _standard(tree: ast.Expression, quoted: dict[str, str]) -> str:

@@ -254,6 +254,9 @@ class _Evaluation:
                 values = np.array(np.broadcast_to(given.pop(first), len(self.table)))
                 state = self.state.setdefault(ast.unparse(node), {})
                 return _FITTED[call.name](values, _state=state, **given)
+            case "offset":
+                rows = [np.broadcast_to(v, len(self.table)) for v in given.values()]
+                return rows[0] if len(rows) == 1 else np.column_stack(rows)
             case "categories":
                 return transforms.C(given.pop("x"), **given)
         return self.column(given["name"]) if call.name == "Q" else given["x"]

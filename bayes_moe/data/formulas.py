@@ -9,19 +9,19 @@ from __future__ import annotations
 import ast
 import copy
 import re
-import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Self
 from unicodedata import normalize
 
 import numpy as np
 
-from bayes_moe.core import names
-from bayes_moe.core.errors import DataError, SpecError, listed, unknown
+from bayes_moe.core.errors import DataError, SpecError, unknown
 from bayes_moe.data.formula_functions import Functions, check_known
 from bayes_moe.data.formula_language import Expression, parse_expression
+from bayes_moe.data.formula_matrix import finite_values, materialise, unstable
+from bayes_moe.data.offsets import check_offsets, cut_out, is_offset, width
 from bayes_moe.data.tables import in_index
 
 if TYPE_CHECKING:
@@ -81,6 +81,11 @@ def check_right_hand_side(what: str, formula: str) -> None:
         raise SpecError(f"{what} has one right-hand side; got {formula!r}.")
     if not formula.strip(" ~\n\t") or not len(parsed):
         raise SpecError(f"{what} has no terms: {formula!r}. Write '~ 1' for a constant.")
+    if all(is_offset(term) for term in parsed):
+        raise SpecError(
+            f"{what} has an offset alone, so nothing is left to be estimated: {formula!r}. Leave "
+            "the constant term in it, as in '~ 1 + offset(z)'."
+        )
 
 
 def used_columns(
@@ -130,6 +135,17 @@ def expressions(formula: str) -> list[Expression]:
     return [parse_expression(f.expr) for f in _factors(formula) if not _is_lookup(f)]
 
 
+def offset_columns(formula: str) -> list[int]:
+    """Number of columns of each offset in a formula: one, or one an output."""
+    parsed = parse_formula(formula)
+    return [width(term) for term in getattr(parsed, "rhs", parsed) if is_offset(term)]
+
+
+def without_offsets(formula: str) -> str:
+    """The formula without its offsets; itself if it has none."""
+    return cut_out(formula) if offset_columns(formula) else formula
+
+
 def looked_up(formula: str) -> list[str]:
     """Columns that a formula uses as they are, outside functions."""
     return [factor.expr for factor in _factors(formula) if _is_lookup(factor)]
@@ -173,17 +189,43 @@ class FittedFormula:
         functions = functions or {}
         check_known(own_functions([formula]), functions)
         recipe = parse_formula(f"{formula} - 1" if is_response else formula)
-        matrix = _materialise(recipe, columns, formula, functions, expected)
+        matrix = materialise(recipe, columns, formula, functions, expected)
         fitted = cls(formula, matrix.model_spec, functions)
         fitted._check_terms()
-        values = _finite(matrix, labels)
+        values = finite_values(matrix, labels)
         fitted._check_row_by_row(columns, values, labels)
         return fitted, values
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of the values, those of offsets included."""
+        return tuple(str(c) for c in self.spec.column_names)
+
+    @property
     def terms(self) -> tuple[str, ...]:
         """Names of the design's columns."""
-        return tuple(str(c) for c in self.spec.column_names)
+        return tuple(np.array(self.columns, dtype=object)[~self._is_offset])
+
+    def parted(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """Values (obs, term) of the terms, and the sum (obs, output or 1) of the offsets or None.
+
+        ``values`` (obs, column) are those of a fit or of :meth:`apply`.
+        """
+        if not self._is_offset.any():
+            return values, None
+        total, start = np.zeros((len(values), 1)), 0
+        for part in self.spec.structure:
+            stop = start + len(part.columns)
+            if is_offset(part.term):
+                total = total + values[:, start:stop]
+            start = stop
+        return np.ascontiguousarray(values[:, ~self._is_offset]), total
+
+    @cached_property
+    def _is_offset(self) -> np.ndarray:
+        """Whether each column (column,) is of an offset."""
+        parts = self.spec.structure
+        return np.array([is_offset(p.term) for p in parts for _ in p.columns], dtype=bool)
 
     @property
     def categories(self) -> dict[str, list[Any]]:
@@ -204,18 +246,18 @@ class FittedFormula:
             If the rows cannot be evaluated; the message names the first that cannot.
         """
         if not len(columns):
-            return np.empty((0, len(self.terms)))
+            return np.empty((0, len(self.columns)))
         try:
             matrix = self._evaluate(columns)
         except DataError as error:
             where = f" First at row {labels[self._first_bad(columns)]}."
             raise DataError(f"{error}{where}") from error
-        if tuple(map(str, matrix.columns)) != self.terms:
+        if tuple(map(str, matrix.columns)) != self.columns:
             raise DataError(
                 f"The formula {self.formula!r} gave the columns {list(matrix.columns)} on these "
-                f"rows but {list(self.terms)} on the fitted ones."
+                f"rows but {list(self.columns)} on the fitted ones."
             )
-        return _finite(matrix, labels)
+        return finite_values(matrix, labels)
 
     def _state(self, factor: Any) -> dict[str, Any]:
         """State of a factor's encoding in the fit: its categories, if it has any."""
@@ -228,7 +270,7 @@ class FittedFormula:
         written = ("transform_state", "encoder_state")
         state = {name: copy.deepcopy(getattr(self.spec, name)) for name in written}
         recipe = self.spec.update(**state)
-        return _materialise(recipe, columns, self.formula, self.functions, None)
+        return materialise(recipe, columns, self.formula, self.functions, None)
 
     def _first_bad(self, columns: pd.DataFrame) -> int:
         """Position of the first row that cannot be evaluated, by bisection."""
@@ -276,10 +318,10 @@ class FittedFormula:
             try:
                 alone = self.apply(columns.iloc[half].reset_index(drop=True), labels[half])
             except DataError as error:
-                raise DataError(_unstable(self.formula)) from error
+                raise DataError(unstable(self.formula)) from error
             changed = (np.abs(alone - values[half]) > ROW_TOLERANCE * size).any(axis=0)
             if changed.any():
-                raise DataError(_unstable(self.terms[int(np.argmax(changed))]))
+                raise DataError(unstable(self.columns[int(np.argmax(changed))]))
 
 
 @lru_cache(maxsize=1024)
@@ -289,7 +331,9 @@ def _parse(formula: str) -> Any:
     from bayes_moe.data.formula_parser import parse
 
     try:
-        return parse(formula)
+        parsed = parse(formula)
+        check_offsets(parsed, formula)
+        return parsed
     except SpecError:
         raise
     except (FormulaicError, SyntaxError, ValueError, LookupError, RecursionError) as error:
@@ -350,50 +394,3 @@ def _category_column(factor: Any) -> str | None:
     if isinstance(body, ast.Call) and isinstance(body.func, ast.Name) and body.func.id == "C":
         body = body.args[0] if body.args else body
     return quoted.get(body.id, body.id) if isinstance(body, ast.Name) else None
-
-
-def _materialise(
-    recipe: Any, columns: pd.DataFrame, shown: str, functions: Functions, expected: int | None
-) -> Any:
-    from formulaic.errors import DataMismatchWarning
-
-    from bayes_moe.data.formula_values import Materializer
-
-    # A formula without columns (`~ 1`) takes its number of rows from the table's index.
-    table = columns if columns.shape[1] else columns.assign(**{names.OBS: 0})
-    try:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", DataMismatchWarning)
-            made = Materializer(table, functions, expected)
-            return made.get_model_matrix(recipe, na_action="ignore")
-    except DataMismatchWarning as error:
-        reason = str(error).split(". They are")[0]
-        raise DataError(f"Unseen category in {shown!r}: {reason}.") from error
-    except Exception as error:  # functions in a formula can raise any exception
-        named = error if isinstance(error, DataError) else error.__cause__
-        if isinstance(named, DataError):
-            raise DataError(f"{named} (formula {shown!r})") from error
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise DataError(f"Cannot evaluate the formula {shown!r} on the table: {reason}") from error
-
-
-def _finite(matrix: Any, labels: np.ndarray) -> np.ndarray:
-    values = np.asarray(matrix, dtype=float)
-    bad = ~np.isfinite(values)
-    if bad.any():
-        column = int(np.argmax(bad.any(axis=0)))
-        rows = labels[bad[:, column]]
-        raise DataError(
-            f"The term {str(matrix.columns[column])!r} is not finite in {len(rows)} row(s), first "
-            f"at row(s) {listed(rows)}: check the function and its domain."
-        )
-    return values
-
-
-def _unstable(term: str) -> str:
-    return (
-        f"The term {term!r} depends on which other rows the table has, so it would change its "
-        "meaning on new rows. Use functions that remember the fitted rows, such as center(x), "
-        "scale(x), poly(x, 2) or bs(x, df=5), or make it a column of the table."
-    )

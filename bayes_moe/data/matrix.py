@@ -23,6 +23,8 @@ class Matrix:
     ``values`` (obs, term) are on the user's scale. ``center`` and ``scale`` (term,) belong to
     the rows that the model was fitted to: ``standardised`` is ``(values - center) / scale``.
     ``span`` holds their least and largest values (term,); by default those of ``values``.
+    ``offset`` (obs, output), or (obs, 1) for all outputs alike, is what is added to the predictor;
+    ``level`` is its mean over the fitted rows.
     """
 
     terms: tuple[str, ...]
@@ -30,6 +32,8 @@ class Matrix:
     center: np.ndarray
     scale: np.ndarray
     span: tuple[np.ndarray, np.ndarray] | None = None
+    offset: np.ndarray | None = None
+    level: float = 0.0
 
     @property
     def range(self) -> tuple[np.ndarray, np.ndarray]:
@@ -38,9 +42,24 @@ class Matrix:
             return self.span
         return np.nanmin(self.values, axis=0), np.nanmax(self.values, axis=0)
 
-    def at(self, values: np.ndarray) -> Matrix:
-        """Matrix of other rows ``values`` (obs, term), with the fitted centre, scale and span."""
-        return replace(self, values=values, span=self.range)
+    def at(self, values: np.ndarray, offset: np.ndarray | None = None) -> Matrix:
+        """Matrix of other rows ``values`` (obs, term), with the fitted centre, scale and span.
+
+        ``offset`` (obs, output or 1) is theirs.
+        """
+        return replace(self, values=values, span=self.range, offset=offset)
+
+    def equals(self, other: Matrix) -> bool:
+        """Whether values and offset are those of another matrix."""
+        pairs = ((self.values, other.values), (self.offset, other.offset))
+        return all(
+            a is b or (a is not None and b is not None and np.array_equal(a, b, equal_nan=True))
+            for a, b in pairs
+        )
+
+    def pick(self, which: slice | np.ndarray) -> Matrix:
+        """Matrix of the rows at some positions."""
+        return self.at(self.values[which], None if self.offset is None else self.offset[which])
 
     @property
     def intercept(self) -> int | None:
@@ -116,7 +135,7 @@ class Rows:
 
     def pick(self, which: slice | np.ndarray) -> Rows:
         """Rows at some positions."""
-        matrices = {stem: m.at(m.values[which]) for stem, m in self.matrices.items()}
+        matrices = {stem: m.pick(which) for stem, m in self.matrices.items()}
         seen = self.observation.pick(which)
         index = None if self.index is None else self.index[which]
         return Rows(matrices, self.obs_id[which], self.columns.iloc[which], seen, index)
@@ -127,10 +146,12 @@ def design_matrix(
     terms: tuple[str, ...],
     center: bool,
     weights: np.ndarray | None = None,
+    offset: np.ndarray | None = None,
 ) -> Matrix:
     """Matrix of a formula's values (obs, term), with the centre and scale of each term.
 
-    Rows count by their ``weights`` (obs,), if there are any.
+    Rows count by their ``weights`` (obs,), if there are any; ``offset`` (obs, output or 1) is that
+    of the formula.
     """
     has_intercept = INTERCEPT in terms
     free = np.array([t != INTERCEPT for t in terms])
@@ -144,7 +165,8 @@ def design_matrix(
     centre = np.where(free & has_intercept & center, mean, 0.0)
     scale = np.where(free, sd if has_intercept else root_mean_square, 1.0)
     span = (np.nanmin(values, axis=0), np.nanmax(values, axis=0))
-    return Matrix(terms, values, centre, scale, span)
+    level = 0.0 if offset is None else float(np.average(offset.mean(axis=1), weights=weights))
+    return Matrix(terms, values, centre, scale, span, offset, level)
 
 
 def _moments(values: Any, weights: np.ndarray | None, average: Any) -> tuple[Any, Any, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from bayes_moe.core.errors import DataError, SpecError, unknown
 from bayes_moe.data.design import Design
-from bayes_moe.data.formulas import parse_formula, used_columns
+from bayes_moe.data.formulas import parse_formula, used_columns, without_offsets
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,9 +62,15 @@ class Grid:
         return np.array([position[v] for v in values.tolist()])
 
 
-def columns_of(design: Design, stems: Iterable[str] | None = None) -> list[str]:
-    """Return the columns that predictors use; those of all predictors if ``stems`` is None."""
+def columns_of(
+    design: Design, stems: Iterable[str] | None = None, offsets: bool = True
+) -> list[str]:
+    """Return the columns that predictors use; those of all predictors if ``stems`` is None.
+
+    Without ``offsets``, those that their offsets alone use are left out.
+    """
     formulas = [design.formulas[s] for s in (design.formulas if stems is None else stems)]
+    formulas = formulas if offsets else [without_offsets(formula) for formula in formulas]
     return used_columns(formulas, list(design.columns.columns))
 
 
@@ -75,7 +81,7 @@ def choose_feature(
 
     By default it is the only numeric column of the predictors ``stems``, or their only column;
     if these have no columns, that of all predictors. Columns of ``counts`` alone, such as the
-    number of trials, are not chosen or named if there are others.
+    number of trials, or of offsets alone are not chosen or named if there are others.
 
     Raises
     ------
@@ -85,7 +91,7 @@ def choose_feature(
         If there is no such column, or more than one; the message names the candidates.
     """
     columns = columns_of(design)
-    others = columns_of(design, {*design.formulas} - {*counts})
+    others = columns_of(design, {*design.formulas} - {*counts}, offsets=False)
     if feature is not None:
         if feature not in columns:
             raise DataError(unknown("feature", feature, others or columns))

@@ -54,7 +54,8 @@ def _is_constant_gate(objective: Objective) -> bool:
     tree, gate = objective.vector.split_tree, objective.vector.blocks[0]
     if tree is None or not tree.is_single_softmax or gate.scaling is None or gate.basis is None:
         return False
-    return gate.scaling.matrix.terms == (INTERCEPT,)
+    matrix = gate.scaling.matrix
+    return matrix.terms == (INTERCEPT,) and matrix.offset is None
 
 
 def _weight_step(theta: np.ndarray, evaluation: Evaluation, gate: ParameterBlock) -> np.ndarray:

@@ -222,9 +222,7 @@ class ObservedObjective:
 
 def _picked(rows: Rows, which: np.ndarray) -> Rows:
     """Rows by position, with repetition, without their columns."""
-    matrices: dict[str, Matrix] = {
-        stem: replace(m, values=m.values[which]) for stem, m in rows.matrices.items()
-    }
+    matrices: dict[str, Matrix] = {stem: m.pick(which) for stem, m in rows.matrices.items()}
     return Rows(matrices, rows.obs_id[which], None, rows.observation.pick(which))
 
 

@@ -46,6 +46,7 @@ from bayes_moe.em.split_merge import (
 )
 from bayes_moe.em.starting_points import initial_points
 from bayes_moe.em.tree_starts import tree_starts
+from bayes_moe.model.offset_rules import tells_apart
 from bayes_moe.model.spec import MixtureOfExperts
 
 RESTARTS = 30
@@ -329,7 +330,7 @@ def _can_grow(spec: MixtureOfExperts) -> bool:
     """Whether a model's gate has shallower ones, and its experts are exchangeable."""
     structure = spec.structure
     alike = len(structure.blocks) == 1 and not structure.constraints.by_expert
-    return alike and bool(structure.gate.coarser)
+    return alike and bool(structure.gate.coarser) and not tells_apart(spec.gate)
 
 
 def _ends(objective: Objective, result: ClimbResult) -> Modes:

@@ -114,6 +114,13 @@ class ParameterBlock:
         """Features of the predictor on rows of a table."""
         return self.predictor.basis(rows.matrices[self.stem])
 
+    def offset_of(self, rows: Rows) -> np.ndarray | None:
+        """Offset (expert or 1, obs) of its formula on rows of a table, None without one."""
+        if self.scaling is None:
+            return None
+        offset = self.site.bind(rows.matrices[self.stem]).offset
+        return None if offset is None else self.gain * offset
+
     @property
     def terms(self) -> int:
         """Number of features."""

@@ -168,8 +168,7 @@ def standardised(spec: MixtureOfExperts, rows: Rows) -> tuple[np.ndarray, np.nda
     """
     features = _features(rows, [*spec.gate.formulas, *_expert_stems(spec)])
     block = _main_block(spec, rows)
-    level = initial_eta(block, rows.observed, block.known(rows.matrices))
-    levels = np.atleast_2d(level)
+    levels = np.atleast_2d(initial_eta(block, rows))
     centred = levels - levels.mean(axis=1, keepdims=True)
     return features, (centred / (levels.std(axis=1, keepdims=True) + 1e-300)).T
 

@@ -67,6 +67,7 @@ class RowMixture:
             for f in self.factors
         ]
         self.features = Features.of_blocks(vector.blocks, rows)
+        self.offsets = [block.offset_of(rows) for block in vector.blocks]
         self.stack = PredictorStack(vector, self.features.of)
 
     def with_blocks(self, blocks: Sequence[ParameterBlock]) -> RowMixture:
@@ -81,6 +82,9 @@ class RowMixture:
             np.matmul(coef, self.features.take(table, where))
             for coef, table in zip(coefs, self.features.of, strict=True)
         ]
+        for of_block, offset in zip(eta, self.offsets, strict=True):
+            if offset is not None:
+                of_block += offset[:, where]
         gate, log_weights = None, np.zeros((len(coefs[0]), self.n_experts, 1))
         if self.stack.gate_blocks:
             log_weights, gate = self.stack.gate.log_weights(eta[: self.stack.gate_blocks])

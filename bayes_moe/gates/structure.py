@@ -237,7 +237,7 @@ class GateStructure:
         for h in self.heads:
             site, prior = h.site_under(priors[h.site.coef])
             b = site.bind(matrices[h.stem], response)
-            etas.append(h.predictor.build(b, prior, priors, context))
+            etas.append(b.built(h.predictor.build(b, prior, priors, context), context))
         eta = etas[0] if len(etas) == 1 else xp.concatenate(etas, axis=-2)
         eta = self.gain * eta if self.gain != 1.0 else eta
         plain_softmax = self.splits is not None and self.splits.is_single_softmax
@@ -258,7 +258,8 @@ class GateStructure:
 
     def eta(self, draws: Values, matrices: Mapping[str, Matrix]) -> np.ndarray:
         """Outputs of the predictors (sample, output, obs) of posterior draws on rows."""
-        etas = [h.predictor.evaluate(h.site.bind(matrices[h.stem]), draws) for h in self.heads]
+        bound = [(h.predictor, h.site.bind(matrices[h.stem])) for h in self.heads]
+        etas = [b.shifted(predictor.evaluate(b, draws)) for predictor, b in bound]
         eta = etas[0] if len(etas) == 1 else np.concatenate(etas, axis=-2)
         return self.gain * eta if self.gain != 1.0 else eta
 
@@ -301,6 +302,6 @@ class GateStructure:
         targets = targets / self.gain
         for h in self.heads:
             b = h.site.bind(matrices[h.stem], response)
-            target = Target(targets[h.outputs], rng, ridge, known=values)
+            target = Target(b.unshifted(targets[h.outputs]), rng, ridge, known=values)
             values |= h.predictor.project(b, target)
         return values

@@ -1,8 +1,9 @@
 """Positions in the table of whole numbers that describes a model to the compiled density.
 
-The table has ``HEAD`` numbers of the model, then records of tables of features, of slots (blocks of
-parameters), of blocks of experts, and, unless the gate is one softmax, of the gate's splits and of
-their branches. A row of predictors is one expert's linear predictor of one parameter.
+The table has ``HEAD`` numbers of the model, then records of offsets, of tables of features, of
+slots (blocks of parameters), of blocks of experts, and, unless the gate is one softmax, of the
+gate's splits and of their branches. A row of predictors is one expert's linear predictor of one
+parameter, to which offsets are added.
 """
 
 from __future__ import annotations
@@ -22,8 +23,17 @@ from bayes_moe.kernels.family_rows import LARGEST
     SPLITS,
     BRANCHES,
     WEIGHTS,  # address (obs,) of the rows' weights, or 0 if all are 1
-) = range(12)
-HEAD = 12
+    ADDED,  # number of records of offsets
+) = range(13)
+HEAD = 13
+
+(
+    ADDENDS,  # address (obs,), or (row of predictors, obs)
+    ONTO,  # first row of predictors
+    UNTIL,  # one past the last
+    EACH,  # whether every row has its own
+) = range(4)
+ADDEND = 4
 
 (
     FEATURES,  # address (term, obs)

@@ -41,6 +41,9 @@ from bayes_moe.kernels.family_rows import (
 from bayes_moe.kernels.gate_splits import mix_splits, responsibilities
 from bayes_moe.kernels.linear_layout import (
     ADD,
+    ADDED,
+    ADDEND,
+    ADDENDS,
     ALL_SHARED,
     AT,
     BLOCK,
@@ -52,6 +55,7 @@ from bayes_moe.kernels.linear_layout import (
     DATA_MORE,
     DATA_T,
     DATA_U,
+    EACH,
     ETAS,
     EXPERTS,
     FEATURES,
@@ -63,6 +67,7 @@ from bayes_moe.kernels.linear_layout import (
     LAST,
     LOG_BASE,
     OF,
+    ONTO,
     PARAMETERS,
     PREDICTORS,
     ROW,
@@ -78,6 +83,7 @@ from bayes_moe.kernels.linear_layout import (
     TABLE,
     TABLES,
     TERMS,
+    UNTIL,
     WEIGHTS,
 )
 from bayes_moe.kernels.linear_products import fill, gather_sums, predict_rows, sum_of
@@ -121,7 +127,7 @@ class Workspace(NamedTuple):
 @register_jitable(fastmath=REORDERED)
 def offsets_of(p: Any) -> Any:
     """Offsets of the records, from the head of the table."""
-    tables = HEAD
+    tables = HEAD + ADDEND * p[ADDED]
     slots = tables + TABLE * p[TABLES]
     blocks = slots + SLOT * p[SLOTS]
     return Offsets(tables, slots, blocks, blocks + BLOCK * p[BLOCKS])
@@ -169,6 +175,20 @@ def predict(p: Any, tables: int, w: Any, start: int, width: int) -> None:
         for row in range(first, first + count):
             fill(row_of(w.eta, row, width), w.intercepts[row])
         predict_rows(w.eta[first * WIDTH :], w.coefs[p[t + AT] :], terms, count, f, width, stride)
+
+
+@register_jitable(fastmath=REORDERED)
+def add_offsets(p: Any, w: Any, start: int, width: int) -> None:
+    """Add the offsets of formulas to the predictors of a chunk of rows."""
+    stride = (p[ROWS] + PACK - 1) // PACK * PACK
+    for j in range(p[ADDED]):
+        a = HEAD + j * ADDEND
+        for row in range(p[a + ONTO], p[a + UNTIL]):
+            at = start + (row - p[a + ONTO]) * stride * p[a + EACH]
+            added = doubles(p[a + ADDENDS] + DOUBLE_SIZE * at, width)
+            eta = row_of(w.eta, row, width)
+            for i in range(width):
+                eta[i] += added[i]
 
 
 @register_jitable(fastmath=REORDERED)
@@ -303,6 +323,7 @@ def _log_likelihood(p: Any, offsets: Any, w: Any) -> float:
         number = min(WIDTH, p[ROWS] - start)
         width = (number + PACK - 1) // PACK * PACK
         predict(p, offsets.tables, w, start, width)
+        add_offsets(p, w, start, width)
         evaluate_experts(p, offsets.blocks, w, start, width)
         value += mix_experts(p, offsets, w, start, number, width)
         drop_copies(p, w, number, width)

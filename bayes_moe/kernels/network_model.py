@@ -20,6 +20,7 @@ from bayes_moe.kernels.coordinates import coefficients, to_coordinates
 from bayes_moe.kernels.family_rows import PACK, WIDTH
 from bayes_moe.kernels.linear_layout import BRANCH, BRANCHES, HEAD, ROWS, SIZE, SPLIT, SPLITS
 from bayes_moe.kernels.linear_model import (
+    add_offsets,
     drop_copies,
     evaluate_experts,
     fill_shared,
@@ -190,6 +191,7 @@ def _log_likelihood(p: Any, offsets: Any, q: Any, w: Any) -> float:
         width = (number + PACK - 1) // PACK * PACK
         predict(p, offsets.tables, w, start, width)
         _forward(networks, nets, w, start, width, stride)
+        add_offsets(p, w, start, width)
         evaluate_experts(p, offsets.blocks, w, start, width)
         value += mix_experts(p, offsets, w, start, number, width)
         drop_copies(p, w, number, width)

@@ -7,7 +7,7 @@ side by side are several, and only experts of the same block may trade labels.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any
@@ -243,7 +243,7 @@ class Block:
                 # There is no prior without coefficients.
                 site, prior = c.site_under(priors.get(c.variable))
                 b = site.bind(matrices[c.stem], c.parameter.own(response))
-                eta = c.predictor.build(b, prior, priors, context)
+                eta = b.built(c.predictor.build(b, prior, priors, context), context)
                 params[c.parameter.name] = c.parameter.link.inverse(c.split(eta), xp)
         return params
 
@@ -262,7 +262,8 @@ class Block:
             if c.formula is None:
                 params[c.parameter.name] = c.split(draws[c.stem][..., None])
             else:
-                eta = c.predictor.evaluate(c.site.bind(matrices[c.stem]), draws)
+                b = c.site.bind(matrices[c.stem])
+                eta = b.shifted(c.predictor.evaluate(b, draws))
                 params[c.parameter.name] = c.parameter.link.inverse(c.split(eta), NUMERIC)
         return params
 
@@ -291,7 +292,7 @@ def margin_of(block: Block, j: int, params: Mapping[str, Any]) -> tuple[Block, d
 @cache
 def _margin_kind(kind: Expert, j: int, family: Family) -> Expert:
     """An expert of response ``j`` alone."""
-    known: dict[str, str | int] = dict(kind.known)
+    known: dict[str, Any] = dict(kind.known)
     return Expert(f"{kind.family.names[j]} ~ 1", family, None, None, None, **known)
 
 
@@ -314,23 +315,50 @@ def blocks_of(experts: tuple[Expert, ...]) -> tuple[Block, ...]:
     )
 
 
-def initial_eta(block: Block, y: np.ndarray, known: Mapping[str, Any]) -> np.ndarray:
+def initial_eta(block: Block, rows: Rows) -> np.ndarray:
     """Finite predictor (obs,) of the location from each response; see :class:`Family`.
 
-    Of several responses, (response, obs).
+    Of several responses, (response, obs). It is without offsets of the location.
     In place of a response that the experts cannot have, it is from one that they can.
     """
-    return block.family.initial_eta(_possible(block, y, known), known)
+    y, known = rows.observed, block.known(rows.matrices)
+    eta = block.family.initial_eta(_possible(block, y, known), known)
+    for parameter, matrix in _locations_with_offset(block, rows.matrices):
+        which = np.arange(len(eta)) == parameter.response
+        offset = matrix.offset[:, 0]
+        eta = eta - (np.where(which[:, None], offset, 0.0) if eta.ndim == 2 else offset)
+    return eta
 
 
-def initial_location(
-    block: Block, location: Parameter, y: np.ndarray, known: Mapping[str, Any]
-) -> np.ndarray:
-    """Predictors (1, obs) or (label, 1, obs) of a location; see :func:`initial_eta`."""
+def initial_location(block: Block, location: Parameter, rows: Rows) -> np.ndarray:
+    """Predictors (1, obs) or (label, 1, obs) of a location, with its offset: see `initial_eta`."""
+    y, known = rows.observed, block.known(rows.matrices)
     possible = _possible(block, y, known)
     if block.family.takes_responses and not location.labels:
         return location.own(block.family.initial_eta(possible, known))[None]
     return block.family.initial_location(possible, known)
+
+
+def without_offsets(block: Block, y: np.ndarray, matrices: Mapping[str, Matrix]) -> np.ndarray:
+    """Responses (obs,) or (response, obs) without what varies by offsets of the locations."""
+    for parameter, matrix in _locations_with_offset(block, matrices):
+        without = role_of(parameter.role).without
+        if without is not None:
+            own = without(parameter.own(y), matrix.offset[:, 0] - matrix.level)
+            which = np.arange(len(y)) == parameter.response
+            y = np.where(which[:, None], own, y) if y.ndim == 2 else own
+    return y
+
+
+def _locations_with_offset(
+    block: Block, matrices: Mapping[str, Matrix]
+) -> Iterator[tuple[Parameter, Any]]:
+    """Locations whose formulas have an offset of one column, with their matrices."""
+    for c in block.components:
+        if c.formula is not None and c.parameter.name in block.family.locations:
+            offset = matrices[c.stem].offset
+            if offset is not None and offset.shape[1] == 1:
+                yield c.parameter, matrices[c.stem]
 
 
 def _possible(block: Block, y: np.ndarray, known: Mapping[str, Any]) -> np.ndarray:

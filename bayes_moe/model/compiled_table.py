@@ -162,6 +162,7 @@ class CompiledTable(ABC):
         """The compiled log density of the model."""
         splits, ways = self.gate()
         kinds = {
+            layout.ADDED: self.added(),
             layout.TABLES: self.tables(),
             layout.SLOTS: self.slots(),
             layout.BLOCKS: self.blocks(),
@@ -232,6 +233,29 @@ class CompiledTable(ABC):
             layout.JACOBIAN: priors.address(log_slope, 0) if jacobian and not straight else 0,
             layout.PRIOR_ARGUMENTS: self.address(np.concatenate(arguments)),
         }
+
+    def added(self) -> list[list[int]]:
+        """Records of the offsets of formulas."""
+        heads = self.spec.structure.gate.heads
+        sites = [(h.site.coef, h.site, self.spec.structure.gate.gain) for h in heads]
+        sites += [
+            (c.variable, c.site, 1.0)
+            for c in self.spec.structure.components
+            if c.formula is not None
+        ]
+        records = []
+        for variable, site, gain in sites:
+            offset = site.bind(self.rows.matrices[site.stem]).offset
+            if offset is not None:
+                first = self.first_row[variable]
+                entries = {
+                    layout.ADDENDS: self.of_rows(gain * offset),
+                    layout.ONTO: first,
+                    layout.UNTIL: first + site.outputs,
+                    layout.EACH: int(len(offset) > 1),
+                }
+                records.append(record(layout.ADDEND, entries))
+        return records
 
     def blocks(self) -> list[list[int]]:
         """Records of the factors of the experts' densities."""

@@ -11,7 +11,7 @@ from bayes_moe.core.checks import check_identifier
 from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.core.records import Record
 from bayes_moe.data.class_labels import Levels
-from bayes_moe.data.formulas import check_right_hand_side, split_formula
+from bayes_moe.data.formulas import check_right_hand_side, offset_columns, split_formula
 from bayes_moe.data.row_counts import check_row_count
 from bayes_moe.families import Family, quoted
 from bayes_moe.model.class_levels import checked_levels
@@ -46,6 +46,10 @@ class Expert(Record):
         Labels of the classes of a response of classes, in their order; of two classes the second is
         the one with probability ``p``. By default those of the table that the model is fitted to:
         the categories of the column, else its values, sorted.
+    exposure : str, optional
+        Column or expression, positive in every row, that the location is proportional to, of a
+        family whose location is on a log scale: ``exposure="e"`` is the same as
+        ``+ offset(log(e))`` in the formula, and coefficients are of the rate per unit.
     **parameters : str or int
         Formulas of other family parameters, e.g. ``sigma="~ x"`` (on the log link), and what the
         family must know of a row: ``trials="n"``, a column or an expression such as ``"I(a + b)"``,
@@ -54,11 +58,20 @@ class Expert(Record):
     Raises
     ------
     SpecError
-        For an unknown family, parameter or predictor, a formula that cannot be read, or a binomial
-        family without trials.
+        For an unknown family, parameter or predictor, a formula that cannot be read, a binomial
+        family without trials, or an exposure of a location that is not on a log scale.
     """
 
-    __slots__ = ("family", "formula", "formulas", "known", "levels", "name", "predictors")
+    __slots__ = (
+        "exposure",
+        "family",
+        "formula",
+        "formulas",
+        "known",
+        "levels",
+        "name",
+        "predictors",
+    )
 
     formula: str
     family: Family
@@ -67,6 +80,7 @@ class Expert(Record):
     known: tuple[tuple[str, str | int], ...]
     predictors: tuple[tuple[str, Predictor], ...]
     levels: Levels | None
+    exposure: str | None
 
     def __init__(
         self,
@@ -75,6 +89,7 @@ class Expert(Record):
         name: str | None = None,
         predictor: Any = None,
         levels: Iterable[Any] | None = None,
+        exposure: str | None = None,
         **parameters: str | int,
     ) -> None:
         described = families.made(family)
@@ -104,6 +119,8 @@ class Expert(Record):
                 )
         if name is not None:
             check_identifier("The name of an expert", name)
+        if exposure is not None:
+            _check_exposure(exposure, described)
         self._set(
             formula=formula,
             family=described,
@@ -112,6 +129,7 @@ class Expert(Record):
             known=tuple(sorted(known.items())),
             predictors=_predictors(predictor, described, formulas),
             levels=labels,
+            exposure=exposure,
         )
 
     def __repr__(self) -> str:
@@ -124,6 +142,7 @@ class Expert(Record):
         """Predictors and other formulas as arguments, such as ``"sigma='~ x'"``."""
         shown = [f"predictor={dict(self.predictors)!r}"] if self.predictors else []
         shown += [f"levels={self.levels!r}"] if self._states_levels else []
+        shown += [f"exposure={self.exposure!r}"] if self.exposure is not None else []
         return ", ".join([*shown, *(f"{k}={v!r}" for k, v in (*self.formulas, *self.known))])
 
     @property
@@ -138,21 +157,23 @@ class Expert(Record):
 
     @property
     def right_hand_side(self) -> str:
-        """Right-hand side of the formula, as ``"~ ..."``."""
-        return split_formula(self.formula)[1]
+        """Right-hand side of the formula, as ``"~ ..."``, with the exposure as an offset."""
+        right = split_formula(self.formula)[1]
+        return right if self.exposure is None else f"{right} + offset(log({self.exposure}))"
 
     @property
     def kind(self) -> Expert:
         """The expert without its name: what makes it exchangeable with others."""
         formula = f"{self.response} {self.right_hand_side}"
-        parameters: dict[str, str | int] = dict((*self.formulas, *self.known))
+        parameters: dict[str, Any] = dict((*self.formulas, *self.known))
         predictor = dict(self.predictors)
         return Expert(formula, self.family, None, predictor, self.levels, **parameters)
 
     @property
     def linear(self) -> Expert:
         """The expert with linear predictors of the same features."""
-        parameters: dict[str, str | int] = dict((*self.formulas, *self.known))
+        parameters: dict[str, Any] = dict((*self.formulas, *self.known))
+        parameters["exposure"] = self.exposure
         return Expert(self.formula, self.family, self.name, None, self.levels, **parameters)
 
     def with_levels(self, levels: Levels) -> Expert:
@@ -171,6 +192,8 @@ class Expert(Record):
             record["predictor"] = {name: p.to_dict() for name, p in self.predictors}
         if self._states_levels:
             record["levels"] = list(self.levels or ())
+        if self.exposure is not None:
+            record["exposure"] = self.exposure
         return record
 
 
@@ -188,6 +211,27 @@ def families_with(parameter: str) -> list[str]:
         for name, family in every.items()
         if parameter in family.known_counts or parameter in free_parameters(family)
     ]
+
+
+def _check_exposure(exposure: Any, family: Family) -> None:
+    """Raise :class:`SpecError` for an exposure that is no term, or that a family cannot have."""
+    reason = ""
+    try:
+        fits = isinstance(exposure, str) and offset_columns(f"~ 1 + offset(log({exposure}))") == [1]
+    except SpecError as error:
+        fits, reason = False, f" {error}"
+    if not fits:
+        raise SpecError(
+            f"`exposure` must be a column or an expression, such as 'e' or 'e / 1000'; it is "
+            f"{exposure!r}.{reason}"
+        )
+    located = family.parameters[0] if family.parameters else None
+    if located is None or located.role != "rate":
+        raise SpecError(
+            f"`exposure` needs a family whose location is on a log scale, such as 'poisson' or "
+            f"'gamma'; {quoted(family)} is not. What is added to its predictor is written as "
+            "offset(...) in the formula."
+        )
 
 
 def _check_formula(parameter: str, text: Any) -> None:

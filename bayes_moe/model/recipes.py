@@ -10,7 +10,7 @@ from bayes_moe import families
 from bayes_moe.core import registry
 from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import SpecError, closest, unknown
-from bayes_moe.data.formulas import split_formula
+from bayes_moe.data.formulas import split_formula, without_offsets
 from bayes_moe.families import Family, quoted
 from bayes_moe.gates import Gate, Softmax, Tree
 from bayes_moe.gates.tree import SHRINK, leaf_labels
@@ -36,6 +36,7 @@ def mixture_of_experts(
     levels: Sequence[Any] | None = None,
     shared: Sequence[str] = (),
     fixed: Mapping[str, Any] | None = None,
+    exposure: str | None = None,
     weights: str | None = None,
     group: str | None = None,
     expert: str | None = None,
@@ -89,6 +90,9 @@ def mixture_of_experts(
         expert, ``{"mu_coef[1, x]": 0.0}``, or all, an array (expert, term). ``{"weights": (0.3,
         0.7)}`` are the weights of a gate without features, which then is the default. What is held
         has no prior. :doc:`/constraints` has examples.
+    exposure : str, optional
+        Column or expression that means are proportional to, such as time or people at risk, of a
+        family on a log scale: see :class:`bayes_moe.Expert` and :doc:`/offsets`.
     weights : str, optional
         Column of row weights, or an expression: a row of weight 3 counts as three rows, one of
         weight 0 as none. :doc:`/rows` says what that means for survey weights.
@@ -135,7 +139,7 @@ def mixture_of_experts(
     described = gate if isinstance(gate, Gate) else softmax(gate)
     return MixtureOfExperts(
         described,
-        [Expert(formula, family, None, predictor, levels, **parameters)] * int(experts),
+        [Expert(formula, family, None, predictor, levels, exposure, **parameters)] * int(experts),
         priors,
         center,
         functions,
@@ -161,6 +165,7 @@ def hierarchical_mixture(
     levels: Sequence[Any] | None = None,
     shared: Sequence[str] = (),
     fixed: Mapping[str, Any] | None = None,
+    exposure: str | None = None,
     weights: str | None = None,
     group: str | None = None,
     expert: str | None = None,
@@ -192,7 +197,8 @@ def hierarchical_mixture(
         What makes the experts' predictors of features: see :class:`bayes_moe.Expert`.
     shrink : float
         Standard deviation of a split's prior over that of the split above it, at most 1.
-    priors, center, functions, levels, shared, fixed, weights, group, expert, **parameters
+    priors, center, functions, levels, shared, fixed, exposure, weights, group, expert,
+    **parameters
         As in :func:`mixture_of_experts`.
 
     Returns
@@ -238,7 +244,9 @@ def hierarchical_mixture(
     _check_tree_formulas(gate)
     leaves = [] if tree is None else leaf_labels(tree)
     named = leaves if leaves and isinstance(leaves[0], str) else [None] * described.n_leaves
-    experts = [Expert(formula, family, name, predictor, levels, **parameters) for name in named]
+    experts = [
+        Expert(formula, family, name, predictor, levels, exposure, **parameters) for name in named
+    ]
     return MixtureOfExperts(
         described, experts, priors, center, functions, shared, fixed, weights, group, expert
     )
@@ -254,6 +262,7 @@ def mixture_density(
     center: bool = True,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     levels: Sequence[Any] | None = None,
+    exposure: str | None = None,
     weights: str | None = None,
     group: str | None = None,
     expert: str | None = None,
@@ -279,7 +288,7 @@ def mixture_density(
         a head; what else it has, such as the degrees of freedom, is one number a component.
     activation : {"tanh", "softplus", "relu"}
         What a unit makes of the sum of its inputs.
-    priors, center, functions, levels, weights, group, expert
+    priors, center, functions, levels, exposure, weights, group, expert
         As in :func:`mixture_of_experts`. The strength of weight decay, ``trunk_decay``, is learned.
     **parameters : str or int
         Other formulas of family parameters, which then are linear: ``sigma="~ 1"`` is one scale a
@@ -311,7 +320,7 @@ def mixture_density(
     """
     _check_arguments(mixture_density, family, parameters)
     check_whole("components", components, 1)
-    left, features = split_formula(formula)
+    left, features = split_formula(without_offsets(formula))
     layers: Any = tuple(hidden) if isinstance(hidden, list | tuple) else hidden
     net = MLP(layers, activation, trunk=TRUNK if layers else None)
     heads = {}
@@ -322,7 +331,7 @@ def mixture_density(
             heads[parameter.name] = net
             if not is_location:
                 parameters[parameter.name] = features
-    component = Expert(formula, family, None, heads, levels, **parameters)
+    component = Expert(formula, family, None, heads, levels, exposure, **parameters)
     gate = Softmax(features, predictor=net)
     experts = [component] * int(components)
     rows = (weights, group, expert)

@@ -14,7 +14,7 @@ from bayes_moe.core.records import Record, check_names, from_settings, plain
 from bayes_moe.data.class_labels import LevelRule, Levels
 from bayes_moe.data.design import Design
 from bayes_moe.data.formula_functions import check_functions, check_known
-from bayes_moe.data.formulas import own_functions
+from bayes_moe.data.formulas import own_functions, without_offsets
 from bayes_moe.data.observation import RowColumns, check_row_columns
 from bayes_moe.data.responses import response_formula
 from bayes_moe.gates import Gate
@@ -24,6 +24,7 @@ from bayes_moe.model.class_levels import level_rule
 from bayes_moe.model.constraints import WEIGHTS, Stated, is_part
 from bayes_moe.model.expert import Expert
 from bayes_moe.model.missing_rules import integrable
+from bayes_moe.model.offset_rules import check_expert_offsets, check_gate_offsets, tells_apart
 from bayes_moe.model.structure import Structure, structure_of
 from bayes_moe.priors.prior import Prior
 
@@ -116,6 +117,11 @@ class MixtureOfExperts(Record):
         order = tuple(k for block in blocks_of(listed) for k in block.positions)
         ordered = tuple(listed[k] for k in order)
         if order != tuple(range(len(order))):
+            if tells_apart(gate) and gate.structure(len(listed)).heads[0].labels is None:
+                raise SpecError(
+                    "The gate's offset has one column an expert: put experts of the same kind next "
+                    "to each other, since they are put into that order."
+                )
             gate = gate.reordered(order)
             if isinstance(held.get(WEIGHTS), tuple) and len(held[WEIGHTS]) == len(order):
                 held[WEIGHTS] = tuple(held[WEIGHTS][k] for k in order)
@@ -133,6 +139,9 @@ class MixtureOfExperts(Record):
         needed = own_functions(self.expressions)
         check_known(needed, given)
         self._set(functions=MappingProxyType({name: given[name] for name in needed}))
+        check_gate_offsets(gate, structure.gate.heads, self.formulas)
+        for block in structure.blocks:
+            check_expert_offsets(block)
         spec_checks.check_gradient(structure)
         spec_checks.check_names(structure)
         spec_checks.check_trunks(structure, self.formulas)
@@ -187,7 +196,7 @@ class MixtureOfExperts(Record):
         if not stems or self.n_experts == 1:
             return ""
         which = "" if len(stems) == len(self.gate.formulas) else f" of {', '.join(stems)}"
-        return f"  # formula{which}: {self.experts[0].right_hand_side}"
+        return f"  # formula{which}: {without_offsets(self.experts[0].right_hand_side)}"
 
     @property
     def n_experts(self) -> int:
@@ -212,7 +221,7 @@ class MixtureOfExperts(Record):
     @property
     def formulas(self) -> dict[str, str]:
         """Right-hand sides by stem; a gate without one uses the first expert's."""
-        default = self.experts[0].right_hand_side
+        default = without_offsets(self.experts[0].right_hand_side)
         formulas = {stem: default if f is None else f for stem, f in self.gate.formulas.items()}
         for block in self.structure.blocks:
             formulas |= block.formulas

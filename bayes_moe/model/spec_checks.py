@@ -10,7 +10,7 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.errors import DataError, SpecError, listed, unknown
 from bayes_moe.data.design import Design
-from bayes_moe.data.formulas import check_right_hand_side
+from bayes_moe.data.formulas import check_right_hand_side, without_offsets
 from bayes_moe.data.matrix import Rows
 from bayes_moe.data.tables import check_size
 from bayes_moe.families import quoted
@@ -20,6 +20,7 @@ from bayes_moe.gates.feature_model import FeatureModel
 from bayes_moe.model.blocks import Block
 from bayes_moe.model.expert import Expert
 from bayes_moe.model.measure import measure_of
+from bayes_moe.model.offset_rules import check_expert_offsets
 from bayes_moe.model.structure import Structure
 from bayes_moe.predictors import Predictor, Site
 from bayes_moe.predictors.base import check_coefficient_prior
@@ -127,7 +128,8 @@ def check_trunks(structure: Structure, formulas: Mapping[str, str]) -> None:
     seen: dict[str, tuple[Site, Predictor, str]] = {}
     for site, predictor in structure.sites:
         for name in sorted(predictor.variables(site).shared):
-            here = (site, predictor, formulas[site.stem].replace(" ", "").lstrip("~"))
+            formula = without_offsets(formulas[site.stem])
+            here = (site, predictor, formula.replace(" ", "").lstrip("~"))
             first = seen.setdefault(name, here)
             if first[1:] != here[1:]:
                 raise SpecError(
@@ -199,6 +201,7 @@ def check_rows(structure: Structure, response: str, design: Design) -> None:
     if structure.gate.features is not None:
         _check_features(structure.gate.features, rows)
     for block in structure.blocks:
+        check_expert_offsets(block)
         block.check_known(rows)
     if len(structure.blocks) == 1:
         _check_response(structure.blocks[0], response, rows, np.ones(rows.size, dtype=bool))

@@ -17,10 +17,11 @@ from bayes_moe.gates import Gate
 from bayes_moe.gates.feature_model import FeatureModel
 from bayes_moe.gates.structure import GateStructure, Head
 from bayes_moe.gates.symmetry import Symmetry, symmetry
-from bayes_moe.model.blocks import Block, Component, blocks_of
+from bayes_moe.model.blocks import Block, Component, blocks_of, without_offsets
 from bayes_moe.model.constraints import Constraints, Stated, constraints_of
 from bayes_moe.model.expert import Expert
 from bayes_moe.model.measure import Measure, measure_of
+from bayes_moe.model.offset_rules import tells_apart
 from bayes_moe.predictors import Predictor, Site
 from bayes_moe.predictors.site import Binding
 from bayes_moe.priors.prior import Prior
@@ -46,10 +47,12 @@ class DensityFactor:
     def own_response(self, rows: Rows) -> Sample:
         """Those values that the experts can have; all, if it is none of them.
 
-        They are what units and default priors of the experts' parameters are scaled to.
+        They are what units and default priors of the experts' parameters are scaled to, so they
+        are without what varies by an offset of their location.
         """
         y, weights = self.response(rows), rows.weights
         inside = self.block.supports(y, self.block.known(rows.matrices))
+        y = without_offsets(self.block, y, rows.matrices)
         if inside.all() or not inside.any():
             return Sample(y, weights)
         return Sample(y[..., inside], None if weights is None else weights[inside])
@@ -235,7 +238,7 @@ def structure_of(
         pairs=_pairs(blocks, labels),
         derived_dims={} if gated.features is None else gated.features.derived_dims,
         bases=_bases(gated, components, priors),
-        symmetry=_symmetry(gated, blocks, constraints),
+        symmetry=_symmetry(None if tells_apart(gate) else gated.exchange_tree, blocks, constraints),
         constraints=constraints,
         row_count_formulas=row_count_formulas,
         stems_without_terms=frozenset((*row_count_formulas, *unused_gate)),
@@ -306,13 +309,13 @@ def _bases(
     return bases
 
 
-def _symmetry(gate: GateStructure, blocks: tuple[Block, ...], constraints: Constraints) -> Symmetry:
+def _symmetry(exchange_tree: Any, blocks: tuple[Block, ...], constraints: Constraints) -> Symmetry:
     """Permutations of the experts that leave the model as it is."""
     block_of = {k: b for b, block in enumerate(blocks) for k in block.positions}
     marks = constraints.marks(len(block_of))
     described = [(block_of[k], mark) for k, mark in enumerate(marks)]
     kinds = tuple(described.index(one) for one in described)
-    return symmetry(None if constraints.branches_differ else gate.exchange_tree, kinds)
+    return symmetry(None if constraints.branches_differ else exchange_tree, kinds)
 
 
 def _prior(head: Head, priors: Mapping[str, Prior]) -> Prior:

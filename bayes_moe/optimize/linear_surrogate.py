@@ -10,11 +10,13 @@ assignments, the one with the highest likelihood after the predictors have been 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.data.design import Design
+from bayes_moe.data.formulas import without_offsets
 from bayes_moe.em import multistart
 from bayes_moe.em.objective import Objective
 from bayes_moe.em.partitions import initial_partitions
@@ -24,6 +26,7 @@ from bayes_moe.model.blocks import blocks_of, initial_location
 from bayes_moe.model.constraints import WEIGHTS
 from bayes_moe.model.evaluation import evaluate, log_likelihood
 from bayes_moe.model.mixture import Mixture
+from bayes_moe.model.offset_rules import tells_apart
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.model.structure import DensityFactor
 from bayes_moe.predictors import Linear
@@ -64,7 +67,9 @@ class LinearSurrogate:
         """Surrogate of a model, under default priors for the predictors that it replaces."""
         experts = [expert.linear for expert in spec.experts]
         order = tuple(k for block in blocks_of(tuple(experts)) for k in block.positions)
-        gate = spec.structure.gate.surrogate or spec.gate
+        gate: Any = spec.structure.gate.surrogate or spec.gate
+        if tells_apart(gate) and order != tuple(range(len(order))):  # columns are in their order
+            gate = replace(gate, formula=without_offsets(gate.formula))
         given = (spec.center, spec.functions)
         surrogate = MixtureOfExperts(gate, experts, None, *given)
         changed = {place.coef for place, p in spec.structure.sites if p != Linear()}
@@ -82,6 +87,9 @@ class LinearSurrogate:
     def design(self, design: Design) -> Design:
         """Design of the surrogate, from the other model's: their formulas are the same."""
         matrices = {design.formulas[stem]: m for stem, m in design.rows.matrices.items()}
+        for formula, matrix in list(matrices.items()):
+            bare = replace(matrix, offset=None, level=0.0)
+            matrices.setdefault(without_offsets(formula), bare)
         by_stem = {stem: matrices[formula] for stem, formula in self.spec.formulas.items()}
         return replace(
             design, rows=replace(design.rows, matrices=by_stem), formulas=dict(self.spec.formulas)
@@ -220,16 +228,16 @@ def _near_experts(
         eta = c.parameter.link(values, NUMERIC)
         by_rows = weights is not None and c.parameter.name in block.family.locations
         if by_rows:
-            eta = initial_location(block, c.parameter, rows.observed, block.known(rows.matrices))
+            eta = initial_location(block, c.parameter, rows)
         eta = np.broadcast_to(eta, (*eta.shape[:-2], len(params), rows.size))
+        b = c.site.bind(rows.matrices[c.stem], c.parameter.own(own_response))
         target = Target(
-            eta.reshape(c.site.outputs, rows.size),
+            b.unshifted(eta.reshape(c.site.outputs, rows.size)),
             rng,
             RIDGE * OF_EXPERTS,
             np.tile(weights, (c.parameter.size, 1)) if by_rows and weights is not None else None,
             variables,
         )
-        b = c.site.bind(rows.matrices[c.stem], c.parameter.own(own_response))
         variables |= c.predictor.project(b, target)
     return variables
 

@@ -37,6 +37,8 @@ class Group:
         if self.features is None:
             return 1.0
         alone = self.net is None and self.features.shape[1] == 1 and np.ptp(self.features) == 0
+        bound = [part.placed[1] for part in self.members if part.placed is not None]
+        alone = alone and all(b.offset is None for b in bound)
         return float(self.features[0, 0]) if alone else None
 
 

@@ -140,7 +140,7 @@ class BART(Predictor):
     def target(self, b: Binding) -> np.ndarray:
         """Return values (obs,) with the mean and the standard deviation of the initial trees."""
         # Not the binding's units: trees have a level even where the formula has no intercept.
-        units = units_of(b.site.role, b.response, True)
+        units = units_of(b.site.role, b.response, True, b.matrix.level)
         z = (b.response.values - b.response.mean) / b.response.sd
         target: np.ndarray = units.offset + SPREAD.get(b.site.role, 1.0) * units.unit * z
         return target

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from bayes_moe.core import names
+from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.core.samples import Sample
 from bayes_moe.data.matrix import Matrix
 from bayes_moe.priors.defaults import Units, units_of
@@ -98,4 +100,41 @@ class Binding:
     @cached_property
     def units(self) -> Units:
         """Internal units of the predictor, and its default prior in them."""
-        return units_of(self.site.role, self.response, self.matrix.intercept is not None)
+        matrix = self.matrix
+        return units_of(self.site.role, self.response, matrix.intercept is not None, matrix.level)
+
+    @property
+    def offset(self) -> np.ndarray | None:
+        """Offset (output, obs) of the formula, or (1, obs) for all outputs alike; None without."""
+        offset = self.matrix.offset
+        return None if offset is None else self._by_output(offset.T)
+
+    def shifted(self, eta: np.ndarray) -> np.ndarray:
+        """Return the predictor (..., output, obs) from that without the formula's offset."""
+        offset = self.offset
+        return eta if offset is None else eta + offset
+
+    def unshifted(self, eta: np.ndarray) -> np.ndarray:
+        """Return the predictor (..., output, obs) without the formula's offset."""
+        offset = self.offset
+        return eta if offset is None else eta - offset
+
+    def built(self, eta: Any, context: GraphContext = CONSTANTS) -> Any:
+        """Return the predictor (output, obs) of the current PyMC model; see :meth:`shifted`."""
+        offset = self.matrix.offset
+        if offset is None:
+            return eta
+        name = names.offset(self.site.stem)
+        dims = (names.OBS, names.part(name, names.COLUMN))
+        if offset.shape[1] == 1:
+            return eta + context.data(name, offset[:, 0], dims[0])[None]
+        return eta + self._by_output(context.data(name, offset, dims).T)
+
+    def _by_output(self, offset: Any) -> Any:
+        """Offset (output or 1, obs) from its columns (column, obs).
+
+        Outputs are (label, expert) where a column is that of a label.
+        """
+        assert self.matrix.offset is not None
+        width, outputs = self.matrix.offset.shape[1], self.site.outputs
+        return offset if width in (1, outputs) else offset.repeat(outputs // width, axis=0)

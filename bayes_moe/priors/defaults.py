@@ -72,6 +72,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -125,6 +126,9 @@ class Role:
         coefficient of variation.
     neutral : float
         Predictor of a constant before anything is known of it.
+    without : callable or None
+        Response (obs,) and an offset of the predictor -> response of a model without it; None where
+        units do not depend on the level of the response, or the level is that of another parameter.
     zero_sum : bool
         Whether only differences of its outputs count, so that the default prior is zero-sum.
     of_form : bool
@@ -141,6 +145,7 @@ class Role:
     constant: Callable[[Sample], Prior] | None = None
     unit: Callable[[Sample, bool], float] | None = None
     scale: Callable[[np.ndarray], np.ndarray] | None = None
+    without: Callable[[np.ndarray, Any], np.ndarray] | None = None
     spread: float = 0.0
     log_unit: Callable[[Sample], float] | None = None
     neutral: float = 2.0
@@ -220,9 +225,22 @@ def _log_spread(y: Sample, has_intercept: bool) -> float:
 ROLES: dict[str, Role] = {
     "gate": Role(1.5, 2.5, zero_sum=True),
     "class": Role(1.5, 2.5, zero_sum=True),
-    "location": Role(2.5, 2.5, level=_mean, unit=_spread),
-    "root": Role(2.5, 2.5, level=_mean, unit=_spread, scale=np.sqrt),
-    "rate": Role(2.5, 2.5, level=lambda y: math.log(_mean(y)), unit=_log_spread),
+    "location": Role(2.5, 2.5, level=_mean, unit=_spread, without=np.subtract),
+    "root": Role(
+        2.5,
+        2.5,
+        level=_mean,
+        unit=_spread,
+        scale=np.sqrt,
+        without=lambda y, offset: np.maximum(np.sqrt(y) - offset, 0.0) ** 2,
+    ),
+    "rate": Role(
+        2.5,
+        2.5,
+        level=lambda y: math.log(_mean(y)),
+        unit=_log_spread,
+        without=lambda y, offset: y * np.exp(-offset),
+    ),
     "odds": Role(2.5, 2.5),
     "scale": Role(
         1.0,
@@ -327,11 +345,12 @@ def role_of(name: str) -> Role:
     return ROLES[name]
 
 
-def units_of(role: str, response: Sample, has_intercept: bool) -> Units:
+def units_of(role: str, response: Sample, has_intercept: bool, shift: float = 0.0) -> Units:
     """Internal units and default prior widths of a linear predictor by its role.
 
     Without an intercept the features are not centred, and units are those in which the prior
-    covers the level of the response.
+    covers the level of the response. ``shift`` is the mean of what is added to the predictor, from
+    whose variation the response is free.
 
     Raises
     ------
@@ -339,8 +358,12 @@ def units_of(role: str, response: Sample, has_intercept: bool) -> Units:
         For a role that is not in the table.
     """
     row = role_of(role)
+    without = row.without
+    if shift and without is not None:
+        response = response.map(lambda y: without(y, shift))
+        shift = 0.0
     response = response if row.scale is None else response.map(row.scale)
-    level = row.level(response) if has_intercept and row.level is not None else 0.0
+    level = row.level(response) - shift if has_intercept and row.level is not None else 0.0
     unit = 1.0 if row.unit is None else row.unit(response, has_intercept)
     return Units(level, unit, row.intercept, row.slope)
 

@@ -306,8 +306,7 @@ def _check_restored(fit: Fit, spec: MixtureOfExperts, design: Design, plain: boo
     if not (plain or (index is not None and found is not None and index.equals(found))):
         raise FitFileError("The fit cannot be saved: its row labels are others in the file.")
     same = spec == fit.spec and all(
-        np.array_equal(m.values, design.rows.matrices[stem].values, equal_nan=True)
-        for stem, m in fit.design.rows.matrices.items()
+        m.equals(design.rows.matrices[stem]) for stem, m in fit.design.rows.matrices.items()
     )
     if not same:
         raise FitFileError(

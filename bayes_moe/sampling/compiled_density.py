@@ -33,7 +33,13 @@ class LinearTable(CompiledTable):
         super().__init__(parameters.spec, parameters.design.rows, parameters.size)
         self.parameters = parameters
         features = Features.of_blocks(parameters.blocks, self.rows)
-        self.features = [_spread(t) for t in features.tables]
+        added = {
+            j
+            for block, j in zip(parameters.blocks, features.of, strict=True)
+            if block.offset_of(self.rows) is not None
+        }
+        # Predictors with an offset differ by row, though their only feature be a constant.
+        self.features = [t if j in added else _spread(t) for j, t in enumerate(features.tables)]
         order = np.argsort(features.of, kind="stable")
         self.table_of = {s.variable: j for s, j in zip(parameters.blocks, features.of, strict=True)}
         self.shared = {v for v, j in self.table_of.items() if self.features[j].shape[1] == 1}

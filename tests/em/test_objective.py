@@ -1,5 +1,7 @@
 """The objective is the log density of the model; its derivatives are those of differences."""
 
+import re
+
 import numpy as np
 import pytest
 from scipy import special, stats
@@ -29,7 +31,7 @@ def log_weights(spec, values, eta, data):
     """Gate weights by recursion, from their definition."""
     gate = spec.gate
     if isinstance(gate, Softmax):
-        logits = np.array([eta(c, gate.formula) for c in values["gate_coef"]])
+        logits = np.array([eta(c, gate.formula, j) for j, c in enumerate(values["gate_coef"])])
         return special.log_softmax(logits / gate.temperature, axis=0)
     if isinstance(gate, Gaussian):
         return log_joint(gate, values, data)
@@ -40,8 +42,10 @@ def log_weights(spec, values, eta, data):
     rows = {}
     for head in gate.structure(spec.n_experts).heads:
         formula = spec.formulas[head.stem]
-        for label, coef in zip(head.labels, values[f"{head.stem}_coef"], strict=True):
-            rows[label] = eta(coef, formula)
+        for j, (label, coef) in enumerate(
+            zip(head.labels, values[f"{head.stem}_coef"], strict=True)
+        ):
+            rows[label] = eta(coef, formula, j)
     found = {}
 
     def walk(node, name, weight):
@@ -72,14 +76,25 @@ def log_joint(gate, values, data):
     )
 
 
+def without_offsets(formula, data, output):
+    """A formula without its offsets, and their sum (obs,) for one output, by Python itself."""
+    names = {"x": data["x"], "z": data["z"], "n": data["n"], "log": np.log}
+    total = np.zeros(len(data))
+    for text in re.findall(r"offset\(((?:[^()]|\([^()]*\))*)\)", formula):
+        columns = eval(f"[{text}]", names)
+        total = total + columns[output if len(columns) > 1 else 0]
+    return re.sub(r"\+ offset\((?:[^()]|\([^()]*\))*\)", "", formula), np.asarray(total)
+
+
 def log_likelihood(spec, data, values):
     """The mixture's log likelihood from SciPy's distributions."""
     features = {"1": np.ones(len(data)), "x": data["x"], "z": data["z"]}
 
-    def eta(coef, formula):
+    def eta(coef, formula, output=0):
+        formula, offset = without_offsets(formula, data, output)
         terms = [t.strip() for t in formula.split("~")[1].split("+")]
         terms = terms[1:] if terms[0] == "0" else ["1"] + [t for t in terms if t != "1"]
-        return sum(b * np.asarray(features[t]) for b, t in zip(coef, terms, strict=True))
+        return offset + sum(b * np.asarray(features[t]) for b, t in zip(coef, terms, strict=True))
 
     y, k = spec.design(data).response, 0
     found = np.empty((spec.n_experts, len(data)))

@@ -48,6 +48,17 @@ CASES = {
         "normal", experts=3, sigma="~ z", predictor={"mu": NET, "sigma": MLP((2,), "relu")}
     ),
     "fixed scales": plain("poisson", predictor=MLP((4, 3), "softplus", scale="fixed")),
+    "offsets of a network's heads": bm.mixture_density(
+        "poisson ~ x + z", 3, (4,), family="poisson", exposure="n"
+    ),
+    "offsets beside networks": plain(
+        "normal",
+        experts=3,
+        formula="normal ~ x + offset(z)",
+        gate=Softmax("~ 1 + offset(x, z, 0)"),
+        sigma="~ 1 + offset(0.2 * z)",
+        predictor=NET,
+    ),
     "sticks": plain("normal", experts=4, gate=StickBreaking("~ z"), predictor=NET),
     "a tree": plain("normal", experts=4, gate=Tree([[0, 1], [2, 3]], formula="~ z"), predictor=NET),
     "two kinds": bm.MixtureOfExperts(

@@ -11,7 +11,6 @@ import pandas as pd
 import pytest
 
 import bayes_moe as bm
-from bayes_moe.em import objective
 from bayes_moe.em.objective import Curvature, Objective
 from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.em.vector_layout import parameter_vector
@@ -63,6 +62,14 @@ CASES = COMPILED | {
     "counts of outcomes": plain(
         "multinomial", formula="cbind(binomial, I(n - binomial)) ~ x", trials="n"
     ),
+    "offsets of outcomes": plain(
+        "multinomial",
+        formula="cbind(binomial, I(n - binomial)) ~ x + offset(0.1 * x, z)",
+        trials="n",
+    ),
+    "offset of a root": plain(
+        bm.families.Poisson(link="sqrt"), formula="poisson ~ x + offset(0.1 * z)"
+    ),
     "trials by number": plain("binomial", experts=3, trials=40),
     "trials by expression": plain("binomial", trials="I(n + 3)"),
     "families side by side": bm.MixtureOfExperts(
@@ -86,7 +93,7 @@ def free(spec, design):
 @pytest.fixture
 def unbounded(monkeypatch):
     """The objective without the largest log scale of an optimiser, which a sampler has not."""
-    monkeypatch.setattr(objective, "LARGEST_LOG", 1e4)
+    monkeypatch.setattr("bayes_moe.em.row_mixture.LARGEST_LOG", 1e4)
 
 
 def status(native, theta):

@@ -116,6 +116,30 @@ MODELS = {
             bm.Expert("cbind(normal, log(n)) ~ 1", bm.families.MvNormal(lkj=2.0), name="level"),
         ],
     ),
+    "offset of counts": plain("poisson", formula="poisson ~ x + offset(log(n))"),
+    "offsets of constants": plain(
+        "normal", formula="normal ~ 1 + offset(3 * x) + offset(z)", sigma="~ 1 + offset(0.3 * z)"
+    ),
+    "offset without intercept": plain("normal", formula="normal ~ 0 + x + offset(30 + z)"),
+    "offsets of a gate": plain("normal", experts=3, gate="~ z + offset(x - 5, z, 0)", sigma="~ z"),
+    "offsets of a warm gate": plain(
+        "normal", gate=Softmax("~ 1 + offset(0.3 * x, z)", temperature=2.5)
+    ),
+    "offset of sticks": plain("gamma", experts=3, gate=StickBreaking("~ x + offset(0.5 * z)")),
+    "offsets of a tree": plain(
+        "normal",
+        experts=4,
+        gate=Tree(
+            [[0, 1], [2, 3]],
+            formula="~ z + offset(x / 5, z, 0, 0)",
+            formulas={"1": "~ 1 + offset(0.2 * x, -0.1 * z)"},
+        ),
+    ),
+    "offset of one of two responses": plain(
+        "mvnormal",
+        formula="cbind(normal, I(studentt + 5 * z * z)) ~ x",
+        mu_normal="~ x + offset(2 * z)",
+    ),
     "a kinked prior": plain("poisson", priors={"mu_coef": P("Laplace", mu=[1, 0], b=[2, 0.3])}),
 }
 
