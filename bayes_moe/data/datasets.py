@@ -59,6 +59,22 @@ SOURCES = {
         "gender, importance (of religion in the respondent's life), education, urban (residence), "
         "weight (sum of the respondents' survey weights, in units of the mean weight)."
     ),
+    "income": (
+        "National Health Interview Survey 2009, married couples, as in Angrist, J. D., & Pischke, "
+        "J.-S. (2014). Mastering 'metrics. Princeton University Press. "
+        "155 rows: 9395 couples by cell. Columns: lower, upper (bracket of the family's income, "
+        "thousand dollars a year; upper is missing of 'or more'), education (years, of the better "
+        "educated of the two), employed (how many of the two are), couples (in the cell), weight "
+        "(sum of their survey weights, in units of the mean weight)."
+    ),
+    "kidney": (
+        "McGilchrist, C. A., & Aisbett, C. W. (1991). Regression with frailty in survival "
+        "analysis. Biometrics, 47(2), 461-466. "
+        "76 rows: 38 patients with portable dialysis, twice each. Columns: patient, time (days "
+        "from the insertion of a catheter to an infection, or to its removal), status (1: "
+        "infection; 0: removed for another reason), age (years), sex, disease (GN: glomerulo "
+        "nephritis, AN: acute nephritis, PKD: polycystic kidney disease, Other)."
+    ),
     "rain": (
         "Messner, J. W., Mayr, G. J., Wilks, D. S., & Zeileis, A. (2014). Extending extended "
         "logistic regression: extended versus separate versus ordered versus censored. Monthly "
@@ -146,6 +162,10 @@ def load_dataset(name: str) -> pd.DataFrame:
         ``"articles"``: numbers of articles of doctoral students, 915 rows (Long 1990).
         ``"attitudes"``: a question of the Canadian Election Study 2011 with survey weights, 166
         cells of respondents.
+        ``"income"``: brackets of couples' incomes with survey weights, 155 cells (National Health
+        Interview Survey 2009).
+        ``"kidney"``: days to infection of patients' catheters, twice each, 76 rows, some censored
+        (McGilchrist and Aisbett 1991).
         ``"bitterness"``: ordered ratings of wine, 72 rows (Randall 1989).
         ``"party"``: party and opinions of voters on ordered scales, 944 rows (American National
         Election Studies 1996).

@@ -10,6 +10,9 @@ import bayes_moe as bm
 from bayes_moe.core.errors import DataError
 from bayes_moe.data.datasets import SOURCES
 
+OPEN_ENDS = {"income": {"upper"}}
+"""Columns with missing values, which say that a limit is not known."""
+
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_every_data_set_loads_and_names_its_source(name):
@@ -17,7 +20,7 @@ def test_every_data_set_loads_and_names_its_source(name):
     source = table.attrs["source"]
     assert f"{len(table)} rows" in source
     assert all(column in source for column in table)
-    assert not table.isna().any(axis=None)
+    assert {*table.columns[table.isna().any()]} == OPEN_ENDS.get(name, set())
     assert f'``"{name}"``' in bm.load_dataset.__doc__
 
 
@@ -116,6 +119,22 @@ def test_attitudes_are_cells_of_respondents():
     assert not survey.duplicated(cells).any()
 
 
+def test_incomes_are_brackets():
+    income = bm.load_dataset("income")
+    assert income.shape == (155, 6)
+    assert income["couples"].sum() == 9395
+    assert income["weight"].sum() == pytest.approx(9395, abs=1e-2)
+    assert not (income["upper"] <= income["lower"]).any()
+    assert income.loc[income["upper"].isna(), "lower"].unique().tolist() == [50, 100]
+
+
+def test_kidney_has_two_times_a_patient():
+    kidney = bm.load_dataset("kidney")
+    assert kidney.shape == (76, 6)
+    assert (kidney.groupby("patient").size() == 2).all()
+    assert kidney["status"].sum() == 58
+
+
 def test_bitterness_is_randalls_experiment():
     wine = bm.load_dataset("bitterness")
     assert wine.shape == (72, 6)
@@ -171,6 +190,8 @@ def test_periwinkle_has_directions():
         ("rain", "8e877852d905dd4b452186da73c2b72a854959c9036b5081b80e23821979e817"),
         ("articles", "176297aacbd2d7b22b373bb2dd4a8fdf3dca74118b38c44e9c1f0b5f1d71b227"),
         ("attitudes", "824b2d487c00945d9ffaf55d57b8d5b5b187407a37856b60eb118f3312433fc6"),
+        ("income", "a207efc73faaa955737a63b46237a1473b741208e8fadf2b85040b5240a16c14"),
+        ("kidney", "63ca7ae05eba9b8f706d6cbf95b58861ee157d797b4c5064b03ef757ae957964"),
         ("bitterness", "99d74ba580ea0e9530880c26fd0b12b636f0738f73be17d7cd92a6fe69b143b6"),
         ("party", "4d7727326319ccb855c0feb68919da6724b1b56e00aa67ed67e5b340c0ae3230"),
         ("reading", "7b8413b94e07414e8d284d525b2a7fa1af24fa487cdd33808c10c9c957a70b32"),
