@@ -99,24 +99,10 @@ class Expert(Record):
         if not described.parameters:
             formula = _without_features(formula, described)
         described = families.with_responses(described, split_formula(formula)[0])
-        free = free_parameters(described)
         counts = described.known_counts
         known = {k: check_row_count(k, v) for k, v in parameters.items() if k in counts}
         formulas: dict[str, Any] = {k: v for k, v in parameters.items() if k not in known}
-        for parameter, text in formulas.items():
-            if parameter not in free:
-                having = families_with(parameter)
-                raise SpecError(
-                    unknown(f"parameter of family {quoted(described)}", parameter, [*free, *counts])
-                    + (f" Families with it: {', '.join(map(repr, having))}." if having else "")
-                )
-            _check_formula(parameter, text)
-        for needed in counts:
-            if needed not in known:
-                raise SpecError(
-                    f"The family {quoted(described)} needs the {needed} of each row: give "
-                    f"{needed}='n', where n is a column, or {needed}=4 if all rows have 4."
-                )
+        _check_parameters(described, formulas, known)
         if name is not None:
             check_identifier("The name of an expert", name)
         if exposure is not None:
@@ -232,6 +218,27 @@ def _check_exposure(exposure: Any, family: Family) -> None:
             f"'gamma'; {quoted(family)} is not. What is added to its predictor is written as "
             "offset(...) in the formula."
         )
+
+
+def _check_parameters(
+    family: Family, formulas: Mapping[str, Any], known: Mapping[str, str | int]
+) -> None:
+    """Raise :class:`SpecError` for formulas of unknown parameters, and for missing counts."""
+    free, counts = free_parameters(family), family.known_counts
+    for parameter, text in formulas.items():
+        if parameter not in free:
+            having = families_with(parameter)
+            raise SpecError(
+                unknown(f"parameter of family {quoted(family)}", parameter, [*free, *counts])
+                + (f" Families with it: {', '.join(map(repr, having))}." if having else "")
+            )
+        _check_formula(parameter, text)
+    for needed in counts:
+        if needed not in known:
+            raise SpecError(
+                f"The family {quoted(family)} needs the {needed} of each row: give "
+                f"{needed}='n', where n is a column, or {needed}=4 if all rows have 4."
+            )
 
 
 def _check_formula(parameter: str, text: Any) -> None:

@@ -16,6 +16,15 @@ def tells_apart(gate: Gate) -> bool:
     return any(_width(formula) > 1 for formula in gate.formulas.values() if formula is not None)
 
 
+def check_order(gate: Gate, experts: int) -> None:
+    """Raise :class:`SpecError` for a gate with an offset by expert, of experts in another order."""
+    if tells_apart(gate) and gate.structure(experts).heads[0].labels is None:
+        raise SpecError(
+            "The gate's offset has one column an expert: put experts of the same kind next to each "
+            "other, since they are put into that order."
+        )
+
+
 def check_gate_offsets(gate: Gate, heads: tuple[Head, ...], formulas: Mapping[str, str]) -> None:
     """Raise :class:`SpecError` for offsets of a gate that it cannot have.
 

@@ -233,15 +233,9 @@ def hierarchical_mixture(
     if tree is None and branching is None:
         branching = (2, 2)
     gate = _without_features(gate, fixed)
-    by_split = gate if isinstance(gate, Mapping) else None
-    described = Tree(
-        tree,
-        branching=branching,
-        formula=gate if isinstance(gate, str) else None,
-        formulas=by_split,
-        shrink=shrink,
-    )
     _check_tree_formulas(gate)
+    by_split = {"formulas": gate} if isinstance(gate, Mapping) else {"formula": gate}
+    described = Tree(tree, branching=branching, shrink=shrink, **by_split)
     leaves = [] if tree is None else leaf_labels(tree)
     named = leaves if leaves and isinstance(leaves[0], str) else [None] * described.n_leaves
     experts = [

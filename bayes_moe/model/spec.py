@@ -24,7 +24,7 @@ from bayes_moe.model.class_levels import level_rule
 from bayes_moe.model.constraints import WEIGHTS, Stated, is_part
 from bayes_moe.model.expert import Expert
 from bayes_moe.model.missing_rules import integrable
-from bayes_moe.model.offset_rules import check_expert_offsets, check_gate_offsets, tells_apart
+from bayes_moe.model.offset_rules import check_order
 from bayes_moe.model.structure import Structure, structure_of
 from bayes_moe.priors.prior import Prior
 
@@ -117,11 +117,7 @@ class MixtureOfExperts(Record):
         order = tuple(k for block in blocks_of(listed) for k in block.positions)
         ordered = tuple(listed[k] for k in order)
         if order != tuple(range(len(order))):
-            if tells_apart(gate) and gate.structure(len(listed)).heads[0].labels is None:
-                raise SpecError(
-                    "The gate's offset has one column an expert: put experts of the same kind next "
-                    "to each other, since they are put into that order."
-                )
+            check_order(gate, len(listed))
             gate = gate.reordered(order)
             if isinstance(held.get(WEIGHTS), tuple) and len(held[WEIGHTS]) == len(order):
                 held[WEIGHTS] = tuple(held[WEIGHTS][k] for k in order)
@@ -139,14 +135,8 @@ class MixtureOfExperts(Record):
         needed = own_functions(self.expressions)
         check_known(needed, given)
         self._set(functions=MappingProxyType({name: given[name] for name in needed}))
-        check_gate_offsets(gate, structure.gate.heads, self.formulas)
-        for block in structure.blocks:
-            check_expert_offsets(block)
-        spec_checks.check_gradient(structure)
-        spec_checks.check_names(structure)
-        spec_checks.check_trunks(structure, self.formulas)
         whole = {name: prior for name, prior in frozen.items() if not is_part(name)}
-        spec_checks.check_priors(gate, structure, whole)
+        spec_checks.check_structure(gate, structure, self.formulas, whole)
 
     def __repr__(self) -> str:
         experts = ",\n  ".join(repr(e) for e in self.experts)

@@ -20,7 +20,7 @@ from bayes_moe.gates.feature_model import FeatureModel
 from bayes_moe.model.blocks import Block
 from bayes_moe.model.expert import Expert
 from bayes_moe.model.measure import measure_of
-from bayes_moe.model.offset_rules import check_expert_offsets
+from bayes_moe.model.offset_rules import check_expert_offsets, check_gate_offsets
 from bayes_moe.model.structure import Structure
 from bayes_moe.predictors import Predictor, Site
 from bayes_moe.predictors.base import check_coefficient_prior
@@ -101,6 +101,22 @@ def check_gradient(structure: Structure) -> None:
                 f"{h.predictor!r} has no gradient: it predicts parameters of experts and "
                 "cannot be used in a gate. Give the gate 'linear', 'spline', 'hsgp' or 'mlp'."
             )
+
+
+def check_structure(
+    gate: Gate, structure: Structure, formulas: Mapping[str, str], priors: Mapping[str, Prior]
+) -> None:
+    """Raise :class:`SpecError` for what a gate and experts imply and cannot be.
+
+    ``formulas`` are those of the model by stem, ``priors`` the user's of whole variables.
+    """
+    check_gate_offsets(gate, structure.gate.heads, formulas)
+    for block in structure.blocks:
+        check_expert_offsets(block)
+    check_gradient(structure)
+    check_names(structure)
+    check_trunks(structure, formulas)
+    check_priors(gate, structure, priors)
 
 
 def check_names(structure: Structure) -> None:
