@@ -106,5 +106,5 @@ def test_units_and_priors_are_those_of_the_responses_an_expert_can_have(table):
     assert of_both["block0_alpha"] == of_alone["alpha"]
     factor = both.structure.factors[0]
     np.testing.assert_array_equal(
-        factor.own_response(both.design(table).rows), table.y[table.y > 0]
+        factor.own_response(both.design(table).rows).values, table.y[table.y > 0]
     )
