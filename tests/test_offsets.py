@@ -418,6 +418,16 @@ def test_one_column_of_the_classes_of_a_table_is_refused_there():
         bm.fit(spec, table(), "em")
 
 
+@pytest.mark.parametrize(
+    ("formula", "column", "family"),
+    [("y ~ x + offset(w)", "y", "normal"), ("y ~ x + offset(log(w))", "y", "gamma")],
+)
+def test_a_response_that_is_its_offset_is_refused(formula, column, family):
+    data = table().assign(y=lambda d: d["w"] + 3 if family == "normal" else 3 * d["w"])
+    with pytest.raises(DataError, match="'y' without its offset has zero variance"):
+        bm.fit(bm.mixture_of_experts(formula, family=family), data, "em")
+
+
 def test_categories_are_no_offset():
     with pytest.raises(DataError, match="'g' holds categories, not numbers"):
         bm.fit(bm.mixture_of_experts("y ~ x + offset(g)"), table(), "em")

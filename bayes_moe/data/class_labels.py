@@ -55,6 +55,11 @@ class LevelRule:
         """
         looked = looked_up(response_formula(self.response))
         for name in looked:
+            if name not in columns:
+                raise DataError(
+                    f"The response {name!r} is a matrix: name its columns one by one, as in "
+                    f"cbind(`{name}[0]`, `{name}[1]`)."
+                )
             found = kind(columns[name])
             if self.takes is None and found != "numbers":
                 under = f" under family {self.family!r}" if self.family else ""

@@ -26,6 +26,7 @@ from bayes_moe.data.design_checks import (
 from bayes_moe.data.formula_functions import Functions
 from bayes_moe.data.formulas import FittedFormula, looked_up, used_columns
 from bayes_moe.data.matrix import Rows, design_matrix
+from bayes_moe.data.matrix_columns import check_width
 from bayes_moe.data.missing import (
     MISSING,
     fill_gaps,
@@ -265,6 +266,8 @@ class Design:
         index = row_labels(table)
         expressions = [*self.formulas.values()] + ([self.response_formula] if with_response else [])
         used = used_columns(expressions, list(self.columns.columns))
+        for name in (n for e in expressions for n in looked_up(e) if n not in self.columns):
+            check_width(name, self.columns.columns, table.columns)
         for name in used:
             if name not in table.columns:
                 hint = in_index(name, table.index.names)

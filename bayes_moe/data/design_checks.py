@@ -9,6 +9,7 @@ import numpy as np
 
 from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.data.formulas import INTERCEPT, looked_up, used_columns
+from bayes_moe.data.matrix_columns import ELEMENT
 from bayes_moe.data.responses import response_formula
 from bayes_moe.data.tables import (
     ROUNDING,
@@ -27,13 +28,18 @@ EMPTY_CELL = (
 
 def check_features(formula: str, columns: pd.DataFrame) -> None:
     """Raise :class:`DataError` for features that are neither numbers nor categories."""
-    for name in looked_up(formula):
+    for name in (name for name in looked_up(formula) if name in columns):
         found = kind(columns[name])
         if found in ("dates", "durations"):
-            seconds = ", such as .dt.total_seconds()" if found == "durations" else " or categories"
+            remedy = "make a column of numbers, such as .dt.total_seconds(), from it"
+            if found == "dates":
+                remedy = (
+                    f"write time({name}), the days since the first fitted date, or in another unit "
+                    f"time({name}, unit='Y'), or make a column of categories from it"
+                )
             raise DataError(
-                f"Column {name!r} holds {found}, such as {columns[name].iloc[0]}: make a column of "
-                f"numbers{seconds} from it (formula {formula!r})."
+                f"Column {name!r} holds {found}, such as {columns[name].iloc[0]}: {remedy} "
+                f"(formula {formula!r})."
             )
 
 
@@ -62,7 +68,7 @@ def check_degenerate(values: np.ndarray, terms: tuple[str, ...], stem: str) -> N
             raise DataError(
                 f"The design column {terms[j]!r} of {stem!r} is 0 in every row: {EMPTY_CELL}"
             )
-        if size[j] == 0 and terms[j].endswith("]"):
+        if size[j] == 0 and terms[j].endswith("]") and not ELEMENT.fullmatch(terms[j]):
             raise DataError(
                 f"The design column {terms[j]!r} of {stem!r} is 0 in every row: no row falls in "
                 "it. Remove the category (.cat.remove_unused_categories()) or the term."

@@ -8,6 +8,8 @@ import operator
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
+import numpy as np
+
 from bayes_moe.core.errors import SpecError, nearest, unknown
 from bayes_moe.data import formula_functions as listed
 from bayes_moe.data.formula_functions import Argument, FormulaFunction
@@ -217,10 +219,18 @@ def setting(name: str, argument: Argument, node: ast.expr, text: str) -> Any:
             if literal in argument.choices:
                 return literal
             wanted = " or ".join(map(repr, argument.choices))
+        case "pattern":
+            if isinstance(literal, str) and literal:
+                return literal
+            wanted = "a pattern in quotes, such as 'x_*'"
         case "column":
             if isinstance(literal, str) and literal:
                 return literal
             wanted = "the name of a column in quotes"
+        case "date":
+            if _is_date(literal):
+                return literal
+            wanted = "a date in quotes, such as '2020-01-31' or '2020-01-31T12:00'"
         case "level":
             return _level(name, argument, node, text)
         case "numbers":
@@ -232,6 +242,14 @@ def setting(name: str, argument: Argument, node: ast.expr, text: str) -> Any:
         f"The argument {argument.name!r} of {name!r} must be {wanted}; it is {shown(node)!r} in "
         f"the formula term {text!r}."
     )
+
+
+def _is_date(literal: Any) -> bool:
+    """Whether a constant is a date as ISO 8601 writes it."""
+    try:
+        return isinstance(literal, str) and not np.isnat(np.datetime64(literal, "us"))
+    except ValueError:
+        return False
 
 
 def _items(name: str, argument: Argument, node: ast.expr, text: str) -> list[ast.expr]:

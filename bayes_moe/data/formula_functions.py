@@ -47,6 +47,12 @@ MOST_DEGREE = 25
 OFFSET = "offset"
 """The function whose values are added to a predictor, without a coefficient."""
 
+COLUMNS = "cols"
+"""The function that stands for all columns whose names match a pattern."""
+
+SECONDS = {"Y": 31556952, "W": 604800, "D": 86400, "h": 3600, "m": 60, "s": 1}
+"""Units of time in seconds: years of 365.2425 days, weeks, days, hours, minutes, seconds."""
+
 MODULES = ("np", "contr")
 """Prefixes of listed functions."""
 
@@ -60,9 +66,9 @@ class Argument:
     """One argument of a listed function.
 
     ``kind`` is ``"values"`` (an expression of columns), ``"labels"`` (one whose whole numbers stay
-    labels), ``"number"``, ``"numbers"``, ``"count"``, ``"flag"``, ``"choice"``, ``"level"``,
-    ``"levels"``, ``"contrasts"`` or ``"column"``; ``most`` bounds a count, and ``choices`` are the
-    valid strings.
+    labels), ``"dates"`` (a column of dates), ``"date"`` (one in quotes), ``"pattern"``,
+    ``"number"``, ``"numbers"``, ``"count"``, ``"flag"``, ``"choice"``, ``"level"``, ``"levels"``,
+    ``"contrasts"`` or ``"column"``; ``most`` bounds a count, and ``choices`` are the valid strings.
     """
 
     name: str
@@ -78,8 +84,8 @@ class FormulaFunction:
     """A listed function: its group in the documentation, and its arguments.
 
     ``group`` is ``"element"``, ``"fitted"`` (remembers the fitted rows), ``"categories"``,
-    ``"contrasts"``, ``"names"`` or ``"offset"``. With ``more``, up to so many further arguments by
-    position are like the first.
+    ``"contrasts"``, ``"names"``, ``"dates"``, ``"columns"`` or ``"offset"``. With ``more``, up to
+    so many further arguments by position are like the first.
     """
 
     group: str
@@ -162,6 +168,15 @@ FUNCTIONS: Mapping[str, FormulaFunction] = MappingProxyType(
                 Argument("spans_intercept", "flag", keyword_only=True),
             ),
         ),
+        "time": FormulaFunction(
+            "dates",
+            (
+                _x("dates"),
+                Argument("unit", "choice", choices=tuple(SECONDS)),
+                Argument("origin", "date"),
+            ),
+        ),
+        COLUMNS: FormulaFunction("columns", (_x("pattern", "pattern"),)),
         OFFSET: FormulaFunction("offset", (_x(),), more=MOST_COLUMNS - 1),
         "I": FormulaFunction("names", (_x(),)),
         "Q": FormulaFunction("names", (_x("column", "name"),)),

@@ -64,6 +64,8 @@ class Expression:
         Listed functions and prefixes that it uses.
     own : frozenset of str
         Functions that it calls and that are not listed: the user has to give them.
+    patterns : tuple of str
+        Patterns whose columns it uses.
     """
 
     text: str
@@ -72,6 +74,7 @@ class Expression:
     columns: tuple[str, ...] = ()
     called: frozenset[str] = frozenset()
     own: frozenset[str] = frozenset()
+    patterns: tuple[str, ...] = ()
 
 
 @dataclass
@@ -83,6 +86,7 @@ class _Found:
     columns: list[str] = field(default_factory=list)
     called: set[str] = field(default_factory=set)
     own: set[str] = field(default_factory=set)
+    patterns: list[str] = field(default_factory=list)
 
 
 @lru_cache(maxsize=4096)
@@ -109,6 +113,11 @@ def parse_expression(text: str) -> Expression:
             f"The formula term {text!r} has an offset inside: write offset(...) as a term by "
             "itself, with all that is added inside its brackets."
         )
+    if listed.COLUMNS in found.called and not _is_call(tree.body, listed.COLUMNS):
+        raise SpecError(
+            f"The formula term {text!r} has cols() inside: it stands for several columns, and is a "
+            "term by itself."
+        )
     return Expression(
         _standard(tree, quoted),
         tree.body,
@@ -116,6 +125,7 @@ def parse_expression(text: str) -> Expression:
         tuple(dict.fromkeys(found.columns)),
         frozenset(found.called),
         frozenset(found.own),
+        tuple(dict.fromkeys(found.patterns)),
     )
 
 
@@ -268,8 +278,10 @@ def _check_exponent(node: ast.expr, text: str) -> None:
 
 def _check_argument(name: str, argument: Argument, node: ast.expr, found: _Found) -> None:
     """Raise :class:`SpecError` unless a node is a value of an argument."""
-    if argument.kind in ("values", "labels"):
+    if argument.kind in ("values", "labels", "dates"):
         _check_values(node, found)
+    elif argument.kind == "pattern":
+        found.patterns.append(str(setting(name, argument, node, found.text)))
     elif argument.kind == "column":
         found.columns.append(str(setting(name, argument, node, found.text)))
     elif argument.kind == "contrasts":

@@ -20,6 +20,7 @@ from formulaic.transforms.patsy_compat import PATSY_COMPAT_TRANSFORMS
 from interface_meta import override
 
 from bayes_moe.core.errors import DataError, unknown
+from bayes_moe.data.dates import elapsed
 from bayes_moe.data.formula_arguments import (
     ARITHMETIC,
     COMPARISONS,
@@ -33,6 +34,7 @@ from bayes_moe.data.formula_arguments import (
 )
 from bayes_moe.data.formula_functions import ELEMENTS_BY_OTHER_NAME, Functions
 from bayes_moe.data.formula_language import Expression, parse_expression
+from bayes_moe.data.matrix_columns import matching, members
 from bayes_moe.data.tables import as_numbers, kind
 
 MOST_COLUMNS = 5_000
@@ -72,6 +74,9 @@ class Materializer(PandasMaterializer):
     @override
     def _lookup(self, name: str) -> tuple[Any, set[Any]]:
         """Values of a column that is a term by itself."""
+        parts = members(name, self.data.columns) if name not in self.data.columns else []
+        if parts:
+            return _numbers_of(self.data, parts, "{name}[{field}]"), set()
         column = _column(self.data, name)
         if kind(column) == "numbers":
             return pd.Series(as_numbers(name, column).astype(float), index=column.index), set()
@@ -175,6 +180,11 @@ class _Evaluation:
         column = _column(self.table, name)
         return as_numbers(name, column) if kind(column) == "numbers" else column
 
+    def columns(self, pattern: str) -> FactorValues:
+        """Columns of numbers whose names match a pattern, under their own names."""
+        names = matching(pattern, map(str, self.table.columns))
+        return _numbers_of(self.table, names, "{field}")
+
     def labels(self, node: ast.expr) -> Any:
         """Values whose categories are wanted: a column is taken as it is."""
         if isinstance(node, ast.Name):
@@ -193,7 +203,7 @@ class _Evaluation:
         if isinstance(value, pd.Series):
             raise DataError(
                 f"{shown(node)!r} holds {kind(value)}, not numbers, in the formula term "
-                f"{self.expression.text!r}: make a column of numbers from it."
+                f"{self.expression.text!r}: {_remedy(value, shown(node))}."
             )
         if isinstance(value, FactorValues | dict) or np.ndim(value) > 1:
             raise DataError(
@@ -254,6 +264,11 @@ class _Evaluation:
                 values = np.array(np.broadcast_to(given.pop(first), len(self.table)))
                 state = self.state.setdefault(ast.unparse(node), {})
                 return _FITTED[call.name](values, _state=state, **given)
+            case "dates":
+                state = self.state.setdefault(ast.unparse(node), {})
+                return elapsed(given.pop("x"), shown(call.arguments[0][1]), state, **given)
+            case "columns":
+                return self.columns(given["pattern"])
             case "offset":
                 rows = [np.broadcast_to(v, len(self.table)) for v in given.values()]
                 return rows[0] if len(rows) == 1 else np.column_stack(rows)
@@ -267,6 +282,8 @@ class _Evaluation:
         match wanted:
             case "values":
                 return self.value(node) if call.name == "I" else self.number(node)
+            case "dates":
+                return self.value(node)
             case "labels":
                 return self.labels(node)
             case "contrasts":
@@ -298,11 +315,46 @@ class _Evaluation:
         return result.astype(float)
 
 
+def _numbers_of(table: pd.DataFrame, names: list[str], title: str) -> Any:
+    """Several columns of numbers as formulaic's one factor.
+
+    The ``title`` of a column is made of ``name``, the factor's, and ``field``: the column's number
+    if it has both, else its name.
+
+    Raises
+    ------
+    DataError
+        For a column of anything but numbers.
+    """
+    columns = {}
+    for j, name in enumerate(names):
+        found = kind(table[name])
+        if found != "numbers":
+            raise DataError(
+                f"The column {name!r} holds {found}; cols() and columns of arrays take numbers "
+                "only: give a pattern of columns of numbers, or rename it."
+            )
+        values = as_numbers(name, table[name]).astype(float)
+        columns[str(j) if "{name}" in title else name] = pd.Series(values, index=table.index)
+    return FactorValues(columns, kind="numerical", spans_intercept=False, format=title)
+
+
 def _column(table: pd.DataFrame, name: str) -> pd.Series:
     if name not in table.columns:
+        if members(name, table.columns):
+            raise DataError(
+                f"Column {name!r} is a matrix, and functions take one column each: write Q('"
+                f"{name}[0]') for its first, or make a column of the table."
+            )
         raise DataError(unknown("column", name, map(str, table.columns)))
     column: pd.Series = table[name]
     return column
+
+
+def _remedy(column: pd.Series, text: str) -> str:
+    if kind(column) == "dates":
+        return f"write time({text}), the days since the first fitted date"
+    return "make a column of numbers from it"
 
 
 def _is_time(column: pd.Series) -> bool:

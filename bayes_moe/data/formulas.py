@@ -6,7 +6,6 @@ hands in; other names are columns of the table.
 
 from __future__ import annotations
 
-import ast
 import copy
 import re
 from collections.abc import Iterable, Iterator
@@ -18,6 +17,7 @@ from unicodedata import normalize
 import numpy as np
 
 from bayes_moe.core.errors import DataError, SpecError, unknown
+from bayes_moe.data.formula_factors import category_column, columns_of, is_lookup
 from bayes_moe.data.formula_functions import Functions, check_known
 from bayes_moe.data.formula_language import Expression, parse_expression
 from bayes_moe.data.formula_matrix import finite_values, materialise, unstable
@@ -108,7 +108,7 @@ def used_columns(
     called: set[str] = set()
     for formula in formulas:
         for factor in _factors(formula):
-            columns, functions = _names(factor)
+            columns, functions = columns_of(factor, available)
             called |= functions
             used.update(c for c in columns if c in available)
             for name in columns if strict else ():
@@ -117,8 +117,8 @@ def used_columns(
                     raise DataError(
                         f"{unknown('column', name, available)}{hint} (formula {formula!r})"
                     )
-    if called & used:
-        name = min(called & used)
+    if called & used - {"time"}:
+        name = min(called & used - {"time"})
         raise DataError(
             f"The column {name!r} hides the function {name!r} that the formulas use; rename it."
         )
@@ -132,7 +132,7 @@ def own_functions(formulas: Iterable[str]) -> list[str]:
 
 def expressions(formula: str) -> list[Expression]:
     """Expressions in a formula, which are not columns by their names."""
-    return [parse_expression(f.expr) for f in _factors(formula) if not _is_lookup(f)]
+    return [parse_expression(f.expr) for f in _factors(formula) if not is_lookup(f)]
 
 
 def offset_columns(formula: str) -> list[int]:
@@ -148,7 +148,7 @@ def without_offsets(formula: str) -> str:
 
 def looked_up(formula: str) -> list[str]:
     """Columns that a formula uses as they are, outside functions."""
-    return [factor.expr for factor in _factors(formula) if _is_lookup(factor)]
+    return [factor.expr for factor in _factors(formula) if is_lookup(factor)]
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ class FittedFormula:
         """Categories in the fitted rows, of the columns that the formula uses as categories."""
         categories = {}
         for factor in _factors(self.formula):
-            column = _category_column(factor)
+            column = category_column(factor)
             if column is not None and "categories" in self._state(factor):
                 categories[column] = list(self._state(factor)["categories"])
         return categories
@@ -311,7 +311,7 @@ class FittedFormula:
         self, columns: pd.DataFrame, values: np.ndarray, labels: np.ndarray
     ) -> None:
         """DataError for terms that depend on other rows, such as ``x - x.mean()``."""
-        if all(_is_lookup(factor) for factor in _factors(self.formula)):
+        if all(is_lookup(factor) for factor in _factors(self.formula)):
             return
         size = np.abs(values).max(axis=0)
         for half in (slice(0, None, 2), slice(1, None, 2)):
@@ -370,27 +370,3 @@ def _other_characters(name: str, available: list[str]) -> str:
                 f"from the table; inside functions, write Q({column!r})."
             )
     return ""
-
-
-def _is_lookup(factor: Any) -> bool:
-    """Whether a factor is a column by its name."""
-    return bool(factor.eval_method.value == "lookup")
-
-
-def _names(factor: Any) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Columns in a factor, and the listed functions that it uses."""
-    if _is_lookup(factor):
-        return (str(factor.expr),), frozenset()
-    expression = parse_expression(factor.expr)
-    return expression.columns, expression.called
-
-
-def _category_column(factor: Any) -> str | None:
-    """Column that a factor may use as categories: ``g`` of ``g`` and ``C(g, ...)``, or None."""
-    if _is_lookup(factor):
-        return str(factor.expr)
-    expression = parse_expression(factor.expr)
-    body, quoted = expression.body, expression.quoted
-    if isinstance(body, ast.Call) and isinstance(body.func, ast.Name) and body.func.id == "C":
-        body = body.args[0] if body.args else body
-    return quoted.get(body.id, body.id) if isinstance(body, ast.Name) else None

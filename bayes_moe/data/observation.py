@@ -98,7 +98,7 @@ class RowColumns:
         if self.weights is None:
             return None
         formula = f"~ 0 + {self.weights}"
-        for column in looked_up(formula):
+        for column in (c for c in looked_up(formula) if c in columns):
             if kind(columns[column]) != "numbers":
                 raise DataError(
                     f"`weights` needs numbers; the column {column!r} holds {kind(columns[column])},"

@@ -13,6 +13,7 @@ import numpy as np
 from bayes_moe.core.errors import DataError, SpecError, unknown
 from bayes_moe.data.design import Design
 from bayes_moe.data.formulas import parse_formula, used_columns, without_offsets
+from bayes_moe.data.tables import kind
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,8 +118,8 @@ def grid_along(
 
     A numeric feature has 150 equidistant values over its range and 51 quantiles of the fitted rows,
     so that a few outlying values leave enough points where most rows are. A categorical one has
-    every observed category. Numeric columns are fixed at their median, others at their most
-    frequent category.
+    every observed category. Numeric columns are fixed at their median, dates at the
+    last one, others at their most frequent category.
     Columns of predictors in ``whole`` have whole numbers only.
 
     Parameters
@@ -150,6 +151,11 @@ def grid_along(
         if column not in columns:
             raise DataError(unknown("column in `at`", column, columns))
     observed, whole_columns = design.columns, columns_of(design, whole)
+    if kind(observed[feature]) == "dates":
+        raise DataError(
+            f"The column {feature!r} holds dates, along which there are no plots: for these, make "
+            "a column of numbers from it, and write that in the formula."
+        )
     levels = _levels(observed[feature]) if is_categorical(design, feature) else ()
     steps = levels or _steps(observed[feature].to_numpy(dtype=float))
     if feature in whole_columns:
@@ -211,6 +217,8 @@ def _steps(values: np.ndarray) -> np.ndarray:
 def _fixed_value(design: Design, column: str, at: Mapping[str, Any]) -> Any:
     """Return the value a column is fixed at."""
     series = design.columns[column]
+    if kind(series) == "dates":
+        return _date(at[column], column) if column in at else series.sort_values().iloc[-1]
     if is_categorical(design, column):
         levels = _levels(series)
         if column not in at:
@@ -222,6 +230,16 @@ def _fixed_value(design: Design, column: str, at: Mapping[str, Any]) -> Any:
     if not isinstance(value, Real) or not math.isfinite(value):
         raise DataError(f"`at` must hold the column {column!r} at a number; it is {value!r}.")
     return float(value)
+
+
+def _date(value: Any, column: str) -> pd.Timestamp:
+    """Return a date at which a column is fixed."""
+    import pandas as pd
+
+    try:
+        return pd.Timestamp(value)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"`at` must hold {column!r} at a date; it is {value!r}.") from error
 
 
 def _levels(series: pd.Series) -> tuple[Any, ...]:

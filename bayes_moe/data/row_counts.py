@@ -55,7 +55,7 @@ class RowCount:
         """Raise :class:`DataError` unless it is one column of whole numbers >= 0."""
         if self.formula is None:
             return
-        for column in looked_up(self.formula):
+        for column in (c for c in looked_up(self.formula) if c in rows.columns):
             if kind(rows.columns[column]) != "numbers":
                 raise DataError(
                     f"`{self.name}` needs numbers; the column {column!r} holds "

@@ -25,7 +25,7 @@ def labels_of(values: Any) -> pd.Index | None:
         return values.index
     indexes = getattr(values, "indexes", {})
     dims: tuple[Any, ...] = getattr(values, "dims", ())
-    found = indexes.get(dims[0]) if len(dims) == 1 and isinstance(indexes, Mapping) else None
+    found = indexes.get(dims[0]) if len(dims) in (1, 2) and isinstance(indexes, Mapping) else None
     return found if isinstance(found, pd.Index) else None
 
 

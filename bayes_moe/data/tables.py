@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayes_moe.core.errors import DataError, listed, nearest
+from bayes_moe.data.matrix_columns import elements, expanded, matrix_of
 from bayes_moe.data.row_labels import in_one_order, labels_of
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def to_pandas(data: Any) -> pd.DataFrame:
     import pandas as pd
 
     if isinstance(data, Mapping):
-        return _from_mapping(data)
+        return expanded(_from_mapping(data))
     table = data if isinstance(data, pd.DataFrame) else _from_narwhals(data)
     if table.columns.nlevels > 1:
         raise DataError(
@@ -49,7 +50,8 @@ def to_pandas(data: Any) -> pd.DataFrame:
         )
     labels = [str(c) for c in table.columns]
     _check_distinct(labels, "column names")
-    return table if labels == list(table.columns) else table.set_axis(labels, axis="columns")
+    table = table if labels == list(table.columns) else table.set_axis(labels, axis="columns")
+    return expanded(table)
 
 
 def row_labels(table: pd.DataFrame) -> pd.Index | None:
@@ -208,12 +210,19 @@ def _from_mapping(data: Mapping[Any, Any]) -> pd.DataFrame:
     Columns with row labels (Series, DataArrays) are paired by these, others by position.
     """
     _check_distinct([str(name) for name in data], "column names")
-    columns = {str(name): _column(str(name), values) for name, values in data.items()}
-    lengths = {name: len(values) for name, values in columns.items()}
+    columns: dict[str, pd.Series] = {}
+    row_labels: dict[str, pd.Index] = {}
+    lengths: dict[str, int] = {}
+    for name, values in ((str(name), values) for name, values in data.items()):
+        matrix = matrix_of(name, values)
+        own = {name: _column(name, values)} if matrix is None else elements(name, matrix)
+        lengths[name] = len(next(iter(own.values())))
+        columns |= own
+        labels = labels_of(values)
+        row_labels |= {} if labels is None else dict.fromkeys(own, labels)
     if len({*lengths.values()}) > 1:
         raise DataError(f"Columns of a dict must be equally long; lengths: {lengths}.")
-    row_labels = {str(name): labels_of(values) for name, values in data.items()}
-    return in_one_order(columns, {n: found for n, found in row_labels.items() if found is not None})
+    return in_one_order(columns, row_labels)
 
 
 def _column(name: str, values: Any) -> pd.Series:

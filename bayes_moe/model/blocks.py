@@ -339,7 +339,9 @@ def initial_location(block: Block, location: Parameter, rows: Rows) -> np.ndarra
     return block.family.initial_location(possible, known)
 
 
-def without_offsets(block: Block, y: np.ndarray, matrices: Mapping[str, Matrix]) -> np.ndarray:
+def responses_without_offsets(
+    block: Block, y: np.ndarray, matrices: Mapping[str, Matrix]
+) -> np.ndarray:
     """Responses (obs,) or (response, obs) without what varies by offsets of the locations."""
     for parameter, matrix in _locations_with_offset(block, matrices):
         without = role_of(parameter.role).without

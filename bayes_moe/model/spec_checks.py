@@ -12,12 +12,13 @@ from bayes_moe.core.errors import DataError, SpecError, listed, unknown
 from bayes_moe.data.design import Design
 from bayes_moe.data.formulas import check_right_hand_side, without_offsets
 from bayes_moe.data.matrix import Rows
+from bayes_moe.data.responses import response_parts
 from bayes_moe.data.tables import check_size
 from bayes_moe.families import quoted
 from bayes_moe.families.base import check_varied
 from bayes_moe.gates import Gate
 from bayes_moe.gates.feature_model import FeatureModel
-from bayes_moe.model.blocks import Block
+from bayes_moe.model.blocks import Block, responses_without_offsets
 from bayes_moe.model.expert import Expert
 from bayes_moe.model.measure import measure_of
 from bayes_moe.model.offset_rules import check_expert_offsets, check_gate_offsets
@@ -255,6 +256,11 @@ def _check_response(block: Block, response: str, rows: Rows, own: np.ndarray) ->
     where = np.flatnonzero(own)
     known = block.known(rows.matrices, where)
     block.family.check_response(rows.observed[..., where], response, known, rows.obs_id[where])
+    rest = responses_without_offsets(block, rows.observed, rows.matrices)
+    if rest is not rows.observed:
+        for j, values in enumerate(np.atleast_2d(rest)):
+            name = response if rest.ndim == 1 else response_parts(response)[j]
+            check_varied(values[where], f"response {name!r} without its offset")
 
 
 def _check_features(features: FeatureModel, rows: Rows) -> None:

@@ -17,7 +17,7 @@ from bayes_moe.gates import Gate
 from bayes_moe.gates.feature_model import FeatureModel
 from bayes_moe.gates.structure import GateStructure, Head
 from bayes_moe.gates.symmetry import Symmetry, symmetry
-from bayes_moe.model.blocks import Block, Component, blocks_of, without_offsets
+from bayes_moe.model.blocks import Block, Component, blocks_of, responses_without_offsets
 from bayes_moe.model.constraints import Constraints, Stated, constraints_of
 from bayes_moe.model.expert import Expert
 from bayes_moe.model.measure import Measure, measure_of
@@ -52,7 +52,7 @@ class DensityFactor:
         """
         y, weights = self.response(rows), rows.weights
         inside = self.block.supports(y, self.block.known(rows.matrices))
-        y = without_offsets(self.block, y, rows.matrices)
+        y = responses_without_offsets(self.block, y, rows.matrices)
         if inside.all() or not inside.any():
             return Sample(y, weights)
         return Sample(y[..., inside], None if weights is None else weights[inside])

@@ -378,7 +378,7 @@ def test_no_warning_of_a_library_leaks():
         ("~ g*h", r"'g\[T.b\]:h\[T.v\]' of 'mu' is 0 in every row: a combination of these categ"),
         ("~ C(k):g", r"a combination of these categories is in no row.*Write \+ in place of"),
         ("~ length", "Column 'length' holds durations, such as 0 days .*total_seconds"),
-        ("~ day", "Column 'day' holds dates, such as .*numbers or categories"),
+        ("~ day", r"Column 'day' holds dates, such as .*write time\(day\).*or make a col"),
         ("~ x + who", r"Unknown column 'who'.*'who' is the table's index.*reset_index\(\)"),
         ("~ log(who)", r"reset_index\(\)"),
         ("~ I(length)", r"'I\(length\)' holds durations, not numbers"),
