@@ -202,9 +202,17 @@ class Structure:
 
 
 def structure_of(
-    gate: Gate, experts: tuple[Expert, ...], priors: Mapping[str, Prior], stated: Stated
+    gate: Gate,
+    experts: tuple[Expert, ...],
+    priors: Mapping[str, Prior],
+    stated: Stated,
+    *,
+    labelled: bool = False,
 ) -> Structure:
-    """The structure of a gate over experts, put in the order of their blocks."""
+    """The structure of a gate over experts, put in the order of their blocks.
+
+    No experts are exchangeable if they are ``labelled``: if some rows' experts are known.
+    """
     gated, blocks = gate.structure(len(experts)), blocks_of(experts)
     factors = (*(DensityFactor(block) for block in blocks), *_feature_factors(gated.features))
     components = tuple(c for factor in factors for c in factor.block.components)
@@ -238,7 +246,9 @@ def structure_of(
         pairs=_pairs(blocks, labels),
         derived_dims={} if gated.features is None else gated.features.derived_dims,
         bases=_bases(gated, components, priors),
-        symmetry=_symmetry(None if tells_apart(gate) else gated.exchange_tree, blocks, constraints),
+        symmetry=_symmetry(
+            None if labelled or tells_apart(gate) else gated.exchange_tree, blocks, constraints
+        ),
         constraints=constraints,
         row_count_formulas=row_count_formulas,
         stems_without_terms=frozenset((*row_count_formulas, *unused_gate)),
