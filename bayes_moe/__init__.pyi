@@ -40,6 +40,8 @@ from .plots.curves import plot_predictive as plot_predictive
 from .plots.outline_text import tree_text as tree_text
 from .plots.prior_figure import plot_prior_predictive as plot_prior_predictive
 from .plots.tree_figure import plot_tree as plot_tree
+from .prediction.allocations import allocation as allocation
+from .prediction.allocations import coclustering as coclustering
 from .prediction.branch_probabilities import node_probabilities as node_probabilities
 from .prediction.branch_probabilities import node_responsibilities as node_responsibilities
 from .prediction.class_scores import class_scores as class_scores
@@ -74,8 +76,10 @@ __all__ = [
     "Prior",
     "PriorPredictive",
     "SpecError",
+    "allocation",
     "build",
     "class_scores",
+    "coclustering",
     "combine",
     "compare",
     "confusion_matrix",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from bayes_moe.data.formulas import looked_up
 from bayes_moe.data.responses import response_formula, response_parts
 from bayes_moe.data.tables import to_pandas
 from bayes_moe.graph.build import build_design
+from bayes_moe.model.allocation import allocation_of, with_groups
 from bayes_moe.model.evaluation import evaluate
 from bayes_moe.model.likelihood import random_expert
 from bayes_moe.model.parameters import checked
@@ -62,8 +64,9 @@ def simulate(
         For unknown, missing or wrongly shaped parameters.
     """
     table = to_pandas(rows)
-    columns = _response_columns(spec)
-    if expert_column is not None and expert_column in (*table.columns, *columns):
+    responses = _response_columns(spec)
+    columns = replace(spec.row_columns, expert=None)
+    if expert_column is not None and expert_column in (*table.columns, *responses):
         raise SpecError(f"`expert_column` would overwrite the column {expert_column!r}.")
     rng = np.random.default_rng(seeds.resolve(random_seed))
     if parameters is None:
@@ -73,13 +76,16 @@ def simulate(
     )
     values = checked(spec, design, parameters)
     mixture = evaluate(spec, {k: v[None] for k, v in values.items()}, design.rows)
-    chosen = random_expert(mixture.log_weights[0].T, rng)
+    shared = allocation_of(with_groups(design.rows, columns, table, needed=True).observation)
+    chosen = shared.spread(random_expert(mixture.log_weights[0][:, shared.first].T, rng))
     response = mixture.expert_random(rng)[0][..., chosen, np.arange(design.rows.size)]
     result = table.copy()
     rule = spec.level_rule
     if rule.given is not None:
         response = labelled(response, rule.given, rule.ordered)
-    for column, drawn in zip(columns, response if len(columns) > 1 else [response], strict=True):
+    for column, drawn in zip(
+        responses, response if len(responses) > 1 else [response], strict=True
+    ):
         result[column] = drawn
     if expert_column is not None:
         result[expert_column] = np.asarray(spec.expert_labels)[chosen]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 OBS = "obs_id"
+GROUP = "group_id"
 EXPERT = "expert"
 STICK = "stick"
 CHAIN = "chain"
@@ -11,6 +12,8 @@ DRAW = "draw"
 RESPONSE = "y"
 RESPONSE_DIM = "response"
 ROW_WEIGHTS = "row_weights"
+FIRST_OF_GROUP = "first_row_of_group"
+KNOWN_EXPERT = "known_expert"
 GATE = "gate"
 
 POSTERIOR = "posterior"

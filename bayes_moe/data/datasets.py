@@ -118,6 +118,13 @@ SOURCES = {
         "44 rows: school children. Columns: accuracy (of reading, moved into the open interval "
         "from 0 to 1), dyslexia (yes or no), iq (nonverbal, as z score)."
     ),
+    "betablocker": (
+        "Yusuf, S., Peto, R., Lewis, J., Collins, R., & Sleight, P. (1985). Beta blockade during "
+        "and after myocardial infarction: an overview of the randomized trials. Progress in "
+        "Cardiovascular Diseases, 27(5), 335-371. "
+        "44 rows: the two arms of 22 trials. Columns: center (of the trial), treatment (control or "
+        "treated), patients (in the arm), deaths (of these)."
+    ),
     "gasoline": (
         "Prater, N. H. (1956). Estimate gasoline yields from crudes. Petroleum Refiner, 35(5), "
         "236-238. "
@@ -171,6 +178,7 @@ def load_dataset(name: str) -> pd.DataFrame:
         Election Studies 1996).
         ``"reading"``: accuracy of children's reading, a proportion, 44 rows (Pammer and Kevan
         2004).
+        ``"betablocker"``: deaths in the arms of 22 trials, 44 rows (Yusuf et al. 1985).
         ``"gasoline"``: share of crude oil that becomes gasoline, 32 rows (Prater 1956).
         ``"geyser"``: waiting times and durations of eruptions, 299 rows (Azzalini and Bowman 1990).
         ``"periwinkle"``: directions in which snails move, 31 rows (Fisher 1993).

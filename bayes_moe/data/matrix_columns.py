@@ -29,7 +29,7 @@ def element(name: str, j: int) -> str:
 def members(name: str, available: Iterable[str]) -> list[str]:
     """Columns of a matrix among those of a table, by number; none if there is no such matrix."""
     known = {*available}
-    found = []
+    found: list[str] = []
     while element(name, len(found)) in known:
         found.append(element(name, len(found)))
     return found

@@ -201,9 +201,6 @@ class RowColumns:
 NO_COLUMNS = RowColumns()
 """Rows that all count once, and of which no column says more."""
 
-LATER = ("group", "expert")
-"""Arguments that no method reads yet."""
-
 
 def check_row_columns(weights: Any, group: Any, expert: Any, labels: Sequence[Any]) -> RowColumns:
     """Columns that a user specified for the rows of a model, whose experts have ``labels``.
@@ -213,9 +210,6 @@ def check_row_columns(weights: Any, group: Any, expert: Any, labels: Sequence[An
     SpecError
         Unless ``weights`` is one term of a formula, and ``group`` and ``expert`` are names.
     """
-    for name, column in (("weights", weights), ("group", group), ("expert", expert)):
-        if column is not None and name in LATER:
-            raise SpecError(f"`{name}` cannot be used yet: no method reads it.")
     for name, column in (("weights", weights), ("group", group), ("expert", expert)):
         if column is not None and not (isinstance(column, str) and column.strip()):
             raise SpecError(

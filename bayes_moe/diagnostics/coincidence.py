@@ -11,6 +11,7 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.data.design import Design
+from bayes_moe.model.allocation import observed_responsibilities, some_rows
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.draws import stacked_draws
@@ -109,12 +110,12 @@ def distances(
         kept = evenly(samples, MOST_DRAWS)
         draws = {name: value[kept] for name, value in draws.items()}
         size = design.rows.size
-        which = evenly(size, MOST_ROWS)
+        which = some_rows(design.rows, MOST_ROWS, evenly)
         rows = design.rows.pick(which) if len(which) < size else design.rows
         for _, part, mixture in chunks(spec, draws, rows):
             with np.errstate(all="ignore"):  # densities at a mode may be infinite
                 density = mixture.log_components(part.observed)
-                shares = mixture.responsibilities(part.observed)
+                shares = observed_responsibilities(mixture, part)
                 for a, b in combinations(range(count), 2):
                     d = density[:, a] - density[:, b]
                     weight = shares[:, a] + shares[:, b]

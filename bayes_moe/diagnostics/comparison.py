@@ -10,8 +10,11 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.checks import check_one_of
 from bayes_moe.core.errors import SpecError, listed
+from bayes_moe.data.observation import Observation
 from bayes_moe.data.response_derivative import log_slope, response_columns
 from bayes_moe.diagnostics.information import information
+from bayes_moe.model.allocation import allocation_of
+from bayes_moe.results.by_group import by_group
 from bayes_moe.results.draws import pointwise
 from bayes_moe.results.fit import Fit, is_ensemble, posterior_of
 
@@ -154,6 +157,18 @@ def _check_same_data(fits: Mapping[str, Fit]) -> None:
         _check_trials(both, one, fit)
         if not np.array_equal(one.design.rows.counted(ones), fit.design.rows.counted(ones)):
             raise SpecError(f"{both} give the rows other weights: fit both with the same.")
+        _check_same_sharing(both, one.design.rows.observation, fit.design.rows.observation)
+
+
+def _check_same_sharing(both: str, one: Observation, other: Observation) -> None:
+    """Raise :class:`SpecError` unless two fits leave out the same, and know the same experts."""
+    for name in ("group", "expert"):
+        left, right = getattr(one, name), getattr(other, name)
+        if (left is None) != (right is None) or not np.array_equal(left, right):
+            raise SpecError(
+                f"{both} were told different things of the rows by `{name}=`, so that their log "
+                "densities are not of the same: fit both with the same column."
+            )
 
 
 def _check_trials(both: str, one: Fit, other: Fit) -> None:
@@ -197,7 +212,7 @@ def _log_jacobians(fits: Mapping[str, Fit]) -> tuple[str, dict[str, np.ndarray]]
     jacobians = {}
     for name, fit in fits.items():
         try:
-            jacobians[name] = log_slope(fit.design)
+            jacobians[name] = fit.design.rows.counted(log_slope(fit.design))
         except SpecError as error:
             raise SpecError(
                 f"{name!r} cannot be compared with fits of another response. {error}"
@@ -219,9 +234,11 @@ def _cross_validated(
 
     results = {}
     for name, fit in fits.items():
-        values = xr.DataArray(
-            jacobians[name], dims=names.OBS, coords={names.OBS: fit.design.rows.obs_id}
-        )
+        rows = fit.design.rows
+        shared = allocation_of(rows.observation)
+        by_unit = shared.at_first(shared.totals(jacobians[name]))
+        values = xr.DataArray(by_unit, dims=names.OBS, coords={names.OBS: rows.obs_id})
+        values = by_group(fit.spec, rows, values)
         # ArviZ's estimate of `reff` depends on the experts' labels.
         results[name] = az.loo(_log_likelihood(fit), reff=1.0, pointwise=True, log_jacobian=values)
     table: pd.DataFrame = az.compare(results, method=method, reference=reference, round_to="none")

@@ -9,6 +9,7 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.errors import SpecError
+from bayes_moe.model.allocation import unit_weight
 from bayes_moe.results.fit import Fit
 
 if TYPE_CHECKING:
@@ -33,10 +34,11 @@ def information(fit: Fit) -> pd.Series:
 
     With ``l`` the log likelihood, ``q`` effective parameters and ``n`` rows (the sum of their
     weights, if they have any): ``AIC = -2 l + 2 q``, ``BIC = -2 l + q log n``, and ``ICL = BIC - 2
-    sum_i log max_k r_ik``, which adds a penalty for rows of uncertain allocation. Less is better.
-    Under a likelihood ``q`` is the number of free parameters. At a posterior mode a coefficient
-    that a prior or a penalty holds (a spline's, a Gaussian process's, a shrunken one) counts in
-    part: ``q`` is the trace of ``H (H + P)^-1``, with
+    sum_i log max_k r_ik``, which adds a penalty for rows of uncertain allocation. Of rows that
+    share an expert by group, ``n`` is the number of groups, and ``r`` are those of the groups. Less
+    is better. Under a likelihood ``q`` is the number of free parameters. At a posterior mode a
+    coefficient that a prior or a penalty holds (a spline's, a Gaussian process's, a shrunken one)
+    counts in part: ``q`` is the trace of ``H (H + P)^-1``, with
     ``H`` the observed information of the likelihood and ``P`` that of the prior, in internal
     coordinates and for fixed learned scales. ``l`` is then a little less than its maximum. Where
     second derivatives are not at hand (``"map"`` of large models and of gates that model features,
@@ -84,7 +86,7 @@ def information(fit: Fit) -> pd.Series:
         q = float(figures[names.EFFECTIVE])
     elif figures.attrs[names.OBJECTIVE] == "likelihood":  # files of earlier versions
         q = float(count)
-    n = fit.design.rows.weight
+    n = unit_weight(fit.design.rows)
     bic = -2 * log_likelihood + q * math.log(n)
     return pd.Series(
         {

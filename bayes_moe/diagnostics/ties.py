@@ -12,6 +12,7 @@ from bayes_moe.data.design import Design
 from bayes_moe.data.responses import response_parts
 from bayes_moe.diagnostics.coincidence import MOST_DRAWS, evenly
 from bayes_moe.em.vector_layout import NARROW, SCALE_FLOOR
+from bayes_moe.model.allocation import observed_responsibilities
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.priors.defaults import role_of
@@ -163,7 +164,7 @@ def _on_values(
     log_width, samples = np.zeros_like(taken), len(next(iter(draws.values())))
     for where, part, mixture in chunks(spec, draws, design.rows):
         with np.errstate(all="ignore"):  # densities of a collapsed expert may be infinite
-            share = np.nan_to_num(mixture.responsibilities(part.observed))
+            share = np.nan_to_num(observed_responsibilities(mixture, part))
             scale = mixture.margin(of.response).moments("scale")
             width = np.log(np.maximum(scale / of.unit, np.finfo(float).tiny))
         of_row = np.eye(len(of.values) + 1)[column[of.position[where]]]

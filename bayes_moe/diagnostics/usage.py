@@ -9,6 +9,11 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.checks import check_positive
 from bayes_moe.diagnostics.coincidence import coincidence
+from bayes_moe.model.allocation import (
+    counted_units,
+    observed_responsibilities,
+    unit_weight,
+)
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.results.draws import stacked_draws
 from bayes_moe.results.fit import Fit, posterior_of
@@ -21,7 +26,7 @@ if TYPE_CHECKING:
 def usage(fit: Fit) -> xr.DataArray:
     """Return each expert's share of the fitted rows' responsibility (chain, draw, expert).
 
-    Rows count by their weights.
+    Rows count by their weights. Of rows that share an expert by group, it is the share of groups.
     """
     import xarray as xr
 
@@ -29,7 +34,7 @@ def usage(fit: Fit) -> xr.DataArray:
     draws = stacked_draws(fit.spec, posterior)
     total = np.zeros((len(next(iter(draws.values()))), fit.spec.n_experts))
     for _, chunk, mixture in chunks(fit.spec, draws, fit.design.rows):
-        total += chunk.counted(mixture.responsibilities(chunk.observed)).sum(axis=-1)
+        total += counted_units(chunk, observed_responsibilities(mixture, chunk)).sum(axis=-1)
     coords = {
         names.CHAIN: posterior[names.CHAIN].values,
         names.DRAW: posterior[names.DRAW].values,
@@ -37,7 +42,7 @@ def usage(fit: Fit) -> xr.DataArray:
     }
     shape = tuple(len(v) for v in coords.values())
     return xr.DataArray(
-        (total / fit.design.rows.weight).reshape(shape), dims=tuple(coords), coords=coords
+        (total / unit_weight(fit.design.rows)).reshape(shape), dims=tuple(coords), coords=coords
     )
 
 
@@ -89,7 +94,7 @@ def experts_in_use(fit: Fit, *, least_rows: float = 1.0) -> xr.DataArray:
     >>> used.to_series().value_counts(normalize=True)  # doctest: +SKIP
     """
     check_positive("least_rows", least_rows)
-    rows = usage(fit) * fit.design.rows.weight
+    rows = usage(fit) * unit_weight(fit.design.rows)
     return (rows >= least_rows).sum(names.EXPERT).rename("experts_in_use")
 
 

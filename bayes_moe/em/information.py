@@ -8,19 +8,21 @@ of features. Both rules here give these weights; the formulas are in :mod:`bayes
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import ClassVar
 
 import numpy as np
 
-from bayes_moe.em.cross_products import Plan
+from bayes_moe.em.cross_products import Features, Plan
 from bayes_moe.em.gate_branches import GateBranches
+from bayes_moe.em.gate_pairs import gate_pairs
 from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.families import Derivatives
 from bayes_moe.families.formula import OBSERVED, WORKING
-from bayes_moe.gates.splits import Split
+from bayes_moe.model.allocation import Allocation
 
 
 class PredictorStack:
@@ -164,9 +166,31 @@ class Information(ABC):
     plan: Plan
     asked: ClassVar[str] = OBSERVED
 
+    stack: PredictorStack
+
     @abstractmethod
     def weights(self, terms: RowTerms) -> np.ndarray:
         """Weights (point, pair, obs) of minus the second derivatives."""
+
+    @cached_property
+    def of_gate(self) -> np.ndarray:
+        """Positions of the pairs of outputs of the gate."""
+        return np.flatnonzero(self.plan.second < self.stack.gate.size)
+
+    def of_groups(
+        self,
+        terms: RowTerms,
+        features: Features,
+        where: slice,
+        shared: Allocation,
+        weights: np.ndarray | None,
+    ) -> tuple[np.ndarray, ...]:
+        """Sums that are no sums over single rows, of rows that share an expert; none by default."""
+        return ()
+
+    def matrix(self, sums: Sequence[np.ndarray], size: int) -> np.ndarray:
+        """Matrices (point, size, size) of sums by groups of pairs, and of :meth:`of_groups`."""
+        return self.plan.matrix(sums, size)
 
     @abstractmethod
     def prior_curvature(self, second: np.ndarray) -> np.ndarray:
@@ -249,22 +273,33 @@ class ObservedInformation(Information):
             for output, expert in zip(part.outputs, part.members, strict=True)
         }
         self._gate = gate_pairs(self.plan, stack.gate, experts) if stack.gate.size else None
-        self._same_expert = self._same_expert_pairs()
+        self.same_expert = self._same_expert_pairs()
 
     def weights(self, terms: RowTerms) -> np.ndarray:
+        weights = self.products(terms)
+        for one, other, pairs in self.same_expert:
+            in_one, in_other = _shared_experts(one, other)
+            score = terms.factors[other.factor].score[other.slot]
+            if terms.above[other.block] is not None:
+                score = score * terms.above[other.block]
+            score = score[:, in_other] if score.shape[1] > len(in_other) else score
+            weights[:, pairs] -= terms.scores[:, one.outputs[in_one]] * score
+        self.subtract_seconds(weights, terms)
+        return weights
+
+    def products(self, terms: RowTerms) -> np.ndarray:
+        """Weights (point, pair, obs) without the experts' own derivatives."""
         scores = terms.scores
         weights = np.empty((len(terms.r), len(self.plan.first), terms.r.shape[2]))
         for first, second, positions in self.plan.runs:
             np.multiply(scores[:, first], scores[:, second], out=weights[:, positions])
         if terms.gate is not None:
             self._add_gate(weights, terms.gate, scores)
-        for one, other, pairs in self._same_expert:
-            in_one, in_other = _shared_experts(one, other)
-            score = terms.factors[other.factor].score[other.slot]
-            if terms.above[other.block] is not None:
-                score = score * terms.above[other.block]
-            score = score[:, in_other] if score.shape[1] > len(in_other) else score
-            weights[:, pairs] -= scores[:, one.outputs[in_one]] * score
+        return weights
+
+    def subtract_seconds(self, weights: np.ndarray, terms: RowTerms) -> None:
+        """Subtract second derivatives of the experts' log densities from weights."""
+        for one, other, pairs in self.same_expert:
             if one.factor != other.factor:
                 continue
             derivatives = terms.factors[one.factor].second[one.slot][other.slot]
@@ -273,7 +308,6 @@ class ObservedInformation(Information):
                 if above is not None:
                     second = second * above
             weights[:, pairs] -= second
-        return weights
 
     def prior_curvature(self, second: np.ndarray) -> np.ndarray:
         return second
@@ -315,58 +349,3 @@ def _shared_experts(one: Part, other: Part) -> tuple[np.ndarray, np.ndarray]:
     shared = [(j, positions[k]) for j, k in enumerate(one.members) if k in positions]
     pairs = np.array(shared, dtype=np.int64).reshape(-1, 2)
     return pairs[:, 0], pairs[:, 1]
-
-
-@dataclass(frozen=True)
-class GatePairs:
-    """Pairs of a gate output with another output: positions in the plan, and both outputs.
-
-    ``root`` and ``split`` are pairs at one split, the root or another, ``..._diagonal`` an output
-    with itself. In ``below_branch`` the second is below the first one's branch, in ``below_split``
-    below its split, which is not the root.
-    """
-
-    root: np.ndarray
-    root_diagonal: np.ndarray
-    split: np.ndarray
-    split_diagonal: np.ndarray
-    below_branch: np.ndarray
-    below_split: np.ndarray
-
-
-def gate_pairs(plan: Plan, gate: GateBranches, experts: Mapping[int, int]) -> GatePairs:
-    """Pairs of a plan with an output of the gate, by the relation of their splits.
-
-    ``experts`` is the expert of each output that is not the gate's.
-    """
-    split_of: dict[int, Split] = {
-        output: s for s in gate.splits for output in range(s.rows.start, s.rows.stop)
-    }
-    pairs: dict[str, list[tuple[int, ...]]] = {f.name: [] for f in fields(GatePairs)}
-    for at, (a, b) in enumerate(zip(plan.first.tolist(), plan.second.tolist(), strict=True)):
-        if a >= gate.size:
-            continue
-        one, other = split_of[a], split_of.get(b)
-        if other is one:
-            relation = "root" if one.depth == 0 else "split"
-            pairs[relation].append((at, a, b))
-            if a == b:
-                pairs[f"{relation}_diagonal"].append((at, a))
-            continue
-        upper, lower, below = a, b, (experts[b],) if other is None else other.below
-        if other is not None and other.depth < one.depth:
-            upper, lower, below = b, a, one.below
-        top = split_of[upper]
-        if not set(below) <= set(top.below):
-            continue
-        if set(below) <= set(top.leaves[upper - top.rows.start]):
-            pairs["below_branch"].append((at, upper, lower))
-        if top.depth > 0:
-            pairs["below_split"].append((at, upper, lower))
-    widths = {name: 2 if name.endswith("diagonal") else 3 for name in pairs}
-    return GatePairs(
-        **{
-            name: np.array(rows, dtype=np.int64).reshape(-1, widths[name]).T
-            for name, rows in pairs.items()
-        }
-    )

@@ -61,11 +61,11 @@ def _is_constant_gate(objective: Objective) -> bool:
 def _weight_step(theta: np.ndarray, evaluation: Evaluation, gate: ParameterBlock) -> np.ndarray:
     """Step of a constant gate to its maximum, for the experts' rows.
 
-    With ``N_k`` the rows, it maximises ``sum_k N_k log w_k + log prior``; without a prior,
-    ``w_k = N_k / n``.
+    With ``N_k`` the rows, or the groups of rows that share an expert, it maximises ``sum_k N_k log
+    w_k + log prior``; without a prior, ``w_k = N_k / n``.
     """
     assert gate.basis is not None
-    rows = np.maximum(evaluation.rows, 1e-12)
+    rows = np.maximum(evaluation.units, 1e-12)
     total = rows.sum(axis=1, keepdims=True)
     free = np.log(rows) @ gate.basis.T / gate.unit
     if gate.prior is None:

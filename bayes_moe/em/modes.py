@@ -15,6 +15,12 @@ from bayes_moe.em.objective import Curvature, Objective
 from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.em.proximal_newton import at_kink
 from bayes_moe.model import expert_order
+from bayes_moe.model.allocation import (
+    counted_units,
+    observed_log_density,
+    observed_responsibilities,
+    unit_weight,
+)
 from bayes_moe.model.evaluation import chunks, evaluate
 from bayes_moe.model.spec import MixtureOfExperts
 
@@ -116,7 +122,7 @@ class Modes:
     @property
     def empty(self) -> np.ndarray:
         """Whether an expert has less than ``LEAST_ROWS`` rows (mode,)."""
-        return (self.share * self.design.rows.weight < LEAST_ROWS).any(axis=1)
+        return (self.share * unit_weight(self.design.rows) < LEAST_ROWS).any(axis=1)
 
 
 def compared_density(modes: Modes, rows: Rows) -> np.ndarray:
@@ -128,7 +134,7 @@ def row_densities(spec: MixtureOfExperts, values: Values, rows: Rows) -> np.ndar
     """Log density (point, obs) of evenly spaced rows, which does not depend on expert labels."""
     spaced = expert_order.evenly_spaced_rows(rows)
     with np.errstate(all="ignore"):
-        density = evaluate(spec, values, spaced).log_density(spaced.observed)
+        density = observed_log_density(evaluate(spec, values, spaced), spaced)
     return np.nan_to_num(density, neginf=-1e300, posinf=1e300)
 
 
@@ -188,9 +194,9 @@ def merge_modes(modes: Modes, rows: Rows) -> Modes:
     log_allocation = np.zeros(len(which))
     for _, part, mixture in chunks(modes.spec, values, rows):
         with np.errstate(all="ignore"):
-            r = mixture.responsibilities(part.observed)
-            share += part.counted(r).sum(axis=-1) / rows.weight
-            log_allocation += part.counted(np.log(r.max(axis=1))).sum(axis=-1)
+            r = observed_responsibilities(mixture, part)
+            share += counted_units(part, r).sum(axis=-1) / unit_weight(rows)
+            log_allocation += counted_units(part, np.log(r.max(axis=1))).sum(axis=-1)
     return replace(
         modes,
         values=values,

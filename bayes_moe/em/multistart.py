@@ -46,6 +46,8 @@ from bayes_moe.em.split_merge import (
 )
 from bayes_moe.em.starting_points import initial_points
 from bayes_moe.em.tree_starts import tree_starts
+from bayes_moe.em.units import Units
+from bayes_moe.model.allocation import random_rows
 from bayes_moe.model.offset_rules import tells_apart
 from bayes_moe.model.spec import MixtureOfExperts
 
@@ -159,13 +161,15 @@ def search(
     run = partial(run_em, max_iter=settings.max_iter, tol=settings.tol, progress=settings.progress)
     if theta is None and start.allocation is not None:
         count = 1 if rows.size > most else 2
-        theta = initial_points(objective, start.allocation, sweeps=count)
+        shares = (
+            start.allocation if objective.order is None else start.allocation[..., objective.order]
+        )
+        theta = initial_points(objective, shares, sweeps=count)
     if theta is not None:
         return merge_modes(_ends(objective, run(objective, theta)), rows)
     if rows.size <= most:
         return _search_from_partitions(objective, settings, run, rng)
-    sample = np.sort(rng.choice(rows.size, most, replace=False))
-    part = Objective(vector, rows.pick(sample), cores=settings.cores)
+    part = Objective(vector, rows.pick(random_rows(rows, most, rng)), cores=settings.cores)
     rough = _search_from_partitions(part, settings, run, rng)
     best = np.argsort(rough.singular, kind="stable")[:FINALISTS]
     ends = _ends(objective, run(objective, rough.theta[best], newton_first=True))
@@ -230,10 +234,11 @@ def _with_moves(
     from the best of these, and then from moves from the best modes, while they find better ones.
     """
     spec, rows = objective.vector.spec, objective.rows
-    columns = standardised(spec, rows)
+    units = Units.of(rows, standardised(spec, rows))
     by_em = int(np.ceil(settings.moves * BY_EM))
 
     def further(modes: Modes, shares: np.ndarray, short: int, kept: int) -> Modes:
+        shares = units.spread(units.respecting(shares))
         points = initial_points(objective, shares, FIXED_SWEEPS)
         tried = run(objective, points, max_iter=short)
         new = _is_new(objective, modes, tried)
@@ -246,15 +251,16 @@ def _with_moves(
         ends = _ends(objective, replace(result, iterations=result.iterations + short))
         return merge_modes(joined(modes, ends), rows)
 
-    shares = improved_partitions(spec, rows, settings.moves - by_em, rng)
-    if len(shares):
+    if not units.grouped:  # the mixtures of linear regressions have no groups
+        shares = improved_partitions(spec, rows, settings.moves - by_em, rng)
+    if not units.grouped and len(shares):
         modes = further(modes, shares[:CANDIDATES].astype(float), SHORT, PROMISING)
     for done in range(0, by_em, EM_BATCH):
         good = modes.theta[np.flatnonzero(~modes.singular)]
         if not len(good):
             break
-        shares = responsibilities(objective, good[:PARENTS])
-        moved, _ = moved_shares(spec, columns, shares, min(by_em - done, EM_BATCH), rng)
+        shares = units.reduce(responsibilities(objective, good[:PARENTS]))
+        moved, _ = moved_shares(spec, units.columns, shares, min(by_em - done, EM_BATCH), rng)
         modes = further(modes, moved, SHORT, PROMISING)
     return modes
 
@@ -330,7 +336,9 @@ def _can_grow(spec: MixtureOfExperts) -> bool:
     """Whether a model's gate has shallower ones, and its experts are exchangeable."""
     structure = spec.structure
     alike = len(structure.blocks) == 1 and not structure.constraints.by_expert
-    return alike and bool(structure.gate.coarser) and not tells_apart(spec.gate)
+    by_row = not {"group", "expert"} & {*spec.row_columns.given}
+    deep = by_row and bool(structure.gate.coarser)
+    return alike and deep and not tells_apart(spec.gate)
 
 
 def _ends(objective: Objective, result: ClimbResult) -> Modes:

@@ -38,6 +38,7 @@ import numpy as np
 from bayes_moe.core.threads import in_threads
 from bayes_moe.data.matrix import Rows
 from bayes_moe.em.floors import few_rows
+from bayes_moe.em.group_information import GroupInformation
 from bayes_moe.em.information import (
     CompleteInformation,
     Information,
@@ -45,6 +46,12 @@ from bayes_moe.em.information import (
 )
 from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.em.row_mixture import Chunk, RowMixture
+from bayes_moe.model.allocation import (
+    ByGroup,
+    group_slices,
+    in_group_order,
+    observed_responsibilities,
+)
 from bayes_moe.model.evaluation import chunks
 
 CHUNK_ELEMENTS = 2**18
@@ -67,6 +74,7 @@ class Curvature(Enum):
 
 
 RULES = {Curvature.COMPLETE: CompleteInformation, Curvature.OBSERVED: ObservedInformation}
+GROUP_RULES = {**RULES, Curvature.OBSERVED: GroupInformation}
 
 
 @dataclass(frozen=True)
@@ -76,7 +84,8 @@ class Evaluation:
     ``value`` (point,), ``gradient`` (point, coordinate) and ``curvature`` (point, coordinate,
     coordinate), which is minus the second derivatives, include the log prior;
     ``likelihood_gradient`` and ``likelihood_curvature`` do not. ``rows`` (point, expert) are sums
-    of responsibilities; ``at_floor`` (point,) is how many rows have a spread at its floor, or a
+    of responsibilities, and ``units`` those of rows and groups for which the gate speaks once;
+    ``at_floor`` (point,) is how many rows have a spread at its floor, or a
     narrow one of an expert with few rows. ``allocation`` is what was given in the place of the
     responsibilities, if anything.
     """
@@ -87,6 +96,7 @@ class Evaluation:
     likelihood_gradient: np.ndarray
     likelihood_curvature: np.ndarray
     rows: np.ndarray
+    units: np.ndarray
     at_floor: np.ndarray
     allocation: np.ndarray | None = None
 
@@ -102,12 +112,22 @@ class Objective:
         Rows with a response; by default the fitted ones.
     cores : int
         Threads that share the chunks of rows; the result does not depend on it.
+
+    Attributes
+    ----------
+    rows : Rows
+        The rows, one group after the other if rows share an expert by group. Allocations are of
+        rows in this order.
+    order : array or None
+        Positions of these rows among those given; None where they are the same.
     """
 
     def __init__(self, vector: ParameterVector, rows: Rows | None = None, cores: int = 1) -> None:
         self.vector = vector
-        self.rows = vector.design.rows if rows is None else rows
+        self.rows, self.order = in_group_order(vector.design.rows if rows is None else rows)
         self.cores = cores
+        group = self.rows.observation.group
+        self._starts = None if group is None else ByGroup.of(group).starts
         self._mixture = RowMixture(vector, self.rows)
         self._features, self._stack = self._mixture.features, self._mixture.stack
         self._few_rows = few_rows(vector)
@@ -143,9 +163,11 @@ class Objective:
         """
         prior, first, second = self.vector.log_prior(theta)
         information = self._information(curvature)
-        value, rows, at_floor, narrow, slope, *sums = self._sum(theta, information, allocation)
+        value, rows, units, at_floor, narrow, slope, *sums = self._sum(
+            theta, information, allocation
+        )
         at_floor = at_floor + np.where(rows <= self._few_rows, narrow, 0.0).sum(axis=1)
-        matrix = information.plan.matrix(sums, len(self._stack.units))
+        matrix = information.matrix(sums, len(self._stack.units))
         scaled = matrix * np.multiply.outer(self._stack.units, self._stack.units)
         likelihood_gradient = self._stack.to_coordinates(slope * self._stack.units)
         half = self._stack.to_coordinates(scaled)  # (point, coordinate, coefficient)
@@ -160,6 +182,7 @@ class Objective:
             likelihood_gradient,
             likelihood_curvature,
             rows,
+            units,
             at_floor,
             allocation,
         )
@@ -180,7 +203,8 @@ class Objective:
 
     def _information(self, curvature: Curvature) -> Information:
         if curvature not in self._rules:
-            self._rules[curvature] = RULES[curvature](self._stack)
+            rules = RULES if self._starts is None else GROUP_RULES
+            self._rules[curvature] = rules[curvature](self._stack)
         return self._rules[curvature]
 
     def _sum(
@@ -226,6 +250,10 @@ class Objective:
         """Chunks of rows whose largest array has about ``CHUNK_ELEMENTS`` elements."""
         elements = CHUNK_ELEMENTS * (4 if self.rows.size >= SHARED_ROWS else 1)
         step = max(16, elements // (points * self._width(pairs)))
+        if self._starts is not None:
+            for start, stop in group_slices(self._starts, self.rows.size, step):
+                yield slice(start, stop)
+            return
         for start in range(0, self.rows.size, step):
             yield slice(start, min(start + step, self.rows.size))
 
@@ -251,10 +279,11 @@ def features_of(objective: Objective, block: int, where: slice) -> np.ndarray:
 def responsibilities(objective: Objective, theta: np.ndarray) -> np.ndarray:
     """Responsibilities (point, expert, obs) at points (point, coordinate)."""
     vector, rows = objective.vector, objective.rows
-    parts = chunks(vector.spec, vector.variables(theta), rows)
+    shares = np.empty((len(theta), vector.spec.n_experts, rows.size))
     with np.errstate(all="ignore"):
-        shares = [m.responsibilities(part.observed) for _, part, m in parts]
-    return np.nan_to_num(np.concatenate(shares, axis=-1))
+        for where, part, mixture in chunks(vector.spec, vector.variables(theta), rows):
+            shares[..., where] = observed_responsibilities(mixture, part)
+    return np.nan_to_num(shares)
 
 
 def _add(a: tuple[np.ndarray, ...], b: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:

@@ -21,12 +21,14 @@ of the rows. No single kind of partition leads to the best mode of every table; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bayes_moe.data.matrix import Rows
+from bayes_moe.em.units import Units
+from bayes_moe.model.allocation import Allocation
 from bayes_moe.model.blocks import Block, initial_eta
 from bayes_moe.model.spec import MixtureOfExperts
 
@@ -53,12 +55,15 @@ def initial_partitions(
     k, n = spec.n_experts, rows.size
     if k == 1:
         return np.ones((1, 1, n))
-    features, response = standardised(spec, rows)
-    support = Support.of(spec, rows)
+    units = Units.of(rows, standardised(spec, rows))
+    support = Support.of(spec, rows).of_units(units.shared)
+    kinds = KINDS | {"subsets": units.subsets} if units.grouped else KINDS
     partitions = np.empty((count, k, n))
     for j in range(count):
-        free = _soft_partition(mix[j % len(mix)], features, response, support.spread.size, rng)
-        partitions[j] = support.limited(free, rng)
+        kind = mix[j % len(mix)]
+        free = _soft_partition(kind, *units.columns, support.spread.size, rng, kinds)
+        limited = support.limited(free, rng)
+        partitions[j] = units.spread(units.respecting(units.matched(limited)))
     return partitions
 
 
@@ -88,6 +93,12 @@ class Support:
             inside[where] = block.supports(rows.observed, block.known(rows.matrices))
             spread[where] = block.family.lower < block.family.upper
         return cls(np.flatnonzero(spread), None if inside.all() else inside)
+
+    def of_units(self, shared: Allocation) -> Support:
+        """Which units each expert can have, where some rows share an expert."""
+        if self.inside is None or shared.leads is None:
+            return self
+        return replace(self, inside=shared.totals(1.0 - self.inside) == 0)
 
     def limited(self, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Shares (expert, obs) of rows from those of the experts between which they are divided.
@@ -134,12 +145,17 @@ def sweeps(count: int, mix: Sequence[str] = MIX) -> np.ndarray:
 
 
 def _soft_partition(
-    kind: str, features: np.ndarray, response: np.ndarray, parts: int, rng: np.random.Generator
+    kind: str,
+    features: np.ndarray,
+    response: np.ndarray,
+    parts: int,
+    rng: np.random.Generator,
+    kinds: Mapping[str, Callable[..., np.ndarray]] | None = None,
 ) -> np.ndarray:
     """Shares (part, obs) of the rows."""
     if parts == 1:
         return np.ones((1, len(response)))
-    label = KINDS[kind](features, response, parts, rng)
+    label = (kinds or KINDS)[kind](features, response, parts, rng)
     softness = SHARP_SOFTNESS if kind in SHARP else SOFTNESS
     return (1 - softness) * np.equal.outer(np.arange(parts), label) + softness / parts
 

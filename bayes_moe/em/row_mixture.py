@@ -17,8 +17,11 @@ from bayes_moe.em.cross_products import Features
 from bayes_moe.em.information import Information, PredictorStack, RowTerms
 from bayes_moe.em.parameter_vector import ParameterBlock, ParameterVector
 from bayes_moe.families import Derivatives, RowData
-from bayes_moe.model.likelihood import allocate, concatenated
+from bayes_moe.model.allocation import Allocation, allocation_of
+from bayes_moe.model.likelihood import concatenated
 
+MOST_CHUNKS = 256
+"""Chunks of rows of which it is kept how these share experts."""
 LARGEST_LOG = 300.0
 """Largest logarithm of a parameter: beyond it densities are zero, and derivatives overflow."""
 
@@ -39,6 +42,7 @@ class Chunk:
     r: np.ndarray  # (point, expert, obs)
     value: np.ndarray  # (point, obs)
     weights: np.ndarray | None  # (obs,)
+    shared: Allocation  # of the rows
 
     def counted(self, values: np.ndarray) -> np.ndarray:
         """Values (..., obs) of rows times their weights."""
@@ -58,7 +62,8 @@ class RowMixture:
 
     def __init__(self, vector: ParameterVector, rows: Rows) -> None:
         self.blocks = vector.blocks
-        self.weights = rows.weights
+        self.observation = rows.observation
+        self._shared: dict[tuple[int, int], Allocation] = {}
         self.n_experts = vector.spec.n_experts
         self.factors = vector.spec.structure.factors
         self.experts = [factor.block for factor in self.factors]
@@ -95,12 +100,22 @@ class RowMixture:
             for experts, of_rows, own in zip(self.experts, data, etas, strict=True)
         ]
         responses = sum(factor.column is None for factor in self.factors)
-        joint = log_weights + concatenated(densities[:responses], NUMERIC)
         for of_features in densities[responses:]:
-            joint += of_features
-        value, r = allocate(joint)
-        weights = None if self.weights is None else self.weights[where]
-        return Chunk(where, gate, data, etas, above, narrow, r, value, weights)
+            log_weights = log_weights + of_features
+        shared = self._sharing(where)
+        value, r = shared.by_unit(log_weights, concatenated(densities[:responses], NUMERIC))
+        value, r = shared.at_first(value), shared.spread(r)
+        weights = None if self.observation.weights is None else self.observation.weights[where]
+        return Chunk(where, gate, data, etas, above, narrow, r, value, weights, shared)
+
+    def _sharing(self, where: slice) -> Allocation:
+        """How rows ``where`` share experts; many passes are over the same chunks of rows."""
+        place = (where.start, where.stop)
+        if place not in self._shared:
+            if len(self._shared) >= MOST_CHUNKS:
+                self._shared.clear()
+            self._shared[place] = allocation_of(self.observation.pick(where))
+        return self._shared[place]
 
     def _predictors(
         self, eta: list[np.ndarray]
@@ -137,7 +152,10 @@ class RowMixture:
     def derivatives(
         self, chunk: Chunk, information: Information, allocation: np.ndarray | None
     ) -> tuple[np.ndarray, ...]:
-        """Rows of experts, at a floor, and narrow, gradient and sums of pairs over a chunk."""
+        """Rows and units of experts, at a floor, narrow, gradient and sums of pairs over a chunk.
+
+        A unit is a row, or a group of rows that share an expert.
+        """
         r = chunk.r if allocation is None else allocation[..., chunk.where]
         factors = [
             experts.family.derivatives_at(of_rows, etas, information.asked)
@@ -154,6 +172,13 @@ class RowMixture:
         weights = information.weights(terms)
         if chunk.gate is not None:
             scores[:, gate.root] -= chunk.gate[:, gate.root]
+        leads = chunk.shared.leads
+        if leads is not None:  # the gate speaks once for a group
+            scores[:, : gate.size] *= leads
+            weights[:, information.of_gate] *= leads
+        by_group = information.of_groups(
+            terms, self.features, chunk.where, chunk.shared, chunk.weights
+        )
         if chunk.weights is not None:
             scores *= chunk.weights
             weights *= chunk.weights
@@ -166,7 +191,10 @@ class RowMixture:
             self.features.products(weights[:, group.pairs], group.tables, chunk.where)
             for group in information.plan.groups
         ]
-        return (chunk.counted(r).sum(axis=-1), at_floor, narrow, gradient, *sums)
+        counted = chunk.counted(r)
+        rows = counted.sum(axis=-1)
+        units = rows if leads is None else (counted * leads).sum(axis=-1)
+        return (rows, units, at_floor, narrow, gradient, *sums, *by_group)
 
     def _scores(
         self, chunk: Chunk, factors: list[Derivatives], r: np.ndarray

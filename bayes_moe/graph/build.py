@@ -21,6 +21,7 @@ from bayes_moe.data.matrix import Matrix, Rows
 from bayes_moe.data.responses import response_dims
 from bayes_moe.graph.constrained_variables import constrained_variables
 from bayes_moe.graph.mixture_variable import Observed, observed_mixture
+from bayes_moe.model.allocation import ByGroup
 from bayes_moe.model.blocks import Block
 from bayes_moe.model.free_values import free_values
 from bayes_moe.model.internal_values import internal_values
@@ -209,7 +210,7 @@ def build_model(
             for part in spec.structure.factors
             if part.column is None
         ]
-        seen = Observed(observed, total, known, parts.weights)
+        seen = Observed(observed, total, known, parts.weights, *_sharing(rows, context))
         observed_mixture(spec.structure.blocks, logits, params, seen, likelihood)
     y, xp = observed.T if len(dims) > 1 else observed, symbolic()
     log_densities = log_components(y, spec.structure.blocks, params, xp)
@@ -240,6 +241,18 @@ def _weights(rows: Rows, context: GraphContext) -> Any:
     if rows.weights is None:
         return None
     return context.data(names.ROW_WEIGHTS, rows.weights, dims=names.OBS)
+
+
+def _sharing(rows: Rows, context: GraphContext) -> tuple[Any, Any]:
+    """First row of each row's group, and each row's known expert, in the current PyMC model."""
+    seen = rows.observation
+    leader, expert = seen.group, seen.expert
+    if leader is not None:
+        leader = ByGroup.of(leader).leader
+        leader = context.data(names.FIRST_OF_GROUP, leader, dims=names.OBS)
+    if expert is not None:
+        expert = context.data(names.KNOWN_EXPERT, expert, dims=names.OBS)
+    return leader, expert
 
 
 def _with_features(spec: MixtureOfExperts, rows: Rows, logits: Any, parts: _Parts) -> Any:

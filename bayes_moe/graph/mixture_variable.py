@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from bayes_moe.core import names
 from bayes_moe.core.arrays import along_rows, log_softmax
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
+from bayes_moe.model.allocation import symbolic_log_marginal
 from bayes_moe.model.blocks import Block
 from bayes_moe.model.likelihood import log_components, log_mixture
 
@@ -25,6 +28,8 @@ class _InputOrder:
 
     blocks: tuple[Block, ...]
     keys: tuple[tuple[int, str], ...]
+    by_group: bool = False
+    """Whether the input after the logits is the first row of each row's group."""
 
     def pack(self, params: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Parameters (obs, expert) or (1, expert): rows lead in a random variable's inputs.
@@ -32,6 +37,10 @@ class _InputOrder:
         Those with labels are (obs, expert, label).
         """
         return [params[j][name].T for j, name in self.keys]
+
+    def split(self, inputs: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
+        """First row of each row's group, or None, and the inputs after it."""
+        return (inputs[0], inputs[1:]) if self.by_group else (None, inputs)
 
     def unpack(self, inputs: Sequence[Any]) -> list[dict[str, Any]]:
         """Parameters of every block by name, as they are among the inputs."""
@@ -43,7 +52,8 @@ class _InputOrder:
     @property
     def signature(self) -> str:
         """Signature of the random variable; known counts of rows are the same for all experts."""
-        inputs = ["(k)", *(self._core(j, name) for j, name in self.keys)]
+        leader = ["()"] if self.by_group else []
+        inputs = ["(k)", *leader, *(self._core(j, name) for j, name in self.keys)]
         return ",".join(inputs) + ("->(response)" if self.several else "->()")
 
     @property
@@ -68,17 +78,24 @@ class _InputOrder:
         import pymc as pm
         import pytensor.tensor as pt
 
+        leader, rest = self.split(inputs)
         full = [  # the last one is the size
-            along_rows(x.T, logits[:, 0]).T if x.ndim == 2 else x for x in inputs[:-1]
+            along_rows(x.T, logits[:, 0]).T if x.ndim == 2 else x for x in rest[:-1]
         ]
         params = self.unpack(full)
         parts = [b.family.dist(p) for b, p in zip(self.blocks, params, strict=True)]
         expert = pm.Categorical.dist(logit_p=logits)
+        if leader is not None:
+            expert = expert[leader]
         if self.several:
             draws = pt.concatenate(parts, axis=-2)
             return pt.take_along_axis(draws, expert[..., None, None], axis=-2)[..., 0, :]
         draws = pt.concatenate(parts, axis=-1)
         return pt.take_along_axis(draws, expert[..., None], axis=-1)[..., 0]
+
+
+IMPOSSIBLE = np.array(-1e100)
+"""Logarithm of the density of an expert that a row cannot have: finite, for derivatives."""
 
 
 @dataclass(frozen=True)
@@ -88,12 +105,16 @@ class Observed:
     ``values`` are (obs,), or (obs, response) of several responses. With a ``total_size`` they are a
     batch of so many rows, and their log likelihood is scaled up to that of all. If they are not
     ``known``, they only say how many rows there are. ``weights`` are (obs,), or None if all are 1.
+    ``leader`` (obs,) is the position of the first row of each row's group, and ``expert`` (obs,)
+    that of each row's expert or -1; None where rows have no groups, and no known experts.
     """
 
     values: Any
     total_size: int | None = None
     known: bool = True
     weights: Any = None
+    leader: Any = None
+    expert: Any = None
 
 
 def observed_mixture(
@@ -108,17 +129,29 @@ def observed_mixture(
     Of several responses its dims are (obs, response), as those of ``observed``.
     ``logits`` and every parameter are (expert, obs) or (expert, 1), with the experts in the
     order of the blocks; known counts are (1, obs) or (1, 1). The variable is a free one if the
-    responses are not known. Its log density is that of each row times its weight.
+    responses are not known. Its log density is that of each row times its weight; of a group of
+    rows that share an expert it is at the first row, and zero at the others.
     """
     import pymc as pm
     import pytensor.tensor as pt
 
-    order = _InputOrder(tuple(blocks), tuple((j, n) for j, p in enumerate(params) for n in p))
+    keys = tuple((j, n) for j, p in enumerate(params) for n in p)
+    order = _InputOrder(tuple(blocks), keys, observed.leader is not None)
     log_density = {"fused": _fused, "symbolic": _symbolic}[likelihood]
+    leader = [] if observed.leader is None else [observed.leader]
 
     def logp(value: Any, gate: Any, *inputs: Any) -> Any:
-        y = order.rows_last(value)
-        by_row = log_density(y, blocks, gate.mT, order.unpack([x.T for x in inputs]))
+        y, (first, rest) = order.rows_last(value), order.split(inputs)
+        logits, unpacked = gate.mT, order.unpack([x.T for x in rest])
+        others = _of_others(observed.expert, logits)
+        if first is not None:
+            by_row = _of_groups(y, blocks, (logits, others), unpacked, first)
+        elif others is None:
+            by_row = log_density(y, blocks, logits, unpacked)
+        else:  # the weight of those that a row can have, and their mixture
+            xp, possible = symbolic_arrays(), logits + others
+            share = xp.logsumexp(possible, axis=-2) - xp.logsumexp(logits, axis=-2)
+            by_row = log_density(y, blocks, possible, unpacked) + share
         return by_row if observed.weights is None else by_row * observed.weights
 
     rows, batch = observed.values, observed.total_size is not None
@@ -126,6 +159,7 @@ def observed_mixture(
     return pm.CustomDist(
         names.RESPONSE,
         along_rows(logits, rows[:, 0] if order.several else rows).T,
+        *leader,
         *order.pack(params),
         dist=order.draw,
         logp=logp,
@@ -140,6 +174,33 @@ def observed_mixture(
 
 def _response_dims(order: _InputOrder) -> tuple[str, ...]:
     return (names.RESPONSE_DIM,) if order.several else ()
+
+
+def _of_others(expert: Any, logits: Any) -> Any:
+    """What is added to logits (expert, obs) of known experts: far below zero for all others."""
+    if expert is None:
+        return None
+    import pytensor.tensor as pt
+
+    other = pt.neq(expert, pt.arange(logits.shape[0])[:, None]) & pt.ge(expert, 0)
+    return pt.where(other, IMPOSSIBLE, 0.0)
+
+
+def _of_groups(
+    y: Any,
+    blocks: Sequence[Block],
+    gate: tuple[Any, Any],
+    params: Sequence[Mapping[str, Any]],
+    leader: Any,
+) -> Any:
+    """Log density (obs,) of rows that share an expert by group.
+
+    ``gate`` are logits, and what is added to log densities of experts that a row cannot have.
+    """
+    xp, (logits, others) = symbolic_arrays(), gate
+    densities = log_components(y, blocks, params, xp)
+    densities = densities if others is None else densities + others
+    return symbolic_log_marginal(log_softmax(logits, xp), densities, leader)
 
 
 def _symbolic(

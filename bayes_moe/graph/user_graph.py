@@ -20,6 +20,7 @@ from bayes_moe.data.formulas import used_columns
 from bayes_moe.data.tables import to_pandas
 from bayes_moe.graph.build import Graph, build_model
 from bayes_moe.graph.mixture_variable import LIKELIHOODS
+from bayes_moe.model.allocation import observed_rows, with_groups
 from bayes_moe.model.portability import is_portable, portable_stems
 from bayes_moe.model.spec import MixtureOfExperts, with_levels
 
@@ -112,7 +113,10 @@ def _context(spec: MixtureOfExperts, design: Design) -> GraphContext:
 def _of_fit(fit: Fitted, data: Any, likelihood: str) -> Graph:
     """Graph of new rows for the draws of a fit."""
     spec, design = fit.spec, fit.design
-    rows = design.transform(data, with_response=_has_response(design, data))
+    if _has_response(design, data):
+        rows = observed_rows(design, spec.row_columns, data)
+    else:
+        rows = with_groups(design.transform(data), spec.row_columns, data)
     if any(np.isnan(m.values).any() for m in rows.matrices.values()):
         raise SpecError(
             "A graph cannot integrate missing features out: give rows without missing values, or "

@@ -273,6 +273,11 @@ def _check_batch(batch_size: int | None, spec: MixtureOfExperts, design: Design)
             f"{spec.gate!r} models the features of every row together with the response: "
             "batch_size is not for it. Leave it out, or use method='em' or 'laplace'."
         )
+    if spec.row_columns.group is not None:
+        raise SpecError(
+            "A batch of rows would cut groups that share an expert: leave batch_size out, or use "
+            "method='em' or 'laplace'."
+        )
     if batch_size > design.rows.size:
         raise SpecError(
             f"`batch_size` must be at most the number of rows, {design.rows.size}; it is "

@@ -22,6 +22,7 @@ from bayes_moe.em.multistart import MOVES, NO_START, SearchSettings, Start, sear
 from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.inference.base import Method
+from bayes_moe.model.allocation import allocation_of
 from bayes_moe.model.parameters import checked
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.mode_tree import point_tree
@@ -49,7 +50,8 @@ class EM(Method):
         (:mod:`bayes_moe.em.split_merge`). None are made from a given start, from a single one, or
         where the starts agree; 0 turns them off.
     start : array or mapping, optional
-        Start instead, on all rows: responsibilities (obs, expert), such as
+        Start instead, on all rows: responsibilities (obs, expert), or of groups that share an
+        expert (group, expert), such as
         ``bm.responsibilities(fit)`` of a mode, or every reported variable on the user's scale, as
         for :func:`bayes_moe.simulate`. Experts of the fit are ordered by their average location.
     max_iter : int
@@ -149,7 +151,10 @@ def _user_start(start: Any, vector: ParameterVector) -> Start:
 
 
 def _responsibilities(start: Any, vector: ParameterVector) -> np.ndarray:
-    """Responsibilities (1, expert, obs) that sum to 1 over the experts."""
+    """Responsibilities (1, expert, obs) that sum to 1 over the experts.
+
+    They are given by row, or by group if rows share an expert by group.
+    """
     try:
         shares = np.asarray(start, dtype=float)
     except (TypeError, ValueError) as error:
@@ -158,17 +163,22 @@ def _responsibilities(start: Any, vector: ParameterVector) -> np.ndarray:
         ) from error
     if shares.ndim == 4 and shares.shape[:2] == (1, 1):  # one chain with one draw
         shares = shares[0, 0]
-    shape = (vector.design.rows.size, vector.spec.n_experts)
+    shared = allocation_of(vector.design.rows.observation)
+    what, count = "rows", vector.design.rows.size
+    if shared.leads is not None:
+        what, count = "groups", int(shared.leads.sum())
+    shape = (count, vector.spec.n_experts)
     if shares.shape != shape:
         raise DataError(
-            f"`start` must be responsibilities of shape (rows, experts) = {shape}, or a mapping of "
-            f"parameters; its shape is {shares.shape}."
+            f"`start` must be responsibilities of shape ({what}, experts) = {shape}, or a mapping "
+            f"of parameters; its shape is {shares.shape}."
         )
     if not (np.isfinite(shares).all() and (shares >= 0).all()):
         raise DataError("Responsibilities in `start` must be finite and not negative.")
     total = shares.sum(axis=1, keepdims=True)
     if (total == 0).any():
         raise DataError(
-            f"Row {int((total == 0).argmax())} of `start` has no responsibility at all."
+            f"{what[:-1].capitalize()} {int((total == 0).argmax())} of `start` has no "
+            "responsibility at all."
         )
-    return (shares / total).T[None]
+    return shared.spread((shares / total).T[None])

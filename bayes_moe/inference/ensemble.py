@@ -10,6 +10,7 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.checks import check_one_of, check_whole
+from bayes_moe.core.errors import SpecError
 from bayes_moe.core.progress import Progress, progress
 from bayes_moe.data.design import Design
 from bayes_moe.em.modes import Modes, merge_modes
@@ -126,6 +127,11 @@ class Ensemble(Method):
         self._map()
 
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
+        if spec.row_columns.group is not None:
+            raise SpecError(
+                "An ensemble leaves rows out, which would cut groups that share an expert: use "
+                "method='map', 'em' or 'nuts'."
+            )
         rng = np.random.default_rng(random_seed)
         splits = fold_splits(design.rows.size, self.members, self.validation, rng)
         seeds = [int(seed) for seed in rng.integers(2**32, size=self.members)]

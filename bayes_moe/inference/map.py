@@ -147,10 +147,15 @@ class MAP(Method):
         SpecError
             If the user chose Adam, and the gate models the features' density.
         """
-        features = bool(spec.structure.gate.features)
+        features, by_group = bool(spec.structure.gate.features), spec.row_columns.group is not None
         if self.optimizer == "auto":
             is_long = design.rows.size > MOST_ROWS and not spec.structure.is_linear
-            return (is_long or has_trunk(spec)) and not features
+            return (is_long or has_trunk(spec)) and not (features or by_group)
+        if self.optimizer == "adam" and by_group:
+            raise SpecError(
+                "Adam takes batches of rows, which would cut groups that share an expert: use "
+                "optimizer='lbfgs'."
+            )
         if self.optimizer == "adam" and features:
             raise SpecError(
                 f"Adam takes models of the response alone; the gate {spec.gate!r} models features "

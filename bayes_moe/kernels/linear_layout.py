@@ -24,8 +24,12 @@ from bayes_moe.kernels.family_rows import LARGEST
     BRANCHES,
     WEIGHTS,  # address (obs,) of the rows' weights, or 0 if all are 1
     ADDED,  # number of records of offsets
-) = range(13)
-HEAD = 13
+    KNOWN,  # address (obs,) of the rows' experts, -1 where not known, or 0 if none is
+    UNITS,  # address (obs,) of the number of each row's group, or 0 if each row has an expert
+    COUNT_UNITS,  # number of groups
+    LEADS,  # address (obs,) of the weights of groups at their first rows, zero at others
+) = range(17)
+HEAD = 17
 
 (
     ADDENDS,  # address (obs,), or (row of predictors, obs)

@@ -21,30 +21,20 @@ from bayes_moe.kernels.compile import (
     REORDERED,
     VERSION,
     c_function,
-    call_rows,
     doubles,
 )
 from bayes_moe.kernels.coordinates import coefficients, to_coordinates
+from bayes_moe.kernels.experts import evaluate_experts, weigh
 from bayes_moe.kernels.family_rows import (
-    BASE,
-    ETA,
     PACK,
-    REST,
-    SCORE,
     SCRATCH,
-    STEP,
-    VALUE,
     WIDTH,
-    T,
-    U,
 )
 from bayes_moe.kernels.gate_splits import mix_splits, responsibilities
 from bayes_moe.kernels.linear_layout import (
-    ADD,
     ADDED,
     ADDEND,
     ADDENDS,
-    ALL_SHARED,
     AT,
     BLOCK,
     BLOCKS,
@@ -52,23 +42,17 @@ from bayes_moe.kernels.linear_layout import (
     BRANCHES,
     COEF,
     COEFS,
-    DATA_MORE,
-    DATA_T,
-    DATA_U,
+    COUNT_UNITS,
     EACH,
-    ETAS,
     EXPERTS,
     FEATURES,
     FIRST,
-    FURTHER,
     GATE,
     HEAD,
-    KERNEL,
     LAST,
-    LOG_BASE,
+    LEADS,
     OF,
     ONTO,
-    PARAMETERS,
     PREDICTORS,
     ROW,
     ROWS,
@@ -78,16 +62,16 @@ from bayes_moe.kernels.linear_layout import (
     SLOTS,
     SPLIT,
     SPLITS,
-    START,
-    STOP,
     TABLE,
     TABLES,
     TERMS,
+    UNITS,
     UNTIL,
     WEIGHTS,
 )
 from bayes_moe.kernels.linear_products import fill, gather_sums, predict_rows, sum_of
 from bayes_moe.kernels.mixture import mix, row_of
+from bayes_moe.kernels.shared_rows import add_to_groups, count_gate, leave_known, read_groups
 
 LARGEST_DOUBLE = sys.float_info.max
 INVALID = 3
@@ -192,84 +176,29 @@ def add_offsets(p: Any, w: Any, start: int, width: int) -> None:
 
 
 @register_jitable(fastmath=REORDERED)
-def _load_block(p: Any, b: int, scratch: Any, start: int, width: int) -> None:
-    """Copy what a block's density reads of the rows."""
-    t = doubles(p[b + DATA_T] + DOUBLE_SIZE * start, width)
-    for i in range(width):
-        scratch[T + i] = t[i]
-    u = doubles(p[b + DATA_U] + DOUBLE_SIZE * start, width)
-    for i in range(width):
-        scratch[U + i] = u[i]
-    base = doubles(p[b + LOG_BASE] + DOUBLE_SIZE * start, width)
-    for i in range(width):
-        scratch[BASE + i] = base[i]
-    stride = (p[ROWS] + PACK - 1) // PACK * PACK
-    for j in range(p[b + FURTHER]):
-        more = doubles(p[b + DATA_MORE] + DOUBLE_SIZE * (j * stride + start), width)
-        for i in range(width):
-            scratch[REST + j * WIDTH + i] = more[i]
-
-
-@register_jitable(fastmath=REORDERED)
-def evaluate_experts(p: Any, blocks: int, w: Any, start: int, width: int) -> None:
-    """Log density of every expert into ``joint``, its derivatives into ``score``."""
-    scratch = w.scratch
-    for j in range(p[BLOCKS]):
-        b = blocks + j * BLOCK
-        _load_block(p, b, scratch, start, width)
-        for k in range(p[b + START], p[b + STOP]):
-            for q in range(p[b + PARAMETERS]):
-                of = row_of(w.eta, p[b + ETAS + q] + k - p[b + START], width)
-                to = scratch[ETA + q * STEP : ETA + q * STEP + WIDTH]
-                for i in range(width):
-                    to[i] = of[i]
-            call_rows(p[b + KERNEL], scratch.ctypes.data, p[b + ALL_SHARED], width // PACK)
-            to = row_of(w.joint, k, width)
-            if p[b + ADD]:
-                for i in range(width):
-                    to[i] += scratch[VALUE + i]
-            else:
-                for i in range(width):
-                    to[i] = scratch[VALUE + i]
-            for q in range(p[b + PARAMETERS]):
-                to = row_of(w.score, p[b + ETAS + q] + k - p[b + START], width)
-                of = scratch[SCORE + q * STEP : SCORE + q * STEP + WIDTH]
-                for i in range(width):
-                    to[i] = of[i]
-
-
-@register_jitable(fastmath=REORDERED)
-def _weigh(p: Any, blocks: int, w: Any, width: int) -> None:
-    """Multiply each expert's derivatives by its responsibilities."""
-    for j in range(p[BLOCKS]):
-        b = blocks + j * BLOCK
-        for k in range(p[b + START], p[b + STOP]):
-            share = row_of(w.joint, k, width)
-            for q in range(p[b + PARAMETERS]):
-                slope = row_of(w.score, p[b + ETAS + q] + k - p[b + START], width)
-                for i in range(width):
-                    slope[i] *= share[i]
-
-
-@register_jitable(fastmath=REORDERED)
 def mix_experts(p: Any, offsets: Any, w: Any, start: int, number: int, width: int) -> float:
-    """Sum of the log densities of a chunk; ``joint`` holds responsibilities afterwards."""
+    """Sum of the log densities of a chunk; ``joint`` holds responsibilities afterwards.
+
+    If rows share an expert by group, ``joint`` holds the groups' log densities before.
+    """
     experts = p[EXPERTS]
     value = 0.0
     if p[SPLITS]:
         mix_splits(p[offsets.splits :], p[SPLITS], w, experts, width)
         value = _sum_of_rows(p, row_of(w.joint, experts + p[SPLITS] - 1, number), start)
         responsibilities(p[offsets.splits :], p[SPLITS], w, experts, width)
-        _weigh(p, offsets.blocks, w, width)
+        weigh(p, offsets.blocks, w, width)
     elif experts > 1:
         gate = max(p[GATE], 0) * WIDTH
         value = mix(w.eta[gate:], w.joint, w.score[gate:], w.work, experts, number, width)
-        if p[WEIGHTS]:
+        if p[WEIGHTS] or p[UNITS]:
             value = _sum_of_rows(p, row_of(w.work, 0, number), start)
-        _weigh(p, offsets.blocks, w, width)
+        weigh(p, offsets.blocks, w, width)
     else:
         value = _sum_of_rows(p, w.joint[:number], start)
-    if p[WEIGHTS]:
+    if p[UNITS]:
+        count_gate(p, offsets, w, start, width)
+    elif p[WEIGHTS]:
         weights = doubles(p[WEIGHTS] + DOUBLE_SIZE * start, width)
         for row in range(p[PREDICTORS]):
             slope = row_of(w.score, row, width)
@@ -280,10 +209,11 @@ def mix_experts(p: Any, offsets: Any, w: Any, start: int, number: int, width: in
 
 @register_jitable(fastmath=REORDERED)
 def _sum_of_rows(p: Any, values: Any, start: int) -> float:
-    """Sum of values of the rows from ``start`` on, by their weights."""
-    if not p[WEIGHTS]:
+    """Sum of values of the rows from ``start`` on, by their weights, or of groups."""
+    if not (p[WEIGHTS] or p[UNITS]):
         return sum_of(values)
-    weights = doubles(p[WEIGHTS] + DOUBLE_SIZE * start, values.size)
+    address = p[LEADS] if p[UNITS] else p[WEIGHTS]
+    weights = doubles(address + DOUBLE_SIZE * start, values.size)
     total = 0.0
     for i in range(values.size):
         total += values[i] * weights[i]
@@ -319,12 +249,25 @@ def gather(p: Any, offsets: Any, w: Any, start: int, width: int) -> None:
 def _log_likelihood(p: Any, offsets: Any, w: Any) -> float:
     """Log likelihood of all rows, a chunk at a time; its derivatives are added to ``slopes``."""
     value = 0.0
+    sums = np.zeros(p[COUNT_UNITS] * p[EXPERTS])
+    if p[UNITS]:  # once for the log densities of groups, then for their derivatives
+        for start in range(0, p[ROWS], WIDTH):
+            number = min(WIDTH, p[ROWS] - start)
+            width = (number + PACK - 1) // PACK * PACK
+            predict(p, offsets.tables, w, start, width)
+            add_offsets(p, w, start, width)
+            evaluate_experts(p, offsets.blocks, w, start, width)
+            leave_known(p, w, start, width)
+            add_to_groups(p, w, sums, start, number)
     for start in range(0, p[ROWS], WIDTH):
         number = min(WIDTH, p[ROWS] - start)
         width = (number + PACK - 1) // PACK * PACK
         predict(p, offsets.tables, w, start, width)
         add_offsets(p, w, start, width)
         evaluate_experts(p, offsets.blocks, w, start, width)
+        leave_known(p, w, start, width)
+        if p[UNITS]:
+            read_groups(p, w, sums, start, width)
         value += mix_experts(p, offsets, w, start, number, width)
         drop_copies(p, w, number, width)
         gather(p, offsets, w, start, width)

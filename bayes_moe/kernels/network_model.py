@@ -17,12 +17,12 @@ from numba.types import CPointer, voidptr
 from bayes_moe.kernels.activations import activate, multiply_slopes
 from bayes_moe.kernels.compile import REORDERED, VERSION, c_function, doubles
 from bayes_moe.kernels.coordinates import coefficients, to_coordinates
+from bayes_moe.kernels.experts import evaluate_experts
 from bayes_moe.kernels.family_rows import PACK, WIDTH
 from bayes_moe.kernels.linear_layout import BRANCH, BRANCHES, HEAD, ROWS, SIZE, SPLIT, SPLITS
 from bayes_moe.kernels.linear_model import (
     add_offsets,
     drop_copies,
-    evaluate_experts,
     fill_shared,
     gather,
     mix_experts,
@@ -56,6 +56,7 @@ from bayes_moe.kernels.network_layout import (
     WEIGHTS,
     WIDEST,
 )
+from bayes_moe.kernels.shared_rows import leave_known
 
 
 class Nets(NamedTuple):
@@ -193,6 +194,7 @@ def _log_likelihood(p: Any, offsets: Any, q: Any, w: Any) -> float:
         _forward(networks, nets, w, start, width, stride)
         add_offsets(p, w, start, width)
         evaluate_experts(p, offsets.blocks, w, start, width)
+        leave_known(p, w, start, width)
         value += mix_experts(p, offsets, w, start, number, width)
         drop_copies(p, w, number, width)
         gather(p, offsets, w, start, width)

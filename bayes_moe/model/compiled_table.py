@@ -25,6 +25,7 @@ from bayes_moe.kernels import lbfgs, linear_model, many_points, priors
 from bayes_moe.kernels import linear_layout as layout
 from bayes_moe.kernels.families import kernel_of
 from bayes_moe.kernels.family_rows import PACK
+from bayes_moe.model.allocation import ByGroup
 from bayes_moe.model.blocks import Block
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.priors.coordinates import COORDINATES, coordinate_of
@@ -214,6 +215,7 @@ class CompiledTable(ABC):
             layout.COEFS: self.coefs,
             layout.GATE: self.first_row[heads[0].site.coef] if heads else -1,
             layout.WEIGHTS: 0 if self.rows.weights is None else self.of_rows(self.rows.weights),
+            **_sharing(self),
         }
 
     def prior(
@@ -336,6 +338,22 @@ class CompiledTable(ABC):
         first = self.first_row[head.site.coef] - head.outputs.start
         rows = [first + j for j in range(split.rows.start, split.rows.stop)]
         return [*rows, self.predictors] if split.pinned else rows
+
+
+def _sharing(table: CompiledTable) -> dict[int, int]:
+    """How rows share experts, and which are known; of one expert nothing is to be said."""
+    seen = table.rows.observation
+    numbers = dict.fromkeys((layout.KNOWN, layout.UNITS, layout.COUNT_UNITS, layout.LEADS), 0)
+    if table.spec.n_experts == 1:
+        return numbers
+    if seen.expert is not None:
+        numbers[layout.KNOWN] = table.of_rows(seen.expert.astype(float))
+    if seen.group is not None:
+        groups = ByGroup.of(seen.group)
+        numbers[layout.UNITS] = table.of_rows(groups.unit.astype(float))
+        numbers[layout.COUNT_UNITS] = len(groups.first)
+        numbers[layout.LEADS] = table.of_rows(table.rows.counted(groups.leads))
+    return numbers
 
 
 def record(size: int, entries: dict[int, int]) -> list[int]:

@@ -9,7 +9,7 @@ needs nothing to be imported or compiled: :func:`is_compiled` decides.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from os import cpu_count
 
 import numpy as np
@@ -17,6 +17,7 @@ import numpy as np
 from bayes_moe.core.arrays import Values
 from bayes_moe.core.threads import in_threads
 from bayes_moe.data.matrix import Rows
+from bayes_moe.model.allocation import observed_log_density, whole_groups
 from bayes_moe.model.missing_features import evaluate_incomplete, has_gaps
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.model.spec import MixtureOfExperts
@@ -37,6 +38,9 @@ IMPORT_FACTOR = 2**7
 
 SHARED_ELEMENTS = 2**22
 """Elements from which threads share the chunks: fewer take some hundredths of a second."""
+
+Where = slice | np.ndarray
+"""Positions of the rows of a chunk."""
 
 KEPT_BYTES = 31 * 2**20
 """Just below the limit of the C library."""
@@ -92,9 +96,9 @@ def log_likelihood(spec: MixtureOfExperts, draws: Values, rows: Rows) -> np.ndar
     """Log likelihood (sample,) of rows by their weights, with that of features of the gate."""
     features = spec.structure.gate.features
 
-    def of_chunk(where: slice, part: Rows, mixture: Mixture) -> np.ndarray:
+    def of_chunk(where: Where, part: Rows, mixture: Mixture) -> np.ndarray:
         with np.errstate(all="ignore"):
-            density = mixture.log_density(part.observed)
+            density = observed_log_density(mixture, part)
             if features is not None:
                 density = density + features.log_density(draws, part.matrices)
             return part.counted(density).sum(axis=-1)
@@ -107,8 +111,12 @@ def log_likelihood(spec: MixtureOfExperts, draws: Values, rows: Rows) -> np.ndar
 
 def chunks(
     spec: MixtureOfExperts, draws: Values, rows: Rows
-) -> Iterator[tuple[slice, Rows, Mixture]]:
-    """Positions, rows and mixture of one bounded chunk of rows after another."""
+) -> Iterator[tuple[Where, Rows, Mixture]]:
+    """Positions, rows and mixture of one bounded chunk of rows after another.
+
+    Of rows that share an expert by group, a chunk has all rows of its groups, which need not be
+    next to each other.
+    """
     compiled, slices = _plan(spec, draws, rows)
     for where in slices:
         part = rows.pick(where)
@@ -116,7 +124,7 @@ def chunks(
 
 
 def map_chunks[Result](
-    function: Callable[[slice, Rows, Mixture], Result],
+    function: Callable[[Where, Rows, Mixture], Result],
     spec: MixtureOfExperts,
     draws: Values,
     rows: Rows,
@@ -124,7 +132,7 @@ def map_chunks[Result](
     """A function of what :func:`chunks` yields, chunk by chunk, computed by threads."""
     compiled, slices = _plan(spec, draws, rows)
 
-    def of_chunk(where: slice) -> Result:
+    def of_chunk(where: Where) -> Result:
         part = rows.pick(where)
         return function(where, part, evaluate(spec, draws, part, compiled=compiled))
 
@@ -138,7 +146,7 @@ def _elements_by_row(spec: MixtureOfExperts, draws: Values) -> int:
     return len(next(iter(draws.values()))) * spec.n_experts
 
 
-def _plan(spec: MixtureOfExperts, draws: Values, rows: Rows) -> tuple[bool, list[slice]]:
+def _plan(spec: MixtureOfExperts, draws: Values, rows: Rows) -> tuple[bool, Iterable[Where]]:
     """Whether loops are compiled, and the positions of each chunk."""
     by_row = _elements_by_row(spec, draws)
     compiled = is_compiled(by_row * rows.size)
@@ -146,6 +154,8 @@ def _plan(spec: MixtureOfExperts, draws: Values, rows: Rows) -> tuple[bool, list
     if compiled:
         _keep_freed_memory()
         step = max(step, min(COMPILED_ROWS, 4 * CHUNK_ELEMENTS // by_row))
+    if rows.observation.group is not None and rows.size:
+        return compiled, whole_groups(rows, step)
     starts = range(0, max(rows.size, 1), step)
     return compiled, [slice(start, min(start + step, rows.size)) for start in starts]
 

@@ -14,6 +14,7 @@ import numpy as np
 from bayes_moe.core.arrays import Values
 from bayes_moe.core.linalg import unmixed
 from bayes_moe.data.matrix import Rows
+from bayes_moe.model.allocation import some_rows
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.spec import MixtureOfExperts
 
@@ -31,7 +32,7 @@ def evenly_spaced(size: int, most: int = MOST_ROWS) -> np.ndarray:
 
 def evenly_spaced_rows(rows: Rows, most: int = MOST_ROWS) -> Rows:
     """Return at most so many rows, evenly spaced in the table."""
-    return rows if rows.size <= most else rows.pick(evenly_spaced(rows.size, most))
+    return rows if rows.size <= most else rows.pick(some_rows(rows, most, evenly_spaced))
 
 
 def levels(spec: MixtureOfExperts, draws: Values, rows: Rows) -> np.ndarray:

@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 
 from bayes_moe.core.arrays import NUMERIC
+from bayes_moe.model.allocation import EACH_ROW, Allocation
 from bayes_moe.model.likelihood import allocate, log_components, log_mixture, random_expert
 from bayes_moe.model.measured_mixture import MeasuredMixture
 
@@ -91,9 +92,13 @@ class Mixture(MeasuredMixture):
             ]
         )
 
-    def random(self, rng: np.random.Generator) -> np.ndarray:
-        """One response a draw and row (sample, obs), or (sample, response, obs) of several."""
-        chosen = random_expert(np.swapaxes(self.log_weights, -1, -2), rng)
+    def random(self, rng: np.random.Generator, shared: Allocation = EACH_ROW) -> np.ndarray:
+        """One response a draw and row (sample, obs), or (sample, response, obs) of several.
+
+        Rows share experts as ``shared`` says.
+        """
+        of_units = np.swapaxes(self.log_weights[..., shared.first], -1, -2)
+        chosen = shared.spread(random_expert(of_units, rng))
         drawn = self.expert_random(rng)
         chosen = chosen.reshape(len(chosen), *(1,) * (drawn.ndim - 2), -1)
         return np.take_along_axis(drawn, chosen, axis=-2)[..., 0, :]

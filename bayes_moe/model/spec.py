@@ -18,7 +18,7 @@ from bayes_moe.data.formulas import own_functions, without_offsets
 from bayes_moe.data.observation import RowColumns, check_row_columns
 from bayes_moe.data.responses import response_formula
 from bayes_moe.gates import Gate
-from bayes_moe.model import spec_checks
+from bayes_moe.model import allocation_checks, spec_checks
 from bayes_moe.model.blocks import blocks_of
 from bayes_moe.model.class_levels import level_rule
 from bayes_moe.model.constraints import WEIGHTS, Stated, is_part
@@ -122,7 +122,8 @@ class MixtureOfExperts(Record):
             if isinstance(held.get(WEIGHTS), tuple) and len(held[WEIGHTS]) == len(order):
                 held[WEIGHTS] = tuple(held[WEIGHTS][k] for k in order)
         frozen = MappingProxyType(dict(priors or {}))
-        structure = structure_of(gate, ordered, frozen, Stated(common, held, frozen))
+        stated, labelled = Stated(common, held, frozen), expert is not None
+        structure = structure_of(gate, ordered, frozen, stated, labelled=labelled)
         self._set(gate=gate, experts=ordered, priors=frozen, center=center, structure=structure)
         rule = level_rule(self.response, [e.family for e in listed], listed[0].levels)
         columns = check_row_columns(weights, group, expert, structure.expert_labels)
@@ -130,6 +131,7 @@ class MixtureOfExperts(Record):
         self._set(level_rule=replace(rule, counts=counts, row_columns=columns))
         self._set(row_columns=columns)
         self._set(shared=common, fixed=MappingProxyType(held))
+        allocation_checks.check_sharing(structure, columns)
         spec_checks.check_gate_formulas(gate)
         given = check_functions(functions)
         needed = own_functions(self.expressions)
@@ -251,6 +253,8 @@ class MixtureOfExperts(Record):
         )
         bound = with_levels(self, design.levels)
         spec_checks.check_rows(bound.structure, self.response, design)
+        allocation_checks.check_groups(bound.structure, self.row_columns, design)
+        allocation_checks.check_known_experts(bound.structure, self.row_columns, design)
         return design
 
     def to_dict(self) -> dict[str, Any]:

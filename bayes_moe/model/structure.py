@@ -202,27 +202,31 @@ class Structure:
 
 
 def structure_of(
-    gate: Gate, experts: tuple[Expert, ...], priors: Mapping[str, Prior], stated: Stated
+    gate: Gate,
+    experts: tuple[Expert, ...],
+    priors: Mapping[str, Prior],
+    stated: Stated,
+    *,
+    labelled: bool = False,
 ) -> Structure:
-    """The structure of a gate over experts, put in the order of their blocks."""
+    """The structure of a gate over experts, put in the order of their blocks.
+
+    No experts are exchangeable if they are ``labelled``: if some rows' experts are known.
+    """
     gated, blocks = gate.structure(len(experts)), blocks_of(experts)
     factors = (*(DensityFactor(block) for block in blocks), *_feature_factors(gated.features))
     components = tuple(c for factor in factors for c in factor.block.components)
-    sites = (
-        *((h.site, h.predictor) for h in gated.heads),
-        *((c.site, c.predictor) for c in components if c.formula is not None),
-    )
-    gate_dims = gated.dims
+    sites = _sites(gated, components)
     expert_variables = (name for factor in factors for name in factor.block.variables)
-    variables = tuple(dict.fromkeys((*gate_dims, *expert_variables)))
+    variables = tuple(dict.fromkeys((*gated.dims, *expert_variables)))
     unidentified = {name for site, p in sites for name in p.variables(site).unidentified}
-    row_counts = (count for block in blocks for count in block.knowns)
-    row_count_formulas = {c.stem: c.formula for c in row_counts if c.formula is not None}
+    row_count_formulas = _row_count_formulas(blocks)
     unused_gate = gate.formulas if len(experts) == 1 else {}
     splits = len(experts) == 1 or gated.splits is not None
     labels = _labels([e.name for e in experts])
     all_blocks = tuple(factor.block for factor in factors)
     constraints = constraints_of(stated, gate, gated, all_blocks, labels)
+    exchange_tree = None if labelled or tells_apart(gate) else gated.exchange_tree
     return Structure(
         gate=gated,
         expert_labels=labels,
@@ -230,7 +234,7 @@ def structure_of(
         factors=factors,
         components=components,
         sites=sites,
-        gate_variables=tuple(gate_dims),
+        gate_variables=tuple(gated.dims),
         variables=variables,
         quantities=tuple(name for name in variables if name not in unidentified),
         supports=_supports(components, sites),
@@ -238,7 +242,7 @@ def structure_of(
         pairs=_pairs(blocks, labels),
         derived_dims={} if gated.features is None else gated.features.derived_dims,
         bases=_bases(gated, components, priors),
-        symmetry=_symmetry(None if tells_apart(gate) else gated.exchange_tree, blocks, constraints),
+        symmetry=_symmetry(exchange_tree, blocks, constraints),
         constraints=constraints,
         row_count_formulas=row_count_formulas,
         stems_without_terms=frozenset((*row_count_formulas, *unused_gate)),
@@ -246,6 +250,22 @@ def structure_of(
         is_linear=splits and all(p.is_linear for _, p in sites),
         has_gradient=all(p.gradient for _, p in sites),
     )
+
+
+def _sites(
+    gate: GateStructure, components: tuple[Component, ...]
+) -> tuple[tuple[Site, Predictor], ...]:
+    """All predictors of a model, the gate's first."""
+    return (
+        *((h.site, h.predictor) for h in gate.heads),
+        *((c.site, c.predictor) for c in components if c.formula is not None),
+    )
+
+
+def _row_count_formulas(blocks: tuple[Block, ...]) -> dict[str, str]:
+    """Formulas of counts that families need of each row, by stem."""
+    counts = (count for block in blocks for count in block.knowns)
+    return {c.stem: c.formula for c in counts if c.formula is not None}
 
 
 def _supports(

@@ -15,6 +15,7 @@ from bayes_moe.em.modes import Modes, match_modes
 from bayes_moe.em.vector_layout import SCALE_FLOOR
 from bayes_moe.families import Parameter
 from bayes_moe.model import expert_order
+from bayes_moe.model.allocation import observed_responsibilities
 from bayes_moe.model.evaluation import chunks, log_likelihood
 from bayes_moe.model.log_density import LogDensity
 from bayes_moe.model.spec import MixtureOfExperts
@@ -61,7 +62,7 @@ def _floored(spec: MixtureOfExperts, rows: Rows, values: Mapping[str, np.ndarray
     seen = Sample(rows.observed, rows.weights)
     for _, part, mixture in chunks(spec, values, rows):
         with np.errstate(all="ignore"):
-            shares = mixture.responsibilities(part.observed)
+            shares = observed_responsibilities(mixture, part)
         for block, params in zip(mixture.blocks, mixture.params, strict=True):
             responsible = shares[:, list(block.positions)] > RESPONSIBLE
             for c in block.components:

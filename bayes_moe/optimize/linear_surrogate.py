@@ -22,6 +22,7 @@ from bayes_moe.em.objective import Objective
 from bayes_moe.em.partitions import initial_partitions
 from bayes_moe.em.starting_points import initial_points
 from bayes_moe.em.vector_layout import parameter_vector
+from bayes_moe.model.allocation import observed_responsibilities, random_rows
 from bayes_moe.model.blocks import blocks_of, initial_location
 from bayes_moe.model.constraints import WEIGHTS
 from bayes_moe.model.evaluation import evaluate, log_likelihood
@@ -71,18 +72,19 @@ class LinearSurrogate:
         if tells_apart(gate) and order != tuple(range(len(order))):  # columns are in their order
             gate = replace(gate, formula=without_offsets(gate.formula))
         given = (spec.center, spec.functions)
-        surrogate = MixtureOfExperts(gate, experts, None, *given)
+        own: dict[str, Any] = spec.row_columns.given
+        surrogate = MixtureOfExperts(gate, experts, None, *given, **own)
         changed = {place.coef for place, p in spec.structure.sites if p != Linear()}
         dims = spec.structure.dims
         same = {n for n, d in surrogate.structure.dims.items() if dims.get(n) == d}
         alike = (same - changed) & {*surrogate.variables}
         kept = {n: p for n, p in spec.priors.items() if n in alike}
         if order != tuple(range(len(order))):  # labels of experts may differ
-            return cls(MixtureOfExperts(gate, experts, kept, *given), order)
+            return cls(MixtureOfExperts(gate, experts, kept, *given, **own), order)
         kept = {n: p for n, p in spec.priors.items() if n.partition("[")[0] in alike}
         shared = [n for n in spec.shared if n.partition("[")[0] in alike]
         held = {n: v for n, v in spec.fixed.items() if n.partition("[")[0] in {*alike, WEIGHTS}}
-        return cls(MixtureOfExperts(gate, experts, kept, *given, shared, held), order)
+        return cls(MixtureOfExperts(gate, experts, kept, *given, shared, held, **own), order)
 
     def design(self, design: Design) -> Design:
         """Design of the surrogate, from the other model's: their formulas are the same."""
@@ -91,9 +93,12 @@ class LinearSurrogate:
             bare = replace(matrix, offset=None, level=0.0)
             matrices.setdefault(without_offsets(formula), bare)
         by_stem = {stem: matrices[formula] for stem, formula in self.spec.formulas.items()}
-        return replace(
-            design, rows=replace(design.rows, matrices=by_stem), formulas=dict(self.spec.formulas)
-        )
+        seen = design.rows.observation
+        if seen.expert is not None:
+            places = np.append(np.argsort(self.order), -1)  # the last is that of unknown experts
+            seen = replace(seen, expert=places[seen.expert])
+        rows = replace(design.rows, matrices=by_stem, observation=seen)
+        return replace(design, rows=rows, formulas=dict(self.spec.formulas))
 
 
 def first_values(
@@ -148,9 +153,10 @@ def _from_partitions(
     parameters = parameter_vector(spec, design)
     rows = design.rows
     if rows.size > multistart.SUBSAMPLE:
-        rows = rows.pick(np.sort(rng.choice(rows.size, multistart.SUBSAMPLE, replace=False)))
-    partitions = initial_partitions(spec, rows, count, rng)
-    values = parameters.variables(initial_points(Objective(parameters, rows), partitions))
+        rows = rows.pick(random_rows(rows, multistart.SUBSAMPLE, rng))
+    objective = Objective(parameters, rows)
+    partitions = initial_partitions(spec, objective.rows, count, rng)
+    values = parameters.variables(initial_points(objective, partitions))
     return [{name: v[j % len(partitions)] for name, v in values.items()} for j in range(count)]
 
 
@@ -169,13 +175,11 @@ def near(
     With ``by_rows`` predictors are fitted to the rows, else to the surrogate's. ``assignment``
     (expert,) is the surrogate's expert of each expert; random if it is None.
     """
-    rows = design.rows
-    mixture = evaluate(
-        surrogate.spec, {name: v[None] for name, v in point.items()}, surrogate.design(design).rows
-    )
+    known = surrogate.design(design).rows
+    mixture = evaluate(surrogate.spec, {name: v[None] for name, v in point.items()}, known)
     if assignment is None:
         assignment = _random_assignment(spec, surrogate, rng)
-    shares = mixture.responsibilities(rows.observed)[0][assignment]  # (expert, obs)
+    shares = observed_responsibilities(mixture, known)[0][assignment]  # (expert, obs)
     variables: Values = {}
     if spec.n_experts > 1:
         logits = mixture.log_weights[0][assignment]
@@ -257,6 +261,8 @@ def _random_assignment(
     """Surrogate's expert of each expert (expert,), permuted within kinds that become the same."""
     positions = np.empty(spec.n_experts, dtype=np.int64)
     positions[list(surrogate.order)] = np.arange(spec.n_experts)
+    if spec.row_columns.expert is not None:  # rows say which expert is which
+        return positions
     linear_kinds = [expert.linear.kind for expert in spec.experts]
     for linear_kind in dict.fromkeys(linear_kinds):
         members = np.array([k for k, other in enumerate(linear_kinds) if other == linear_kind])

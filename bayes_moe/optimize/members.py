@@ -16,6 +16,7 @@ import numpy as np
 from bayes_moe.core.progress import silent
 from bayes_moe.core.threads import in_threads
 from bayes_moe.data.matrix import Rows
+from bayes_moe.model.allocation import observed_log_density
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.log_density import LogDensity
 from bayes_moe.model.spec import MixtureOfExperts
@@ -145,7 +146,7 @@ def _log_density(spec: MixtureOfExperts, values: Values, rows: Rows) -> np.ndarr
     result = np.empty((len(next(iter(values.values()))), rows.size))
     for where, part, mixture in chunks(spec, values, rows):
         with np.errstate(all="ignore"):
-            result[:, where] = mixture.log_density(part.observed)
+            result[:, where] = observed_log_density(mixture, part)
     return result
 
 

@@ -85,9 +85,11 @@ class NetworkDensity(LogDensity):
 def supports(spec: MixtureOfExperts) -> bool:
     """Whether a model has a :class:`NetworkDensity`.
 
-    It needs a gate of softmaxes, predictors that are linear or networks, and families with a
-    kernel.
+    It needs a gate of softmaxes, predictors that are linear or networks, families with a kernel,
+    and rows that have an expert each.
     """
     structure = spec.structure
+    if spec.row_columns.group is not None:
+        return False
     known = all(type(p) in (Linear, MLP) for _, p in structure.sites)
     return known and structure.gate.features is None and has_kernels(spec)

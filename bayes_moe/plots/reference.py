@@ -13,7 +13,7 @@ from bayes_moe.core.checks import check_share
 from bayes_moe.core.errors import SpecError
 from bayes_moe.data.reference_grid import Grid, columns_of, grid_along, is_categorical, state
 from bayes_moe.plots.level_bands import bands_of, by_interval
-from bayes_moe.prediction.predict import responsibilities
+from bayes_moe.prediction.predict import row_responsibilities
 from bayes_moe.prediction.predictive import Predictive
 from bayes_moe.results.fit import Fit, posterior_of
 
@@ -89,7 +89,7 @@ def few_draws(fit: Fit, n_rows: int) -> Fit:
 
 def mean_responsibilities(fit: Fit, table: pd.DataFrame) -> np.ndarray:
     """Return posterior mean responsibilities (obs, expert) for rows with a response."""
-    draws = responsibilities(few_draws(fit, len(table)), table)
+    draws = row_responsibilities(few_draws(fit, len(table)), table)
     return np.asarray(draws.mean((names.CHAIN, names.DRAW)).values)
 
 

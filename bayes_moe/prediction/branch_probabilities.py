@@ -16,6 +16,7 @@ from bayes_moe.core.arrays import NUMERIC, log_softmax
 from bayes_moe.core.errors import SpecError
 from bayes_moe.data.matrix import Rows
 from bayes_moe.gates.splits import Split, SplitTree
+from bayes_moe.model.allocation import observed_responsibilities
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction.chunked_mixture import mixtures_on
 from bayes_moe.results.fit import Fit
@@ -94,7 +95,7 @@ def node_responsibilities(fit: Fit, rows: Any = None) -> xr.DataArray:
     below = splits.paths.T  # (branch, expert)
 
     def sums(mixture: Mixture, part: Rows) -> np.ndarray:
-        return np.matmul(below, mixture.responsibilities(part.observed))
+        return np.matmul(below, observed_responsibilities(mixture, part))
 
     mixtures = mixtures_on(fit, rows, with_response=True)
     return _with_split_coords(mixtures.summarise(sums, draws=True, dim=_dim(splits)), splits)

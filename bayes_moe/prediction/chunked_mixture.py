@@ -15,7 +15,8 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.data.matrix import Rows
-from bayes_moe.model.evaluation import chunks, map_chunks
+from bayes_moe.model.allocation import observed_rows
+from bayes_moe.model.evaluation import Where, chunks, map_chunks
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction.quantiles import (
     PILOT_DRAWS,
@@ -51,7 +52,7 @@ class ChunkedMixture:
 
     def chunks(
         self, draws: Mapping[str, np.ndarray] | None = None
-    ) -> Iterator[tuple[slice, Rows, Mixture]]:
+    ) -> Iterator[tuple[Where, Rows, Mixture]]:
         """Yield the positions, the rows and the mixture of each chunk, by default of all draws."""
         for where, part, mixture in chunks(
             self.fit.spec, self.draws if draws is None else draws, self.rows
@@ -81,11 +82,15 @@ class ChunkedMixture:
             The draws; by default all.
         """
 
-        def of_chunk(where: slice, part: Rows, mixture: Mixture) -> np.ndarray:
-            return statistic(self._kept(mixture), part, *(array[where] for array in beside))
+        def of_chunk(where: Where, part: Rows, mixture: Mixture) -> tuple[Where, np.ndarray]:
+            return where, statistic(self._kept(mixture), part, *(array[where] for array in beside))
 
         draws = self.draws if draws is None else draws
-        return concatenated([*map_chunks(of_chunk, self.fit.spec, draws, self.rows)])
+        found = [*map_chunks(of_chunk, self.fit.spec, draws, self.rows)]
+        values = concatenated([part for _, part in found])
+        positions = [where for where, _ in found if isinstance(where, np.ndarray)]
+        # Chunks of whole groups need not be in the order of the rows.
+        return values[np.argsort(np.concatenate(positions))] if positions else values
 
     def map_few(self, statistic: Statistic, most: int) -> np.ndarray:
         """As :meth:`map`, of at most so many draws, evenly spaced: for all rows at once."""
@@ -158,7 +163,9 @@ class ChunkedMixture:
 
 def mixtures_on(fit: Fit, rows: Any = None, *, with_response: bool = False) -> ChunkedMixture:
     """Return the mixtures of a fit on rows of a table; None means the fitted rows."""
-    return ChunkedMixture(fit, fit.design.transform(rows, with_response=with_response))
+    if with_response:
+        return ChunkedMixture(fit, observed_rows(fit.design, fit.spec.row_columns, rows))
+    return ChunkedMixture(fit, fit.design.transform(rows))
 
 
 def concatenated(parts: list[np.ndarray]) -> np.ndarray:

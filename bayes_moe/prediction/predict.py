@@ -5,12 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bayes_moe.core.checks import check_one_of, is_whole
 from bayes_moe.core.errors import SpecError
+from bayes_moe.data.matrix import Rows
 from bayes_moe.data.responses import response_parts
+from bayes_moe.model.allocation import (
+    observed_log_density,
+    observed_responsibilities,
+    with_groups,
+)
+from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction.chunked_mixture import mixtures_on
 from bayes_moe.prediction.joint_predictive import JointPredictive, predictive_of
 from bayes_moe.prediction.predictive import Predictive
+from bayes_moe.results.by_group import by_group
 from bayes_moe.results.fit import Fit
 
 if TYPE_CHECKING:
@@ -63,7 +73,7 @@ def predict(
                 f"{fit.spec.n_experts}; it is {top_k!r}."
             )
         top_k = int(top_k)
-    return predictive_of(fit, fit.design.transform(rows), top_k)
+    return predictive_of(fit, _predicted_rows(fit, rows), top_k)
 
 
 def predict_one(fit: Fit, rows: Any = None) -> Predictive:
@@ -75,7 +85,13 @@ def predict_one(fit: Fit, rows: Any = None) -> Predictive:
         For a fit with several responses.
     """
     fit.one_response()
-    return Predictive(fit, fit.design.transform(rows))
+    return Predictive(fit, _predicted_rows(fit, rows))
+
+
+def _predicted_rows(fit: Fit, rows: Any) -> Rows:
+    """Rows of a table, with their groups if it has a column of them."""
+    found = fit.design.transform(rows)
+    return found if rows is None else with_groups(found, fit.spec.row_columns, rows)
 
 
 def margin(fit: Fit, response: str) -> Fit:
@@ -109,6 +125,7 @@ def margin(fit: Fit, response: str) -> Fit:
 def log_density(fit: Fit, rows: Any = None) -> xr.DataArray:
     """Return the log density of observed responses under each draw (chain, draw, obs_id).
 
+    Of rows that share an expert by group, it is that of the groups (chain, draw, group_id).
     Of several responses it is their joint density; of a :func:`margin`, that of the one.
 
     Parameters
@@ -116,18 +133,26 @@ def log_density(fit: Fit, rows: Any = None) -> xr.DataArray:
     fit : Fit
         A fit.
     rows : table, optional
-        Rows with features and response; None means the fitted rows. Results have row labels as
-        those of :func:`predict`.
+        Rows with features and response, and the column of groups if the model has one; None means
+        the fitted rows. Results have row labels as those of :func:`predict`.
     """
     mixtures = mixtures_on(fit, rows, with_response=True)
-    if fit.response is None:
-        return mixtures.summarise(lambda m, part: m.log_density(part.observed), draws=True)
     j = fit.response
-    return mixtures.summarise(lambda m, part: m.log_density(part.observed[j]), draws=True)
+
+    def log_densities(mixture: Mixture, part: Rows) -> np.ndarray:
+        return observed_log_density(
+            mixture, part if j is None else part.with_response(part.observed[j])
+        )
+
+    by_row = mixtures.summarise(log_densities, draws=True)
+    return by_group(fit.spec, mixtures.rows, by_row)
 
 
 def responsibilities(fit: Fit, rows: Any = None) -> xr.DataArray:
     """Return posterior probabilities of the experts (chain, draw, obs_id, expert).
+
+    Of rows that share an expert by group, they are those of the groups, given all rows of a group
+    in the table (chain, draw, group_id, expert).
 
     ``r_k = w_k(x) f_k(y | x) / sum_j w_j(x) f_j(y | x)``: gate weights updated by the response, by
     all responses of a fit with several.
@@ -137,8 +162,23 @@ def responsibilities(fit: Fit, rows: Any = None) -> xr.DataArray:
     fit : Fit
         A fit.
     rows : table, optional
-        Rows with features and response; None means the fitted rows. Results have row labels as
-        those of :func:`predict`.
+        Rows with features and response, and the column of groups if the model has one; None means
+        the fitted rows. Results have row labels as those of :func:`predict`.
     """
     mixtures = mixtures_on(replace(fit, response=None), rows, with_response=True)
-    return mixtures.summarise(lambda m, part: m.responsibilities(part.observed), draws=True)
+    by_row = mixtures.summarise(observed_responsibilities, draws=True)
+    return by_group(fit.spec, mixtures.rows, by_row)
+
+
+def row_responsibilities(fit: Fit, rows: Any = None) -> xr.DataArray:
+    """Return :func:`responsibilities` of rows, the same at all rows of a group.
+
+    Parameters
+    ----------
+    fit : Fit
+        A fit.
+    rows : table, optional
+        Rows with features and response; None means the fitted rows.
+    """
+    mixtures = mixtures_on(replace(fit, response=None), rows, with_response=True)
+    return mixtures.summarise(observed_responsibilities, draws=True)

@@ -18,6 +18,7 @@ from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.core.checks import as_numbers, check_between, check_share, check_whole, is_number
 from bayes_moe.core.errors import SpecError
 from bayes_moe.data.matrix import Rows
+from bayes_moe.model.allocation import allocation_of
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction import density_modes, highest_density
 from bayes_moe.prediction.chunked_mixture import ChunkedMixture
@@ -327,8 +328,9 @@ def random_responses(
     several = {names.RESPONSE_DIM: list(fit.responses)} if len(fit.responses) > 1 else {}
     shape = (n if size is None else size, *map(len, several.values()), mixtures.rows.size)
     responses = np.empty(shape, dtype=dtype)
-    for where, _, mixture in mixtures.chunks(draws):
-        responses[..., where] = mixture.random(rng)
+    for where, part, mixture in mixtures.chunks(draws):
+        shared = allocation_of(part.observation)
+        responses[..., where] = mixture.random(rng, shared)
     by_row = np.moveaxis(responses, -1, 1)
     if size is None:
         return mixtures.label_draws(by_row, several)

@@ -10,6 +10,7 @@ from bayes_moe.core import names
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Rows
 from bayes_moe.data.responses import response_dims
+from bayes_moe.model.allocation import allocation_of
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.draws import stacked_draws, with_derived
@@ -59,8 +60,9 @@ def prior_responses(
     responses = np.empty(shape, dtype=dtype)
     # Coefficients from wide priors may overflow: such responses are infinite or missing.
     with np.errstate(over="ignore", invalid="ignore"):
-        for where, _, mixture in chunks(spec, drawn, rows):
-            responses[0][..., where] = mixture.random(rng)
+        for where, part, mixture in chunks(spec, drawn, rows):
+            shared = allocation_of(part.observation)
+            responses[0][..., where] = mixture.random(rng, shared)
     dims = (names.CHAIN, names.DRAW, *of_rows)
     coords = {d: prior[d].values for d in dims[:2]} | {names.OBS: rows.obs_id} | labels
     return xr.Dataset({names.RESPONSE: (dims, np.moveaxis(responses, -1, 2))}, coords=coords)

@@ -15,6 +15,7 @@ from bayes_moe.core.errors import PACKAGE_FILES, SpecError
 from bayes_moe.data.design import Design
 from bayes_moe.em.modes import SAME_ROWS, SAME_VALUE
 from bayes_moe.model import expert_order
+from bayes_moe.model.allocation import observed_log_density
 from bayes_moe.model.evaluation import evaluate
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results import relabelling
@@ -277,7 +278,7 @@ def _mode_densities(table: xr.Dataset, spec: MixtureOfExperts, design: Design) -
     rows = expert_order.evenly_spaced_rows(design.rows)
     values = internal_arrays(spec, table, (names.MODE,))
     with np.errstate(all="ignore"):
-        density = evaluate(spec, values, rows).log_density(rows.observed)
+        density = observed_log_density(evaluate(spec, values, rows), rows)
     return np.nan_to_num(density, neginf=-1e300, posinf=1e300)
 
 

@@ -11,11 +11,13 @@ from bayes_moe.core import names
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Rows
 from bayes_moe.data.responses import response_dims
-from bayes_moe.model.evaluation import map_chunks
+from bayes_moe.model.allocation import observed_log_density
+from bayes_moe.model.evaluation import Where, map_chunks
 from bayes_moe.model.free_values import exact
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.model.portability import is_portable
 from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.results.by_group import by_group
 from bayes_moe.results.fit import is_ensemble, kind_of
 from bayes_moe.results.reported_shape import internal_arrays, reported_tree
 
@@ -198,19 +200,22 @@ def with_derived(posterior: xr.Dataset, spec: MixtureOfExperts) -> xr.Dataset:
 
 
 def pointwise(spec: MixtureOfExperts, posterior: xr.Dataset, design: Design) -> xr.DataArray:
-    """Log density (chain, draw, obs) of the fitted rows, times their weights."""
+    """Log density (chain, draw, obs) of the fitted rows, times their weights.
+
+    Of rows that share an expert by group, that of the groups (chain, draw, group).
+    """
     import xarray as xr
 
     draws = stacked_draws(spec, posterior)
     values = np.empty((len(next(iter(draws.values()))), design.rows.size))
 
-    def fill(where: slice, chunk: Rows, mixture: Mixture) -> None:
-        values[:, where] = chunk.counted(mixture.log_density(chunk.observed))
+    def fill(where: Where, chunk: Rows, mixture: Mixture) -> None:
+        values[:, where] = chunk.counted(observed_log_density(mixture, chunk))
 
     for _ in map_chunks(fill, spec, draws, design.rows):
         pass
     sizes = [posterior.sizes[d] for d in (names.CHAIN, names.DRAW)]
-    return xr.DataArray(
+    by_row = xr.DataArray(
         values.reshape(*sizes, -1),
         dims=(names.CHAIN, names.DRAW, names.OBS),
         coords={
@@ -219,6 +224,7 @@ def pointwise(spec: MixtureOfExperts, posterior: xr.Dataset, design: Design) -> 
             names.OBS: design.rows.obs_id,
         },
     )
+    return by_group(spec, design.rows, by_row)
 
 
 def stacked_draws(spec: MixtureOfExperts, posterior: xr.Dataset) -> dict[str, np.ndarray]:

@@ -162,6 +162,8 @@ class Fit:
             size += "" if figures[names.CONVERGED] else " (not converged)"
         dropped, rows = self.design.n_dropped, self.design.rows
         weight = "" if rows.weights is None else f" of weight {rows.weight:g}"
+        group = rows.observation.group
+        weight += "" if group is None else f" in {len({*group.tolist()})} groups"
         return (
             f"Fit of {self.spec.response!r}{self._margin}: {self.spec.structure.counted} "
             f"({', '.join(dict.fromkeys(e.family.kind for e in self.spec.experts))}), "

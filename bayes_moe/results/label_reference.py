@@ -10,8 +10,10 @@ import numpy as np
 from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Rows
+from bayes_moe.data.observation import RowColumns
 from bayes_moe.gates.symmetry import symmetry
 from bayes_moe.model import expert_order
+from bayes_moe.model.allocation import observed_responsibilities, observed_rows, some_rows
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.alignment import distance
@@ -45,7 +47,7 @@ class Reference:
         """Reference of at most so many of its rows."""
         if self.rows.size <= most:
             return self
-        at = expert_order.evenly_spaced(self.rows.size, most)
+        at = some_rows(self.rows, most, expert_order.evenly_spaced)
         return replace(self, rows=self.rows.pick(at), allocations=self.allocations[:, at])
 
 
@@ -65,7 +67,7 @@ def reference(other: Fit, spec: MixtureOfExperts, design: Design, method: str) -
         )
     if method == "parameters":
         _check_terms(design, other.design)
-    own, its = _common_rows(design, other.design)
+    own, its = _common_rows(design, other.design, spec.row_columns)
     own, its = expert_order.evenly_spaced_rows(own), expert_order.evenly_spaced_rows(its)
     draws = stacked_draws(other.spec, posterior_of(other.idata))
     return Reference(own, _mean_allocations(other.spec, draws, its), draws)
@@ -104,7 +106,7 @@ def _mean_allocations(
     """Allocation probabilities (expert, obs) of rows, averaged over draws."""
     allocations = np.empty((spec.n_experts, rows.size))
     for where, chunk, mixture in chunks(spec, draws, rows):
-        allocations[:, where] = mixture.responsibilities(chunk.observed).mean(axis=0)
+        allocations[:, where] = observed_responsibilities(mixture, chunk).mean(axis=0)
     return allocations
 
 
@@ -120,13 +122,13 @@ def first_difference(spec: MixtureOfExperts, other: MixtureOfExperts) -> str:
     return ""
 
 
-def _common_rows(design: Design, other: Design) -> tuple[Rows, Rows]:
+def _common_rows(design: Design, other: Design, columns: RowColumns) -> tuple[Rows, Rows]:
     """Rows that both designs can read, under each: the other's, else the first's."""
     try:
-        return design.transform(other.columns, with_response=True), other.rows
+        return observed_rows(design, columns, other.columns), other.rows
     except DataError as error:
         try:
-            return design.rows, other.transform(design.columns, with_response=True)
+            return design.rows, observed_rows(other, columns, design.columns)
         except DataError:
             raise SpecError(
                 "Labels cannot follow those of the other fit, since neither fit can read the "

@@ -33,7 +33,8 @@ from bayes_moe.core.checks import check_one_of
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Rows
 from bayes_moe.model import expert_order
-from bayes_moe.model.evaluation import map_chunks
+from bayes_moe.model.allocation import observed_responsibilities
+from bayes_moe.model.evaluation import Where, map_chunks
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.priors.coordinates import COORDINATES
@@ -212,9 +213,9 @@ def _allocations(spec: MixtureOfExperts, draws: Mapping[str, np.ndarray], rows: 
     n_samples = len(next(iter(draws.values())))
     allocations = np.empty((n_samples, spec.n_experts, rows.size))
 
-    def fill(where: slice, chunk: Rows, mixture: Mixture) -> None:
+    def fill(where: Where, chunk: Rows, mixture: Mixture) -> None:
         with np.errstate(all="ignore"):  # singular modes
-            allocations[:, :, where] = mixture.responsibilities(chunk.observed)
+            allocations[:, :, where] = observed_responsibilities(mixture, chunk)
 
     for _ in map_chunks(fill, spec, draws, rows):
         pass

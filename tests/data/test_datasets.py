@@ -179,6 +179,13 @@ def test_periwinkle_has_directions():
     assert snails["direction"].between(0, 360).all()
 
 
+def test_betablocker_is_22_trials():
+    trials = bm.load_dataset("betablocker")
+    assert trials.shape == (44, 4)
+    assert trials[["patients", "deaths"]].sum().tolist() == [20290, 1811]
+    assert trials.groupby("center")["treatment"].nunique().tolist() == [2] * 22
+
+
 @pytest.mark.parametrize(
     ("name", "checked"),
     [
@@ -195,6 +202,7 @@ def test_periwinkle_has_directions():
         ("bitterness", "99d74ba580ea0e9530880c26fd0b12b636f0738f73be17d7cd92a6fe69b143b6"),
         ("party", "4d7727326319ccb855c0feb68919da6724b1b56e00aa67ed67e5b340c0ae3230"),
         ("reading", "7b8413b94e07414e8d284d525b2a7fa1af24fa487cdd33808c10c9c957a70b32"),
+        ("betablocker", "09d0bc40b2aad25412ff9074af698988dcc4afaab50b2c8b189f0559ddf4a22e"),
         ("gasoline", "9430a37852c317a8b3a412dd2c3b34bdcc8bc4bcd8720a8125f6f6c0a929c2c1"),
         ("geyser", "4693031a640fb158d288726e41df15679be01b5569e1ba2bdf153b9108e264fe"),
         ("periwinkle", "cb23072a1161717e63403e583a30c16bd4c4ffeed0827a446de8311578efd276"),

@@ -108,7 +108,7 @@ def test_newton_steps_go_up_whatever_the_curvature():
     signs = rng.choice([-1.0, 1.0], (50, 1, 6))
     signs[:25] = 1.0
     curvature = np.einsum("bij,bzj,bkj->bik", root, signs, root)
-    rest = (gradient, curvature, np.zeros((50, 2)), np.zeros(50))
+    rest = (gradient, curvature, np.zeros((50, 2)), np.zeros((50, 2)), np.zeros(50))
     step, concave, _ = newton_step(Evaluation(np.zeros(50), gradient, curvature, *rest))
     assert (np.einsum("bi,bi->b", gradient, step) > 0).all()
     assert concave[:25].all()

@@ -40,7 +40,7 @@ def mixed(size, seed):
         "bij,bj->bi", np.nan_to_num(curvature, posinf=0.0), rng.normal(size=(len(kinds), size))
     )
     gradient *= rng.choice([1.0, 1e-4, 1e-7, 1e-9, 0.0], size=(len(kinds), 1))
-    rest = (gradient, curvature, np.ones((len(kinds), 1)), np.zeros(len(kinds)))
+    rest = (gradient, curvature, *2 * [np.ones((len(kinds), 1))], np.zeros(len(kinds)))
     value = rng.normal(size=len(kinds)) * 1000
     return kinds, Evaluation(value, gradient, curvature, *rest)
 

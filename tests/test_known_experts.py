@@ -1,0 +1,92 @@
+"""Rows whose expert is known: against separate regressions, and what tells experts apart."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayes_moe as bm
+
+sm = pytest.importorskip("statsmodels.api")
+
+
+@pytest.fixture(scope="module")
+def table():
+    """Three regressions, of which the first has the highest location."""
+    rng = np.random.default_rng(4)
+    n = 300
+    x, z = rng.normal(0, 1, n), rng.normal(0, 1, n)
+    logits = np.stack([0.5 * z, -0.5 * z, 0.3 + 0 * z])
+    k = np.array([rng.choice(3, p=p) for p in (np.exp(logits) / np.exp(logits).sum(0)).T])
+    mean = np.array([8 - x, 4 + 0.5 * x, 2 * x])[k, np.arange(n)]
+    y = mean + np.array([0.5, 1.0, 0.8])[k] * rng.normal(0, 1, n)
+    return pd.DataFrame({"x": x, "z": z, "y": y, "label": k})
+
+
+def spec_of(**more):
+    return bm.mixture_of_experts("y ~ x", experts=3, gate="~ z", expert="label", **more)
+
+
+def mean_of(fit, name):
+    return fit.idata["posterior"][name].mean(("chain", "draw")).values
+
+
+def test_all_experts_known_is_a_regression_each_and_a_multinomial_logit(table):
+    fit = bm.fit(spec_of(), table, "em", objective="likelihood", random_seed=0)
+    total = 0.0
+    for k, own in table.groupby("label"):
+        line = sm.OLS(own["y"], sm.add_constant(own["x"])).fit()
+        np.testing.assert_allclose(mean_of(fit, "mu_coef")[k], line.params, rtol=1e-6)
+        sigma = np.sqrt(line.ssr / len(own))
+        assert mean_of(fit, "sigma")[k] == pytest.approx(sigma, rel=1e-6)
+        errors = fit.idata["standard_error"]["mu_coef"].values[k]
+        np.testing.assert_allclose(errors, line.bse * np.sqrt(1 - 2 / len(own)), rtol=1e-6)
+        total += line.llf
+    logit = sm.MNLogit(table["label"], sm.add_constant(table["z"])).fit(disp=False, tol=1e-12)
+    gate = mean_of(fit, "gate_coef")
+    np.testing.assert_allclose((gate[1:] - gate[0]).T, logit.params, rtol=1e-5, atol=1e-6)
+    assert bm.information(fit)["log_likelihood"] == pytest.approx(total + logit.llf, rel=1e-9)
+    r = bm.responsibilities(fit).values[0, 0]
+    np.testing.assert_array_equal(r.argmax(axis=1), table["label"])
+    np.testing.assert_array_equal(r.max(axis=1), 1.0)
+    same = table["label"] == table["label"][0]
+    np.testing.assert_array_equal(bm.coclustering(fit).values[0] == 1, same)
+
+
+@pytest.mark.parametrize("method", ["em", "map", "laplace"])
+def test_labels_say_which_expert_is_which(table, method):
+    some = table.assign(label=table["label"].where(table.index % 10 == 0))
+    more = {"draws": 50, "chains": 1} if method == "laplace" else {}
+    fit = bm.fit(spec_of(), some, method, random_seed=0, **more)
+    intercepts = mean_of(fit, "mu_coef")[:, 0]
+    np.testing.assert_allclose(intercepts, [8, 4, 0], atol=1.0)
+    r = bm.responsibilities(fit).mean(("chain", "draw")).values
+    known = some["label"].notna().to_numpy()
+    np.testing.assert_array_equal(r[known].argmax(axis=1), table["label"][known])
+    assert (r[~known].max(axis=1) < 1).any()
+    assert fit.spec.structure.symmetry.trivial
+    new = some.drop(columns="label")
+    assert not (bm.responsibilities(fit, new).max("expert") == 1).all()
+    np.testing.assert_allclose(bm.responsibilities(fit, some).mean(("chain", "draw")), r, rtol=1e-9)
+
+
+def test_experts_are_known_by_their_names(table):
+    words = table["label"].map({0: "high", 1: "middle", 2: "low"})
+    named = [bm.Expert("y ~ x", name=name) for name in ("low", "middle", "high")]
+    spec = bm.MixtureOfExperts(bm.gates.Softmax("~ z"), named, expert="label")
+    fit = bm.fit(spec, table.assign(label=words), "em", random_seed=0)
+    np.testing.assert_allclose(mean_of(fit, "mu_coef")[:, 0], [0, 4, 8], atol=0.5)
+    other = bm.refit(fit, table.assign(label=words)[:150], random_seed=0)
+    np.testing.assert_allclose(mean_of(other, "mu_coef")[:, 0], [0, 4, 8], atol=0.7)
+
+
+def test_tables_whose_labels_cannot_be(table):
+    with pytest.raises(bm.DataError, match=r"expert '7'.*row 3"):
+        bm.fit(spec_of(), table.assign(label=table["label"].where(table.index != 3, 7)), "em")
+    with pytest.raises(bm.DataError, match="no row's expert"):
+        bm.fit(spec_of(), table.assign(label=np.nan), "em")
+    with pytest.raises(bm.DataError, match="experts 1, 2, which are alike"):
+        bm.fit(spec_of(), table.assign(label=table["label"].where(table["label"] == 0)), "em")
+    pairs = np.repeat(np.arange(150), 2)
+    grouped = table.assign(g=pairs, z=table["z"].to_numpy()[2 * pairs])
+    with pytest.raises(bm.DataError, match=r"row 0 and .* at row 1, both of the group"):
+        bm.fit(spec_of(group="g"), grouped.assign(label=np.arange(300) % 3), "em")
