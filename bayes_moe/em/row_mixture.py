@@ -111,11 +111,12 @@ class RowMixture:
     def _sharing(self, where: slice) -> Allocation:
         """How rows ``where`` share experts; many passes are over the same chunks of rows."""
         place = (where.start, where.stop)
-        if place not in self._shared:
-            if len(self._shared) >= MOST_CHUNKS:
+        shared = self._shared.get(place)
+        if shared is None:
+            if len(self._shared) >= MOST_CHUNKS:  # threads may do so at the same time
                 self._shared.clear()
-            self._shared[place] = allocation_of(self.observation.pick(where))
-        return self._shared[place]
+            shared = self._shared[place] = allocation_of(self.observation.pick(where))
+        return shared
 
     def _predictors(
         self, eta: list[np.ndarray]
