@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import special, stats
 
 import bayes_moe as bm
 
@@ -69,14 +70,38 @@ def test_labels_say_which_expert_is_which(table, method):
     np.testing.assert_allclose(bm.responsibilities(fit, some).mean(("chain", "draw")), r, rtol=1e-9)
 
 
-def test_experts_are_known_by_their_names(table):
+def test_experts_are_known_by_their_names(table, tmp_path):
     words = table["label"].map({0: "high", 1: "middle", 2: "low"})
     named = [bm.Expert("y ~ x", name=name) for name in ("low", "middle", "high")]
     spec = bm.MixtureOfExperts(bm.gates.Softmax("~ z"), named, expert="label")
     fit = bm.fit(spec, table.assign(label=words), "em", random_seed=0)
     np.testing.assert_allclose(mean_of(fit, "mu_coef")[:, 0], [0, 4, 8], atol=0.5)
+    again = bm.load(bm.save(fit, tmp_path / "fit.nc"))
+    np.testing.assert_array_equal(bm.responsibilities(again), bm.responsibilities(fit))
     other = bm.refit(fit, table.assign(label=words)[:150], random_seed=0)
     np.testing.assert_allclose(mean_of(other, "mu_coef")[:, 0], [0, 4, 8], atol=0.7)
+
+
+def test_missing_features_are_integrated_out_of_rows_with_known_experts(table):
+    gaps = table.assign(z=table["z"].where(table.index % 4 > 0))
+    gaps["label"] = table["label"].where(table.index % 3 == 0)
+    spec = bm.mixture_of_experts("y ~ x", experts=3, gate=bm.gates.Gaussian("~ z"), expert="label")
+    fit = bm.fit(spec, gaps, "em", missing="model", random_seed=0)
+    known = gaps["label"].notna().to_numpy()
+    r = bm.responsibilities(fit).values[0, 0]
+    np.testing.assert_array_equal(r[known].argmax(axis=1), table["label"][known])
+    np.testing.assert_array_equal(r[known].max(axis=1), 1.0)
+    post = fit.idata["posterior"].isel(chain=0, draw=0)
+    mean, sd = post["gate_mean"].values[:, 0], np.sqrt(post["gate_cov"].values[:, 0, 0])
+    coef, sigma = post["mu_coef"].values, post["sigma"].values
+    y, x, z = (gaps[c].to_numpy()[:, None] for c in ("y", "x", "z"))
+    joint = np.log(post["gate_weight"].values) + stats.norm.logpdf(
+        y, coef[:, 0] + coef[:, 1] * x, sigma
+    )
+    joint = joint + np.nan_to_num(stats.norm.logpdf(z, mean, sd))
+    other = known[:, None] & (table["label"].to_numpy()[:, None] != np.arange(3))
+    expected = special.logsumexp(np.where(other, -np.inf, joint), axis=1).sum()
+    assert bm.information(fit)["log_likelihood"] == pytest.approx(expected, rel=1e-9)
 
 
 def test_tables_whose_labels_cannot_be(table):

@@ -15,7 +15,8 @@ from bayes_moe.em.objective import Curvature, Evaluation, Objective
 from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.em.proximal_newton import projected
 from bayes_moe.gates.feature_model import FeatureModel
-from bayes_moe.model.likelihood import allocate, log_components
+from bayes_moe.model.allocation import allocation_of
+from bayes_moe.model.likelihood import log_components
 from bayes_moe.model.missing_features import (
     Imputed,
     IncompleteEvaluation,
@@ -169,7 +170,7 @@ class ObservedObjective:
         density = log_components(
             self.rows.observed, self.vector.spec.structure.blocks, incomplete.params, NUMERIC
         )
-        return allocate(incomplete.log_joint + density)
+        return allocation_of(self.rows.observation).by_unit(incomplete.log_joint, density)
 
     def _augmented(
         self, incomplete: IncompleteEvaluation, r: np.ndarray
