@@ -224,3 +224,14 @@ def test_the_likelihood_is_flexmix_s(spec, peer):
     }
     density, _ = brute_force(spec, parameters, fit.design, table.assign(g=table["id2"].astype(str)))
     assert sum(density.values()) == pytest.approx(peer["loglik"], abs=1e-5)
+
+
+def test_labels_of_a_refit_follow_by_groups(draws, panel):
+    other = bm.refit(draws, panel[panel["id"] > "p2"].reset_index(drop=True), random_seed=3)
+    np.testing.assert_allclose(
+        other.idata["posterior"]["mu_coef"].mean(("chain", "draw"))[:, 1],
+        draws.idata["posterior"]["mu_coef"].mean(("chain", "draw"))[:, 1],
+        atol=0.2,
+    )
+    certainty = other.idata["relabelling"]["certainty"]
+    assert (certainty > 0.99).all()

@@ -17,6 +17,9 @@ from bayes_moe.model.allocation import EACH_ROW, Allocation, allocation_of, can_
 MOST_COLUMNS = 12
 """Most products of residuals with features."""
 
+SAME = 1e-9
+"""Difference of standardised numbers that is rounding."""
+
 Columns = tuple[np.ndarray, np.ndarray]
 
 
@@ -114,15 +117,17 @@ def _of_groups(shared: Allocation, columns: Columns) -> Columns:
         return np.asarray(shared.totals(values.T) / count).T
 
     average = means(features)
-    differs = (np.abs(features - shared.spread(average.T).T) > 1e-9).any(axis=0)
+    differs = (np.abs(features - shared.spread(average.T).T) > SAME).any(axis=0)
     design = np.column_stack([np.ones(len(features)), features])
     residual = responses - design @ np.linalg.lstsq(design, responses, rcond=1e-8)[0]
     products = (residual[:, :, None] * features[:, None, differs]).reshape(len(features), -1)
     like = np.column_stack([means(responses), means(products[:, :MOST_COLUMNS])])
-    return _standardised(average), _standardised(like)
+    like = _standardised(like)
+    return _standardised(average), like if like.shape[1] else np.zeros((len(like), 1))
 
 
 def _standardised(values: np.ndarray) -> np.ndarray:
-    centred = values - values.mean(axis=0)
+    """Columns of values that differ between units, centred and scaled."""
     sd = values.std(axis=0)
-    return centred / np.where(sd > 0, sd, 1.0)
+    differs = sd > SAME
+    return (values[:, differs] - values[:, differs].mean(axis=0)) / sd[differs]

@@ -63,6 +63,10 @@ class Allocation(ABC):
     def spread(self, by_unit: np.ndarray) -> np.ndarray:
         """Values (..., obs), the same at all rows of a unit, from those of units (..., unit)."""
 
+    @abstractmethod
+    def units_of(self, positions: np.ndarray) -> np.ndarray:
+        """Units (unit,) that some rows are in, of which all rows are among them."""
+
     def by_unit(
         self, log_weights: np.ndarray, log_densities: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -103,6 +107,9 @@ class Independent(Allocation):
 
     def spread(self, by_unit: np.ndarray) -> np.ndarray:
         return by_unit
+
+    def units_of(self, positions: np.ndarray) -> np.ndarray:
+        return positions
 
     def at_first(self, by_unit: np.ndarray) -> np.ndarray:
         return by_unit
@@ -154,6 +161,9 @@ class ByGroup(Allocation):
 
     def spread(self, by_unit: np.ndarray) -> np.ndarray:
         return by_unit[..., self.unit]
+
+    def units_of(self, positions: np.ndarray) -> np.ndarray:
+        return np.unique(self.unit[positions])
 
     def at_first(self, by_unit: np.ndarray) -> np.ndarray:
         values = np.zeros((*by_unit.shape[:-1], len(self.unit)))

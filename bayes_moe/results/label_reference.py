@@ -13,7 +13,12 @@ from bayes_moe.data.matrix import Rows
 from bayes_moe.data.observation import RowColumns
 from bayes_moe.gates.symmetry import symmetry
 from bayes_moe.model import expert_order
-from bayes_moe.model.allocation import observed_responsibilities, observed_rows, some_rows
+from bayes_moe.model.allocation import (
+    allocation_of,
+    observed_responsibilities,
+    observed_rows,
+    some_rows,
+)
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.alignment import distance
@@ -34,7 +39,8 @@ class Reference:
     rows : Rows
         Rows that both fits can read, under the design of the fit that is to be aligned.
     allocations : array
-        The other fit's mean allocation probabilities (expert, obs) of these rows.
+        The other fit's mean allocation probabilities (expert, unit) of these rows, or of groups of
+        them that share an expert.
     draws : mapping of str to array
         The other fit's reported variables (sample, ...).
     """
@@ -48,7 +54,8 @@ class Reference:
         if self.rows.size <= most:
             return self
         at = some_rows(self.rows, most, expert_order.evenly_spaced)
-        return replace(self, rows=self.rows.pick(at), allocations=self.allocations[:, at])
+        units = allocation_of(self.rows.observation).units_of(at)
+        return replace(self, rows=self.rows.pick(at), allocations=self.allocations[:, units])
 
 
 def reference(other: Fit, spec: MixtureOfExperts, design: Design, method: str) -> Reference:
@@ -91,7 +98,7 @@ def other_order(fit: Fit, other: Fit) -> tuple[int, ...] | None:
         return None
     draws = stacked_draws(fit.spec, posterior_of(fit.idata))
     allocations = _mean_allocations(fit.spec, draws, like.rows)
-    costs = distance(allocations[None], like.allocations) / like.rows.size
+    costs = distance(allocations[None], like.allocations) / allocations.shape[1]
     order = free.assign(costs)[0]
     labels = np.arange(n_experts)
     own, least = (float(costs[0, labels, o].sum()) for o in (labels, order))
@@ -103,11 +110,11 @@ def other_order(fit: Fit, other: Fit) -> tuple[int, ...] | None:
 def _mean_allocations(
     spec: MixtureOfExperts, draws: Mapping[str, np.ndarray], rows: Rows
 ) -> np.ndarray:
-    """Allocation probabilities (expert, obs) of rows, averaged over draws."""
+    """Allocation probabilities (expert, unit) of rows or groups, averaged over draws."""
     allocations = np.empty((spec.n_experts, rows.size))
     for where, chunk, mixture in chunks(spec, draws, rows):
         allocations[:, where] = observed_responsibilities(mixture, chunk).mean(axis=0)
-    return allocations
+    return allocations[:, allocation_of(rows.observation).first]
 
 
 def first_difference(spec: MixtureOfExperts, other: MixtureOfExperts) -> str:

@@ -33,7 +33,7 @@ from bayes_moe.core.checks import check_one_of
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Rows
 from bayes_moe.model import expert_order
-from bayes_moe.model.allocation import observed_responsibilities
+from bayes_moe.model.allocation import allocation_of, observed_responsibilities
 from bayes_moe.model.evaluation import Where, map_chunks
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.model.spec import MixtureOfExperts
@@ -209,7 +209,7 @@ def _most_rows(spec: MixtureOfExperts, draws: Mapping[str, np.ndarray]) -> int:
 
 
 def _allocations(spec: MixtureOfExperts, draws: Mapping[str, np.ndarray], rows: Rows) -> np.ndarray:
-    """Allocation probabilities (sample, expert, obs) of rows."""
+    """Allocation probabilities (sample, expert, unit) of rows, or of groups of them."""
     n_samples = len(next(iter(draws.values())))
     allocations = np.empty((n_samples, spec.n_experts, rows.size))
 
@@ -219,7 +219,8 @@ def _allocations(spec: MixtureOfExperts, draws: Mapping[str, np.ndarray], rows: 
 
     for _ in map_chunks(fill, spec, draws, rows):
         pass
-    return np.nan_to_num(allocations, copy=False)
+    units = allocation_of(rows.observation).first
+    return np.nan_to_num(allocations[..., units], copy=False)
 
 
 def _parameters(spec: MixtureOfExperts, draws: Mapping[str, np.ndarray]) -> np.ndarray:
