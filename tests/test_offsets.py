@@ -7,6 +7,7 @@ from scipy import stats
 
 import bayes_moe as bm
 from bayes_moe.core.errors import DataError, SpecError
+from bayes_moe.data.reference_grid import choose_feature
 from bayes_moe.em.objective import Curvature, Objective
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.gates import Attention, Gaussian, Softmax, StickBreaking, Tree
@@ -114,6 +115,54 @@ def test_an_offset_is_added_to_every_predictor(name):
         evaluate(bare, values, bare.design(data).rows).params[0]["mu"] + 10 * data["z"].to_numpy()
     )
     np.testing.assert_allclose(shifted, expected, rtol=1e-12)
+
+
+def oracle(values, data):
+    """Log density (obs,) of the model of the test below, by SciPy and its definition."""
+    one = np.ones(len(data))
+    x, z = (np.column_stack([one, data[name]]) for name in ("x", "z"))
+    logits = np.exp(z @ values["gate_coef"].T + np.column_stack([data["x"] / 9, data["w"]]))
+    mean = np.exp(x @ values["mu_coef"].T) * data["e"].to_numpy()[:, None]
+    alpha = np.exp(z @ values["alpha_coef"].T + data["w"].to_numpy()[:, None])
+    law = stats.gamma(alpha, scale=mean / alpha)
+    joint = logits / logits.sum(axis=1, keepdims=True) * law.pdf(data["s"].to_numpy()[:, None])
+    return np.log(joint.sum(axis=1))
+
+
+def test_offsets_of_every_parameter_at_a_hundred_points_are_scipy_s():
+    data = table().assign(s=lambda d: np.exp(d["y"] / 10))
+    spec = bm.mixture_of_experts(
+        "s ~ x",
+        gate="~ z + offset(x / 9, w)",
+        family="gamma",
+        exposure="e",
+        alpha="~ z + offset(w)",
+    )
+    vector = parameter_vector(spec, spec.design(data), likelihood=True)
+    theta = 0.3 * np.random.default_rng(1).standard_normal((100, vector.size))
+    values, objective = vector.variables(theta), Objective(vector)
+    found = objective.value(theta)
+    expected = [oracle({n: v[j] for n, v in values.items()}, data).sum() for j in range(100)]
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+    gradient = objective.evaluate(theta[:5], Curvature.OBSERVED).gradient
+    step = 1e-6 * np.eye(vector.size)
+    for j in range(5):
+        up, down = objective.value(theta[j] + step), objective.value(theta[j] - step)
+        np.testing.assert_allclose(gradient[j], (up - down) / 2e-6, rtol=1e-6, atol=1e-5)
+
+
+def test_weights_are_repeated_rows_with_their_exposures():
+    data = table(60).assign(k=lambda d: 1 + (10 * d["w"]).astype(int) % 3)
+    repeated = data.loc[np.repeat(data.index, data["k"])].reset_index(drop=True)
+    weighted = counts(exposure="e", weights="k")
+    plain = counts(exposure="e")
+    vectors = (
+        parameter_vector(weighted, weighted.design(data)),
+        parameter_vector(plain, plain.design(repeated)),
+    )
+    theta = points(vectors[0])
+    one, other = (Objective(vector).value(theta) for vector in vectors)
+    np.testing.assert_allclose(one, other, rtol=1e-10)
 
 
 # --- units and default priors ---------------------------------------------------------------------
@@ -314,6 +363,11 @@ def test_a_constant_gate_with_an_offset_is_at_its_maximum():
 
 
 # --- descriptions and errors ----------------------------------------------------------------------
+
+
+def test_plots_are_not_along_an_exposure(mode):
+    assert choose_feature(mode.design, None, ["mu"]) == "x"
+    assert choose_feature(mode.design, "e", ["mu"]) == "e"
 
 
 def test_an_exposure_is_part_of_the_description():

@@ -68,6 +68,7 @@ SAME: dict[str, tuple[str, ...]] = {
     "concomitant": ("gate",),
     "gating": ("gate",),
     "prior_weights": ("gate",),
+    "offset": ("exposure",),
     "layers": ("hidden",),
     "hidden_layers": ("hidden",),
     # methods and settings

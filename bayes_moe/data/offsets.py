@@ -25,15 +25,18 @@ def cut_out(formula: str) -> str:
     """The text of a formula without its offsets."""
     from formulaic.parser.algos.tokenize import tokenize
 
-    tokens, text, end = list(tokenize(formula)), "", 0
-    for before, token in pairwise(tokens):
+    text, end, removed = "", 0, ""
+    for before, token in pairwise(tokenize(formula)):
         if token.kind.value == "python" and OFFSET in parse_expression(token.token).called:
             assert None not in (before.source_start, token.source_start, token.source_end)
+            if before.token not in ("+", "~"):
+                removed += f" - {token.token}"
+                continue
             first = before if before.token == "+" else token
             text += formula[end : first.source_start].rstrip()
-            text += "" if before.token == "+" else " 1" if before.token == "~" else " 0"
+            text += "" if before.token == "+" else " 1"
             end = int(token.source_end or 0) + 1
-    return (text + formula[end:]).strip()
+    return (text + formula[end:]).strip() + removed
 
 
 def check_offsets(parsed: Any, formula: str) -> None:

@@ -160,7 +160,7 @@ def test_a_dict_keeps_categories_and_masks():
         ({"x": [1, 2], "y": [1, 2, 3]}, r"equally long; lengths: \{'x': 2, 'y': 3\}"),
         ({"x": 1.0}, r"'x' has the shape \(\)"),
         ({"x": None}, r"'x' has the shape \(\)"),
-        ({"x": np.ones((3, 2))}, r"'x' has the shape \(3, 2\)"),
+        ({"x": np.ones((3, 2, 1))}, r"'x' has the shape \(3, 2, 1\)"),
         ({0: [1], "0": [2]}, "Duplicate column names: '0'"),
         (pd.concat([PLAIN, PLAIN[["x"]]], axis=1), "Duplicate column names: 'x'"),
         (pd.DataFrame(np.ones((2, 2)), columns=[["u", "u"], ["x", "y"]]), "have 2 levels.*flatten"),
