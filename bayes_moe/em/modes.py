@@ -192,10 +192,11 @@ def merge_modes(modes: Modes, rows: Rows) -> Modes:
     values = {name: v[which] for name, v in modes.values.items()}
     share = np.zeros((len(which), modes.spec.n_experts))
     log_allocation = np.zeros(len(which))
+    total = unit_weight(rows)
     for _, part, mixture in chunks(modes.spec, values, rows):
         with np.errstate(all="ignore"):
             r = observed_responsibilities(mixture, part)
-            share += counted_units(part, r).sum(axis=-1) / unit_weight(rows)
+            share += counted_units(part, r).sum(axis=-1) / total
             log_allocation += counted_units(part, np.log(r.max(axis=1))).sum(axis=-1)
     return replace(
         modes,

@@ -143,7 +143,7 @@ def observed_mixture(
     def logp(value: Any, gate: Any, *inputs: Any) -> Any:
         y, (first, rest) = order.rows_last(value), order.split(inputs)
         logits, unpacked = gate.mT, order.unpack([x.T for x in rest])
-        others = _of_others(observed.expert, logits)
+        others = _of_others(observed.expert, sum(len(b.positions) for b in blocks))
         if first is not None:
             by_row = _of_groups(y, blocks, (logits, others), unpacked, first)
         elif others is None:
@@ -176,13 +176,13 @@ def _response_dims(order: _InputOrder) -> tuple[str, ...]:
     return (names.RESPONSE_DIM,) if order.several else ()
 
 
-def _of_others(expert: Any, logits: Any) -> Any:
+def _of_others(expert: Any, count: int) -> Any:
     """What is added to logits (expert, obs) of known experts: far below zero for all others."""
     if expert is None:
         return None
     import pytensor.tensor as pt
 
-    other = pt.neq(expert, pt.arange(logits.shape[0])[:, None]) & pt.ge(expert, 0)
+    other = pt.neq(expert, np.arange(count)[:, None]) & pt.ge(expert, 0)
     return pt.where(other, IMPOSSIBLE, 0.0)
 
 

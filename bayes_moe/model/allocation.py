@@ -262,7 +262,8 @@ def symbolic_log_marginal(log_weights: Any, log_densities: Any, leader: Any) -> 
     by_row = (log_densities + pt.zeros_like(log_weights)).T
     at_first = pt.inc_subtensor(pt.zeros_like(by_row)[leader], by_row)
     value = log_mixture(log_weights, at_first.T, xp)
-    positions = pt.cumsum(pt.ones_like(leader)) - 1  # JAX has no ranges of symbolic length
+    # JAX has no ranges of symbolic length.
+    positions = pt.cumsum(pt.ones_like(leader, dtype="int64")) - 1
     return pt.where(pt.eq(leader, positions), value, 0.0)
 
 
