@@ -165,6 +165,26 @@ def test_weights_are_repeated_rows_with_their_exposures():
     np.testing.assert_allclose(one, other, rtol=1e-10)
 
 
+def test_the_offset_of_a_gate_is_the_same_for_a_group():
+    data = table(60).assign(id=np.arange(60) // 3, a=lambda d: d["id"] / 9)
+    spec = counts(exposure="e", gate="~ 1 + offset(a, 0)", group="id")
+    design = spec.design(data)
+    vector = parameter_vector(spec, design)
+    theta = points(vector)
+    values = vector.variables(theta)
+    found = evaluate(spec, values, design.rows)
+    densities = found.log_components(design.response)
+    first = np.arange(0, 60, 3)
+    joint = densities.reshape(*densities.shape[:-1], 20, 3).sum(axis=-1)
+    expected = np.logaddexp.reduce(joint + found.log_weights[..., first], axis=1).sum(axis=-1)
+    prior = vector.log_prior(theta)[0]
+    np.testing.assert_allclose(Objective(vector).value(theta) - prior, expected, rtol=1e-9)
+    contracts.objective_is_the_graphs_log_density(spec, design)
+    varying = counts(exposure="e", gate="~ 1 + offset(z, 0)", group="id")
+    with pytest.raises(DataError, match="The offset of 'gate' differs within"):
+        varying.design(data)
+
+
 # --- units and default priors ---------------------------------------------------------------------
 
 RATES = {

@@ -192,14 +192,13 @@ class Design:
             check_response(response.term, features, used.columns)
             values = values_of(names.RESPONSE, response_formula(response.term))
             observed = response_values(response.term, values)
-        matrices = {}
+        matrices, weights = {}, used.observation.weights
         for stem, formula in formulas.items():
             every = values_of(stem, formula)
             terms, (values, offset) = fitted[stem].terms, fitted[stem].parted(every)
             if observed is not None:
                 check_degenerate(values, terms, stem)
             known = with_gaps(values, terms, used.gaps)
-            weights = used.observation.weights
             matrices[stem] = design_matrix(known, terms, center, weights, offset)
         columns = with_gap_cells(used.columns, used.gaps)
         seen = replace(used.observation, response=observed)

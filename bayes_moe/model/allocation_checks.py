@@ -37,6 +37,8 @@ def check_groups(structure: Structure, columns: RowColumns, design: Design) -> N
             matrix = rows.matrices[head.stem]
             for term, values in zip(matrix.terms, matrix.values.T, strict=True):
                 _check_same(columns, rows, units, values, f"The gate's feature {term!r}")
+            for values in () if matrix.offset is None else matrix.offset.T:
+                _check_same(columns, rows, units, values, f"The offset of {head.stem!r}")
     if rows.weights is not None:
         what = f"The weight {columns.weights!r}"
         _check_same(columns, rows, units, rows.weights, what, "a group counts as a whole")

@@ -327,6 +327,9 @@ def read(cells, dtype):
     try:
         table = to_pandas({"größe": pd.Series(cells, dtype=dtype) if dtype else cells})
         keep, _ = complete_rows(table, "drop", "")
+        if "größe[0]" in table:  # lists of one length
+            matrix = plain(table[keep])
+            return pd.Series(matrix.to_numpy(dtype=object).tolist(), dtype=object), None
         return plain(table[keep])["größe"], None
     except DataError as error:
         return None, str(error)
