@@ -140,7 +140,7 @@ def coclustering(fit: Fit, rows: Any = None) -> xr.DataArray:
     for start in range(0, len(kept), step):
         draws = {n: v[kept[start : start + step]] for n, v in mixtures.draws.items()}
         by_row = mixtures.map(_by_row, draws=draws)  # (obs, draw, expert)
-        flat = by_row[units].reshape(len(units), -1)
+        flat = by_row[units].reshape(len(units), by_row.shape[1] * by_row.shape[2])
         total += flat @ flat.T
     total /= len(kept)
     np.fill_diagonal(total, 1.0)

@@ -50,6 +50,7 @@ def test_pairs_are_those_of_the_same_expert(fit, monkeypatch):
     assert found.dims[1] == f"other_{found.dims[0]}"
     swapped = bm.relabel(fit, "none") if fit.kind == "draws" else fit
     np.testing.assert_allclose(bm.coclustering(swapped), expected, atol=1e-12)
+    assert bm.coclustering(fit, group_table().assign(normal=0.0)[:0]).shape == (0, 0)
     monkeypatch.setattr(allocations, "ELEMENTS", 500)
     np.testing.assert_allclose(bm.coclustering(fit), expected, atol=1e-12)
     monkeypatch.setattr(allocations, "MOST_UNITS", 10)
