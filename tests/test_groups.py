@@ -123,6 +123,10 @@ def test_new_rows_are_read_with_their_groups(draws, panel):
     np.testing.assert_allclose(new, all_of_them, rtol=1e-9)
     with pytest.raises(bm.DataError, match=r"'id'.*`group`"):
         bm.responsibilities(draws, part.drop(columns="id"))
+    other = part.assign(age=part["age"] + (part.index == 3))
+    for read in (bm.responsibilities, bm.log_density, bm.predict, bm.build):
+        with pytest.raises(bm.DataError, match=r"feature 'age' differs within .* row 3"):
+            read(draws, other)
     alone = bm.predict(draws, part.drop(columns=["id", "y"])).mean()
     np.testing.assert_allclose(alone, bm.predict(draws, part).mean())
 

@@ -21,6 +21,7 @@ from bayes_moe.data.tables import to_pandas
 from bayes_moe.graph.build import Graph, build_model
 from bayes_moe.graph.mixture_variable import LIKELIHOODS
 from bayes_moe.model.allocation import observed_rows, with_groups
+from bayes_moe.model.allocation_checks import check_shared_rows
 from bayes_moe.model.portability import is_portable, portable_stems
 from bayes_moe.model.spec import MixtureOfExperts, with_levels
 
@@ -117,6 +118,7 @@ def _of_fit(fit: Fitted, data: Any, likelihood: str) -> Graph:
         rows = observed_rows(design, spec.row_columns, data)
     else:
         rows = with_groups(design.transform(data), spec.row_columns, data)
+    check_shared_rows(spec.structure, spec.row_columns, rows)
     if any(np.isnan(m.values).any() for m in rows.matrices.values()):
         raise SpecError(
             "A graph cannot integrate missing features out: give rows without missing values, or "

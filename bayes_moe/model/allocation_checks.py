@@ -11,6 +11,9 @@ from bayes_moe.data.observation import RowColumns
 from bayes_moe.model.allocation import ByGroup, can_have
 from bayes_moe.model.structure import Structure
 
+ROUNDING = 1e-9
+"""Relative difference up to which values of a formula are the same."""
+
 
 def check_sharing(structure: Structure, columns: RowColumns) -> None:
     """Raise :class:`SpecError` for a gate under which rows cannot share an expert."""
@@ -32,21 +35,13 @@ def check_groups(structure: Structure, columns: RowColumns, design: Design) -> N
             f"There are more experts ({structure.gate.n_experts}) than groups of "
             f"{columns.group!r} ({len(units.first)})."
         )
-    if structure.gate.n_experts > 1:
-        for head in structure.gate.heads:
-            matrix = rows.matrices[head.stem]
-            for term, values in zip(matrix.terms, matrix.values.T, strict=True):
-                _check_same(columns, rows, units, values, f"The gate's feature {term!r}")
-            for values in () if matrix.offset is None else matrix.offset.T:
-                _check_same(columns, rows, units, values, f"The offset of {head.stem!r}")
+    check_shared_rows(structure, columns, rows)
     if rows.weights is not None:
         what = f"The weight {columns.weights!r}"
         _check_same(columns, rows, units, rows.weights, what, "a group counts as a whole")
     inside = np.ones((structure.gate.n_experts, rows.size))
     for block in structure.blocks:
         inside[list(block.positions)] = block.supports(rows.observed, block.known(rows.matrices))
-    if rows.observation.expert is not None:
-        _check_same_expert(columns, rows, units)
     none = np.flatnonzero(~(units.totals(1.0 - inside) == 0).any(axis=0))
     if none.size:
         raise DataError(
@@ -54,6 +49,24 @@ def check_groups(structure: Structure, columns: RowColumns, design: Design) -> N
             f"of {_label(columns, rows, units.first[none[0]])}: all rows of a group have one "
             "expert."
         )
+
+
+def check_shared_rows(structure: Structure, columns: RowColumns, rows: Rows) -> None:
+    """Raise :class:`DataError` for rows of a group with different features of the gate or experts.
+
+    Rows without groups are accepted.
+    """
+    if rows.observation.group is None or not rows.size or structure.gate.n_experts == 1:
+        return
+    units = ByGroup.of(rows.observation.group)
+    for head in structure.gate.heads:
+        matrix = rows.matrices[head.stem]
+        for term, values in zip(matrix.terms, matrix.values.T, strict=True):
+            _check_same(columns, rows, units, values, f"The gate's feature {term!r}")
+        for values in () if matrix.offset is None else matrix.offset.T:
+            _check_same(columns, rows, units, values, f"The offset of {head.stem!r}")
+    if rows.observation.expert is not None:
+        _check_same_expert(columns, rows, units)
 
 
 def check_known_experts(structure: Structure, columns: RowColumns, design: Design) -> None:
@@ -114,7 +127,8 @@ def _check_same(
     why: str = "the gate chooses one expert for all rows of a group",
 ) -> None:
     """Raise :class:`DataError` unless values (obs,) are the same at all rows of a group."""
-    differ = np.flatnonzero(values != values[units.leader])
+    difference = np.abs(values - values[units.leader])
+    differ = np.flatnonzero(difference > ROUNDING * np.abs(values).max())
     if differ.size:
         i = differ[0]
         j = units.leader[i]

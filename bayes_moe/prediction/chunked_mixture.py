@@ -16,6 +16,7 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.data.matrix import Rows
 from bayes_moe.model.allocation import observed_rows
+from bayes_moe.model.allocation_checks import check_shared_rows
 from bayes_moe.model.evaluation import Where, chunks, map_chunks
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction.quantiles import (
@@ -164,7 +165,9 @@ class ChunkedMixture:
 def mixtures_on(fit: Fit, rows: Any = None, *, with_response: bool = False) -> ChunkedMixture:
     """Return the mixtures of a fit on rows of a table; None means the fitted rows."""
     if with_response:
-        return ChunkedMixture(fit, observed_rows(fit.design, fit.spec.row_columns, rows))
+        observed = observed_rows(fit.design, fit.spec.row_columns, rows)
+        check_shared_rows(fit.spec.structure, fit.spec.row_columns, observed)
+        return ChunkedMixture(fit, observed)
     return ChunkedMixture(fit, fit.design.transform(rows))
 
 

@@ -16,6 +16,7 @@ from bayes_moe.model.allocation import (
     observed_responsibilities,
     with_groups,
 )
+from bayes_moe.model.allocation_checks import check_shared_rows
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction.chunked_mixture import mixtures_on
 from bayes_moe.prediction.joint_predictive import JointPredictive, predictive_of
@@ -90,8 +91,11 @@ def predict_one(fit: Fit, rows: Any = None) -> Predictive:
 
 def _predicted_rows(fit: Fit, rows: Any) -> Rows:
     """Rows of a table, with their groups if it has a column of them."""
-    found = fit.design.transform(rows)
-    return found if rows is None else with_groups(found, fit.spec.row_columns, rows)
+    if rows is None:
+        return fit.design.rows
+    found = with_groups(fit.design.transform(rows), fit.spec.row_columns, rows)
+    check_shared_rows(fit.spec.structure, fit.spec.row_columns, found)
+    return found
 
 
 def margin(fit: Fit, response: str) -> Fit:
