@@ -17,6 +17,7 @@ from bayes_moe.data.responses import response_formula, response_parts
 from bayes_moe.data.tables import to_pandas
 from bayes_moe.graph.build import build_design
 from bayes_moe.model.allocation import allocation_of, with_groups
+from bayes_moe.model.allocation_checks import check_shared_rows
 from bayes_moe.model.evaluation import evaluate
 from bayes_moe.model.likelihood import random_expert
 from bayes_moe.model.parameters import checked
@@ -76,7 +77,9 @@ def simulate(
     )
     values = checked(spec, design, parameters)
     mixture = evaluate(spec, {k: v[None] for k, v in values.items()}, design.rows)
-    shared = allocation_of(with_groups(design.rows, columns, table, needed=True).observation)
+    grouped = with_groups(design.rows, columns, table, needed=True)
+    check_shared_rows(spec.structure, columns, grouped)
+    shared = allocation_of(grouped.observation)
     chosen = shared.spread(random_expert(mixture.log_weights[0][:, shared.first].T, rng))
     response = mixture.expert_random(rng)[0][..., chosen, np.arange(design.rows.size)]
     result = table.copy()

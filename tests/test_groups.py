@@ -147,6 +147,8 @@ def test_drawn_responses_of_a_group_are_of_one_expert(panel):
     table = bm.simulate(spec, panel[["id", "y"]], random_seed=0, expert_column="e")
     high = table["y"] > 50
     assert table.groupby("id")["e"].nunique().max() == 1
+    with pytest.raises(bm.DataError, match=r"'age' differs within"):
+        bm.simulate(SPEC, panel.assign(age=panel["t"]), random_seed=0)
     assert ((table["e"] == 1) == high).all()
     fit = bm.fit(spec, table, "laplace", draws=3, chains=1, random_seed=0)
     drawn = bm.predict(fit).sample(random_seed=1).values.reshape(3, -1) > 50
