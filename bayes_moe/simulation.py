@@ -18,6 +18,7 @@ from bayes_moe.data.tables import to_pandas
 from bayes_moe.graph.build import build_design
 from bayes_moe.model.allocation import allocation_of, with_groups
 from bayes_moe.model.allocation_checks import check_shared_rows
+from bayes_moe.model.drawn_effects import with_drawn_effects
 from bayes_moe.model.evaluation import evaluate
 from bayes_moe.model.likelihood import random_expert
 from bayes_moe.model.parameters import checked
@@ -46,7 +47,8 @@ def simulate(
     parameters : mapping of str to array, optional
         Each reported variable on the user's scale: ``gate_coef`` (expert, gate_term),
         ``mu_coef`` (expert, mu_term), ``sigma`` (expert,), of classes ``p_coef`` (class, expert,
-        p_term), ... By default they are drawn from
+        p_term), ... Effects of groups are drawn from their distribution if their standard
+        deviations are given without them. By default all are drawn from
         the prior, whose default scales depend on the response in ``rows``.
     random_seed : int, optional
         The same seed gives the same responses.
@@ -75,6 +77,8 @@ def simulate(
     design = Design.from_data(
         None, spec.formulas, table, center=spec.center, functions=spec.functions
     )
+    if isinstance(parameters, Mapping):
+        parameters = with_drawn_effects(spec, design, parameters, rng)
     values = checked(spec, design, parameters)
     mixture = evaluate(spec, {k: v[None] for k, v in values.items()}, design.rows)
     grouped = with_groups(design.rows, columns, table, needed=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +52,11 @@ class GraphContext:
     mark: Any = None
     made: Mapping[str, Any] = field(default_factory=dict)
     pairs: DimPairs = NO_PAIRS
+
+    @property
+    def without_pairs(self) -> GraphContext:
+        """The context in which variables have their internal dimensions."""
+        return replace(self, pairs=NO_PAIRS)
 
     def number(self, name: str, value: Any) -> Any:
         """Return numbers that depend on the data: an array, or a shared variable of that name."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +20,18 @@ from bayes_moe.core.errors import DataError, unknown
 from bayes_moe.core.samples import Sample
 from bayes_moe.data.class_labels import LevelRule, Levels, codes
 from bayes_moe.data.design_checks import (
+    check_all_features,
     check_degenerate,
-    check_features,
     check_response,
 )
+from bayes_moe.data.fitted_groups import FittedGroups, fit_groups
 from bayes_moe.data.formula_functions import Functions
 from bayes_moe.data.formulas import FittedFormula, looked_up, used_columns
+from bayes_moe.data.group_terms import (
+    ERROR,
+    group_columns,
+    without_groups,
+)
 from bayes_moe.data.matrix import Rows, design_matrix
 from bayes_moe.data.matrix_columns import check_width
 from bayes_moe.data.missing import (
@@ -81,6 +88,7 @@ class Design:
     _fitted: Mapping[str, FittedFormula]
     may_miss: Mapping[str, str | None] = field(default_factory=dict)
     levels: Levels | None = None
+    _groups: Mapping[str, tuple[FittedGroups, ...]] = field(default_factory=dict)
 
     @classmethod
     def from_data(
@@ -171,13 +179,12 @@ class Design:
     ) -> Design:
         """Fit formulas to the used columns of a table."""
         positions = np.flatnonzero(used.kept)
-        for formula in formulas.values():
-            check_features(formula, used.columns)
+        check_all_features(formulas, used.columns)
         fitted: dict[str, FittedFormula] = {}
 
         def values_of(stem: str, formula: str) -> np.ndarray:
             fitted[stem], values = FittedFormula.fit(
-                formula,
+                without_groups(formula),
                 response.columns if stem == names.RESPONSE else used.columns,
                 positions,
                 functions,
@@ -188,23 +195,24 @@ class Design:
 
         observed = None
         if response.term:
-            features = {s: f for s, f in formulas.items() if s not in response.sums}
-            check_response(response.term, features, used.columns)
+            response.check(formulas, used.columns)
             values = values_of(names.RESPONSE, response_formula(response.term))
             observed = response_values(response.term, values)
         matrices, weights = {}, used.observation.weights
+        fit = partial(FittedFormula.fit, functions=functions)
+        grouped, groups = fit_groups(formulas, used.columns, positions, fit, weights)
         for stem, formula in formulas.items():
             every = values_of(stem, formula)
             terms, (values, offset) = fitted[stem].terms, fitted[stem].parted(every)
             if observed is not None:
                 check_degenerate(values, terms, stem)
             known = with_gaps(values, terms, used.gaps)
-            matrices[stem] = design_matrix(known, terms, center, weights, offset)
-        columns = with_gap_cells(used.columns, used.gaps)
+            matrices[stem] = design_matrix(known, terms, center, weights, (offset, groups[stem]))
         seen = replace(used.observation, response=observed)
+        columns = with_gap_cells(used.columns, used.gaps)
         rows = Rows(matrices, positions, columns, seen, used.index)
         described = (rows, response.term, dict(formulas), center, used.n_dropped)
-        return cls(*described, fitted, may_miss, response.levels)
+        return cls(*described, fitted, may_miss, response.levels, grouped)
 
     def labelled(self, obs_id: np.ndarray, index: pd.Index | None = None) -> Design:
         """The same design with other positions (obs,) of its rows, and other labels (obs,)."""
@@ -245,14 +253,18 @@ class Design:
         ``stem`` is that of a formula, or ``"y"`` for the response.
         """
         fitted = self._fitted[stem]
-        return bool(fitted.spec.transform_state) or bool(fitted.categories)
+        groups = bool(self._groups.get(stem))
+        return bool(fitted.spec.transform_state) or bool(fitted.categories) or groups
 
-    def transform(self, data: Any = None, *, with_response: bool = False) -> Rows:
+    def transform(
+        self, data: Any = None, *, with_response: bool = False, unseen: str = ERROR
+    ) -> Rows:
         """Matrices of new rows; None means the fitted rows.
 
         Categories, spline knots, polynomial bases, centring and scaling are those of the
         fitted rows. Missing values of columns that the gate models are NaN in the matrices, if
-        they can be integrated out.
+        they can be integrated out. ``unseen`` is what is done with groups of group terms that the
+        fitted rows lack: see :meth:`bayes_moe.data.fitted_groups.FittedGroups.apply`.
 
         Raises
         ------
@@ -281,7 +293,9 @@ class Design:
         for stem, matrix in self.rows.matrices.items():
             fitted = self._fitted[stem]
             values, offset = fitted.parted(fitted.apply(columns, labels))
-            matrices[stem] = matrix.at(with_gaps(values, matrix.terms, gaps), offset)
+            groups = tuple(g.apply(columns, labels, unseen) for g in self._groups.get(stem, ()))
+            at = matrix.at(with_gaps(values, matrix.terms, gaps), offset)
+            matrices[stem] = replace(at, groups=groups)
         response = None
         if with_response:
             values = self._fitted[names.RESPONSE].apply(self._coded(columns, labels), labels)
@@ -303,7 +317,11 @@ class Design:
         if not len(columns):
             return self.columns[list(columns)].iloc[:0]
         converted = {}
-        labelled = [] if self.levels is None else looked_up(self.response_term)
+        labelled = {*()} if self.levels is None else {*looked_up(self.response_term)}
+        # Columns of groups alone may have others than the fitted ones.
+        labelled |= group_columns(self.formulas.values()) - {
+            *used_columns([without_groups(f) for f in self.formulas.values()], [*columns.columns])
+        }
         for name in map(str, columns):
             if name in labelled:  # of any type that has the labels
                 converted[name] = columns[name]
@@ -334,6 +352,11 @@ class _Response:
     levels: Levels | None = None
     sums: tuple[str, ...] = ()
     """Stems of formulas that may have the response in them."""
+
+    def check(self, formulas: Mapping[str, str], columns: pd.DataFrame) -> None:
+        """Raise :class:`SpecError` for a response that is a function of the features."""
+        features = {s: f for s, f in formulas.items() if s not in self.sums}
+        check_response(self.term, features, columns)
 
     @classmethod
     def read(cls, used: UsedColumns, rule: LevelRule) -> _Response:

@@ -26,6 +26,12 @@ EMPTY_CELL = (
 )
 
 
+def check_all_features(formulas: Mapping[str, str], columns: pd.DataFrame) -> None:
+    """Raise :class:`DataError` for features of formulas that are no numbers or categories."""
+    for formula in formulas.values():
+        check_features(formula, columns)
+
+
 def check_features(formula: str, columns: pd.DataFrame) -> None:
     """Raise :class:`DataError` for features that are neither numbers nor categories."""
     for name in (name for name in looked_up(formula) if name in columns):

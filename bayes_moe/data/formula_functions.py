@@ -205,7 +205,7 @@ CONTRASTS: Mapping[str, FormulaFunction] = MappingProxyType(
 """Codings of categories, for the second argument of ``C``."""
 
 _SMOOTH = "write cr(x, df=4) or bs(x, df=4), or give the parameter predictor='spline'"
-_EFFECTS = "group effects are not available; use C(g), or let the gate depend on g"
+_EFFECTS = "write random effects of groups as (1 | g) or (1 + x | g)"
 
 ELSEWHERE = {
     "factor": "write C(k)",

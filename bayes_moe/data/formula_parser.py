@@ -141,9 +141,9 @@ def _check_tokens(tokens: list[Token], formula: str) -> None:
                 )
             if depth:
                 raise SpecError(
-                    f"The formula {formula!r} has a group effect with '|', which is not available. "
-                    "Use C(g) for a coefficient of every group, or let the gate depend on the "
-                    "group: gate='~ C(g)'."
+                    f"The formula {formula!r} has a group term with '|' where none can be: (1 | g) "
+                    "is a summand of the formula of a gate, or of a parameter of an expert, as in "
+                    "'y ~ x + (1 | g)'."
                 )
 
 

@@ -21,6 +21,7 @@ from bayes_moe.data.formula_factors import category_column, columns_of, is_looku
 from bayes_moe.data.formula_functions import Functions, check_known
 from bayes_moe.data.formula_language import Expression, parse_expression
 from bayes_moe.data.formula_matrix import finite_values, materialise, unstable
+from bayes_moe.data.group_terms import parts, without_groups
 from bayes_moe.data.offsets import check_offsets, cut_out, is_offset, width
 from bayes_moe.data.tables import in_index
 
@@ -57,7 +58,7 @@ def split_formula(formula: str) -> tuple[str, str]:
     """
     from bayes_moe.data.formula_parser import is_one_factor
 
-    if not hasattr(parse_formula(formula), "lhs"):
+    if not hasattr(parse_formula(without_groups(formula)), "lhs"):
         raise SpecError(f"An expert's formula needs one response, as in 'y ~ x'; got {formula!r}.")
     at = _tilde(formula)
     left, right = formula[:at].strip(), formula[at:]
@@ -74,7 +75,7 @@ def check_right_hand_side(what: str, formula: str) -> None:
     """Raise :class:`SpecError` unless a formula is one non-empty right-hand side."""
     from formulaic.formula import SimpleFormula
 
-    parsed = parse_formula(formula)
+    parsed = parse_formula(without_groups(formula))
     if hasattr(parsed, "lhs"):
         raise SpecError(f"{what} has no left-hand side; got {formula!r}.")
     if not isinstance(parsed, SimpleFormula):
@@ -137,7 +138,7 @@ def expressions(formula: str) -> list[Expression]:
 
 def offset_columns(formula: str) -> list[int]:
     """Number of columns of each offset in a formula: one, or one an output."""
-    parsed = parse_formula(formula)
+    parsed = parse_formula(without_groups(formula))
     return [width(term) for term in getattr(parsed, "rhs", parsed) if is_offset(term)]
 
 
@@ -147,8 +148,8 @@ def without_offsets(formula: str) -> str:
 
 
 def looked_up(formula: str) -> list[str]:
-    """Columns that a formula uses as they are, outside functions."""
-    return [factor.expr for factor in _factors(formula) if is_lookup(factor)]
+    """Columns that a formula uses as they are, outside functions and group terms."""
+    return [f.expr for f in _factors(without_groups(formula)) if is_lookup(f)]
 
 
 @dataclass(frozen=True)
@@ -357,7 +358,7 @@ def _tilde(formula: str) -> int:
 
 def _factors(formula: str) -> Iterator[Any]:
     """Columns and expressions in a formula, as formulaic's factors."""
-    for term in parse_formula(formula):
+    for term in (term for part in parts(formula) for term in parse_formula(part)):
         yield from (f for f in term.factors if f.eval_method.value != "literal")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from bayes_moe.core.errors import DataError
 from bayes_moe.data.formulas import INTERCEPT
+from bayes_moe.data.group_terms import GroupColumns
 from bayes_moe.data.observation import UNOBSERVED, Observation
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Matrix:
     ``span`` holds their least and largest values (term,); by default those of ``values``.
     ``offset`` (obs, output), or (obs, 1) for all outputs alike, is what is added to the predictor;
     ``level`` is its mean over the fitted rows.
+    ``groups`` are the columns of the formula's group terms.
     """
 
     terms: tuple[str, ...]
@@ -34,6 +36,7 @@ class Matrix:
     span: tuple[np.ndarray, np.ndarray] | None = None
     offset: np.ndarray | None = None
     level: float = 0.0
+    groups: tuple[GroupColumns, ...] = ()
 
     @property
     def range(self) -> tuple[np.ndarray, np.ndarray]:
@@ -59,7 +62,8 @@ class Matrix:
 
     def pick(self, which: slice | np.ndarray) -> Matrix:
         """Matrix of the rows at some positions."""
-        return self.at(self.values[which], None if self.offset is None else self.offset[which])
+        found = self.at(self.values[which], None if self.offset is None else self.offset[which])
+        return replace(found, groups=tuple(g.pick(which) for g in self.groups))
 
     @property
     def intercept(self) -> int | None:
@@ -146,7 +150,7 @@ def design_matrix(
     terms: tuple[str, ...],
     center: bool,
     weights: np.ndarray | None = None,
-    offset: np.ndarray | None = None,
+    more: tuple[np.ndarray | None, tuple[GroupColumns, ...]] = (None, ()),
 ) -> Matrix:
     """Matrix of a formula's values (obs, term), with the centre and scale of each term.
 
@@ -165,8 +169,9 @@ def design_matrix(
     centre = np.where(free & has_intercept & center, mean, 0.0)
     scale = np.where(free, sd if has_intercept else root_mean_square, 1.0)
     span = (np.nanmin(values, axis=0), np.nanmax(values, axis=0))
+    offset, groups = more
     level = 0.0 if offset is None else float(np.average(offset.mean(axis=1), weights=weights))
-    return Matrix(terms, values, centre, scale, span, offset, level)
+    return Matrix(terms, values, centre, scale, span, offset, level, groups)
 
 
 def _moments(values: Any, weights: np.ndarray | None, average: Any) -> tuple[Any, Any, Any]:

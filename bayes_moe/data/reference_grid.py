@@ -13,6 +13,7 @@ import numpy as np
 from bayes_moe.core.errors import DataError, SpecError, unknown
 from bayes_moe.data.design import Design
 from bayes_moe.data.formulas import parse_formula, used_columns, without_offsets
+from bayes_moe.data.group_terms import AVERAGE, designs, group_columns
 from bayes_moe.data.tables import kind
 
 if TYPE_CHECKING:
@@ -68,9 +69,11 @@ def columns_of(
 ) -> list[str]:
     """Return the columns that predictors use; those of all predictors if ``stems`` is None.
 
-    Without ``offsets``, those that their offsets alone use are left out.
+    Without ``offsets``, those that their offsets alone use are left out. So are columns that only
+    tell groups of random effects apart.
     """
     formulas = [design.formulas[s] for s in (design.formulas if stems is None else stems)]
+    formulas = [part for formula in formulas for part in designs(formula)]
     formulas = formulas if offsets else [without_offsets(formula) for formula in formulas]
     return used_columns(formulas, list(design.columns.columns))
 
@@ -119,7 +122,8 @@ def grid_along(
     A numeric feature has 150 equidistant values over its range and 51 quantiles of the fitted rows,
     so that a few outlying values leave enough points where most rows are. A categorical one has
     every observed category. Numeric columns are fixed at their median, dates at the
-    last one, others at their most frequent category.
+    last one, others at their most frequent category; groups of random effects are the average one,
+    whose effects are 0.
     Columns of predictors in ``whole`` have whole numbers only.
 
     Parameters
@@ -147,9 +151,10 @@ def grid_along(
     if feature in at:
         raise SpecError(f"`at` cannot hold {feature!r}: it is the feature of the plot.")
     columns = columns_of(design)
+    groups = [c for c in design.columns.columns if c in _grouping(design)]
     for column in at:
-        if column not in columns:
-            raise DataError(unknown("column in `at`", column, columns))
+        if column not in (*columns, *groups):
+            raise DataError(unknown("column in `at`", column, (*columns, *groups)))
     observed, whole_columns = design.columns, columns_of(design, whole)
     if kind(observed[feature]) == "dates":
         raise DataError(
@@ -170,6 +175,9 @@ def grid_along(
         values = steps if column == feature else [fixed[column]] * len(steps)
         dtype = observed[column].dtype if is_categorical(design, column) else float
         rows[column] = pd.Series(values, dtype=dtype)
+    for column in groups:
+        fixed[column] = _fixed_group(design, column, at)
+        rows[column] = pd.Series([fixed[column]] * len(steps), dtype=object)
     whole_feature = not levels and bool((observed[feature].dropna() % 1 == 0).all())
     return Grid(feature, pd.DataFrame(rows), levels, fixed, whole_feature)
 
@@ -200,7 +208,11 @@ def is_categorical(design: Design, column: str) -> bool:
     if is_bool_dtype(series) or not is_numeric_dtype(series):
         return True
     factors = {
-        f.expr for text in design.formulas.values() for t in parse_formula(text) for f in t.factors
+        f.expr
+        for text in design.formulas.values()
+        for part in designs(text)
+        for t in parse_formula(part)
+        for f in t.factors
     }
     return any(
         f.startswith("C(") and column in used_columns([f], [column], strict=False) for f in factors
@@ -240,6 +252,21 @@ def _date(value: Any, column: str) -> pd.Timestamp:
         return pd.Timestamp(value)
     except (TypeError, ValueError) as error:
         raise DataError(f"`at` must hold {column!r} at a date; it is {value!r}.") from error
+
+
+def _grouping(design: Design) -> set[str]:
+    """Columns that only tell groups of random effects apart."""
+    return group_columns(design.formulas.values()) - {*columns_of(design)}
+
+
+def _fixed_group(design: Design, column: str, at: Mapping[str, Any]) -> Any:
+    """Return the group that a column is fixed at: by default one that no row has."""
+    levels = _levels(design.columns[column])
+    if column not in at:
+        return AVERAGE if AVERAGE not in levels else f"{AVERAGE} group"
+    if at[column] not in levels:
+        raise DataError(unknown(f"group of {column!r} in `at`", at[column], levels))
+    return at[column]
 
 
 def _levels(series: pd.Series) -> tuple[Any, ...]:

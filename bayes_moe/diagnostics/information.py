@@ -40,7 +40,9 @@ def information(fit: Fit) -> pd.Series:
     coefficient that a prior or a penalty holds (a spline's, a Gaussian process's, a shrunken one)
     counts in part: ``q`` is the trace of ``H (H + P)^-1``, with
     ``H`` the observed information of the likelihood and ``P`` that of the prior, in internal
-    coordinates and for fixed learned scales. ``l`` is then a little less than its maximum. Where
+    coordinates and for fixed learned scales. Random effects are integrated out by Laplace's method:
+    ``l`` is their marginal log likelihood, and coefficients, standard deviations and correlations
+    count, not the effects. ``l`` is then a little less than its maximum. Where
     second derivatives are not at hand (``"map"`` of large models and of gates that model features,
     Adam, approximations of models that are not linear, modes that are no maximum), or only the
     prior makes the mode a maximum in some direction (usual for networks), ``q`` and the criteria

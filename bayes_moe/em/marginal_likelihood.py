@@ -110,6 +110,6 @@ class MarginalLikelihood(ABC):
         """Log prior density of the logarithms."""
         total = float(logs.sum())
         for name, value in self._scales(logs).items():
-            log_value = np.log(value)[..., None]
+            log_value = np.log(np.atleast_1d(value))
             total += float(np.sum(log_density_of_coordinate(self.priors[name], log_value)[0]))
         return total

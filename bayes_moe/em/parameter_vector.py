@@ -29,8 +29,9 @@ from bayes_moe.families import Link
 from bayes_moe.gates.splits import SplitTree
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.predictors import Predictor, Site
+from bayes_moe.predictors.group_basis import all_parts, internal_parts, reported_parts
 from bayes_moe.predictors.scaling import Scaling
-from bayes_moe.priors.coordinates import COORDINATES
+from bayes_moe.priors.coordinates import COORDINATES, coordinate_of
 from bayes_moe.priors.defaults import role_of
 from bayes_moe.priors.densities import kink, log_density_of_coordinate
 from bayes_moe.priors.prior import Prior
@@ -216,9 +217,10 @@ class ParameterVector:
         priors = self.spec.resolve_priors(self.design)
         total = 0.0
         for name, value in self.hyperparameters.items():
-            logs = np.log(value)
-            total += float(np.sum(log_density_of_coordinate(priors[name], logs[..., None])[0]))
-            total += float(logs.sum()) if self.jacobian else 0.0
+            kind = coordinate_of(priors[name])
+            at = kind.of_value(np.atleast_1d(value))
+            total += float(np.sum(log_density_of_coordinate(priors[name], at)[0]))
+            total += float(np.sum(kind.log_slope(at)[0])) if self.jacobian else 0.0
         return total
 
     @property
@@ -290,10 +292,11 @@ class ParameterVector:
                 natural = block.link.inverse(block.bounded(raw[..., 0]), NUMERIC)
                 values[block.variable] = natural
             else:
-                values[block.variable] = block.scaling.to_user(raw)
+                at = (block.predictor, block.site, block.scaling.matrix)
+                values |= reported_parts(*at, block.scaling.to_user(raw))
                 internal = raw if block.layout is None else unmixed(block.layout, raw)
                 internal = internal if block.prior_scale is None else internal / block.prior_scale
-                values[block.site.raw] = np.swapaxes(internal, -1, -2)
+                values |= internal_parts(*at, np.swapaxes(internal, -1, -2))
         for name, value in self.hyperparameters.items():
             values[name] = np.broadcast_to(value, (len(theta), *value.shape)).copy()
         return values
@@ -302,11 +305,11 @@ class ParameterVector:
         """Points (point, coordinate) of reported variables (point, ...)."""
         parts = []
         for block in self.blocks:
-            value = np.asarray(values[block.variable], dtype=float)
             if block.scaling is None:
+                value = np.asarray(values[block.variable], dtype=float)
                 raw = block.link(value, NUMERIC)[..., None]
             else:
-                raw = block.scaling.to_raw(value)
+                raw = block.scaling.to_raw(all_parts(block.predictor, block.site, values))
             parts.append(block.free(raw))
         return feasible(self.constraint, np.concatenate(parts, axis=1))
 
@@ -329,7 +332,8 @@ class ParameterVector:
             else:
                 linear = block.scaling.linear
                 variance = np.einsum("kin,ij,nj->kj", by_expert, linear, linear, optimize=True)
-                sds[block.variable] = np.sqrt(np.maximum(variance, 0.0))
+                at = (block.predictor, block.site, block.scaling.matrix)
+                sds |= reported_parts(*at, np.sqrt(np.maximum(variance, 0.0)))
         unknown = {
             name: np.full(value.shape, np.nan) for name, value in self.hyperparameters.items()
         }

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -83,6 +84,10 @@ class RowMixture:
 
     def chunk(self, coefs: list[np.ndarray], where: slice) -> Chunk:
         """The mixture on rows ``where``, from the coefficients of each block of parameters."""
+        return self.of_predictors(self.linear_predictors(coefs, where), where)
+
+    def linear_predictors(self, coefs: list[np.ndarray], where: slice) -> list[np.ndarray]:
+        """Linear predictors (point, output, obs) of each block of parameters."""
         eta = [
             np.matmul(coef, self.features.take(table, where))
             for coef, table in zip(coefs, self.features.of, strict=True)
@@ -90,7 +95,11 @@ class RowMixture:
         for of_block, offset in zip(eta, self.offsets, strict=True):
             if offset is not None:
                 of_block += offset[:, where]
-        gate, log_weights = None, np.zeros((len(coefs[0]), self.n_experts, 1))
+        return eta
+
+    def of_predictors(self, eta: list[np.ndarray], where: slice) -> Chunk:
+        """The mixture on rows ``where``, from the linear predictors of each block."""
+        gate, log_weights = None, np.zeros((len(eta[0]), self.n_experts, 1))
         if self.stack.gate_blocks:
             log_weights, gate = self.stack.gate.log_weights(eta[: self.stack.gate_blocks])
         etas, above, narrow = self._predictors(eta)
@@ -157,6 +166,28 @@ class RowMixture:
 
         A unit is a row, or a group of rows that share an expert.
         """
+        r, at_floor, narrow, scores, weights, by_group = self.by_row(chunk, information, allocation)
+        slopes = [
+            self.features.sums(scores[:, places], table, chunk.where)
+            for places, table in zip(self.stack.places, self.features.of, strict=True)
+        ]
+        gradient = np.concatenate([s.reshape(len(r), -1) for s in slopes], axis=1)
+        sums = [
+            self.features.products(weights[:, group.pairs], group.tables, chunk.where)
+            for group in information.plan.groups
+        ]
+        counted, leads = chunk.counted(r), chunk.shared.leads
+        rows = counted.sum(axis=-1)
+        units = rows if leads is None else (counted * leads).sum(axis=-1)
+        return (rows, units, at_floor, narrow, gradient, *sums, *by_group)
+
+    def by_row(self, chunk: Chunk, information: Information, allocation: np.ndarray | None) -> Any:
+        """Responsibilities, rows at a floor, and narrow, of a chunk, and derivatives by row.
+
+        The latter are first derivatives (point, output, obs) by the linear predictors, and weights
+        (point, pair, obs) of the information's pairs. Last, products over groups of rows that share
+        an expert.
+        """
         r = chunk.r if allocation is None else allocation[..., chunk.where]
         factors = [
             experts.family.derivatives_at(of_rows, etas, information.asked)
@@ -183,19 +214,7 @@ class RowMixture:
         if chunk.weights is not None:
             scores *= chunk.weights
             weights *= chunk.weights
-        slopes = [
-            self.features.sums(scores[:, places], table, chunk.where)
-            for places, table in zip(self.stack.places, self.features.of, strict=True)
-        ]
-        gradient = np.concatenate([s.reshape(len(r), -1) for s in slopes], axis=1)
-        sums = [
-            self.features.products(weights[:, group.pairs], group.tables, chunk.where)
-            for group in information.plan.groups
-        ]
-        counted = chunk.counted(r)
-        rows = counted.sum(axis=-1)
-        units = rows if leads is None else (counted * leads).sum(axis=-1)
-        return (rows, units, at_floor, narrow, gradient, *sums, *by_group)
+        return r, at_floor, narrow, scores, weights, by_group
 
     def _scores(
         self, chunk: Chunk, factors: list[Derivatives], r: np.ndarray

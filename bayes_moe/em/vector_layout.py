@@ -23,7 +23,8 @@ from bayes_moe.model.constrained_variables import HeldGate
 from bayes_moe.model.free_values import FreeValues, free_values
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.predictors import Predictor, Site
-from bayes_moe.predictors.scaling import scaling_of
+from bayes_moe.predictors.group_basis import GroupBasis
+from bayes_moe.predictors.scaling import Scaling, scaling_of
 from bayes_moe.priors.defaults import role_of
 from bayes_moe.priors.prior import Prior
 
@@ -168,9 +169,8 @@ def _initial_hyperparameters(spec: MixtureOfExperts, design: Design) -> dict[str
     """Initial values of the parameters of learned priors."""
     rng = np.random.default_rng(0)
     values: dict[str, np.ndarray] = {}
-    for site, predictor in spec.structure.sites:
-        b = site.bind(design.rows.matrices[site.stem])
-        values |= predictor.variables(site).initial(b, rng)
+    for predictor, b in spec.structure.bound(design):
+        values |= predictor.variables(b.site).initial(b, rng)
     return values
 
 
@@ -263,8 +263,14 @@ def _internal(
 ) -> dict[str, Any]:
     """Scaling of internal to reported coefficients, their learned scales, and their prior."""
     b = site.bind(design.rows.matrices[site.stem], response)
-    scaling = scaling_of(predictor, b)
+    if isinstance(predictor, GroupBasis):  # without rows, of which each has all groups' features
+        scaling = Scaling(predictor.basis(b.matrix.pick(slice(0))), b.units)
+    else:
+        scaling = scaling_of(predictor, b)
     scales = predictor.spread(b, hyperparameters, NUMERIC)
-    by_term = prior.over_terms(site.coef, scaling.matrix.terms)
-    raw_prior = scaling.raw_prior(by_term) if scales is None else by_term
+    if isinstance(predictor, GroupBasis):
+        raw_prior = predictor.basis_prior(b, prior)
+    else:
+        by_term = prior.over_terms(site.coef, scaling.matrix.terms)
+        raw_prior = scaling.raw_prior(by_term) if scales is None else by_term
     return {"scaling": scaling, "prior_scale": scales, "prior": raw_prior}

@@ -153,10 +153,10 @@ class GateStructure:
     @property
     def supports(self) -> dict[str, set[str]]:
         """Supports that a prior of each reported variable may have."""
-        supports = {}
+        supports: dict[str, set[str]] = {}
         for h in self.heads:
-            for v in h.predictor.variables(h.site):
-                supports[v.name] = {"positive"} if v.positive else {"real"}
+            variables = h.predictor.variables(h.site)
+            supports |= {v.name: {variables.supports.get(v.name, "real")} for v in variables}
             supports[h.site.coef] |= {"zero-sum"} if h.zero_sum else set()
         return supports
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from bayes_moe.core import registry
 from bayes_moe.core.errors import SpecError, closest, unknown
 from bayes_moe.data.design import Design
+from bayes_moe.em.random_effects import has_random_effects
 from bayes_moe.model.spec import MixtureOfExperts
 
 if TYPE_CHECKING:
@@ -97,6 +98,18 @@ class Method(ABC):
     @abstractmethod
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         """Tree with groups ``posterior`` and ``sample_stats``, and those of the method."""
+
+
+def check_linear_beside_groups(spec: MixtureOfExperts, what: str) -> None:
+    """Raise :class:`SpecError` for random effects in a model whose predictors are not all linear.
+
+    Its joint mode, in which scale parameters are too small, would be no estimate.
+    """
+    if has_random_effects(spec) and not spec.structure.is_linear:
+        raise SpecError(
+            f"{what} integrates random effects out only where all predictors are linear and the "
+            "gate is a product of softmaxes: use method='nuts'."
+        )
 
 
 def no_gradient(spec: MixtureOfExperts, what: str) -> str:

@@ -20,6 +20,7 @@ from bayes_moe.em.missing_search import curvature_figures, search_incomplete
 from bayes_moe.em.modes import Modes, covariance
 from bayes_moe.em.multistart import MOVES, NO_START, SearchSettings, Start, search
 from bayes_moe.em.parameter_vector import ParameterVector
+from bayes_moe.em.random_effects import MarginalModes, has_random_effects, marginal_modes
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.inference.base import Method
 from bayes_moe.model.allocation import allocation_of
@@ -66,6 +67,9 @@ class EM(Method):
 
     Notes
     -----
+    Random effects of groups are integrated out by Laplace's method: the objective is the marginal
+    posterior density, or likelihood, of all else (:mod:`bayes_moe.em.group_marginal`).
+
     With ``missing="model"``, missing features are integrated out; log likelihood and standard
     errors are those of the observed values.
 
@@ -106,6 +110,8 @@ class EM(Method):
             )
         if spec.structure.gate.features and has_missing_features(spec, design):
             return self._run_incomplete(spec, design, random_seed)
+        if has_random_effects(spec):
+            return self._run_grouped(spec, design, random_seed)
         vector = parameter_vector(spec, design, likelihood=self.objective == "likelihood")
         with one_blas_thread(vector.size):
             modes = self.find_modes(vector, random_seed)
@@ -115,6 +121,35 @@ class EM(Method):
                 reported_sds = modes.objective.vector.reported_sds
                 errors = None if spread is None else reported_sds(modes.theta[best], spread)
             return point_tree(modes, self.objective, errors)
+
+    def _run_grouped(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
+        found = self.find_marginal_modes(
+            spec, design, random_seed, likelihood=self.objective == "likelihood"
+        )
+        return point_tree(found.modes, self.objective, found.errors)
+
+    def find_marginal_modes(
+        self,
+        spec: MixtureOfExperts,
+        design: Design,
+        random_seed: int,
+        *,
+        likelihood: bool = False,
+        jacobian: bool = False,
+    ) -> MarginalModes:
+        """Modes of a model with random effects, which are integrated out."""
+        start = _user_start(self.start, parameter_vector(spec, design))
+        rng = np.random.default_rng(random_seed)
+        with one_blas_thread(0), progress("EM", shown=self.progressbar) as update:
+            return marginal_modes(
+                spec,
+                design,
+                self._search_settings(update),
+                rng,
+                start,
+                likelihood=likelihood,
+                jacobian=jacobian,
+            )
 
     def _run_incomplete(
         self, spec: MixtureOfExperts, design: Design, random_seed: int

@@ -14,6 +14,7 @@ from bayes_moe.core.errors import SpecError
 from bayes_moe.core.progress import Progress, progress
 from bayes_moe.data.design import Design
 from bayes_moe.em.modes import Modes, merge_modes
+from bayes_moe.em.random_effects import has_random_effects
 from bayes_moe.inference.base import Method
 from bayes_moe.inference.map import MAP
 from bayes_moe.model.log_density import LogDensity
@@ -125,6 +126,14 @@ class Ensemble(Method):
         if self.cores is not None:
             check_whole("cores", self.cores, 1)
         self._map()
+
+    def check(self, spec: MixtureOfExperts) -> None:
+        super().check(spec)
+        if has_random_effects(spec):
+            raise SpecError(
+                "An ensemble averages modes of parts of the rows, which random effects of groups "
+                "have in common: use method='em', 'laplace' or 'nuts'."
+            )
 
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         if spec.row_columns.group is not None:

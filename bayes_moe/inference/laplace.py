@@ -15,12 +15,18 @@ from bayes_moe.core.errors import SpecError
 from bayes_moe.core.progress import progress
 from bayes_moe.data.design import Design
 from bayes_moe.diagnostics.ties import ties
+from bayes_moe.em import marginal_draws
 from bayes_moe.em.constraint import of_free
 from bayes_moe.em.constraint import root as root_of
 from bayes_moe.em.modes import Modes, covariance, merge_modes
 from bayes_moe.em.objective import Objective
+from bayes_moe.em.random_effects import has_random_effects
 from bayes_moe.em.vector_layout import parameter_vector
-from bayes_moe.inference.base import UNCONSTRAINED_POSTERIOR, Method
+from bayes_moe.inference.base import (
+    UNCONSTRAINED_POSTERIOR,
+    Method,
+    check_linear_beside_groups,
+)
 from bayes_moe.inference.em import EM
 from bayes_moe.inference.importance import pareto_k, weighed
 from bayes_moe.model.log_density import LogDensity
@@ -100,9 +106,15 @@ class Laplace(Method):
         check_one_of("value of `weights`", self.weights, WEIGHTS)
         self._em()
 
+    def check(self, spec: MixtureOfExperts) -> None:
+        super().check(spec)
+        check_linear_beside_groups(spec, "method='laplace'")
+
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         if not spec.structure.is_linear:
             return self._by_gradient(spec, design, random_seed)
+        if has_random_effects(spec):
+            return self._grouped(spec, design, random_seed)
         modes = self._em().find_modes(parameter_vector(spec, design, jacobian=True), random_seed)
         mode = modes.theta[modes.best]
         assert modes.objective is not None
@@ -122,6 +134,21 @@ class Laplace(Method):
         log_p = objective.value(theta[:n_weighed])
         errors = vector.reported_sds(mode, spread)
         return self._tree(modes, errors, vector.variables(theta), log_p, z)
+
+    def _grouped(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
+        """Draws of a model with random effects, about the mode of all but these."""
+        found = self._em().find_marginal_modes(spec, design, random_seed, jacobian=True)
+        if found.covariance is None:
+            raise SpecError(_no_approximation(found.modes))
+        marginal, point = found.marginal, found.point
+        size = marginal_draws.dimension(found)
+        z, n_weighed = self._normal(size, spec, design, random_seed)
+        psi, effects = marginal_draws.draws(found, z)
+        log_p = marginal_draws.log_density(marginal, psi[:n_weighed], effects[:n_weighed])
+        best = marginal_draws.log_density(marginal, point.psi[None], point.effects[None])[0]
+        log_p += found.modes.value[found.modes.best] - best
+        values = marginal_draws.variables(marginal, psi, effects)
+        return self._tree(found.modes, found.errors or {}, values, log_p, z)
 
     def _by_gradient(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         if self.start is not None:

@@ -13,7 +13,9 @@ from bayes_moe.core.errors import SpecError
 from bayes_moe.core.progress import progress
 from bayes_moe.data.design import Design
 from bayes_moe.em.modes import merge_modes
-from bayes_moe.inference.base import Method
+from bayes_moe.em.random_effects import has_random_effects
+from bayes_moe.inference.base import Method, check_linear_beside_groups
+from bayes_moe.inference.em import EM
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.optimize.adam import Schedule, descend
 from bayes_moe.optimize.densities import log_density
@@ -119,7 +121,15 @@ class MAP(Method):
         check_share("learning_rate", self.learning_rate)
         check_share("validation", self.validation)
 
+    def check(self, spec: MixtureOfExperts) -> None:
+        super().check(spec)
+        check_linear_beside_groups(spec, "method='map'")
+        if has_random_effects(spec) and self.optimizer == "adam":
+            raise SpecError("Adam does not integrate random effects out: use optimizer='lbfgs'.")
+
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
+        if has_random_effects(spec):
+            return self._grouped(spec, design, random_seed)
         rng = np.random.default_rng(random_seed)
         if self.by_batches(spec, design):
             return self._adam(spec, design, rng)
@@ -138,6 +148,11 @@ class MAP(Method):
                 modes = replace(modes, effective_parameters=effective)
         tree = point_tree(modes, "posterior", errors)
         return _with_figures(tree, {}, "lbfgs", density.affordable(modes.theta.shape[1]))
+
+    def _grouped(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
+        """Modes of a model with random effects: those of EM, which integrates these out."""
+        settings = {n: getattr(self, n) for n in ("restarts", "max_iter", "progressbar")}
+        return _with_figures(EM(**settings).run(spec, design, random_seed), {}, "lbfgs", True)
 
     def by_batches(self, spec: MixtureOfExperts, design: Design) -> bool:
         """Whether the optimiser is Adam.

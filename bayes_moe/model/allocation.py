@@ -20,6 +20,7 @@ import numpy as np
 
 from bayes_moe.core.arrays import symbolic
 from bayes_moe.data.design import Design
+from bayes_moe.data.group_terms import ERROR
 from bayes_moe.data.matrix import Rows
 from bayes_moe.data.observation import Observation, RowColumns
 from bayes_moe.data.tables import to_pandas
@@ -279,8 +280,10 @@ def unit_weight(rows: Rows) -> float:
     return float(counted_units(rows, np.ones(rows.size)).sum())
 
 
-def observed_rows(design: Design, columns: RowColumns, data: Any) -> Rows:
+def observed_rows(design: Design, columns: RowColumns, data: Any, *, unseen: str = ERROR) -> Rows:
     """Rows of a table with their response and groups; those fitted to for None.
+
+    ``unseen`` is that of :meth:`Design.transform`.
 
     Raises
     ------
@@ -289,7 +292,8 @@ def observed_rows(design: Design, columns: RowColumns, data: Any) -> Rows:
     """
     if data is None:
         return design.rows
-    return with_groups(design.transform(data, with_response=True), columns, data, needed=True)
+    found = design.transform(data, with_response=True, unseen=unseen)
+    return with_groups(found, columns, data, needed=True)
 
 
 def with_groups(rows: Rows, columns: RowColumns, data: Any, *, needed: bool = False) -> Rows:

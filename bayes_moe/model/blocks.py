@@ -27,6 +27,7 @@ from bayes_moe.families.several import Several
 from bayes_moe.model.expert import Expert
 from bayes_moe.model.measure import equals_any, foreign_atoms, measure_of
 from bayes_moe.predictors import Linear, Predictor, Site
+from bayes_moe.predictors.random_effects import with_groups
 from bayes_moe.priors.defaults import default_constant, role_of
 from bayes_moe.priors.prior import Prior
 
@@ -110,7 +111,7 @@ class Component:
         if self.formula is None:
             support = self.parameter.link.support
             return {} if support == "real" else {self.stem: support}
-        return dict.fromkeys(self.predictor.variables(self.site).positive, "positive")
+        return self.predictor.variables(self.site).supports
 
     def shapes(self, matrices: Mapping[str, Matrix]) -> dict[str, tuple[int, ...]]:
         """Shapes of the reported variables."""
@@ -156,7 +157,7 @@ class Block:
             Component(
                 p,
                 formulas.get(p.name),
-                chosen.get(p.name, Linear()),
+                with_groups(chosen.get(p.name, Linear()), formulas.get(p.name)),
                 Site(
                     self._stem(p.name),
                     p.role,

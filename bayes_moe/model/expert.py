@@ -29,7 +29,8 @@ class Expert(Record):
     formula : str
         ``"response ~ features"``: the predictor of the family's location, ``mu`` or ``p``, on its
         link scale. ``"cbind(y1, y2) ~ features"`` has several responses, and predicts each mean
-        that has no formula of its own, such as ``mu_y2="~ z"``.
+        that has no formula of its own, such as ``mu_y2="~ z"``. ``+ (1 | g)`` and ``+ (x | g)`` are
+        random effects of groups.
     family : str or Family
         Response distribution: a name such as ``"normal"`` or ``"categorical"``, or a family with
         settings, such as ``bm.families.Bernoulli(link="probit")``. :doc:`/families` lists all.

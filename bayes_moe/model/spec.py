@@ -15,6 +15,7 @@ from bayes_moe.data.class_labels import LevelRule, Levels
 from bayes_moe.data.design import Design
 from bayes_moe.data.formula_functions import check_functions, check_known
 from bayes_moe.data.formulas import own_functions, without_offsets
+from bayes_moe.data.group_terms import without_groups
 from bayes_moe.data.observation import RowColumns, check_row_columns
 from bayes_moe.data.responses import response_formula
 from bayes_moe.gates import Gate
@@ -213,7 +214,7 @@ class MixtureOfExperts(Record):
     @property
     def formulas(self) -> dict[str, str]:
         """Right-hand sides by stem; a gate without one uses the first expert's."""
-        default = without_offsets(self.experts[0].right_hand_side)
+        default = without_groups(without_offsets(self.experts[0].right_hand_side))
         formulas = {stem: default if f is None else f for stem, f in self.gate.formulas.items()}
         for block in self.structure.blocks:
             formulas |= block.formulas

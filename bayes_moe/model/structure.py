@@ -20,6 +20,7 @@ from bayes_moe.gates.symmetry import Symmetry, symmetry
 from bayes_moe.model.blocks import Block, Component, blocks_of, responses_without_offsets
 from bayes_moe.model.constraints import Constraints, Stated, constraints_of
 from bayes_moe.model.expert import Expert
+from bayes_moe.model.group_effects import with_group_effects
 from bayes_moe.model.measure import Measure, measure_of
 from bayes_moe.model.offset_rules import tells_apart
 from bayes_moe.predictors import Predictor, Site
@@ -213,7 +214,7 @@ def structure_of(
 
     No experts are exchangeable if they are ``labelled``: if some rows' experts are known.
     """
-    gated, blocks = gate.structure(len(experts)), blocks_of(experts)
+    gated, blocks = with_group_effects(gate, len(experts)), blocks_of(experts)
     factors = (*(DensityFactor(block) for block in blocks), *_feature_factors(gated.features))
     components = tuple(c for factor in factors for c in factor.block.components)
     sites = _sites(gated, components)
@@ -272,9 +273,9 @@ def _supports(
     components: tuple[Component, ...], sites: tuple[tuple[Site, Predictor], ...]
 ) -> dict[str, str]:
     """Supports of the variables that are not any real number, by name."""
-    positive = (name for site, p in sites for name in p.variables(site).positive)
+    of_sites = {n: s for site, p in sites for n, s in p.variables(site).supports.items()}
     own = {name: support for c in components for name, support in c.supports.items()}
-    return dict.fromkeys(positive, "positive") | own
+    return of_sites | own
 
 
 def _labels(given_names: list[str | None]) -> list[Any]:

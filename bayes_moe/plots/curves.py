@@ -15,6 +15,7 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.checks import check_one_of
 from bayes_moe.core.errors import SpecError
+from bayes_moe.data.group_terms import AVERAGE
 from bayes_moe.data.reference_grid import Grid, choose_feature, plain_name
 from bayes_moe.plots.canvas import (
     DOTS,
@@ -123,7 +124,8 @@ def plot_gate(
     stems = list(fit.spec.gate.formulas)
     grid = _grid(fit, feature, stems, at)
     probabilities = band_probabilities(ci_prob)
-    weights = predict(few_draws(fit, len(grid.rows)), grid.rows).weights(draws=True)
+    few = few_draws(fit, len(grid.rows))
+    weights = predict(few, grid.rows, unseen=AVERAGE).weights(draws=True)
     mean, band = over_draws(weights, probabilities)
     canvas = open_canvas(plot_collection, backend, visuals, mean, pc_kwargs)
     curves(canvas, grid, mean, band)

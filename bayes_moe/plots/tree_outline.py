@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayes_moe.core import names
+from bayes_moe.data.group_terms import AVERAGE
 from bayes_moe.data.reference_grid import Grid, columns_of, with_values
 from bayes_moe.diagnostics.usage import usage
 from bayes_moe.gates.splits import Split
@@ -174,7 +175,7 @@ def direction(
 def branch_probabilities(fit: Fit, split: Split, rows: pd.DataFrame | None) -> np.ndarray:
     """Return posterior mean probabilities (obs, branch) of a split's branches."""
     branches = {names.GATE_BRANCH: list(split.labels)}
-    return np.asarray(node_probabilities(fit, rows).sel(branches).values)
+    return np.asarray(node_probabilities(fit, rows, unseen=AVERAGE).sel(branches).values)
 
 
 def directions(

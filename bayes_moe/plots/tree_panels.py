@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayes_moe.core import names
+from bayes_moe.data.group_terms import AVERAGE
 from bayes_moe.data.reference_grid import Grid
 from bayes_moe.plots.canvas import (
     BAND_ALPHA,
@@ -45,7 +46,8 @@ def draw_split(tree: TreeFigure, node: OutlineNode) -> None:
     direction = tree.spec.splits[node.label]
     grid, labels = direction.grid, [child.branch for child in node.children]
     panel = Panel(tree, node, grid)
-    draws = node_probabilities(few_draws(tree.fit, len(grid.rows)), grid.rows, draws=True)
+    few = few_draws(tree.fit, len(grid.rows))
+    draws = node_probabilities(few, grid.rows, draws=True, unseen=AVERAGE)
     mean, band = over_draws(draws.sel({names.GATE_BRANCH: labels}), tree.probabilities)
     for c, label in enumerate(labels):
         x = grid.x + dodge(len(labels))[c] if grid.levels else grid.x

@@ -14,18 +14,21 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.arrays import NUMERIC, log_softmax
 from bayes_moe.core.errors import SpecError
+from bayes_moe.data.group_terms import AVERAGE, ERROR
 from bayes_moe.data.matrix import Rows
 from bayes_moe.gates.splits import Split, SplitTree
 from bayes_moe.model.allocation import observed_responsibilities
 from bayes_moe.model.mixture import Mixture
-from bayes_moe.prediction.chunked_mixture import mixtures_on
+from bayes_moe.prediction.chunked_mixture import ChunkedMixture, mixtures_on
 from bayes_moe.results.fit import Fit
 
 if TYPE_CHECKING:
     import xarray as xr
 
 
-def node_probabilities(fit: Fit, rows: Any = None, *, draws: bool = False) -> xr.DataArray:
+def node_probabilities(
+    fit: Fit, rows: Any = None, *, draws: bool = False, unseen: str = ERROR
+) -> xr.DataArray:
     """Return the gate's probability of each branch at its split, prior to ``y``.
 
     ``g_vc(x) = P(branch c | at split v, x)``: the branches of a split sum to one. An expert's gate
@@ -39,6 +42,8 @@ def node_probabilities(fit: Fit, rows: Any = None, *, draws: bool = False) -> xr
         Rows with the features; None means the fitted rows.
     draws : bool
         Whether to keep the posterior draws instead of averaging over them.
+    unseen : {"error", "average", "sample"}
+        As for :func:`predict`.
 
     Returns
     -------
@@ -57,15 +62,15 @@ def node_probabilities(fit: Fit, rows: Any = None, *, draws: bool = False) -> xr
     --------
     >>> bm.node_probabilities(fit).sel(gate_branch="0.1")  # doctest: +SKIP
     """
-    return _branch_means(fit, rows, np.exp, draws)
+    return _branch_means(mixtures_on(fit, rows, unseen=unseen), np.exp, draws)
 
 
 def log_node_probabilities(fit: Fit, rows: Any = None) -> xr.DataArray:
     """Return the posterior mean of ``log g_vc(x)`` (obs_id, gate_branch).
 
-    See :func:`node_probabilities`.
+    Groups that no fitted row has are average ones. See :func:`node_probabilities`.
     """
-    return _branch_means(fit, rows, np.asarray, False)
+    return _branch_means(mixtures_on(fit, rows, unseen=AVERAGE), np.asarray, False)
 
 
 def node_responsibilities(fit: Fit, rows: Any = None) -> xr.DataArray:
@@ -122,16 +127,16 @@ def split_tree(fit: Fit) -> SplitTree:
 
 
 def _branch_means(
-    fit: Fit, rows: Any, transform: Callable[[np.ndarray], np.ndarray], draws: bool
+    mixtures: ChunkedMixture, transform: Callable[[np.ndarray], np.ndarray], draws: bool
 ) -> xr.DataArray:
     """Return transformed log branch probabilities, averaged over draws or for each draw."""
-    splits = split_tree(fit)
+    splits = split_tree(mixtures.fit)
 
     def transformed(mixture: Mixture, _: Rows) -> np.ndarray:
         parts = [_log_branches(mixture.log_weights, split) for split in splits.splits]
         return np.asarray(transform(np.concatenate(parts, axis=-2)))
 
-    values = mixtures_on(fit, rows).summarise(transformed, draws=draws, dim=_dim(splits))
+    values = mixtures.summarise(transformed, draws=draws, dim=_dim(splits))
     return _with_split_coords(values, splits)
 
 

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayes_moe.core import names
+from bayes_moe.core.checks import check_one_of
+from bayes_moe.data.group_terms import ERROR, UNSEEN
 from bayes_moe.data.matrix import Rows
 from bayes_moe.model.allocation import observed_rows
 from bayes_moe.model.allocation_checks import check_shared_rows
 from bayes_moe.model.evaluation import Where, chunks, map_chunks
 from bayes_moe.model.mixture import Mixture
+from bayes_moe.prediction.new_groups import with_new_groups
 from bayes_moe.prediction.quantiles import (
     PILOT_DRAWS,
     improved_quantiles,
@@ -49,7 +52,8 @@ class ChunkedMixture:
     @cached_property
     def draws(self) -> dict[str, np.ndarray]:
         """Reported variables (sample, ...) by name."""
-        return stacked_draws(self.fit.spec, posterior_of(self.fit.idata))
+        draws = stacked_draws(self.fit.spec, posterior_of(self.fit.idata))
+        return with_new_groups(self.fit.spec, self.fit.design, self.rows, draws)
 
     def chunks(
         self, draws: Mapping[str, np.ndarray] | None = None
@@ -162,13 +166,17 @@ class ChunkedMixture:
         return {names.EXPERT: self.fit.spec.expert_labels} if dim is None else dict(dim)
 
 
-def mixtures_on(fit: Fit, rows: Any = None, *, with_response: bool = False) -> ChunkedMixture:
+def mixtures_on(
+    fit: Fit, rows: Any = None, *, with_response: bool = False, unseen: str = ERROR
+) -> ChunkedMixture:
     """Return the mixtures of a fit on rows of a table; None means the fitted rows."""
+    check_one_of("value of `unseen`", unseen, UNSEEN)
     if with_response:
-        observed = observed_rows(fit.design, fit.spec.row_columns, rows)
-        check_shared_rows(fit.spec.structure, fit.spec.row_columns, observed)
+        columns = fit.spec.row_columns
+        observed = observed_rows(fit.design, columns, rows, unseen=unseen)
+        check_shared_rows(fit.spec.structure, columns, observed)
         return ChunkedMixture(fit, observed)
-    return ChunkedMixture(fit, fit.design.transform(rows))
+    return ChunkedMixture(fit, fit.design.transform(rows, unseen=unseen))
 
 
 def concatenated(parts: list[np.ndarray]) -> np.ndarray:

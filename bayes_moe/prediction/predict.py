@@ -9,6 +9,7 @@ import numpy as np
 
 from bayes_moe.core.checks import check_one_of, is_whole
 from bayes_moe.core.errors import SpecError
+from bayes_moe.data.group_terms import AVERAGE, ERROR, UNSEEN
 from bayes_moe.data.matrix import Rows
 from bayes_moe.data.responses import response_parts
 from bayes_moe.model.allocation import (
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def predict(
-    fit: Fit, rows: Any = None, *, top_k: int | None = None
+    fit: Fit, rows: Any = None, *, top_k: int | None = None, unseen: str = ERROR
 ) -> Predictive | JointPredictive:
     """Return the posterior predictive distribution of the response for new rows.
 
@@ -48,6 +49,10 @@ def predict(
         Keep only so many experts, those of largest gate weight for each row and draw, with
         weights divided by their sum. The error is bounded by
         :meth:`Predictive.approximation_error`.
+    unseen : {"error", "average", "sample"}
+        What is done with groups of random effects that no fitted row has: an error, effects of 0
+        (the average over the groups), or effects drawn from their distribution, once for each draw
+        of the fit and each group. The draws depend on the names of the groups alone.
 
     Returns
     -------
@@ -74,7 +79,8 @@ def predict(
                 f"{fit.spec.n_experts}; it is {top_k!r}."
             )
         top_k = int(top_k)
-    return predictive_of(fit, _predicted_rows(fit, rows), top_k)
+    check_one_of("value of `unseen`", unseen, UNSEEN)
+    return predictive_of(fit, _predicted_rows(fit, rows, unseen), top_k)
 
 
 def predict_one(fit: Fit, rows: Any = None) -> Predictive:
@@ -86,14 +92,14 @@ def predict_one(fit: Fit, rows: Any = None) -> Predictive:
         For a fit with several responses.
     """
     fit.one_response()
-    return Predictive(fit, _predicted_rows(fit, rows))
+    return Predictive(fit, _predicted_rows(fit, rows, AVERAGE))
 
 
-def _predicted_rows(fit: Fit, rows: Any) -> Rows:
+def _predicted_rows(fit: Fit, rows: Any, unseen: str) -> Rows:
     """Rows of a table, with their groups if it has a column of them."""
     if rows is None:
         return fit.design.rows
-    found = with_groups(fit.design.transform(rows), fit.spec.row_columns, rows)
+    found = with_groups(fit.design.transform(rows, unseen=unseen), fit.spec.row_columns, rows)
     check_shared_rows(fit.spec.structure, fit.spec.row_columns, found)
     return found
 
@@ -126,7 +132,7 @@ def margin(fit: Fit, response: str) -> Fit:
     return replace(fit, response=every.index(response) if len(every) > 1 else None)
 
 
-def log_density(fit: Fit, rows: Any = None) -> xr.DataArray:
+def log_density(fit: Fit, rows: Any = None, *, unseen: str = ERROR) -> xr.DataArray:
     """Return the log density of observed responses under each draw (chain, draw, obs_id).
 
     Of rows that share an expert by group, it is that of the groups (chain, draw, group_id).
@@ -139,8 +145,10 @@ def log_density(fit: Fit, rows: Any = None) -> xr.DataArray:
     rows : table, optional
         Rows with features and response, and the column of groups if the model has one; None means
         the fitted rows. Results have row labels as those of :func:`predict`.
+    unseen : {"error", "average", "sample"}
+        As for :func:`predict`.
     """
-    mixtures = mixtures_on(fit, rows, with_response=True)
+    mixtures = mixtures_on(fit, rows, with_response=True, unseen=unseen)
     j = fit.response
 
     def log_densities(mixture: Mixture, part: Rows) -> np.ndarray:
@@ -152,7 +160,7 @@ def log_density(fit: Fit, rows: Any = None) -> xr.DataArray:
     return by_group(fit.spec, mixtures.rows, by_row)
 
 
-def responsibilities(fit: Fit, rows: Any = None) -> xr.DataArray:
+def responsibilities(fit: Fit, rows: Any = None, *, unseen: str = ERROR) -> xr.DataArray:
     """Return posterior probabilities of the experts (chain, draw, obs_id, expert).
 
     Of rows that share an expert by group, they are those of the groups, given all rows of a group
@@ -168,8 +176,11 @@ def responsibilities(fit: Fit, rows: Any = None) -> xr.DataArray:
     rows : table, optional
         Rows with features and response, and the column of groups if the model has one; None means
         the fitted rows. Results have row labels as those of :func:`predict`.
+    unseen : {"error", "average", "sample"}
+        As for :func:`predict`.
     """
-    mixtures = mixtures_on(replace(fit, response=None), rows, with_response=True)
+    own = replace(fit, response=None)
+    mixtures = mixtures_on(own, rows, with_response=True, unseen=unseen)
     by_row = mixtures.summarise(observed_responsibilities, draws=True)
     return by_group(fit.spec, mixtures.rows, by_row)
 

@@ -6,7 +6,7 @@ Hyperparameters are those besides the coefficients: length scales, smoothing, hi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -14,7 +14,6 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.arrays import Values
-from bayes_moe.core.dim_pairs import NO_PAIRS
 from bayes_moe.core.graph_context import GraphContext
 from bayes_moe.predictors.site import Binding, Site
 from bayes_moe.priors.prior import Prior
@@ -36,6 +35,8 @@ class Variable:
         Initial value of a hyperparameter from a binding and a random generator.
     positive : bool
         Whether it is positive.
+    correlation : bool
+        Whether it is a correlation, between -1 and 1.
     in_basis : bool
         Whether the features depend on it, as on hidden weights; other hyperparameters are scales.
     shared : bool
@@ -54,6 +55,7 @@ class Variable:
     prior: Callable[[Binding], Prior] | None = None
     initial: Callable[[Binding, np.random.Generator], np.ndarray] | None = None
     positive: bool = False
+    correlation: bool = False
     in_basis: bool = False
     shared: bool = False
     identified: bool = True
@@ -77,9 +79,10 @@ class Variables(tuple[Variable, ...]):
         return {v.name: v.dims for v in self}
 
     @property
-    def positive(self) -> frozenset[str]:
-        """Names of positive variables."""
-        return frozenset(v.name for v in self if v.positive)
+    def supports(self) -> dict[str, str]:
+        """Supports by name of those variables that are not any real number."""
+        found = {v.name: "positive" for v in self if v.positive}
+        return found | {v.name: "correlation" for v in self if v.correlation}
 
     @property
     def basis(self) -> frozenset[str]:
@@ -135,8 +138,7 @@ def _rv(v: Variable, prior: Prior, values: Mapping[str, Any], context: GraphCont
     if v.scale is None:
         return prior.rv(v.name, v.dims, context=context)
     scale, position = v.scale
-    internal = replace(context, pairs=NO_PAIRS)
-    raw = prior.rv(names.raw(v.name), v.dims, context=internal)
+    raw = prior.rv(names.raw(v.name), v.dims, context=context.without_pairs)
     return context.report(v.name, raw * values[scale][position], v.dims)
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -24,6 +24,7 @@ from bayes_moe.em.multistart import SearchSettings, nearest_mode
 from bayes_moe.em.multistart import search as search_linear
 from bayes_moe.em.objective import Objective
 from bayes_moe.em.parameter_vector import ParameterVector
+from bayes_moe.em.random_effects import has_random_effects, marginal_modes
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.model.log_density import LogDensity
 from bayes_moe.model.spec import MixtureOfExperts
@@ -183,6 +184,32 @@ class LinearStarts(Starts):
 
 
 @dataclass(frozen=True)
+class GroupedStarts(LinearStarts):
+    """Starts of a linear model with random effects, whose standard deviations have first values.
+
+    Modes are those of all but the effects, which no ascent of the joint density leads to.
+    """
+
+    @property
+    def near_normal(self) -> bool:
+        """Never: standard deviations of effects are skewed."""
+        return False
+
+    def value(self, point: np.ndarray) -> float:
+        return 0.0
+
+    def draw(self, rng: np.random.Generator) -> tuple[int, dict[str, np.ndarray]]:
+        mode = int(rng.choice(len(self.mass), p=self.mass))
+        if self.covariances[mode] is not None:
+            return super().draw(rng)
+        centre = self.modes.theta[mode]
+        return mode, self.variables(centre + JITTER * rng.standard_normal(len(centre)))
+
+    def mode_of(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        return np.full(len(next(iter(values.values()))), -1)
+
+
+@dataclass(frozen=True)
 class SurrogateStarts(Starts):
     """Starts of a model without a gradient: near those of its linear surrogate.
 
@@ -242,6 +269,8 @@ def starts(spec: MixtureOfExperts, design: Design, random_seed: int, cores: int 
     rng = np.random.default_rng([random_seed, 2])
     if not spec.structure.is_linear:
         return _graph_starts(spec, design, rng)
+    if has_random_effects(spec):
+        return _grouped_starts(spec, design, rng, cores)
     parameters = parameter_vector(spec, design, jacobian=True)
     find = optimise_hyperparameters if parameters.hyperparameters else search_linear
     few = max(LEAST_ROWS, ROWS_PER_COORDINATE * parameters.size)
@@ -258,6 +287,31 @@ def starts(spec: MixtureOfExperts, design: Design, random_seed: int, cores: int 
     return LinearStarts(
         parameters.spec, parameters.design, modes, covariances, _mass(modes, volumes), parameters
     )
+
+
+def _grouped_starts(
+    spec: MixtureOfExperts, design: Design, rng: np.random.Generator, cores: int
+) -> GroupedStarts:
+    """Modes of a model with random effects, all but these at their marginal mode."""
+    found = marginal_modes(
+        spec, design, SearchSettings(max_iter=MAX_ITER, cores=cores), rng, jacobian=True
+    )
+    modes, best = found.modes, found.modes.best
+    first = found.marginal.vector
+    parameters = first.with_hyperparameters(
+        {n: modes.values[n][best] for n in first.hyperparameters}
+    )
+    mass = _mass(modes, [0.0] * len(modes.value))
+    covariances: tuple[np.ndarray | None, ...] = (None,) * len(modes.value)
+    if parameters.size <= MOST_COORDINATES:
+        objective = Objective(parameters, cores=cores)
+        covariances = tuple(
+            None if bad else covariance(objective, t)
+            for t, bad in zip(modes.theta, modes.singular, strict=True)
+        )
+    joint = found.marginal.rows.value(*found.marginal.rows.parted(modes.theta))
+    modes = replace(modes, value=joint + parameters.log_prior(modes.theta)[0])
+    return GroupedStarts(spec, parameters.design, modes, covariances, mass, parameters)
 
 
 def _graph_starts(spec: MixtureOfExperts, design: Design, rng: np.random.Generator) -> GraphStarts:

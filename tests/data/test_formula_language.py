@@ -160,9 +160,10 @@ def test_expressions_are_read(text, standard, columns, own):
 @pytest.mark.parametrize(
     ("formula", "message"),
     [
-        ("~ x + (1 | g)", r"group effect.*not available.*Use C\(g\).*gate='~ C\(g\)'"),
-        ("~ (1|g)", "group effect"),
-        ("~ (x || g)", "group effect"),
+        ("~ x : (1 | g)", "group term.*where none can be"),
+        ("~ x + (1 | g + h)", "The group of .* must be a column"),
+        ("~ x + (| g)", "Cannot read the group term"),
+        ("~ (1 | g) + (1 | g)", "Two group terms"),
         ("y | cens(w) ~ x", "censored.*not available.*trials='n'"),
         ("y | trials(n) ~ x", "given as trials='n'"),
         ("~ x | z", "one right-hand side"),
