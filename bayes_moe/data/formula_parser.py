@@ -42,6 +42,18 @@ def is_one_factor(text: str) -> bool:
     return [t.kind.value for t in tokenize(text)] in (["name"], ["python"])
 
 
+def tilde(formula: str) -> int:
+    """Position of the ``~`` outside quotes and brackets; -1 if there is none."""
+    # Parsed formulas do not keep the text of their sides.
+    bare = re.sub(r"`[^`]*`", lambda quoted: "_" * len(quoted.group()), formula)
+    depth = 0
+    for at, character in enumerate(bare):
+        depth += (character in "([{") - (character in ")]}")
+        if character == "~" and depth == 0:
+            return at
+    return -1
+
+
 def parse(formula: str) -> Any:
     """Parsed formula, each of whose expressions is checked.
 

@@ -22,6 +22,7 @@ from bayes_moe.families.formula import (
     RowData,
     Slot,
 )
+from bayes_moe.families.intervals import Intervals
 
 __all__ = [
     "NOTHING",
@@ -40,7 +41,7 @@ Size = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Family(Described, Support, Formula):
+class Family(Described, Support, Intervals, Formula):
     """A response distribution. All arrays broadcast against each other.
 
     Instances are frozen; their fields are the settings of the family, such as a link. For the

@@ -38,12 +38,14 @@ Statistic = Callable[[Mixture, Rows], np.ndarray]
 class ChunkedMixture:
     """Mixtures of experts (sample, expert, obs), one per posterior draw, on some rows.
 
-    With ``top_k`` only so many experts count for each row and draw.
+    With ``top_k`` only so many experts count for each row and draw. They are of responses, or, if
+    ``observed``, of what is known of those of the rows.
     """
 
     fit: Fit
     rows: Rows
     top_k: int | None = None
+    observed: bool = False
 
     @cached_property
     def draws(self) -> dict[str, np.ndarray]:
@@ -62,6 +64,7 @@ class ChunkedMixture:
     def _kept(self, mixture: Mixture) -> Mixture:
         """Return the mixture of the experts that count, of the response that the fit shows."""
         own = mixture.margin(self.fit.response)
+        own = own if self.observed else own.uncensored
         return own if self.top_k is None else own.top(self.top_k)
 
     def map(
@@ -164,7 +167,8 @@ class ChunkedMixture:
 def mixtures_on(fit: Fit, rows: Any = None, *, with_response: bool = False) -> ChunkedMixture:
     """Return the mixtures of a fit on rows of a table; None means the fitted rows."""
     if with_response:
-        return ChunkedMixture(fit, observed_rows(fit.design, fit.spec.row_columns, rows))
+        known = observed_rows(fit.design, fit.spec.row_columns, rows)
+        return ChunkedMixture(fit, known, observed=True)
     return ChunkedMixture(fit, fit.design.transform(rows))
 
 
