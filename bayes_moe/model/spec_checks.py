@@ -12,6 +12,7 @@ from bayes_moe.core.errors import DataError, SpecError, listed, unknown
 from bayes_moe.data.design import Design
 from bayes_moe.data.formulas import check_right_hand_side, without_offsets
 from bayes_moe.data.matrix import Rows
+from bayes_moe.data.observation import RowColumns
 from bayes_moe.data.responses import response_parts
 from bayes_moe.data.tables import check_size
 from bayes_moe.families import quoted
@@ -118,6 +119,20 @@ def check_structure(
     check_names(structure)
     check_trunks(structure, formulas)
     check_priors(gate, structure, priors)
+
+
+def check_truncation(structure: Structure, columns: RowColumns, response: str) -> None:
+    """Raise :class:`SpecError` for a truncated response beside what it does not go with."""
+    if structure.blocks[0].family.truncation is None:
+        return
+    beside = {"group": columns.group, "expert": columns.expert}
+    found = [f"`{name}`" for name, column in beside.items() if column is not None]
+    found += ["a gate that models its features"] if structure.gate.features is not None else []
+    if found:
+        raise SpecError(
+            f"The truncated response {response!r} cannot be beside {found[0]}: the probability "
+            "that a row was recorded is that of a row by itself, given its features."
+        )
 
 
 def check_names(structure: Structure) -> None:
