@@ -147,8 +147,8 @@ def _check_tokens(tokens: list[Token], formula: str) -> None:
         elif token.kind is Token.Kind.OPERATOR and "|" in token.token:
             if j < last_of_left:
                 raise SpecError(
-                    f"The response of {formula!r} has '|': censored, truncated and weighted "
-                    "responses are not available. The number of trials of a binomial family is "
+                    f"The response of {formula!r} has '|': write censored(y, status=s), "
+                    "truncated(y, lower=a) or weights='w'. The number of trials of a binomial family is "
                     "given as trials='n'."
                 )
             if depth:

@@ -239,9 +239,10 @@ def check_rows(structure: Structure, response: str, design: Design) -> None:
         _check_response(structure.blocks[0], response, rows, np.ones(rows.size, dtype=bool))
         return
     inside = np.stack([b.supports(rows.observed, b.known(rows.matrices)) for b in structure.blocks])
-    if rows.observed.ndim == 1:  # families of several responses check each
-        check_size(rows.observed, f"response {response!r}")
-        check_varied(rows.observed, f"response {response!r}")
+    plain = structure.blocks[0].family.plain(rows.observed)
+    if plain.ndim == 1:  # families of several responses check each
+        check_size(plain, f"response {response!r}")
+        check_varied(plain, f"response {response!r}")
     outside = np.flatnonzero(~inside.any(axis=0))
     if outside.size:
         values = np.atleast_2d(rows.observed).T
@@ -271,8 +272,9 @@ def _check_response(block: Block, response: str, rows: Rows, own: np.ndarray) ->
     where = np.flatnonzero(own)
     known = block.known(rows.matrices, where)
     block.family.check_response(rows.observed[..., where], response, known, rows.obs_id[where])
-    rest = responses_without_offsets(block, rows.observed, rows.matrices)
-    if rest is not rows.observed:
+    plain = block.family.plain(rows.observed)
+    rest = responses_without_offsets(block, plain, rows.matrices)
+    if rest is not plain:
         for j, values in enumerate(np.atleast_2d(rest)):
             name = response if rest.ndim == 1 else response_parts(response)[j]
             check_varied(values[where], f"response {name!r} without its offset")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from bayes_moe import families
 from bayes_moe.core.arrays import NUMERIC
@@ -84,3 +85,57 @@ def case(name: str, seed: int = 0, n: int = 100) -> Case:
     top = np.where(rng.random(n) < 0.3, np.inf, drawn[3])
     rows = np.stack([lower, upper, bottom, top])
     return Case(family, law, rows, etas, known)
+
+
+def limited(family: str, lhs: str = "status", seed: int = 0, n: int = 120) -> pd.DataFrame:
+    """A table of two regimes of a family: a response with a status, an interval and limits.
+
+    ``lhs`` is a key of :data:`SIDES`. About three rows in ten are censored.
+    """
+    rng = np.random.default_rng([seed, n])
+    x, z = rng.normal(size=n), rng.uniform(-1, 1, n)
+    second = rng.random(n) < 1 / (1 + np.exp(-3 * z))
+    eta = np.where(second, 1.3 + 0.6 * x, 0.2 - 0.4 * x)
+    draw = {
+        "normal": lambda: rng.normal(4 * eta, 0.8),
+        "studentt": lambda: 4 * eta + 0.5 * rng.standard_t(4, n),
+        "logistic": lambda: rng.logistic(4 * eta, 0.4),
+        "poisson": lambda: rng.poisson(np.exp(eta + 1)).astype(float),
+        "negativebinomial": lambda: rng.poisson(np.exp(eta + 1) * rng.gamma(4, 1 / 4, n)) + 0.0,
+        "gamma": lambda: rng.gamma(6, np.exp(eta) / 6),
+        "weibull": lambda: np.exp(eta) * rng.weibull(3, n),
+        "lognormal": lambda: rng.lognormal(eta, 0.3),
+    }[family]
+    y = draw()
+    counts = family in ("poisson", "negativebinomial")
+    low, high = np.quantile(y, [0.1, 0.8])
+    if counts:
+        low, high = np.floor(low), np.ceil(high)
+    limit = high + (rng.integers(0, 2, n) if counts else np.abs(rng.normal(0, 0.1, n)))
+    deductible = np.where(rng.random(n) < 0.4, -np.inf, low)
+    width = 1.0 if counts else 0.2 * y.std()
+    between = rng.random(n) < 0.3
+    lower = np.where(between, np.floor(y / width) * width, y)
+    upper = np.where(between, lower + width, y)
+    table = pd.DataFrame(
+        {
+            "x": x,
+            "z": z,
+            "y": np.minimum(y, limit),
+            "status": np.where(y > limit, "right", "none"),
+            "lower": np.where(lower < low, -np.inf if family == "normal" else 0.0, lower),
+            "upper": np.where(upper > high, np.inf, upper),
+            "deductible": deductible,
+        }
+    )
+    table["lower"] = np.minimum(table["lower"], table["upper"])
+    return table[y > deductible].reset_index(drop=True) if "truncated" in SIDES[lhs] else table
+
+
+SIDES = {
+    "status": "censored(y, status)",
+    "interval": "censored(lower=lower, upper=upper)",
+    "truncated": "truncated(y, lower=deductible)",
+    "both": "truncated(censored(y, status), lower=deductible, upper=1e6)",
+}
+"""Left-hand sides of formulas on the tables of :func:`limited`."""
