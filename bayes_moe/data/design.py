@@ -1,7 +1,7 @@
 """Design: formulas fitted to a table, with its matrices and response; also applied to new rows.
 
-A design keeps the columns that it was fitted to, so it can be fitted
-again to the same numbers: a saved fit stores the columns, and no pickle.
+A design keeps the columns that it was fitted to, so it can be fitted again to the same numbers: a
+saved fit stores the columns, and no pickle.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from bayes_moe.core import names
 from bayes_moe.core.checks import check_one_of
 from bayes_moe.core.errors import DataError, unknown
 from bayes_moe.core.samples import Sample
+from bayes_moe.data.censored_response import Limits, plain_values
 from bayes_moe.data.class_labels import LevelRule, Levels, codes
+from bayes_moe.data.coded_response import CodedResponse
 from bayes_moe.data.design_checks import (
     check_all_features,
     check_degenerate,
-    check_response,
 )
 from bayes_moe.data.fitted_groups import FittedGroups, fit_groups
 from bayes_moe.data.formula_functions import Functions
@@ -42,7 +43,8 @@ from bayes_moe.data.missing import (
     with_gaps,
 )
 from bayes_moe.data.observation import Observation
-from bayes_moe.data.responses import response_formula, response_parts, response_values
+from bayes_moe.data.open_ends import open_ends
+from bayes_moe.data.responses import response_formula, response_values
 from bayes_moe.data.tables import (
     check_known,
     in_index,
@@ -78,6 +80,8 @@ class Design:
     levels : tuple or None
         Labels of the response's classes, in the order of the codes 0, 1, ... that are the values
         of the response; None for a response of numbers.
+    limits : Limits or None
+        What the response states of censoring and truncation; None if it is observed in all rows.
     """
 
     rows: Rows
@@ -89,6 +93,7 @@ class Design:
     may_miss: Mapping[str, str | None] = field(default_factory=dict)
     levels: Levels | None = None
     _groups: Mapping[str, tuple[FittedGroups, ...]] = field(default_factory=dict)
+    limits: Limits | None = None
 
     @classmethod
     def from_data(
@@ -136,7 +141,7 @@ class Design:
         may_miss = may_miss or {}
         rule = _rule(response)
         used = columns_in_use(data, rule, formulas, (missing, may_miss), functions)
-        coded = _Response.read(used, rule)
+        coded = CodedResponse.read(used.columns, np.flatnonzero(used.kept), rule, used.limits)
         return cls._fit(used, coded, formulas, center, may_miss, functions)
 
     @classmethod
@@ -163,14 +168,14 @@ class Design:
         """
         rule = _rule(response)
         used = columns_in_use(columns, rule, formulas, ("model", may_miss), functions)
-        coded = _Response.read(used, rule)
+        coded = CodedResponse.read(used.columns, np.flatnonzero(used.kept), rule, used.limits)
         return cls._fit(used, coded, formulas, center, may_miss, functions, expected)
 
     @classmethod
     def _fit(
         cls,
         used: UsedColumns,
-        response: _Response,
+        response: CodedResponse,
         formulas: Mapping[str, str],
         center: bool,
         may_miss: Mapping[str, str | None],
@@ -197,7 +202,7 @@ class Design:
         if response.term:
             response.check(formulas, used.columns)
             values = values_of(names.RESPONSE, response_formula(response.term))
-            observed = response_values(response.term, values)
+            observed = response_values(response.term, values, response.limits, used.gaps, positions)
         matrices, weights = {}, used.observation.weights
         fit = partial(FittedFormula.fit, functions=functions)
         grouped, groups = fit_groups(formulas, used.columns, positions, fit, weights)
@@ -212,7 +217,7 @@ class Design:
         columns = with_gap_cells(used.columns, used.gaps)
         rows = Rows(matrices, positions, columns, seen, used.index)
         described = (rows, response.term, dict(formulas), center, used.n_dropped)
-        return cls(*described, fitted, may_miss, response.levels, grouped)
+        return cls(*described, fitted, may_miss, response.levels, grouped, response.limits)
 
     def labelled(self, obs_id: np.ndarray, index: pd.Index | None = None) -> Design:
         """The same design with other positions (obs,) of its rows, and other labels (obs,)."""
@@ -222,14 +227,20 @@ class Design:
     def response(self) -> np.ndarray:
         """Values (obs,) of the response term; codes 0, 1, ... of classes.
 
-        Those of several responses are (response, obs).
+        Those of several responses are (response, obs). What is known of a censored or truncated
+        one is (number, obs): see :class:`bayes_moe.data.censored_response.Limits`.
         """
         return self.rows.observed
 
     @property
+    def plain_response(self) -> np.ndarray:
+        """As :attr:`response`, with one number (obs,) for what is known of a censored one."""
+        return self.response if self.limits is None else plain_values(self.response)
+
+    @property
     def first_response(self) -> np.ndarray:
         """Values (obs,) of the response, or of the first of several."""
-        return self.response[0] if self.response.ndim == 2 else self.response
+        return np.atleast_2d(self.plain_response)[0]
 
     @property
     def first_sample(self) -> Sample:
@@ -285,7 +296,9 @@ class Design:
                 raise DataError(
                     f"{unknown('column', name, table.columns)} The model needs it.{hint}"
                 )
-        table, gaps = fill_gaps(table[used].reset_index(drop=True), self.may_miss, self.columns)
+        limits, table = self.limits if with_response else None, table[used].reset_index(drop=True)
+        table, ends = open_ends(limits, table, self.formulas.values())
+        table, gaps = fill_gaps(table, self.may_miss, self.columns)
         complete, _ = refuse_or_drop(table, "raise", "Fill or remove them.")
         columns = self._as_fitted(complete)
         labels = np.arange(len(columns))
@@ -299,12 +312,14 @@ class Design:
         response = None
         if with_response:
             values = self._fitted[names.RESPONSE].apply(self._coded(columns, labels), labels)
-            response = response_values(self.response_term, values)
-        seen = Observation(response)
-        return Rows(matrices, labels, with_gap_cells(columns, gaps), seen, index)
+            response = response_values(self.response_term, values, self.limits, ends, labels)
+        seen, cells = Observation(response), with_gap_cells(columns, {**gaps, **ends})
+        return Rows(matrices, labels, cells, seen, index)
 
     def _coded(self, columns: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
-        """Columns with the codes of the response's classes in place of their labels."""
+        """Columns with codes in place of labels of the response's classes, and of a status."""
+        if self.limits is not None:
+            return self.limits.coded(columns, labels)
         if self.levels is None:
             return columns
         name = looked_up(self.response_term)[0]
@@ -341,34 +356,6 @@ class Design:
                 if name in converted:
                     check_known(name, converted[name], categories)
         return pd.DataFrame(converted, index=columns.index)
-
-
-@dataclass(frozen=True)
-class _Response:
-    """A response and the columns that it is made of; of classes the column holds their codes."""
-
-    term: str
-    columns: pd.DataFrame
-    levels: Levels | None = None
-    sums: tuple[str, ...] = ()
-    """Stems of formulas that may have the response in them."""
-
-    def check(self, formulas: Mapping[str, str], columns: pd.DataFrame) -> None:
-        """Raise :class:`SpecError` for a response that is a function of the features."""
-        features = {s: f for s, f in formulas.items() if s not in self.sums}
-        check_response(self.term, features, columns)
-
-    @classmethod
-    def read(cls, used: UsedColumns, rule: LevelRule) -> _Response:
-        """Response of a table, with the classes that are in its rows."""
-        column = rule.label_column(used.columns) if rule.response else None
-        if column is None:
-            sums = rule.counts if len(response_parts(rule.response)) > 1 else ()
-            return cls(rule.response, used.columns, sums=sums)
-        labels, obs_id = used.columns[column], np.flatnonzero(used.kept)
-        levels = rule.levels(column, labels, obs_id)
-        coded = used.columns.assign(**{column: codes(column, labels, levels, obs_id)})
-        return cls(rule.response, coded, levels)
 
 
 def _rule(response: str | LevelRule | None) -> LevelRule:

@@ -224,7 +224,7 @@ ELSEWHERE = {
     "diff": "it looks at other rows; make it a column of the table",
     "hashed": "make it a column of the table",
     "cbind": "the response is the successes, and the number of trials is given as trials='n'",
-    "Surv": "censored responses are not available",
+    "Surv": "write censored(time, status=s), with s = 1 where the time went on",
     "ifelse": "write where(x > 0, a, b)",
     "pmin": "write minimum(a, b)",
     "pmax": "write maximum(a, b)",

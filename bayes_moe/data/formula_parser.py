@@ -42,6 +42,18 @@ def is_one_factor(text: str) -> bool:
     return [t.kind.value for t in tokenize(text)] in (["name"], ["python"])
 
 
+def tilde(formula: str) -> int:
+    """Position of the ``~`` outside quotes and brackets; -1 if there is none."""
+    # Parsed formulas do not keep the text of their sides.
+    bare = re.sub(r"`[^`]*`", lambda quoted: "_" * len(quoted.group()), formula)
+    depth = 0
+    for at, character in enumerate(bare):
+        depth += (character in "([{") - (character in ")]}")
+        if character == "~" and depth == 0:
+            return at
+    return -1
+
+
 def parse(formula: str) -> Any:
     """Parsed formula, each of whose expressions is checked.
 
@@ -135,9 +147,9 @@ def _check_tokens(tokens: list[Token], formula: str) -> None:
         elif token.kind is Token.Kind.OPERATOR and "|" in token.token:
             if j < last_of_left:
                 raise SpecError(
-                    f"The response of {formula!r} has '|': censored, truncated and weighted "
-                    "responses are not available. The number of trials of a binomial family is "
-                    "given as trials='n'."
+                    f"The response of {formula!r} has '|': write censored(y, status=s), "
+                    "truncated(y, lower=a) or weights='w'. The number of trials of a binomial "
+                    "family is given as trials='n'."
                 )
             if depth:
                 raise SpecError(

@@ -7,7 +7,6 @@ hands in; other names are columns of the table.
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -17,6 +16,7 @@ from unicodedata import normalize
 import numpy as np
 
 from bayes_moe.core.errors import DataError, SpecError, unknown
+from bayes_moe.data.censored_response import limits_of
 from bayes_moe.data.formula_factors import category_column, columns_of, is_lookup
 from bayes_moe.data.formula_functions import Functions, check_known
 from bayes_moe.data.formula_language import Expression, parse_expression
@@ -56,11 +56,15 @@ def split_formula(formula: str) -> tuple[str, str]:
     SpecError
         Unless there is one response, a column or a function of columns, and one right-hand side.
     """
-    from bayes_moe.data.formula_parser import is_one_factor
+    from bayes_moe.data.formula_parser import is_one_factor, tilde
 
+    at = tilde(formula) if isinstance(formula, str) else -1
+    limits = limits_of(formula[:at]) if at >= 0 else None
+    if limits is not None:
+        right = split_formula(f"{limits.parts[0]} {formula[at:]}")[1]
+        return formula[:at].strip(), right
     if not hasattr(parse_formula(without_groups(formula)), "lhs"):
         raise SpecError(f"An expert's formula needs one response, as in 'y ~ x'; got {formula!r}.")
-    at = _tilde(formula)
     left, right = formula[:at].strip(), formula[at:]
     if not is_one_factor(left):
         raise SpecError(
@@ -342,18 +346,6 @@ def _parse(formula: str) -> Any:
         if "`.` operator" in reason:
             reason = "`.` for all other columns is not supported; write the columns out."
         raise SpecError(f"Cannot read the formula {formula!r:.500}: {reason}") from error
-
-
-def _tilde(formula: str) -> int:
-    """Position of the ``~`` outside quotes and brackets."""
-    # Parsed formulas do not keep the text of their sides.
-    bare = re.sub(r"`[^`]*`", lambda quoted: "_" * len(quoted.group()), formula)
-    depth = 0
-    for at, character in enumerate(bare):
-        depth += (character in "([{") - (character in ")]}")
-        if character == "~" and depth == 0:
-            return at
-    raise AssertionError(f"{formula!r} has no '~'.")
 
 
 def _factors(formula: str) -> Iterator[Any]:

@@ -1,16 +1,21 @@
 """Responses of a formula: one, or those of ``cbind(y1, y2)``, each a column or an expression.
 
-The values of several responses are an array (response, obs), those of one (obs,).
+The values of several responses are an array (response, obs), those of one (obs,). Responses that
+are censored or truncated are in :mod:`bayes_moe.data.censored_response`.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.errors import DataError, SpecError
+from bayes_moe.data.censored_response import Limits, arguments, limits_of
+from bayes_moe.data.open_ends import open_terms
 
 CALL = re.compile(r"\s*cbind\s*\((.*)\)\s*", re.DOTALL)
 
@@ -29,7 +34,7 @@ def response_parts(response: str) -> tuple[str, ...]:
         return (response,)
     from bayes_moe.data.formula_parser import is_one_factor
 
-    parts = tuple(part.strip() for part in _arguments(found.group(1)))
+    parts = tuple(part.strip() for part in arguments(found.group(1)))
     for part in parts:
         if not is_one_factor(part):
             raise SpecError(
@@ -41,9 +46,15 @@ def response_parts(response: str) -> tuple[str, ...]:
     return parts
 
 
+def response_columns(response: str) -> tuple[str, ...]:
+    """Terms whose columns are read of a left-hand side: its responses, or a status and limits."""
+    limits = limits_of(response)
+    return response_parts(response) if limits is None else limits.parts
+
+
 def response_formula(response: str) -> str:
     """Formula whose columns are the responses of a left-hand side, in their order."""
-    return " + ".join(response_parts(response))
+    return " + ".join(response_columns(response))
 
 
 def response_names(response: str) -> tuple[str, ...]:
@@ -73,30 +84,38 @@ def response_dims(response: str) -> tuple[tuple[str, ...], dict[str, list[str]]]
     return (names.OBS, names.RESPONSE_DIM), {names.RESPONSE_DIM: list(parts)}
 
 
-def response_values(response: str, values: np.ndarray) -> np.ndarray:
+def value_dims(response: str) -> tuple[tuple[str, ...], dict[str, list[str]]]:
+    """As :func:`response_dims`, of all numbers of a row: of a censored one, what is known of it."""
+    limits = limits_of(response)
+    if limits is None:
+        return response_dims(response)
+    return (names.OBS, names.LIMIT_DIM), {names.LIMIT_DIM: list(limits.numbers)}
+
+
+def response_values(
+    response: str,
+    values: np.ndarray,
+    limits: Limits | None = None,
+    gaps: Mapping[str, np.ndarray] = MappingProxyType({}),
+    obs_id: np.ndarray | None = None,
+) -> np.ndarray:
     """Response (obs,), or (response, obs) of several, from a formula's values (obs, column).
+
+    What is known of a censored or truncated one is (number, obs): ``gaps`` are masks (obs,) of
+    limits that are not there, by column, and ``obs_id`` (obs,) names rows in errors.
 
     Raises
     ------
     DataError
         For a response that makes several columns, such as one of categories.
     """
-    parts = response_parts(response)
+    parts = response_columns(response)
     if values.shape[1] != len(parts):
         raise DataError(
             f"The response {response!r} makes {values.shape[1]} columns; it must be "
             f"{'one' if len(parts) == 1 else len(parts)}, and numeric."
         )
+    if limits is not None:
+        labels = np.arange(len(values)) if obs_id is None else obs_id
+        return limits.rows(values, open_terms(limits, gaps), labels)
     return values[:, 0] if len(parts) == 1 else np.ascontiguousarray(values.T)
-
-
-def _arguments(text: str) -> list[str]:
-    """Arguments of a call: the text between commas outside of brackets and quotes."""
-    bare = re.sub(r"`[^`]*`|\"[^\"]*\"|'[^']*'", lambda quoted: "_" * len(quoted.group()), text)
-    depth, start, parts = 0, 0, []
-    for at, character in enumerate(bare):
-        depth += (character in "([{") - (character in ")]}")
-        if character == "," and depth == 0:
-            parts.append(text[start:at])
-            start = at + 1
-    return [*parts, text[start:]]

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayes_moe.core.errors import DataError
+from bayes_moe.data.censored_response import Limits, limits_in
 from bayes_moe.data.class_labels import LevelRule
 from bayes_moe.data.formula_functions import Functions
 from bayes_moe.data.formulas import used_columns
 from bayes_moe.data.missing import fill_gaps, missing_advice, refuse_or_drop
 from bayes_moe.data.observation import Observation
+from bayes_moe.data.open_ends import open_ends
 from bayes_moe.data.responses import response_formula
 from bayes_moe.data.tables import row_labels, to_pandas
 
@@ -28,7 +30,7 @@ class UsedColumns:
     ``kept`` (row of the table,) marks the rows that are kept, ``gaps`` the filled cells by column
     (obs,), and ``index`` (obs,) holds the table's own labels of the kept rows. ``observation`` is
     what other columns than the response say of these, ``n_dropped`` how many rows are left out
-    because of missing values.
+    because of missing values. ``limits`` state what is known of a censored response.
     """
 
     columns: pd.DataFrame
@@ -37,6 +39,7 @@ class UsedColumns:
     index: pd.Index | None
     observation: Observation
     n_dropped: int
+    limits: Limits | None = None
 
 
 def columns_in_use(
@@ -63,6 +66,8 @@ def columns_in_use(
     # In the place of a row without weight stands another: what it holds does not matter.
     columns = table[used].iloc[np.where(absent, np.argmin(absent), np.arange(len(table)))]
     columns = columns.reset_index(drop=True)
+    limits = limits_in(rule.response, columns)
+    columns, ends = open_ends(limits, columns, [*formulas.values(), *rule.row_columns.formulas])
     gaps: dict[str, np.ndarray] = {}
     if missing == "model":
         columns, gaps = fill_gaps(columns, may_miss)
@@ -71,6 +76,7 @@ def columns_in_use(
     gaps = {name: cells[~absent] for name, cells in gaps.items()}
     n_dropped = int(len(kept) - kept.sum())
     kept = kept & ~absent
+    gaps |= {name: cells[kept] for name, cells in ends.items()}
     more, seen = rule.row_columns.read(table[kept], complete, np.flatnonzero(kept), functions)
     index = None if index is None else index[kept]
-    return UsedColumns(more, kept, gaps, index, seen, n_dropped)
+    return UsedColumns(more, kept, gaps, index, seen, n_dropped, limits)

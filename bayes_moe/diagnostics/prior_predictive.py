@@ -249,7 +249,8 @@ def prior_predictive(
     prior = prior_dataset(spec, design, draws, of_prior)
     dims, labels = response_dims(spec.response)
     coords = {names.OBS: rows.obs_id} | labels
-    observed = xr.DataArray(rows.observed.T, dims=dims, coords=coords)
+    plain = spec.structure.blocks[0].family.plain(rows.observed)
+    observed = xr.DataArray(plain.T, dims=dims, coords=coords)
     groups = {
         names.PRIOR: prior,
         names.PRIOR_PREDICTIVE: prior_responses(spec, prior, rows, of_responses),

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bayes_moe.core.arrays import Values
+from bayes_moe.data.censored_response import is_observed
 from bayes_moe.data.design import Design
 from bayes_moe.data.responses import response_parts
 from bayes_moe.diagnostics.coincidence import MOST_DRAWS, evenly
@@ -90,7 +91,9 @@ def ties(
     spec: MixtureOfExperts, draws: Values, design: Design, *, has_priors: bool = True
 ) -> list[Tie]:
     """Experts that collapse onto tied rows, under draws (sample, ...) of the reported variables."""
-    responses = np.atleast_2d(design.rows.observed)
+    responses = np.atleast_2d(design.plain_response)
+    if design.limits is not None:  # limits of censored responses may be equal
+        responses = np.where(is_observed(design.response), responses, np.nan)
     each = (_ties_of(j, y, spec, draws, design) for j, y in enumerate(responses))
     return [replace(tie, has_priors=has_priors) for found in each for tie in found]
 
@@ -101,7 +104,9 @@ def _ties_of(
     """Experts that collapse onto rows with tied values of a response (obs,)."""
     found = list[Tie]()
     collapsing = _collapsing(spec, response)
-    distinct, position, count = np.unique(y, return_inverse=True, return_counts=True)
+    distinct, position, count = np.unique(
+        y, return_inverse=True, return_counts=True, equal_nan=False
+    )
     tied = np.argsort(-count, kind="stable")[:MOST_VALUES]
     tied = tied[count[tied] >= LEAST_TIED]
     if not collapsing or not tied.size:
@@ -110,9 +115,9 @@ def _ties_of(
     most = MOST_ELEMENTS // (y.size * spec.n_experts)
     kept = evenly(samples, min(max(most, LEAST_DRAWS), MOST_DRAWS))
     draws = {name: value[kept] for name, value in draws.items()}
-    unit = float(np.std(y))
+    unit = float(np.nanstd(y))
     taken, width = _on_values(spec, draws, design, _Tied(response, unit, position, tied))
-    gaps = np.concatenate([[np.inf], np.diff(distinct), [np.inf]])
+    gaps = np.concatenate([[np.inf], np.diff(distinct[~np.isnan(distinct)]), [np.inf]])
     gap = np.minimum(gaps[tied], gaps[tied + 1])
     narrow = np.log(np.minimum(NARROW, SHARE_OF_GAP * gap / unit))
     for k, (parameter, role, has_formula) in collapsing.items():

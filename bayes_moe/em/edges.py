@@ -95,7 +95,7 @@ def _edges(objective: Objective, chunk: Chunk, j: int) -> tuple[np.ndarray, np.n
     data, etas, r = chunk.data[factor], chunk.etas[factor], chunk.r[:, list(block.experts)]
     scale = np.exp(etas[1])
     distance = np.broadcast_to((data.t - etas[0]) / scale, r.shape)
-    _, expert, row = np.nonzero(np.abs(distance) <= AT_EDGE)
+    _, expert, row = np.nonzero((np.abs(distance) <= AT_EDGE) & family.is_exact(data))
     below = [data.t - scale, *etas[1:]]  # the slope above a response is that with the other sign
     half = np.broadcast_to(r * family.derivatives_at(data, below).score[0], r.shape)
     unit = block.raw(np.eye(size)) * block.unit  # (coordinate, expert, term)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,9 @@ from bayes_moe.em.cross_products import Features
 from bayes_moe.em.information import Information, PredictorStack, RowTerms
 from bayes_moe.em.parameter_vector import ParameterBlock, ParameterVector
 from bayes_moe.families import Derivatives, RowData
+from bayes_moe.families.formula import OBSERVED
 from bayes_moe.model.allocation import Allocation, allocation_of
-from bayes_moe.model.likelihood import concatenated
+from bayes_moe.model.likelihood import allocate, concatenated
 
 MOST_CHUNKS = 256
 """Chunks of rows of which it is kept how these share experts."""
@@ -44,6 +45,8 @@ class Chunk:
     value: np.ndarray  # (point, obs)
     weights: np.ndarray | None  # (obs,)
     shared: Allocation  # of the rows
+    limits: tuple[RowData, ...] = ()  # by factor, of the limits of a truncation
+    recorded: np.ndarray | None = None  # (point, expert, obs): experts of rows between these
 
     def counted(self, values: np.ndarray) -> np.ndarray:
         """Values (..., obs) of rows times their weights."""
@@ -71,6 +74,12 @@ class RowMixture:
         self.data = [
             f.block.data(f.response(rows), f.block.known(rows.matrices), NUMERIC)
             for f in self.factors
+        ]
+        every = (f.block.family.truncation for f in self.factors)
+        self.truncations = [t for t in every if t is not None]
+        self.limits = [
+            t.data(f.response(rows), f.block.known(rows.matrices), NUMERIC)
+            for f, t in zip(self.factors, self.truncations, strict=False)
         ]
         self.features = Features.of_blocks(vector.blocks, rows)
         self.offsets = [block.offset_of(rows) for block in vector.blocks]
@@ -115,7 +124,18 @@ class RowMixture:
         value, r = shared.by_unit(log_weights, concatenated(densities[:responses], NUMERIC))
         value, r = shared.at_first(value), shared.spread(r)
         weights = None if self.observation.weights is None else self.observation.weights[where]
-        return Chunk(where, gate, data, etas, above, narrow, r, value, weights, shared)
+        found = Chunk(where, gate, data, etas, above, narrow, r, value, weights, shared)
+        return self._between_limits(found, log_weights) if self.limits else found
+
+    def _between_limits(self, chunk: Chunk, log_weights: np.ndarray) -> Chunk:
+        """The mixture on rows that were only recorded because the response is between limits."""
+        limits = tuple(of_rows.at(chunk.where) for of_rows in self.limits)
+        parts = [
+            truncation.log_density_at(of_rows, own, NUMERIC)
+            for truncation, of_rows, own in zip(self.truncations, limits, chunk.etas, strict=True)
+        ]
+        value, recorded = allocate(log_weights + concatenated(parts, NUMERIC))
+        return replace(chunk, value=chunk.value - value, limits=limits, recorded=recorded)
 
     def _sharing(self, where: slice) -> Allocation:
         """How rows ``where`` share experts; many passes are over the same chunks of rows."""
@@ -193,16 +213,14 @@ class RowMixture:
             experts.family.derivatives_at(of_rows, etas, information.asked)
             for experts, of_rows, etas in zip(self.experts, chunk.data, chunk.etas, strict=True)
         ]
-        gate = self.stack.gate
-        branch, split = gate.responsibilities(r)
-        scores, at_floor, narrow = self._scores(chunk, factors, r)
-        if chunk.gate is not None:
-            scores[:, : gate.size] = branch
-            if gate.deep.size:
-                scores[:, gate.deep] -= split[:, gate.deep] * chunk.gate[:, gate.deep]
-        terms = RowTerms(r, scores, split, chunk.gate, factors, chunk.above)
-        weights = information.weights(terms)
-        if chunk.gate is not None:
+        terms, at_floor, narrow = self._terms(chunk, factors, r)
+        scores, weights, gate = terms.scores, information.weights(terms), self.stack.gate
+        if chunk.recorded is not None:
+            less = self._recorded(chunk, information)
+            if information.asked == OBSERVED:  # of complete data, recorded rows have no more
+                weights -= information.weights(less)
+            scores -= less.scores
+        elif chunk.gate is not None:
             scores[:, gate.root] -= chunk.gate[:, gate.root]
         leads = chunk.shared.leads
         if leads is not None:  # the gate speaks once for a group
@@ -215,6 +233,30 @@ class RowMixture:
             scores *= chunk.weights
             weights *= chunk.weights
         return r, at_floor, narrow, scores, weights, by_group
+
+    def _recorded(self, chunk: Chunk, information: Information) -> RowTerms:
+        """Derivatives of the log probability that rows were recorded."""
+        assert chunk.recorded is not None
+        factors = [
+            truncation.derivatives_at(of_rows, etas, information.asked)
+            for truncation, of_rows, etas in zip(
+                self.truncations, chunk.limits, chunk.etas, strict=True
+            )
+        ]
+        return self._terms(chunk, factors, chunk.recorded)[0]
+
+    def _terms(
+        self, chunk: Chunk, factors: list[Derivatives], r: np.ndarray
+    ) -> tuple[RowTerms, np.ndarray, np.ndarray]:
+        """Derivatives of a log density, its rows at a floor (point,), and narrow ones."""
+        gate = self.stack.gate
+        branch, split = gate.responsibilities(r)
+        scores, at_floor, narrow = self._scores(chunk, factors, r)
+        if chunk.gate is not None:
+            scores[:, : gate.size] = branch
+            if gate.deep.size:
+                scores[:, gate.deep] -= split[:, gate.deep] * chunk.gate[:, gate.deep]
+        return RowTerms(r, scores, split, chunk.gate, factors, chunk.above), at_floor, narrow
 
     def _scores(
         self, chunk: Chunk, factors: list[Derivatives], r: np.ndarray

@@ -12,7 +12,7 @@ from numpy.random import Generator
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.core.errors import DataError
 from bayes_moe.data.tables import ROUNDING, check_size
-from bayes_moe.families.description import Described, Support, quoted
+from bayes_moe.families.description import Described, quoted
 from bayes_moe.families.formula import (
     NOTHING,
     Derivatives,
@@ -22,6 +22,7 @@ from bayes_moe.families.formula import (
     RowData,
     Slot,
 )
+from bayes_moe.families.intervals import Intervals
 
 __all__ = [
     "NOTHING",
@@ -40,7 +41,7 @@ Size = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Family(Described, Support, Formula):
+class Family(Described, Intervals, Formula):
     """A response distribution. All arrays broadcast against each other.
 
     Instances are frozen; their fields are the settings of the family, such as a link. For the

@@ -24,6 +24,8 @@ from bayes_moe.families.links import LOG, PROBABILITIES, Link
 CHUNK, LONGEST = 2**16, 2**10
 """Probabilities of a beta-binomial distribution that are summed at once, and most of one row."""
 
+LEAST_LOG = -600.0
+"""Least log of a shape in sums of probabilities."""
 NEGLIGIBLE = 1e-17
 """Share of a sum that may be left out of it."""
 
@@ -68,6 +70,19 @@ class SuccessCounts(Discrete):
             return base + t * log_p + (u - t) * log_q
 
         return row
+
+    def support_ends(self, known: Parameters) -> tuple[Any, Any]:
+        return 0.0, self.trials(known)
+
+    def tails(self, m: Any) -> Callable[..., Any]:
+        def tails(t: Any, u: Any, eta: Any) -> Any:
+            log_p, log_q = self.log_probabilities(eta, m)
+            # At the largest count, where no tail is asked for, both need positive shapes.
+            left, more = m.log(m.where(t < u, u - t, 1.0)), m.log(t + 1.0)
+            odds = log_p - log_q
+            return m.log_beta_below(left, more, -odds), m.log_beta_below(more, left, odds)
+
+        return tails
 
     def initial_eta(self, y: np.ndarray, known: Parameters) -> np.ndarray:
         share = (y + HALF_UNIT) / (self.trials(known) + 2 * HALF_UNIT)
@@ -199,6 +214,16 @@ class BetaBinomial(Binomial):
             return base + success + failure - gamma_ratio(m, u, log_phi)
 
         return row
+
+    def tails(self, m: Any) -> Callable[..., Any]:
+        def tails(t: Any, u: Any, eta: Any, log_phi: Any) -> Any:
+            logs = (log + log_phi for log in self.log_probabilities(eta, m))
+            log_a, log_b = (m.where(log > LEAST_LOG, log, LEAST_LOG) for log in logs)
+            left = m.where(t < u, u - t - 1.0, 0.0)
+            below = m.log_betabinomial_below(t, u, log_a, log_b)
+            return below, m.log_betabinomial_below(left, u, log_b, log_a)
+
+        return tails
 
     def dist(self, params: Parameters) -> Any:
         import pymc as pm

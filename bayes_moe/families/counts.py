@@ -27,6 +27,10 @@ LARGEST_RATE = 9.2e18
 
 LEAST_MEAN = 1e-3
 """Mean below which working weights under the identity link do not grow."""
+NEVER = -1e300
+"""Log of a probability of zero, of which differences are numbers."""
+LEAST_GAP = -1e-300
+"""Largest log of which the rest of a probability is taken."""
 LEAST_LOG = -60.0
 """Log of an argument below which its gamma normaliser is that log."""
 
@@ -90,6 +94,17 @@ class Poisson(Counts):
 
         return row
 
+    def tails(self, m: Any) -> Callable[..., Any]:
+        def tails(t: Any, u: Any, eta: Any) -> Any:
+            log_mean, _ = MEANS[self.link].log_and_mean(m, eta)
+            at = m.log(t + 1.0), log_mean
+            both = m.log_gamma_above(*at), m.log_gamma_below(*at)
+            if self.link != "identity":
+                return both
+            return [m.where(eta > 0.0, x, NEVER) for x in both]
+
+        return tails
+
     def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any] | None:
         if self.link == "log":
             return None
@@ -146,6 +161,15 @@ class NegativeBinomial(Counts):
 
         return row
 
+    def tails(self, m: Any) -> Callable[..., Any]:
+        def tails(t: Any, u: Any, log_mean: Any, *shape: Any) -> Any:
+            log_alpha, log_next = (shape[0] if shape else 0.0 * log_mean), m.log(t + 1.0)
+            odds = log_mean - log_alpha
+            below = m.log_beta_below(log_alpha, log_next, -odds)
+            return below, m.log_beta_below(log_next, log_alpha, odds)
+
+        return tails
+
     def log_coefficient(self, y: Any, params: Parameters, xp: Arrays) -> Any:
         return -xp.gammaln(y + 1)
 
@@ -197,6 +221,13 @@ class Geometric(NegativeBinomial):
             return base - t * m.softplus(-log_mean) - m.softplus(log_mean)
 
         return row
+
+    def tails(self, m: Any) -> Callable[..., Any]:
+        def tails(t: Any, u: Any, log_mean: Any) -> Any:
+            above = -(t + 1.0) * m.softplus(-log_mean)
+            return m.log1mexp(m.where(above < LEAST_GAP, above, LEAST_GAP)), above
+
+        return tails
 
     def log_coefficient(self, y: Any, params: Parameters, xp: Arrays) -> Any:
         return 0.0 * y

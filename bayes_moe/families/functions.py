@@ -19,7 +19,7 @@ from scipy import special
 
 from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
-from bayes_moe.families import circular_normaliser, gamma_normaliser, student_t
+from bayes_moe.families import circular_normaliser, gamma_normaliser, student_t, tail_rules
 from bayes_moe.families.expressions import Recorder, Slope
 
 LOG_HALF = math.log(0.5)
@@ -138,6 +138,21 @@ def _only_numeric(function: Callable[..., Any]) -> Callable[[Arrays], Callable[.
     return lambda xp: function
 
 
+def _numeric(name: str, function: Callable[..., Any]) -> Callable[[Arrays], Callable[..., Any]]:
+    """A function of NumPy, which PyTensor calls: its gradient is the row's."""
+
+    def of(xp: Arrays) -> Callable[..., Any]:
+        if xp is NUMERIC:
+            return function
+        from bayes_moe.families.numeric_op import numeric_function
+
+        slope = FUNCTIONS[name].slope
+        slopes = None if slope is None else lambda x, f: slope(symbolic(), x, f)
+        return numeric_function(name, function, slopes)
+
+    return of
+
+
 def _slopes_of_student_tail(m: Recorder, arguments: Any, value: Any) -> Any:
     """Derivatives by ``z^2`` and ``log nu``; those of ``log(1 + z^2 / nu)`` would cancel."""
     square, nu = arguments[0], m.exp(arguments[1])
@@ -151,12 +166,14 @@ FUNCTIONS: dict[str, Function] = {
     "log": Function(lambda xp: xp.log, lambda m, x, f: (1.0 / x[0],)),
     "log1p": Function(lambda xp: xp.log1p, lambda m, x, f: (1.0 / (1.0 + x[0]),)),
     "log1mexp": Function(_log1mexp, lambda m, x, f: (m.log1mexp_slope(x[0]),)),
-    "log1mexp_slope": Function(_only_numeric(_log1mexp_slope), lambda m, x, f: (f * (1.0 - f),)),
+    "log1mexp_slope": Function(
+        _numeric("log1mexp_slope", _log1mexp_slope), lambda m, x, f: (f * (1.0 - f),)
+    ),
     "log_ndtr": Function(_log_ndtr, lambda m, x, f: (m.normal_hazard(x[0]),)),
     "normal_hazard": Function(
-        _only_numeric(_normal_hazard), lambda m, x, f: (m.normal_hazard_slope(x[0]),)
+        _numeric("normal_hazard", _normal_hazard), lambda m, x, f: (m.normal_hazard_slope(x[0]),)
     ),
-    "normal_hazard_slope": Function(_only_numeric(_normal_hazard_slope), None),
+    "normal_hazard_slope": Function(_numeric("normal_hazard_slope", _normal_hazard_slope), None),
     "sqrt": Function(_named(np.sqrt, "sqrt"), lambda m, x, f: (0.5 / f,)),
     "sin": Function(lambda xp: xp.sin, lambda m, x, f: (m.cos(x[0]),)),
     "cos": Function(lambda xp: xp.cos, lambda m, x, f: (-m.sin(x[0]),)),
@@ -171,9 +188,12 @@ FUNCTIONS: dict[str, Function] = {
         gamma_normaliser.log_normaliser, lambda m, x, f: (m.gamma_normaliser_slope(x[0]),)
     ),
     "gamma_normaliser_slope": Function(
-        _only_numeric(gamma_normaliser.slope), lambda m, x, f: (m.gamma_normaliser_bend(x[0]),)
+        _numeric("gamma_normaliser_slope", gamma_normaliser.slope),
+        lambda m, x, f: (m.gamma_normaliser_bend(x[0]),),
     ),
-    "gamma_normaliser_bend": Function(_only_numeric(gamma_normaliser.bend), None),
+    "gamma_normaliser_bend": Function(
+        _numeric("gamma_normaliser_bend", gamma_normaliser.bend), None
+    ),
     "circular_normaliser": Function(
         circular_normaliser.log_normaliser, lambda m, x, f: (m.circular_normaliser_slope(x[0]),)
     ),
@@ -184,18 +204,23 @@ FUNCTIONS: dict[str, Function] = {
     "circular_normaliser_bend": Function(_only_numeric(circular_normaliser.bend), None),
     "student_tail": Function(student_t.log_tail, _slopes_of_student_tail),
     "log_excess": Function(
-        _only_numeric(student_t.log_excess),
+        _numeric("log_excess", student_t.log_excess),
         lambda m, x, f: (x[0] / (1.0 + x[0]) / (1.0 + x[0]),),
     ),
     "student_normaliser": Function(
         student_t.log_normaliser, lambda m, x, f: (m.student_normaliser_slope(x[0]),)
     ),
     "student_normaliser_slope": Function(
-        _only_numeric(student_t.slope), lambda m, x, f: (m.student_normaliser_bend(x[0]),)
+        _numeric("student_normaliser_slope", student_t.slope),
+        lambda m, x, f: (m.student_normaliser_bend(x[0]),),
     ),
-    "student_normaliser_bend": Function(_only_numeric(student_t.bend), None),
+    "student_normaliser_bend": Function(_numeric("student_normaliser_bend", student_t.bend), None),
 }
 """By name: function of a namespace for formulas."""
+
+FUNCTIONS |= {
+    name: Function(_numeric(name, of), slope) for name, (of, slope) in tail_rules.RULES.items()
+}
 
 
 LARGEST_EXPONENT = 300.0
@@ -207,6 +232,18 @@ def bounded_exp(m: Any, x: Any) -> Any:
     An infinite score times an expert's share of zero would be no number.
     """
     return m.exp(m.where(x < LARGEST_EXPONENT, x, LARGEST_EXPONENT))
+
+
+LARGEST_HAZARD, LEAST_HAZARD = 4.0, -36.0
+"""Logs of cumulative hazards beyond which a probability is 1, and is the hazard."""
+
+
+def log_exceeded(m: Any, log_hazard: Any) -> Any:
+    """``log(1 - exp(-h))`` by ``log h`` over a namespace ``m``, for any ``h``."""
+    near = m.where(log_hazard > LEAST_HAZARD, log_hazard, LEAST_HAZARD)
+    near = m.where(near < LARGEST_HAZARD, near, LARGEST_HAZARD)
+    there = m.where(log_hazard < LARGEST_HAZARD, m.log1mexp(-m.exp(near)), 0.0)
+    return m.where(log_hazard > LEAST_HAZARD, there, log_hazard)
 
 
 @cache

@@ -28,6 +28,16 @@ def normal_row(m: Any) -> Callable[..., Any]:
     return row
 
 
+def normal_tails(m: Any) -> Callable[..., Any]:
+    """Logs of the tails of a normal ``t`` over the functions of ``m``."""
+
+    def tails(t: Any, u: Any, mu: Any, log_sigma: Any) -> Any:
+        z = (t - mu) * m.exp(-log_sigma)
+        return m.log_ndtr(z), m.log_ndtr(-z)
+
+    return tails
+
+
 def normal_information(etas: Sequence[np.ndarray]) -> Sequence[Any]:
     """Expected information of a normal mean and of the log of the standard deviation."""
     return np.exp(-2 * etas[1]), 2.0
@@ -45,6 +55,9 @@ class Normal(Family):
 
     def row(self, m: Any) -> Callable[..., Any]:
         return normal_row(m)
+
+    def tails(self, m: Any) -> Callable[..., Any]:
+        return normal_tails(m)
 
     def data(self, y: Any, known: Parameters, xp: Arrays) -> RowData:
         return RowData(y, 0.0, -HALF_LOG_2PI)
@@ -98,6 +111,13 @@ class StudentT(Family):
             return value - m.student_tail(z * z, log_nu)
 
         return row
+
+    def tails(self, m: Any) -> Callable[..., Any]:
+        def tails(t: Any, u: Any, mu: Any, log_sigma: Any, log_nu: Any) -> Any:
+            z = (t - mu) * m.exp(-log_sigma)
+            return m.log_student_below(z, log_nu), m.log_student_below(-z, log_nu)
+
+        return tails
 
     def data(self, y: Any, known: Parameters, xp: Arrays) -> RowData:
         return RowData(y, 0.0, -HALF_LOG_2PI)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,13 @@ from numpy.random import Generator
 
 from bayes_moe.core.arrays import Arrays
 from bayes_moe.core.checks import check_number
-from bayes_moe.families.base import Family, Parameter, Parameters, RowData, Size
+from bayes_moe.families.base import Parameters, RowData, Size
 from bayes_moe.families.discrete import HALF_UNIT
+from bayes_moe.families.without_parameters import WithoutParameters
 
 
 @dataclass(frozen=True)
-class PointMass(Family):
+class PointMass(WithoutParameters):
     """The response is ``at``, with probability 1. It has no parameters.
 
     Beside experts of counts, it is a probability like theirs. Beside experts with a density, the
@@ -49,15 +50,11 @@ class PointMass(Family):
         return (self.at,)
 
     @property
-    def parameters(self) -> tuple[Parameter, ...]:
-        return ()
-
-    @property
     def fixed(self) -> Mapping[str, float]:
         return {"at": self.at}
 
-    def row(self, m: Any) -> Callable[..., Any]:
-        return lambda t, u, base, eta: base + 0.0 * eta
+    def log_interval(self, lower: Any, upper: Any, xp: Arrays) -> Any:
+        return xp.where((lower <= self.at) & (upper >= self.at), 0.0, -np.inf)
 
     def data(self, y: Any, known: Parameters, xp: Arrays) -> RowData:
         return RowData(0.0, 0.0, xp.where((y >= self.at) & (y <= self.at), 0.0, -np.inf))
@@ -83,6 +80,3 @@ class PointMass(Family):
 
     def scale(self, params: Parameters) -> np.ndarray:
         return np.full_like(params["at"], HALF_UNIT)
-
-    def check_variation(self, y: np.ndarray, name: str, known: Parameters) -> None:
-        """Nothing: which rows have the number is what a model of other experts beside it says."""

@@ -16,11 +16,19 @@ from scipy import special
 from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.core.checks import check_one_of
 from bayes_moe.families.base import Family, Parameter, Parameters, RowData, Size
+from bayes_moe.families.functions import bounded_exp, log_exceeded
 from bayes_moe.families.gamma_normaliser import information
 from bayes_moe.families.links import IDENTITY, LOG, MEANS, Link
-from bayes_moe.families.location_scale import HALF_LOG_2PI, normal_information, normal_row
+from bayes_moe.families.location_scale import (
+    HALF_LOG_2PI,
+    normal_information,
+    normal_row,
+    normal_tails,
+)
 
 INFO = np.finfo(float)
+NEVER = -1e300
+"""Log of a probability of zero, of which differences are numbers."""
 
 
 class Positive(Family):
@@ -111,6 +119,18 @@ class PositiveMean(Positive):
 
         return row
 
+    @abstractmethod
+    def tails_of_ratio(self, m: Any, r: Any, u: Any, *etas: Any) -> tuple[Any, Any]:
+        """Logs of the probabilities up to a response and above, by ``r`` and ``u``."""
+
+    def tails(self, m: Any) -> Callable[..., Any]:
+        def tails(t: Any, u: Any, eta: Any, *etas: Any) -> Any:
+            log_mean, _ = MEANS[self.link].log_and_mean(m, eta)
+            both = self.tails_of_ratio(m, t - log_mean, u, *etas)
+            return both if self.link == "log" else [m.where(eta > 0.0, x, NEVER) for x in both]
+
+        return tails
+
     def initial_eta(self, y: np.ndarray, known: Parameters) -> np.ndarray:
         return np.asarray(MEANS[self.link].of_mean(y))
 
@@ -164,6 +184,10 @@ class Gamma(PositiveMean):
     def of_ratio(self, m: Any, r: Any, u: Any, log_alpha: Any) -> Any:
         return m.gamma_normaliser(log_alpha) - m.exp(log_alpha) * m.deviance(r)
 
+    def tails_of_ratio(self, m: Any, r: Any, u: Any, *etas: Any) -> tuple[Any, Any]:
+        at = etas[0], r + etas[0]
+        return m.log_gamma_below(*at), m.log_gamma_above(*at)
+
     def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any]:
         return np.exp(etas[1]) * self.squared_slope(etas[0]), information(etas[1])
 
@@ -199,6 +223,9 @@ class Exponential(Hazard, PositiveMean):
     def of_ratio(self, m: Any, r: Any, u: Any) -> Any:
         return r - m.exp(r)
 
+    def tails_of_ratio(self, m: Any, r: Any, u: Any, *etas: Any) -> tuple[Any, Any]:
+        return log_exceeded(m, r), -bounded_exp(m, r)
+
     def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any]:
         return (self.squared_slope(etas[0]),)
 
@@ -231,6 +258,9 @@ class LogNormal(Positive):
 
     def row(self, m: Any) -> Callable[..., Any]:
         return normal_row(m)
+
+    def tails(self, m: Any) -> Callable[..., Any]:
+        return normal_tails(m)
 
     def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any]:
         return normal_information(etas)

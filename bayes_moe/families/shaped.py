@@ -52,6 +52,13 @@ class GeneralisedNormal(Standardised):
             log_beta + (log_beta + 1.0) * m.exp(-log_beta) + m.gamma_normaliser(-log_beta) - power
         )
 
+    def standard_tails(self, m: Any, z: Any, *shape: Any) -> tuple[Any, Any]:
+        log_beta, size = m.softplus(shape[0]), m.absolute(z)
+        there = m.where(size > LEAST_DISTANCE, size, LEAST_DISTANCE)
+        tail = m.log_gamma_above(-log_beta, m.exp(log_beta) * m.log(there)) - math.log(2.0)
+        rest = m.log1mexp(tail)
+        return m.where(z < 0.0, tail, rest), m.where(z < 0.0, rest, tail)
+
     def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any]:
         # Up to a power of 2, the response is normal given its variance, whose inverse has this
         # mean (West, 1987); beyond, Fisher's information is that of all rows.
@@ -140,6 +147,9 @@ class SkewNormal(Standardised):
 
     def standard(self, m: Any, z: Any, *shape: Any) -> Any:
         return m.log_ndtr(shape[0] * z) - 0.5 * (z * z)
+
+    def standard_tails(self, m: Any, z: Any, *shape: Any) -> tuple[Any, Any]:
+        return m.log_skew_below(z, shape[0]), m.log_skew_below(-z, -shape[0])
 
     def dist(self, params: Parameters) -> Any:
         import pymc as pm

@@ -64,6 +64,14 @@ class Beta(Family):
 
         return row
 
+    def tails(self, m: Any) -> Callable[..., Any]:
+        def tails(t: Any, u: Any, eta: Any, log_nu: Any) -> Any:
+            logs = (log + log_nu for log in _log_shares(self.link, m, eta))
+            log_a, log_b = (m.where(log > LEAST_LOG, log, LEAST_LOG) for log in logs)
+            return m.log_beta_below(log_a, log_b, t - u), m.log_beta_below(log_b, log_a, u - t)
+
+        return tails
+
     def data(self, y: Any, known: Parameters, xp: Arrays) -> RowData:
         inside = (y > 0) & (y < 1)
         there = xp.where(inside, y, 0.5)
@@ -93,9 +101,6 @@ class Beta(Family):
         a, b = (np.maximum(x * params["nu"], LEAST) for x in shares)
         return a, b
 
-    def location(self, params: Parameters) -> np.ndarray:
-        return self.mean(params)
-
     def initial_eta(self, y: np.ndarray, known: Parameters) -> np.ndarray:
         return np.asarray(PROBABILITIES[self.link].of_share(y))
 
@@ -108,6 +113,8 @@ class Beta(Family):
 
     def mean(self, params: Parameters) -> np.ndarray:
         return PROBABILITIES[self.link].shares(params["mu"])[0]
+
+    location = mean
 
     def variance(self, params: Parameters) -> np.ndarray:
         p, q = PROBABILITIES[self.link].shares(params["mu"])

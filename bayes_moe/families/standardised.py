@@ -15,7 +15,7 @@ from scipy import special
 from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.families.base import Derivatives, Family, Parameter, Parameters, RowData, Size
 from bayes_moe.families.formula import ALL, SCORES, WORKING
-from bayes_moe.families.functions import bounded_exp
+from bayes_moe.families.functions import bounded_exp, log_exceeded
 from bayes_moe.families.links import IDENTITY, LOG
 
 LEAST_DISTANCE = 1e-12
@@ -47,6 +47,16 @@ class Standardised(Family):
             return base - log_scale + self.standard(m, z, *shape)
 
         return row
+
+    @abstractmethod
+    def standard_tails(self, m: Any, z: Any, *shape: Any) -> tuple[Any, Any]:
+        """Logs of the probabilities up to ``z`` and above it, over the functions of ``m``."""
+
+    def tails(self, m: Any) -> Callable[..., Any]:
+        def tails(t: Any, u: Any, mu: Any, log_scale: Any, *shape: Any) -> Any:
+            return self.standard_tails(m, (t - mu) * m.exp(-log_scale), *shape)
+
+        return tails
 
     def data(self, y: Any, known: Parameters, xp: Arrays) -> RowData:
         return RowData(y, 0.0, self.log_constant)
@@ -81,6 +91,9 @@ class Laplace(Standardised):
 
     def standard(self, m: Any, z: Any, *shape: Any) -> Any:
         return -m.absolute(z)
+
+    def standard_tails(self, m: Any, z: Any, *shape: Any) -> tuple[Any, Any]:
+        return _laplace_below(m, z), _laplace_below(m, -z)
 
     def derivatives_at(
         self, data: RowData, etas: Sequence[np.ndarray], asked: str = ALL
@@ -130,6 +143,9 @@ class Logistic(Standardised):
     def standard(self, m: Any, z: Any, *shape: Any) -> Any:
         return -z - 2.0 * m.softplus(-z)
 
+    def standard_tails(self, m: Any, z: Any, *shape: Any) -> tuple[Any, Any]:
+        return -m.softplus(-z), -m.softplus(z)
+
     def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any]:
         # A normal mixture (Andrews and Mallows, 1974): the inverse variance given the response has
         # the mean tanh(z / 2) / (z s^2).
@@ -167,6 +183,9 @@ class Gumbel(Standardised):
     def standard(self, m: Any, z: Any, *shape: Any) -> Any:
         return -z - bounded_exp(m, -z)
 
+    def standard_tails(self, m: Any, z: Any, *shape: Any) -> tuple[Any, Any]:
+        return -bounded_exp(m, -z), log_exceeded(m, -z)
+
     def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any]:
         return np.exp(-2.0 * etas[1]), math.pi**2 / 6 + (1.0 - np.euler_gamma) ** 2
 
@@ -183,3 +202,10 @@ class Gumbel(Standardised):
 
     def random(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         return rng.gumbel(params["mu"], params["beta"], size)
+
+
+def _laplace_below(m: Any, z: Any) -> Any:
+    """Log of the probability up to ``z`` under a standard Laplace distribution."""
+    left = m.where(z < 0.0, z, 0.0)
+    right = m.log1p(-0.5 * m.exp(-m.where(z < 0.0, 0.0, z)))
+    return m.where(z < 0.0, left - math.log(2.0), right)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,12 @@ from numpy.random import Generator
 from bayes_moe.core.arrays import Arrays
 from bayes_moe.core.checks import check_number
 from bayes_moe.core.errors import SpecError
-from bayes_moe.families.base import Family, Parameter, Parameters, RowData, Size
+from bayes_moe.families.base import Parameters, RowData, Size
+from bayes_moe.families.without_parameters import WithoutParameters
 
 
 @dataclass(frozen=True)
-class Uniform(Family):
+class Uniform(WithoutParameters):
     """Uniform distribution on the interval from `lower` to `upper`. It has no parameters.
 
     Beside other experts it is that of outliers: a row far from all others has its density, however
@@ -45,15 +46,15 @@ class Uniform(Family):
             )
 
     @property
-    def parameters(self) -> tuple[Parameter, ...]:
-        return ()
-
-    @property
     def fixed(self) -> Mapping[str, float]:
         return {"lower": self.lower, "upper": self.upper}
 
-    def row(self, m: Any) -> Callable[..., Any]:
-        return lambda t, u, base, eta: base + 0.0 * eta
+    def log_interval(self, lower: Any, upper: Any, xp: Arrays) -> Any:
+        low = xp.where(lower > self.lower, lower, self.lower)
+        high = xp.where(upper < self.upper, upper, self.upper)
+        there = high > low
+        length = xp.where(there, high - low, 1.0)
+        return xp.where(there, xp.log(length / (self.upper - self.lower)), -np.inf)
 
     def data(self, y: Any, known: Parameters, xp: Arrays) -> RowData:
         level = -math.log(self.upper - self.lower)
@@ -87,6 +88,3 @@ class Uniform(Family):
 
     def scale(self, params: Parameters) -> np.ndarray:
         return (params["upper"] - params["lower"]) / math.sqrt(12)
-
-    def check_variation(self, y: np.ndarray, name: str, known: Parameters) -> None:
-        """Nothing: one row may be all that is in the interval."""

@@ -12,11 +12,13 @@ from scipy import special
 
 from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.families.base import Parameter, Parameters, RowData, Size
-from bayes_moe.families.functions import LARGEST_EXPONENT, bounded_exp
+from bayes_moe.families.functions import LARGEST_EXPONENT, bounded_exp, log_exceeded
 from bayes_moe.families.links import LOG, LOG_RATE
 from bayes_moe.families.location_scale import HALF_LOG_2PI
 from bayes_moe.families.positive import INFO, Hazard, PositiveMean
 
+LEAST_GAP = -1e-300
+"""Largest log of which the rest of a probability is taken."""
 LARGEST_RATIO = 150.0
 """Log ratio of a response and its mean beyond which densities are zero."""
 
@@ -39,6 +41,16 @@ class InverseGaussian(PositiveMean):
     def of_ratio(self, m: Any, r: Any, u: Any, log_lam: Any) -> Any:
         excess = m.expm1(m.where(r < LARGEST_RATIO, r, LARGEST_RATIO))
         return 0.5 * log_lam - 0.5 * bounded_exp(m, log_lam - u) * (excess * excess)
+
+    def tails_of_ratio(self, m: Any, r: Any, u: Any, *etas: Any) -> tuple[Any, Any]:
+        near = m.where(r < LARGEST_RATIO, r, LARGEST_RATIO)
+        root = bounded_exp(m, 0.5 * (etas[0] - u))
+        # As in `ends`; the second normal probability is that below -b, times exp(2 lam / mu).
+        a, b = root * m.expm1(near), root * (1.0 + m.exp(near))
+        mills = m.log_mills(b)
+        below = m.logsumexp(m.log_ndtr(a), mills - 0.5 * (a * a) - math.log(2.0))
+        gap = mills - m.log_mills(a)
+        return below, m.log_ndtr(-a) + m.log1mexp(m.where(gap < LEAST_GAP, gap, LEAST_GAP))
 
     def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any]:
         ratio = np.minimum(etas[1] - self.log_mean({"mu": etas[0]}), LARGEST_EXPONENT)
@@ -92,7 +104,8 @@ class Weibull(Hazard, PositiveMean):
     kind = "weibull"
     others = (Parameter("alpha", LOG, "relative_precision"),)
 
-    def of_ratio(self, m: Any, r: Any, u: Any, log_alpha: Any) -> Any:
+    def log_hazard(self, m: Any, r: Any, log_alpha: Any) -> Any:
+        """``alpha log(y / beta)`` over the functions of ``m``."""
         few = log_alpha > -math.log(SMALL_INVERSE)
         inverse = m.exp(-m.where(few, log_alpha, -math.log(SMALL_INVERSE)))
         series = EULER_TERMS[-1]
@@ -101,8 +114,15 @@ class Weibull(Hazard, PositiveMean):
         rest = m.where(few, -math.log(SMALL_INVERSE), log_alpha)
         alpha = m.exp(rest)
         exact = -rest * (alpha + 1.0) - 1.0 - alpha * m.gamma_normaliser(-rest)
-        x = m.exp(log_alpha) * r + m.where(few, series, exact)
+        return m.exp(log_alpha) * r + m.where(few, series, exact)
+
+    def of_ratio(self, m: Any, r: Any, u: Any, log_alpha: Any) -> Any:
+        x = self.log_hazard(m, r, log_alpha)
         return log_alpha + x - bounded_exp(m, x)
+
+    def tails_of_ratio(self, m: Any, r: Any, u: Any, *etas: Any) -> tuple[Any, Any]:
+        x = self.log_hazard(m, r, *etas)
+        return log_exceeded(m, x), -bounded_exp(m, x)
 
     def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any]:
         of_shape = 1.0 - np.euler_gamma - special.digamma(1.0 + np.exp(-etas[1]))
@@ -152,6 +172,14 @@ class Lomax(Hazard):
             return base + log_alpha + r - (m.exp(log_alpha) + 1.0) * m.softplus(r)
 
         return row
+
+    def tails(self, m: Any) -> Callable[..., Any]:
+        def tails(t: Any, u: Any, eta: Any, log_alpha: Any) -> Any:
+            hazard = m.exp(log_alpha) * m.softplus(t - eta)
+            least = m.where(hazard > -LEAST_GAP, hazard, -LEAST_GAP)
+            return m.log1mexp(-least), -hazard
+
+        return tails
 
     def information(self, data: RowData, etas: Sequence[np.ndarray]) -> Sequence[Any]:
         return 1.0 / (1.0 + 2.0 * np.exp(-etas[1])), 1.0

@@ -49,6 +49,13 @@ class OfFamily(Family):
         return self.family.upper
 
     @property
+    def has_tails(self) -> bool:
+        return self.family.has_tails
+
+    def support_ends(self, known: Parameters) -> tuple[Any, Any]:
+        return 0.0, self.family.support_ends(known)[1]
+
+    @property
     def atoms(self) -> tuple[float, ...]:
         return () if self.discrete else (0.0,)
 
@@ -179,6 +186,17 @@ class ZeroInflated(WithZeros):
 
         return row
 
+    def tails(self, m: Any) -> Callable[..., Any]:
+        inner = self.family.tails(m)
+
+        def tails(t: Any, u: Any, *etas: Any) -> Any:
+            log_psi, log_extra = -m.softplus(-etas[-1]), -m.softplus(etas[-1])
+            below, above = inner(t, u, *etas[:-1])
+            least = m.where(below > LEAST, below, LEAST)
+            return m.logsumexp(log_extra, log_psi + least), log_psi + above
+
+        return tails
+
     def data(self, y: Any, known: Parameters, xp: Arrays) -> RowData:
         return self.family.data(y, known, xp)
 
@@ -224,6 +242,25 @@ class Hurdle(WithZeros):
             return base + m.where(t > LOG_OF_ZERO, log_psi + own, log_extra)
 
         return row_of_counts if self.discrete else row
+
+    def tails(self, m: Any) -> Callable[..., Any]:
+        inner = self.family.tails(m)
+
+        def tails_of_counts(t: Any, u: Any, *etas: Any) -> Any:
+            log_psi, log_extra = -m.softplus(-etas[-1]), -m.softplus(etas[-1])
+            share = inner(t, u, *etas[:-1])[1] - inner(t * 0.0, u, *etas[:-1])[1]
+            below = m.log1mexp(m.where(share < LEAST_MISS, share, LEAST_MISS))
+            return m.logsumexp(log_extra, log_psi + below), log_psi + share
+
+        def tails(t: Any, u: Any, *etas: Any) -> Any:
+            log_psi, log_extra = -m.softplus(-etas[-1]), -m.softplus(etas[-1])
+            positive = t > LOG_OF_ZERO
+            below, above = inner(m.where(positive, t, 0.0), u, *etas[:-1])
+            least = m.where(below > LEAST, below, LEAST)
+            up_to = m.where(positive, m.logsumexp(log_extra, log_psi + least), log_extra)
+            return up_to, log_psi + m.where(positive, above, 0.0)
+
+        return tails_of_counts if self.discrete else tails
 
     def data(self, y: Any, known: Parameters, xp: Arrays) -> RowData:
         found = self.family.data(y, known, xp)

@@ -18,7 +18,7 @@ from bayes_moe.core.graph_context import GraphContext
 from bayes_moe.core.samples import Sample
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Matrix, Rows
-from bayes_moe.data.responses import response_dims
+from bayes_moe.data.responses import value_dims
 from bayes_moe.graph.constrained_variables import constrained_variables
 from bayes_moe.graph.mixture_variable import Observed, observed_mixture
 from bayes_moe.model.allocation import ByGroup
@@ -189,7 +189,7 @@ def build_model(
     priors = unit if context.given else spec.resolve_priors(design)
     shown = replace(design, rows=rows)
     known = rows.response is not None
-    dims, labels = response_dims(spec.response)
+    dims, labels = value_dims(spec.response)
     response = rows.observed.T if known else np.zeros((rows.size, *map(len, labels.values())))
     with pm.Model(coords=dict(coords or {}) | spec.structure.coords(shown) | labels) as model:
         observed = pm.Data(f"{names.RESPONSE}_data", response, dims=dims)

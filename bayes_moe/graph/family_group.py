@@ -23,8 +23,8 @@ class FamilyGroup:
 
     @property
     def width(self) -> int:
-        """Number of inputs: linear predictors, then the three of the rows' data."""
-        return self.predictors + 3
+        """Number of inputs: linear predictors, then those of the rows' data."""
+        return self.predictors + 3 + self.family.more_data
 
 
 def predictor_inputs(groups: Sequence[FamilyGroup]) -> list[int]:

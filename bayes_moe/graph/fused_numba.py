@@ -13,7 +13,7 @@ from bayes_moe.kernels import family_rows, fused_pieces
 from bayes_moe.kernels.compile import VERSION
 from bayes_moe.kernels.families import kernel_of
 
-LAYOUT = ("WIDTH", "PACK", "SCRATCH", "T", "U", "BASE", "ETA", "VALUE", "SCORE", "STEP")
+LAYOUT = ("WIDTH", "PACK", "SCRATCH", "T", "U", "BASE", "REST", "ETA", "VALUE", "SCORE", "STEP")
 """Constants of the families' kernels that the generated code refers to."""
 
 
@@ -91,7 +91,7 @@ def _evaluate(j: int, group: FamilyGroup, at: int, same: Sequence[bool]) -> list
     lines += [f"    fetch(s[ETA + {q} * STEP :], x{i}, k, a, m, w)" for q, i in enumerate(etas)]
     lines += [
         f"    fetch(s[{name}:], x{at + count + q}, 0, a, m, w)"
-        for q, name in enumerate(("T", "U", "BASE"))
+        for q, name in enumerate(_places(group))
     ]
     lines += [
         f"    rows_{j}(s.ctypes.data, {int(shared)}, w // PACK)",
@@ -102,6 +102,11 @@ def _evaluate(j: int, group: FamilyGroup, at: int, same: Sequence[bool]) -> list
         f"    copy(t{i}[k * WIDTH :], s[SCORE + {q} * STEP :], w)" for q, i in enumerate(etas)
     ]
     return lines
+
+
+def _places(group: FamilyGroup) -> list[str]:
+    """Where the rows' data are in the scratch space of an expert."""
+    return ["T", "U", "BASE", *(f"REST + {j} * WIDTH" for j in range(group.family.more_data))]
 
 
 def _store(group: FamilyGroup, at: int) -> list[str]:

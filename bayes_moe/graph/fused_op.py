@@ -38,7 +38,7 @@ class FusedMixture(Op):
     """Log density of a mixture, with its derivatives as further outputs.
 
     Inputs are ``y`` (obs,), logits (expert, obs), and for each group of experts its linear
-    predictors and the three arrays of :meth:`bayes_moe.families.Family.data`. Predictors are
+    predictors and the arrays of :meth:`bayes_moe.families.Family.data`. Predictors are
     (expert, obs), or (expert, 1) if the same for every row; data are (1, obs) or (1, 1). Outputs
     are log densities (obs,), and their derivatives by the logits and by each predictor, each
     (expert, obs).
@@ -125,7 +125,8 @@ class FusedMixture(Op):
     @staticmethod
     def split(part: FamilyGroup, inputs: Sequence[Any]) -> tuple[Sequence[Any], RowData]:
         """Linear predictors and rows' data of a group, of the inputs from its first one on."""
-        return inputs[: part.predictors], RowData(*inputs[part.predictors : part.width])
+        t, u, base, *more = inputs[part.predictors : part.width]
+        return inputs[: part.predictors], RowData(t, u, base, tuple(more))
 
 
 def fused_mixture(
@@ -138,7 +139,7 @@ def fused_mixture(
     """
     rest: list[Any] = []
     for _, etas, data in parts:
-        of_rows = [pt.as_tensor(x) for x in (data.t, data.u, data.base)]
+        of_rows = [pt.as_tensor(x) for x in data.values]
         rest += [*etas, *(x.reshape((1, -1)) if x.ndim < 2 else x for x in of_rows)]
     node = FusedMixture(tuple(part for part, _, _ in parts)).make_node(y, logits, *rest)
     return node.outputs[0]

@@ -13,7 +13,7 @@ from bayes_moe.core.arrays import along_rows, log_softmax
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
 from bayes_moe.model.allocation import symbolic_log_marginal
 from bayes_moe.model.blocks import Block
-from bayes_moe.model.likelihood import log_components, log_mixture
+from bayes_moe.model.likelihood import log_components, log_mixture, log_recorded
 
 LIKELIHOODS = ("fused", "symbolic")
 """``"fused"``: one operation with its derivatives; ``"symbolic"``: formulas in PyTensor."""
@@ -54,12 +54,22 @@ class _InputOrder:
         """Signature of the random variable; known counts of rows are the same for all experts."""
         leader = ["()"] if self.by_group else []
         inputs = ["(k)", *leader, *(self._core(j, name) for j, name in self.keys)]
-        return ",".join(inputs) + ("->(response)" if self.several else "->()")
+        return ",".join(inputs) + (f"->({self.last_dim})" if self.several else "->()")
+
+    @property
+    def last_dim(self) -> str:
+        """Dimension over several numbers of a row."""
+        return names.LIMIT_DIM if self.censored else names.RESPONSE_DIM
 
     @property
     def several(self) -> bool:
-        """Whether there are several responses, along the last axis of the random variable."""
-        return self.blocks[0].family.takes_responses
+        """Whether a row has several numbers, along the last axis of the random variable."""
+        return self.blocks[0].family.takes_responses or self.censored
+
+    @property
+    def censored(self) -> bool:
+        """Whether the numbers are what is known of a response."""
+        return self.blocks[0].family.is_censored
 
     def rows_last(self, value: Any) -> Any:
         """Responses as densities take them, of the random variable's value (obs, ...)."""
@@ -74,7 +84,10 @@ class _InputOrder:
         return f"(k{j},{name}{j})" if labelled else f"(k{j})"
 
     def draw(self, logits: Any, *inputs: Any) -> Any:
-        """Symbolic draw (obs,) or (obs, response): of every expert, the gate chooses one."""
+        """Symbolic draw (obs,) or (obs, response): of every expert, the gate chooses one.
+
+        Of a censored or truncated response, it is of the response itself, as if it were observed.
+        """
         import pymc as pm
         import pytensor.tensor as pt
 
@@ -87,6 +100,12 @@ class _InputOrder:
         expert = pm.Categorical.dist(logit_p=logits)
         if leader is not None:
             expert = expert[leader]
+        if self.censored:
+            draws = pt.concatenate(parts, axis=-1)
+            drawn = pt.take_along_axis(draws, expert[..., None], axis=-1)
+            open_ends = [] if self.blocks[0].family.truncation is None else [-np.inf, np.inf]
+            ends = [drawn, drawn, *(pt.full_like(drawn, end) for end in open_ends)]
+            return pt.concatenate(ends, axis=-1)
         if self.several:
             draws = pt.concatenate(parts, axis=-2)
             return pt.take_along_axis(draws, expert[..., None, None], axis=-2)[..., 0, :]
@@ -173,7 +192,7 @@ def observed_mixture(
 
 
 def _response_dims(order: _InputOrder) -> tuple[str, ...]:
-    return (names.RESPONSE_DIM,) if order.several else ()
+    return (order.last_dim,) if order.several else ()
 
 
 def _of_others(expert: Any, count: int) -> Any:
@@ -208,7 +227,10 @@ def _symbolic(
 ) -> Any:
     """Log density (obs,) of the mixture by its formulas."""
     xp = symbolic_arrays()
-    return log_mixture(log_softmax(logits, xp), log_components(y, blocks, params, xp), xp)
+    weights = log_softmax(logits, xp)
+    density = log_mixture(weights, log_components(y, blocks, params, xp), xp)
+    recorded = log_recorded(y, blocks, params, xp)
+    return density if recorded is None else density - log_mixture(weights, recorded, xp)
 
 
 def _fused(
@@ -217,14 +239,20 @@ def _fused(
     """Log density (obs,) by one operation; by the formulas if a family has no kernel."""
     from bayes_moe.kernels.families import has_kernel
 
-    if not all(has_kernel(b.family) and not b.family.takes_responses for b in blocks):
+    families = [f for b in blocks for f in (b.family, b.family.truncation) if f is not None]
+    if not all(has_kernel(f) and not f.takes_responses for f in families):
         return _symbolic(y, blocks, logits, params)
     from bayes_moe.graph.family_group import FamilyGroup
     from bayes_moe.graph.fused_op import fused_mixture
 
     xp = symbolic_arrays()
-    parts = []
+    parts, limits = [], []
     for block, named in zip(blocks, params, strict=True):
-        part = FamilyGroup(block.family, block.positions[0], block.positions[-1] + 1)
-        parts.append((part, block.family.etas(named, xp), block.data(y, named, xp)))
-    return fused_mixture(y, logits, parts)
+        places, etas = (block.positions[0], block.positions[-1] + 1), block.family.etas(named, xp)
+        parts.append((FamilyGroup(block.family, *places), etas, block.data(y, named, xp)))
+        if block.family.truncation is not None:
+            data = block.family.truncation.data(y, named, xp)
+            limits.append((FamilyGroup(block.family.truncation, *places), etas, data))
+    rows = y[0] if y.ndim > 1 else y
+    density = fused_mixture(rows, logits, parts)
+    return density - fused_mixture(rows, logits, limits) if limits else density

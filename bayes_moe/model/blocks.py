@@ -23,6 +23,7 @@ from bayes_moe.core.samples import Sample
 from bayes_moe.data.matrix import Matrix, Rows
 from bayes_moe.data.row_counts import RowCount
 from bayes_moe.families import Family, Parameter, RowData
+from bayes_moe.families.censored import observed_as
 from bayes_moe.families.several import Several
 from bayes_moe.model.expert import Expert
 from bayes_moe.model.measure import equals_any, foreign_atoms, measure_of
@@ -137,8 +138,8 @@ class Block:
 
     @cached_property
     def family(self) -> Family:
-        """The family of every expert in the block."""
-        return self.kind.family
+        """The family of every expert in the block: of what is known of a censored response."""
+        return observed_as(self.kind.family, self.kind.response)
 
     @property
     def dim(self) -> str:
@@ -174,7 +175,10 @@ class Block:
         data = self.family.data(y, known, xp)
         if not self.atoms:
             return data
-        return replace(data, base=xp.where(equals_any(y, self.atoms), -np.inf, data.base))
+        if not self.family.is_censored or y.ndim == 1:
+            return replace(data, base=xp.where(equals_any(y, self.atoms), -np.inf, data.base))
+        atom = equals_any(y[0], self.atoms) & equals_any(y[1], self.atoms) & (y[0] >= y[1])
+        return replace(data, base=xp.where(atom, -np.inf, data.base))
 
     def supports(self, y: np.ndarray, known: Mapping[str, Any]) -> np.ndarray:
         """Whether the experts can have each response (obs,)."""
@@ -290,6 +294,19 @@ def margin_of(block: Block, j: int, params: Mapping[str, Any]) -> tuple[Block, d
     return replace(block, kind=_margin_kind(block.kind, j, family), atoms=()), own
 
 
+def uncensored(block: Block) -> Block:
+    """The block for responses themselves, in place of what is known of them."""
+    if not block.family.is_censored:
+        return block
+    return replace(block, kind=_uncensored_kind(block.kind))
+
+
+@cache
+def _uncensored_kind(kind: Expert) -> Expert:
+    """An expert of a response that is observed."""
+    return Expert(**kind.to_dict() | {"formula": f"y {kind.right_hand_side}"})
+
+
 @cache
 def _margin_kind(kind: Expert, j: int, family: Family) -> Expert:
     """An expert of response ``j`` alone."""
@@ -366,7 +383,7 @@ def _locations_with_offset(
 
 def _possible(block: Block, y: np.ndarray, known: Mapping[str, Any]) -> np.ndarray:
     """Responses, the median of those in the support for each outside."""
-    inside = block.supports(y, known)
+    inside, y = block.supports(y, known), block.family.plain(y)
     if inside.all() or not inside.any():
         return y
     own = np.sort(y[..., inside])

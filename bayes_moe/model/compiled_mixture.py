@@ -68,7 +68,7 @@ class CompiledMixture(Mixture):
         density = np.empty((samples, rows))
         log_w = np.ascontiguousarray(self.log_weights)
         kernels.log_mixtures()(*_addresses(log_w, joint, density), samples, experts, rows)
-        return density
+        return density - self.log_recorded(y)
 
     def responsibilities(self, y: np.ndarray) -> np.ndarray:
         shares = self.log_components(y)
@@ -126,7 +126,8 @@ class _Part:
 
     @property
     def has_kernel(self) -> bool:
-        return has_kernel(self.block.family) and not self.block.family.takes_responses
+        family = self.block.family
+        return has_kernel(family) and not (family.takes_responses or family.is_censored)
 
     @cached_property
     def shared(self) -> bool:

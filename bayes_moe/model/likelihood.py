@@ -1,7 +1,9 @@
 """The marginal mixture.
 
 ``log p(y | x) = logsumexp_k(log w_k(x) + log f_k(y | x))``: the allocation of a row to an expert
-is summed out and never sampled. Layout: (expert, obs), experts on the last axis but one.
+is summed out and never sampled. Of rows that were only recorded because ``y`` is between limits it
+is less ``logsumexp_k(log w_k(x) + log P_k(limits | x))``. Layout: (expert, obs), experts on the
+last axis but one.
 """
 
 from __future__ import annotations
@@ -20,6 +22,23 @@ def log_components(
 ) -> Any:
     """Log density of ``y`` under each expert (..., expert, obs), in the order of the blocks."""
     parts = [b.log_density(y, p, xp) for b, p in zip(blocks, params, strict=True)]
+    return concatenated(parts, xp)
+
+
+def log_recorded(
+    y: Any, blocks: Sequence[Block], params: Sequence[Mapping[str, Any]], xp: Arrays
+) -> Any | None:
+    """Log probability under each expert (..., expert, obs) that a row of ``y`` was recorded.
+
+    None if nothing is truncated, or ``y`` are responses without limits.
+    """
+    if y.ndim == 1 or blocks[0].family.truncation is None:
+        return None
+    parts = []
+    for block, named in zip(blocks, params, strict=True):
+        assert block.family.truncation is not None
+        data = block.family.truncation.data(y, named, xp)
+        parts.append(block.family.truncation.log_density_at(data, block.family.etas(named, xp), xp))
     return concatenated(parts, xp)
 
 

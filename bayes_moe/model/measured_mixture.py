@@ -9,7 +9,9 @@ from typing import Self
 
 import numpy as np
 
-from bayes_moe.model.blocks import Block, margin_of
+from bayes_moe.core.arrays import NUMERIC
+from bayes_moe.model.blocks import Block, margin_of, uncensored
+from bayes_moe.model.likelihood import log_mixture, log_recorded
 from bayes_moe.model.measure import Measure, measure_of
 
 
@@ -26,6 +28,14 @@ class MeasuredMixture(ABC):
     def log_density(self, y: np.ndarray) -> np.ndarray:
         """Log density of ``y`` (obs,) under the mixture (sample, obs)."""
 
+    def log_recorded(self, y: np.ndarray) -> np.ndarray | float:
+        """Log probability (sample, obs) that rows were recorded; 0 if nothing is truncated."""
+        parts = log_recorded(y, self.blocks, self.params, NUMERIC)
+        if parts is None:
+            return 0.0
+        found: np.ndarray = log_mixture(self.log_weights, parts, NUMERIC)
+        return found
+
     @cached_property
     def response_names(self) -> tuple[str, ...]:
         """Names of several responses; none of a mixture of one response."""
@@ -38,6 +48,11 @@ class MeasuredMixture(ABC):
         parts = [margin_of(b, j, p) for b, p in zip(self.blocks, self.params, strict=True)]
         blocks, params = zip(*parts, strict=True)
         return replace(self, blocks=blocks, params=params)
+
+    @cached_property
+    def uncensored(self) -> Self:
+        """The mixture of responses themselves, in place of what is known of censored ones."""
+        return replace(self, blocks=tuple(map(uncensored, self.blocks)))
 
     @cached_property
     def of_first_response(self) -> Self:

@@ -37,7 +37,7 @@ class Mixture(MeasuredMixture):
     def log_density(self, y: np.ndarray) -> np.ndarray:
         """Log density of ``y`` (obs,) under the mixture (sample, obs)."""
         density: np.ndarray = log_mixture(self.log_weights, self.log_components(y), NUMERIC)
-        return density
+        return density - self.log_recorded(y)
 
     def responsibilities(self, y: np.ndarray) -> np.ndarray:
         """Probability that each expert made ``y`` (sample, expert, obs)."""

@@ -131,6 +131,7 @@ class MixtureOfExperts(Record):
         counts = tuple(structure.row_count_formulas)
         self._set(level_rule=replace(rule, counts=counts, row_columns=columns))
         self._set(row_columns=columns)
+        spec_checks.check_truncation(structure, columns, self.response)
         self._set(shared=common, fixed=MappingProxyType(held))
         allocation_checks.check_sharing(structure, columns)
         spec_checks.check_gate_formulas(gate)

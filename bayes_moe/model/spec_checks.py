@@ -12,6 +12,7 @@ from bayes_moe.core.errors import DataError, SpecError, listed, unknown
 from bayes_moe.data.design import Design
 from bayes_moe.data.formulas import check_right_hand_side, without_offsets
 from bayes_moe.data.matrix import Rows
+from bayes_moe.data.observation import RowColumns
 from bayes_moe.data.responses import response_parts
 from bayes_moe.data.tables import check_size
 from bayes_moe.families import quoted
@@ -120,6 +121,20 @@ def check_structure(
     check_priors(gate, structure, priors)
 
 
+def check_truncation(structure: Structure, columns: RowColumns, response: str) -> None:
+    """Raise :class:`SpecError` for a truncated response beside what it does not go with."""
+    if structure.blocks[0].family.truncation is None:
+        return
+    beside = {"group": columns.group, "expert": columns.expert}
+    found = [f"`{name}`" for name, column in beside.items() if column is not None]
+    found += ["a gate that models its features"] if structure.gate.features is not None else []
+    if found:
+        raise SpecError(
+            f"The truncated response {response!r} cannot be beside {found[0]}: the probability "
+            "that a row was recorded is that of a row by itself, given its features."
+        )
+
+
 def check_names(structure: Structure) -> None:
     """Raise :class:`SpecError` where two blocks or two variables would have one name."""
     taken = [b.name for b in structure.blocks if b.name is not None]
@@ -224,9 +239,10 @@ def check_rows(structure: Structure, response: str, design: Design) -> None:
         _check_response(structure.blocks[0], response, rows, np.ones(rows.size, dtype=bool))
         return
     inside = np.stack([b.supports(rows.observed, b.known(rows.matrices)) for b in structure.blocks])
-    if rows.observed.ndim == 1:  # families of several responses check each
-        check_size(rows.observed, f"response {response!r}")
-        check_varied(rows.observed, f"response {response!r}")
+    plain = structure.blocks[0].family.plain(rows.observed)
+    if plain.ndim == 1:  # families of several responses check each
+        check_size(plain, f"response {response!r}")
+        check_varied(plain, f"response {response!r}")
     outside = np.flatnonzero(~inside.any(axis=0))
     if outside.size:
         values = np.atleast_2d(rows.observed).T
@@ -256,8 +272,9 @@ def _check_response(block: Block, response: str, rows: Rows, own: np.ndarray) ->
     where = np.flatnonzero(own)
     known = block.known(rows.matrices, where)
     block.family.check_response(rows.observed[..., where], response, known, rows.obs_id[where])
-    rest = responses_without_offsets(block, rows.observed, rows.matrices)
-    if rest is not rows.observed:
+    plain = block.family.plain(rows.observed)
+    rest = responses_without_offsets(block, plain, rows.matrices)
+    if rest is not plain:
         for j, values in enumerate(np.atleast_2d(rest)):
             name = response if rest.ndim == 1 else response_parts(response)[j]
             check_varied(values[where], f"response {name!r} without its offset")

@@ -53,7 +53,7 @@ class DensityFactor:
         """
         y, weights = self.response(rows), rows.weights
         inside = self.block.supports(y, self.block.known(rows.matrices))
-        y = responses_without_offsets(self.block, y, rows.matrices)
+        y = responses_without_offsets(self.block, self.block.family.plain(y), rows.matrices)
         if inside.all() or not inside.any():
             return Sample(y, weights)
         return Sample(y[..., inside], None if weights is None else weights[inside])

@@ -59,7 +59,7 @@ def _floored(spec: MixtureOfExperts, rows: Rows, values: Mapping[str, np.ndarray
     by_row = (c for factor in spec.structure.factors for c in factor.block.components)
     if not any(c.formula is not None and role_of(c.parameter.role).collapses for c in by_row):
         return low
-    seen = Sample(rows.observed, rows.weights)
+    seen = Sample(spec.structure.blocks[0].family.plain(rows.observed), rows.weights)
     for _, part, mixture in chunks(spec, values, rows):
         with np.errstate(all="ignore"):
             shares = observed_responsibilities(mixture, part)

@@ -42,12 +42,14 @@ Statistic = Callable[[Mixture, Rows], np.ndarray]
 class ChunkedMixture:
     """Mixtures of experts (sample, expert, obs), one per posterior draw, on some rows.
 
-    With ``top_k`` only so many experts count for each row and draw.
+    With ``top_k`` only so many experts count for each row and draw. They are of responses, or, if
+    ``observed``, of what is known of those of the rows.
     """
 
     fit: Fit
     rows: Rows
     top_k: int | None = None
+    observed: bool = False
 
     @cached_property
     def draws(self) -> dict[str, np.ndarray]:
@@ -67,6 +69,7 @@ class ChunkedMixture:
     def _kept(self, mixture: Mixture) -> Mixture:
         """Return the mixture of the experts that count, of the response that the fit shows."""
         own = mixture.margin(self.fit.response)
+        own = own if self.observed else own.uncensored
         return own if self.top_k is None else own.top(self.top_k)
 
     def map(
@@ -175,7 +178,7 @@ def mixtures_on(
         columns = fit.spec.row_columns
         observed = observed_rows(fit.design, columns, rows, unseen=unseen)
         check_shared_rows(fit.spec.structure, columns, observed)
-        return ChunkedMixture(fit, observed)
+        return ChunkedMixture(fit, observed, observed=True)
     return ChunkedMixture(fit, fit.design.transform(rows, unseen=unseen))
 
 

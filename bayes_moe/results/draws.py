@@ -110,7 +110,7 @@ def standard_tree(
         )
     obs = {names.OBS: design.rows.obs_id}
     # ArviZ tells counts from measurements by their type.
-    response = design.response.astype(np.int64 if spec.structure.discrete else float)
+    response = design.plain_response.astype(np.int64 if spec.structure.discrete else float)
     dims, labels = response_dims(spec.response)
     groups[names.OBSERVED_DATA] = xr.Dataset(
         {names.RESPONSE: (dims, response.T, {names.COLUMN: spec.response})}, coords=obs | labels

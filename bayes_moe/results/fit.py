@@ -106,7 +106,7 @@ class Fit:
                 f"The fit has {len(self.responses)} responses, {listed(self.responses)}, and "
                 f"{what} is of one: give it bm.margin(fit, {first!r}) in place of the fit."
             )
-        values = self.design.response
+        values = self.design.plain_response
         return self.responses[0], values if self.response is None else values[self.response]
 
     @property

@@ -20,7 +20,7 @@ from bayes_moe.core.errors import PACKAGE_FILES, FitFileError
 from bayes_moe.core.records import check_names
 from bayes_moe.data.design import Design
 from bayes_moe.data.formula_functions import MissingFunctionError
-from bayes_moe.data.responses import response_parts
+from bayes_moe.data.responses import response_columns
 from bayes_moe.model.missing_rules import integrable
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results import netcdf_trees
@@ -294,7 +294,7 @@ def _expected(spec: MixtureOfExperts, terms: Any, rows: int, most: int | None) -
             f"take {size:,} bytes; {most:,} are allowed. If you trust the file, load it by "
             f"bm.load(path, max_bytes={size})."
         )
-    return counts | {names.RESPONSE: len(response_parts(spec.response))}
+    return counts | {names.RESPONSE: len(response_columns(spec.response))}
 
 
 def _check_restored(fit: Fit, spec: MixtureOfExperts, design: Design, plain: bool) -> None:

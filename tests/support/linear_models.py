@@ -149,6 +149,6 @@ def points(moving, count=3):
     theta = 0.4 * np.random.default_rng(1).standard_normal((count, moving.size))
     for slot in moving.blocks:
         if slot.scaling is None:
-            scale = np.log(np.std(moving.design.response))
+            scale = np.log(np.std(moving.design.plain_response))
             theta[:, slot.where] += {"scale": scale, "power": 0.0}.get(slot.role, 1.5)
     return theta

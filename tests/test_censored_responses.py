@@ -1,0 +1,295 @@
+"""Censored and truncated responses in every method, in predictions, files and graphs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import optimize, special, stats
+
+import bayes_moe as bm
+from bayes_moe.core.errors import DataError, SpecError
+from bayes_moe.em.objective import Curvature, Objective
+from bayes_moe.em.vector_layout import parameter_vector
+from bayes_moe.graph.build import build_design
+from bayes_moe.graph.log_density import GraphLogDensity
+from bayes_moe.sampling.compiled_density import LinearTable
+from tests.support.censored import SIDES, limited
+from tests.support.linear_models import points
+
+FAMILIES = ["normal", "studentt", "poisson", "negativebinomial", "gamma", "weibull"]
+GATES = {
+    "softmax": "~ z",
+    "tree": bm.gates.Tree([0, [1, 2]], formula="~ z"),
+    "sticks": bm.gates.StickBreaking("~ z"),
+}
+AFT = json.loads((Path(__file__).parent / "data" / "weibull_aft.json").read_text())
+
+
+def model(family="normal", side="status", experts=2, gate="~ z", **more):
+    """Two regimes of a censored or truncated response."""
+    return bm.mixture_of_experts(
+        f"{SIDES[side]} ~ x", family=family, experts=experts, gate=gate, **more
+    )
+
+
+def brute_force(spec, design, draws):
+    """Log density (obs,) of rows, from SciPy's normal distribution and weights by hand."""
+    rows, x, z = design.response, *(design.columns[c].to_numpy() for c in "xz")
+    gate = draws["gate_coef"] @ np.stack([np.ones(len(z)), z])
+    weights = special.softmax(gate, axis=0)
+    law = stats.norm(draws["mu_coef"] @ np.stack([np.ones(len(x)), x]), draws["sigma"][:, None])
+    exact = rows[0] == rows[1]
+    own = np.where(
+        exact, law.pdf(np.where(exact, rows[0], 0.0)), law.cdf(rows[1]) - law.cdf(rows[0])
+    )
+    total = (weights * own).sum(axis=0)
+    if len(rows) > 2:
+        total = total / (weights * (law.cdf(rows[3]) - law.cdf(rows[2]))).sum(axis=0)
+    return np.log(total)
+
+
+@pytest.mark.parametrize("side", list(SIDES))
+def test_log_density_of_the_mixture_by_brute_force(side):
+    spec, table = model(side=side), limited("normal", side)
+    fit = bm.fit(spec, table, "em", random_seed=1, restarts=4)
+    draws = {n: fit.idata.posterior[n].values[0, 0] for n in ("mu_coef", "sigma", "gate_coef")}
+    expected = brute_force(spec, fit.design, draws)
+    found = bm.log_density(fit).values[0, 0]
+    np.testing.assert_allclose(found, expected, atol=1e-8)
+    np.testing.assert_allclose(bm.log_density(fit, table).values[0, 0], expected, atol=1e-8)
+    r = bm.responsibilities(fit).values[0, 0]
+    np.testing.assert_allclose(r.sum(axis=-1), 1.0)
+
+
+@pytest.mark.parametrize("gate", list(GATES))
+@pytest.mark.parametrize("side", list(SIDES))
+@pytest.mark.parametrize("family", ["normal", "gamma", "poisson"])
+def test_gradient_and_information_are_differences(family, side, gate):
+    spec = model(family, side, 3 if gate == "tree" else 2, GATES[gate])
+    design = spec.design(limited(family, side, n=60))
+    objective = Objective(parameter_vector(spec, design))
+    theta = points(objective.vector)[:1]
+    found = objective.evaluate(theta, Curvature.OBSERVED)
+    step, size = 1e-4, objective.size
+    moved = theta + step * np.concatenate(
+        [np.eye(size), -np.eye(size), 2 * np.eye(size), -2 * np.eye(size)]
+    )
+
+    def difference(values):
+        a, b, c, d = np.split(values, 4)
+        return (8 * (a - b) - (c - d)) / (12 * step)
+
+    slope = difference(objective.value(moved))
+    np.testing.assert_allclose(found.gradient[0], slope, rtol=1e-6, atol=1e-6)
+    bend = difference(objective.evaluate(moved, Curvature.OBSERVED).gradient)
+    scale = np.abs(bend).max()
+    np.testing.assert_allclose(-found.curvature[0], bend, atol=1e-7 * scale)
+    complete = objective.evaluate(theta, Curvature.COMPLETE)
+    np.testing.assert_allclose(complete.gradient, found.gradient, rtol=1e-12, atol=1e-10)
+
+
+@pytest.mark.parametrize("side", list(SIDES))
+@pytest.mark.parametrize("family", FAMILIES)
+def test_em_never_falls(family, side):
+    from bayes_moe.em.climb import run_em
+    from bayes_moe.em.partitions import initial_partitions
+    from bayes_moe.em.starting_points import initial_points
+
+    spec = model(family, side)
+    for seed in (1, 2):
+        design = spec.design(limited(family, side, seed))
+        objective = Objective(parameter_vector(spec, design))
+        split = initial_partitions(spec, design.rows, 4, np.random.default_rng(seed))
+        found = run_em(objective, initial_points(objective, split), max_iter=300)
+        assert np.isfinite(found.path).all()
+        assert (np.diff(found.path, axis=0) >= -1e-9 * np.abs(found.path[:-1])).all()
+        best = np.argmax(found.value)
+        assert found.converged[best]
+
+
+@pytest.mark.parametrize("side", list(SIDES))
+@pytest.mark.parametrize("family", ["normal", "gamma", "poisson"])
+def test_graph_has_the_density_of_the_mixture(family, side):
+    spec = model(family, side)
+    design = spec.design(limited(family, side, n=50))
+    vector = parameter_vector(spec, design, jacobian=True)
+    theta = points(vector)[:2]
+    expected = Objective(vector).evaluate(theta, Curvature.OBSERVED)
+    kinds = ("fused", "symbolic") if family == "normal" else ("symbolic",)
+    for likelihood in kinds:
+        graph = GraphLogDensity(build_design(spec, design, likelihood), jacobian=True)
+        for point, value, gradient in zip(theta, expected.value, expected.gradient, strict=True):
+            found = graph(point)
+            np.testing.assert_allclose(found[0], value, rtol=1e-10)
+            np.testing.assert_allclose(found[1], gradient, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("side", ["status", "interval"])
+@pytest.mark.parametrize("family", ["normal", "weibull", "lognormal"])
+def test_compiled_density_is_that_of_em(family, side):
+    spec = model(family, side)
+    design = spec.design(limited(family, side))
+    vector = parameter_vector(spec, design, jacobian=True)
+    theta = points(vector)[:3]
+    expected = Objective(vector).evaluate(theta, Curvature.OBSERVED)
+    compiled = LinearTable(vector).density()
+    for point, value, gradient in zip(theta, expected.value, expected.gradient, strict=True):
+        found = compiled(point)
+        np.testing.assert_allclose(found[0], value, rtol=1e-10)
+        np.testing.assert_allclose(found[1], gradient, rtol=1e-7, atol=1e-7)
+
+
+def test_one_expert_under_flat_priors_is_tobit():
+    table = limited("normal", n=200)
+    flat = bm.Prior("Normal", mu=0.0, sigma=1e6)
+    spec = model(experts=1, priors={"mu_coef": flat, "sigma": bm.Prior("HalfNormal", sigma=1e6)})
+    fit = bm.fit(spec, table, "em", random_seed=1)
+    features = np.stack([np.ones(len(table)), table["x"]])
+    right = (table["status"] == "right").to_numpy()
+
+    def minus(theta):
+        z = (table["y"].to_numpy() - theta[:2] @ features) / np.exp(theta[2])
+        return -np.where(right, stats.norm.logsf(z), stats.norm.logpdf(z) - theta[2]).sum()
+
+    found = optimize.minimize(minus, np.zeros(3), method="BFGS", options={"gtol": 1e-9})
+    np.testing.assert_allclose(
+        fit.idata.posterior["mu_coef"].values.ravel(), found.x[:2], atol=1e-4
+    )
+    np.testing.assert_allclose(
+        fit.idata.posterior["sigma"].values.ravel(), np.exp(found.x[2]), atol=1e-4
+    )
+
+
+def test_one_expert_under_flat_priors_is_a_weibull_aft_fit():
+    """Numbers of lifelines: see the source in the file."""
+    table = pd.DataFrame(AFT["table"])
+    flat = {
+        "mu_coef": bm.Prior("Normal", mu=0.0, sigma=1e6),
+        "alpha": bm.Prior("HalfNormal", sigma=1e6),
+    }
+    spec = bm.mixture_of_experts(
+        "censored(y, status=right) ~ x", family="weibull", experts=1, gate="~ 1", priors=flat
+    )
+    fit = bm.fit(spec, table, "em", random_seed=1)
+    alpha = float(fit.idata.posterior["alpha"].values.item())
+    intercept, slope = fit.idata.posterior["mu_coef"].values.ravel()
+    # The mean is the scale times Gamma(1 + 1 / alpha).
+    scale = intercept - special.gammaln(1 + 1 / alpha)
+    expected = [AFT["lambda_Intercept"], AFT["lambda_x"], AFT["rho_Intercept"]]
+    np.testing.assert_allclose([scale, slope, np.log(alpha)], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("side", list(SIDES))
+def test_a_saved_fit_is_read_refitted_and_predicts(side, tmp_path):
+    table = limited("normal", side)
+    fit = bm.fit(model(side=side), table, "em", random_seed=1, restarts=3)
+    bm.save(fit, tmp_path / "fit.nc")
+    again = bm.load(tmp_path / "fit.nc")
+    np.testing.assert_array_equal(again.design.response, fit.design.response)
+    rows = table[["x", "z"]].iloc[:5]  # the response is not needed
+    np.testing.assert_array_equal(bm.predict(again, rows).mean(), bm.predict(fit, rows).mean())
+    refitted = bm.refit(again, table.iloc[:100], random_seed=1)
+    assert refitted.design.response.shape == (len(fit.design.response), 100)
+    observed = fit.idata.observed_data["y"]
+    assert observed.dims == ("obs_id",)
+    np.testing.assert_array_equal(observed, fit.design.plain_response)
+
+
+def test_predictions_are_of_the_response_itself():
+    table = limited("normal")
+    fit = bm.fit(model(experts=1), table, "em", random_seed=1)
+    rows = table.iloc[:4]
+    law = stats.norm(
+        loc=fit.idata.posterior["mu_coef"].values.ravel() @ np.stack([np.ones(4), rows["x"]]),
+        scale=fit.idata.posterior["sigma"].values.item(),
+    )
+    prediction = bm.predict(fit, rows)
+    np.testing.assert_allclose(prediction.quantile(0.9), law.ppf(0.9), rtol=1e-8)
+    np.testing.assert_allclose(prediction.logpdf(1.0), law.logpdf(1.0), rtol=1e-10)
+
+
+@pytest.mark.parametrize("side", list(SIDES))
+def test_graphs_for_users_have_the_same_density(side):
+    spec, table = model(side=side), limited("normal", side, n=40)
+    built = bm.build(spec, table)
+    point = built.initial_point()
+    value = built.compile_logp(vars=[built["y"]])(point)
+    assert np.isfinite(value)
+
+
+def test_methods_agree():
+    table = limited("normal", n=150)
+    spec = model(experts=1)
+    modes = [bm.fit(spec, table, method, random_seed=1) for method in ("em", "map")]
+    for name in spec.variables:
+        np.testing.assert_allclose(*(m.idata.posterior[name] for m in modes), atol=1e-5)
+    sampled = bm.fit(spec, table, "nuts", random_seed=1, draws=500, tune=300, chains=2)
+    laplace = bm.fit(spec, table, "laplace", random_seed=1, draws=1000)
+    for name in spec.variables:
+        one, other = (f.idata.posterior[name].mean(("chain", "draw")) for f in (sampled, laplace))
+        sd = laplace.idata.posterior[name].std(("chain", "draw"))
+        assert (np.abs(one - other) < 0.3 * sd).all()
+
+
+def test_two_arguments_without_names_are_told_apart_or_refused():
+    x = np.random.default_rng(0).normal(size=6)
+    data = {
+        "x": x,
+        "y": [2.0, 3, 4, 5, 6, 7],
+        "s": [0, 1, 0, -1, 0, 1],
+        "u": [3.0, 4, 4, 5, 9, np.nan],
+    }
+    spec = bm.mixture_of_experts("censored(y, s) ~ x", experts=1)
+    np.testing.assert_array_equal(spec.design(data).response[1], [2, np.inf, 4, 5, 6, np.inf])
+    spec = bm.mixture_of_experts("censored(y, u) ~ x", experts=1)
+    np.testing.assert_array_equal(spec.design(data).response[1], [3, 4, 4, 5, 9, np.inf])
+    both = data | {"y": [-1.0, 0, 0, -1, 0, 0.5]}
+    with pytest.raises(DataError, match="could be a status or an upper end"):
+        bm.mixture_of_experts("censored(y, s) ~ x", experts=1).design(
+            both | {"s": [0, 1, 0, -1, 0, 1]}
+        )
+    named = bm.mixture_of_experts("censored(lower=y, upper=s) ~ x", experts=1)
+    assert named.design(both).response.shape == (2, 6)
+
+
+@pytest.mark.parametrize(
+    ("side", "message"),
+    [
+        ("censored(y)", "must have a response and its status"),
+        ("censored(y, status=s, limit=3)", "cannot have"),
+        ("truncated(y)", "needs a response and a limit"),
+        ("truncated(truncated(y, lower=0), upper=3)", "truncates twice"),
+        ("censored(y, status=log(s))", "must be a column"),
+        ("censored(y + 1, status=s)", "no column or function"),
+    ],
+)
+def test_calls_that_say_nothing_are_refused(side, message):
+    with pytest.raises(SpecError, match=message):
+        bm.mixture_of_experts(f"{side} ~ x", experts=1)
+
+
+@pytest.mark.parametrize(
+    ("side", "column", "row", "value", "message"),
+    [
+        ("interval", "lower", 3, 1e3, "row 3 has a lower end above"),
+        ("truncated", "deductible", 4, 99.0, "row 4 is outside the limits"),
+        ("status", "status", 5, "rigth", "is 'rigth' at row 5"),
+    ],
+)
+def test_rows_that_cannot_be_are_named(side, column, row, value, message):
+    table = limited("normal", side, n=30)
+    table["upper"] = np.minimum(table["upper"], 100.0)
+    table.loc[row, column] = value
+    with pytest.raises(DataError, match=message):
+        model(side=side).design(table)
+
+
+def test_families_and_models_without_censoring_say_so():
+    with pytest.raises(SpecError, match="has several responses"):
+        bm.mixture_of_experts("censored(y, status=s) ~ x", family="mvnormal", experts=1)
+    with pytest.raises(SpecError, match="its responses are classes"):
+        bm.mixture_of_experts("censored(y, status=s) ~ x", family="categorical", experts=1)
+    with pytest.raises(SpecError, match="cannot be beside a gate that models"):
+        model(side="truncated", gate=bm.gates.Gaussian("~ z"))
