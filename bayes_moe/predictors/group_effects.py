@@ -61,7 +61,7 @@ class GroupEffects:
     @property
     def dims(self) -> tuple[str, str, str]:
         """Dimensions of the effects."""
-        return (self.site.dim, names.part(self.stem, names.GROUP), names.term(self.stem))
+        return (self.site.dim, names.part(self.stem, names.EFFECT_GROUP), names.term(self.stem))
 
     @property
     def internal_dims(self) -> dict[str, tuple[str, ...]]:
