@@ -13,7 +13,8 @@ from bayes_moe.data.formula_language import parse_expression
 
 def is_offset(term: Any) -> bool:
     """Whether a term, as formulaic parsed it, is an offset."""
-    return len(term.factors) == 1 and _is_call(term.factors[0])
+    factors = getattr(term, "factors", ())  # a formula of several parts has parts, not terms
+    return len(factors) == 1 and _is_call(factors[0])
 
 
 def width(term: Any) -> int:
