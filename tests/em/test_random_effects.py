@@ -233,9 +233,14 @@ def test_what_does_not_go_with_effects_is_refused(two, settings, method, message
         fit()
 
 
-def test_a_gate_that_models_its_features_has_no_effects():
+def test_a_gate_that_models_its_features_has_no_effects(two):
     with pytest.raises(bm.SpecError, match="group term"):
         bm.gates.Gaussian("~ z + (1 | id)")
+    spec = moe("y ~ x + (1 | id)", bm.gates.Gaussian("~ z"), 2)
+    data = two[1].copy()
+    data.loc[3, "z"] = np.nan
+    with pytest.raises(bm.DataError, match="random effects of groups"):
+        bm.fit(spec, data, "em", missing="model", progressbar=False)
 
 
 @pytest.mark.slow
