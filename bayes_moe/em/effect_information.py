@@ -39,17 +39,18 @@ class EffectInformation:
 
     def inner(
         self, fixed: np.ndarray, effects: np.ndarray, *, complete: bool = False
-    ) -> np.ndarray:
+    ) -> list[np.ndarray]:
         """Information of effects: (point, group, position, position), or (point, effect, effect).
 
-        ``fixed`` and ``effects`` are (point, ...); ``complete`` is as for
-        :meth:`GroupedRows.by_random`.
+        ``fixed`` and ``effects`` are (point, ...); with ``complete``, followed by that of rows of
+        known experts.
         """
-        total: Any = 0.0
+        total: Any = None
         for where in self.rows.chunks(len(fixed)):
             second = self.rows.by_random(fixed, effects, where, complete=complete)
-            total = total + self._inner(second, where)
-        return np.asarray(total)
+            own = [self._inner(each, where) for each in second]
+            total = own if total is None else [a + b for a, b in zip(total, own, strict=True)]
+        return list(total)
 
     def derivatives(self, fixed: np.ndarray, effects: np.ndarray) -> Derivatives:
         """Log likelihood with derivatives at one point (coordinate,), (effect,)."""

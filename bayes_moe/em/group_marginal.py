@@ -85,6 +85,7 @@ class GroupMarginal:
         self.rows, self.likelihood = rows, likelihood
         self.information = EffectInformation(rows)
         self.vector: ParameterVector = rows.whole
+        self.several = self.vector.spec.n_experts > 1
         self.fixed = rows.fixed.size
         self.shapes = {n: v.shape for n, v in self.vector.hyperparameters.items()}
         self.priors = self.vector.spec.resolve_priors(self.vector.design)
@@ -202,19 +203,14 @@ class GroupMarginal:
     ) -> tuple[float, np.ndarray]:
         """Marginal log likelihood, and the Cholesky factor of the information with its floor."""
         density = sum(p.log_density(effects[p.effects.where]) for p in priors)
-        complete = self._complete(psi[None, : self.fixed], effects[None])
-        matrix = self.information.matrices.with_prior(own.inner, priors)
-        if complete is not None:
-            complete = self.information.matrices.with_prior(complete[0], priors)
-        log_determinant, floored = floored_information(matrix, complete)
-        volume = 0.5 * (self.rows.size * np.log(2 * np.pi) - log_determinant)
+        matrix, complete = self.information.matrices.with_prior(own.inner, priors), None
+        if self.several:
+            at = (psi[None, : self.fixed], effects[None])
+            known = self.information.inner(*at, complete=True)[1][0]
+            complete = self.information.matrices.with_prior(known, priors)
+        logs, floored = floored_information(matrix, complete)
+        volume = 0.5 * (self.rows.size * np.log(2 * np.pi) - float(logs.sum()))
         return own.value + density + volume, np.linalg.cholesky(floored)
-
-    def _complete(self, fixed: np.ndarray, effects: np.ndarray) -> np.ndarray | None:
-        """Information of effects (point, ...) if experts were known; None of one expert."""
-        if self.vector.spec.n_experts == 1:
-            return None
-        return self.information.inner(fixed, effects, complete=True)
 
     def evaluate(
         self, psi: np.ndarray, effects: np.ndarray, axes: np.ndarray
@@ -245,16 +241,16 @@ class GroupMarginal:
         curvature = own.within - own.across @ slopes[:, : self.fixed]
         return MarginalPoint(psi, effects, factor, value, log_prior, gradient, slopes, curvature)
 
-    def _log_determinants(self, psi: np.ndarray, effects: np.ndarray) -> list[float]:
+    def _log_determinants(self, psi: np.ndarray, effects: np.ndarray) -> np.ndarray:
         """Log determinants of the effects' information at points (point, ...)."""
         fixed, add = psi[:, : self.fixed], self.information.matrices.with_prior
-        inner, complete = self.information.inner(fixed, effects), self._complete(fixed, effects)
-        logs = []
-        for j, point in enumerate(psi):
-            priors = self.group_priors(point)
-            known = None if complete is None else add(complete[j], priors)
-            logs.append(floored_information(add(inner[j], priors), known)[0])
-        return logs
+        priors = [self.group_priors(point) for point in psi]
+        found = [
+            np.stack([add(each, own) for each, own in zip(matrices, priors, strict=True)])
+            for matrices in self.information.inner(fixed, effects, complete=self.several)
+        ]
+        logs, _ = floored_information(found[0], found[1] if self.several else None)
+        return np.asarray(logs.reshape(len(psi), -1).sum(axis=1))
 
     def _by_scales(
         self, psi: np.ndarray, effects: np.ndarray, across: np.ndarray
@@ -299,27 +295,27 @@ def _factor(matrix: np.ndarray) -> tuple[np.ndarray | None, bool]:
 
 def floored_information(
     matrix: np.ndarray, complete: np.ndarray | None
-) -> tuple[float, np.ndarray]:
-    """Log determinant of an information matrix (..., position, position), and the matrix.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log determinants (...,) of information matrices (..., position, position), and these.
 
     With the information ``complete`` of known experts, the log of eigenvalues of the one in units
     of the other goes on as a parabola below :data:`FLOOR`, which is flat at 0: there two modes of
     the effects meet, and eigenvalues change without bound. The matrix has the floor at least.
     """
     if complete is None:
-        return float(np.linalg.slogdet(matrix)[1].sum()), matrix
+        return np.asarray(np.linalg.slogdet(matrix)[1]), matrix
     try:
         lower = np.linalg.cholesky(complete)
     except np.linalg.LinAlgError:
-        return float("nan"), matrix
+        return np.full(matrix.shape[:-2], np.nan), matrix
     half = np.linalg.solve(lower, matrix)
     share = np.linalg.solve(lower, np.swapaxes(half, -1, -2))
     values, vectors = np.linalg.eigh(0.5 * (share + np.swapaxes(share, -1, -2)))
     below = np.clip(values / FLOOR, 0.0, 1.0)
     logs = np.log(np.maximum(values, FLOOR)) + 0.5 * (below**2 - 1.0)
-    total = logs.sum() + 2 * np.log(np.diagonal(lower, axis1=-2, axis2=-1)).sum()
+    total = (logs + 2 * np.log(np.diagonal(lower, axis1=-2, axis2=-1))).sum(axis=-1)
     if (values > FLOOR).all():
-        return float(total), matrix
+        return total, matrix
     axes = lower @ vectors
     floored = (axes * np.maximum(values, FLOOR)[..., None, :]) @ np.swapaxes(axes, -1, -2)
-    return float(total), floored
+    return total, floored

@@ -149,32 +149,30 @@ class GroupedRows:
 
         The first are (point, direction, obs), minus the second (point, direction, direction, obs).
         """
-        chunk, scores, weights = self._by_output(fixed, effects, where, self.information)
+        with np.errstate(all="ignore"):
+            chunk = self._chunk(fixed, effects, where)
+            _, _, _, scores, weights, _ = self.mixture.by_row(chunk, self.information, None)
         size = len(self.mixing)
         second = np.matmul(self._of_pairs, weights).reshape(len(scores), size, size, -1)
         return chunk.counted(chunk.value), np.matmul(self.mixing, scores), second
 
     def by_random(
         self, fixed: np.ndarray, effects: np.ndarray, where: slice, *, complete: bool
-    ) -> np.ndarray:
+    ) -> list[np.ndarray]:
         """Minus second derivatives of rows by the directions that have effects.
 
-        They are (point, direction, direction, obs); with ``complete``, the information that rows
-        of known experts would have.
+        They are (point, direction, direction, obs); with ``complete``, followed by the information
+        that rows of known experts would have.
         """
-        rule = self.complete if complete else self.information
-        *_, weights = self._by_output(fixed, effects, where, rule)
-        size = len(self.random)
-        second = np.matmul(self._of_random[rule], weights)
-        return second.reshape(len(weights), size, size, -1)
-
-    def _by_output(
-        self, fixed: np.ndarray, effects: np.ndarray, where: slice, rule: Information
-    ) -> tuple[Any, np.ndarray, np.ndarray]:
+        rules: list[Information] = [self.information, *([self.complete] if complete else [])]
+        size, found = len(self.random), []
         with np.errstate(all="ignore"):
             chunk = self._chunk(fixed, effects, where)
-            _, _, _, scores, weights, _ = self.mixture.by_row(chunk, rule, None)
-        return chunk, scores, weights
+            for rule in rules:
+                weights = self.mixture.by_row(chunk, rule, None)[4]
+                second = np.matmul(self._of_random[rule], weights)
+                found.append(second.reshape(len(weights), size, size, -1))
+        return found
 
     def _second_of_pairs(self, rule: Information, directions: np.ndarray) -> np.ndarray:
         """Matrix (pair of directions, pair of outputs) of second derivatives."""

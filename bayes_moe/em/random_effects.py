@@ -32,6 +32,7 @@ from bayes_moe.em.modes import Modes, merge_modes
 from bayes_moe.em.multistart import NO_START, SearchSettings, Start, search
 from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.em.vector_layout import parameter_vector
+from bayes_moe.families import quoted
 from bayes_moe.model import expert_order
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.predictors.random_effects import RandomEffects
@@ -74,10 +75,12 @@ def marginal_modes(
     *,
     likelihood: bool = False,
     jacobian: bool = False,
+    rough: bool = False,
 ) -> MarginalModes:
     """Return modes of a model with random effects.
 
-    ``likelihood`` leaves priors out, and ``jacobian`` is that of :class:`ParameterVector`.
+    ``likelihood`` leaves priors out, and ``jacobian`` is that of :class:`ParameterVector`. With
+    ``rough`` modes may be no maxima, as starting values of chains.
 
     Raises
     ------
@@ -85,7 +88,7 @@ def marginal_modes(
         For models of which the marginal likelihood has no such approximation.
     """
     vector = parameter_vector(spec, design, jacobian=jacobian)
-    _check(vector)
+    _check(vector, rough)
     marginal = GroupMarginal(GroupedRows(vector, design.rows), likelihood)
     if marginal.rows.size <= SEARCHED:
         found = search(vector, settings, rng, start)
@@ -130,7 +133,7 @@ def _search_some_groups(
     return search(own, settings, rng, Start(allocation=shares))
 
 
-def _check(vector: ParameterVector) -> None:
+def _check(vector: ParameterVector, rough: bool) -> None:
     """Raise :class:`SpecError` for what does not go with random effects."""
     structure = vector.spec.structure
     others = [
@@ -152,6 +155,12 @@ def _check(vector: ParameterVector) -> None:
         raise SpecError(
             "Rows that share an expert by group=... have no random effects in EM, MAP, Laplace's "
             "method and the starting values of chains: leave one of the two out."
+        )
+    kinked = next((f.block.family for f in structure.factors if f.block.family.kink), None)
+    if kinked is not None and not rough:
+        raise SpecError(
+            f"The density of the family {quoted(kinked)} has a kink, at which effects of groups "
+            "have no normal approximation: use method='nuts', or family='studentt'."
         )
     if vector.has_kinks:
         raise SpecError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bayes_moe.data.formulas import parse_formula, used_columns
+from bayes_moe.data.group_terms import group_terms, without_groups
 from bayes_moe.gates import Gate
 from bayes_moe.model.blocks import Block
 from bayes_moe.model.structure import Structure
@@ -36,6 +37,8 @@ def _of_block(block: Block, column: str) -> Iterator[str]:
     location, *others = block.components
     assert location.formula is not None
     used = [c for c in block.components if c.formula is not None and _uses(c.formula, column)]
+    if any(c.formula is not None and group_terms(c.formula) for c in block.components):
+        yield "experts have random effects of groups"
     for c in used:
         if not isinstance(c.predictor, Linear):
             yield f"{c.parameter.name!r} of an expert uses it in {c.predictor!r}"
@@ -56,14 +59,14 @@ def _of_block(block: Block, column: str) -> Iterator[str]:
 
 def _plain_columns(formula: str) -> list[str]:
     """Columns that are terms of a formula as they are."""
-    terms = [list(term.factors) for term in parse_formula(formula)]
+    terms = [list(term.factors) for term in parse_formula(without_groups(formula))]
     return [t[0].expr for t in terms if len(t) == 1 and t[0].eval_method.value == "lookup"]
 
 
 def _other_terms(formula: str, column: str) -> list[str]:
     """Terms of a formula that use a column, but are not the column itself."""
     others = []
-    for term in parse_formula(formula):
+    for term in parse_formula(without_groups(formula)):
         factors = list(term.factors)
         if len(factors) == 1 and factors[0].expr == column:
             continue

@@ -26,6 +26,7 @@ from bayes_moe.model.offset_rules import check_expert_offsets, check_gate_offset
 from bayes_moe.model.structure import Structure
 from bayes_moe.predictors import Predictor, Site
 from bayes_moe.predictors.base import check_coefficient_prior
+from bayes_moe.predictors.random_effects import check_no_effects
 from bayes_moe.priors.prior import Prior
 
 # --- the parts of a description ------------------------------------------------------------------
@@ -192,6 +193,7 @@ def check_priors(gate: Gate, structure: Structure, priors: Mapping[str, Prior]) 
                 f"{prior.distribution} has {prior.kind.support} support."
             )
         for site, predictor in structure.sites:
+            check_no_effects(predictor, site, name)
             if site.coef == name:
                 check_coefficient_prior(predictor, site, prior)
         vectors = [a for a, value in prior.arguments.items() if isinstance(value, tuple)]

@@ -123,6 +123,16 @@ class RandomEffects(GroupBasis):
         return found
 
 
+def check_no_effects(predictor: Predictor, site: Site, name: str) -> None:
+    """Raise :class:`SpecError` for a prior of a variable that is effects of groups."""
+    for e in predictor.groups(site) if isinstance(predictor, RandomEffects) else ():
+        if name == e.effect:
+            raise SpecError(
+                f"{name!r} are effects of groups, normal with the standard deviations {e.sd!r}: "
+                "give a prior of these."
+            )
+
+
 def with_groups(predictor: Predictor, formula: str | None) -> Predictor:
     """Return a formula's predictor, with random effects if the formula has group terms.
 

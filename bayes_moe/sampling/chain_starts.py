@@ -293,9 +293,8 @@ def _grouped_starts(
     spec: MixtureOfExperts, design: Design, rng: np.random.Generator, cores: int
 ) -> GroupedStarts:
     """Modes of a model with random effects, all but these at their marginal mode."""
-    found = marginal_modes(
-        spec, design, SearchSettings(max_iter=MAX_ITER, cores=cores), rng, jacobian=True
-    )
+    settings = SearchSettings(max_iter=MAX_ITER, cores=cores)
+    found = marginal_modes(spec, design, settings, rng, jacobian=True, rough=True)
     modes, best = found.modes, found.modes.best
     first = found.marginal.vector
     parameters = first.with_hyperparameters(

@@ -70,7 +70,7 @@ def test_sums_by_group_are_those_of_a_dense_table(case):
     np.testing.assert_allclose(rows.value(fixed, effects), likelihood, rtol=1e-12)
     information = EffectInformation(rows)
     own = information.derivatives(fixed[0], effects[0])
-    inner = information.inner(fixed, effects)
+    (inner,) = information.inner(fixed, effects)
     np.testing.assert_allclose(inner[0], own.inner, atol=1e-10)
     at, of = (p[0].astype(int) for p in rows.parted(np.arange(vector.size)[None]))
     gradient, curvature = dense.likelihood_gradient[0], dense.likelihood_curvature[0]

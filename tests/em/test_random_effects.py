@@ -99,6 +99,21 @@ def test_the_maximum_likelihood_is_that_of_the_laplace_approximation(column):
     assert found == pytest.approx(-best.fun - constant, abs=1e-5)
 
 
+def test_a_weight_counts_as_so_many_rows():
+    data = table(groups=12, rows=6).assign(w=np.tile([1, 2, 3], 24))
+    repeated = data.loc[np.repeat(data.index, data.w)].reset_index(drop=True)
+    spec = moe("y ~ x + (1 | id)", experts=1, weights="w")
+    fit = bm.fit(spec, data, "em", random_seed=0, progressbar=False)
+    plain = moe("y ~ x + (1 | id)", experts=1)
+    other = bm.fit(plain, repeated, "em", random_seed=0, progressbar=False)
+    one, two = (bm.information(f) for f in (fit, other))
+    assert one["log_likelihood"] == pytest.approx(two["log_likelihood"], abs=1e-6)
+    for name in spec.variables:
+        np.testing.assert_allclose(mode(fit, name), mode(other, name), atol=1e-6)
+        pair = (f.idata["standard_error"][name].values for f in (fit, other))
+        np.testing.assert_allclose(*pair, atol=1e-5)
+
+
 @pytest.fixture(scope="module")
 def two():
     """Two experts whose groups differ, in the gate too: description, table, parameters."""
@@ -198,6 +213,9 @@ def test_effects_of_a_new_group_are_drawn_once(two, two_fit):
 
 REFUSED = [
     ({"priors": {"mu_coef": bm.Prior("Laplace", mu=0.0, b=1.0)}}, "em", "must be normal"),
+    ({"priors": {"mu_id_effect": bm.Prior("Normal", mu=0.0, sigma=1.0)}}, "em", "mu_id_sd"),
+    ({"family": "laplace"}, "em", "has a kink"),
+    ({"gate": "~ 1", "group": "id"}, "em", "leave one of the two out"),
     ({"shared": ("sigma",)}, "em", "no shared or fixed"),
     ({"predictor": "spline"}, "em", "not linear"),
     ({"family": "binomial", "trials": "x + (1 | id)"}, "em", "group term"),
@@ -215,9 +233,14 @@ def test_what_does_not_go_with_effects_is_refused(two, settings, method, message
         fit()
 
 
-def test_a_gate_that_models_its_features_has_no_effects():
+def test_a_gate_that_models_its_features_has_no_effects(two):
     with pytest.raises(bm.SpecError, match="group term"):
         bm.gates.Gaussian("~ z + (1 | id)")
+    spec = moe("y ~ x + (1 | id)", bm.gates.Gaussian("~ z"), 2)
+    data = two[1].copy()
+    data.loc[3, "z"] = np.nan
+    with pytest.raises(bm.DataError, match="random effects of groups"):
+        bm.fit(spec, data, "em", missing="model", progressbar=False)
 
 
 @pytest.mark.slow
