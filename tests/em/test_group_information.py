@@ -1,8 +1,11 @@
 """Objectives of rows that share an expert by group, or have a known one, against brute force."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import special, stats
 
+import bayes_moe as bm
 from bayes_moe.em import objective as module
 from bayes_moe.em.objective import Curvature, Objective
 from bayes_moe.em.vector_layout import parameter_vector
@@ -102,3 +105,31 @@ def test_a_group_of_weight_w_counts_as_w_groups(columns):
         np.testing.assert_allclose(
             getattr(found, field), getattr(expected, field), rtol=1e-9, atol=1e-7
         )
+
+
+@pytest.mark.parametrize("columns", COLUMNS.values(), ids=COLUMNS)
+def test_censored_rows_share_an_expert(columns):
+    """A group's value is the product of densities and probabilities of its rows."""
+    data = group_table(labels=2)
+    data["status"] = np.where(np.arange(len(data)) % 3, "none", "right")
+    spec = bm.mixture_of_experts("censored(normal, status) ~ x", experts=2, gate="~ z", **columns)
+    design = spec.design(data)
+    vector = parameter_vector(spec, design)
+    objective, theta = Objective(vector), points(vector, 2)
+    values = vector.variables(theta)
+    mean = np.einsum("bkt,nt->bkn", values["mu_coef"], np.column_stack([np.ones(60), data["x"]]))
+    of_gate = np.column_stack([np.ones(60), data["z"]])
+    logits = np.einsum("bkt,nt->bkn", values["gate_coef"], of_gate)
+    law = stats.norm(mean, values["sigma"][..., None])
+    y, limit = data["normal"].to_numpy(), (data["status"] == "right").to_numpy()
+    rows = np.where(limit, law.logsf(y), law.logpdf(y))
+    known = data["label"].to_numpy() if "expert" in columns else np.full(60, np.nan)
+    rows = np.where((known != np.arange(2)[:, None]) & ~np.isnan(known), -np.inf, rows)
+    group = data["g"] if "group" in columns else pd.Series(range(60))
+    weights = special.log_softmax(logits, axis=1)
+    total = 0.0
+    for of_group in group.groupby(group).indices.values():
+        joint = weights[..., of_group[0]] + rows[..., of_group].sum(axis=-1)
+        total = total + special.logsumexp(joint, axis=1)
+    found = objective.value(theta) - vector.log_prior(theta)[0]
+    np.testing.assert_allclose(found, total, rtol=1e-10)
