@@ -11,6 +11,8 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.checks import check_one_of, check_share
 from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.predictors.random_effects import RandomEffects
 from bayes_moe.priors.coordinates import COORDINATES
 from bayes_moe.results.fit import Fit, posterior_of
 
@@ -38,8 +40,8 @@ def summary(
     fit : Fit
         A fit.
     var_names : str or sequence of str, optional
-        Reported variables; by default all that are identified, without the weights of networks
-        and the trees of a forest.
+        Reported variables; by default all that are identified, without the weights of networks,
+        the trees of a forest, and the effects of groups.
     ci_prob : float, optional
         Probability inside the bounds; by default ArviZ's ``rcParams["stats.ci_prob"]``.
     ci_kind : str, optional
@@ -60,9 +62,7 @@ def summary(
     """
     posterior = posterior_of(fit.idata)
     selected = (
-        [var_names]
-        if isinstance(var_names, str)
-        else list(var_names or fit.spec.structure.quantities)
+        [var_names] if isinstance(var_names, str) else list(var_names or _by_default(fit.spec))
     )
     for name in selected:
         if name not in posterior:
@@ -85,6 +85,14 @@ def summary(
             kind="all" if fit.kind == names.KIND_DRAWS else "stats",
         )
     return _rounded(table) if round_to is None else table
+
+
+def _by_default(spec: MixtureOfExperts) -> list[str]:
+    """Names of the variables in a table, if none are asked for."""
+    sites = spec.structure.sites
+    groups = (e for site, p in sites if isinstance(p, RandomEffects) for e in p.groups(site))
+    effects = {e.effect for e in groups}
+    return [name for name in spec.structure.quantities if name not in effects]
 
 
 def _mode_summary(fit: Fit, selected: Sequence[str], ci_prob: float | None) -> pd.DataFrame:

@@ -107,7 +107,7 @@ class GroupedRows:
         """Directions that have effects."""
         self.complete = CompleteInformation(stack)
         self._of_pairs = self._second_of_pairs(self.information, np.arange(len(self.mixing)))
-        self._of_random = {
+        self._of_random: dict[Information, np.ndarray] = {
             rule: self._second_of_pairs(rule, self.random)
             for rule in (self.information, self.complete)
         }

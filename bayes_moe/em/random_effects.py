@@ -37,6 +37,7 @@ from bayes_moe.model import expert_order
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.predictors.random_effects import RandomEffects
 
+POSTERIOR, LIKELIHOOD, UNCONSTRAINED = "posterior", "likelihood", "unconstrained"
 SEARCHED = 120
 """Effects up to which modes are searched on all rows; of more groups, on those of some."""
 FINALISTS = 3
@@ -73,23 +74,22 @@ def marginal_modes(
     rng: np.random.Generator,
     start: Start = NO_START,
     *,
-    likelihood: bool = False,
-    jacobian: bool = False,
+    density: str = POSTERIOR,
     rough: bool = False,
 ) -> MarginalModes:
     """Return modes of a model with random effects.
 
-    ``likelihood`` leaves priors out, and ``jacobian`` is that of :class:`ParameterVector`. With
-    ``rough`` modes may be no maxima, as starting values of chains.
+    They are those of the posterior ``density`` of natural values, of ``"unconstrained"`` ones, or
+    of the ``"likelihood"``. With ``rough`` modes may be no maxima, as starting values of chains.
 
     Raises
     ------
     SpecError
         For models of which the marginal likelihood has no such approximation.
     """
-    vector = parameter_vector(spec, design, jacobian=jacobian)
+    vector = parameter_vector(spec, design, jacobian=density == UNCONSTRAINED)
     _check(vector, rough)
-    marginal = GroupMarginal(GroupedRows(vector, design.rows), likelihood)
+    marginal = GroupMarginal(GroupedRows(vector, design.rows), density == LIKELIHOOD)
     if marginal.rows.size <= SEARCHED:
         found = search(vector, settings, rng, start)
         best = np.argsort(found.singular, kind="stable")[:FINALISTS]

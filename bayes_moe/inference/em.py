@@ -123,33 +123,21 @@ class EM(Method):
             return point_tree(modes, self.objective, errors)
 
     def _run_grouped(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
-        found = self.find_marginal_modes(
-            spec, design, random_seed, likelihood=self.objective == "likelihood"
-        )
+        found = self.find_marginal_modes(spec, design, random_seed, self.objective)
         return point_tree(found.modes, self.objective, found.errors)
 
     def find_marginal_modes(
-        self,
-        spec: MixtureOfExperts,
-        design: Design,
-        random_seed: int,
-        *,
-        likelihood: bool = False,
-        jacobian: bool = False,
+        self, spec: MixtureOfExperts, design: Design, random_seed: int, density: str
     ) -> MarginalModes:
-        """Modes of a model with random effects, which are integrated out."""
+        """Modes of a model with random effects, which are integrated out.
+
+        ``density`` is that of :func:`bayes_moe.em.random_effects.marginal_modes`.
+        """
         start = _user_start(self.start, parameter_vector(spec, design))
         rng = np.random.default_rng(random_seed)
         with one_blas_thread(0), progress("EM", shown=self.progressbar) as update:
-            return marginal_modes(
-                spec,
-                design,
-                self._search_settings(update),
-                rng,
-                start,
-                likelihood=likelihood,
-                jacobian=jacobian,
-            )
+            settings = self._search_settings(update)
+            return marginal_modes(spec, design, settings, rng, start, density=density)
 
     def _run_incomplete(
         self, spec: MixtureOfExperts, design: Design, random_seed: int

@@ -20,7 +20,7 @@ from bayes_moe.em.constraint import of_free
 from bayes_moe.em.constraint import root as root_of
 from bayes_moe.em.modes import Modes, covariance, merge_modes
 from bayes_moe.em.objective import Objective
-from bayes_moe.em.random_effects import has_random_effects
+from bayes_moe.em.random_effects import UNCONSTRAINED, has_random_effects
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.inference.base import (
     UNCONSTRAINED_POSTERIOR,
@@ -137,7 +137,7 @@ class Laplace(Method):
 
     def _grouped(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         """Draws of a model with random effects, about the mode of all but these."""
-        found = self._em().find_marginal_modes(spec, design, random_seed, jacobian=True)
+        found = self._em().find_marginal_modes(spec, design, random_seed, UNCONSTRAINED)
         if found.covariance is None:
             raise SpecError(_no_approximation(found.modes))
         marginal, point = found.marginal, found.point

@@ -24,7 +24,7 @@ from bayes_moe.em.multistart import SearchSettings, nearest_mode
 from bayes_moe.em.multistart import search as search_linear
 from bayes_moe.em.objective import Objective
 from bayes_moe.em.parameter_vector import ParameterVector
-from bayes_moe.em.random_effects import has_random_effects, marginal_modes
+from bayes_moe.em.random_effects import UNCONSTRAINED, has_random_effects, marginal_modes
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.model.log_density import LogDensity
 from bayes_moe.model.spec import MixtureOfExperts
@@ -294,7 +294,7 @@ def _grouped_starts(
 ) -> GroupedStarts:
     """Modes of a model with random effects, all but these at their marginal mode."""
     settings = SearchSettings(max_iter=MAX_ITER, cores=cores)
-    found = marginal_modes(spec, design, settings, rng, jacobian=True, rough=True)
+    found = marginal_modes(spec, design, settings, rng, density=UNCONSTRAINED, rough=True)
     modes, best = found.modes, found.modes.best
     first = found.marginal.vector
     parameters = first.with_hyperparameters(

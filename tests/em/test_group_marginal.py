@@ -33,6 +33,7 @@ def table():
             "w": rng.integers(1, 4, size).astype(float),
             "id": [f"p{j}" for j in np.repeat(np.arange(GROUPS), ROWS)],
             "h": rng.integers(0, 4, size),
+            "status": rng.integers(0, 2, size),
         }
     )
 
@@ -48,6 +49,8 @@ SPECS = {
     "tree": moe("y ~ x", Tree([[0, 1], 2], formula="~ z + (1 | id)"), family="studentt"),
     "classes": moe("label ~ x + (1 | id)", "~ z", 2, family="categorical", levels=list("abc")),
     "weights": moe("y ~ x + (1 | id)", "~ z", 2, weights="w"),
+    "censored": moe("censored(y, status) ~ x + (1 | id)", "~ z", 2),
+    "truncated": moe("truncated(y, lower=-5) ~ x + (1 | id)", "~ z + (1 | id)", 2),
     "offset": moe("c ~ offset(log(w)) + x + (1 | id)", "~ z", 2, family="poisson"),
 }
 

@@ -176,6 +176,16 @@ def test_draws_of_laplace_are_about_the_mode(two):
         np.testing.assert_allclose(sds, errors[name].values, rtol=0.2)
 
 
+def test_a_summary_has_effects_if_they_are_asked_for(two_fit):
+    shown = bm.summary(two_fit)
+    assert not shown.index.str.contains("effect").any()
+    assert "mu_id_sd[1, Intercept]" in shown.index
+    effects = bm.summary(two_fit, "mu_id_effect")
+    assert len(effects) == 40
+    assert "mu_id_effect[1, p3, Intercept]" in effects.index
+    assert (effects["se"] > 0).all()
+
+
 def test_a_saved_fit_predicts_the_same(two, two_fit, tmp_path):
     _, data, _ = two
     bm.save(two_fit, tmp_path / "fit.nc")
