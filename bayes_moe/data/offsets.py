@@ -13,7 +13,7 @@ from bayes_moe.data.formula_language import parse_expression
 
 def is_offset(term: Any) -> bool:
     """Whether a term, as formulaic parsed it, is an offset."""
-    factors = getattr(term, "factors", ())  # a formula of several parts has parts, not terms
+    factors: Any = getattr(term, "factors", ())  # a formula of several parts has parts, not terms
     return len(factors) == 1 and _is_call(factors[0])
 
 
