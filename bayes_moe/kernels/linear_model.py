@@ -246,6 +246,15 @@ def gather(p: Any, offsets: Any, w: Any, start: int, width: int) -> None:
 
 
 @register_jitable(fastmath=REORDERED)
+def _densities(p: Any, offsets: Any, w: Any, start: int, width: int) -> None:
+    """Log densities of the experts in a chunk of rows, and their derivatives by predictors."""
+    predict(p, offsets.tables, w, start, width)
+    add_offsets(p, w, start, width)
+    evaluate_experts(p, offsets.blocks, w, start, width)
+    leave_known(p, w, start, width)
+
+
+@register_jitable(fastmath=REORDERED)
 def _log_likelihood(p: Any, offsets: Any, w: Any) -> float:
     """Log likelihood of all rows, a chunk at a time; its derivatives are added to ``slopes``."""
     value = 0.0
@@ -254,18 +263,12 @@ def _log_likelihood(p: Any, offsets: Any, w: Any) -> float:
         for start in range(0, p[ROWS], WIDTH):
             number = min(WIDTH, p[ROWS] - start)
             width = (number + PACK - 1) // PACK * PACK
-            predict(p, offsets.tables, w, start, width)
-            add_offsets(p, w, start, width)
-            evaluate_experts(p, offsets.blocks, w, start, width)
-            leave_known(p, w, start, width)
+            _densities(p, offsets, w, start, width)
             add_to_groups(p, w, sums, start, number)
     for start in range(0, p[ROWS], WIDTH):
         number = min(WIDTH, p[ROWS] - start)
         width = (number + PACK - 1) // PACK * PACK
-        predict(p, offsets.tables, w, start, width)
-        add_offsets(p, w, start, width)
-        evaluate_experts(p, offsets.blocks, w, start, width)
-        leave_known(p, w, start, width)
+        _densities(p, offsets, w, start, width)
         if p[UNITS]:
             read_groups(p, w, sums, start, width)
         value += mix_experts(p, offsets, w, start, number, width)
