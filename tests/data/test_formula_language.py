@@ -164,7 +164,7 @@ def test_expressions_are_read(text, standard, columns, own):
         ("~ x + (1 | g + h)", "The group of .* must be a column"),
         ("~ x + (| g)", "Cannot read the group term"),
         ("~ (1 | g) + (1 | g)", "Two group terms"),
-        ("y | cens(w) ~ x", "censored.*not available.*trials='n'"),
+        ("y | cens(w) ~ x", "censored\\(y, status=s\\).*weights=.*trials='n'"),
         ("y | trials(n) ~ x", "given as trials='n'"),
         ("~ x | z", "one right-hand side"),
         ("~ as.factor(k)", r"Write C\(k\)"),
