@@ -12,13 +12,20 @@ import bayes_moe as bm
 from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.em.objective import Curvature, Objective
 from bayes_moe.em.vector_layout import parameter_vector
+from bayes_moe.graph import numpy_mode
 from bayes_moe.graph.build import build_design
 from bayes_moe.graph.log_density import GraphLogDensity
+from bayes_moe.model.evaluation import log_likelihood
 from bayes_moe.sampling.compiled_density import LinearTable
 from tests.support.censored import SIDES, limited
 from tests.support.linear_models import points
 
-FAMILIES = ["normal", "studentt", "poisson", "negativebinomial", "gamma", "weibull"]
+FAMILIES = [
+    "normal",
+    "weibull",
+    *(pytest.param(f, marks=pytest.mark.slow) for f in ("studentt", "poisson", "negativebinomial")),
+    pytest.param("gamma", marks=pytest.mark.slow),
+]
 GATES = {
     "softmax": "~ z",
     "tree": bm.gates.Tree([0, [1, 2]], formula="~ z"),
@@ -41,6 +48,9 @@ def brute_force(spec, design, draws):
     weights = special.softmax(gate, axis=0)
     law = stats.norm(draws["mu_coef"] @ np.stack([np.ones(len(x)), x]), draws["sigma"][:, None])
     exact = rows[0] == rows[1]
+    if len(rows) > 2:  # no row is recorded beyond the limits
+        ends = np.maximum(rows[0], rows[2]), np.minimum(rows[1], rows[3])
+        rows = np.stack([*np.where(exact, rows[:2], ends), *rows[2:]])
     own = np.where(
         exact, law.pdf(np.where(exact, rows[0], 0.0)), law.cdf(rows[1]) - law.cdf(rows[0])
     )
@@ -103,27 +113,39 @@ def test_em_never_falls(family, side):
         objective = Objective(parameter_vector(spec, design))
         split = initial_partitions(spec, design.rows, 4, np.random.default_rng(seed))
         found = run_em(objective, initial_points(objective, split), max_iter=300)
-        assert np.isfinite(found.path).all()
-        assert (np.diff(found.path, axis=0) >= -1e-9 * np.abs(found.path[:-1])).all()
-        best = np.argmax(found.value)
-        assert found.converged[best]
+        assert np.isfinite(found.value).all()
+        falls = np.diff(found.path, axis=0) < -1e-9 * np.abs(found.path[:-1])
+        assert not falls.any()  # after a run's end the path is NaN
+        assert found.converged[np.argmax(found.value)]
 
 
 @pytest.mark.parametrize("side", list(SIDES))
-@pytest.mark.parametrize("family", ["normal", "gamma", "poisson"])
-def test_graph_has_the_density_of_the_mixture(family, side):
+@pytest.mark.parametrize(
+    ("family", "likelihood"),
+    [
+        ("normal", "fused"),
+        ("normal", "symbolic"),
+        pytest.param("gamma", "fused", marks=pytest.mark.slow),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
+def test_graph_has_the_density_of_the_mixture(family, likelihood, side):
     spec = model(family, side)
-    design = spec.design(limited(family, side, n=50))
-    vector = parameter_vector(spec, design, jacobian=True)
-    theta = points(vector)[:2]
-    expected = Objective(vector).evaluate(theta, Curvature.OBSERVED)
-    kinds = ("fused", "symbolic") if family == "normal" else ("symbolic",)
-    for likelihood in kinds:
-        graph = GraphLogDensity(build_design(spec, design, likelihood), jacobian=True)
-        for point, value, gradient in zip(theta, expected.value, expected.gradient, strict=True):
-            found = graph(point)
-            np.testing.assert_allclose(found[0], value, rtol=1e-10)
-            np.testing.assert_allclose(found[1], gradient, rtol=1e-7, atol=1e-7)
+    fit = bm.fit(spec, limited(family, side, n=50), "em", random_seed=1, restarts=2)
+    values = {name: fit.idata.posterior[name].values[0, 0] for name in spec.variables}
+    values[spec.variables[-1]] = np.array([1.5, 2.0])  # an expert of few rows may be narrow
+    draws = {name: value[None] for name, value in values.items()}
+    expected = log_likelihood(spec, draws, fit.design.rows)[0]
+    graph = build_design(spec, fit.design, likelihood)
+    density, x = GraphLogDensity(graph), graph.to_vector(values)
+    _, found, gradient = density.weighted(x, 1.0)
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    step = 1e-4 * np.eye(len(x))
+    slope = [
+        8 * (density(x + e)[0] - density(x - e)[0]) - density(x + 2 * e)[0] + density(x - 2 * e)[0]
+        for e in step
+    ]
+    np.testing.assert_allclose(gradient, np.array(slope) / 12e-4, rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize("side", ["status", "interval"])
@@ -210,13 +232,12 @@ def test_predictions_are_of_the_response_itself():
     np.testing.assert_allclose(prediction.logpdf(1.0), law.logpdf(1.0), rtol=1e-10)
 
 
-@pytest.mark.parametrize("side", list(SIDES))
+@pytest.mark.parametrize("side", ["status", "both"])
 def test_graphs_for_users_have_the_same_density(side):
     spec, table = model(side=side), limited("normal", side, n=40)
     built = bm.build(spec, table)
-    point = built.initial_point()
-    value = built.compile_logp(vars=[built["y"]])(point)
-    assert np.isfinite(value)
+    value = built.model.compile_logp(vars=[built.model["y"]], mode=numpy_mode.mode())
+    assert np.isfinite(value(built.model.initial_point()))
 
 
 def test_methods_agree():

@@ -184,8 +184,7 @@ class Limits:
             ~exact & (np.minimum(upper, top) <= np.maximum(lower, bottom))
         )
         self._check(outside, obs_id, "is outside the limits of the truncation", lower, upper)
-        known = np.where(exact, lower, np.maximum(lower, bottom))
-        return np.stack([known, np.where(exact, upper, np.minimum(upper, top)), bottom, top])
+        return np.stack([lower, upper, bottom, top])
 
     def _check(
         self, wrong: np.ndarray, obs_id: np.ndarray, what: str, low: np.ndarray, high: np.ndarray

@@ -103,6 +103,10 @@ class Censored(Family):
     def data(self, y: Any, known: Parameters, xp: Arrays) -> RowData:
         lower, upper = (y, y) if y.ndim == 1 else (y[0], y[1])
         exact = (lower <= upper) & (lower >= upper)
+        if self.truncated and y.ndim > 1:  # no row is recorded beyond the limits
+            bottom, top = y[INTERVAL], y[INTERVAL + 1]
+            lower = xp.where(exact | (lower > bottom), lower, bottom)
+            upper = xp.where(exact | (upper < top), upper, top)
         found = self.family.data(xp.where(exact, lower, 0.0), known, xp)
         rest = interval_data(self.family, lower, upper, known, xp)
         return RowData(

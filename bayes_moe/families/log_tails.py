@@ -113,7 +113,7 @@ def _lentz(
         c = np.where(np.abs(c) < NARROW, NARROW, c)
         change = c * d
         value = value * change
-        if (np.abs(change - 1.0) < 1e-16).all():
+        if (np.abs(change - 1.0) < 1e-15).all():
             break
     return value
 

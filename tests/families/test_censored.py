@@ -14,6 +14,8 @@ from tests.support.censored import NAMES, case
 from tests.support.examples import CUSPED, FAMILIES_WITH_ZEROS
 
 TOLERANCE = {"rtol": 1e-9, "atol": 1e-9}
+QUICK = ("normal", "gamma", "negativebinomial")
+TENSORS = [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in NAMES]
 LESS = {"skewnormal": {"rtol": 1e-8, "atol": 1e-8}}
 
 
@@ -74,7 +76,7 @@ def test_derivatives_are_differences(name, kind):
             np.testing.assert_allclose(second, bend, rtol=1e-6, atol=3e-7)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", TENSORS)
 @pytest.mark.parametrize("kind", ["censored", "truncation"])
 def test_tensors_have_the_same_values_and_gradients(name, kind):
     import pytensor
