@@ -179,10 +179,13 @@ class GroupEffects:
 
         codes = context.data(names.part(self.stem, names.CODE), columns.codes)
         design = context.data(names.features(self.stem), columns.values)
+        # Numba takes rows of matrices, and leaves other selections to Python.
+        outputs, size = effects.shape[0], len(columns.terms)
+        by_group = effects.transpose(1, 0, 2).reshape((-1, outputs * size))
         # One more group, whose effects are 0: that of rows whose group no fitted row has.
-        none = pt.zeros((effects.shape[0], 1, effects.shape[2]))
-        of_rows = pt.concatenate([effects, none], axis=1)[:, codes]
-        return (of_rows * design).sum(axis=-1)
+        every = pt.concatenate([by_group, pt.zeros((1, outputs * size))], axis=0)
+        of_rows = every[codes].reshape((-1, outputs, size))
+        return (of_rows * design[:, None, :]).sum(axis=-1).T
 
 
 def lower_factor(partial: Any, size: int, stack: Callable[..., Any]) -> Any:
