@@ -10,7 +10,7 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.graph_context import CONSTANTS, GraphContext
-from bayes_moe.core.samples import Sample
+from bayes_moe.core.samples import Sample, sample_of
 from bayes_moe.data.matrix import Matrix
 from bayes_moe.priors.defaults import Units, units_of
 
@@ -74,9 +74,9 @@ class Site:
         """Sizes of the first dimensions of the hyperparameters."""
         return (self.outputs,) if self.each else ()
 
-    def bind(self, matrix: Matrix, response: Sample = NO_RESPONSE) -> Binding:
+    def bind(self, matrix: Matrix, response: Sample | np.ndarray = NO_RESPONSE) -> Binding:
         """Return the site with the features of some rows, and the response of the fitted ones."""
-        return Binding(self, matrix, response)
+        return Binding(self, matrix, sample_of(response))
 
 
 @dataclass(frozen=True, eq=False)

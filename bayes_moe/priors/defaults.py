@@ -77,7 +77,7 @@ from typing import Any
 import numpy as np
 
 from bayes_moe.core.checks import check_one_of
-from bayes_moe.core.samples import Sample
+from bayes_moe.core.samples import Sample, sample_of
 from bayes_moe.priors.prior import Prior
 
 
@@ -179,9 +179,9 @@ class Role:
         bound = np.minimum if self.spread < 0 else np.maximum
         return np.asarray(bound(eta, floor / self.spread))
 
-    def log_spread_unit(self, response: Sample) -> float:
+    def log_spread_unit(self, response: Sample | np.ndarray) -> float:
         """Log of the unit of the spread, for a response."""
-        return 0.0 if self.log_unit is None else self.log_unit(response)
+        return 0.0 if self.log_unit is None else self.log_unit(sample_of(response))
 
 
 def _mean(y: Sample) -> float:
@@ -345,7 +345,9 @@ def role_of(name: str) -> Role:
     return ROLES[name]
 
 
-def units_of(role: str, response: Sample, has_intercept: bool, shift: float = 0.0) -> Units:
+def units_of(
+    role: str, response: Sample | np.ndarray, has_intercept: bool, shift: float = 0.0
+) -> Units:
     """Internal units and default prior widths of a linear predictor by its role.
 
     Without an intercept the features are not centred, and units are those in which the prior
@@ -357,7 +359,7 @@ def units_of(role: str, response: Sample, has_intercept: bool, shift: float = 0.
     SpecError
         For a role that is not in the table.
     """
-    row = role_of(role)
+    row, response = role_of(role), sample_of(response)
     without = row.without
     if shift and without is not None:
         response = response.map(lambda y: without(y, shift))
@@ -368,7 +370,7 @@ def units_of(role: str, response: Sample, has_intercept: bool, shift: float = 0.
     return Units(level, unit, row.intercept, row.slope)
 
 
-def default_constant(role: str, response: Sample) -> Prior:
+def default_constant(role: str, response: Sample | np.ndarray) -> Prior:
     """Default prior of a parameter that is constant for each expert, by its role.
 
     Raises
@@ -379,4 +381,4 @@ def default_constant(role: str, response: Sample) -> Prior:
     check_one_of("role of a constant", role, [n for n, row in ROLES.items() if row.constant])
     constant = ROLES[role].constant
     assert constant is not None
-    return constant(response)
+    return constant(sample_of(response))
