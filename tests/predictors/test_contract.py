@@ -105,7 +105,7 @@ def test_projection_comes_back_to_its_own_curves(case):
         case.binding, Target(target, np.random.default_rng(0), ridge=1e6)
     )
     level = case.predictor.evaluate(case.binding, {n: v[None] for n, v in ridged.items()})
-    centre = 0.0 if case.site is GATE else RESPONSE.mean()
+    centre = 0.0 if case.site is GATE else RESPONSE.mean
     assert np.abs(level - centre).max() < 0.01
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 from scipy import special, stats
 
 from bayes_moe.core import names
+from bayes_moe.core.samples import Sample
 from bayes_moe.data.matrix import Matrix
 from bayes_moe.gates import Attention, Gaussian, Softmax, StickBreaking, Tree
 from bayes_moe.predictors import (
@@ -283,7 +284,7 @@ def gate_table(n=60, seed=0):
 OUTPUTS = 3
 GATE = Site(names.GATE, names.GATE, names.EXPERT, OUTPUTS)
 EXPERTS = Site("mu", "location", names.EXPERT, OUTPUTS, each=True)
-RESPONSE = np.array([1.0, 2.0, 4.0])
+RESPONSE = Sample(np.array([1.0, 2.0, 4.0]))
 PREDICTORS = {
     "linear": (Linear(), 2),
     "spline": (Spline(df=7), 1),
