@@ -211,14 +211,21 @@ def formula_of_case(m: Any, family: Family, case: float) -> Callable[..., Any]:
             return base + tails(t, u, *etas)[1]
         if case == BELOW:
             return base + tails(t2, u2, *etas)[0]
-        left, above = tails(t, u, *etas)
-        below, right = tails(t2, u2, *etas)
-        upper_tail = above < below
-        more, less = m.where(upper_tail, above, below), m.where(upper_tail, right, left)
-        gap = less - more
+        more, gap = _in_nearer_tail(m, tails(t, u, *etas), tails(t2, u2, *etas))
         return base + (more + m.log1mexp(m.where(gap < LEAST_GAP, gap, LEAST_GAP)))
 
     return row
+
+
+def _in_nearer_tail(m: Any, lower: Sequence[Any], upper: Sequence[Any]) -> tuple[Any, Any]:
+    """The larger of two logs whose difference is an interval's, and the other one less it.
+
+    ``lower`` and ``upper`` are the logs of the tails at its ends, below and above each.
+    """
+    (left, above), (below, right) = lower, upper
+    upper_tail = above < below
+    more, less = m.where(upper_tail, above, below), m.where(upper_tail, right, left)
+    return more, less - more
 
 
 Piece = tuple[Censored, np.ndarray, tuple[RowData, list[np.ndarray]]]
@@ -283,10 +290,8 @@ def interval_formula(m: Any, family: Family, two_ends: bool) -> Callable[..., An
         one = m.where(case < BELOW, above, m.where(case < BETWEEN, below, 0.0))
         if not two_ends:
             return one
-        left, right = tails(t, u, *etas)[0], tails(t2, u2, *etas)[1]
-        upper_tail = above < below
-        more, less = m.where(upper_tail, above, below), m.where(upper_tail, right, left)
-        gap = m.where(case > BELOW, m.where(case < ANY, less - more, -1.0), -1.0)
+        more, gap = _in_nearer_tail(m, tails(t, u, *etas), tails(t2, u2, *etas))
+        gap = m.where(case > BELOW, m.where(case < ANY, gap, -1.0), -1.0)
         two = more + m.log1mexp(m.where(gap < LEAST_GAP, gap, LEAST_GAP))
         return m.where(case < BETWEEN, one, m.where(case < ANY, two, 0.0))
 
