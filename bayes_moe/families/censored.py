@@ -7,7 +7,7 @@ difference of two probabilities in the nearer tail.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -59,6 +59,8 @@ class Censored(Family):
 
     truncated: bool = False
     """Whether rows were only recorded between limits."""
+    case: float | None = None
+    """What is known of all rows, of the formula for these alone."""
     is_censored = True
     more_data = 3
 
@@ -92,6 +94,8 @@ class Censored(Family):
         return np.asarray(data.more[2] < ABOVE)
 
     def row(self, m: Any) -> Callable[..., Any]:
+        if self.case is not None:
+            return formula_of_case(m, self.family, self.case)
         inner, between = self.family.row(m), interval_formula(m, self.family, self.intervals)
 
         def row(t: Any, u: Any, base: Any, t2: Any, u2: Any, case: Any, *etas: Any) -> Any:
@@ -120,9 +124,23 @@ class Censored(Family):
             ),
         )
 
+    def log_density_at(self, data: RowData, etas: Sequence[Any], xp: Arrays) -> Any:
+        if xp is not NUMERIC or not _is_mixed(data):
+            return super().log_density_at(data, etas, xp)
+        parts = [(rows, p.log_density_at(*own, xp)) for p, rows, own in _pieces(self, data, etas)]
+        return _joined(parts, _shape(data, etas))
+
     def derivatives_at(
         self, data: RowData, etas: Sequence[np.ndarray], asked: str = ALL
     ) -> Derivatives:
+        if _is_mixed(data):
+            return _joined_derivatives(
+                [
+                    (rows, p.derivatives_at(*own, asked))
+                    for p, rows, own in _pieces(self, data, etas)
+                ],
+                _shape(data, etas),
+            )
         found = super().derivatives_at(data, etas, asked)
         if not self.kink or asked in (WORKING, SCORES):
             return found
@@ -166,6 +184,8 @@ class Truncation(Censored):
     """
 
     def row(self, m: Any) -> Callable[..., Any]:
+        if self.case is not None:
+            return formula_of_case(m, self.family, self.case)
         between = interval_formula(m, self.family, True)
         return lambda t, u, base, t2, u2, case, *etas: base + between(t, u, t2, u2, case, *etas)
 
@@ -175,7 +195,90 @@ class Truncation(Censored):
     def derivatives_at(
         self, data: RowData, etas: Sequence[np.ndarray], asked: str = ALL
     ) -> Derivatives:
-        return Family.derivatives_at(self, data, etas, SCORES if asked == WORKING else asked)
+        return super().derivatives_at(data, etas, SCORES if asked == WORKING else asked)
+
+
+def formula_of_case(m: Any, family: Family, case: float) -> Callable[..., Any]:
+    """The log density of rows of which the same is known, over a namespace ``m``."""
+    inner, tails = family.row(m), family.tails(m)
+
+    def row(t: Any, u: Any, base: Any, t2: Any, u2: Any, case_: Any, *etas: Any) -> Any:
+        if case == EXACT:
+            return inner(t, u, base, *etas)
+        if case == ANY:
+            return base + 0.0 * etas[0]
+        if case == ABOVE:
+            return base + tails(t, u, *etas)[1]
+        if case == BELOW:
+            return base + tails(t2, u2, *etas)[0]
+        more, gap = _in_nearer_tail(m, tails(t, u, *etas), tails(t2, u2, *etas))
+        return base + (more + m.log1mexp(m.where(gap < LEAST_GAP, gap, LEAST_GAP)))
+
+    return row
+
+
+def _in_nearer_tail(m: Any, lower: Sequence[Any], upper: Sequence[Any]) -> tuple[Any, Any]:
+    """The larger of two logs whose difference is an interval's, and the other one less it.
+
+    ``lower`` and ``upper`` are the logs of the tails at its ends, below and above each.
+    """
+    (left, above), (below, right) = lower, upper
+    upper_tail = above < below
+    more, less = m.where(upper_tail, above, below), m.where(upper_tail, right, left)
+    return more, less - more
+
+
+Piece = tuple[Censored, np.ndarray, tuple[RowData, list[np.ndarray]]]
+"""The formula of rows of which the same is known, their positions, data and predictors."""
+
+
+def _is_mixed(data: RowData) -> bool:
+    """Whether rows are many, of which not the same need be known."""
+    return np.ndim(data.more[2]) == 1 and np.size(data.more[2]) > 1
+
+
+def _pieces(family: Censored, data: RowData, etas: Sequence[np.ndarray]) -> Iterator[Piece]:
+    """Rows of which the same is known: no tails are evaluated that are not needed."""
+    for case in np.unique(data.more[2]):
+        rows = np.flatnonzero(data.more[2] == case)
+        own = [eta if np.shape(eta)[-1] == 1 else eta[..., rows] for eta in etas]
+        piece = _of_case(type(family), family.family, float(case))
+        part = data.at(rows)
+        yield piece, rows, (replace(part, more=(*part.more[:2], part.more[2][:1])), own)
+
+
+def _shape(data: RowData, etas: Sequence[np.ndarray]) -> tuple[int, ...]:
+    """Shape of values by row."""
+    return np.broadcast_shapes(np.shape(data.more[2]), *map(np.shape, etas))
+
+
+def _joined(parts: Sequence[tuple[np.ndarray, Any]], shape: tuple[int, ...]) -> np.ndarray:
+    """Values by row, from those of some rows each."""
+    joined = np.empty(shape)
+    for rows, values in parts:
+        joined[..., rows] = values
+    return joined
+
+
+def _joined_derivatives(
+    parts: Sequence[tuple[np.ndarray, Derivatives]], shape: tuple[int, ...]
+) -> Derivatives:
+    """Derivatives by row, from those of some rows each."""
+    rows, found = [rows for rows, _ in parts], [own for _, own in parts]
+
+    def joined(values: Sequence[Any]) -> Any:
+        known = [v for v in values if v is not None]
+        if len(known) < len(values):
+            return None
+        return _joined(list(zip(rows, values, strict=True)), shape)
+
+    score = tuple(joined(own) for own in zip(*(d.score for d in found), strict=True))
+    second = tuple(
+        tuple(joined(own) for own in zip(*line, strict=True))
+        for line in zip(*(d.second for d in found), strict=True)
+    )
+    expected = (d.expected_information for d in found)
+    return Derivatives(score, second, tuple(joined(own) for own in zip(*expected, strict=True)))
 
 
 def interval_formula(m: Any, family: Family, two_ends: bool) -> Callable[..., Any]:
@@ -187,10 +290,8 @@ def interval_formula(m: Any, family: Family, two_ends: bool) -> Callable[..., An
         one = m.where(case < BELOW, above, m.where(case < BETWEEN, below, 0.0))
         if not two_ends:
             return one
-        left, right = tails(t, u, *etas)[0], tails(t2, u2, *etas)[1]
-        upper_tail = above < below
-        more, less = m.where(upper_tail, above, below), m.where(upper_tail, right, left)
-        gap = m.where(case > BELOW, m.where(case < ANY, less - more, -1.0), -1.0)
+        more, gap = _in_nearer_tail(m, tails(t, u, *etas), tails(t2, u2, *etas))
+        gap = m.where(case > BELOW, m.where(case < ANY, gap, -1.0), -1.0)
         two = more + m.log1mexp(m.where(gap < LEAST_GAP, gap, LEAST_GAP))
         return m.where(case < BETWEEN, one, m.where(case < ANY, two, 0.0))
 
@@ -253,6 +354,12 @@ def _check(family: Family, response: str) -> None:
         f"The family {quoted(family)} cannot have the response {response!r}: {why}. Censored and "
         "truncated responses are for families of one number with probabilities of intervals."
     )
+
+
+@cache
+def _of_case(kind: type[Censored], family: Family, case: float) -> Censored:
+    """The formula of rows of which the same is known, made once."""
+    return kind(family, True, False, case)
 
 
 @cache
