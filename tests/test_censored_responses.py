@@ -125,6 +125,7 @@ def test_em_never_falls(family, side):
     [
         ("normal", "fused"),
         ("normal", "symbolic"),
+        ("poisson", "fused"),  # draws are whole numbers, ends may be infinite
         pytest.param("gamma", "fused", marks=pytest.mark.slow),
     ],
 )
@@ -133,7 +134,8 @@ def test_graph_has_the_density_of_the_mixture(family, likelihood, side):
     spec = model(family, side)
     fit = bm.fit(spec, limited(family, side, n=50), "em", random_seed=1, restarts=2)
     values = {name: fit.idata.posterior[name].values[0, 0] for name in spec.variables}
-    values[spec.variables[-1]] = np.array([1.5, 2.0])  # an expert of few rows may be narrow
+    if values[spec.variables[-1]].ndim == 1:  # an expert of few rows may be narrow
+        values[spec.variables[-1]] = np.array([1.5, 2.0])
     draws = {name: value[None] for name, value in values.items()}
     expected = log_likelihood(spec, draws, fit.design.rows)[0]
     graph = build_design(spec, fit.design, likelihood)

@@ -101,7 +101,8 @@ class _InputOrder:
         if leader is not None:
             expert = expert[leader]
         if self.censored:
-            draws = pt.concatenate(parts, axis=-1)
+            # Ends may be infinite: PyMC gives observed values the type of the draws.
+            draws = pt.cast(pt.concatenate(parts, axis=-1), "float64")
             drawn = pt.take_along_axis(draws, expert[..., None], axis=-1)
             open_ends = [] if self.blocks[0].family.truncation is None else [-np.inf, np.inf]
             ends = [drawn, drawn, *(pt.full_like(drawn, end) for end in open_ends)]
