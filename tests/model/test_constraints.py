@@ -196,3 +196,17 @@ def test_names_without_a_block_mean_all_blocks():
 def test_weights_make_a_gate_without_features():
     spec = bm.mixture_of_experts("y ~ x", fixed={"weights": (0.3, 0.7)})
     assert spec.formulas["gate"] == "~ 1"
+
+
+def test_units_of_a_shared_parameter_are_those_of_its_own_response():
+    from bayes_moe.model.constrained_variables import constrained_parameters
+
+    rng = np.random.default_rng(0)
+    table = {"x": rng.normal(size=40), "a": rng.normal(size=40), "b": 1e3 * rng.normal(size=40)}
+    shared = ("mu_a_coef[x]", "mu_b_coef[x]")
+    spec = bm.mixture_of_experts("cbind(a, b) ~ x", gate="~ 1", family="mvnormal", shared=shared)
+    design = spec.design(table)
+    found = constrained_parameters(spec, design, spec.resolve_priors(design))
+    units = {c.variable: scaling.units.unit for c, _, scaling, _ in found if scaling is not None}
+    expected = {f"mu_{name}_coef": np.std(table[name]) for name in ("a", "b")}
+    assert units == pytest.approx(expected)
