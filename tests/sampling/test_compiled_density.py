@@ -375,7 +375,9 @@ def products(experts):
         for s in theirs
     ]
     blocks = (*one.spec.structure.blocks, *other.spec.structure.blocks)
-    structure = SimpleNamespace(blocks=blocks, gate=one.spec.structure.gate)
+    components = one.spec.structure.components  # of those with offsets, of which there are none
+    gate = one.spec.structure.gate
+    structure = SimpleNamespace(blocks=blocks, gate=gate, components=components)
     spec = SimpleNamespace(n_experts=experts, structure=structure)
     return one, other, ParameterVector(spec, one.design, (*one.blocks, *added), True)
 
