@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
@@ -19,7 +20,9 @@ def is_offset(term: Any) -> bool:
 
 def width(term: Any) -> int:
     """Number of columns of an offset: one for all outputs of a predictor, or one an output."""
-    return len(parse_expression(term.factors[0].expr).body.args)  # type: ignore[attr-defined]
+    call = parse_expression(term.factors[0].expr).body
+    assert isinstance(call, ast.Call)
+    return len(call.args)
 
 
 def cut_out(formula: str) -> str:

@@ -30,11 +30,11 @@ class Intervals(Support):
         ``(t, u, eta_1, ..., eta_P)`` -> the two, with ``t`` and ``u`` of the family's ``data`` at a
         response in the support.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no tails: see has_tails.")
 
     def log_interval(self, lower: Any, upper: Any, xp: Arrays) -> Any:
         """Log probability (obs,) of intervals, both ends included, of one without parameters."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has parameters, so `tails` are asked.")
 
     @property
     def has_tails(self) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.errors import SpecError
+from bayes_moe.data.group_terms import ERROR
 from bayes_moe.data.matrix import Rows
 from bayes_moe.model.allocation import allocation_of, observed_responsibilities
 from bayes_moe.model.mixture import Mixture
@@ -32,7 +33,9 @@ OTHER = "other_"
 """Start of the name of the second dimension of a matrix of pairs."""
 
 
-def allocation(fit: Fit, rows: Any = None, *, ci_prob: float | None = None) -> xr.Dataset:
+def allocation(
+    fit: Fit, rows: Any = None, *, ci_prob: float | None = None, unseen: str = ERROR
+) -> xr.Dataset:
     """Return the probability of each expert for observed rows, with its uncertainty.
 
     Of rows that share an expert by group, the figures are those of the groups (``group_id`` in the
@@ -47,6 +50,8 @@ def allocation(fit: Fit, rows: Any = None, *, ci_prob: float | None = None) -> x
         the fitted rows.
     ci_prob : float, optional
         Probability inside the intervals; by default ArviZ's ``rcParams["stats.ci_prob"]``.
+    unseen : {"error", "average", "sample"}
+        As for :func:`predict`.
 
     Returns
     -------
@@ -67,7 +72,7 @@ def allocation(fit: Fit, rows: Any = None, *, ci_prob: float | None = None) -> x
 
     inside = probability_inside(ci_prob)
     levels = [(1 - inside) / 2, (1 + inside) / 2]
-    mixtures = _mixtures(fit, rows)
+    mixtures = _mixtures(fit, rows, unseen)
 
     def figures(mixture: Mixture, part: Rows) -> np.ndarray:
         r = observed_responsibilities(mixture, part)
@@ -76,7 +81,7 @@ def allocation(fit: Fit, rows: Any = None, *, ci_prob: float | None = None) -> x
 
     values = mixtures.map(figures)
     experts = {names.EXPERT: fit.spec.expert_labels}
-    bounds = {**experts, "ci_bound": ["lower", "upper"]}
+    bounds = {**experts, names.CI_BOUND: list(names.CI_BOUNDS)}
     mean, interval = (
         by_group(fit.spec, mixtures.rows, mixtures.label(v, dims))
         for v, dims in ((values[..., 0], experts), (values[..., 1:], bounds))
@@ -94,7 +99,7 @@ def allocation(fit: Fit, rows: Any = None, *, ci_prob: float | None = None) -> x
     )
 
 
-def coclustering(fit: Fit, rows: Any = None) -> xr.DataArray:
+def coclustering(fit: Fit, rows: Any = None, *, unseen: str = ERROR) -> xr.DataArray:
     """Return the probability that two observed rows have the same expert.
 
     ``P(i, j) = mean over draws of sum_k r_ik r_jk``, and 1 of a row with itself: it does not depend
@@ -107,6 +112,8 @@ def coclustering(fit: Fit, rows: Any = None) -> xr.DataArray:
         A fit.
     rows : table, optional
         As for :func:`allocation`.
+    unseen : {"error", "average", "sample"}
+        As for :func:`predict`.
 
     Returns
     -------
@@ -125,7 +132,7 @@ def coclustering(fit: Fit, rows: Any = None) -> xr.DataArray:
     Fritsch, A., & Ickstadt, K. (2009). Improved criteria for clustering based on the posterior
     similarity matrix. Bayesian Analysis, 4(2), 367-391.
     """
-    mixtures = _mixtures(fit, rows)
+    mixtures = _mixtures(fit, rows, unseen)
     shared = allocation_of(mixtures.rows.observation)
     units = np.arange(mixtures.rows.size)[shared.first]
     if len(units) > MOST_UNITS:
@@ -163,5 +170,5 @@ def _by_row(mixture: Mixture, part: Rows) -> np.ndarray:
     return np.moveaxis(observed_responsibilities(mixture, part), -1, 0)
 
 
-def _mixtures(fit: Fit, rows: Any) -> ChunkedMixture:
-    return mixtures_on(replace(fit, response=None), rows, with_response=True)
+def _mixtures(fit: Fit, rows: Any, unseen: str) -> ChunkedMixture:
+    return mixtures_on(replace(fit, response=None), rows, with_response=True, unseen=unseen)

@@ -1,9 +1,11 @@
 """Posterior allocations and pairs of rows with one expert, by their definitions."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import bayes_moe as bm
+from bayes_moe.core.errors import DataError
 from bayes_moe.prediction import allocations
 from tests.support.fits import fake_fit
 from tests.support.groups import group_table, grouped
@@ -56,3 +58,16 @@ def test_pairs_are_those_of_the_same_expert(fit, monkeypatch):
     monkeypatch.setattr(allocations, "MOST_UNITS", 10)
     with pytest.raises(bm.SpecError, match="at most 10"):
         bm.coclustering(fit)
+
+
+def test_groups_of_effects_that_no_fitted_row_has_are_refused_or_average():
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"g": np.repeat(list("abcdef"), 10), "x": rng.normal(size=60)})
+    table["y"] = table["x"] + rng.normal(size=60)
+    spec = bm.mixture_of_experts("y ~ x + (1 | g)", gate="~ 1", experts=1)
+    fit = bm.fit(spec, table, method="em", random_seed=1)
+    new = table.head(4).assign(g="z")
+    with pytest.raises(DataError, match="unseen"):
+        bm.allocation(fit, new)
+    assert bm.allocation(fit, new, unseen="average")["probability"].shape == (4, 1)
+    assert bm.coclustering(fit, new, unseen="average").shape == (4, 4)
