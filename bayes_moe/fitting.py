@@ -13,7 +13,7 @@ from bayes_moe.core.errors import PACKAGE_FILES, ConvergenceWarning, SpecError
 from bayes_moe.data.design import Design
 from bayes_moe.diagnostics.check import check
 from bayes_moe.inference.base import Method
-from bayes_moe.model.spec import MixtureOfExperts, with_levels
+from bayes_moe.model.spec import MixtureOfExperts, bound
 from bayes_moe.results import combination, label_reference, relabelling
 from bayes_moe.results.draws import standard_tree
 from bayes_moe.results.fit import Fit
@@ -99,7 +99,7 @@ def fit(
     _check_missing(missing, type(chosen))
     chosen.check(spec)
     design = spec.design(data, missing)
-    spec = with_levels(spec, design.levels)
+    spec = bound(spec, design)
     return _fit(spec, design, FitSettings(chosen, random_seed, relabel, missing, log_likelihood))
 
 
@@ -182,9 +182,10 @@ def refit(
     log_likelihood = None if stored is None else bool(stored)
     design = fit.spec.design(data, missing)
     chosen = str(attributes.get(names.RELABEL, "responsibilities"))
-    known = _whose_labels(fit, like, design, chosen)
-    settings = FitSettings(method, random_seed, chosen, missing, log_likelihood, known)
-    again = _fit(fit.spec, design, settings)
+    spec = bound(fit.spec, design)
+    whose = _whose_labels(fit, spec, like, design, chosen)
+    settings = FitSettings(method, random_seed, chosen, missing, log_likelihood, whose)
+    again = _fit(spec, design, settings)
     if like is not None and chosen != "none":
         _tell_other_order(again, like if isinstance(like, Fit) else fit)
     return again
@@ -225,15 +226,15 @@ class FitSettings:
 
 
 def _whose_labels(
-    fit: Fit, like: Fit | str | None, design: Design, method: str
+    fit: Fit, spec: MixtureOfExperts, like: Fit | str | None, design: Design, method: str
 ) -> Reference | None:
     """The fit whose labels a refit gets; by default the given one, if rows can be compared."""
     if like is None:
         return None
     if not (isinstance(like, str) and like == "fit"):
-        return _reference(like, fit.spec, design, method)
+        return _reference(like, spec, design, method)
     try:
-        return _reference(fit, fit.spec, design, method)
+        return _reference(fit, spec, design, method)
     except SpecError as error:
         warnings.warn(
             f"{error} The experts keep labels of their own; like=None says that you know.",

@@ -244,6 +244,7 @@ def test_labels_of_a_refit_follow_by_groups(draws, panel):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Pareto k:bayes_moe.ConvergenceWarning")
 def test_intervals_cover_classes_of_persons():
     """A quarter of the persons grows; intervals of 90 % cover in 85 to 95 of 100 tables."""
     spec = bm.mixture_of_experts("y ~ t", experts=2, gate="~ 1", group="id")

@@ -1,11 +1,16 @@
 """Rows whose expert is known: against separate regressions, and what tells experts apart."""
 
+import pickle
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from scipy import special, stats
 
 import bayes_moe as bm
+from bayes_moe.results.permuting import permute_draws
 
 sm = pytest.importorskip("statsmodels.api")
 
@@ -82,6 +87,46 @@ def test_experts_are_known_by_their_names(table, tmp_path):
     np.testing.assert_allclose(mean_of(other, "mu_coef")[:, 0], [0, 4, 8], atol=0.7)
 
 
+@pytest.fixture(scope="module")
+def one_known(table):
+    """Draws about the mode where rows of the highest expert alone are known."""
+    some = table.assign(label=table["label"].where(table["label"] == 0))
+    return some, bm.fit(spec_of(), some, "laplace", draws=50, chains=2, random_seed=0)
+
+
+def test_experts_without_a_known_row_are_exchangeable(one_known, tmp_path):
+    """They are in the order of their locations; draws of either order get the same labels."""
+    _, fit = one_known
+    np.testing.assert_allclose(mean_of(fit, "mu_coef")[:, 0], [8, 0, 4], atol=0.5)
+    pairs = [(a.leaves, b.leaves) for a, b in fit.spec.structure.symmetry.exchanges()]
+    assert pairs == [((1,), (2,))]
+    order = np.tile([0, 1, 2], (2, 50, 1))
+    order[1] = [0, 2, 1]
+    order = xr.DataArray(order, dims=("chain", "draw", "expert"))
+    mixed = replace(fit, idata=permute_draws(fit.idata, fit.spec, order))
+    assert mean_of(mixed, "mu_coef")[1, 0] == pytest.approx(2, abs=0.5)
+    mixed.idata.attrs["kind"] = "draws"
+    aligned = bm.relabel(mixed)
+    np.testing.assert_allclose(mean_of(aligned, "mu_coef"), mean_of(fit, "mu_coef"), rtol=1e-12)
+    again = bm.load(bm.save(fit, tmp_path / "fit.nc"))
+    assert again.spec == fit.spec == pickle.loads(pickle.dumps(fit.spec))
+    assert not again.spec.structure.symmetry.trivial
+
+
+def test_which_experts_have_no_known_row_is_that_of_the_table(table, one_known):
+    some, fit = one_known
+    more = bm.refit(fit, table, random_seed=0, draws=50, chains=1, like=None)
+    assert more.spec.structure.symmetry.trivial
+    np.testing.assert_allclose(mean_of(more, "mu_coef")[:, 0], [8, 4, 0], atol=0.5)
+    fewer = bm.refit(more, some, random_seed=0, draws=50, chains=1)  # in the order of `more`
+    assert fewer.spec == fit.spec
+    np.testing.assert_allclose(mean_of(fewer, "mu_coef")[:, 0], [8, 4, 0], atol=0.5)
+    record = fit.spec.to_dict()
+    for wrong in ({"experts_without_rows": [7, 8]}, {"expert": None}):
+        with pytest.raises(bm.SpecError, match="without a known row"):
+            bm.MixtureOfExperts.from_dict(record | wrong)
+
+
 def test_missing_features_are_integrated_out_of_rows_with_known_experts(table):
     gaps = table.assign(z=table["z"].where(table.index % 4 > 0))
     gaps["label"] = table["label"].where(table.index % 3 == 0)
@@ -109,8 +154,6 @@ def test_tables_whose_labels_cannot_be(table):
         bm.fit(spec_of(), table.assign(label=table["label"].where(table.index != 3, 7)), "em")
     with pytest.raises(bm.DataError, match="no row's expert"):
         bm.fit(spec_of(), table.assign(label=np.nan), "em")
-    with pytest.raises(bm.DataError, match="experts 1, 2, which are alike"):
-        bm.fit(spec_of(), table.assign(label=table["label"].where(table["label"] == 0)), "em")
     pairs = np.repeat(np.arange(150), 2)
     grouped = table.assign(g=pairs, z=table["z"].to_numpy()[2 * pairs])
     with pytest.raises(bm.DataError, match=r"row 0 and .* at row 1, both of the group"):

@@ -50,13 +50,15 @@ class RowColumns:
     """What columns say of the rows that a model is fitted to, beside features and response.
 
     ``weights`` is a column or an expression, ``group`` and ``expert`` are columns; each may be
-    None. ``labels`` are those of the experts, in their order.
+    None. ``labels`` are those of the experts, in their order. ``without_rows`` are the positions
+    of experts of which the fitted table has no known row.
     """
 
     weights: str | None = None
     group: str | None = None
     expert: str | None = None
     labels: tuple[Any, ...] = ()
+    without_rows: tuple[int, ...] = ()
 
     @property
     def columns(self) -> tuple[str | None, str | None, str | None]:

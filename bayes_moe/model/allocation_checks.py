@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bayes_moe.core.errors import DataError, SpecError, listed
+from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Rows
 from bayes_moe.data.observation import RowColumns
@@ -70,7 +70,7 @@ def check_shared_rows(structure: Structure, columns: RowColumns, rows: Rows) -> 
 
 
 def check_known_experts(structure: Structure, columns: RowColumns, design: Design) -> None:
-    """Raise :class:`DataError` for labels that leave no expert, or cannot tell experts apart."""
+    """Raise :class:`DataError` for labels that leave no expert that a row can have."""
     rows, known = design.rows, design.rows.observation.expert
     if known is None:
         return
@@ -88,15 +88,6 @@ def check_known_experts(structure: Structure, columns: RowColumns, design: Desig
             f"Column {columns.expert!r} says expert {structure.expert_labels[known[i]]!r} at row "
             f"{rows.obs_id[i]}, which cannot have that row's response ({wrong.size} row(s) are so)."
         )
-    labelled = set(known.tolist())
-    for block in structure.blocks:
-        without = [structure.expert_labels[k] for k in block.positions if k not in labelled]
-        if len(without) > 1:
-            raise DataError(
-                f"No row of column {columns.expert!r} is known to have one of the experts "
-                f"{listed(without)}, which are alike: nothing tells one from the other. Label a "
-                "row of all but one of them, or leave `expert` out."
-            )
 
 
 def _check_same_expert(columns: RowColumns, rows: Rows, units: ByGroup) -> None:

@@ -35,6 +35,9 @@ MOST_EXPERTS = 1000
 
 _PARTS = ("gate", "experts", "priors", "center")
 """Names of a description's parts."""
+_WITHOUT_ROWS = "experts_without_rows"
+_OPTIONAL = ("functions", "shared", "fixed", "weights", "group", "expert", _WITHOUT_ROWS)
+"""Names of parts that a description may lack."""
 
 
 class MixtureOfExperts(Record):
@@ -123,8 +126,9 @@ class MixtureOfExperts(Record):
             if isinstance(held.get(WEIGHTS), tuple) and len(held[WEIGHTS]) == len(order):
                 held[WEIGHTS] = tuple(held[WEIGHTS][k] for k in order)
         frozen = MappingProxyType(dict(priors or {}))
-        stated, labelled = Stated(common, held, frozen), expert is not None
-        structure = structure_of(gate, ordered, frozen, stated, labelled=labelled)
+        stated = Stated(common, held, frozen)
+        known = frozenset() if expert is None else frozenset(range(len(ordered)))
+        structure = structure_of(gate, ordered, frozen, stated, known=known)
         self._set(gate=gate, experts=ordered, priors=frozen, center=center, structure=structure)
         rule = level_rule(self.response, [e.family for e in listed], listed[0].levels)
         columns = check_row_columns(weights, group, expert, structure.expert_labels)
@@ -273,6 +277,8 @@ class MixtureOfExperts(Record):
             record["shared"] = list(self.shared)
         if self.fixed:
             record["fixed"] = plain(self.fixed)
+        if self.row_columns.without_rows:
+            record[_WITHOUT_ROWS] = list(self.row_columns.without_rows)
         return record | self.row_columns.given
 
     @classmethod
@@ -289,8 +295,7 @@ class MixtureOfExperts(Record):
             For what is no description, with unknown names, more than 1000 experts, or
             functions that are missing.
         """
-        optional = ("functions", "shared", "fixed", "weights", "group", "expert")
-        check_names("The description", record, _PARTS, optional)
+        check_names("The description", record, _PARTS, _OPTIONAL)
         gate, experts, priors = record["gate"], record["experts"], record["priors"]
         parts = (("gate", gate, Mapping), ("experts", experts, list), ("priors", priors, Mapping))
         for name, part, kind in parts:
@@ -301,7 +306,7 @@ class MixtureOfExperts(Record):
             if not isinstance(part, Mapping):
                 raise SpecError(f"An expert or a prior cannot be {part!r:.100}.")
         settings = {name: value for name, value in gate.items() if name != "kind"}
-        return cls(
+        spec = cls(
             from_settings(registry.resolve("gate", gate.get("kind")), settings),
             [Expert(**e) for e in experts],
             {k: Prior.from_dict(p) for k, p in priors.items()},
@@ -313,9 +318,20 @@ class MixtureOfExperts(Record):
             record.get("group"),
             record.get("expert"),
         )
+        return _with_unknown(spec, record.get(_WITHOUT_ROWS, ()))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).from_dict, (self.to_dict(), dict(self.functions))
+
+
+def bound(spec: MixtureOfExperts, design: Design) -> MixtureOfExperts:
+    """The description for a design: labels of its classes, experts of which it has no known row."""
+    spec = with_levels(spec, design.levels)
+    known = design.rows.observation.expert
+    if known is None:
+        return spec
+    unknown = [k for k in range(spec.n_experts) if k not in known]
+    return _with_unknown(spec, unknown if len(unknown) > 1 else ())
 
 
 def with_levels(spec: MixtureOfExperts, levels: Levels | None) -> MixtureOfExperts:
@@ -325,3 +341,31 @@ def with_levels(spec: MixtureOfExperts, levels: Levels | None) -> MixtureOfExper
     experts = [expert.with_levels(levels) for expert in spec.experts]
     given = (spec.priors, spec.center, spec.functions, spec.shared, spec.fixed)
     return MixtureOfExperts(spec.gate, experts, *given, *spec.row_columns.columns)
+
+
+def _with_unknown(spec: MixtureOfExperts, experts: Sequence[int]) -> MixtureOfExperts:
+    """The description for a table without a known row of some experts: these may be exchanged."""
+    if spec.row_columns.expert is None or not {*experts} <= {*range(spec.n_experts)}:
+        if not experts:
+            return spec
+        raise SpecError(f"Experts without a known row cannot be {experts!r:.100}.")
+    unknown = tuple(experts)
+    if unknown == spec.row_columns.without_rows:
+        return spec
+    again = MixtureOfExperts(
+        spec.gate,
+        spec.experts,
+        spec.priors,
+        spec.center,
+        spec.functions,
+        spec.shared,
+        spec.fixed,
+        *spec.row_columns.columns,
+    )
+    known = frozenset(range(spec.n_experts)) - {*unknown}
+    stated = Stated(again.shared, again.fixed, again.priors)
+    again._set(
+        row_columns=replace(again.row_columns, without_rows=unknown),
+        structure=structure_of(again.gate, again.experts, again.priors, stated, known=known),
+    )
+    return again

@@ -207,12 +207,11 @@ def structure_of(
     experts: tuple[Expert, ...],
     priors: Mapping[str, Prior],
     stated: Stated,
-    *,
-    labelled: bool = False,
+    known: frozenset[int] = frozenset(),
 ) -> Structure:
     """The structure of a gate over experts, put in the order of their blocks.
 
-    No experts are exchangeable if they are ``labelled``: if some rows' experts are known.
+    Experts at the positions ``known``, those of some rows, are exchangeable with no other.
     """
     gated, blocks = with_group_effects(gate, len(experts)), blocks_of(experts)
     factors = (*(DensityFactor(block) for block in blocks), *_feature_factors(gated.features))
@@ -227,7 +226,7 @@ def structure_of(
     labels = _labels([e.name for e in experts])
     all_blocks = tuple(factor.block for factor in factors)
     constraints = constraints_of(stated, gate, gated, all_blocks, labels)
-    exchange_tree = None if labelled or tells_apart(gate) else gated.exchange_tree
+    exchange_tree = None if tells_apart(gate) else gated.exchange_tree
     return Structure(
         gate=gated,
         expert_labels=labels,
@@ -243,7 +242,7 @@ def structure_of(
         pairs=_pairs(blocks, labels),
         derived_dims={} if gated.features is None else gated.features.derived_dims,
         bases=_bases(gated, components, priors),
-        symmetry=_symmetry(exchange_tree, blocks, constraints),
+        symmetry=_symmetry(exchange_tree, blocks, constraints, known),
         constraints=constraints,
         row_count_formulas=row_count_formulas,
         stems_without_terms=frozenset((*row_count_formulas, *unused_gate)),
@@ -330,11 +329,16 @@ def _bases(
     return bases
 
 
-def _symmetry(exchange_tree: Any, blocks: tuple[Block, ...], constraints: Constraints) -> Symmetry:
+def _symmetry(
+    exchange_tree: Any,
+    blocks: tuple[Block, ...],
+    constraints: Constraints,
+    known: frozenset[int],
+) -> Symmetry:
     """Permutations of the experts that leave the model as it is."""
     block_of = {k: b for b, block in enumerate(blocks) for k in block.positions}
     marks = constraints.marks(len(block_of))
-    described = [(block_of[k], mark) for k, mark in enumerate(marks)]
+    described = [(block_of[k], mark, k if k in known else -1) for k, mark in enumerate(marks)]
     kinds = tuple(described.index(one) for one in described)
     return symmetry(None if constraints.branches_differ else exchange_tree, kinds)
 

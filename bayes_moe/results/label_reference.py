@@ -74,8 +74,10 @@ def reference(other: Fit, spec: MixtureOfExperts, design: Design, method: str) -
         )
     if method == "parameters":
         _check_terms(design, other.design)
-    own, its = _common_rows(design, other.design, spec.row_columns)
-    own, its = expert_order.evenly_spaced_rows(own), expert_order.evenly_spaced_rows(its)
+    own, its = (
+        _unlabelled(expert_order.evenly_spaced_rows(rows))
+        for rows in _common_rows(design, other.design, spec.row_columns)
+    )
     draws = stacked_draws(other.spec, posterior_of(other.idata))
     return Reference(own, _mean_allocations(other.spec, draws, its), draws)
 
@@ -141,6 +143,11 @@ def _common_rows(design: Design, other: Design, columns: RowColumns) -> tuple[Ro
                 "Labels cannot follow those of the other fit, since neither fit can read the "
                 f"other's rows. {error}"
             ) from error
+
+
+def _unlabelled(rows: Rows) -> Rows:
+    """Rows without their known experts, which would give any order the same allocations."""
+    return replace(rows, observation=replace(rows.observation, expert=None))
 
 
 def _check_terms(design: Design, other: Design) -> None:
