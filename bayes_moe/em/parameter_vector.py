@@ -166,7 +166,7 @@ class ParameterBlock:
     def free(self, raw: np.ndarray) -> np.ndarray:
         """Coordinates (point, coordinate) of internal coefficients (point, expert, term)."""
         free = raw if self.basis is None else unmixed(self.basis, raw)
-        return free.reshape(len(raw), -1)
+        return free.reshape(len(raw), self.directions * self.terms)
 
 
 @dataclass(frozen=True)

@@ -450,3 +450,13 @@ def test_gaps_of_other_parameters_and_types():
 def test_new_rows_with_gaps_elsewhere(known):
     with pytest.raises(bm.DataError, match=r"'y' has 1 missing value.*row\(s\) 1"):
         bm.log_density(known, pd.DataFrame({"x1": [0.1, 0.2], "x2": [np.nan, 1], "y": [1, np.nan]}))
+
+
+def test_responses_without_noise_are_told_of():
+    """All modes on rows without gaps are singular then, and none is a start."""
+    x = np.random.default_rng(0).normal(size=100)
+    table = pd.DataFrame({"x": np.where(np.arange(100) % 7 > 0, x, np.nan), "y": 2 + 3 * x})
+    spec = bm.mixture_of_experts("y ~ x", experts=2, gate=bm.gates.Gaussian("~ x"))
+    with pytest.warns(bm.ConvergenceWarning):
+        fit = bm.fit(spec, table, "em", missing="model", random_seed=0, restarts=4)
+    assert fit.design.rows.size == 100
