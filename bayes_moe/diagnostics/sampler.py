@@ -139,12 +139,14 @@ def convergence(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Co
     """Convergence figures of the draws of a sampler."""
     posterior = posterior_of(tree)
     stats = tree[names.SAMPLE_STATS].to_dataset()
-    reported = _Quantities.of(posterior[list(spec.structure.quantities)])
     label_free = _Quantities.of(invariants(spec, posterior, design))
     unlabelled = _mixing_of(label_free.values, spec)
-    figures = _mixing_of(reported.values, spec)
-    if len(spec.structure.quantities) < len(spec.variables):
-        reported, figures = reported.joined(label_free), figures.joined(unlabelled)
+    reported, figures = label_free, unlabelled
+    if spec.structure.quantities:  # trees alone have none
+        reported = _Quantities.of(posterior[list(spec.structure.quantities)])
+        figures = _mixing_of(reported.values, spec)
+        if len(spec.structure.quantities) < len(spec.variables):
+            reported, figures = reported.joined(label_free), figures.joined(unlabelled)
     rhat, rhat_at = reported.worst(figures.rhat, largest=True)
     bulk, bulk_at = reported.worst(figures.ess_bulk, largest=False)
     tail, tail_at = reported.worst(figures.ess_tail, largest=False)
@@ -157,7 +159,7 @@ def convergence(tree: xr.DataTree, spec: MixtureOfExperts, design: Design) -> Co
         chains=posterior.sizes[names.CHAIN],
         draws=posterior.sizes[names.DRAW],
         complete=bool(tree.attrs.get(names.COMPLETE, 1)),
-        divergences=int(stats[names.DIVERGING].sum()),
+        divergences=int(stats[names.DIVERGING].sum()) if names.DIVERGING in stats else 0,
         rhat=rhat,
         rhat_variable=rhat_at,
         rhat_invariant=label_free.worst(unlabelled.rhat, largest=True)[0],

@@ -58,12 +58,17 @@ def summary(
     Raises
     ------
     SpecError
-        For a variable that the fit does not have.
+        For a variable that the fit does not have, and if there is none to show by default.
     """
     posterior = posterior_of(fit.idata)
     selected = (
         [var_names] if isinstance(var_names, str) else list(var_names or _by_default(fit.spec))
     )
+    if not selected:
+        raise SpecError(
+            "A table shows no variable of this fit: all are weights of networks, trees of a forest "
+            "or effects of groups. Name those to show in `var_names`, or read bm.predict(fit)."
+        )
     for name in selected:
         if name not in posterior:
             raise SpecError(unknown("variable", name, fit.spec.variables))

@@ -114,6 +114,11 @@ class PyMC(OnGraph):
 
             with announced("Compiling the steps of the trees.", shown=task.progressbar):
                 steps = forests.steps(graph)
+        own = {value for step in steps or () for value in step.vars}
+        # PyMC refuses settings of a sampler that has no variable left.
+        of_nuts: dict[str, Any] = {}
+        if set(graph.model.value_vars) - own:
+            of_nuts = {"target_accept": task.target_accept}
         stop = StopAllChains(task.tune + task.draws) if task.parallel == 1 else None
         try:
             tree: xr.DataTree = pm.sample(
@@ -122,7 +127,7 @@ class PyMC(OnGraph):
                 chains=task.chains,
                 cores=task.parallel,
                 random_seed=task.random_seed,
-                target_accept=task.target_accept,
+                **of_nuts,
                 nuts_sampler="pymc",
                 init="adapt_diag",  # without jitter of the starting points
                 initvals=initvals,

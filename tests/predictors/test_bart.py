@@ -304,6 +304,20 @@ def test_trees_beside_linear_experts_and_for_other_parameters():
     assert (bm.predict(fit, table.iloc[:5]).mean() > 0).all()
 
 
+@few_draws
+def test_trees_alone():
+    """Nothing is left for NUTS, and no variable is named in tables."""
+    table, *_ = curves(80)
+    table["y"] = (table["x"] > 0).astype(int)
+    spec = bm.mixture_of_experts("y ~ x", experts=1, family="bernoulli", predictor="bart")
+    fit = bm.fit(spec, table, random_seed=1, **SHORT | {"cores": 1, "draws": 20, "tune": 20})
+    p = bm.predict(fit).mean().values
+    assert p[table["y"] == 1].mean() > p[table["y"] == 0].mean() + 0.2
+    assert "R-hat" in str(bm.diagnose(fit))
+    with pytest.raises(bm.SpecError, match="Name those to show"):
+        bm.summary(fit)
+
+
 @pytest.mark.slow
 @few_draws
 def test_trees_of_a_scale():
