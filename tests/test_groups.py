@@ -243,6 +243,14 @@ def test_labels_of_a_refit_follow_by_groups(draws, panel):
     assert (certainty > 0.99).all()
 
 
+def test_gates_of_groups_have_no_features_unless_given():
+    flat, tree = bm.mixture_of_experts, bm.hierarchical_mixture
+    for recipe in (flat, tree):
+        assert recipe("y ~ t", group="id").gate == recipe("y ~ t", "~ 1", group="id").gate
+        assert recipe("y ~ t", "~ z", group="id").gate == recipe("y ~ t", "~ z").gate
+    assert flat("y ~ t", group="id").gate != flat("y ~ t").gate
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Pareto k:bayes_moe.ConvergenceWarning")
 def test_intervals_cover_classes_of_persons():

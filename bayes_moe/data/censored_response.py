@@ -293,8 +293,8 @@ def _checked(limits: Limits) -> Limits:
     for part in limits.parts:
         if not is_one_factor(part):
             raise SpecError(
-                f"{part!r} in {limits.response!r} is no column or function of columns, such as "
-                "log(y)."
+                f"{part.strip()!r} in {limits.response.strip()!r} is no column or function of "
+                "columns, such as log(y) or I(y - 1)."
             )
     if limits.status is not None and not limits.undecided and not _is_name(limits.status):
         raise SpecError(f"The status in {limits.response!r} must be a column.")

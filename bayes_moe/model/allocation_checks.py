@@ -134,4 +134,6 @@ def _check_same(
 
 def _label(columns: RowColumns, rows: Rows, row: int) -> str:
     """The group of a row, as a user knows it."""
-    return f"the group {rows.columns[columns.group].iloc[row]!r} of {columns.group!r}"
+    label = rows.columns[columns.group].iloc[row]
+    shown = label.item() if isinstance(label, np.generic) else label
+    return f"the group {shown!r} of {columns.group!r}"

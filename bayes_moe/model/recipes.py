@@ -56,8 +56,8 @@ def mixture_of_experts(
         functions.
     gate : str or Gate, optional
         Features of a softmax gate, e.g. ``"~ z"``, or a gate of another kind, such as
-        ``bm.gates.StickBreaking("~ z")``. Left out, the gate uses the experts' features;
-        ``"~ 1"`` makes it constant.
+        ``bm.gates.StickBreaking("~ z")``. Left out, the gate uses the experts' features, or none
+        with ``group``; ``"~ 1"`` makes it constant.
     experts : int, optional
         Number of experts, at least 1: by default 2, or as many as a tree gate has leaves. One
         expert is an ordinary regression.
@@ -98,7 +98,8 @@ def mixture_of_experts(
         weight 0 as none. :doc:`/rows` says what that means for survey weights.
     group : str, optional
         Column of groups of rows that have one expert: all rows of a person, of a panel, of a growth
-        curve. The gate speaks once for a group, so its features are constant within each.
+        curve. The gate speaks once for a group, so its features are constant within each; left
+        out, it has none.
     expert : str, optional
         Column with the label of a row's expert where it is known, missing elsewhere.
     **parameters : str or int
@@ -134,7 +135,7 @@ def mixture_of_experts(
     if experts is None:
         experts = getattr(gate, "n_leaves", 2)  # only a tree fixes the number of experts
     check_whole("experts", experts, 1)
-    gate = _without_features(gate, fixed)
+    gate = _without_features(gate, fixed, group)
     softmax: Any = registry.resolve("gate", "softmax")
     described = gate if isinstance(gate, Gate) else softmax(gate)
     return MixtureOfExperts(
@@ -183,7 +184,7 @@ def hierarchical_mixture(
     gate : str or mapping of str to str, optional
         Features of every split, e.g. ``"~ z"``, or of splits by name: ``{"root": "~ x", "0.1":
         "~ z"}``. A split is named by the branches that lead to it; those left out use the experts'
-        features.
+        features. With ``group`` and no ``gate``, splits have no features.
     branching : sequence of int, optional
         Branches at each level of a balanced tree; ``(2, 2)`` if there is no ``tree``.
     tree : nested sequence, optional
@@ -232,7 +233,7 @@ def hierarchical_mixture(
     _check_arguments(hierarchical_mixture, family, parameters)
     if tree is None and branching is None:
         branching = (2, 2)
-    gate = _without_features(gate, fixed)
+    gate = _without_features(gate, fixed, group)
     _check_tree_formulas(gate)
     by_split = {"formulas": gate} if isinstance(gate, Mapping) else {"formula": gate}
     described = Tree(tree, branching=branching, shrink=shrink, **by_split)
@@ -332,9 +333,10 @@ def mixture_density(
     return MixtureOfExperts(gate, experts, priors, center, functions, (), None, *rows)
 
 
-def _without_features(gate: Any, fixed: Mapping[str, Any] | None) -> Any:
-    """The gate, or one without features if its weights are fixed and none is given."""
-    return "~ 1" if gate is None and isinstance(fixed, Mapping) and WEIGHTS in fixed else gate
+def _without_features(gate: Any, fixed: Mapping[str, Any] | None, group: str | None) -> Any:
+    """The gate, or one without features if none is given and weights are fixed or of groups."""
+    held = isinstance(fixed, Mapping) and WEIGHTS in fixed
+    return "~ 1" if gate is None and (held or group is not None) else gate
 
 
 def _check_tree_formulas(gate: Any) -> None:
