@@ -231,14 +231,27 @@ def curves(
     canvas.draw("pe_line", draw_mean, mean.where(used), marks.used | common)
 
 
-def points(canvas: Canvas, x: np.ndarray, y: np.ndarray, colour: str | list[str]) -> None:
-    """Draw rows of the data; the more there are, the smaller and more transparent each is."""
+def points(
+    canvas: Canvas,
+    x: np.ndarray,
+    y: np.ndarray,
+    colour: str | list[str],
+    *,
+    count: int = 0,
+    label: str = "",
+    **more: Any,
+) -> None:
+    """Draw rows of the data; the more there are, the smaller and more transparent each is.
+
+    ``count`` is the number of all rows in the plot, of which these are some. ``label`` is the
+    artist's, and ``more`` are further keyword arguments of its visual.
+    """
     import xarray as xr
     from arviz_plots.visuals import scatter_xy
 
     if not len(x):
         return
-    crowd = min(1.0, (200 / len(x)) ** 0.5)
+    crowd = min(1.0, (200 / max(count, len(x))) ** 0.5)
     look = {
         "x": xr.DataArray(x, dims=names.OBS),
         "facecolor": colour,
@@ -247,7 +260,8 @@ def points(canvas: Canvas, x: np.ndarray, y: np.ndarray, colour: str | list[str]
         "size": 4 + 22 * crowd,
         "alpha": 0.2 + 0.6 * crowd,
     }
-    canvas.draw("observed_scatter", scatter_xy, xr.DataArray(y, dims=names.OBS), look)
+    look |= more
+    canvas.draw("observed_scatter", scatter_xy, xr.DataArray(y, dims=names.OBS), look, label)
 
 
 def dodge(experts: int) -> np.ndarray:

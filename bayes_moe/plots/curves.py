@@ -27,14 +27,13 @@ from bayes_moe.plots.canvas import (
     jitter,
     label_axes,
     open_canvas,
-    points,
 )
+from bayes_moe.plots.data_points import draw_rows, marks_of_rows, row_entries
 from bayes_moe.plots.legends import (
     add_legend,
     band_entries,
     expert_entries,
     mean_entry,
-    point_entries,
 )
 from bayes_moe.plots.reference import (
     band_probabilities,
@@ -155,11 +154,13 @@ def plot_experts(
     expert's gate weight is below 5 %, its line is thin and dotted and has no band. The response
     axis covers the data and the lines in use.
 
-    A row of the data has the colour of its most responsible expert, mixed with grey the more
-    the smaller the lead ``r_1 - r_2`` of that expert's posterior mean responsibility over the
-    next one's: full colour is certain, grey is undecided. This has the same meaning for any number
-    of experts, which a mixture of all their colours would not. With a categorical feature, points
-    are beside their expert, with a horizontal jitter.
+    A censored row is a triangle at its limit, which points to where its response is, or a
+    diamond in the middle of its interval. A row of the data has the colour of its most
+    responsible expert, mixed with grey the more the smaller the lead ``r_1 - r_2`` of that
+    expert's posterior mean responsibility over the next one's: full colour is certain, grey is
+    undecided. This has the same meaning for any number of experts, which a mixture of all their
+    colours would not. With a categorical feature, points are beside their expert, with a
+    horizontal jitter.
 
     Parameters
     ----------
@@ -204,10 +205,10 @@ def plot_experts(
     canvas.set("set_ylim", limits=limits)
     label_axes(canvas, grid, plain_name(label))
     entries = _expert_and_band_entries(canvas, fit, grid, probabilities)
-    if fit.spec.n_experts > 1:
-        entries |= point_entries(canvas, shown.label("undecided data"), GREY)
-    else:
-        entries |= point_entries(canvas, shown.label("data"), next(iter(canvas.colours.values())))
+    what, colour = "undecided data", GREY
+    if fit.spec.n_experts == 1:
+        what, colour = "data", next(iter(canvas.colours.values()))
+    entries |= row_entries(canvas, shown.label(what), colour, marks_of_rows(fit)[shown.rows])
     add_legend(canvas, entries, grid.fixed)
     _set_ticks(canvas, grid, fit, limits)
     return canvas.collection
@@ -230,7 +231,9 @@ def plot_predictive(
     The line is the predictive mean ``E[y | x]``, or the median where there is no mean (Student t
     with ``nu <= 1``). The bands contain a new response with their probability. By default they are
     equal-tailed predictive intervals, which include the unlikely responses between two humps of a
-    distribution; highest-density sets leave these out, and then consist of several bands.
+    distribution; highest-density sets leave these out, and then consist of several bands. The
+    response of a censored or truncated row is predicted as if nothing were cut off; censored rows
+    are marked as in :func:`plot_experts`.
 
     Parameters
     ----------
@@ -278,12 +281,13 @@ def plot_predictive(
     shown = shown_rows(fit, grid, stems)
     response = values[shown.rows]
     x = grid.positions(fit.design.columns.iloc[shown.rows])
-    points(canvas, x + jitter(len(x)) if grid.levels else x, response, DARK_GREY)
+    marks = marks_of_rows(fit)[shown.rows]
+    draw_rows(canvas, x + jitter(len(x)) if grid.levels else x, response, DARK_GREY, marks)
     curves(canvas, grid, centre, band, ranks=ranks, color="C0")
     label_axes(canvas, grid, plain_name(label))
     entries = {centre_name: mean_entry(grid, "C0")}
     entries |= band_entries(probabilities, grid, "C0", KINDS[kind])
-    entries |= point_entries(canvas, shown.label("data"), DARK_GREY)
+    entries |= row_entries(canvas, shown.label("data"), DARK_GREY, marks)
     add_legend(canvas, entries, grid.fixed)
     _set_ticks(canvas, grid, fit, axis_limits(response, band))
     return canvas.collection
@@ -352,7 +356,8 @@ def _draw_responsible(canvas: Canvas, fit: Fit, grid: Grid, rows: np.ndarray) ->
     if grid.levels:
         x = x + dodge(experts)[share.argmax(axis=1)] + jitter(len(x), experts)
     response = fit.one_response()[1]
-    points(canvas, x, response[rows], blend(list(canvas.colours.values()), share))
+    colours = blend(list(canvas.colours.values()), share)
+    draw_rows(canvas, x, response[rows], colours, marks_of_rows(fit)[rows])
 
 
 def blend(colours: Sequence[str], share: np.ndarray) -> list[str]:

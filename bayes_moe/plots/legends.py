@@ -13,7 +13,13 @@ from bayes_moe.plots.canvas import BAND_ALPHA, BAR_WIDTHS, Canvas, Look
 WITH_MARKERS = ("matplotlib", "plotly")
 """Backends whose legends may have other marks than lines."""
 
-PLOTLY_SYMBOLS = {"o": "circle", "|": "line-ns"}
+PLOTLY_SYMBOLS = {
+    "o": "circle",
+    "|": "line-ns",
+    "^": "triangle-up",
+    "v": "triangle-down",
+    "d": "diamond",
+}
 LETTERS = 34  # most in a line of a legend
 
 

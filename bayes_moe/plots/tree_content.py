@@ -13,6 +13,7 @@ from bayes_moe.data.class_labels import ANY
 from bayes_moe.data.reference_grid import Grid, plain_name
 from bayes_moe.plots.canvas import Look, axis_limits, class_colours, dodge
 from bayes_moe.plots.class_curves import strips
+from bayes_moe.plots.data_points import marks_of_rows
 from bayes_moe.plots.reference import MAX_VALUES, few_draws, over_draws, thinned
 from bayes_moe.prediction.class_quantities import class_labels
 from bayes_moe.prediction.predict import predict_one
@@ -40,15 +41,17 @@ class Content:
     """Content of the experts' panels.
 
     ``mean`` (obs_id, expert, ...) and ``band`` (prob, obs_id, expert, ..., ci_bound) are on the
-    grid; ``heights`` (row,) and ``colours`` (row,) those of rows of the data, None for the
-    expert's colour; ``limits`` and ``label`` those of the vertical axis, None for limits that
-    follow from the values.
+    grid; ``heights`` (row,), ``marks`` (row,), positions in
+    :data:`bayes_moe.plots.data_points.MARKS`, and ``colours`` (row,) those of rows of the data,
+    None for the expert's colour; ``limits`` and ``label`` those of the vertical axis, None for
+    limits that follow from the values.
     """
 
     mean: xr.DataArray
     band: xr.DataArray
     lines: Sequence[Line]
     heights: np.ndarray
+    marks: np.ndarray
     colours: Sequence[str] | None
     limits: tuple[float, float] | None
     label: str
@@ -68,12 +71,12 @@ def expert_content(
 ) -> Content:
     """Content of the experts' panels on a grid, with rows of the data at some positions."""
     label, values = fit.one_response()
-    response = values[rows]
+    response, marks = values[rows], marks_of_rows(fit)[rows]
     if not shows_classes(fit):
         predictive = predict_one(few_draws(fit, len(grid.rows)), grid.rows)
         locations = predictive.expert_locations(draws=True)
         figures = over_draws(locations, probabilities)
-        return Content(*figures, [Line({})], response, None, None, plain_name(label))
+        return Content(*figures, [Line({})], response, marks, None, None, plain_name(label))
     labels, colours = class_labels(fit), tree_class_colours(fit)
     few = thinned(fit, MAX_VALUES / (len(grid.rows) * fit.spec.n_experts * len(labels)))
     drawn = predict_one(few, grid.rows).expert_probabilities(draws=True)
@@ -85,7 +88,7 @@ def expert_content(
     heights, limits = strips(response.astype(int), len(labels))
     by_row = [colours[int(code)] for code in response]
     figures = over_draws(drawn, probabilities)
-    return Content(*figures, lines, heights, by_row, limits, "probability")
+    return Content(*figures, lines, heights, marks, by_row, limits, "probability")
 
 
 def tree_class_colours(fit: Fit) -> list[str]:

@@ -16,6 +16,7 @@ from bayes_moe.plots.canvas import (
     dodge,
     jitter,
 )
+from bayes_moe.plots.data_points import MARKS
 from bayes_moe.plots.reference import (
     expert_stems,
     few_draws,
@@ -165,9 +166,14 @@ def _draw_rows(
     pale, full = np.array(to_rgb(FAINT)), np.array([to_rgb(c) for c in colours]).reshape(-1, 3)
     mixed = pale + share[order, None] * (full[order] - pale)
     crowd = min(1.0, (100 / max(1, len(x))) ** 0.5)
-    look = {"facecolor": mixed, "edgecolor": "none", "size": 3 + 9 * crowd, "alpha": 0.85}
-    place = x[order], content.heights[order], panel.axes
-    panel.tree.draw("observed_scatter", label, backend.scatter, *place, zorder=1, **look)
+    look = {"edgecolor": "none", "size": 3 + 9 * crowd, "alpha": 0.85, "zorder": 1}
+    for position, mark in enumerate(MARKS):
+        some = content.marks[order] == position
+        if some.any() or not position:
+            own = look | mark.look("matplotlib") | {"facecolor": mixed[some]}
+            key = (label, mark.ending) if mark.ending else label
+            place = x[order[some]], content.heights[order[some]], panel.axes
+            panel.tree.draw("observed_scatter", key, backend.scatter, *place, **own)
 
 
 def _draw_expert(
