@@ -83,13 +83,19 @@ def plot_prior_predictive(
     Raises
     ------
     SpecError
-        For unknown parts in ``visuals``, and a number of draws that is not positive.
+        For what is no result of :func:`prior_predictive`, unknown parts in ``visuals``, and a
+        number of draws that is not positive.
 
     Examples
     --------
     >>> pc = bm.plot_prior_predictive(bm.prior_predictive(spec, table))  # doctest: +SKIP
     """
     check_whole("draws", draws, 1)
+    if not isinstance(prior, PriorPredictive):
+        raise SpecError(
+            "bm.plot_prior_predictive takes the result of bm.prior_predictive(spec, data); it got "
+            f"{type(prior).__name__}."
+        )
     if len(prior.responses) > 1:
         raise SpecError(
             f"The prior predictive is of {len(prior.responses)} responses: plot that of one, such "

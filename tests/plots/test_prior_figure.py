@@ -106,3 +106,5 @@ def test_few_values_have_intervals_of_their_shares(table):
 def test_what_it_refuses(prior, wrong, says):
     with pytest.raises(bm.SpecError, match=says):
         bm.plot_prior_predictive(prior, **wrong, backend="none")
+    with pytest.raises(bm.SpecError, match=r"takes the result of bm\.prior_predictive"):
+        bm.plot_prior_predictive({}, backend="none")
