@@ -20,8 +20,8 @@ from bayes_moe.data.matrix import Rows
 from bayes_moe.em.information import CompleteInformation, Information, ObservedInformation
 from bayes_moe.em.parameter_vector import ParameterBlock, ParameterVector
 from bayes_moe.em.row_mixture import RowMixture
+from bayes_moe.predictors.group_basis import without_effects
 from bayes_moe.predictors.group_effects import GroupEffects
-from bayes_moe.predictors.linear import Linear
 from bayes_moe.predictors.random_effects import RandomEffects
 from bayes_moe.predictors.scaling import Scaling
 from bayes_moe.priors.prior import Prior
@@ -68,7 +68,7 @@ def fixed_part(vector: ParameterVector) -> ParameterVector:
                 prior = Prior(prior.distribution, **own)
             block = replace(
                 block,
-                predictor=Linear(),
+                predictor=without_effects(block.predictor),
                 scaling=Scaling(replace(matrix, groups=()), block.scaling.units),
                 prior=prior,
                 prior_scale=None,

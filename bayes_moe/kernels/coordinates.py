@@ -27,7 +27,6 @@ from bayes_moe.kernels.linear_layout import (
     WHERE,
     WIDE,
 )
-from bayes_moe.kernels.linear_products import fill
 
 
 @register_jitable(fastmath=REORDERED)
@@ -59,9 +58,8 @@ def coefficients(p: Any, slots: int, x: Any, coefs: Any, intercepts: Any) -> Non
 
 @register_jitable(fastmath=REORDERED)
 def to_coordinates(p: Any, slots: int, coefs: Any, slopes: Any, x: Any, grad: Any) -> float:
-    """Log prior; fills the gradient of the log posterior by the coordinates."""
+    """Log prior; adds the gradient of the log posterior by the coordinates to ``grad``."""
     value = 0.0
-    fill(grad, 0.0)
     for j in range(p[SLOTS]):
         s = slots + j * SLOT
         directions, experts, terms = p[s + DIRECTIONS], p[s + OF], p[s + WIDE]

@@ -1,9 +1,9 @@
 """Positions in the table of whole numbers that describes a model to the compiled density.
 
-The table has ``HEAD`` numbers of the model, then records of offsets, of tables of features, of
-slots (blocks of parameters), of blocks of experts, and, unless the gate is one softmax, of the
-gate's splits and of their branches. A row of predictors is one expert's linear predictor of one
-parameter, to which offsets are added.
+The table has ``HEAD`` numbers of the model, then records of offsets, of effects of groups, of
+tables of features, of slots (blocks of parameters), of blocks of experts, and, unless the gate is
+one softmax, of the gate's splits and of their branches. A row of predictors is one expert's linear
+predictor of one parameter, to which offsets and effects are added.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ from bayes_moe.kernels.family_rows import LARGEST
     COUNT_UNITS,  # number of groups
     LEADS,  # address (obs,) of the weights of groups at their first rows, zero at others
     LIMITS,  # number of records of the blocks' limits of a truncation, which follow the blocks
-) = range(18)
-HEAD = 18
+    EFFECTS,  # number of records of effects of groups
+) = range(19)
+HEAD = 19
 
 (
     ADDENDS,  # address (obs,), or (row of predictors, obs)
@@ -39,6 +40,23 @@ HEAD = 18
     EACH,  # whether every row has its own
 ) = range(4)
 ADDEND = 4
+
+# Effects of a group term: a group has one of each column of the term's design in each row of
+# predictors, ``scale * factor @ z``, where ``factor`` is that of their correlation matrix.
+(
+    CODES,  # address (obs,) of the number of each row's group
+    DESIGN,  # address (column, obs)
+    COLUMNS,
+    GROUPS,
+    TO,  # first row of predictors
+    OUTPUTS,  # number of rows of predictors
+    UNIT,  # first coefficient (output, group, column) of z
+    EFFECT,  # first coefficient (output, group, column) of the effects
+    LOG_SCALE,  # first coordinate (output, column) of the logarithms of scales
+    PARTIAL,  # first coordinate (output, pair) of partial correlations, or -1 if there are none
+    OWN,  # whether every row of predictors has its own scales and correlations
+) = range(11)
+EFFECTS_SIZE = 11
 
 (
     FEATURES,  # address (term, obs)

@@ -31,6 +31,7 @@ from bayes_moe.kernels.family_rows import (
     WIDTH,
 )
 from bayes_moe.kernels.gate_splits import mix_splits, responsibilities
+from bayes_moe.kernels.group_effects import add_effects, effects, gather_effects, to_units
 from bayes_moe.kernels.linear_layout import (
     ADDED,
     ADDEND,
@@ -44,6 +45,8 @@ from bayes_moe.kernels.linear_layout import (
     COEFS,
     COUNT_UNITS,
     EACH,
+    EFFECTS,
+    EFFECTS_SIZE,
     EXPERTS,
     FEATURES,
     FIRST,
@@ -83,6 +86,7 @@ positive code for a divergence, and stops at a negative one."""
 class Offsets(NamedTuple):
     """Positions in the table of a model at which the records of each kind start."""
 
+    effects: int
     tables: int
     slots: int
     blocks: int
@@ -115,11 +119,12 @@ class Workspace(NamedTuple):
 @register_jitable(fastmath=REORDERED)
 def offsets_of(p: Any) -> Any:
     """Offsets of the records, from the head of the table."""
-    tables = HEAD + ADDEND * p[ADDED]
+    first = HEAD + ADDEND * p[ADDED]
+    tables = first + EFFECTS_SIZE * p[EFFECTS]
     slots = tables + TABLE * p[TABLES]
     blocks = slots + SLOT * p[SLOTS]
     limits = blocks + BLOCK * p[BLOCKS]
-    return Offsets(tables, slots, blocks, limits, limits + BLOCK * p[LIMITS])
+    return Offsets(first, tables, slots, blocks, limits, limits + BLOCK * p[LIMITS])
 
 
 @register_jitable(fastmath=REORDERED)
@@ -269,6 +274,7 @@ def gather(p: Any, offsets: Any, w: Any, start: int, width: int) -> None:
             for k in range(p[s + OF]):
                 row = p[s + ROW] + k
                 w.slopes[p[s + COEF] + k] += sum_of(row_of(w.score, row, width))
+    gather_effects(p, offsets.effects, w, start, width)
 
 
 @register_jitable(fastmath=REORDERED)
@@ -276,6 +282,7 @@ def _densities(p: Any, offsets: Any, w: Any, start: int, width: int) -> None:
     """Log densities of the experts in a chunk of rows, and their derivatives by predictors."""
     predict(p, offsets.tables, w, start, width)
     add_offsets(p, w, start, width)
+    add_effects(p, offsets.effects, w, start, width)
     evaluate_experts(p, offsets.blocks, w, start, width)
     leave_known(p, w, start, width)
 
@@ -326,7 +333,10 @@ def _log_density() -> Any:
         w = workspace_of(p)
         coefficients(p, offsets.slots, x, w.coefs, w.intercepts)
         fill_shared(p, offsets.slots, w)
+        effects(p, offsets.effects, x, w.coefs)
         value = _log_likelihood(p, offsets, w)
+        fill(grad, 0.0)
+        to_units(p, offsets.effects, x, w, grad)
         value += to_coordinates(p, offsets.slots, w.coefs, w.slopes, x, grad)
         carray(value_, 1)[0] = value
         return status(value, grad)

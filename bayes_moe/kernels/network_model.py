@@ -19,6 +19,7 @@ from bayes_moe.kernels.compile import REORDERED, VERSION, c_function, doubles
 from bayes_moe.kernels.coordinates import coefficients, to_coordinates
 from bayes_moe.kernels.experts import evaluate_experts
 from bayes_moe.kernels.family_rows import PACK, WIDTH
+from bayes_moe.kernels.group_effects import add_effects, effects, to_units
 from bayes_moe.kernels.linear_layout import BRANCH, BRANCHES, HEAD, ROWS, SIZE, SPLIT, SPLITS
 from bayes_moe.kernels.linear_model import (
     add_offsets,
@@ -193,6 +194,7 @@ def _log_likelihood(p: Any, offsets: Any, q: Any, w: Any) -> float:
         predict(p, offsets.tables, w, start, width)
         _forward(networks, nets, w, start, width, stride)
         add_offsets(p, w, start, width)
+        add_effects(p, offsets.effects, w, start, width)
         evaluate_experts(p, offsets.blocks, w, start, width)
         leave_known(p, w, start, width)
         value += log_mixture(p, offsets, w, start, number, width)
@@ -225,9 +227,13 @@ def _log_density() -> Any:
         likelihood = 0.0
         if weight != 0.0:
             fill_shared(p, offsets.slots, w)
+            effects(p, offsets.effects, x, w.coefs)
             likelihood = _log_likelihood(p, offsets, q, w)
             for c in range(w.slopes.size):
                 w.slopes[c] *= weight
+        fill(grad, 0.0)
+        if weight != 0.0:
+            to_units(p, offsets.effects, x, w, grad)
         prior = to_coordinates(p, offsets.slots, w.coefs, w.slopes, x, grad)
         if weighted:
             value = carray(value_, 2)

@@ -147,6 +147,8 @@ class CompiledTable(ABC):
         First row of predictors, and first coefficient, of every variable that has predictors.
     shared : set of str
         Variables whose predictors are the same for every row.
+    effects : list of list of int
+        Records of effects of groups.
     predictors, coefs : int
         Number of rows of predictors, and of coefficients.
     """
@@ -158,6 +160,7 @@ class CompiledTable(ABC):
         self.first_row: dict[str, int] = {}
         self.first_coef: dict[str, int] = {}
         self.shared: set[str] = set()
+        self.effects: list[list[int]] = []
         self.predictors = self.coefs = 0
 
     def density(self) -> CompiledDensity:
@@ -165,6 +168,7 @@ class CompiledTable(ABC):
         splits, ways = self.gate()
         kinds = {
             layout.ADDED: self.added(),
+            layout.EFFECTS: self.effects,
             layout.TABLES: self.tables(),
             layout.SLOTS: self.slots(),
             layout.BLOCKS: self.blocks(),

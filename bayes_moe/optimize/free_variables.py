@@ -16,6 +16,9 @@ from bayes_moe.data.design import Design
 from bayes_moe.model.internal_values import Part, internal_values, parts
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.predictors import MLP, Linear, Predictor
+from bayes_moe.predictors.group_basis import without_effects
+from bayes_moe.predictors.group_effects import internal_prior
+from bayes_moe.predictors.random_effects import RandomEffects
 from bayes_moe.predictors.scaling import Scaling
 from bayes_moe.predictors.site import Binding
 from bayes_moe.predictors.variables import reported_hyperparameters
@@ -121,6 +124,9 @@ class FreeVariables:
                 predictor, b = part.placed
                 if name == part.variable:
                     return {b.site.raw}
+                for e in predictor.groups(b.site) if isinstance(predictor, RandomEffects) else ():
+                    if name == e.effect:
+                        return {*e.internal_dims, *e.scales}
                 for v in predictor.variables(b.site).hyperparameters:
                     if name == v.name and v.scale is not None:
                         return {names.raw(name), v.scale[0]}
@@ -147,13 +153,20 @@ def _reported(predictor: Predictor, b: Binding, internal: Values) -> dict[str, n
     hyper = reported_hyperparameters(predictor.variables(b.site), internal)
     coef = np.swapaxes(internal[b.site.raw], -1, -2)  # (point, internal output, term)
     coef = coef if b.site.mixing is None else np.matmul(b.site.mixing.T, coef)
-    spread = predictor.spread(b, hyper, NUMERIC)
-    scaling = Scaling(predictor.basis(b.matrix), b.units)
-    return hyper | {b.site.coef: scaling.to_user(coef if spread is None else coef * spread)}
+    fixed = without_effects(predictor)
+    spread = fixed.spread(b, hyper, NUMERIC)
+    scaling = Scaling(fixed.basis(b.matrix), b.units)
+    groups = predictor.groups(b.site) if isinstance(predictor, RandomEffects) else []
+    effects = {e.effect: e.of_internal(internal) for e in groups}
+    coef = scaling.to_user(coef if spread is None else coef * spread)
+    return hyper | {b.site.coef: coef} | effects
 
 
 def _variables(part: Part, priors: Mapping[str, Prior]) -> Iterator[FreeVariable]:
-    """Free variables of a part of a model: scales, then what they multiply, then coefficients."""
+    """Free variables of a part of a model: scales, then what they multiply, then coefficients.
+
+    Those of groups come after coefficients: scales and correlations, then effects.
+    """
     assert part.prior is not None
     if part.placed is None:
         yield FreeVariable(part.variable, (part.outputs,), part.prior)
@@ -161,9 +174,12 @@ def _variables(part: Part, priors: Mapping[str, Prior]) -> Iterator[FreeVariable
     predictor, b = part.placed
     variables, shapes = predictor.variables(b.site), predictor.shapes(b)
     given = variables.priors(b) | dict(priors)
+    hyperparameters = []
     for v in sorted(variables.hyperparameters, key=lambda v: v.scale is not None):
         name = v.name if v.scale is None else names.raw(v.name)
-        yield FreeVariable(name, shapes[v.name], given[v.name])
+        hyperparameters.append(FreeVariable(name, shapes[v.name], given[v.name]))
+    groups = predictor.groups(b.site) if isinstance(predictor, RandomEffects) else []
+    yield from () if groups else hyperparameters
     if isinstance(predictor, Linear):
         prior, _ = predictor.internal_prior(b, part.prior, priors, CONSTANTS)
     else:
@@ -171,3 +187,7 @@ def _variables(part: Part, priors: Mapping[str, Prior]) -> Iterator[FreeVariable
         prior = part.prior.over_terms(b.site.coef, tuple(predictor.labels(b.matrix)))
     width = part.outputs if b.site.mixing is None else len(b.site.mixing)
     yield FreeVariable(b.site.raw, (shapes[b.site.coef][-1], width), prior, column=True)
+    yield from hyperparameters if groups else ()
+    for e in groups:
+        (name,) = e.internal_dims
+        yield FreeVariable(name, (*shapes[e.effect][1:], width), internal_prior(part.prior))

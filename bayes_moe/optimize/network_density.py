@@ -14,6 +14,7 @@ from bayes_moe.model.log_density import LogDensity, has_kernels, learned_scales
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.optimize.free_variables import FreeVariables
 from bayes_moe.predictors import MLP, Linear
+from bayes_moe.predictors.random_effects import RandomEffects
 
 
 class NetworkDensity(LogDensity):
@@ -85,11 +86,12 @@ class NetworkDensity(LogDensity):
 def supports(spec: MixtureOfExperts) -> bool:
     """Whether a model has a :class:`NetworkDensity`.
 
-    It needs a gate of softmaxes, predictors that are linear or networks, families with a kernel,
+    It needs a gate of softmaxes, predictors that are networks or linear (random effects included),
+    families with a kernel,
     and rows that have an expert each.
     """
     structure = spec.structure
     if spec.row_columns.group is not None:
         return False
-    known = all(type(p) in (Linear, MLP) for _, p in structure.sites)
+    known = all(type(p) in (Linear, RandomEffects, MLP) for _, p in structure.sites)
     return known and structure.gate.features is None and has_kernels(spec)

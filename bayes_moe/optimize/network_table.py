@@ -11,12 +11,14 @@ from bayes_moe.core import names
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.data.design import Design
 from bayes_moe.kernels import linear_layout as layout
+from bayes_moe.kernels import linear_model, network_model
 from bayes_moe.kernels import network_layout as networks
-from bayes_moe.kernels import network_model
 from bayes_moe.model.compiled_table import CompiledTable, record
 from bayes_moe.model.internal_values import Part, parts
+from bayes_moe.optimize.effects_table import PlacedEffects, placed_effects
 from bayes_moe.optimize.free_variables import FreeVariable, FreeVariables
 from bayes_moe.predictors import MLP, Binding
+from bayes_moe.predictors.group_basis import without_effects
 
 
 @dataclass
@@ -38,7 +40,7 @@ class Group:
             return 1.0
         alone = self.net is None and self.features.shape[1] == 1 and np.ptp(self.features) == 0
         bound = [part.placed[1] for part in self.members if part.placed is not None]
-        alone = alone and all(b.offset is None for b in bound)
+        alone = alone and all(b.offset is None and not b.matrix.groups for b in bound)
         return float(self.features[0, 0]) if alone else None
 
 
@@ -71,6 +73,12 @@ class NetworkTable(CompiledTable):
             for name, size in _hidden(group).items():
                 self.first_weight[name] = self.coefs
                 self.coefs += size
+        self.grouped: list[PlacedEffects] = []
+        for part in (part for group in self.groups for part in group.members):
+            own = [*placed_effects(part, self.coefs)]
+            self.grouped += own
+            self.coefs += 2 * sum(e.size for e in own)
+        self.effects = [e.record(self, free) for e in self.grouped]
 
     def function(self) -> Any:
         return network_model.log_density()
@@ -96,7 +104,11 @@ class NetworkTable(CompiledTable):
     # --- coordinates --------------------------------------------------------------------------
 
     def slots(self) -> list[list[int]]:
-        return [slot for group in self.groups for slot in self.slots_of(group)]
+        slots = [slot for group in self.groups for slot in self.slots_of(group)]
+        for e in self.grouped:
+            scales = [self.hyperparameter(self.free[name], None, -1) for name in e.of.scales]
+            slots += [*scales, self.unit_effects(e)]
+        return slots
 
     def slots_of(self, group: Group) -> list[list[int]]:
         """Records of the coefficients of a group, and of the weights and scales of its network."""
@@ -112,40 +124,50 @@ class NetworkTable(CompiledTable):
 
     def coefficients(self, part: Part, feature: float | None) -> list[int]:
         """Record of the coefficients of a predictor, or of a constant."""
-        name, offset, unit, mixing = part.variable, 0.0, np.ones(1), None
+        name, offset, unit = part.variable, 0.0, np.ones(1)
         if part.placed is not None:
             predictor, b = part.placed
-            name, mixing = b.site.raw, b.site.mixing
+            name = b.site.raw
             offset = part.gain * b.units.offset
-            spread = predictor.spread(b, {}, NUMERIC)
+            spread = without_effects(predictor).spread(b, {}, NUMERIC)
             spread = np.ones(_terms(part)) if spread is None else spread
             unit = part.gain * b.units.unit * spread * (1.0 if feature is None else feature)
-        free = self.free[name]
+        entries = self.mixed(part, self.free[name], np.array([offset, *unit]))
+        entries[layout.ROW] = self.first_row[part.variable]
+        entries[layout.COEF] = self.first_coef[part.variable]
+        entries[layout.SHARED] = int(part.variable in self.shared)
+        return record(layout.SLOT, entries)
+
+    def unit_effects(self, effects: PlacedEffects) -> list[int]:
+        """Record of effects of groups in units of their standard deviations."""
+        terms = effects.size // effects.part.outputs
+        numbers = np.ones(1 + terms)
+        entries = self.mixed(effects.part, self.free[effects.internal], numbers)
+        return record(layout.SLOT, entries | {layout.ROW: -1, layout.COEF: effects.first})
+
+    def mixed(self, part: Part, free: FreeVariable, numbers: np.ndarray) -> dict[int, int]:
+        """Entries of coefficients (output, term) of a part, from a variable (..., direction).
+
+        ``numbers`` are the offset of its predictors, and each term's factor.
+        """
+        mixing = None if part.placed is None else part.placed[1].site.mixing
         basis = free.basis
         if mixing is not None:
             basis = mixing if basis is None else basis @ mixing
         directions = free.free_shape[-1]
-        return record(
-            layout.SLOT,
-            {
-                layout.WHERE: free.where.start,
-                layout.COUNT: directions * len(unit),
-                layout.ACROSS: 1,
-                layout.ALONG: directions,
-                layout.DIRECTIONS: directions,
-                layout.OF: part.outputs,
-                layout.WIDE: len(unit),
-                layout.ROW: self.first_row[part.variable],
-                layout.COEF: self.first_coef[part.variable],
-                layout.NUMBERS: self.address(np.array([offset, *unit])),
-                layout.SCALE: -1,
-                layout.BASIS: 0 if basis is None else self.address(basis),
-                layout.SHARED: int(part.variable in self.shared),
-                **self.prior(
-                    free.prior, free.free_shape, jacobian=self.jacobian, column=free.column
-                ),
-            },
-        )
+        return {
+            layout.WHERE: free.where.start,
+            layout.COUNT: directions * (len(numbers) - 1),
+            layout.ACROSS: 1,
+            layout.ALONG: directions,
+            layout.DIRECTIONS: directions,
+            layout.OF: part.outputs,
+            layout.WIDE: len(numbers) - 1,
+            layout.NUMBERS: self.address(numbers),
+            layout.SCALE: -1,
+            layout.BASIS: 0 if basis is None else self.address(basis),
+            **self.prior(free.prior, free.free_shape, jacobian=self.jacobian, column=free.column),
+        }
 
     def hyperparameter(self, free: FreeVariable, weights: int | None, scale: int) -> list[int]:
         """Record of hidden weights, or of scales, which are no coefficients."""
@@ -227,6 +249,19 @@ class NetworkTable(CompiledTable):
         return records
 
 
+class GroupedTable(NetworkTable):
+    """The table of such a model without networks, for the function of linear predictors.
+
+    That has rows that share an expert by group, but no weight of the log likelihood.
+    """
+
+    def function(self) -> Any:
+        return linear_model.log_density()
+
+    def networks(self) -> list[list[int]]:
+        return []
+
+
 def _groups(free: FreeVariables) -> list[Group]:
     """Groups of the parts of a model."""
     trunks: dict[str, Group] = {}
@@ -243,7 +278,7 @@ def _groups(free: FreeVariables) -> list[Group]:
                 groups.append(trunks[root])
             trunks[root].members.append(part)
             continue
-        features = predictor.basis(b.matrix).standardised
+        features = without_effects(predictor).basis(b.matrix).standardised
         same = (
             g
             for g in groups

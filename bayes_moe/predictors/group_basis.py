@@ -87,6 +87,11 @@ class GroupBasis(Linear):
         return {site.coef: coef[..., :at]} | found
 
 
+def without_effects(predictor: Predictor) -> Predictor:
+    """Return the predictor of a formula without its group terms."""
+    return Linear() if isinstance(predictor, GroupBasis) else predictor
+
+
 def reported_parts(
     predictor: Predictor, site: Site, basis: Matrix, coef: np.ndarray
 ) -> dict[str, np.ndarray]:

@@ -130,6 +130,15 @@ class GroupEffects:
             total = total + (of_rows if known.all() else np.where(known, of_rows, 0.0))
         return total
 
+    def of_internal(self, values: Values) -> np.ndarray:
+        """Effects (sample, output, group, term) from the sampler's variable and the scales."""
+        raw = np.asarray(values[names.raw(self.stem)])  # (sample, group, term, internal output)
+        raw = raw if self.site.mixing is None else np.matmul(raw, self.site.mixing)
+        effects: np.ndarray = np.matmul(
+            np.moveaxis(raw, -1, 1), np.swapaxes(self.factor(values), -1, -2)
+        )
+        return effects
+
     def new(self, draws: Values, zero_sum: bool, seeds: Sequence[Sequence[int]]) -> np.ndarray:
         """Effects (sample, output, group, term) drawn for new groups.
 
@@ -161,10 +170,8 @@ class GroupEffects:
 
         if context.given:
             return context.given_variable(self.effect, self.dims)
-        zero_sum = prior is not None and prior.kind.support == "zero-sum"
-        unit = Prior("ZeroSumNormal", sigma=1.0) if zero_sum else Prior("Normal", mu=0.0, sigma=1.0)
         ((name, dims),) = self.internal_dims.items()
-        raw = unit.rv(name, dims, context=context.without_pairs)
+        raw = internal_prior(prior).rv(name, dims, context=context.without_pairs)
         raw = raw if self.site.mixing is None else raw @ self.site.mixing
         effects, scale = raw.transpose(2, 0, 1), scales[self.sd]
         if self.term.has_correlations:
@@ -186,6 +193,15 @@ class GroupEffects:
         every = pt.concatenate([by_group, pt.zeros((1, outputs * size))], axis=0)
         of_rows = every[codes].reshape((-1, outputs, size))
         return (of_rows * design[:, None, :]).sum(axis=-1).T
+
+
+def internal_prior(prior: Prior | None) -> Prior:
+    """Return the prior of the sampler's variable, from that of internal coefficients of the site.
+
+    Effects of the outputs of a gate sum to zero where its coefficients do.
+    """
+    zero_sum = prior is not None and prior.kind.support == "zero-sum"
+    return Prior("ZeroSumNormal", sigma=1.0) if zero_sum else Prior("Normal", mu=0.0, sigma=1.0)
 
 
 def lower_factor(partial: Any, size: int, stack: Callable[..., Any]) -> Any:

@@ -193,7 +193,8 @@ def _correlation(
         *(pt.as_tensor(a, dtype="float64") for a in arguments.values()),
         dist=draw,
         logp=logp,
-        transform=pm.distributions.transforms.Interval(-1.0, 1.0),
+        # In double precision: PyTensor takes Python numbers for single ones.
+        transform=pm.distributions.transforms.Interval(np.float64(-1.0), np.float64(1.0)),
         class_name=distribution,
         dims=dims,
     )

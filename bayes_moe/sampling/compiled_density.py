@@ -20,6 +20,7 @@ from bayes_moe.model.compiled_table import CompiledTable, record
 from bayes_moe.model.log_density import has_kernels
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.predictors import Linear
+from bayes_moe.predictors.random_effects import RandomEffects
 from bayes_moe.priors.prior import Prior
 
 
@@ -140,5 +141,10 @@ def _spread(table: np.ndarray) -> np.ndarray:
 
 
 def supports(spec: MixtureOfExperts) -> bool:
-    """Whether a model has a compiled density: softmax gates, linear predictors, known kernels."""
-    return has_kernels(spec) and all(type(p) is Linear for _, p in spec.structure.sites)
+    """Whether a linear model has a compiled density: softmax gates and families with a kernel.
+
+    That of a model with random effects is another table's,
+    :class:`bayes_moe.optimize.network_table.GroupedTable`.
+    """
+    known = (Linear, RandomEffects)
+    return has_kernels(spec) and all(type(p) in known for _, p in spec.structure.sites)

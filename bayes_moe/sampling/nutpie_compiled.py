@@ -14,9 +14,10 @@ from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.model.compiled_table import CompiledDensity
 from bayes_moe.optimize.free_variables import FreeVariables
 from bayes_moe.optimize.network_density import NetworkDensity
+from bayes_moe.optimize.network_table import GroupedTable
 from bayes_moe.results.draws import nothing_drawn
 from bayes_moe.results.mode_tree import dataset
-from bayes_moe.sampling.chain_starts import GraphStarts, LinearStarts, Starts
+from bayes_moe.sampling.chain_starts import GraphStarts, GroupedStarts, LinearStarts, Starts
 from bayes_moe.sampling.compiled_density import LinearTable
 from bayes_moe.sampling.engine import (
     Engine,
@@ -98,6 +99,10 @@ def _in_frame(
 
 def _compiled_density(starts: Starts) -> tuple[ParameterVector | FreeVariables, CompiledDensity]:
     """Coordinates of a model that has a compiled density, and this density."""
+    if isinstance(starts, GroupedStarts):
+        spec, design = starts.spec, starts.design
+        free = FreeVariables.of(spec, design, spec.resolve_priors(design))
+        return free, GroupedTable(free, jacobian=True).density()
     if isinstance(starts, LinearStarts):
         parameters = without_floors(starts.parameters)
         return parameters, LinearTable(parameters).density()
