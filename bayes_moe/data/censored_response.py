@@ -1,16 +1,17 @@
 """Responses that are censored or truncated: which calls a left-hand side may have, and their rows.
 
-``censored(y, status)`` and ``censored(lower=l, upper=u)`` are responses of which some are known by
-a limit or between two; ``truncated(y, lower=a, upper=b)`` are those of rows that were only recorded
-because the response is between limits. The values of such rows are an array (number, obs): the ends
-of the interval that the response is known to be in, which are equal where it was observed, and of a
-truncated one also the limits between which a row was recorded.
+``censored(y, status)``, ``censored(y, lower=l, upper=u)`` and ``censored(lower=l, upper=u)`` are
+responses of which some are known by a limit or between two; ``truncated(y, lower=a, upper=b)`` are
+those of rows that were only recorded because the response is between limits. The values of such
+rows are an array (number, obs): the ends of the interval that the response is known to be in, which
+are equal where it was observed, and of a truncated one also the limits between which a row was
+recorded.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,8 @@ STATUSES = (
 INTERVAL, BOUNDED = 2, 4
 """Numbers of a row of a censored response, and of a truncated one."""
 
+Ends = Callable[[str | float | None, float], np.ndarray]
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -45,6 +48,8 @@ class Limits:
         The response, and the column that says where it was observed.
     lower, upper : str or None
         The ends of an interval in place of a response; None for an open end.
+    left, right : str, float or None
+        Limits at which a response is censored: it is recorded as at most, or at least, these.
     bottom, top : str, float or None
         Limits between which rows were recorded.
     undecided : bool
@@ -56,6 +61,8 @@ class Limits:
     status: str | None = None
     lower: str | None = None
     upper: str | None = None
+    left: str | float | None = None
+    right: str | float | None = None
     bottom: str | float | None = None
     top: str | float | None = None
     undecided: bool = False
@@ -69,7 +76,7 @@ class Limits:
     @property
     def bounds(self) -> tuple[str, ...]:
         """Those terms that may be missing or infinite, for an open end."""
-        every = (self.lower, self.upper, self.bottom, self.top)
+        every = (self.lower, self.upper, self.left, self.right, self.bottom, self.top)
         return tuple(dict.fromkeys(part for part in every if isinstance(part, str)))
 
     @property
@@ -90,7 +97,13 @@ class Limits:
     @property
     def intervals(self) -> bool:
         """Whether a response may be known to be between two finite numbers."""
-        return self.undecided or self.value is None or (self.truncated and self.status is not None)
+        censored = self.status is not None or self.has_limits
+        return self.undecided or self.value is None or (self.truncated and censored)
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether the limits at which responses are censored are stated."""
+        return self.left is not None or self.right is not None
 
     def decided(self, columns: pd.DataFrame) -> Limits:
         """The same, with two arguments without names told apart by the values of the second.
@@ -160,35 +173,48 @@ class Limits:
         DataError
             For a lower end above the upper one, and rows that could not have been recorded.
         """
-        by_part = dict(zip(self.parts, values.T, strict=True))
-        count = len(values)
-
-        def end(part: str | float | None, infinite: float) -> np.ndarray:
-            if not isinstance(part, str):
-                return np.full(count, infinite if part is None else part)
-            return np.where(open_ends.get(part, False), infinite, by_part[part])
-
-        if self.value is None:
-            lower, upper = end(self.lower, -np.inf), end(self.upper, np.inf)
-        else:
-            code = np.zeros(count) if self.status is None else by_part[self.status]
-            lower = np.where(code < 0, -np.inf, by_part[self.value])
-            upper = np.where(code > 0, np.inf, by_part[self.value])
-        self._check(lower > upper, obs_id, "has a lower end above the upper one", lower, upper)
+        end = self.ends(values, open_ends)
+        lower, upper = self.interval(end)
+        self.check(lower > upper, obs_id, "has a lower end above the upper one", lower, upper)
         if not self.truncated:
             return np.stack([lower, upper])
         bottom, top = end(self.bottom, -np.inf), end(self.top, np.inf)
-        self._check(bottom >= top, obs_id, "has no room between the limits", bottom, top)
+        self.check(bottom >= top, obs_id, "has no room between the limits", bottom, top)
         exact = lower == upper
         outside = (np.minimum(upper, top) < np.maximum(lower, bottom)) | (
             ~exact & (np.minimum(upper, top) <= np.maximum(lower, bottom))
         )
-        self._check(outside, obs_id, "is outside the limits of the truncation", lower, upper)
+        self.check(outside, obs_id, "is outside the limits of the truncation", lower, upper)
         return np.stack([lower, upper, bottom, top])
 
-    def _check(
+    def ends(self, values: np.ndarray, open_ends: Mapping[str, np.ndarray]) -> Ends:
+        """Function of a part, or a number, and what stands for a limit that is not there."""
+        by_part = dict(zip(self.parts, values.T, strict=True))
+
+        def end(part: str | float | None, infinite: float) -> np.ndarray:
+            if not isinstance(part, str):
+                return np.full(len(values), infinite if part is None else part)
+            return np.where(open_ends.get(part, False), infinite, by_part[part])
+
+        return end
+
+    def interval(self, end: Ends) -> tuple[np.ndarray, np.ndarray]:
+        """Ends (obs,) of the intervals that responses are known to be in."""
+        if self.value is None:
+            return end(self.lower, -np.inf), end(self.upper, np.inf)
+        value = end(self.value, np.nan)
+        if not self.has_limits:
+            code = np.zeros(len(value)) if self.status is None else end(self.status, 0.0)
+            return np.where(code < 0, -np.inf, value), np.where(code > 0, np.inf, value)
+        left, right = end(self.left, -np.inf), end(self.right, np.inf)
+        lower = np.where(value <= left, -np.inf, np.minimum(value, right))
+        upper = np.where(value >= right, np.inf, np.maximum(value, left))
+        return lower, upper
+
+    def check(
         self, wrong: np.ndarray, obs_id: np.ndarray, what: str, low: np.ndarray, high: np.ndarray
     ) -> None:
+        """Raise :class:`DataError` for rows that are wrong, with their ends (obs,)."""
         at = np.flatnonzero(wrong)
         if at.size:
             i = at[0]
@@ -277,10 +303,14 @@ def _censored(response: str, text: str) -> Limits:
     given = _given(response, text, ("y", "status", "lower", "upper"), (None, "status"))
     if {*given} <= {"lower", "upper"} and given:
         return Limits(response, lower=given.get("lower"), upper=given.get("upper"))
+    if {*given} <= {"y", "lower", "upper"} and "y" in given and len(given) > 1:
+        left, right = (_number_or_term(given.get(name)) for name in ("lower", "upper"))
+        return Limits(response, value=given["y"], left=left, right=right)
     if {*given} != {"y", "status"}:
         raise SpecError(
-            f"{response!r} must have a response and its status, {CENSORED}(y, status), or the ends "
-            f"of intervals, {CENSORED}(lower=l, upper=u)."
+            f"{response!r} must have a response and its status, {CENSORED}(y, status), or its "
+            f"limits, {CENSORED}(y, lower=0), or the ends of intervals, "
+            f"{CENSORED}(lower=l, upper=u)."
         )
     named = any(KEYWORD.fullmatch(part) for part in arguments(text))
     return Limits(response, value=given["y"], status=given["status"], undecided=not named)

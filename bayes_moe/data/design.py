@@ -43,7 +43,8 @@ from bayes_moe.data.missing import (
     with_gaps,
 )
 from bayes_moe.data.observation import Observation
-from bayes_moe.data.open_ends import open_ends
+from bayes_moe.data.open_ends import open_ends, open_terms
+from bayes_moe.data.recording import recording_limits, recording_terms
 from bayes_moe.data.responses import response_formula, response_values
 from bayes_moe.data.tables import (
     check_known,
@@ -287,15 +288,7 @@ class Design:
         table = to_pandas(data)
         index = row_labels(table)
         expressions = [*self.formulas.values()] + ([self.response_formula] if with_response else [])
-        used = used_columns(expressions, list(self.columns.columns))
-        for name in (n for e in expressions for n in looked_up(e) if n not in self.columns):
-            check_width(name, self.columns.columns, table.columns)
-        for name in used:
-            if name not in table.columns:
-                hint = in_index(name, table.index.names)
-                raise DataError(
-                    f"{unknown('column', name, table.columns)} The model needs it.{hint}"
-                )
+        used = _needed(self.columns, expressions, table)
         limits, table = self.limits if with_response else None, table[used].reset_index(drop=True)
         table, ends = open_ends(limits, table, self.formulas.values())
         table, gaps = fill_gaps(table, self.may_miss, self.columns)
@@ -316,6 +309,32 @@ class Design:
         seen, cells = Observation(response), with_gap_cells(columns, {**gaps, **ends})
         return Rows(matrices, labels, cells, seen, index)
 
+    def recording(self, data: Any = None) -> np.ndarray | None:
+        """Limits (4, obs) of what is recorded of rows: see :mod:`bayes_moe.data.recording`.
+
+        None if responses are recorded as they are. A response that has stated limits is not read.
+
+        Raises
+        ------
+        DataError
+            For unknown columns and missing values, and rows of which no limit is known.
+        """
+        if self.limits is None:
+            return None
+        table = self.columns if data is None else to_pandas(data)
+        used = _needed(self.columns, list(recording_terms(self.limits)), table)
+        every = used_columns([self.response_formula], list(self.columns.columns))
+        # A response that has stated limits may have any value.
+        others = {name: self.columns[name].iloc[0] for name in every if name not in used}
+        table, ends = open_ends(
+            self.limits, table[used].reset_index(drop=True).assign(**others), ()
+        )
+        complete, _ = refuse_or_drop(table, "raise", "Fill or remove them.")
+        labels = self.rows.obs_id if data is None else np.arange(len(complete))
+        columns = self._as_fitted(complete)
+        values = self._fitted[names.RESPONSE].apply(self._coded(columns, labels), labels)
+        return recording_limits(self.limits, values, open_terms(self.limits, ends), labels)
+
     def _coded(self, columns: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
         """Columns with codes in place of labels of the response's classes, and of a status."""
         if self.limits is not None:
@@ -335,7 +354,7 @@ class Design:
         labelled = {*()} if self.levels is None else {*looked_up(self.response_term)}
         # Columns of groups alone may have others than the fitted ones.
         labelled |= group_columns(self.formulas.values()) - {
-            *used_columns([without_groups(f) for f in self.formulas.values()], [*columns.columns])
+            *used_columns([without_groups(f) for f in self.formulas.values()], [*self.columns])
         }
         for name in map(str, columns):
             if name in labelled:  # of any type that has the labels
@@ -361,3 +380,15 @@ class Design:
 def _rule(response: str | LevelRule | None) -> LevelRule:
     """What is made of a response, which is numeric unless a rule says otherwise."""
     return response if isinstance(response, LevelRule) else LevelRule(response or "")
+
+
+def _needed(fitted: pd.DataFrame, expressions: list[str], table: pd.DataFrame) -> list[str]:
+    """Those of the fitted columns that formulas use; DataError for what a table lacks of them."""
+    used = used_columns(expressions, list(fitted.columns))
+    for name in (n for e in expressions for n in looked_up(e) if n not in fitted):
+        check_width(name, fitted.columns, table.columns)
+    for name in used:
+        if name not in table.columns:
+            hint = in_index(name, table.index.names)
+            raise DataError(f"{unknown('column', name, table.columns)} The model needs it.{hint}")
+    return used

@@ -137,6 +137,10 @@ class Rows:
         """The same rows with another response (obs,)."""
         return replace(self, observation=replace(self.observation, response=response))
 
+    def with_limits(self, limits: np.ndarray | None) -> Rows:
+        """The same rows with limits (4, obs) of what is recorded of them."""
+        return replace(self, observation=replace(self.observation, limits=limits))
+
     def pick(self, which: slice | np.ndarray) -> Rows:
         """Rows at some positions."""
         matrices = {stem: m.pick(which) for stem, m in self.matrices.items()}

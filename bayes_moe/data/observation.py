@@ -27,13 +27,17 @@ class Observation:
 
     ``response`` is (obs,), or (response, obs) of several responses. ``weights`` (obs,) are
     positive; None if all are 1. ``expert`` (obs,) is the position of each row's expert where it is
-    known, -1 elsewhere. ``group`` (obs,) is the number of each row's group, from 0.
+    known, -1 elsewhere. ``group`` (obs,) is the number of each row's group, from 0. ``limits``
+    (4, obs) are asked for where predictions are of recorded responses: rows are recorded only from
+    the first to the second, responses up to the third are recorded as that, and those from the
+    fourth as that.
     """
 
     response: np.ndarray | None = None
     weights: np.ndarray | None = None
     expert: np.ndarray | None = None
     group: np.ndarray | None = None
+    limits: np.ndarray | None = None
 
     def pick(self, which: slice | np.ndarray) -> Observation:
         """The same of the rows at some positions."""

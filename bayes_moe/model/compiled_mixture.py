@@ -101,6 +101,9 @@ class CompiledMixture(Mixture):
         part = super().density_part
         return part if part is self else replace(part, gate_weights=None)
 
+    def recorded(self, limits: np.ndarray) -> Self:
+        return replace(super().recorded(limits), gate_weights=None)
+
     def top(self, k: int) -> Self:
         kept = super().top(k)
         return self if kept is self else replace(kept, gate_weights=None)

@@ -13,6 +13,7 @@ from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.model.blocks import Block, margin_of, uncensored
 from bayes_moe.model.likelihood import log_mixture, log_recorded
 from bayes_moe.model.measure import Measure, measure_of
+from bayes_moe.model.recorded_block import recorded_block, recorded_span, recorded_weights
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,27 @@ class MeasuredMixture(ABC):
     def uncensored(self) -> Self:
         """The mixture of responses themselves, in place of what is known of censored ones."""
         return replace(self, blocks=tuple(map(uncensored, self.blocks)))
+
+    def recorded(self, limits: np.ndarray) -> Self:
+        """The mixture of what is recorded of rows within limits (4, obs), of what is known of them.
+
+        The limits are those of :class:`bayes_moe.data.observation.Observation`.
+        """
+        samples = len(self.log_weights)
+        pairs = zip(self.blocks, self.params, strict=True)
+        parts = [recorded_block(block, named, limits, samples) for block, named in pairs]
+        blocks, params = zip(*parts, strict=True)
+        log_weights = recorded_weights(self.log_weights, params)
+        sparse = self.sparse or not np.isfinite(log_weights).all()
+        return replace(self, log_weights=log_weights, blocks=blocks, params=params, sparse=sparse)
+
+    @cached_property
+    def span(self) -> tuple[np.ndarray, np.ndarray]:
+        """Ends (obs,) of the support of each row: of recorded responses, between the limits."""
+        rows = self.log_weights.shape[-1]
+        low, high = (np.full(rows, end) for end in (self.measure.lower, self.measure.upper))
+        bottom, top = recorded_span(self.params[0])
+        return np.maximum(low, bottom), np.minimum(high, top)
 
     @cached_property
     def of_first_response(self) -> Self:

@@ -7,7 +7,7 @@ with the number of rows.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +42,9 @@ Statistic = Callable[[Mixture, Rows], np.ndarray]
 class ChunkedMixture:
     """Mixtures of experts (sample, expert, obs), one per posterior draw, on some rows.
 
-    With ``top_k`` only so many experts count for each row and draw. They are of responses, or, if
-    ``observed``, of what is known of those of the rows.
+    With ``top_k`` only so many experts count for each row and draw. They are of responses, or, of
+    rows with limits, of what is recorded of these; if ``observed``, of what is known of those of
+    the rows.
     """
 
     fit: Fit
@@ -64,12 +65,13 @@ class ChunkedMixture:
         for where, part, mixture in chunks(
             self.fit.spec, self.draws if draws is None else draws, self.rows
         ):
-            yield where, part, self._kept(mixture)
+            yield where, part, self._kept(mixture, part)
 
-    def _kept(self, mixture: Mixture) -> Mixture:
+    def _kept(self, mixture: Mixture, part: Rows) -> Mixture:
         """Return the mixture of the experts that count, of the response that the fit shows."""
-        own = mixture.margin(self.fit.response)
-        own = own if self.observed else own.uncensored
+        own, limits = mixture.margin(self.fit.response), part.observation.limits
+        if not self.observed:
+            own = own.uncensored if limits is None else own.recorded(limits)
         return own if self.top_k is None else own.top(self.top_k)
 
     def map(
@@ -91,7 +93,9 @@ class ChunkedMixture:
         """
 
         def of_chunk(where: Where, part: Rows, mixture: Mixture) -> tuple[Where, np.ndarray]:
-            return where, statistic(self._kept(mixture), part, *(array[where] for array in beside))
+            return where, statistic(
+                self._kept(mixture, part), part, *(array[where] for array in beside)
+            )
 
         draws = self.draws if draws is None else draws
         found = [*map_chunks(of_chunk, self.fit.spec, draws, self.rows)]
@@ -108,6 +112,14 @@ class ChunkedMixture:
 
     def quantiles(self, levels: np.ndarray) -> np.ndarray:
         """Return predictive quantiles (obs, level)."""
+        limits = self.rows.observation.limits
+        if limits is not None and np.isfinite(limits[2:]).any():
+            # Censoring does not decrease in the response, so it may follow.
+            uncut = np.stack(
+                [*limits[:2], *np.broadcast_to([[-np.inf], [np.inf]], limits[2:].shape)]
+            )
+            found = replace(self, rows=self.rows.with_limits(uncut)).quantiles(levels)
+            return np.clip(found, limits[2][:, None], limits[3][:, None])
         guess = self.map_few(lambda m, _: searched_quantiles(m, levels), PILOT_DRAWS)
         return self.map(lambda m, _, own: improved_quantiles(m, levels, own), guess)
 

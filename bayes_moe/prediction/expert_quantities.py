@@ -14,6 +14,7 @@ from bayes_moe.data.class_labels import TWO
 from bayes_moe.data.matrix import Rows
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction.chunked_mixture import ChunkedMixture
+from bayes_moe.prediction.recorded_rows import check_uncut
 from bayes_moe.results.fit import Fit
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class ExpertQuantities(GateQuantities):
         It is the mean if that exists, and the centre of a Student t that has none.
         """
         check_ordered(self.fit, "locations", "expert_probabilities()")
+        check_uncut(self.rows, "locations", "expert_means()")
         return self._mixtures.summarise(lambda m, _: m.moments("location"), draws=draws)
 
     def approximation_error(self) -> xr.Dataset:

@@ -22,6 +22,7 @@ from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction.chunked_mixture import mixtures_on
 from bayes_moe.prediction.joint_predictive import JointPredictive, predictive_of
 from bayes_moe.prediction.predictive import Predictive
+from bayes_moe.prediction.recorded_rows import with_limits
 from bayes_moe.results.by_group import by_group
 from bayes_moe.results.fit import Fit
 
@@ -30,12 +31,18 @@ if TYPE_CHECKING:
 
 
 def predict(
-    fit: Fit, rows: Any = None, *, top_k: int | None = None, unseen: str = ERROR
+    fit: Fit,
+    rows: Any = None,
+    *,
+    top_k: int | None = None,
+    unseen: str = ERROR,
+    observed: bool = False,
 ) -> Predictive | JointPredictive:
     """Return the posterior predictive distribution of the response for new rows.
 
     The response is the left-hand side of the formula: of ``log(y) ~ x``, predictions are of
-    ``log(y)``.
+    ``log(y)``. Of a censored or truncated response they are of the variable itself, without limits,
+    unless ``observed`` is True.
 
     Parameters
     ----------
@@ -53,6 +60,15 @@ def predict(
         What is done with groups of random effects that no fitted row has: an error, effects of 0
         (the average over the groups), or effects drawn from their distribution, once for each draw
         of the fit and each group. The draws depend on the names of the groups alone.
+    observed : bool
+        Whether predictions are of what would be recorded of rows that are recorded at all: given
+        that the response is between the limits of ``truncated``, and with a limit of ``censored``
+        in place of a response beyond it. Weights are then those of recorded rows, and the cdf
+        jumps at the limits of censoring, where ``pdf`` is a probability. New rows need the columns
+        of limits, not the response, if the formula states the limits, ``censored(y, lower=0)`` or
+        ``censored(y, upper=limit)``. Of ``censored(y, status=s)`` and ``censored(lower=l,
+        upper=u)`` only a row that is censored on one side has a known limit, its value: others are
+        an error. A response without limits is recorded as it is.
 
     Returns
     -------
@@ -68,9 +84,11 @@ def predict(
     Raises
     ------
     DataError
-        For missing columns or values, and categories that the fitted rows do not have.
+        For missing columns or values, and categories that the fitted rows do not have; with
+        ``observed`` also for rows of which no limit is known.
     SpecError
-        If ``top_k`` is not a whole number between 1 and the number of experts.
+        If ``top_k`` is not a whole number between 1 and the number of experts, or ``observed`` is
+        no boolean.
     """
     if top_k is not None:
         if not is_whole(top_k) or not 1 <= top_k <= fit.spec.n_experts:
@@ -80,7 +98,12 @@ def predict(
             )
         top_k = int(top_k)
     check_one_of("value of `unseen`", unseen, UNSEEN)
-    return predictive_of(fit, _predicted_rows(fit, rows, unseen), top_k)
+    if not isinstance(observed, bool):
+        raise SpecError(f"`observed` must be True or False; it is {observed!r:.80}.")
+    found = _predicted_rows(fit, rows, unseen)
+    if observed:
+        found = with_limits(fit.spec, fit.design, found, rows)
+    return predictive_of(fit, found, top_k)
 
 
 def predict_one(fit: Fit, rows: Any = None) -> Predictive:

@@ -31,6 +31,7 @@ from bayes_moe.prediction.density_modes import by_rows, searched_turning_points
 from bayes_moe.prediction.expert_quantities import check_ordered
 from bayes_moe.prediction.highest_density import highest_density_sets, searched_sets
 from bayes_moe.prediction.quantiles import cdf
+from bayes_moe.prediction.recorded_rows import check_uncut
 from bayes_moe.results.fit import posterior_of
 
 if TYPE_CHECKING:
@@ -57,8 +58,9 @@ class Predictive(ClassQuantities):
     def __repr__(self) -> str:
         sizes = posterior_of(self.fit.idata).sizes
         sparse = "" if self.top_k is None else f", the {self.top_k} heaviest experts of each"
+        what = "" if self.rows.observation.limits is None else "what is recorded of "
         return (
-            f"Predictive of {self.fit.responses[0]!r} for {self.rows.size} rows from "
+            f"Predictive of {what}{self.fit.responses[0]!r} for {self.rows.size} rows from "
             f"{sizes[names.CHAIN]} x {sizes[names.DRAW]} draws{sparse}"
         )
 
@@ -217,6 +219,7 @@ class Predictive(ClassQuantities):
         import xarray as xr
 
         check_ordered(self.fit, "modes between them", "classes()")
+        check_uncut(self.rows, "modes", "pdf()")
         check_whole("most", most, 1)
         check_between("prominence", prominence, 0, 1)
         if not is_number(min_probability) or not 0 <= min_probability < 1:
@@ -267,6 +270,7 @@ class Predictive(ClassQuantities):
 
         check_share("prob", prob)
         check_ordered(self.fit, "intervals", "probabilities()")
+        check_uncut(self.rows, "highest-density sets", "interval()")
 
         def search(mixture: Mixture) -> np.ndarray:
             return searched_sets(mixture, prob)

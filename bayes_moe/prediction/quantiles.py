@@ -109,7 +109,7 @@ class Bounds:
         """Ends of the support, or the atoms next to each quantile."""
         shape = (len(levels), mixture.log_weights.shape[-1])
         measure = mixture.measure
-        low, high = np.full(shape, measure.lower), np.full(shape, measure.upper)
+        low, high = (np.array(np.broadcast_to(end, shape)) for end in mixture.span)
         at = np.full(shape, np.nan)
         masses = mixture.atom_masses if measure.atoms else np.zeros((0, shape[1]))
         for j, atom in enumerate(measure.atoms):
@@ -174,7 +174,7 @@ def _improved_whole(
     above = levels > 0.5
     tail, density, _ = np.moveaxis(mixture.tails(y, above), 1, 0)
     below = np.where(above[:, None], tail + density, tail - density)
-    found = (y >= mixture.measure.lower) & (density <= MOST_LOST * tail)
+    found = (y >= mixture.span[0]) & (density <= MOST_LOST * tail)
     for level, now, previous, own in zip(levels, tail, below, found, strict=True):
         own &= _reaches(now, level) & ~_reaches(previous, level)
     return y, found
@@ -217,25 +217,26 @@ def _least_whole(
     The cdf is below the level at ``low`` and not at ``high``. Doubling steps give this bracket,
     which is then bisected.
     """
-    least = mixture.measure.lower
-    low, high = np.full_like(guess, least - 1), np.full_like(guess, np.inf)
-    trial = np.clip(guess, least, LARGEST_WHOLE)
+    least, most = np.ceil(mixture.span[0]), np.minimum(np.floor(mixture.span[1]), LARGEST_WHOLE)
+    low, high = least - 1.0, np.full_like(guess, np.inf)
+    trial = np.clip(guess, least, most)
     step = np.clip(np.broadcast_to(first_step, guess.shape), 1.0, LARGEST_WHOLE)
     active = np.arange(guess.size)
     while active.size:
         # Taking rows copies the arrays.
         part = mixture if active.size == guess.size else mixture.take_rows(active)
         y = trial[active]
-        reached = _reached(part, level, y) | (y >= LARGEST_WHOLE)
+        reached = _reached(part, level, y) | (y >= most[active])
         high[active[reached]], low[active[~reached]] = y[reached], y[~reached]
         active = active[high[active] - low[active] > 1]
         below, above = low[active], high[active]
+        first = least[active]
         trial[active] = np.where(
             np.isinf(above),
-            np.minimum(below + step[active], LARGEST_WHOLE),
+            np.minimum(below + step[active], most[active]),
             np.where(
-                below < least,
-                np.maximum(above - step[active], least),
+                below < first,
+                np.maximum(above - step[active], first),
                 np.floor(0.5 * (below + above)),
             ),
         )
@@ -250,12 +251,14 @@ def _real_quantiles(mixture: Mixture, levels: np.ndarray) -> list[np.ndarray]:
     location, width = few.moments("location"), few.moments("scale")
     points = np.concatenate([location + scale * width for scale in BRACKET_SCALES])
     points = points.reshape(-1, points.shape[-1])
-    for end in (part.measure.lower, part.measure.upper):
-        if np.isfinite(end):
+    for end in part.span:
+        finite = np.isfinite(end)
+        if finite.any():
             # Close to an end of the support, the cdf can rise at any scale.
-            near = end + (location[0] - end) * np.exp2(-np.arange(0.0, 64.0, 8.0))[:, None, None]
+            at = np.where(finite, end, 0.0)
+            near = at + (location[0] - at) * np.exp2(-np.arange(0.0, 64.0, 8.0))[:, None, None]
             points = np.concatenate([points, near.reshape(-1, points.shape[-1])])
-            inside = (points - end) * np.sign(near[0, 0] - end) > 0
+            inside = ~finite | ((points - at) * np.sign(near[0, 0] - at) > 0)
             points = np.where(inside, points, near[0, 0])
     points.sort(axis=0)
     narrowest = width.min(axis=(0, 1))

@@ -90,7 +90,7 @@ def case(name: str, seed: int = 0, n: int = 100) -> Case:
 def limited(family: str, lhs: str = "status", seed: int = 0, n: int = 120) -> pd.DataFrame:
     """A table of two regimes of a family: a response with a status, an interval and limits.
 
-    ``lhs`` is a key of :data:`SIDES`. About three rows in ten are censored.
+    ``lhs`` is a key of :data:`SIDES`, or a left-hand side. About three rows in ten are censored.
     """
     rng = np.random.default_rng([seed, n])
     x, z = rng.normal(size=n), rng.uniform(-1, 1, n)
@@ -126,10 +126,15 @@ def limited(family: str, lhs: str = "status", seed: int = 0, n: int = 120) -> pd
             "lower": np.where(lower < low, -np.inf if family == "normal" else 0.0, lower),
             "upper": np.where(upper > high, np.inf, upper),
             "deductible": deductible,
+            "limit": limit,
         }
     )
     table["lower"] = np.minimum(table["lower"], table["upper"])
-    return table[y > deductible].reset_index(drop=True) if "truncated" in SIDES[lhs] else table
+    return (
+        table[y > deductible].reset_index(drop=True)
+        if "truncated" in SIDES.get(lhs, lhs)
+        else table
+    )
 
 
 SIDES = {
@@ -139,3 +144,5 @@ SIDES = {
     "both": "truncated(censored(y, status), lower=deductible, upper=1e6)",
 }
 """Left-hand sides of formulas on the tables of :func:`limited`."""
+STATED = "truncated(censored(y, upper=limit), lower=deductible)"
+"""A deductible and a limit that are both columns."""
