@@ -199,7 +199,9 @@ def log_mixture(p: Any, offsets: Any, w: Any, start: int, number: int, width: in
         for i in range(count):
             w.kept[i] = w.score[i]
         evaluate_experts(p, offsets.limits, w, start, width)
-        to = Offsets(offsets.tables, offsets.slots, offsets.limits, 0, offsets.splits)
+        to = Offsets(
+            offsets.effects, offsets.tables, offsets.slots, offsets.limits, 0, offsets.splits
+        )
         value -= mix_experts(p, to, w, start, number, width)
         for i in range(count):
             w.score[i] = w.kept[i] - w.score[i]
