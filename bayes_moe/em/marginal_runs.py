@@ -74,15 +74,20 @@ class Run:
         return replace(other, iterations=iterations, path=path)
 
 
-def runs_from(marginal: EffectMarginal, fixed: np.ndarray, effects: np.ndarray) -> list[Run | None]:
+def points_of(marginal: EffectMarginal, fixed: np.ndarray) -> np.ndarray:
+    """Points (point, coordinate) of fixed coordinates, with first values of the scales."""
+    scales = marginal.vector.hyperparameters
+    return np.stack([marginal.point(at, scales) for at in fixed])
+
+
+def runs_from(
+    marginal: EffectMarginal, points: np.ndarray, effects: np.ndarray
+) -> list[Run | None]:
     """Runs from points (point, coordinate), (point, effect); None without an approximation.
 
     After a few rounds those go on that are not far below the best.
     """
-    first = []
-    for at, guess in zip(fixed, effects, strict=True):
-        psi = marginal.point(at, marginal.vector.hyperparameters)
-        first.append(evaluated(marginal, psi, guess))
+    first = [evaluated(marginal, *pair) for pair in zip(points, effects, strict=True)]
     runs = [None if p is None else Run.of(marginal, p, SHORT) for p in first]
     best = max((run.point.value for run in runs if run is not None), default=-np.inf)
     runs = [

@@ -26,6 +26,7 @@ from bayes_moe.em.marginal_runs import (
     Run,
     curvatures,
     evaluated,
+    points_of,
     runs_from,
     unit_axes,
 )
@@ -105,12 +106,14 @@ def marginal_modes(
         found = search(vector, settings, rng, start)
         best = np.argsort(found.singular, kind="stable")[:FINALISTS]
         fixed, effects = marginal.rows.parted(found.theta[best])
+        first = points_of(marginal, fixed)
     else:
-        found = _search_some_groups(marginal, settings, rng, start)
+        part = _some_groups(marginal, rng, start)
+        found = search(part.vector, settings, rng, part.start)
         best = np.argsort(found.singular, kind="stable")[:FINALISTS]
-        fixed = marginal.rows.fixed.points({n: v[best] for n, v in found.values.items()})
+        first = part.ends(found.theta[best], marginal)
         effects = np.zeros((len(best), marginal.rows.size))
-    runs = runs_from(marginal, fixed, effects)
+    runs = runs_from(marginal, first, effects)
     modes = merge_modes(_modes(found, best, runs, marginal), design.rows)
     of_starts = {n: getattr(found, n) for n in ("restarts", "finished", "new_mode_chance")}
     return _with_errors(replace(modes, **of_starts), marginal)
@@ -126,10 +129,34 @@ def _modes_of_groups(marginal: SharedMarginal, found: SharedRuns) -> MarginalMod
     return _with_errors(replace(modes, restarts=found.starts, new_mode_chance=chance), marginal)
 
 
-def _search_some_groups(
-    marginal: GroupMarginal, settings: SearchSettings, rng: np.random.Generator, start: Start
-) -> Modes:
-    """Modes of coefficients and effects on the rows of some groups."""
+@dataclass(frozen=True)
+class _Part:
+    """The model on the rows of some groups, and where its search starts."""
+
+    vector: ParameterVector
+    start: Start
+
+    def ends(self, theta: np.ndarray, whole: EffectMarginal) -> np.ndarray:
+        """Coordinates (point, coordinate) of the whole at maxima of the part's marginal likelihood.
+
+        The maximisations start from modes ``theta`` of coefficients and effects, whose spreads of
+        effects are first values: far from those of the marginal likelihood, effects of many groups
+        would come to rest in lesser modes.
+        """
+        own = GroupMarginal(GroupedRows(self.vector, self.vector.design.rows), whole.likelihood)
+        fixed, effects = own.rows.parted(theta)
+        first = points_of(own, fixed)
+        runs = runs_from(own, first, effects)
+        found = []
+        for at, run in zip(first, runs, strict=True):
+            psi = at if run is None else run.point.psi
+            values = own.rows.fixed.variables(psi[None, : own.fixed])
+            found.append(whole.point(whole.rows.fixed.points(values)[0], own.scales(psi)))
+        return np.stack(found)
+
+
+def _some_groups(marginal: EffectMarginal, rng: np.random.Generator, start: Start) -> _Part:
+    """The rows of some groups, with at most :data:`SEARCHED` effects."""
     if start.theta is not None:
         raise SpecError(
             f"With more than {SEARCHED} effects of groups, `start` must be responsibilities."
@@ -147,7 +174,7 @@ def _search_some_groups(
     design = replace(vector.design, rows=replace(part, matrices=matrices))
     shares = None if start.allocation is None else start.allocation[..., where]
     own = parameter_vector(vector.spec, design, jacobian=vector.jacobian)
-    return search(own, settings, rng, Start(allocation=shares))
+    return _Part(own, Start(allocation=shares))
 
 
 def _check(vector: ParameterVector, rough: bool) -> None:

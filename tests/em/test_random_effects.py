@@ -316,3 +316,25 @@ def test_draws_are_those_of_a_model_by_hand():
         sd = other.std()
         assert one.mean() == pytest.approx(other.mean(), abs=0.15 * sd)
         assert one.std() == pytest.approx(sd, rel=0.15)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*starts found the best mode:bayes_moe.ConvergenceWarning")
+def test_many_groups_of_two_experts_are_estimated():
+    """Two thousand groups of five rows, whose effects have several modes where rows may be either.
+
+    From modes of coefficients and effects of some groups, rather than of their marginal likelihood,
+    the maximisation over all groups stopped at an intercept of -1.6.
+    """
+    rng, groups = np.random.default_rng(0), 2000
+    group = np.repeat(np.arange(groups), 5)
+    kind, x = rng.integers(0, 2, len(group)), rng.normal(size=len(group))
+    effects = rng.normal(0, [0.4, 0.8], (groups, 2))[group, kind]
+    y = np.array([-2.0, 2.0])[kind] + np.array([-1.0, 1.0])[kind] * x + effects
+    y = y + 0.5 * rng.normal(size=len(group))
+    spec = bm.mixture_of_experts("y ~ x + (1|g)", experts=2)
+    fit = bm.fit(spec, {"y": y, "x": x, "g": group}, method="em", random_seed=0)
+    found = fit.idata["posterior"].isel(chain=0, draw=0)
+    np.testing.assert_allclose(found["mu_coef"], [[-2, -1], [2, 1]], atol=0.05)
+    np.testing.assert_allclose(found["mu_g_sd"].values.ravel(), [0.4, 0.8], atol=0.05)
+    np.testing.assert_allclose(found["sigma"], [0.5, 0.5], atol=0.03)
