@@ -12,6 +12,7 @@ from bayes_moe.core.progress import announced
 from bayes_moe.em.floors import without_floors
 from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.model.compiled_table import CompiledDensity
+from bayes_moe.model.log_density import learned_scales
 from bayes_moe.optimize.free_variables import FreeVariables
 from bayes_moe.optimize.network_density import NetworkDensity
 from bayes_moe.optimize.network_table import GroupedTable
@@ -33,6 +34,11 @@ if TYPE_CHECKING:
     import xarray as xr
 
 POINT = "point"
+MOST_FRAMED = 1000
+"""Coordinates up to which those of effects of groups are a normal approximation's, by a matrix."""
+GROUPED = Tuning(adaptation="diag")
+"""Settings of models with effects of groups: a mass matrix of low rank takes longer to adapt than
+sampling takes, and in coordinates of a normal approximation little correlation is left."""
 NEAR_NORMAL = Tuning(tune=200, target_accept=0.8)
 """Settings in the coordinates of a normal approximation."""
 KEPT = (
@@ -57,6 +63,8 @@ class Direct(Engine):
     """
 
     def tuning(self, starts: Starts) -> Tuning:
+        if isinstance(starts, GroupedStarts):
+            return GROUPED
         return NEAR_NORMAL if starts.near_normal else super().tuning(starts)
 
     def run(self, task: SamplingTask) -> xr.DataTree:
@@ -88,8 +96,16 @@ def _in_frame(
 ) -> CompiledDensity | Framed:
     """The density in coordinates of a normal approximation, where that is good enough.
 
-    Otherwise it is in the free coordinates.
+    So it is for effects of groups, whose standard deviations are skewed, but which depend on the
+    coefficients. Otherwise it is in the free coordinates.
     """
+    if isinstance(starts, GroupedStarts):
+        assert isinstance(parameters, FreeVariables)
+        if parameters.size > MOST_FRAMED:
+            return density
+        best = starts.variables(starts.approximation[0])
+        scales = parameters.coordinates(learned_scales(starts.spec))
+        return Framed.near(density, _point(parameters, best), scales)
     constraint = parameters.constraint if isinstance(parameters, ParameterVector) else None
     centre, covariance = starts.approximation
     if covariance is None or not starts.near_normal:
@@ -117,8 +133,16 @@ def _coordinates(
     values: dict[str, np.ndarray],
 ) -> np.ndarray:
     """The sampler's coordinates (coordinate,) of reported variables."""
-    theta: np.ndarray = parameters.points({name: v[None] for name, v in values.items()})[0]
+    theta = _point(parameters, values)
     return density.coordinates(theta) if isinstance(density, Framed) else theta
+
+
+def _point(
+    parameters: ParameterVector | FreeVariables, values: dict[str, np.ndarray]
+) -> np.ndarray:
+    """Point (coordinate,) of reported variables."""
+    theta: np.ndarray = parameters.points({name: v[None] for name, v in values.items()})[0]
+    return theta
 
 
 def _compiled(density: CompiledDensity | Framed, points: StartPoints, stored: int) -> Any:
