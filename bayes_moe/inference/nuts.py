@@ -96,9 +96,9 @@ class NUTS(Method):
     Without a graph, the coordinates are those of the normal approximation at a mode that has all
     of the posterior's mass. Where a family has a shape parameter, such as Student's degrees of
     freedom, they are only if the posterior is nearly normal along it: in a long tail, steps made
-    for the mode diverge. With random effects of groups, whose number makes a mass matrix of low
-    rank slow to adapt, up to 1000 coordinates are those of a normal approximation near the mode
-    with the largest mass, and the mass matrix is diagonal by default.
+    for the mode diverge. With random effects, whose number makes a mass matrix of low rank slow to
+    adapt, they are those of a normal approximation near the mode with the largest mass, a block
+    for each group, and the mass matrix is diagonal by default.
 
     References
     ----------

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from bayes_moe.core.linalg import differences, rough_inverse
 from bayes_moe.em.constraint import Constraint
 from bayes_moe.em.constraint import root as root_of
 from bayes_moe.kernels import frame as kernel
@@ -69,31 +68,6 @@ class Framed:
             variance = np.diag(covariance)
             root = np.diag(np.sqrt(np.where(variance > 0, variance, 1.0)))
         return cls(density, centre, np.ascontiguousarray(root), np.arange(len(root)))
-
-    @classmethod
-    def near(cls, density: CompiledDensity, centre: np.ndarray, scales: np.ndarray) -> Framed:
-        """Coordinates of a normal approximation near a point that need not be a mode.
-
-        Given the coordinates in the mask ``scales`` (coordinate,), the others are nearly normal.
-        The density may have no maximum along these themselves, whose variance is then 1.
-        """
-
-        def slopes(points: np.ndarray) -> np.ndarray:
-            return np.array([density(point)[1] for point in points])
-
-        information = -differences(slopes, centre, np.arange(centre.size))
-        information = 0.5 * (information + information.T)
-        at, rest = np.flatnonzero(scales), np.flatnonzero(~scales)
-        across = information[np.ix_(rest, at)]
-        given = rough_inverse(information[np.ix_(rest, rest)])
-        slope = given @ across
-        of_scales = rough_inverse(information[np.ix_(at, at)] - across.T @ slope)
-        covariance = np.empty_like(information)
-        covariance[np.ix_(at, at)] = of_scales
-        covariance[np.ix_(rest, rest)] = given + slope @ of_scales @ slope.T
-        covariance[np.ix_(rest, at)] = -slope @ of_scales
-        covariance[np.ix_(at, rest)] = covariance[np.ix_(rest, at)].T
-        return cls.of(density, centre, covariance)
 
     @property
     def size(self) -> int:

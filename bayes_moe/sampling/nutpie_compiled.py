@@ -29,13 +29,16 @@ from bayes_moe.sampling.engine import (
     sampler_groups,
 )
 from bayes_moe.sampling.frame import Framed
+from bayes_moe.sampling.group_frame import GroupFrame, largest_grouping
 
 if TYPE_CHECKING:
     import xarray as xr
 
+type Density = CompiledDensity | Framed | GroupFrame
+
 POINT = "point"
-MOST_FRAMED = 1000
-"""Coordinates up to which those of effects of groups are a normal approximation's, by a matrix."""
+MOST_FIXED = 1000
+"""Coordinates, without effects of one grouping, up to which a change of coordinates is a matrix."""
 GROUPED = Tuning(adaptation="diag")
 """Settings of models with effects of groups: a mass matrix of low rank takes longer to adapt than
 sampling takes, and in coordinates of a normal approximation little correlation is left."""
@@ -93,7 +96,7 @@ class Direct(Engine):
 
 def _in_frame(
     starts: Starts, parameters: ParameterVector | FreeVariables, density: CompiledDensity
-) -> CompiledDensity | Framed:
+) -> Density:
     """The density in coordinates of a normal approximation, where that is good enough.
 
     So it is for effects of groups, whose standard deviations are skewed, but which depend on the
@@ -101,11 +104,12 @@ def _in_frame(
     """
     if isinstance(starts, GroupedStarts):
         assert isinstance(parameters, FreeVariables)
-        if parameters.size > MOST_FRAMED:
+        groups = largest_grouping(parameters)
+        if parameters.size - groups.size > MOST_FIXED:
             return density
         best = starts.variables(starts.approximation[0])
         scales = parameters.coordinates(learned_scales(starts.spec))
-        return Framed.near(density, _point(parameters, best), scales)
+        return GroupFrame.near(density, _point(parameters, best), groups, scales)
     constraint = parameters.constraint if isinstance(parameters, ParameterVector) else None
     centre, covariance = starts.approximation
     if covariance is None or not starts.near_normal:
@@ -129,12 +133,12 @@ def _compiled_density(starts: Starts) -> tuple[ParameterVector | FreeVariables, 
 
 def _coordinates(
     parameters: ParameterVector | FreeVariables,
-    density: CompiledDensity | Framed,
+    density: Density,
     values: dict[str, np.ndarray],
 ) -> np.ndarray:
     """The sampler's coordinates (coordinate,) of reported variables."""
     theta = _point(parameters, values)
-    return density.coordinates(theta) if isinstance(density, Framed) else theta
+    return density.coordinates(theta) if isinstance(density, Framed | GroupFrame) else theta
 
 
 def _point(
@@ -145,7 +149,7 @@ def _point(
     return theta
 
 
-def _compiled(density: CompiledDensity | Framed, points: StartPoints, stored: int) -> Any:
+def _compiled(density: Density, points: StartPoints, stored: int) -> Any:
     """Nutpie's model of functions in C: its class for compiled graphs, with our functions.
 
     ``stored`` is the number of coordinates of a draw.

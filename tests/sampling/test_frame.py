@@ -118,22 +118,3 @@ def test_draws_are_in_the_models_own_coordinates(tone, tone_spec):
     logp = fit.idata["sample_stats"]["logp"].values.ravel()
     np.testing.assert_allclose(logp, expected, rtol=1e-9)
     assert np.ptp(logp) > 1
-
-
-@pytest.mark.parametrize("curvature", [2.0, -3.0])
-def test_a_frame_near_a_point_takes_scales_last(curvature):
-    """Scales without a maximum have variance 1; the others are those given the scales."""
-    rng = np.random.default_rng(0)
-    half = rng.normal(size=(5, 5))
-    scales = np.array([False, True, False, False, False])
-    rest = np.ix_(~scales, ~scales)
-    information = half @ half.T + np.eye(5)
-    given = np.linalg.inv(information[rest])
-    across = information[~scales][:, scales]
-    information[1, 1] = curvature + (across.T @ given @ across).item()
-    frame = Framed.near(lambda x: (0.0, -information @ x), rng.normal(size=5), scales)
-    covariance = frame.root @ frame.root.T
-    np.testing.assert_allclose(covariance[1, 1], 0.5 if curvature > 0 else 1.0, rtol=1e-6)
-    np.testing.assert_allclose(np.linalg.inv(covariance)[rest], information[rest], rtol=1e-5)
-    slope = -covariance[~scales, 1] / covariance[1, 1]
-    np.testing.assert_allclose(slope, (given @ across)[:, 0], rtol=1e-5, atol=1e-7)
