@@ -54,6 +54,8 @@ from .prediction.predict import margin as margin
 from .prediction.predict import predict as predict
 from .prediction.predict import responsibilities as responsibilities
 from .prediction.predictive import Predictive as Predictive
+from .prediction.residuals import pit as pit
+from .prediction.residuals import residuals as residuals
 from .priors.prior import Prior as Prior
 from .results.fit import Fit as Fit
 from .results.storage import load as load
@@ -101,6 +103,7 @@ __all__ = [
     "modes",
     "node_probabilities",
     "node_responsibilities",
+    "pit",
     "plot_classes",
     "plot_confusion",
     "plot_experts",
@@ -115,6 +118,7 @@ __all__ = [
     "refit",
     "relabel",
     "reliability",
+    "residuals",
     "responsibilities",
     "save",
     "simulate",

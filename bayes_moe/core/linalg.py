@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+LEAST_CURVATURE = 0.05
+"""Least curvature in :func:`rough_inverse`, where that of a prior is 1."""
 DIFFERENCE_STEP = 1e-5
 """Step of central differences, relative to the coordinate: near the cube root of the rounding error
 of doubles (6e-6), where truncation and rounding contribute equally."""
@@ -93,6 +95,17 @@ def information_ratio(likelihood: np.ndarray, covariance: np.ndarray | None) -> 
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     shares = np.linalg.eigvalsh(root.T @ (likelihood * units) @ root)
     return float((likelihood * covariance).sum()) if shares.min() > LEAST_SHARE else float("nan")
+
+
+def rough_inverse(information: np.ndarray) -> np.ndarray:
+    """Inverse of an information that need not be positive definite.
+
+    Directions with a curvature of at most ``LEAST_CURVATURE`` have variance 1.
+    """
+    curvature, vectors = np.linalg.eigh(np.nan_to_num(information))
+    curvature = np.where(curvature > LEAST_CURVATURE, curvature, 1.0)
+    inverse: np.ndarray = (vectors / curvature) @ vectors.T
+    return inverse
 
 
 def differences(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bayes_moe.core.errors import DataError
-from bayes_moe.data.censored_response import CENSORED, Limits
+from bayes_moe.data.censored_response import CENSORED, Limits, limits_of
 
 
 def recording_terms(limits: Limits) -> tuple[str, ...]:
@@ -42,6 +42,18 @@ def recording_limits(
     for low, high in ((bottom, top), (left, right), (bottom, right), (left, top)):
         limits.check(low >= high, obs_id, "has no room between the limits", low, high)
     return np.stack([bottom, top, left, right])
+
+
+def unstated_limits(response: str) -> bool:
+    """Whether a left-hand side has censored responses whose limits it does not state."""
+    limits = limits_of(response)
+    return limits is not None and (limits.value is None or limits.status is not None)
+
+
+def uncut(limits: np.ndarray) -> np.ndarray:
+    """Limits (4, obs) with those of a truncation (2 or 4, obs), and none of censoring."""
+    none = np.full(limits.shape[1:], np.inf)
+    return np.stack([*limits[:2], -none, none])
 
 
 def _check_known(limits: Limits, known: np.ndarray, obs_id: np.ndarray) -> None:

@@ -12,11 +12,13 @@ import numpy as np
 from bayes_moe.core import html, names, seeds
 from bayes_moe.core.checks import check_one_of, check_whole
 from bayes_moe.data.matrix import Rows
+from bayes_moe.data.recording import unstated_limits
 from bayes_moe.data.responses import response_dims, response_parts
 from bayes_moe.diagnostics.usage import hill_number
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.spec import MixtureOfExperts, with_levels
 from bayes_moe.prediction.prior_responses import prior_dataset, prior_responses
+from bayes_moe.prediction.recorded_rows import with_limits
 from bayes_moe.results.draws import stacked_draws
 
 if TYPE_CHECKING:
@@ -162,7 +164,17 @@ class PriorPredictive:
 
     def _range_sentence(self) -> str:
         parts = (f"{100 * share:.1f} % {name}" for name, share in self.outside.items())
-        return f"Drawn responses outside the observed range: {', '.join(parts)}."
+        return f"Drawn responses outside the observed range: {', '.join(parts)}.{self._limits}"
+
+    @property
+    def _limits(self) -> str:
+        """What drawn responses are of a censored response whose limits are not stated."""
+        if not unstated_limits(self.spec.response):
+            return ""
+        return (
+            " They are those before censoring, since the formula does not state at which limits "
+            "rows would be censored."
+        )
 
     def _gate_sentence(self) -> str:
         most = self.spec.n_experts
@@ -198,7 +210,9 @@ def prior_predictive(
     Printing the result compares the drawn responses with the observed ones, and says how many
     experts the prior uses and how sharply the gate separates rows. A prior that only draws
     responses far outside the observed range, or gates that give all rows to one expert, is worth a
-    second look before a fit. Nothing is compiled.
+    second look before a fit. Nothing is compiled. Of a truncated response, and of a censored one
+    whose limits the formula states, responses are drawn as they would be recorded; of one with a
+    status or with intervals, they are those before censoring.
 
     Parameters
     ----------
@@ -244,6 +258,8 @@ def prior_predictive(
     step = -(-draws * rows.size // LARGEST)
     if step > 1:
         rows = rows.pick(np.arange(0, rows.size, step))
+    if not unstated_limits(spec.response):
+        rows = with_limits(spec, design, rows)
     sequence = np.random.SeedSequence(seeds.resolve(random_seed))
     of_prior, of_responses = (int(s) for s in sequence.generate_state(2))
     prior = prior_dataset(spec, design, draws, of_prior)

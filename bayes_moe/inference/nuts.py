@@ -71,8 +71,8 @@ class NUTS(Method):
         Target acceptance statistic; nearer to 1 means smaller steps. By default 0.9, or 0.8 in
         coordinates of the normal approximation at a mode (see Notes).
     adaptation : {"low_rank", "diag"}, optional
-        Mass matrix: diagonal with a correction for the strongest correlations (the
-        default, nutpie only), or diagonal (the only one of the other samplers).
+        Mass matrix: diagonal with a correction for the strongest correlations (nutpie's default
+        but for random effects; see Notes), or diagonal (the only one of the other samplers).
     nuts_sampler : {"auto", "nutpie", "pymc", "numpyro", "blackjax"}
         Implementation. ``"auto"`` is nutpie, but PyMC's for a model without a gradient, whose
         trees are sampled by PGBART steps. The last two need JAX: ``pip install
@@ -96,7 +96,9 @@ class NUTS(Method):
     Without a graph, the coordinates are those of the normal approximation at a mode that has all
     of the posterior's mass. Where a family has a shape parameter, such as Student's degrees of
     freedom, they are only if the posterior is nearly normal along it: in a long tail, steps made
-    for the mode diverge.
+    for the mode diverge. With random effects, whose number makes a mass matrix of low rank slow to
+    adapt, they are those of a normal approximation near the mode with the largest mass, a block
+    for each group, and the mass matrix is diagonal by default.
 
     References
     ----------
@@ -166,7 +168,7 @@ class NUTS(Method):
             self.chains,
             self.cores,
             float(tuning.target_accept if self.target_accept is None else self.target_accept),
-            self.adaptation or SAMPLERS[self._sampler(spec)].adaptation[0],
+            self.adaptation or tuning.adaptation or SAMPLERS[self._sampler(spec)].adaptation[0],
             self.progressbar,
         )
         tree = rectangular(engine.run(task), self.draws, self.chains)

@@ -12,15 +12,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from bayes_moe.core.linalg import differences, information_ratio, semi_inverse
+from bayes_moe.core.linalg import differences, information_ratio, rough_inverse, semi_inverse
 from bayes_moe.data.design import Design
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.priors.prior import Prior
 
 MOST_COORDINATES, MOST_ELEMENTS = 400, 2 * 10**7
 """Coordinates, and coordinates x rows x experts, up to which second derivatives are affordable."""
-LEAST_CURVATURE = 0.05
-"""Least curvature of :meth:`LogDensity.rough_covariance`, where that of a prior is 1."""
 
 
 class LogDensity(ABC):
@@ -164,15 +162,12 @@ class LogDensity(ABC):
     def rough_covariance(self, x: np.ndarray, along: np.ndarray | None = None) -> np.ndarray:
         """Covariance of a normal approximation at a point that need not be a maximum.
 
-        L-BFGS runs of large networks end before the maximum in some directions. Directions with a
-        curvature of at most ``LEAST_CURVATURE`` get the variance of their prior, about 1.
+        L-BFGS runs of large networks end before the maximum in some directions. Directions of
+        little curvature get the variance of their prior, about 1.
         """
         along = self.free_coordinates if along is None else along & self.free_coordinates
-        information = np.nan_to_num(self.information(x, along))
-        curvature, vectors = np.linalg.eigh(information)
-        curvature = np.where(curvature > LEAST_CURVATURE, curvature, 1.0)
         covariance = np.zeros((x.size, x.size))
-        covariance[np.ix_(along, along)] = (vectors / curvature) @ vectors.T
+        covariance[np.ix_(along, along)] = rough_inverse(self.information(x, along))
         return covariance
 
     def errors(

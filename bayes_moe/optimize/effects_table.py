@@ -60,7 +60,9 @@ class PlacedEffects:
 
 def placed_effects(part: Part, first: int) -> Iterator[PlacedEffects]:
     """Effects of a part's group terms, whose coefficients start at ``first``."""
-    predictor, b = (None, None) if part.placed is None else part.placed
+    if part.placed is None:
+        return
+    predictor, b = part.placed
     if isinstance(predictor, RandomEffects):
         for of, columns in zip(predictor.groups(b.site), b.matrix.groups, strict=True):
             placed = PlacedEffects(part, of, columns, first)

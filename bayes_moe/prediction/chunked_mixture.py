@@ -17,6 +17,7 @@ from bayes_moe.core import names
 from bayes_moe.core.checks import check_one_of
 from bayes_moe.data.group_terms import ERROR, UNSEEN
 from bayes_moe.data.matrix import Rows
+from bayes_moe.data.recording import uncut
 from bayes_moe.model.allocation import observed_rows
 from bayes_moe.model.allocation_checks import check_shared_rows
 from bayes_moe.model.evaluation import Where, chunks, map_chunks
@@ -115,10 +116,7 @@ class ChunkedMixture:
         limits = self.rows.observation.limits
         if limits is not None and np.isfinite(limits[2:]).any():
             # Censoring does not decrease in the response, so it may follow.
-            uncut = np.stack(
-                [*limits[:2], *np.broadcast_to([[-np.inf], [np.inf]], limits[2:].shape)]
-            )
-            found = replace(self, rows=self.rows.with_limits(uncut)).quantiles(levels)
+            found = replace(self, rows=self.rows.with_limits(uncut(limits))).quantiles(levels)
             return np.clip(found, limits[2][:, None], limits[3][:, None])
         guess = self.map_few(lambda m, _: searched_quantiles(m, levels), PILOT_DRAWS)
         return self.map(lambda m, _, own: improved_quantiles(m, levels, own), guess)

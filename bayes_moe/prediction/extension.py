@@ -14,6 +14,7 @@ from bayes_moe.core.errors import SpecError
 from bayes_moe.graph.build import Graph, build_design
 from bayes_moe.prediction.joint_predictive import predictive_of
 from bayes_moe.prediction.prior_responses import prior_dataset, prior_responses
+from bayes_moe.prediction.recorded_rows import with_limits
 from bayes_moe.results.draws import pointwise, stacked_draws
 from bayes_moe.results.fit import Fit, posterior_of
 from bayes_moe.simulation import check_prior_draws
@@ -54,12 +55,18 @@ def extend(fit: Fit, *groups: str, draws: int = PRIOR_DRAWS, random_seed: int | 
     SpecError
         For unknown groups, a fit that is a single mode, and regression trees, which have no prior
         density to draw from.
+    DataError
+        For predictive draws of a censored response whose limits the formula does not state.
 
     Notes
     -----
     The posterior's experts are relabelled, the prior's are not: under the prior, exchangeable
     experts have the same distribution. ``log_prior`` is the density of the sampler's variables,
     named by the reported ones; those with learned scales are counted in units of these.
+
+    Predictive draws are of what would be recorded of the rows, as the observed data are: of a
+    truncated response within the limits, and with the limit in place of a response beyond a limit
+    of censoring, which the formula must state, ``censored(y, upper=limit)``.
     """
     if not groups:
         raise SpecError(f"Name the groups to add: {', '.join(map(repr, GROUPS))}.")
@@ -106,7 +113,8 @@ class _Sources:
 
 def _posterior_predictive(sources: _Sources) -> xr.Dataset:
     seed, fit = sources.seed_of(names.POSTERIOR_PREDICTIVE), sources.fit
-    rows = replace(fit.design.rows, index=None)  # the groups of a tree share positions
+    rows = with_limits(fit.spec, fit.design, fit.design.rows)
+    rows = replace(rows, index=None)  # the groups of a tree share positions
     every = replace(fit, response=None)  # as the tree's observed data
     drawn = predictive_of(every, rows).sample(random_seed=seed)
     return drawn.to_dataset(name=names.RESPONSE)
@@ -119,7 +127,8 @@ def _prior(sources: _Sources) -> xr.Dataset:
 
 def _prior_predictive(sources: _Sources) -> xr.Dataset:
     fit, seed = sources.fit, sources.seed_of(names.PRIOR_PREDICTIVE)
-    return prior_responses(fit.spec, _prior(sources), fit.design.rows, seed)
+    rows = with_limits(fit.spec, fit.design, fit.design.rows)
+    return prior_responses(fit.spec, _prior(sources), rows, seed)
 
 
 def _log_likelihood(sources: _Sources) -> xr.Dataset:

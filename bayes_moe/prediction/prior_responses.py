@@ -49,7 +49,10 @@ def prior_dataset(
 def prior_responses(
     spec: MixtureOfExperts, prior: xr.Dataset, rows: Rows, random_seed: int
 ) -> xr.Dataset:
-    """Responses ``y`` (chain, draw, obs_id) of rows, drawn with draws from the prior."""
+    """Responses ``y`` (chain, draw, obs_id) of rows, drawn with draws from the prior.
+
+    Of rows with limits they are those that would be recorded.
+    """
     import xarray as xr
 
     drawn = stacked_draws(spec, prior)
@@ -61,7 +64,8 @@ def prior_responses(
     # Coefficients from wide priors may overflow: such responses are infinite or missing.
     with np.errstate(over="ignore", invalid="ignore"):
         for where, part, mixture in chunks(spec, drawn, rows):
-            shared = allocation_of(part.observation)
+            shared, limits = allocation_of(part.observation), part.observation.limits
+            mixture = mixture.uncensored if limits is None else mixture.recorded(limits)
             responses[0][..., where] = mixture.random(rng, shared)
     dims = (names.CHAIN, names.DRAW, *of_rows)
     coords = {d: prior[d].values for d in dims[:2]} | {names.OBS: rows.obs_id} | labels

@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tuning:
-    """Number of tuning draws, and target acceptance statistic.
+    """Number of tuning draws, target acceptance statistic, and mass matrix.
 
-    By default as many draws as a sampler needs to find the scales of all coordinates, and small
-    steps.
+    By default as many draws as a sampler needs to find the scales of all coordinates, small steps,
+    and the sampler's default mass matrix.
     """
 
     tune: int = 1000
     target_accept: float = 0.9
+    adaptation: str | None = None
 
 
 @dataclass(frozen=True)

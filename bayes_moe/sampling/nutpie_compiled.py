@@ -12,6 +12,7 @@ from bayes_moe.core.progress import announced
 from bayes_moe.em.floors import without_floors
 from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.model.compiled_table import CompiledDensity
+from bayes_moe.model.log_density import learned_scales
 from bayes_moe.optimize.free_variables import FreeVariables
 from bayes_moe.optimize.network_density import NetworkDensity
 from bayes_moe.optimize.network_table import GroupedTable
@@ -28,11 +29,19 @@ from bayes_moe.sampling.engine import (
     sampler_groups,
 )
 from bayes_moe.sampling.frame import Framed
+from bayes_moe.sampling.group_frame import GroupFrame, largest_grouping
 
 if TYPE_CHECKING:
     import xarray as xr
 
+type Density = CompiledDensity | Framed | GroupFrame
+
 POINT = "point"
+MOST_FIXED = 1000
+"""Coordinates, without effects of one grouping, up to which a change of coordinates is a matrix."""
+GROUPED = Tuning(adaptation="diag")
+"""Settings of models with effects of groups: a mass matrix of low rank takes longer to adapt than
+sampling takes, and in coordinates of a normal approximation little correlation is left."""
 NEAR_NORMAL = Tuning(tune=200, target_accept=0.8)
 """Settings in the coordinates of a normal approximation."""
 KEPT = (
@@ -57,6 +66,8 @@ class Direct(Engine):
     """
 
     def tuning(self, starts: Starts) -> Tuning:
+        if isinstance(starts, GroupedStarts):
+            return GROUPED
         return NEAR_NORMAL if starts.near_normal else super().tuning(starts)
 
     def run(self, task: SamplingTask) -> xr.DataTree:
@@ -85,11 +96,20 @@ class Direct(Engine):
 
 def _in_frame(
     starts: Starts, parameters: ParameterVector | FreeVariables, density: CompiledDensity
-) -> CompiledDensity | Framed:
+) -> Density:
     """The density in coordinates of a normal approximation, where that is good enough.
 
-    Otherwise it is in the free coordinates.
+    So it is for effects of groups, whose standard deviations are skewed, but which depend on the
+    coefficients. Otherwise it is in the free coordinates.
     """
+    if isinstance(starts, GroupedStarts):
+        assert isinstance(parameters, FreeVariables)
+        groups = largest_grouping(parameters)
+        if parameters.size - groups.size > MOST_FIXED:
+            return density
+        best = starts.variables(starts.approximation[0])
+        scales = parameters.coordinates(learned_scales(starts.spec))
+        return GroupFrame.near(density, _point(parameters, best), groups, scales)
     constraint = parameters.constraint if isinstance(parameters, ParameterVector) else None
     centre, covariance = starts.approximation
     if covariance is None or not starts.near_normal:
@@ -113,15 +133,23 @@ def _compiled_density(starts: Starts) -> tuple[ParameterVector | FreeVariables, 
 
 def _coordinates(
     parameters: ParameterVector | FreeVariables,
-    density: CompiledDensity | Framed,
+    density: Density,
     values: dict[str, np.ndarray],
 ) -> np.ndarray:
     """The sampler's coordinates (coordinate,) of reported variables."""
+    theta = _point(parameters, values)
+    return density.coordinates(theta) if isinstance(density, Framed | GroupFrame) else theta
+
+
+def _point(
+    parameters: ParameterVector | FreeVariables, values: dict[str, np.ndarray]
+) -> np.ndarray:
+    """Point (coordinate,) of reported variables."""
     theta: np.ndarray = parameters.points({name: v[None] for name, v in values.items()})[0]
-    return density.coordinates(theta) if isinstance(density, Framed) else theta
+    return theta
 
 
-def _compiled(density: CompiledDensity | Framed, points: StartPoints, stored: int) -> Any:
+def _compiled(density: Density, points: StartPoints, stored: int) -> Any:
     """Nutpie's model of functions in C: its class for compiled graphs, with our functions.
 
     ``stored`` is the number of coordinates of a draw.

@@ -244,3 +244,34 @@ def test_atoms_of_a_family_stay_in_what_is_recorded():
     drawn = prediction.sample(4000, random_seed=0)
     np.testing.assert_allclose(prediction.mean(), drawn.mean("sample"), atol=0.06)
     assert abs(float(prediction.mean().mean()) - table["loss"].mean()) < 0.05
+
+
+@pytest.mark.filterwarnings("ignore::bayes_moe.ConvergenceWarning")  # of few draws
+def test_predictive_draws_of_a_tree_are_recorded_ones_as_its_data():
+    fit = fitted(method="laplace", draws=100)
+    groups = ("posterior_predictive", "prior", "prior_predictive")
+    tree = bm.extend(fit, *groups, draws=100, random_seed=1).idata
+    table = limited("normal", STATED)
+    for group in groups[::2]:
+        drawn = tree[group]["y"].values
+        assert ((drawn <= table["limit"].values) & (drawn >= table["deductible"].values)).all()
+    observed = (tree["observed_data"]["y"] == table["limit"].values).mean()
+    replicated = (tree["posterior_predictive"]["y"] == table["limit"].values).mean()
+    np.testing.assert_allclose(replicated, observed, atol=0.05)
+    at_limit = bm.predict(fit, observed=True).pdf(table["limit"])
+    np.testing.assert_allclose(replicated, at_limit.mean(), atol=0.01)
+
+
+@pytest.mark.filterwarnings("ignore::bayes_moe.ConvergenceWarning")  # of few draws
+def test_predictive_draws_of_unknown_limits_are_refused_or_said_to_be_of_the_response():
+    fit = fitted(lhs="censored(y, status)", method="laplace", draws=20)
+    for group in ("posterior_predictive", "prior_predictive"):
+        with pytest.raises(DataError, match="State limits in the formula"):
+            bm.extend(fit, group)
+    prior = bm.prior_predictive(fit.spec, limited("normal"), draws=20, random_seed=1)
+    assert "those before censoring" in repr(prior)
+    table = limited("normal", STATED)
+    stated = bm.prior_predictive(fitted().spec, table, draws=20, random_seed=1)
+    assert "before censoring" not in repr(stated)
+    drawn = stated.idata["prior_predictive"]["y"].values
+    assert (drawn <= table["limit"].values).all()

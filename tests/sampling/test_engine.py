@@ -22,6 +22,7 @@ from bayes_moe.graph.build import build_design
 from bayes_moe.inference.nuts import NUTS
 from bayes_moe.kernels import families as kernels
 from bayes_moe.sampling import graph_samplers as graphs
+from bayes_moe.sampling.chain_starts import GroupedStarts
 from bayes_moe.sampling.engine import Tuning
 from bayes_moe.sampling.nutpie_compiled import Direct
 from tests.support.fits import tiny_fit
@@ -121,6 +122,10 @@ def test_a_family_without_a_kernel_is_sampled_on_the_graph(monkeypatch, tone_spe
 def test_tuning_is_short_in_coordinates_of_a_normal_approximation(near_normal, settings, tuning):
     starts = SimpleNamespace(near_normal=near_normal)
     assert NUTS(**settings)._engine(plain("normal")).tuning(starts) == tuning
+
+
+def test_the_mass_matrix_of_effects_of_groups_is_diagonal():
+    assert Direct().tuning(GroupedStarts.__new__(GroupedStarts)) == Tuning(1000, 0.9, "diag")
 
 
 class Recorder(Direct):

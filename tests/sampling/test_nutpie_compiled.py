@@ -33,8 +33,11 @@ def test_draws_have_the_log_density_that_nutpie_reports(name):
     assert (density.free.points(flat)[:, scales].std(axis=0) > 0).all()
 
 
+@pytest.mark.parametrize("fixed", [0, 1000])
 @pytest.mark.filterwarnings("ignore::bayes_moe.ConvergenceWarning")
-def test_effects_of_groups_are_sampled_without_a_graph(monkeypatch):
+def test_effects_of_groups_are_sampled_without_a_graph(monkeypatch, fixed):
+    monkeypatch.setattr("bayes_moe.sampling.nutpie_compiled.MOST_FIXED", fixed)
+
     def graph(*_, **__):
         raise AssertionError("a graph was built")
 
