@@ -16,7 +16,8 @@ from bayes_moe.graph import numpy_mode
 from bayes_moe.graph.build import build_design
 from bayes_moe.graph.log_density import GraphLogDensity
 from bayes_moe.model.evaluation import log_likelihood
-from bayes_moe.sampling.compiled_density import LinearTable
+from bayes_moe.optimize.densities import has_compiled_network, log_density
+from bayes_moe.sampling.compiled_density import LinearTable, supports
 from tests.support.censored import SIDES, limited
 from tests.support.linear_models import points
 
@@ -31,6 +32,7 @@ GATES = {
     "tree": bm.gates.Tree([0, [1, 2]], formula="~ z"),
     "sticks": bm.gates.StickBreaking("~ z"),
 }
+COMPILED = ["normal", "weibull", "lognormal"]
 AFT = json.loads((Path(__file__).parent / "data" / "weibull_aft.json").read_text())
 
 
@@ -150,19 +152,53 @@ def test_graph_has_the_density_of_the_mixture(family, likelihood, side):
     np.testing.assert_allclose(gradient, np.array(slope) / 12e-4, rtol=1e-6, atol=1e-5)
 
 
-@pytest.mark.parametrize("side", ["status", "interval"])
-@pytest.mark.parametrize("family", ["normal", "weibull", "lognormal"])
-def test_compiled_density_is_that_of_em(family, side):
-    spec = model(family, side)
-    design = spec.design(limited(family, side))
-    vector = parameter_vector(spec, design, jacobian=True)
+@pytest.mark.parametrize("gate", list(GATES))
+@pytest.mark.parametrize("side", list(SIDES))
+@pytest.mark.parametrize("family", COMPILED)
+def test_compiled_density_is_that_of_em(family, side, gate):
+    spec = model(family, side, 3 if gate == "tree" else 2, GATES[gate])
+    same_as_em(spec, limited(family, side, n=300))  # more than a chunk of rows
+
+
+def same_as_em(spec, table):
+    """Hold a compiled density with its gradient to the objective of EM."""
+    assert supports(spec)
+    vector = parameter_vector(spec, spec.design(table), jacobian=True)
     theta = points(vector)[:3]
-    expected = Objective(vector).evaluate(theta, Curvature.OBSERVED)
+    expected = Objective(vector).evaluate(theta, Curvature.COMPLETE)
     compiled = LinearTable(vector).density()
     for point, value, gradient in zip(theta, expected.value, expected.gradient, strict=True):
         found = compiled(point)
         np.testing.assert_allclose(found[0], value, rtol=1e-10)
-        np.testing.assert_allclose(found[1], gradient, rtol=1e-7, atol=1e-7)
+        np.testing.assert_allclose(found[1], gradient, rtol=1e-9, atol=1e-9)
+
+
+def test_compiled_density_of_truncated_rows_with_weights_offsets_and_one_expert():
+    table = limited("normal", "both", n=300)
+    table["w"] = np.random.default_rng(3).integers(0, 4, len(table))
+    both = SIDES["both"]
+    same_as_em(model(side="both", weights="w"), table)
+    same_as_em(model(side="both", experts=1), table)
+    side = bm.mixture_of_experts(f"{both} ~ x + offset(z)", experts=2, gate="~ z + offset(x, 0)")
+    same_as_em(side, table)
+    kinds = [
+        bm.Expert(f"{both} ~ x", "normal", name="narrow"),
+        bm.Expert(f"{both} ~ 1", "logistic", name="wide"),
+    ]
+    same_as_em(bm.MixtureOfExperts(bm.gates.Softmax("~ z"), kinds), table)
+
+
+def test_compiled_density_of_networks_is_that_of_the_graph():
+    net = bm.predictors.MLP(hidden=(3,))
+    spec = model(side="both", predictor=net)
+    design = spec.design(limited("normal", "both", n=80))
+    assert has_compiled_network(spec)
+    compiled = log_density(spec, design)
+    graph = GraphLogDensity(build_design(spec, design, "symbolic"))
+    x = np.random.default_rng(0).normal(size=len(compiled.free_coordinates))
+    one, other = compiled.weighted(x, 1.0), graph.weighted(x, 1.0)
+    np.testing.assert_allclose(one[1], other[1], rtol=1e-10)
+    np.testing.assert_allclose(one[2], other[2], rtol=1e-9, atol=1e-9)
 
 
 def test_one_expert_under_flat_priors_is_tobit():

@@ -28,8 +28,9 @@ from bayes_moe.kernels.family_rows import LARGEST
     UNITS,  # address (obs,) of the number of each row's group, or 0 if each row has an expert
     COUNT_UNITS,  # number of groups
     LEADS,  # address (obs,) of the weights of groups at their first rows, zero at others
-) = range(17)
-HEAD = 17
+    LIMITS,  # number of records of the blocks' limits of a truncation, which follow the blocks
+) = range(18)
+HEAD = 18
 
 (
     ADDENDS,  # address (obs,), or (row of predictors, obs)

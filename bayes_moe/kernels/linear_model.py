@@ -51,6 +51,7 @@ from bayes_moe.kernels.linear_layout import (
     HEAD,
     LAST,
     LEADS,
+    LIMITS,
     OF,
     ONTO,
     PREDICTORS,
@@ -85,6 +86,7 @@ class Offsets(NamedTuple):
     tables: int
     slots: int
     blocks: int
+    limits: int
     splits: int
 
 
@@ -95,6 +97,7 @@ class Workspace(NamedTuple):
     and the derivatives by the coefficients. ``eta`` and ``score`` are the predictors and the
     derivatives by them, ``joint`` the log densities of the experts (and of the gate's splits), then
     their responsibilities. ``scratch`` belongs to one expert, ``work`` and ``room`` to the gate.
+    ``kept`` are the derivatives of the density, beside those of the probability of limits.
     """
 
     coefs: Any
@@ -106,6 +109,7 @@ class Workspace(NamedTuple):
     scratch: Any
     work: Any
     room: Any
+    kept: Any
 
 
 @register_jitable(fastmath=REORDERED)
@@ -114,7 +118,8 @@ def offsets_of(p: Any) -> Any:
     tables = HEAD + ADDEND * p[ADDED]
     slots = tables + TABLE * p[TABLES]
     blocks = slots + SLOT * p[SLOTS]
-    return Offsets(tables, slots, blocks, blocks + BLOCK * p[BLOCKS])
+    limits = blocks + BLOCK * p[BLOCKS]
+    return Offsets(tables, slots, blocks, limits, limits + BLOCK * p[LIMITS])
 
 
 @register_jitable(fastmath=REORDERED)
@@ -132,6 +137,7 @@ def workspace_of(p: Any) -> Any:
         np.empty(SCRATCH),
         np.empty(4 * WIDTH),
         np.empty(3 * experts * WIDTH if p[SPLITS] else 0),
+        np.empty(predictors * WIDTH if p[LIMITS] else 0),
     )
     fill(w.eta[predictors * WIDTH :], 0.0)
     return w
@@ -173,6 +179,26 @@ def add_offsets(p: Any, w: Any, start: int, width: int) -> None:
             eta = row_of(w.eta, row, width)
             for i in range(width):
                 eta[i] += added[i]
+
+
+@register_jitable(fastmath=REORDERED)
+def log_mixture(p: Any, offsets: Any, w: Any, start: int, number: int, width: int) -> float:
+    """Log likelihood of a chunk of rows whose experts were evaluated; see :func:`mix_experts`.
+
+    Of rows that were only recorded because the response is between limits, the log probability of
+    these is taken off.
+    """
+    value = mix_experts(p, offsets, w, start, number, width)
+    if p[LIMITS]:
+        count = p[PREDICTORS] * WIDTH
+        for i in range(count):
+            w.kept[i] = w.score[i]
+        evaluate_experts(p, offsets.limits, w, start, width)
+        to = Offsets(offsets.tables, offsets.slots, offsets.limits, 0, offsets.splits)
+        value -= mix_experts(p, to, w, start, number, width)
+        for i in range(count):
+            w.score[i] = w.kept[i] - w.score[i]
+    return value
 
 
 @register_jitable(fastmath=REORDERED)
@@ -271,7 +297,7 @@ def _log_likelihood(p: Any, offsets: Any, w: Any) -> float:
         _densities(p, offsets, w, start, width)
         if p[UNITS]:
             read_groups(p, w, sums, start, width)
-        value += mix_experts(p, offsets, w, start, number, width)
+        value += log_mixture(p, offsets, w, start, number, width)
         drop_copies(p, w, number, width)
         gather(p, offsets, w, start, width)
     return value

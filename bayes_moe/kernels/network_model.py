@@ -25,7 +25,7 @@ from bayes_moe.kernels.linear_model import (
     drop_copies,
     fill_shared,
     gather,
-    mix_experts,
+    log_mixture,
     offsets_of,
     predict,
     status,
@@ -195,7 +195,7 @@ def _log_likelihood(p: Any, offsets: Any, q: Any, w: Any) -> float:
         add_offsets(p, w, start, width)
         evaluate_experts(p, offsets.blocks, w, start, width)
         leave_known(p, w, start, width)
-        value += mix_experts(p, offsets, w, start, number, width)
+        value += log_mixture(p, offsets, w, start, number, width)
         drop_copies(p, w, number, width)
         gather(p, offsets, w, start, width)
         _backward(networks, nets, w, start, width, stride)

@@ -20,6 +20,7 @@ import numpy as np
 
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.data.matrix import Rows
+from bayes_moe.families import Family
 from bayes_moe.gates.splits import Split
 from bayes_moe.kernels import lbfgs, linear_model, many_points, priors
 from bayes_moe.kernels import linear_layout as layout
@@ -167,6 +168,7 @@ class CompiledTable(ABC):
             layout.TABLES: self.tables(),
             layout.SLOTS: self.slots(),
             layout.BLOCKS: self.blocks(),
+            layout.LIMITS: self.blocks(limits=True) if self.truncated else [],
             layout.SPLITS: splits,
             layout.BRANCHES: ways,
         }
@@ -259,8 +261,13 @@ class CompiledTable(ABC):
                 records.append(record(layout.ADDEND, entries))
         return records
 
-    def blocks(self) -> list[list[int]]:
-        """Records of the factors of the experts' densities."""
+    @property
+    def truncated(self) -> bool:
+        """Whether rows were only recorded because the response is between limits."""
+        return self.spec.structure.factors[0].block.family.truncation is not None
+
+    def blocks(self, limits: bool = False) -> list[list[int]]:
+        """Records of the factors of the experts' densities, or of the probabilities of limits."""
         return [
             self.block(
                 part.block,
@@ -271,6 +278,7 @@ class CompiledTable(ABC):
                 ],
                 part.response(self.rows),
                 add=part.column is not None,
+                family=part.block.family.truncation if limits else None,
             )
             for part in self.spec.structure.factors
         ]
@@ -281,6 +289,7 @@ class CompiledTable(ABC):
         predictors: Sequence[tuple[str, int]],
         response: np.ndarray,
         add: bool = False,
+        family: Family | None = None,
     ) -> list[int]:
         """Record of a block of experts.
 
@@ -294,10 +303,13 @@ class CompiledTable(ABC):
             Argument of its density.
         add : bool
             Whether its log density is added to that of earlier blocks of the same experts.
+        family : Family, optional
+            The probability of limits, of a truncated response.
         """
-        data = block.data(response, block.known(self.rows.matrices), NUMERIC)
+        known = block.known(self.rows.matrices)
+        data = (family or block).data(response, known, NUMERIC)
         entries = {
-            layout.KERNEL: kernel_of(block.family).address,
+            layout.KERNEL: kernel_of(family or block.family).address,
             layout.PARAMETERS: len(predictors),
             layout.ALL_SHARED: int(all(v in self.shared for v, _ in predictors[1:])),
             layout.START: block.positions[0],

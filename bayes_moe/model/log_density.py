@@ -212,7 +212,8 @@ def has_kernels(spec: MixtureOfExperts) -> bool:
 
     blocks = [part.block for part in spec.structure.factors]
     return (spec.n_experts == 1 or spec.structure.gate.splits is not None) and all(
-        has_kernel(b.family) and b.family.truncation is None for b in blocks
+        has_kernel(b.family) and (b.family.truncation is None or has_kernel(b.family.truncation))
+        for b in blocks
     )
 
 
