@@ -32,7 +32,12 @@ GATES = {
     "tree": bm.gates.Tree([0, [1, 2]], formula="~ z"),
     "sticks": bm.gates.StickBreaking("~ z"),
 }
-COMPILED = ["normal", "weibull", "lognormal"]
+COMPILED = [
+    "normal",
+    "weibull",
+    "gamma",
+    *(pytest.param(f, marks=pytest.mark.slow) for f in ("studentt", "poisson", "negativebinomial")),
+]
 AFT = json.loads((Path(__file__).parent / "data" / "weibull_aft.json").read_text())
 
 

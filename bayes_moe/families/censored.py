@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
@@ -25,10 +25,12 @@ from bayes_moe.families.base import (
     RowData,
     quoted,
 )
+from bayes_moe.families.derivation import arguments, by_case, has_loops
 from bayes_moe.families.formula import ALL, SCORES, WORKING
 
 EXACT, ABOVE, BELOW, BETWEEN, ANY = 0.0, 1.0, 2.0, 3.0, 4.0
 """What is known of a row: the response, a lower end, an upper one, both, or nothing."""
+CASES = (EXACT, ABOVE, BELOW, BETWEEN, ANY)
 LEAST_GAP = -1e-300
 """Largest difference of two logs of which the probability of an interval is taken."""
 
@@ -103,6 +105,18 @@ class Censored(Family):
             return m.where(case < ABOVE, own, base + between(t, u, t2, u2, case, *etas))
 
         return row
+
+    @cached_property
+    def kernel_text(self) -> str:
+        """Source of the formula for numbers; with branches where tails are expensive."""
+        text = super().kernel_text
+        if self.case is not None or not has_loops(text):
+            return text
+        kind = type(self)
+        cases = [c for c in CASES if c != EXACT or kind is Censored]
+        cases = [c for c in cases if c != BETWEEN or self.intervals]
+        texts = [(case, _of_case(kind, self.family, case).kernel_text) for case in cases]
+        return by_case(arguments(0, self.more_data)[-1], texts)
 
     def data(self, y: Any, known: Parameters, xp: Arrays) -> RowData:
         lower, upper = (y, y) if y.ndim == 1 else (y[0], y[1])

@@ -9,6 +9,7 @@ from typing import Any
 
 from bayes_moe.families import functions
 from bayes_moe.families.expressions import VARIADIC, Expression, Recorder, source
+from bayes_moe.families.tail_rules import TOGETHER
 
 RowOf = Callable[[Any], Callable[..., Any]]
 """Namespace -> row formula: :meth:`bayes_moe.families.formula.Formula.row`."""
@@ -23,7 +24,25 @@ def arguments(count: int, more: int = 0) -> list[str]:
 def kernel_source(row_of: RowOf, count: int, more: int = 0) -> str:
     """Source of ``row(t, u, base, eta_1, ...) -> (log f, d log f / d eta_1, ...)`` for numbers."""
     _, value, scores, _ = _recorded(row_of, count, more)
-    return source("row", arguments(count, more), [value, *scores], "({1} if {0} else {2})")
+    names = arguments(count, more)
+    return source("row", names, [value, *scores], "({1} if {0} else {2})", TOGETHER)
+
+
+def has_loops(text: str) -> bool:
+    """Whether a kernel's source calls functions with loops."""
+    return any(f" {name}(" in text for name, _ in TOGETHER.values())
+
+
+def by_case(symbol: str, cases: Sequence[tuple[float, str]]) -> str:
+    """Source of a function with branches, from sources of functions of the same arguments.
+
+    It is the first whose number is not below ``symbol``, or else the last.
+    """
+    *first, (_, last) = cases
+    lines = [last.splitlines()[0]]
+    for number, text in first:
+        lines += [f"    if {symbol} <= {number!r}:", *(f"    {x}" for x in text.splitlines()[1:])]
+    return "\n".join([*lines, *last.splitlines()[1:], ""])
 
 
 def array_derivatives(

@@ -9,10 +9,13 @@ values, first and second derivatives share what they have in common.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 VARIADIC = ("logsumexp",)
 """Functions of any number of arguments; in a source text, the number is part of the name."""
+
+NOTHING: Mapping[str, tuple[str, int]] = MappingProxyType({})
 
 Slope = Callable[["Recorder", Sequence["Expression"], "Expression"], Sequence[Any]]
 """Derivatives of a function by its arguments, from the arguments and its value."""
@@ -232,10 +235,17 @@ def _is_zero(x: Expression) -> bool:
     return x.kind == "number" and x.value == 0.0
 
 
-def source(name: str, arguments: Sequence[str], results: Sequence[Expression], where: str) -> str:
+def source(
+    name: str,
+    arguments: Sequence[str],
+    results: Sequence[Expression],
+    where: str,
+    together: Mapping[str, tuple[str, int]] = NOTHING,
+) -> str:
     """Source of a function that returns the values of expressions as a tuple.
 
-    ``where`` is the form of a choice, such as ``"where({}, {}, {})"``.
+    ``where`` is the form of a choice, such as ``"where({}, {}, {})"``. Functions of ``together``
+    are values, at a place, of one that returns several.
     """
     uses: dict[int, int] = {}
     ordered: list[Expression] = []
@@ -251,8 +261,16 @@ def source(name: str, arguments: Sequence[str], results: Sequence[Expression], w
         visit(x)
     texts: dict[int, str] = {}
     lines: list[str] = []
+    several: dict[str, str] = {}
     for x in ordered:
         text = _text(x, texts, where)
+        if x.kind == "call" and x.value in together:
+            common, place = together[x.value]
+            call = f"{common}({', '.join(texts[id(a)] for a in x.arguments)})"
+            if call not in several:
+                several[call] = f"w{len(several)}"
+                lines.append(f"    {several[call]} = {call}")
+            text = f"{several[call]}[{place}]"
         if uses[id(x)] > 1 and x.kind not in ("number", "symbol"):
             lines.append(f"    v{len(lines)} = {text}")
             text = f"v{len(lines) - 1}"

@@ -20,6 +20,8 @@ from bayes_moe.families import gamma_normaliser
 LEAST = 1e-290
 """Probability below which its log is from a series or a continued fraction."""
 MOST_TERMS = 20_000
+LEAST_LOGIT = -12.0
+"""Log odds below which SciPy's incomplete beta function has a relative error beyond 1e-11."""
 STEP = 0.04
 """Step of differences, in units in which the functions vary."""
 FIRST = (4 / 5, -1 / 5, 4 / 105, -1 / 280)
@@ -32,6 +34,8 @@ NORMAL_NU = 1e9
 
 CANCELS = 1e-2
 """Share of a normal tail that is left of a difference of two, below which it is integrated."""
+NEAR = 1.5
+"""Asymmetry times distance from zero, below which the integrand is no polynomial nearly."""
 NODES, WEIGHTS = special.roots_laguerre(80)
 
 Function = Callable[..., Any]
@@ -130,11 +134,20 @@ def log_beta_below(log_a: Any, log_b: Any, logit: Any) -> np.ndarray:
         x, rest = special.expit(logit), special.expit(-logit)
         value = special.betainc(a, b, x)
         found = np.where(value > 0.5, np.log1p(-special.betainc(b, a, rest)), np.log(value))
-    few = (value < LEAST) & np.isfinite(log_a + log_b + logit)
-    if few.any():
+    sound = np.isfinite(log_a + log_b + logit)
+    low = sound & ((value < LEAST) | _beyond_digits(a, b, x, logit))
+    high = sound & _beyond_digits(b, a, rest, -logit)
+    if low.any() or high.any():
         found = np.array(found)
-        found[few] = _beta_fraction(log_a[few], log_b[few], logit[few])
+        found[low] = _beta_fraction(log_a[low], log_b[low], logit[low])
+        tail = _beta_fraction(log_b[high], log_a[high], -logit[high])
+        found[high] = np.log1p(-np.exp(tail))
     return np.asarray(found)
+
+
+def _beyond_digits(a: np.ndarray, b: np.ndarray, x: np.ndarray, logit: np.ndarray) -> np.ndarray:
+    """Whether SciPy's function of ``x``, below the mean, has an error of ``x`` and ``1 - x``."""
+    return (logit < LEAST_LOGIT) & (x * (a + b + 2.0) < a + 1.0)
 
 
 def _beta_fraction(log_a: np.ndarray, log_b: np.ndarray, logit: np.ndarray) -> np.ndarray:
@@ -185,7 +198,8 @@ def log_skew_below(z: Any, alpha: Any) -> np.ndarray:
     z, alpha = np.broadcast_arrays(np.asarray(z, float), np.asarray(alpha, float))
     normal = special.ndtr(z)
     direct = normal - 2.0 * special.owens_t(z, alpha)
-    cancels = (z < 0) & ((direct < CANCELS * normal) | (normal < LEAST))
+    far = np.abs(alpha * z) > NEAR
+    cancels = (z < 0) & ((far & (direct < CANCELS * normal)) | (normal < LEAST))
     with np.errstate(divide="ignore", invalid="ignore"):
         found = np.where(direct < 0.5, np.log(direct), np.log1p(-_skew_above(z, alpha)))
     if cancels.any():

@@ -145,6 +145,27 @@ def _skew_slopes(m: Any, x: Any, f: Any) -> Any:
     return m.exp(density - f), by_alpha
 
 
+TOGETHER: dict[str, tuple[str, int]] = {
+    "log_gamma_below": ("gamma_tails", 0),
+    "log_gamma_above": ("gamma_tails", 1),
+    "log_gamma_below_slope": ("gamma_tails", 2),
+    "log_gamma_above_slope": ("gamma_tails", 3),
+    "log_beta_below": ("beta_tail", 0),
+    "log_beta_below_first": ("beta_tail", 1),
+    "log_beta_below_second": ("beta_tail", 2),
+    "log_student_below": ("log_student_tail", 0),
+    "log_student_below_slope": ("log_student_tail", 1),
+    "log_betabinomial_below": ("log_betabinomial_tail", 0),
+    "log_betabinomial_below_first": ("log_betabinomial_tail", 1),
+    "log_betabinomial_below_second": ("log_betabinomial_tail", 2),
+    "log_skew_below": ("skew_tail", 0),
+}
+"""By name of a function: that which a kernel evaluates for several, and the place in its values.
+
+These have loops, of as many steps as a row needs: see :mod:`bayes_moe.kernels.shape_tails` and
+:mod:`bayes_moe.kernels.skew_tail`.
+"""
+
 RULES: dict[str, tuple[Callable[..., Any], Slope | None]] = {
     **_gamma_rules("log_gamma_below", log_gamma_below, 1.0),
     **_gamma_rules("log_gamma_above", log_gamma_above, -1.0),

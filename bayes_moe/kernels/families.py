@@ -10,11 +10,16 @@ from typing import Any
 from numba.extending import register_jitable
 
 from bayes_moe.families import Family
-from bayes_moe.families.derivation import variadic
+from bayes_moe.families.derivation import has_loops, variadic
 from bayes_moe.families.functions import FUNCTIONS
-from bayes_moe.kernels import elementary, special
+from bayes_moe.families.tail_rules import TOGETHER
+from bayes_moe.kernels import elementary, shape_tails, skew_tail, special
 from bayes_moe.kernels.elementary import FUSED
 from bayes_moe.kernels.family_rows import LARGEST, MORE, Kernel
+
+MODULES = (elementary, special, shape_tails, skew_tail)
+NAMES = {*FUNCTIONS, *(name for name, _ in TOGETHER.values())}
+"""Functions that a kernel's source may call."""
 
 
 @cache
@@ -33,15 +38,17 @@ def kernel_of(family: Family) -> Kernel:
     namespace |= {name: _compiled(name) for name in _used(text)}
     namespace |= {f"{name}_{n}": _compiled(name)(n) for name, n in variadic(text)}
     exec(text, namespace)
-    row = register_jitable(fastmath=FUSED, forceinline=True)(namespace["row"])
+    inlined = {} if has_loops(text) else {"forceinline": True}
+    row = register_jitable(fastmath=FUSED, **inlined)(namespace["row"])
     return Kernel(row, len(family.slots), text, family.more_data)
 
 
 def _used(text: str) -> list[str]:
     """Names of the functions that a source text calls."""
-    return sorted({*re.findall(r"\b([a-z_]\w*)\(", text)} & {*FUNCTIONS})
+    return sorted({*re.findall(r"\b([a-z_]\w*)\(", text)} & NAMES)
 
 
 def _compiled(name: str) -> Any:
     """The compiled form of a function; None if there is none."""
-    return getattr(elementary, name, None) or getattr(special, name, None)
+    found = (getattr(module, name, None) for module in MODULES)
+    return next((function for function in found if function is not None), None)

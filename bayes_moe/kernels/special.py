@@ -75,6 +75,16 @@ def log_ndtr(x: float) -> float:
 
 
 @register_jitable(fastmath=FUSED, forceinline=True)
+def log_mills(x: float) -> float:
+    """Log of the normal probability above ``x`` times ``2 exp(x^2 / 2)``."""
+    inverse = 1.0 / (abs(x) + CENTRE)
+    scaled = polynomial(1.0 - 2.0 * CENTRE * inverse, NORMAL) * inverse
+    half = 0.5 * x * x
+    lower = log1p(-scaled * exp(-half)) + half
+    return (lower if x < 0.0 else log(scaled)) - LOG_HALF
+
+
+@register_jitable(fastmath=FUSED, forceinline=True)
 def normal_hazard(x: float) -> float:
     """Standard normal density over the probability up to ``x``."""
     inverse = 1.0 / (abs(x) + CENTRE)
@@ -85,9 +95,10 @@ def normal_hazard(x: float) -> float:
 
 
 @register_jitable(fastmath=FUSED, forceinline=True)
-def _gamma_normaliser(log_alpha: float) -> tuple[float, float]:
+def gamma_normaliser_parts(log_alpha: float) -> tuple[float, float, float]:
     """Return ``alpha log alpha - alpha - log Gamma(alpha)``, and its derivative by ``log alpha``.
 
+    Last, the derivative less one, which it is at zero.
     Small arguments are shifted by ``Gamma(x + 1) = x Gamma(x)`` to where Stirling's series is
     exact.
     """
@@ -106,21 +117,22 @@ def _gamma_normaliser(log_alpha: float) -> tuple[float, float]:
         + 1.0 / (c + 5) + 1.0 / (c + 6) + 1.0 / (c + 7)
     )  # fmt: skip
     moved = (c + 1.0) * log_alpha - b * log_b + SHIFT + log(product)
-    lifted = 1.0 + c * (log_alpha - log_b + steps)
+    lifted = c * (log_alpha - log_b + steps)
     value = 0.5 * log_b - HALF_LOG_2PI - tail * q + (0.0 if large else moved)
-    return value, alpha * (0.5 * q + slope * z) + (0.0 if large else lifted)
+    part = alpha * (0.5 * q + slope * z)
+    return value, part + (0.0 if large else 1.0 + lifted), part + (-1.0 if large else lifted)
 
 
 @register_jitable(fastmath=FUSED, forceinline=True)
 def gamma_normaliser(log_alpha: float) -> float:
     """``alpha log alpha - alpha - log Gamma(alpha)``."""
-    return _gamma_normaliser(log_alpha)[0]
+    return gamma_normaliser_parts(log_alpha)[0]
 
 
 @register_jitable(fastmath=FUSED, forceinline=True)
 def gamma_normaliser_slope(log_alpha: float) -> float:
     """Derivative of :func:`gamma_normaliser`."""
-    return _gamma_normaliser(log_alpha)[1]
+    return gamma_normaliser_parts(log_alpha)[1]
 
 
 @register_jitable(fastmath=FUSED, forceinline=True)
