@@ -15,9 +15,11 @@ from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.graph import numpy_mode
 from bayes_moe.graph.build import build_design
 from bayes_moe.graph.log_density import GraphLogDensity
+from bayes_moe.inference.nuts import NUTS
 from bayes_moe.model.evaluation import log_likelihood
 from bayes_moe.optimize.densities import has_compiled_network, log_density
 from bayes_moe.sampling.compiled_density import LinearTable, supports
+from bayes_moe.sampling.nutpie_compiled import Direct
 from tests.support.censored import SIDES, limited
 from tests.support.linear_models import points
 
@@ -297,6 +299,36 @@ def test_methods_agree():
         assert (np.abs(one - other) < 0.3 * sd).all()
 
 
+@pytest.fixture(scope="module")
+def two_regimes():
+    """EM, MAP and NUTS of a right-censored gamma response of two experts."""
+    table = limited("gamma", n=200)
+    spec = model("gamma")
+    modes = [bm.fit(spec, table, method, random_seed=1) for method in ("em", "map")]
+    more = {"draws": 600, "tune": 300, "chains": 2, "progressbar": False}
+    return spec, *modes, bm.fit(spec, table, "nuts", random_seed=1, **more)
+
+
+def test_methods_agree_on_two_experts(two_regimes):
+    spec, em, other, sampled = two_regimes
+    assert type(NUTS()._engine(spec)) is Direct
+    for name in spec.variables:
+        mode, same = (f.idata.posterior[name].values[0, 0] for f in (em, other))
+        np.testing.assert_allclose(same, mode, rtol=1e-4, atol=1e-4)
+        draws = sampled.idata.posterior[name].values
+        gap = np.abs(draws.mean(axis=(0, 1)) - mode) / draws.std(axis=(0, 1))
+        assert (gap < 0.5).all(), name  # modes and means of skewed margins differ
+
+
+@pytest.mark.parametrize("settings", [{"nuts_sampler": "numpyro"}, {"backend": "jax"}, {}])
+def test_samplers_on_jax_say_which_tails_they_lack(settings):
+    method = ("nuts", settings) if settings else ("pathfinder", {})
+    table = limited("gamma", n=20)
+    with pytest.raises(SpecError, match=r"runs on JAX, which lacks the tail.*'gamma'.*status"):
+        bm.fit(model("gamma"), table, method[0], **method[1])
+    NUTS(**settings).check(model("weibull"))  # elementary tails
+
+
 def test_two_arguments_without_names_are_told_apart_or_refused():
     x = np.random.default_rng(0).normal(size=6)
     data = {
@@ -360,9 +392,12 @@ def test_families_and_models_without_censoring_say_so():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
+@pytest.mark.parametrize("method", ["laplace", "nuts"])
 @pytest.mark.parametrize("family", ["normal", "weibull", "gamma"])
-def test_intervals_of_right_censored_responses_cover(family):
-    """By Laplace's method: 90 % intervals of a slope, 30 % of 150 rows censored, 100 tables."""
+def test_intervals_of_right_censored_responses_cover(family, method):
+    """90 % intervals of a slope, 30 % of 150 rows censored, 100 tables."""
+    more = {"tune": 300, "chains": 2, "progressbar": False} if method == "nuts" else {}
     spec = bm.mixture_of_experts("censored(y, status=s) ~ x", family=family, experts=1, gate="~ 1")
     inside = 0
     for seed in range(100):
@@ -376,7 +411,7 @@ def test_intervals_of_right_censored_responses_cover(family):
         }[family]
         y, other = noise(mean), noise(mean + 0.5)  # independent times of censoring
         table = pd.DataFrame({"x": x, "y": np.minimum(y, other), "s": (y > other).astype(int)})
-        fit = bm.fit(spec, table, "laplace", random_seed=seed, draws=400)
+        fit = bm.fit(spec, table, method, random_seed=seed, draws=400, **more)
         low, high = np.quantile(fit.idata.posterior["mu_coef"].values[..., 1], [0.05, 0.95])
         inside += low < 0.5 < high
     assert 85 <= inside <= 95
