@@ -5,8 +5,8 @@ gate speaks once, and the densities of the rows are multiplied. Its value stands
 first row, and zero at its others, so that a sum over rows is that over groups; responsibilities are
 the same at all its rows.
 
-Of truncated responses ``logsumexp_k(log w_k(x_g) + sum_i log P_k(limits_i | x_i))`` is taken off: all
-rows of a group were recorded together.
+Of truncated responses ``logsumexp_k(log w_k(x_g) + sum_i log P_k(limits_i | x_i))`` is taken off:
+all rows of a group were recorded together.
 
 An expert that is known is the only one that a row can have: the densities of the others are zero.
 """
