@@ -349,7 +349,7 @@ class CompiledTable(ABC):
 
 def _is_truncated(spec: MixtureOfExperts) -> bool:
     """Whether rows were only recorded because the response is between limits."""
-    return spec.structure.factors[0].block.family.truncation is not None
+    return spec.structure.blocks[0].family.truncation is not None
 
 
 def _sharing(table: CompiledTable) -> dict[int, int]:
