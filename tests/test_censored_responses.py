@@ -15,9 +15,11 @@ from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.graph import numpy_mode
 from bayes_moe.graph.build import build_design
 from bayes_moe.graph.log_density import GraphLogDensity
+from bayes_moe.inference.nuts import NUTS
 from bayes_moe.model.evaluation import log_likelihood
 from bayes_moe.optimize.densities import has_compiled_network, log_density
 from bayes_moe.sampling.compiled_density import LinearTable, supports
+from bayes_moe.sampling.nutpie_compiled import Direct
 from tests.support.censored import SIDES, limited
 from tests.support.linear_models import points
 
@@ -48,8 +50,8 @@ def model(family="normal", side="status", experts=2, gate="~ z", **more):
     )
 
 
-def brute_force(spec, design, draws):
-    """Log density (obs,) of rows, from SciPy's normal distribution and weights by hand."""
+def by_hand(design, draws):
+    """Weights, densities and probabilities of limits (expert, obs), from SciPy's normal."""
     rows, x, z = design.response, *(design.columns[c].to_numpy() for c in "xz")
     gate = draws["gate_coef"] @ np.stack([np.ones(len(z)), z])
     weights = special.softmax(gate, axis=0)
@@ -61,10 +63,13 @@ def brute_force(spec, design, draws):
     own = np.where(
         exact, law.pdf(np.where(exact, rows[0], 0.0)), law.cdf(rows[1]) - law.cdf(rows[0])
     )
-    total = (weights * own).sum(axis=0)
-    if len(rows) > 2:
-        total = total / (weights * (law.cdf(rows[3]) - law.cdf(rows[2]))).sum(axis=0)
-    return np.log(total)
+    return weights, own, law.cdf(rows[3]) - law.cdf(rows[2]) if len(rows) > 2 else 1.0
+
+
+def brute_force(design, draws):
+    """Log density (obs,) of rows."""
+    weights, own, recorded = by_hand(design, draws)
+    return np.log((weights * own).sum(axis=0) / (weights * recorded).sum(axis=0))
 
 
 @pytest.mark.parametrize("side", list(SIDES))
@@ -72,7 +77,7 @@ def test_log_density_of_the_mixture_by_brute_force(side):
     spec, table = model(side=side), limited("normal", side)
     fit = bm.fit(spec, table, "em", random_seed=1, restarts=4)
     draws = {n: fit.idata.posterior[n].values[0, 0] for n in ("mu_coef", "sigma", "gate_coef")}
-    expected = brute_force(spec, fit.design, draws)
+    expected = brute_force(fit.design, draws)
     found = bm.log_density(fit).values[0, 0]
     np.testing.assert_allclose(found, expected, atol=1e-8)
     np.testing.assert_allclose(bm.log_density(fit, table).values[0, 0], expected, atol=1e-8)
@@ -86,7 +91,11 @@ def test_log_density_of_the_mixture_by_brute_force(side):
 def test_gradient_and_information_are_differences(family, side, gate):
     spec = model(family, side, 3 if gate == "tree" else 2, GATES[gate])
     design = spec.design(limited(family, side, n=60))
-    objective = Objective(parameter_vector(spec, design))
+    derivatives_are_differences(Objective(parameter_vector(spec, design)))
+
+
+def derivatives_are_differences(objective):
+    """Hold gradient and information of an objective to differences."""
     theta = points(objective.vector)[:1]
     found = objective.evaluate(theta, Curvature.OBSERVED)
     step, size = 1e-4, objective.size
@@ -206,6 +215,87 @@ def test_compiled_density_of_networks_is_that_of_the_graph():
     np.testing.assert_allclose(one[2], other[2], rtol=1e-9, atol=1e-9)
 
 
+def grouped_table(family="normal"):
+    """Censored and truncated rows of groups of two regimes, which are not next to each other."""
+    rng = np.random.default_rng(8)
+    count, n = 60, 240
+    g = rng.integers(0, count, n)
+    x, z = rng.normal(size=n), rng.uniform(-1, 1, count)
+    second = (rng.random(count) < 1 / (1 + np.exp(-3 * z)))[g]
+    eta = np.where(second, 1.3 + 0.6 * x, 0.2 - 0.4 * x)
+    y = rng.normal(4 * eta, 0.8) if family == "normal" else rng.gamma(6, np.exp(eta) / 6)
+    low, high = np.quantile(y, [0.1, 0.8])
+    limit = high + np.abs(rng.normal(0, 0.1, n))
+    columns = {
+        **{"x": x, "z": z[g], "g": [f"g{j}" for j in g], "w": 1.0 + g % 3},
+        "y": np.minimum(y, limit),
+        "status": np.where(y > limit, "right", "none"),
+        "deductible": np.where(rng.random(n) < 0.4, -np.inf, low),
+    }
+    table = pd.DataFrame(columns)
+    return table[y > table["deductible"]].reset_index(drop=True)
+
+
+@pytest.fixture(scope="module")
+def grouped_fit():
+    spec = model(side="both", group="g")
+    return bm.fit(spec, grouped_table(), "em", random_seed=1, restarts=4)
+
+
+def test_groups_were_recorded_together(grouped_fit):
+    fit, table = grouped_fit, grouped_table()
+    draws = {n: fit.idata.posterior[n].values[0, 0] for n in ("mu_coef", "sigma", "gate_coef")}
+    weights, own, recorded = by_hand(fit.design, draws)
+    found, r = bm.log_density(fit)[0, 0], bm.responsibilities(fit).values[0, 0]
+    assert list(found[found.dims[0]].values) == list(table["g"].unique())
+    for value, shares, g in zip(found.values, r, table["g"].unique(), strict=True):
+        rows = np.flatnonzero(table["g"] == g)
+        joint = weights[:, rows[0]] * own[:, rows].prod(axis=1)
+        both = weights[:, rows[0]] * recorded[:, rows].prod(axis=1)
+        assert value == pytest.approx(np.log(joint.sum() / both.sum()), abs=1e-8)
+        np.testing.assert_allclose(shares, joint / joint.sum(), atol=1e-10)
+    np.testing.assert_allclose(bm.log_density(fit, table)[0, 0], found, atol=1e-10)
+
+
+@pytest.mark.parametrize("gate", list(GATES))
+@pytest.mark.parametrize("family", ["normal", "gamma"])
+@pytest.mark.parametrize("weights", [None, "w"])
+def test_derivatives_of_groups_that_were_recorded_together(family, gate, weights):
+    more = {"group": "g"} | ({} if weights is None else {"weights": weights})
+    spec = model(family, "both", 3 if gate == "tree" else 2, GATES[gate], **more)
+    table = grouped_table(family)
+    derivatives_are_differences(Objective(parameter_vector(spec, spec.design(table))))
+    same_as_em(spec, table)
+
+
+def test_the_graph_of_groups_that_were_recorded_together(grouped_fit):
+    fit = grouped_fit
+    values = {name: fit.idata.posterior[name].values[0, 0] for name in fit.spec.variables}
+    graph = build_design(fit.spec, fit.design, "fused")
+    found = GraphLogDensity(graph).weighted(graph.to_vector(values), 1.0)[1]
+    np.testing.assert_allclose(found, bm.log_density(fit).values.sum(), rtol=1e-10)
+
+
+@pytest.mark.slow
+def test_groups_that_were_recorded_together_in_every_method(grouped_fit, tmp_path):
+    spec, table, em = grouped_fit.spec, grouped_table(), grouped_fit
+    other = bm.fit(spec, table, "map", random_seed=1)
+    for name in spec.variables:
+        np.testing.assert_allclose(
+            other.idata.posterior[name], em.idata.posterior[name], rtol=1e-4, atol=1e-4
+        )
+    assert type(NUTS()._engine(spec)) is Direct
+    more = {"draws": 400, "tune": 300, "chains": 2, "progressbar": False}
+    sampled = bm.fit(spec, table, "nuts", random_seed=1, **more)
+    for name in spec.variables:
+        draws = sampled.idata.posterior[name].values
+        gap = np.abs(draws.mean(axis=(0, 1)) - em.idata.posterior[name].values[0, 0])
+        assert (gap < 0.6 * draws.std(axis=(0, 1))).all(), name
+    bm.save(em, tmp_path / "fit.nc")
+    again = bm.load(tmp_path / "fit.nc")
+    np.testing.assert_array_equal(bm.log_density(again), bm.log_density(em))
+
+
 def test_one_expert_under_flat_priors_is_tobit():
     table = limited("normal", n=200)
     flat = bm.Prior("Normal", mu=0.0, sigma=1e6)
@@ -297,6 +387,36 @@ def test_methods_agree():
         assert (np.abs(one - other) < 0.3 * sd).all()
 
 
+@pytest.fixture(scope="module")
+def two_regimes():
+    """EM, MAP and NUTS of a right-censored gamma response of two experts."""
+    table = limited("gamma", n=200)
+    spec = model("gamma")
+    modes = [bm.fit(spec, table, method, random_seed=1) for method in ("em", "map")]
+    more = {"draws": 600, "tune": 300, "chains": 2, "progressbar": False}
+    return spec, *modes, bm.fit(spec, table, "nuts", random_seed=1, **more)
+
+
+def test_methods_agree_on_two_experts(two_regimes):
+    spec, em, other, sampled = two_regimes
+    assert type(NUTS()._engine(spec)) is Direct
+    for name in spec.variables:
+        mode, same = (f.idata.posterior[name].values[0, 0] for f in (em, other))
+        np.testing.assert_allclose(same, mode, rtol=1e-4, atol=1e-4)
+        draws = sampled.idata.posterior[name].values
+        gap = np.abs(draws.mean(axis=(0, 1)) - mode) / draws.std(axis=(0, 1))
+        assert (gap < 0.5).all(), name  # modes and means of skewed margins differ
+
+
+@pytest.mark.parametrize("settings", [{"nuts_sampler": "numpyro"}, {"backend": "jax"}, {}])
+def test_samplers_on_jax_say_which_tails_they_lack(settings):
+    method = ("nuts", settings) if settings else ("pathfinder", {})
+    table = limited("gamma", n=20)
+    with pytest.raises(SpecError, match=r"runs on JAX, which lacks the tail.*'gamma'.*status"):
+        bm.fit(model("gamma"), table, method[0], **method[1])
+    NUTS(**settings).check(model("weibull"))  # elementary tails
+
+
 def test_two_arguments_without_names_are_told_apart_or_refused():
     x = np.random.default_rng(0).normal(size=6)
     data = {
@@ -355,14 +475,19 @@ def test_families_and_models_without_censoring_say_so():
         bm.mixture_of_experts("censored(y, status=s) ~ x", family="mvnormal", experts=1)
     with pytest.raises(SpecError, match="its responses are classes"):
         bm.mixture_of_experts("censored(y, status=s) ~ x", family="categorical", experts=1)
+    with pytest.raises(SpecError, match="cannot be beside `expert`"):
+        model(side="truncated", expert="label")
     with pytest.raises(SpecError, match="cannot be beside a gate that models"):
         model(side="truncated", gate=bm.gates.Gaussian("~ z"))
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
+@pytest.mark.parametrize("method", ["laplace", "nuts"])
 @pytest.mark.parametrize("family", ["normal", "weibull", "gamma"])
-def test_intervals_of_right_censored_responses_cover(family):
-    """By Laplace's method: 90 % intervals of a slope, 30 % of 150 rows censored, 100 tables."""
+def test_intervals_of_right_censored_responses_cover(family, method):
+    """90 % intervals of a slope, 30 % of 150 rows censored, 100 tables."""
+    more = {"tune": 300, "chains": 2, "progressbar": False} if method == "nuts" else {}
     spec = bm.mixture_of_experts("censored(y, status=s) ~ x", family=family, experts=1, gate="~ 1")
     inside = 0
     for seed in range(100):
@@ -376,7 +501,7 @@ def test_intervals_of_right_censored_responses_cover(family):
         }[family]
         y, other = noise(mean), noise(mean + 0.5)  # independent times of censoring
         table = pd.DataFrame({"x": x, "y": np.minimum(y, other), "s": (y > other).astype(int)})
-        fit = bm.fit(spec, table, "laplace", random_seed=seed, draws=400)
+        fit = bm.fit(spec, table, method, random_seed=seed, draws=400, **more)
         low, high = np.quantile(fit.idata.posterior["mu_coef"].values[..., 1], [0.05, 0.95])
         inside += low < 0.5 < high
     assert 85 <= inside <= 95

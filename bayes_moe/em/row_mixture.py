@@ -20,7 +20,7 @@ from bayes_moe.em.parameter_vector import ParameterBlock, ParameterVector
 from bayes_moe.families import Derivatives, RowData
 from bayes_moe.families.formula import OBSERVED
 from bayes_moe.model.allocation import Allocation, allocation_of
-from bayes_moe.model.likelihood import allocate, concatenated
+from bayes_moe.model.likelihood import concatenated
 
 MOST_CHUNKS = 256
 """Chunks of rows of which it is kept how these share experts."""
@@ -128,13 +128,17 @@ class RowMixture:
         return self._between_limits(found, log_weights) if self.limits else found
 
     def _between_limits(self, chunk: Chunk, log_weights: np.ndarray) -> Chunk:
-        """The mixture on rows that were only recorded because the response is between limits."""
+        """The mixture on rows that were only recorded because the response is between limits.
+
+        Rows that share an expert by group were all recorded together.
+        """
         limits = tuple(of_rows.at(chunk.where) for of_rows in self.limits)
         parts = [
             truncation.log_density_at(of_rows, own, NUMERIC)
             for truncation, of_rows, own in zip(self.truncations, limits, chunk.etas, strict=True)
         ]
-        value, recorded = allocate(log_weights + concatenated(parts, NUMERIC))
+        value, recorded = chunk.shared.by_unit(log_weights, concatenated(parts, NUMERIC))
+        value, recorded = chunk.shared.at_first(value), chunk.shared.spread(recorded)
         return replace(chunk, value=chunk.value - value, limits=limits, recorded=recorded)
 
     def _sharing(self, where: slice) -> Allocation:
@@ -221,10 +225,13 @@ class RowMixture:
         ]
         terms, at_floor, narrow = self._terms(chunk, factors, r)
         scores, weights, gate = terms.scores, information.weights(terms), self.stack.gate
+        by_group = self._by_group(chunk, information, terms)
         if chunk.recorded is not None:
             less = self._recorded(chunk, information)
             if information.asked == OBSERVED:  # of complete data, recorded rows have no more
                 weights -= information.weights(less)
+                parts = zip(by_group, self._by_group(chunk, information, less), strict=True)
+                by_group = tuple(own - its for own, its in parts)
             scores -= less.scores
         elif chunk.gate is not None:
             scores[:, gate.root] -= chunk.gate[:, gate.root]
@@ -232,13 +239,16 @@ class RowMixture:
         if leads is not None:  # the gate speaks once for a group
             scores[:, : gate.size] *= leads
             weights[:, information.of_gate] *= leads
-        by_group = information.of_groups(
-            terms, self.features, chunk.where, chunk.shared, chunk.weights
-        )
         if chunk.weights is not None:
             scores *= chunk.weights
             weights *= chunk.weights
         return r, at_floor, narrow, scores, weights, by_group
+
+    def _by_group(
+        self, chunk: Chunk, information: Information, terms: RowTerms
+    ) -> tuple[np.ndarray, ...]:
+        """Products over groups of rows that share an expert."""
+        return information.of_groups(terms, self.features, chunk.where, chunk.shared, chunk.weights)
 
     def _recorded(self, chunk: Chunk, information: Information) -> RowTerms:
         """Derivatives of the log probability that rows were recorded."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bayes_moe.families import functions
+from bayes_moe.families import functions, tail_rules
 from bayes_moe.families.expressions import VARIADIC, Expression, Recorder, source
 from bayes_moe.families.tail_rules import TOGETHER
 
@@ -31,6 +31,11 @@ def kernel_source(row_of: RowOf, count: int, more: int = 0) -> str:
 def has_loops(text: str) -> bool:
     """Whether a kernel's source calls functions with loops."""
     return any(f" {name}(" in text for name, _ in TOGETHER.values())
+
+
+def only_numeric(text: str) -> bool:
+    """Whether a kernel's source calls tails that PyTensor has by NumPy alone."""
+    return has_loops(text) or any(re.search(rf"\b{name}\(", text) for name in tail_rules.RULES)
 
 
 def by_case(symbol: str, cases: Sequence[tuple[float, str]]) -> str:

@@ -220,7 +220,12 @@ def _of_groups(
     xp, (logits, others) = symbolic_arrays(), gate
     densities = log_components(y, blocks, params, xp)
     densities = densities if others is None else densities + others
-    return symbolic_log_marginal(log_softmax(logits, xp), densities, leader)
+    weights = log_softmax(logits, xp)
+    value, recorded = (
+        symbolic_log_marginal(weights, densities, leader),
+        log_recorded(y, blocks, params, xp),
+    )
+    return value if recorded is None else value - symbolic_log_marginal(weights, recorded, leader)
 
 
 def _symbolic(

@@ -11,6 +11,8 @@ from bayes_moe.core import registry
 from bayes_moe.core.errors import SpecError, closest, unknown
 from bayes_moe.data.design import Design
 from bayes_moe.em.random_effects import has_random_effects
+from bayes_moe.families import quoted
+from bayes_moe.families.derivation import only_numeric
 from bayes_moe.model.spec import MixtureOfExperts
 
 if TYPE_CHECKING:
@@ -112,6 +114,17 @@ def check_linear_beside_groups(spec: MixtureOfExperts, what: str) -> None:
             f"{what} integrates random effects out only where all predictors are linear and the "
             "gate is a product of softmaxes: use method='nuts'."
         )
+
+
+def check_jax(spec: MixtureOfExperts, what: str) -> None:
+    """Raise :class:`SpecError` for a model with probabilities of limits that JAX lacks."""
+    for block in spec.structure.blocks:
+        if only_numeric(block.family.kernel_text):
+            raise SpecError(
+                f"{what} runs on JAX, which lacks the tail probabilities of the family "
+                f"{quoted(block.family)} that the response {spec.response!r} needs: use "
+                "method='nuts' with its default sampler, or 'em', 'map' or 'laplace'."
+            )
 
 
 def no_gradient(spec: MixtureOfExperts, what: str) -> str:

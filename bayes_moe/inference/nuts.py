@@ -12,7 +12,7 @@ from bayes_moe.core.checks import check_one_of, check_whole, is_number
 from bayes_moe.core.errors import SpecError, need
 from bayes_moe.data.design import Design
 from bayes_moe.graph.mixture_variable import LIKELIHOODS
-from bayes_moe.inference.base import Method, no_gradient
+from bayes_moe.inference.base import Method, check_jax, no_gradient
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.draws import rectangular
 from bayes_moe.results.mode_tree import modes_dataset
@@ -139,6 +139,13 @@ class NUTS(Method):
         self._check_sampler(sampler)
         if not spec.structure.has_gradient and sampler != "pymc":
             raise SpecError(no_gradient(spec, f"nuts_sampler={sampler!r}"))
+        if self._backend(sampler) == "jax":
+            setting = "backend='jax'" if sampler == "nutpie" else f"nuts_sampler={sampler!r}"
+            check_jax(spec, setting)
+
+    def _backend(self, sampler: str) -> str:
+        """Compiler of the log density for a sampler."""
+        return self.backend or SAMPLERS[sampler].backend[0]
 
     def _check_sampler(self, sampler: str) -> None:
         """Raise :class:`SpecError` for settings that a sampler does not have."""
@@ -177,7 +184,7 @@ class NUTS(Method):
     def _engine(self, spec: MixtureOfExperts) -> Engine:
         """Engine of a model; JAX and its samplers are extras, imported only where used."""
         sampler = self._sampler(spec)
-        backend = self.backend or SAMPLERS[sampler].backend[0]
+        backend = self._backend(sampler)
         if backend == "jax":
             for package in ("jax", *({sampler} - {"nutpie"})):
                 need(package, "jax")

@@ -15,7 +15,7 @@ from bayes_moe.core.errors import SpecError, need
 from bayes_moe.core.progress import progress
 from bayes_moe.data.design import Design
 from bayes_moe.graph.build import Graph, build_design
-from bayes_moe.inference.base import Method
+from bayes_moe.inference.base import Method, check_jax
 from bayes_moe.inference.importance import pareto_k, smoothed, weighed
 from bayes_moe.inference.normal_approximation import (
     Normal,
@@ -96,6 +96,10 @@ class Pathfinder(Method):
         check_whole("chains", self.chains, 1)
         check_whole("paths", self.paths, 1)
         check_whole("max_iter", self.max_iter, 5)
+
+    def check(self, spec: MixtureOfExperts) -> None:
+        super().check(spec)
+        check_jax(spec, "method='pathfinder'")
 
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         need("jax", "jax")

@@ -187,11 +187,13 @@ def add_offsets(p: Any, w: Any, start: int, width: int) -> None:
 
 
 @register_jitable(fastmath=REORDERED)
-def log_mixture(p: Any, offsets: Any, w: Any, start: int, number: int, width: int) -> float:
+def log_mixture(
+    p: Any, offsets: Any, w: Any, limits: Any, start: int, number: int, width: int
+) -> float:
     """Log likelihood of a chunk of rows whose experts were evaluated; see :func:`mix_experts`.
 
     Of rows that were only recorded because the response is between limits, the log probability of
-    these is taken off.
+    these is taken off. Of groups it is in ``limits``, as their log densities are.
     """
     value = mix_experts(p, offsets, w, start, number, width)
     if p[LIMITS]:
@@ -199,6 +201,8 @@ def log_mixture(p: Any, offsets: Any, w: Any, start: int, number: int, width: in
         for i in range(count):
             w.kept[i] = w.score[i]
         evaluate_experts(p, offsets.limits, w, start, width)
+        if p[UNITS]:
+            read_groups(p, w, limits, start, width)
         to = Offsets(
             offsets.effects, offsets.tables, offsets.slots, offsets.limits, 0, offsets.splits
         )
@@ -294,19 +298,23 @@ def _log_likelihood(p: Any, offsets: Any, w: Any) -> float:
     """Log likelihood of all rows, a chunk at a time; its derivatives are added to ``slopes``."""
     value = 0.0
     sums = np.zeros(p[COUNT_UNITS] * p[EXPERTS])
+    limits = np.zeros(sums.size if p[LIMITS] else 0)
     if p[UNITS]:  # once for the log densities of groups, then for their derivatives
         for start in range(0, p[ROWS], WIDTH):
             number = min(WIDTH, p[ROWS] - start)
             width = (number + PACK - 1) // PACK * PACK
             _densities(p, offsets, w, start, width)
             add_to_groups(p, w, sums, start, number)
+            if p[LIMITS]:
+                evaluate_experts(p, offsets.limits, w, start, width)
+                add_to_groups(p, w, limits, start, number)
     for start in range(0, p[ROWS], WIDTH):
         number = min(WIDTH, p[ROWS] - start)
         width = (number + PACK - 1) // PACK * PACK
         _densities(p, offsets, w, start, width)
         if p[UNITS]:
             read_groups(p, w, sums, start, width)
-        value += log_mixture(p, offsets, w, start, number, width)
+        value += log_mixture(p, offsets, w, limits, start, number, width)
         drop_copies(p, w, number, width)
         gather(p, offsets, w, start, width)
     return value

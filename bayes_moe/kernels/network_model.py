@@ -197,7 +197,7 @@ def _log_likelihood(p: Any, offsets: Any, q: Any, w: Any) -> float:
         add_effects(p, offsets.effects, w, start, width)
         evaluate_experts(p, offsets.blocks, w, start, width)
         leave_known(p, w, start, width)
-        value += log_mixture(p, offsets, w, start, number, width)
+        value += log_mixture(p, offsets, w, w.room, start, number, width)
         drop_copies(p, w, number, width)
         gather(p, offsets, w, start, width)
         _backward(networks, nets, w, start, width, stride)

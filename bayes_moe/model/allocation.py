@@ -5,6 +5,9 @@ gate speaks once, and the densities of the rows are multiplied. Its value stands
 first row, and zero at its others, so that a sum over rows is that over groups; responsibilities are
 the same at all its rows.
 
+Of truncated responses ``logsumexp_k(log w_k(x_g) + sum_i log P_k(limits_i | x_i))`` is taken off:
+all rows of a group were recorded together.
+
 An expert that is known is the only one that a row can have: the densities of the others are zero.
 """
 
@@ -329,7 +332,11 @@ def observed_log_density(mixture: Any, rows: Rows) -> np.ndarray:
     if shared is EACH_ROW:
         density: np.ndarray = mixture.log_density(rows.observed)
         return density
-    return shared.log_marginal(mixture.log_weights, _components(mixture, rows))
+    by_group = shared.log_marginal(mixture.log_weights, _components(mixture, rows))
+    recorded = mixture.recorded_components(rows.observed)
+    if recorded is None:
+        return by_group
+    return by_group - shared.log_marginal(mixture.log_weights, recorded)
 
 
 def observed_responsibilities(mixture: Any, rows: Rows) -> np.ndarray:

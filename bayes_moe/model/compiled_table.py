@@ -172,7 +172,7 @@ class CompiledTable(ABC):
             layout.TABLES: self.tables(),
             layout.SLOTS: self.slots(),
             layout.BLOCKS: self.blocks(),
-            layout.LIMITS: self.blocks(limits=True) if self.truncated else [],
+            layout.LIMITS: self.blocks(limits=True) if _is_truncated(self.spec) else [],
             layout.SPLITS: splits,
             layout.BRANCHES: ways,
         }
@@ -265,11 +265,6 @@ class CompiledTable(ABC):
                 records.append(record(layout.ADDEND, entries))
         return records
 
-    @property
-    def truncated(self) -> bool:
-        """Whether rows were only recorded because the response is between limits."""
-        return self.spec.structure.factors[0].block.family.truncation is not None
-
     def blocks(self, limits: bool = False) -> list[list[int]]:
         """Records of the factors of the experts' densities, or of the probabilities of limits."""
         return [
@@ -354,6 +349,11 @@ class CompiledTable(ABC):
         first = self.first_row[head.site.coef] - head.outputs.start
         rows = [first + j for j in range(split.rows.start, split.rows.stop)]
         return [*rows, self.predictors] if split.pinned else rows
+
+
+def _is_truncated(spec: MixtureOfExperts) -> bool:
+    """Whether rows were only recorded because the response is between limits."""
+    return spec.structure.blocks[0].family.truncation is not None
 
 
 def _sharing(table: CompiledTable) -> dict[int, int]:

@@ -31,9 +31,17 @@ class MeasuredMixture(ABC):
     def log_density(self, y: np.ndarray) -> np.ndarray:
         """Log density of ``y`` (obs,) under the mixture (sample, obs)."""
 
+    def recorded_components(self, y: np.ndarray) -> np.ndarray | None:
+        """Log probability under each expert (sample, expert, obs) that rows were recorded.
+
+        None if nothing is truncated.
+        """
+        parts: np.ndarray | None = log_recorded(y, self.blocks, self.params, NUMERIC)
+        return parts
+
     def log_recorded(self, y: np.ndarray) -> np.ndarray | float:
         """Log probability (sample, obs) that rows were recorded; 0 if nothing is truncated."""
-        parts = log_recorded(y, self.blocks, self.params, NUMERIC)
+        parts = self.recorded_components(y)
         if parts is None:
             return 0.0
         found: np.ndarray = log_mixture(self.log_weights, parts, NUMERIC)

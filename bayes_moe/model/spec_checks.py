@@ -126,8 +126,7 @@ def check_truncation(structure: Structure, columns: RowColumns, response: str) -
     """Raise :class:`SpecError` for a truncated response beside what it does not go with."""
     if structure.blocks[0].family.truncation is None:
         return
-    beside = {"group": columns.group, "expert": columns.expert}
-    found = [f"`{name}`" for name, column in beside.items() if column is not None]
+    found = [] if columns.expert is None else ["`expert`"]
     found += ["a gate that models its features"] if structure.gate.features is not None else []
     if found:
         raise SpecError(
