@@ -18,6 +18,7 @@ from numpy.random import Generator
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.families.base import Family, Parameters, Size
 from bayes_moe.families.censored import Censored, Truncation
+from bayes_moe.families.partial_moments import PARTIAL, cut_moments
 from bayes_moe.families.tail_moments import Distributions, Tail, first_distance
 
 BOTTOM, TOP = "recorded_from", "recorded_to"
@@ -99,6 +100,9 @@ class Recorded(Censored):
         """Mean and variance (..., expert, obs) of recorded responses."""
         flat = Flat.of(self, params)
         mean, variance, rest = flat.without_moments()
+        if rest.size and self.family.kind in PARTIAL:
+            by_formula, rest = flat.by_formula(rest)
+            mean, variance = np.where(np.isnan(by_formula), [mean, variance], by_formula)
         low, high = flat.ends
         own = np.floor(flat.location) if self.discrete else flat.location
         inside, width = np.clip(own, low, high), flat.scale
@@ -206,6 +210,24 @@ class Flat:
             lambda y, at: self.below(y, which[at]),
             lambda y, at: self.above(y, which[at]),
         )
+
+    def by_formula(self, which: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Means and variances (2, number) of those at some positions by formulas, NaN for others.
+
+        And the positions of which the formulas do not give enough digits.
+        """
+        params, family = self.at(which), self.family.family
+        bottom, top, left, right = (params[name] for name in (BOTTOM, TOP, LEFT, RIGHT))
+        if family.discrete:
+            first, beyond, top = np.ceil(bottom) - 1.0, right - 1.0, np.floor(top)
+        else:
+            first, beyond = bottom, right
+        points = np.stack([first, np.clip(left, first, top), np.clip(beyond, first, top), top])
+        mean, variance, digits = cut_moments(family, params, points, np.stack([left, right]))
+        good = digits > LIKELY
+        found = np.full((2, self.params[LOG_SHARE].size), np.nan)
+        found[:, which[good]] = mean[good], variance[good]
+        return found, which[~good]
 
     def differences(self, which: np.ndarray) -> tuple[Tail, Tail]:
         """As :meth:`tails`, by differences of the family's own: cheaper, to the rounding of one."""

@@ -25,13 +25,17 @@ NODES, END_NODES = 16, 32
 distance to its end."""
 
 END_POWER = 4
+CLOSE, SHRINK = 1e-8, 4.0
+"""Difference of two rules for an interval that ends with the distribution, above which it is
+divided, and the ratio of the parts."""
+
 DOUBLED = 9
 """Intervals whose lengths double, before those in the log of the distance."""
 
-GROWTH = 1.5
+GROWTH = 1.2
 """Ratio of the lengths of neighbouring intervals in the log of the distance."""
 
-LEAST_SHARE, MOST_SHARE = 0.05, 0.9
+LEAST_SHARE, MOST_SHARE = 0.4, 0.9
 """Part of the tail that is left at the first distance."""
 
 MOST_STEPS = 500
@@ -51,7 +55,7 @@ BLOCK = 2**13
 def _edges() -> np.ndarray:
     """Ends of the intervals, in first distances: 0, 1, 2, 4, ... and beyond."""
     doubled = np.exp2(np.arange(DOUBLED))
-    lengths = np.log(2.0) * GROWTH ** np.arange(1, 16)
+    lengths = np.log(2.0) * GROWTH ** np.arange(1, 40)
     far = np.log(doubled[-1]) + np.cumsum(lengths)
     return np.concatenate([[0.0], doubled, np.exp(far[far < 700.0])])
 
@@ -175,27 +179,56 @@ def _integrals(tail: Tail, length: np.ndarray, width: np.ndarray) -> tuple[np.nd
         near, far = a * unit[active], np.minimum(b * unit[active], length[active])
         last = far >= length[active]
         added = np.zeros((2, active.size))
-        for which, ends in ((np.flatnonzero(~last), False), (np.flatnonzero(last), True)):
+        for which, over in ((np.flatnonzero(~last), _inner), (np.flatnonzero(last), _up_to_end)):
             if which.size:
-                place = _placed(near[which], far[which], j, ends)
-                added[:, which] = _over(tail, active[which], *place)
+                added[:, which] = over(tail, active[which], near[which], far[which], j)
         one[active] += added[0]
         two[active] += added[1]
         active = active[~last & (added[1] > NEGLIGIBLE * two[active]) & np.isfinite(far)]
     return one, two
 
 
-def _placed(near: np.ndarray, far: np.ndarray, j: int, ends: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Distances (node, number) between two of each, and the weights there."""
-    length = far - near
-    if ends and j <= DOUBLED:
-        v, w = rule(END_NODES)
-        return far - length * v**END_POWER, END_POWER * w * v ** (END_POWER - 1) * length
+def _inner(tail: Tail, which: np.ndarray, near: np.ndarray, far: np.ndarray, j: int) -> np.ndarray:
+    """Integrals (2, number) between two distances, of the interval at position ``j``."""
     v, w = rule(NODES)
     if j <= DOUBLED:
-        return near + v * length, w * length
+        return _over(tail, which, near + v * (far - near), w * (far - near))
     r = near * (far / near) ** v
-    return r, w * r * np.log(far / near)
+    return _over(tail, which, r, w * r * np.log(far / near))
+
+
+def _up_to_end(
+    tail: Tail, which: np.ndarray, near: np.ndarray, far: np.ndarray, j: int
+) -> np.ndarray:
+    """As :func:`_inner`, of an interval that ends with the distribution.
+
+    A tail may be like a power of the distance to the end, or change at any scale of it: where two
+    rules differ, intervals become shorter by a ratio towards the end.
+    """
+    if j > DOUBLED:
+        return _inner(tail, which, near, far, j)
+    found, rough = (
+        _over(
+            tail,
+            which,
+            far - (far - near) * v**END_POWER,
+            END_POWER * w * v ** (END_POWER - 1) * (far - near),
+        )
+        for v, w in (rule(END_NODES), rule(NODES))
+    )
+    unsure = np.flatnonzero((np.abs(found - rough) > CLOSE * found).any(axis=0))
+    if not unsure.size:
+        return found
+    found[:, unsure], v_w = 0.0, rule(NODES)
+    left = far - near
+    while unsure.size:
+        length = (1 - 1 / SHRINK) * left[unsure]
+        r = far[unsure] - left[unsure] + v_w[0] * length
+        added = _over(tail, which[unsure], r, v_w[1] * length)
+        found[:, unsure] += added
+        left[unsure] /= SHRINK
+        unsure = unsure[(added > NEGLIGIBLE * found[:, unsure]).any(axis=0)]
+    return found
 
 
 def _over(tail: Tail, which: np.ndarray, r: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -220,7 +253,7 @@ def first_distance(
             share = tail(unit[moving], moving) / start[moving]
             if shrink:
                 moving = moving[share < LEAST_SHARE]
-                unit[moving] /= 4.0
+                unit[moving] /= 2.0
             else:
                 moving = moving[(share > MOST_SHARE) & (unit[moving] < length[moving])]
                 unit[moving] = np.minimum(2.0 * unit[moving], length[moving])

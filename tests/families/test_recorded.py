@@ -7,7 +7,8 @@ import pytest
 from scipy import special, stats
 
 from bayes_moe import families
-from bayes_moe.families.recorded import LOG_SHARE, Recorded
+from bayes_moe.families.partial_moments import PARTIAL
+from bayes_moe.families.recorded import LOG_SHARE, Flat, Recorded
 from tests.support.censored import NAMES, case
 
 HEAVY = ("studentt", "lomax")
@@ -194,3 +195,21 @@ def test_experts_that_record_nothing_have_no_moments():
     assert recorded.cdf(np.array([2.5]), params).item() == 0.0
     drawn = recorded.random(params, np.random.default_rng(0), (2, 1, 1))
     assert drawn.shape == (2, 1, 1)
+
+
+@pytest.mark.parametrize("name", list(PARTIAL))
+def test_moments_by_formula_are_those_by_integrals_of_tails(name, monkeypatch):
+    _, recorded, limits, params = limited(name, seed=3)
+    rest = np.arange(ROWS)
+    with np.errstate(all="ignore"):
+        found, missing = Flat.of(recorded, params).by_formula(rest)
+        assert not missing.size
+        monkeypatch.delitem(PARTIAL, name)
+        mean, variance = recorded.moments(params)
+        monkeypatch.undo()
+        narrow = np.array([limits[0], limits[0] + 1e-9, limits[2] - np.inf, limits[3] + np.inf])
+        if not recorded.discrete:  # differences have no digits there
+            inside = recorded.within(np.where(np.isfinite(narrow), narrow, limits), params)
+            assert Flat.of(recorded, inside).by_formula(rest)[1].size
+    np.testing.assert_allclose(found[0], mean[0], rtol=1e-9, atol=1e-9 * np.sqrt(variance.min()))
+    np.testing.assert_allclose(found[1], variance[0], rtol=1e-9)

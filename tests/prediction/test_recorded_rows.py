@@ -275,3 +275,32 @@ def test_predictive_draws_of_unknown_limits_are_refused_or_said_to_be_of_the_res
     assert "before censoring" not in repr(stated)
     drawn = stated.idata["prior_predictive"]["y"].values
     assert (drawn <= table["limit"].values).all()
+
+
+@pytest.mark.parametrize("lhs", [STATED, LEFT_AND_RIGHT, "truncated(y, lower=deductible)"])
+def test_log_density_is_that_of_what_is_recorded(lhs, tmp_path):
+    fit = fitted(lhs=lhs)
+    bm.save(fit, tmp_path / "fit.nc")
+    table = limited("normal", lhs)
+    y = table["y"].to_numpy()
+    if lhs == LEFT_AND_RIGHT:
+        y = np.maximum(y, 0.5)
+    for again in (fit, bm.load(tmp_path / "fit.nc"), bm.refit(fit, table, random_seed=1)):
+        recorded = bm.predict(again, observed=True).logpdf(y)
+        np.testing.assert_allclose(recorded, bm.log_density(again)[0, 0], atol=1e-7)
+        np.testing.assert_array_equal(bm.predict(again, table, observed=True).logpdf(y), recorded)
+
+
+def test_recorded_responses_of_groups_share_experts():
+    table = limited("normal")
+    table["person"] = np.arange(len(table)) // 4
+    spec = bm.mixture_of_experts(
+        "censored(y, upper=limit) ~ x", experts=2, gate="~ 1", group="person"
+    )
+    fit = bm.fit(spec, table, "em", random_seed=1)
+    drawn = bm.predict(fit, observed=True).sample(200, random_seed=1)
+    assert (drawn <= table["limit"].to_numpy()).all()
+    mean = bm.predict(fit, observed=True).mean()
+    error = 5 * drawn.std("sample") / np.sqrt(200)
+    assert (np.abs(drawn.mean("sample") - mean) < error).all()
+    assert bm.pit(fit, random_seed=1).sizes == {"obs_id": len(table)}
