@@ -45,6 +45,9 @@ from bayes_moe.data.missing import (
 from bayes_moe.data.observation import Observation
 from bayes_moe.data.open_ends import open_ends
 from bayes_moe.data.responses import response_formula, response_values
+from bayes_moe.data.sparse_columns import matrices_as_fitted
+from bayes_moe.data.sparse_matrix import beside_sparse, with_columns
+from bayes_moe.data.sparse_terms import dense_part
 from bayes_moe.data.tables import (
     check_known,
     in_index,
@@ -189,7 +192,7 @@ class Design:
 
         def values_of(stem: str, formula: str) -> np.ndarray:
             fitted[stem], values = FittedFormula.fit(
-                without_groups(formula),
+                formula,
                 response.columns if stem == names.RESPONSE else used.columns,
                 positions,
                 functions,
@@ -207,15 +210,15 @@ class Design:
         fit = partial(FittedFormula.fit, functions=functions)
         grouped, groups = fit_groups(formulas, used.columns, positions, fit, weights)
         for stem, formula in formulas.items():
-            every = values_of(stem, formula)
+            every = values_of(stem, dense_part(formula, used.columns))
             terms, (values, offset) = fitted[stem].terms, fitted[stem].parted(every)
             if observed is not None:
                 check_degenerate(values, terms, stem)
             known = with_gaps(values, terms, used.gaps)
-            matrices[stem] = design_matrix(known, terms, center, weights, (offset, groups[stem]))
+            dense = design_matrix(known, terms, center, weights, (offset, groups[stem]))
+            matrices[stem] = with_columns(dense, used.columns, (stem, formula), weights, center)
         seen = replace(used.observation, response=observed)
-        columns = with_gap_cells(used.columns, used.gaps)
-        rows = Rows(matrices, positions, columns, seen, used.index)
+        rows = Rows(matrices, positions, with_gap_cells(used.columns, used.gaps), seen, used.index)
         described = (rows, response.term, dict(formulas), center, used.n_dropped)
         return cls(*described, fitted, may_miss, response.levels, grouped, response.limits)
 
@@ -284,7 +287,7 @@ class Design:
         """
         if data is None:
             return self.rows
-        table = to_pandas(data)
+        table = matrices_as_fitted(to_pandas(data), self.columns)
         index = row_labels(table)
         expressions = [*self.formulas.values()] + ([self.response_formula] if with_response else [])
         used = used_columns(expressions, list(self.columns.columns))
@@ -307,7 +310,8 @@ class Design:
             fitted = self._fitted[stem]
             values, offset = fitted.parted(fitted.apply(columns, labels))
             groups = tuple(g.apply(columns, labels, unseen) for g in self._groups.get(stem, ()))
-            at = matrix.at(with_gaps(values, matrix.terms, gaps), offset)
+            known = with_gaps(values, matrix.terms, gaps)
+            at = matrix.at(beside_sparse(matrix, known, columns), offset)
             matrices[stem] = replace(at, groups=groups)
         response = None
         if with_response:

@@ -348,6 +348,10 @@ def _column(table: pd.DataFrame, name: str) -> pd.Series:
             )
         raise DataError(unknown("column", name, map(str, table.columns)))
     column: pd.Series = table[name]
+    if kind(column) == "a sparse matrix":
+        raise DataError(
+            f"Column {name!r} is a sparse matrix, which is only a feature, and a term by itself"
+        )
     return column
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,10 @@ class Matrix:
         """
         return replace(self, values=values, span=self.range, offset=offset)
 
+    def same_values(self, other: Matrix) -> bool:
+        """Whether the values are those of another matrix, and none is missing."""
+        return np.array_equal(self.values, other.values)
+
     def equals(self, other: Matrix) -> bool:
         """Whether values and offset are those of another matrix."""
         pairs = ((self.values, other.values), (self.offset, other.offset))
@@ -59,6 +63,10 @@ class Matrix:
             a is b or (a is not None and b is not None and np.array_equal(a, b, equal_nan=True))
             for a, b in pairs
         )
+
+    def differing(self, others: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+        """Terms and values (obs,), at least those that differ from rows at positions (obs,)."""
+        yield from zip(self.terms, self.values.T, strict=True)
 
     def pick(self, which: slice | np.ndarray) -> Matrix:
         """Matrix of the rows at some positions."""
@@ -69,6 +77,11 @@ class Matrix:
     def intercept(self) -> int | None:
         """Position of the intercept among the terms, or None."""
         return self.terms.index(INTERCEPT) if INTERCEPT in self.terms else None
+
+    def product(self, coef: np.ndarray) -> np.ndarray:
+        """Sums (output, obs) of the features times coefficients (output, term)."""
+        sums: np.ndarray = np.matmul(coef, self.values.T)
+        return sums
 
     @property
     def standardised(self) -> np.ndarray:
@@ -158,7 +171,7 @@ def design_matrix(
     of the formula.
     """
     has_intercept = INTERCEPT in terms
-    free = np.array([t != INTERCEPT for t in terms])
+    free = np.array([t != INTERCEPT for t in terms], dtype=bool)
     absent = np.isnan(values)
     # Masked arrays sum in another order, so they are used only where values are missing.
     if absent.any():
@@ -176,6 +189,8 @@ def design_matrix(
 
 def _moments(values: Any, weights: np.ndarray | None, average: Any) -> tuple[Any, Any, Any]:
     """Mean, root mean square and standard deviation (term,) of values (obs, term)."""
+    if not values.shape[1]:  # all features are of sparse columns
+        return (np.empty(0),) * 3
     mean = average(values, axis=0, weights=weights)
     square = average(values**2, axis=0, weights=weights)
     sd = np.sqrt(average((values - mean) ** 2, axis=0, weights=weights))

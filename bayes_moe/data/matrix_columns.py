@@ -21,6 +21,10 @@ ELEMENT = re.compile(r"([^()\[\]]+)\[(0|[1-9]\d*)\]")
 """Name of a column of a matrix."""
 
 
+SPARSE_ROWS = "sparse rows"
+"""Name of the type of a column that is a sparse matrix."""
+
+
 def element(name: str, j: int) -> str:
     """Name of column ``j`` of a matrix."""
     return f"{name}[{j}]"
@@ -62,13 +66,8 @@ def matrix_of(name: str, values: Any) -> np.ndarray | None:
     Raises
     ------
     DataError
-        For sparse matrices, arrays of more dimensions, and matrices without a column.
+        For arrays of more dimensions, and matrices without a column.
     """
-    if hasattr(values, "tocsr"):
-        raise DataError(
-            f"Column {name!r} is a sparse matrix, which formulas do not take: give it as an array, "
-            f"{name}.toarray(), or fewer columns of it."
-        )
     values = values if hasattr(values, "ndim") and hasattr(values, "shape") else None
     if values is None or values.ndim < 2:
         return None

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayes_moe.core.errors import DataError, listed, nearest
-from bayes_moe.data.matrix_columns import elements, expanded, matrix_of
+from bayes_moe.data.matrix_columns import SPARSE_ROWS, elements, expanded, matrix_of
 from bayes_moe.data.row_labels import in_one_order, labels_of
+from bayes_moe.data.sparse_columns import as_column, infinite_rows, is_sparse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -85,10 +86,12 @@ def plain(columns: pd.DataFrame) -> pd.DataFrame:
 
 
 def kind(series: pd.Series) -> str:
-    """Type of a plain column in formulas: numbers, categories, dates or durations."""
+    """Type of a plain column: numbers, categories, dates, durations or a sparse matrix."""
     from pandas.api import types
 
     dtype = series.dtype
+    if dtype.name == SPARSE_ROWS:
+        return "a sparse matrix"
     if types.is_datetime64_any_dtype(dtype):
         return "dates"
     if types.is_timedelta64_dtype(dtype):
@@ -214,8 +217,11 @@ def _from_mapping(data: Mapping[Any, Any]) -> pd.DataFrame:
     row_labels: dict[str, pd.Index] = {}
     lengths: dict[str, int] = {}
     for name, values in ((str(name), values) for name, values in data.items()):
-        matrix = matrix_of(name, values)
-        own = {name: _column(name, values)} if matrix is None else elements(name, matrix)
+        if is_sparse(values):
+            own = {name: as_column(name, values)}
+        else:
+            matrix = matrix_of(name, values)
+            own = {name: _column(name, values)} if matrix is None else elements(name, matrix)
         lengths[name] = len(next(iter(own.values())))
         columns |= own
         labels = labels_of(values)
@@ -277,6 +283,8 @@ def _infinite(series: pd.Series) -> np.ndarray:
     """Mask (row,) of infinite floats."""
     from pandas.api import types
 
+    if series.dtype.name == SPARSE_ROWS:
+        return infinite_rows(series)
     if not types.is_float_dtype(series.dtype):
         return np.zeros(len(series), dtype=bool)
     return np.isinf(series.to_numpy(dtype=float, na_value=np.nan))
@@ -296,6 +304,8 @@ def _plain(name: str, series: pd.Series) -> pd.Series:
     from pandas.api import types
 
     dtype = series.dtype
+    if dtype.name == SPARSE_ROWS:
+        return series
     if isinstance(dtype, pd.CategoricalDtype):
         if dtype.categories.inferred_type not in PLAIN_CATEGORIES:  # intervals, dates, mixtures
             labels = [str(c) for c in dtype.categories]

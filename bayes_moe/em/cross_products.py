@@ -15,7 +15,9 @@ from itertools import pairwise
 import numpy as np
 
 from bayes_moe.data.matrix import Matrix, Rows
+from bayes_moe.data.sparse_matrix import SparseMatrix
 from bayes_moe.em.parameter_vector import ParameterBlock
+from bayes_moe.em.sparse_features import SparseTable
 
 LARGEST_CACHE = 2**23
 """Elements of products of features that are kept between passes (64 MiB)."""
@@ -27,20 +29,21 @@ class Features:
 
     Attributes
     ----------
-    tables : list of array
+    tables : list of array or SparseTable
         (term, obs) each; the single feature of a constant is (1, 1).
     of : list of int
         Table of each block of parameters.
     """
 
-    tables: list[np.ndarray]
+    tables: list[np.ndarray | SparseTable]
     of: list[int]
     _products: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+    _moments: dict[int, np.ndarray] = field(default_factory=dict)
 
     @classmethod
     def of_blocks(cls, slots: Sequence[ParameterBlock], rows: Rows) -> Features:
         """Internal features of blocks of parameters on rows."""
-        tables: list[np.ndarray] = []
+        tables: list[np.ndarray | SparseTable] = []
         index: list[int] = []
         matrices: list[Matrix | None] = []
         for block in slots:
@@ -49,28 +52,50 @@ class Features:
             if not same:
                 same = [len(tables)]
                 matrices.append(matrix)
-                tables.append(
-                    np.ones((1, 1))
-                    if matrix is None
-                    else np.ascontiguousarray(matrix.standardised.T)
-                )
+                tables.append(_table(matrix))
             index.append(same[0])
         return cls(tables, index)
 
-    @cached_property
-    def moments(self) -> list[np.ndarray]:
-        """Mean products (term, term) of every table's features."""
-        return [np.matmul(t, t.T) / t.shape[1] for t in self.tables]
+    @property
+    def is_sparse(self) -> bool:
+        """Whether a table has sparse features."""
+        return any(isinstance(table, SparseTable) for table in self.tables)
+
+    def mean_squares(self, raw: np.ndarray, table: int) -> np.ndarray:
+        """Mean squares (point, output) over rows of predictors of coefficients (..., term)."""
+        found = self.tables[table]
+        if isinstance(found, SparseTable):
+            squares: np.ndarray = (found.products(raw) ** 2).mean(axis=-1)
+            return squares
+        moments = self._moments.get(table)
+        if moments is None:
+            moments = self._moments[table] = np.matmul(found, found.T) / found.shape[1]
+        means: np.ndarray = np.einsum("bki,ij,bkj->bk", raw, moments, raw)
+        return means
 
     def take(self, table: int, where: slice) -> np.ndarray:
-        """Features (term, obs) of some rows, or (1, 1) of a constant."""
-        return self.tables[table] if self._constant(table) else self.tables[table][:, where]
+        """Features (term, obs) of some rows, or (1, 1) of a constant; of a dense table."""
+        found = self.tables[table]
+        if isinstance(found, SparseTable):
+            raise TypeError("the features are sparse")
+        return found if self._constant(table) else found[:, where]
+
+    def predictors(self, coef: np.ndarray, table: int, where: slice) -> np.ndarray:
+        """Linear predictors (..., obs) of coefficients (..., term) on some rows."""
+        found = self.tables[table]
+        if isinstance(found, SparseTable):
+            return found.rows(where).products(coef)
+        eta: np.ndarray = np.matmul(coef, self.take(table, where))
+        return eta
 
     def sums(self, weights: np.ndarray, table: int, where: slice) -> np.ndarray:
         """Sums (..., term) over some rows of features times weights (..., obs)."""
         if self._constant(table):
             return weights.sum(axis=-1, keepdims=True)
-        sums: np.ndarray = np.matmul(weights, self.tables[table][:, where].T)
+        found = self.tables[table]
+        if isinstance(found, SparseTable):
+            return found.rows(where).sums(weights)
+        sums: np.ndarray = np.matmul(weights, found[:, where].T)
         return sums
 
     def products(self, weights: np.ndarray, tables: tuple[int, int], where: slice) -> np.ndarray:
@@ -80,6 +105,8 @@ class Features:
         if self._constant(a) or self._constant(b):
             return self.sums(weights, b if self._constant(a) else a, where).reshape(shape)
         flat = weights.reshape(-1, weights.shape[-1])
+        if isinstance(self.tables[a], SparseTable) or isinstance(self.tables[b], SparseTable):
+            return self._sparse_products(flat, a, b, where).reshape(shape)
         sums = np.matmul(flat, self._of_pairs(a, b, where).T)
         if a != b:
             return sums.reshape(shape)
@@ -89,6 +116,17 @@ class Features:
         square[:, j, i] = sums
         return square.reshape(shape)
 
+    def _sparse_products(self, flat: np.ndarray, a: int, b: int, where: slice) -> np.ndarray:
+        """Sums (weight, term, term) for weights (weight, obs), where a table is sparse."""
+        one, other = (
+            t.rows(where) if isinstance(t, SparseTable) else t[:, where]
+            for t in (self.tables[a], self.tables[b])
+        )
+        if isinstance(one, SparseTable):
+            return np.stack([one.cross_products(w, other) for w in flat])
+        assert isinstance(other, SparseTable)
+        return np.stack([other.cross_products(w, one).T for w in flat])
+
     def _constant(self, table: int) -> bool:
         return self.tables[table].shape[1] == 1
 
@@ -96,7 +134,7 @@ class Features:
         """Products (product, obs) of features; of one table, each unordered pair once."""
         if (a, b) in self._products:
             return self._products[a, b][:, where]
-        one, other = self.tables[a], None if a == b else self.tables[b]
+        one, other = self.take(a, slice(None)), None if a == b else self.take(b, slice(None))
         height = len(one) * (len(one) + 1) // 2 if other is None else len(one) * len(other)
         if height * one.shape[1] <= LARGEST_CACHE:
             self._products[a, b] = _multiplied(one, other)
@@ -117,6 +155,15 @@ def _multiplied(one: np.ndarray, other: np.ndarray | None) -> np.ndarray:
     return products
 
 
+def _table(matrix: Matrix | None) -> np.ndarray | SparseTable:
+    """Internal features (term, obs) of a matrix; (1, 1) of a constant."""
+    if matrix is None:
+        return np.ones((1, 1))
+    if isinstance(matrix, SparseMatrix):
+        return SparseTable.of(matrix)
+    return np.ascontiguousarray(matrix.standardised.T)
+
+
 def _same(one: Matrix | None, other: Matrix | None) -> bool:
     if one is None or other is None:
         return one is other
@@ -124,7 +171,7 @@ def _same(one: Matrix | None, other: Matrix | None) -> bool:
         one.terms == other.terms
         and np.array_equal(one.center, other.center)
         and np.array_equal(one.scale, other.scale)
-        and np.array_equal(one.values, other.values)
+        and one.same_values(other)
     )
 
 
@@ -134,7 +181,15 @@ class Group:
 
     tables: tuple[int, int]
     pairs: slice  # positions among the plan's pairs
-    places: np.ndarray  # (pair, feature, feature) positions in the raveled matrix
+    row: np.ndarray  # (pair, feature) positions in the matrix
+    column: np.ndarray  # (pair, feature)
+    size: int  # of the matrix
+
+    @cached_property
+    def places(self) -> np.ndarray:
+        """Positions (pair, feature, feature) in the raveled matrix."""
+        places: np.ndarray = self.row[:, :, None] * self.size + self.column[:, None, :]
+        return places
 
 
 @dataclass(frozen=True)
@@ -169,9 +224,8 @@ class Plan:
             a, b = first[start:stop], second[start:stop]
             row = starts[a, None] + np.arange(widths[a[0]])
             column = starts[b, None] + np.arange(widths[b[0]])
-            places = row[:, :, None] * full + column[:, None, :]
             pair = (int(tables[a[0]]), int(tables[b[0]]))
-            groups.append(Group(pair, slice(start, stop), places))
+            groups.append(Group(pair, slice(start, stop), row, column, full))
         breaks = (first[1:] != first[:-1]) | (second[1:] != second[:-1] + 1)
         runs = tuple(
             (slice(first[a], first[a] + 1), slice(second[a], second[b - 1] + 1), slice(a, b))

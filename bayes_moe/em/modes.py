@@ -244,8 +244,11 @@ def canonical_order(vector: ParameterVector, theta: np.ndarray, rows: Rows) -> n
 def covariance(objective: Objective, theta: np.ndarray) -> np.ndarray | None:
     """Inverse of the observed information at one point (coordinate,); None if it has none.
 
+    It has none too where a matrix would be too large (:attr:`Objective.has_matrices`).
     Coordinates that are fixed at a kink of the prior have no variance.
     """
+    if not objective.has_matrices:
+        return None
     evaluation = objective.evaluate(theta[None], Curvature.OBSERVED)
     free, constraint = np.ones(len(theta), dtype=bool), objective.vector.constraint
     if constraint is not None and not objective.vector.has_kinks:
@@ -261,6 +264,8 @@ def effective_parameters(modes: Modes) -> float:
     if modes.objective is None or modes.singular[modes.best]:
         return modes.effective_parameters
     objective, theta = modes.objective, modes.theta[modes.best]
+    if not objective.has_matrices:
+        return float("nan")
     evaluation = objective.evaluate(theta[None], Curvature.OBSERVED)
     variances = covariance(objective, theta)
     return information_ratio(evaluation.likelihood_curvature[0], variances)

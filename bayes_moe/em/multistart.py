@@ -34,7 +34,7 @@ from bayes_moe.em.modes import (
     new_mode_chance,
     row_densities,
 )
-from bayes_moe.em.objective import Curvature, Objective, responsibilities
+from bayes_moe.em.objective import Objective, responsibilities
 from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.em.partitions import initial_partitions, standardised, sweeps
 from bayes_moe.em.split_merge import (
@@ -166,13 +166,13 @@ def search(
         )
         theta = initial_points(objective, shares, sweeps=count)
     if theta is not None:
-        return merge_modes(_ends(objective, run(objective, theta)), rows)
+        return merge_modes(ends_of(objective, run(objective, theta)), rows)
     if rows.size <= most:
         return _search_from_partitions(objective, settings, run, rng)
     part = Objective(vector, rows.pick(random_rows(rows, most, rng)), cores=settings.cores)
     rough = _search_from_partitions(part, settings, run, rng)
     best = np.argsort(rough.singular, kind="stable")[:FINALISTS]
-    ends = _ends(objective, run(objective, rough.theta[best], newton_first=True))
+    ends = ends_of(objective, run(objective, rough.theta[best], newton_first=True))
     ends = replace(
         ends,
         hits=rough.hits[best],
@@ -217,7 +217,7 @@ def _search_from_partitions(
 
 def _of_starts(objective: Objective, starts: ClimbResult) -> Modes:
     """Modes that runs from starts end in."""
-    modes = merge_modes(_ends(objective, starts), objective.rows)
+    modes = merge_modes(ends_of(objective, starts), objective.rows)
     return replace(modes, new_mode_chance=new_mode_chance(modes))
 
 
@@ -248,7 +248,7 @@ def _with_moves(
             return modes
         left = settings.max_iter - short
         result = run(objective, tried.theta[best], max_iter=left, newton_first=True)
-        ends = _ends(objective, replace(result, iterations=result.iterations + short))
+        ends = ends_of(objective, replace(result, iterations=result.iterations + short))
         return merge_modes(joined(modes, ends), rows)
 
     if not units.grouped:  # the mixtures of linear regressions have no groups
@@ -341,7 +341,7 @@ def _can_grow(spec: MixtureOfExperts) -> bool:
     return alike and deep and not tells_apart(spec.gate)
 
 
-def _ends(objective: Objective, result: ClimbResult) -> Modes:
+def ends_of(objective: Objective, result: ClimbResult) -> Modes:
     """One mode per EM run, experts in canonical order."""
     vector, theta = objective.vector, within_floors(objective.vector, result.theta)
     if not vector.tied:
@@ -369,7 +369,7 @@ def _at_floor(objective: Objective, theta: np.ndarray) -> np.ndarray:
     least = (b.log_spread(theta[:, b.where]) <= max(b.floor, b.narrow) for b in scales)
     if constant and not any(low.any() for low in least):
         return np.zeros(len(theta), dtype=bool)
-    low: np.ndarray = objective.evaluate(theta, Curvature.COMPLETE).at_floor > ROWS_AT_FLOOR
+    low: np.ndarray = objective.slope(theta).at_floor > ROWS_AT_FLOOR
     return low
 
 
@@ -377,5 +377,5 @@ def nearest_mode(
     modes: Modes, objective: Objective, theta: np.ndarray, max_iter: int, tol: float = GRADIENT
 ) -> np.ndarray:
     """Index of the mode that an EM run from each point ends in (point,); -1 for no known mode."""
-    ends = _ends(objective, run_em(objective, theta, max_iter=max_iter, tol=tol))
+    ends = ends_of(objective, run_em(objective, theta, max_iter=max_iter, tol=tol))
     return match_modes(modes, ends, objective.rows)

@@ -46,6 +46,7 @@ from bayes_moe.em.information import (
 )
 from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.em.row_mixture import Chunk, RowMixture
+from bayes_moe.em.slopes import NoInformation, Slope
 from bayes_moe.model.allocation import (
     ByGroup,
     group_slices,
@@ -64,6 +65,10 @@ saves, and several times longer where other processes are busy."""
 
 LEAST_ROWS = 256
 """Least rows of a chunk; above as many points as this allows, points are taken in groups."""
+
+
+LARGEST_INFORMATION = 2000
+"""Coordinates of a model with sparse features up to which matrices are made."""
 
 
 class Curvature(Enum):
@@ -120,6 +125,8 @@ class Objective:
         rows in this order.
     order : array or None
         Positions of these rows among those given; None where they are the same.
+    features, stack : Features, PredictorStack
+        Features of the blocks of parameters, and positions of their linear predictors.
     """
 
     def __init__(self, vector: ParameterVector, rows: Rows | None = None, cores: int = 1) -> None:
@@ -129,7 +136,7 @@ class Objective:
         group = self.rows.observation.group
         self._starts = None if group is None else ByGroup.of(group).starts
         self._mixture = RowMixture(vector, self.rows)
-        self._features, self._stack = self._mixture.features, self._mixture.stack
+        self.features, self.stack = self._mixture.features, self._mixture.stack
         self._few_rows = few_rows(vector)
         self._rules: dict[Curvature, Information] = {}
 
@@ -148,6 +155,12 @@ class Objective:
         """Number of coordinates."""
         return self.vector.size
 
+    @property
+    def has_matrices(self) -> bool:
+        """Whether matrices of second derivatives are affordable."""
+        small = self.size <= LARGEST_INFORMATION and self._starts is None
+        return small or not self.features.is_sparse
+
     def value(self, theta: np.ndarray) -> np.ndarray:
         """Return the objective (point,) at points (point, coordinate); -inf if it is not finite."""
         (value,) = self._sum(theta, None, None)
@@ -162,16 +175,16 @@ class Objective:
         an initial partition of the rows.
         """
         prior, first, second = self.vector.log_prior(theta)
-        information = self._information(curvature)
+        information = self.information(curvature)
         value, rows, units, at_floor, narrow, slope, *sums = self._sum(
             theta, information, allocation
         )
         at_floor = at_floor + np.where(rows <= self._few_rows, narrow, 0.0).sum(axis=1)
-        matrix = information.matrix(sums, len(self._stack.units))
-        scaled = matrix * np.multiply.outer(self._stack.units, self._stack.units)
-        likelihood_gradient = self._stack.to_coordinates(slope * self._stack.units)
-        half = self._stack.to_coordinates(scaled)  # (point, coordinate, coefficient)
-        likelihood_curvature = self._stack.to_coordinates(np.swapaxes(half, 1, 2))
+        matrix = information.matrix(sums, len(self.stack.units))
+        scaled = matrix * np.multiply.outer(self.stack.units, self.stack.units)
+        likelihood_gradient = self.stack.to_coordinates(slope * self.stack.units)
+        half = self.stack.to_coordinates(scaled)  # (point, coordinate, coefficient)
+        likelihood_curvature = self.stack.to_coordinates(np.swapaxes(half, 1, 2))
         total = likelihood_curvature.copy()
         diagonal = np.arange(self.size)
         total[:, diagonal, diagonal] -= information.prior_curvature(second)
@@ -187,24 +200,38 @@ class Objective:
             allocation,
         )
 
+    def slope(self, theta: np.ndarray, allocation: np.ndarray | None = None) -> Slope:
+        """Return the objective with its gradient, without a matrix of second derivatives.
+
+        ``allocation`` is as in :meth:`evaluate`.
+        """
+        prior, first, _ = self.vector.log_prior(theta)
+        value, rows, _, at_floor, narrow, slope = self._sum(
+            theta, NoInformation(self.stack), allocation
+        )
+        at_floor = at_floor + np.where(rows <= self._few_rows, narrow, 0.0).sum(axis=1)
+        gradient = self.stack.to_coordinates(slope * self.stack.units) + first
+        return Slope(_finite(value + prior), gradient, rows, at_floor)
+
     def eta_size(self, theta: np.ndarray) -> np.ndarray:
         """Root mean square (point, block) of the linear predictors without their offsets.
 
         The largest over the experts of a block of parameters; a location's in internal units.
         """
         sizes = []
-        for block, table in zip(self.vector.blocks, self._features.of, strict=True):
+        for block, table in zip(self.vector.blocks, self.features.of, strict=True):
             raw = block.raw(theta)
-            square = np.einsum("bki,ij,bkj->bk", raw, self._features.moments[table], raw)
+            square = self.features.mean_squares(raw, table)
             sizes.append(np.sqrt(np.maximum(square, 0.0)).max(axis=1))
         return np.stack(sizes, axis=1)
 
     # --- sums over rows -----------------------------------------------------------------------
 
-    def _information(self, curvature: Curvature) -> Information:
+    def information(self, curvature: Curvature) -> Information:
+        """The rule for the weights of pairs of linear predictors."""
         if curvature not in self._rules:
             rules = RULES if self._starts is None else GROUP_RULES
-            self._rules[curvature] = rules[curvature](self._stack)
+            self._rules[curvature] = rules[curvature](self.stack)
         return self._rules[curvature]
 
     def _sum(
@@ -259,7 +286,7 @@ class Objective:
 
     def _width(self, pairs: int) -> int:
         """Elements of a row in a chunk's largest array."""
-        return pairs + 2 * len(self._stack.starts)
+        return pairs + 2 * len(self.stack.starts)
 
 
 def parts(objective: Objective, theta: np.ndarray) -> Iterator[Chunk]:
@@ -271,9 +298,29 @@ def parts(objective: Objective, theta: np.ndarray) -> Iterator[Chunk]:
         yield chunk
 
 
+def row_derivatives(
+    objective: Objective,
+    theta: np.ndarray,
+    information: Information,
+    allocation: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """First derivatives (output, obs) at one point (1, coordinate), and weights (pair, obs).
+
+    They are by the linear predictors, in units of eta.
+    """
+    size = objective.rows.size
+    scores = np.empty((objective.stack.size, size))
+    weights = np.empty((len(information.plan.first), size))
+    for chunk in parts(objective, theta):
+        with np.errstate(all="ignore"):
+            found = objective._mixture.by_row(chunk, information, allocation)
+        scores[:, chunk.where], weights[:, chunk.where] = found[3][0], found[4][0]
+    return scores, weights
+
+
 def features_of(objective: Objective, block: int, where: slice) -> np.ndarray:
     """Features (term, obs) of a block of parameters, on some rows."""
-    return objective._features.take(objective._features.of[block], where)
+    return objective.features.take(objective.features.of[block], where)
 
 
 def responsibilities(objective: Objective, theta: np.ndarray) -> np.ndarray:

@@ -330,8 +330,7 @@ class ParameterVector:
                 )
                 sds[block.variable] = slope * np.sqrt(by_expert[:, 0, 0])
             else:
-                linear = block.scaling.linear
-                variance = np.einsum("kin,ij,nj->kj", by_expert, linear, linear, optimize=True)
+                variance = block.scaling.variances(by_expert)
                 at = (block.predictor, block.site, block.scaling.matrix)
                 sds |= reported_parts(*at, np.sqrt(np.maximum(variance, 0.0)))
         unknown = {

@@ -27,6 +27,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bayes_moe.data.matrix import Rows
+from bayes_moe.data.sparse_matrix import SparseMatrix
+from bayes_moe.em.sparse_features import projections
 from bayes_moe.em.units import Units
 from bayes_moe.model.allocation import Allocation
 from bayes_moe.model.blocks import Block, initial_eta
@@ -207,10 +209,16 @@ def _expert_stems(spec: MixtureOfExperts) -> list[str]:
 
 
 def _features(rows: Rows, stems: Sequence[str]) -> np.ndarray:
-    """Standardised features (obs, feature) of some predictors, each once."""
+    """Standardised features (obs, feature) of some predictors, each once.
+
+    Of sparse ones there are few projections in their place.
+    """
     columns: dict[str, np.ndarray] = {}
     for stem in stems:
         matrix = rows.matrices[stem]
+        if isinstance(matrix, SparseMatrix):
+            columns |= projections(matrix)
+            continue
         scaled = matrix.standardised
         for j, term in enumerate(matrix.terms):
             if j != matrix.intercept:

@@ -98,7 +98,7 @@ class RowMixture:
     def linear_predictors(self, coefs: list[np.ndarray], where: slice) -> list[np.ndarray]:
         """Linear predictors (point, output, obs) of each block of parameters."""
         eta = [
-            np.matmul(coef, self.features.take(table, where))
+            self.features.predictors(coef, table, where)
             for coef, table in zip(coefs, self.features.of, strict=True)
         ]
         for of_block, offset in zip(eta, self.offsets, strict=True):

@@ -27,11 +27,13 @@ class Method(ABC):
     """Settings of an inference method; running it gives draws in standard groups.
 
     ``name`` is what ``method=`` calls it and what its fits store; a subclass without a name is
-    called by its class. ``integrates_missing`` says whether it takes ``missing="model"``.
+    called by its class. ``integrates_missing`` says whether it takes ``missing="model"``, and
+    ``takes_sparse`` whether columns may be sparse matrices.
     """
 
     name: ClassVar[str]
     integrates_missing: ClassVar[bool] = False
+    takes_sparse: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

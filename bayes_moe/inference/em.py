@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from bayes_moe.core import names
 from bayes_moe.core.checks import check_one_of, check_whole, is_number
 from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.core.progress import Progress, progress
 from bayes_moe.core.threads import one_blas_thread
 from bayes_moe.data.design import Design
+from bayes_moe.data.sparse_columns import sparse_names
 from bayes_moe.em.hyperparameters import optimise_hyperparameters
 from bayes_moe.em.missing_e_step import has_missing_features, mean_imputed_design
 from bayes_moe.em.missing_search import curvature_figures, search_incomplete
@@ -21,6 +23,7 @@ from bayes_moe.em.modes import Modes, covariance
 from bayes_moe.em.multistart import MOVES, NO_START, SearchSettings, Start, search
 from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.em.random_effects import MarginalModes, has_random_effects, marginal_modes
+from bayes_moe.em.sparse_search import sparse_search
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.inference.base import Method
 from bayes_moe.model.allocation import allocation_of
@@ -81,6 +84,7 @@ class EM(Method):
 
     name: ClassVar[str] = "em"
     integrates_missing: ClassVar[bool] = True
+    takes_sparse: ClassVar[bool] = True
 
     objective: str = "posterior"
     restarts: int | None = None
@@ -120,7 +124,10 @@ class EM(Method):
                 spread = covariance(modes.objective, modes.theta[best])
                 reported_sds = modes.objective.vector.reported_sds
                 errors = None if spread is None else reported_sds(modes.theta[best], spread)
-            return point_tree(modes, self.objective, errors)
+            tree = point_tree(modes, self.objective, errors)
+            if modes.objective is not None and not modes.objective.has_matrices:
+                tree[names.FIT].attrs[names.CURVATURE] = 0
+            return tree
 
     def _run_grouped(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         found = self.find_marginal_modes(spec, design, random_seed, self.objective)
@@ -155,6 +162,8 @@ class EM(Method):
         """Modes of complete data, hyperparameters at their marginal mode."""
         start, rng = _user_start(self.start, vector), np.random.default_rng(random_seed)
         find = optimise_hyperparameters if vector.hyperparameters else search
+        if sparse_names(vector.design.columns):
+            find = sparse_search
         with progress("EM", shown=self.progressbar) as update:
             return find(vector, self._search_settings(update), rng, start)
 

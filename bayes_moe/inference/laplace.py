@@ -89,6 +89,7 @@ class Laplace(Method):
     """
 
     name: ClassVar[str] = "laplace"
+    takes_sparse: ClassVar[bool] = True
 
     draws: int = 1000
     chains: int = 4

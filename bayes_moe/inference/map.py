@@ -12,6 +12,7 @@ from bayes_moe.core.checks import check_one_of, check_share, check_whole
 from bayes_moe.core.errors import SpecError
 from bayes_moe.core.progress import progress
 from bayes_moe.data.design import Design
+from bayes_moe.data.sparse_columns import needs_arrays, sparse_names
 from bayes_moe.em.modes import merge_modes
 from bayes_moe.em.random_effects import has_random_effects
 from bayes_moe.inference.base import Method, check_linear_beside_groups
@@ -100,6 +101,7 @@ class MAP(Method):
     """
 
     name: ClassVar[str] = "map"
+    takes_sparse: ClassVar[bool] = True
 
     restarts: int = 10
     max_iter: int = 2000
@@ -130,6 +132,8 @@ class MAP(Method):
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         if has_random_effects(spec):
             return self._grouped(spec, design, random_seed)
+        if sparse_names(design.columns):
+            return self._sparse(spec, design, random_seed)
         rng = np.random.default_rng(random_seed)
         if self.by_batches(spec, design):
             return self._adam(spec, design, rng)
@@ -153,6 +157,15 @@ class MAP(Method):
         """Modes of a model with random effects: those of EM, which integrates these out."""
         settings = {n: getattr(self, n) for n in ("restarts", "max_iter", "progressbar")}
         return _with_figures(EM(**settings).run(spec, design, random_seed), {}, "lbfgs", True)
+
+    def _sparse(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
+        """Modes of a model with sparse columns: those of EM, found by L-BFGS too."""
+        if self.optimizer == "adam":
+            raise SpecError(needs_arrays("optimizer='adam'", sparse_names(design.columns)))
+        settings = {n: getattr(self, n) for n in ("restarts", "max_iter", "progressbar")}
+        tree = EM(**settings).run(spec, design, random_seed)
+        affordable = bool(tree[names.FIT].attrs.get(names.CURVATURE, 1))
+        return _with_figures(tree, {}, "lbfgs", affordable)
 
     def by_batches(self, spec: MixtureOfExperts, design: Design) -> bool:
         """Whether the optimiser is Adam.

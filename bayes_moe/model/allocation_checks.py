@@ -61,7 +61,7 @@ def check_shared_rows(structure: Structure, columns: RowColumns, rows: Rows) -> 
     units = ByGroup.of(rows.observation.group)
     for head in structure.gate.heads:
         matrix = rows.matrices[head.stem]
-        for term, values in zip(matrix.terms, matrix.values.T, strict=True):
+        for term, values in matrix.differing(units.leader):
             _check_same(columns, rows, units, values, f"The gate's feature {term!r}")
         for values in () if matrix.offset is None else matrix.offset.T:
             _check_same(columns, rows, units, values, f"The offset of {head.stem!r}")

@@ -19,7 +19,7 @@ from bayes_moe.data.group_terms import without_groups
 from bayes_moe.data.observation import RowColumns, check_row_columns
 from bayes_moe.data.responses import response_formula
 from bayes_moe.gates import Gate
-from bayes_moe.model import allocation_checks, spec_checks
+from bayes_moe.model import allocation_checks, sparse_rules, spec_checks
 from bayes_moe.model.blocks import blocks_of
 from bayes_moe.model.class_levels import level_rule
 from bayes_moe.model.constraints import WEIGHTS, Stated, is_part
@@ -258,6 +258,7 @@ class MixtureOfExperts(Record):
             functions=self.functions,
         )
         bound = with_levels(self, design.levels)
+        sparse_rules.check_sparse(bound.structure, design)
         spec_checks.check_rows(bound.structure, self.response, design)
         allocation_checks.check_groups(bound.structure, self.row_columns, design)
         allocation_checks.check_known_experts(bound.structure, self.row_columns, design)

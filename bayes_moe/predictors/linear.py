@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.core.arrays import NUMERIC, Values
+from bayes_moe.core.arrays import Values
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
 from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.core.linalg import unmixed
@@ -105,7 +105,7 @@ class Linear(Predictor):
     def evaluate(self, b: Binding, draws: Values) -> np.ndarray:
         # One product of two matrices is much faster than one for each sample.
         coef = draws[b.site.coef]  # (sample, output, term)
-        eta = linear_eta(coef.reshape(-1, coef.shape[-1]), b.matrix.values, NUMERIC)
+        eta = b.matrix.product(coef.reshape(-1, coef.shape[-1]))
         return eta.reshape(*coef.shape[:-1], -1)
 
     def to_raw(self, b: Binding, values: Values) -> Values:

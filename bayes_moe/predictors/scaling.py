@@ -43,11 +43,30 @@ class Scaling:
 
     def to_user(self, raw: np.ndarray) -> np.ndarray:
         """Return the reported coefficients of internal ones (..., term)."""
-        return raw @ self.linear + self.offset
+        matrix = self.matrix
+        beta = raw * (self.units.unit / matrix.scale)
+        if matrix.intercept is not None:
+            beta[..., matrix.intercept] -= beta @ matrix.center
+        return beta + self.offset
 
     def to_raw(self, beta: np.ndarray) -> np.ndarray:
         """Return the internal coefficients of reported ones (..., term)."""
-        return np.linalg.solve(self.linear.T, (beta - self.offset)[..., None])[..., 0]
+        matrix, beta = self.matrix, beta - self.offset
+        if matrix.intercept is not None:
+            beta[..., matrix.intercept] += beta @ matrix.center
+        raw: np.ndarray = beta * (matrix.scale / self.units.unit)
+        return raw
+
+    def variances(self, covariance: np.ndarray) -> np.ndarray:
+        """Return the variances of reported coefficients of internal ones (..., term, term)."""
+        matrix, factor = self.matrix, self.units.unit / self.matrix.scale
+        found = np.einsum("...ii->...i", covariance) * factor**2
+        if matrix.intercept is not None:
+            to_intercept = -factor * matrix.center
+            to_intercept[matrix.intercept] += factor[matrix.intercept]
+            along = np.matmul(covariance, to_intercept)
+            found[..., matrix.intercept] = along @ to_intercept
+        return found
 
     def raw_prior(self, prior: Prior) -> Prior:
         """Return the prior of internal coefficients, from one in the user's units.

@@ -11,6 +11,7 @@ from bayes_moe.core import names
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Rows
 from bayes_moe.data.responses import response_dims
+from bayes_moe.data.sparse_columns import matrix_in, stored_parts
 from bayes_moe.model.allocation import observed_log_density
 from bayes_moe.model.evaluation import Where, map_chunks
 from bayes_moe.model.free_values import exact
@@ -234,7 +235,11 @@ def stacked_draws(spec: MixtureOfExperts, posterior: xr.Dataset) -> dict[str, np
 
 
 def columns_to_dataset(columns: pd.DataFrame, coords: Mapping[str, Any]) -> xr.Dataset:
-    """Dataset of a table's columns; text and categories as strings, the name as attribute."""
+    """Dataset of a table's columns; text and categories as strings, the name as attribute.
+
+    A sparse matrix ``x`` is in the variables ``x_data``, ``x_indices`` and ``x_indptr``, as in
+    SciPy.
+    """
     import xarray as xr
     from pandas.api import types
 
@@ -248,6 +253,11 @@ def columns_to_dataset(columns: pd.DataFrame, coords: Mapping[str, Any]) -> xr.D
             name = f"column_{j}"
             while name in taken:
                 name += "_"
+        if matrix_in(series) is not None:
+            for part, entries in stored_parts(series).items():
+                dim = f"{name}_{'row_end' if part == 'indptr' else 'entry'}"
+                variables[f"{name}_{part}"] = (dim, entries, {names.COLUMN: column})
+            continue
         is_numeric = types.is_numeric_dtype(series.dtype)  # booleans count as numeric
         values = series.to_numpy() if is_numeric else series.astype(str).to_numpy(dtype=str)
         variables[name] = (names.OBS, values, {names.COLUMN: column})

@@ -21,6 +21,8 @@ from bayes_moe.core.records import check_names
 from bayes_moe.data.design import Design
 from bayes_moe.data.formula_functions import MissingFunctionError
 from bayes_moe.data.responses import response_columns
+from bayes_moe.data.sparse_columns import sparse_names, term_names
+from bayes_moe.data.sparse_terms import sparse_terms
 from bayes_moe.model.missing_rules import integrable
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results import netcdf_trees
@@ -271,7 +273,7 @@ def _design(
         center=spec.center,
         may_miss=integrable(spec.gate, spec.structure),
         functions=spec.functions,
-        expected=_expected(spec, stored["terms"], len(rows.positions), most),
+        expected=_expected(spec, stored["terms"], rows.columns, most),
     ).labelled(rows.positions, rows.index)
     if _terms(design) != stored["terms"]:
         raise _OtherTermsError
@@ -280,14 +282,24 @@ def _design(
     return replace(design, n_dropped=stored["n_dropped"])
 
 
-def _expected(spec: MixtureOfExperts, terms: Any, rows: int, most: int | None) -> dict[str, int]:
-    """Numbers of columns by stem, from the stored names of these; bounded with all rows."""
+def _expected(
+    spec: MixtureOfExperts, terms: Any, columns: pd.DataFrame, most: int | None
+) -> dict[str, int]:
+    """Numbers of columns by stem, from the stored names of these; bounded with all rows.
+
+    Sparse matrices among the ``columns`` are in the file as they are in memory.
+    """
     if not isinstance(terms, dict):
         raise ValueError("the columns of the formulas are not listed")
     if terms.keys() != spec.formulas.keys():
         raise _OtherTermsError
     counts = {stem: len(of) if isinstance(of, list) else 0 for stem, of in terms.items()}
-    size = 8 * sum(count * (rows + count) for count in counts.values())
+    rows, sparse = len(columns), sparse_names(columns)
+    dense = {
+        stem: counts[stem] - len(term_names(columns, sparse_terms(formula, sparse)))
+        for stem, formula in spec.formulas.items()
+    }
+    size = 8 * sum(count * (rows + count) for count in dense.values())
     if most is not None and size > most:
         raise _LargeDesignError(
             f"its formulas make matrices of {rows} rows and {sum(counts.values())} columns, which "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.errors import DataError
 from bayes_moe.data.design import Design
+from bayes_moe.data.matrix_columns import SPARSE_ROWS
+from bayes_moe.data.sparse_columns import matrix_in, restored
 from bayes_moe.data.tables import plain
 from bayes_moe.results.draws import columns_to_dataset
 
@@ -19,6 +22,8 @@ if TYPE_CHECKING:
     import xarray as xr
 
 RESPONSE = "response"
+WIDTH = "width"
+"""Number of columns of a sparse matrix."""
 PART = "part"
 """Dimension of several responses in a file."""
 LEVEL = "row_label_"
@@ -74,12 +79,16 @@ def stored_rows(
         if group != names.FITTED_DATA:
             raise ValueError(f"the group {group!r} cannot hold the fitted rows")
         dataset = tree[group].to_dataset()
-        if len(dataset.data_vars) != len(entries) + len(levels) + 1:
+        sparse = {j: e for j, e in enumerate(entries) if e["dtype"] == SPARSE_ROWS}
+        if len(dataset.data_vars) != len(entries) + 2 * len(sparse) + len(levels) + 1:
             raise ValueError(
                 f"{len(dataset.data_vars) - 1} columns are stored, but {len(entries)} described, "
                 f"and {len(levels)} levels of row labels"
             )
-        stored = {e[names.COLUMN]: dataset[str(j)] for j, e in enumerate(entries)}
+        matrices = {e[names.COLUMN]: _matrix(dataset, j, e) for j, e in sparse.items()}
+        stored = {
+            e[names.COLUMN]: dataset[str(j)] for j, e in enumerate(entries) if j not in sparse
+        }
         labels = {e[names.COLUMN]: dataset[f"{LEVEL}{j}"] for j, e in enumerate(levels)}
         response = dataset[RESPONSE]
     else:
@@ -87,6 +96,7 @@ def stored_rows(
         stored = {v.attrs[names.COLUMN]: v for v in dataset.data_vars.values()}
         stored.pop(names.TABLE_MARK, None)
         response, labels = tree[names.OBSERVED_DATA].to_dataset()[names.RESPONSE], {}
+        matrices = {}
     response = response.transpose(..., names.OBS)
     positions = response[names.OBS]
     several = response.dims in ((PART, names.OBS), (names.RESPONSE_DIM, names.OBS))
@@ -94,7 +104,10 @@ def stored_rows(
     for variable in (first, positions, *stored.values(), *labels.values()):
         if variable.dims != (names.OBS,) or variable.shape != positions.shape:
             raise ValueError(f"the stored column {variable.name!r} is not one value a row")
-    table = restore_columns({name: v.values for name, v in stored.items()}, entries)
+    if any(len(matrix) != len(positions) for matrix in matrices.values()):
+        raise ValueError("a sparse matrix has other rows than the response")
+    columns = {name: v.values for name, v in stored.items()} | matrices
+    table = restore_columns(columns, entries)
     values = {name: v.values for name, v in labels.items()}
     index = _joined(restore_columns(values, levels)) if labels else None
     return StoredRows(table, np.asarray(response.values, dtype=float), positions.values, index)
@@ -143,6 +156,8 @@ def describe_columns(columns: pd.DataFrame) -> list[dict[str, Any]]:
     for column in columns:
         series = columns[column]
         entry: dict[str, Any] = {names.COLUMN: str(column), "dtype": str(series.dtype)}
+        if (matrix := matrix_in(series)) is not None:
+            entry[WIDTH] = int(matrix.shape[1])
         if isinstance(series.dtype, pd.CategoricalDtype):
             categories = series.cat.categories
             entry |= {
@@ -154,7 +169,13 @@ def describe_columns(columns: pd.DataFrame) -> list[dict[str, Any]]:
     return entries
 
 
-def restore_columns(stored: dict[str, np.ndarray], entries: list[dict[str, Any]]) -> pd.DataFrame:
+def _matrix(dataset: xr.Dataset, j: int, entry: dict[str, Any]) -> pd.Series:
+    """Sparse matrix that is the column of a number."""
+    parts = {part: dataset[f"{j}_{part}"].values for part in ("data", "indices", "indptr")}
+    return restored(parts, entry[WIDTH])
+
+
+def restore_columns(stored: Mapping[str, Any], entries: list[dict[str, Any]]) -> pd.DataFrame:
     """Table of used columns, from their values and the entries of :func:`describe_columns`."""
     import pandas as pd
 
@@ -166,6 +187,8 @@ def restore_columns(stored: dict[str, np.ndarray], entries: list[dict[str, Any]]
             raise ValueError(f"{name!r} is no name of a column")
         if dtype == "category":
             table[name] = values.map(_by_text(name, entry)).astype(_categories(entry))
+        elif dtype == SPARSE_ROWS:
+            table[name] = values
         elif TYPES.fullmatch(dtype):
             table[name] = values.astype(pd.api.types.pandas_dtype(dtype))
         else:

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from scipy import sparse
 
 import bayes_moe as bm
 from bayes_moe.core.errors import DataError, SpecError
@@ -119,8 +118,6 @@ def test_a_pattern_means_the_fitted_columns():
         (lambda e: e.astype(str), r"'emb\[0\]' holds categories here"),
         (lambda e: e[..., None], r"'emb' has the shape \(60, 3, 1\)"),
         (lambda e: e[:, :0], r"'emb' has the shape \(60, 0\)"),
-        (sparse.csr_matrix, "'emb' is a sparse matrix"),
-        (sparse.coo_array, "'emb' is a sparse matrix"),
     ],
 )
 def test_other_widths_and_values_are_refused(change, message):
