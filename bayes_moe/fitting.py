@@ -39,7 +39,7 @@ def fit(
     spec : MixtureOfExperts
         The model, for example from :func:`bayes_moe.mixture_of_experts`.
     data : table
-        pandas, polars, another eager table that narwhals reads, or a dict of arrays.
+        pandas, polars, another eager table that narwhals reads, or a dict of arrays, also sparse.
     method : {"nuts", "em", "map", "ensemble", "laplace", "advi", "pathfinder"} or Method
         Inference method. ``"em"`` gives the mode of the posterior with standard errors, in
         milliseconds and without PyMC; ``"map"`` the same through the graph's gradient, for any
