@@ -11,7 +11,6 @@ from typing import Any
 from bayes_moe.core import names, registry, seeds
 from bayes_moe.core.errors import PACKAGE_FILES, ConvergenceWarning, SpecError
 from bayes_moe.data.design import Design
-from bayes_moe.data.sparse_columns import check_no_sparse
 from bayes_moe.diagnostics.check import check
 from bayes_moe.inference.base import Method
 from bayes_moe.model.spec import MixtureOfExperts, bound
@@ -268,8 +267,7 @@ def _fit(spec: MixtureOfExperts, design: Design, settings: FitSettings) -> Fit:
     """Fit to a design; warn at the user's line where a check fails."""
     method, seed = settings.method, seeds.resolve(settings.random_seed)
     described = method.described  # raises before the work if the settings cannot be stored
-    if not method.takes_sparse:
-        check_no_sparse(design.columns, f"method={method.name!r}")
+    method.check_design(design)
     tree = method.run(spec, design, seed)
     tree.attrs |= {
         names.RANDOM_SEED: seed,
