@@ -39,7 +39,7 @@ def fit(
     spec : MixtureOfExperts
         The model, for example from :func:`bayes_moe.mixture_of_experts`.
     data : table
-        pandas, polars, another eager table that narwhals reads, or a dict of arrays.
+        pandas, polars, another eager table that narwhals reads, or a dict of arrays, also sparse.
     method : {"nuts", "em", "map", "ensemble", "laplace", "advi", "pathfinder"} or Method
         Inference method. ``"em"`` gives the mode of the posterior with standard errors, in
         milliseconds and without PyMC; ``"map"`` the same through the graph's gradient, for any
@@ -268,8 +268,7 @@ def _fit(spec: MixtureOfExperts, design: Design, settings: FitSettings) -> Fit:
     """Fit to a design; warn at the user's line where a check fails."""
     method, seed = settings.method, seeds.resolve(settings.random_seed)
     described = method.described  # raises before the work if the settings cannot be stored
-    if not method.takes_sparse:
-        check_no_sparse(design.columns, f"method={method.name!r}")
+    method.check_design(design)
     tree = method.run(spec, design, seed)
     tree.attrs |= {
         names.RANDOM_SEED: seed,

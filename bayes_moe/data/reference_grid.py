@@ -14,6 +14,7 @@ from bayes_moe.core.errors import DataError, SpecError, unknown
 from bayes_moe.data.design import Design
 from bayes_moe.data.formulas import parse_formula, used_columns, without_offsets
 from bayes_moe.data.group_terms import AVERAGE, designs, group_columns
+from bayes_moe.data.sparse_columns import at_medians, sparse_names
 from bayes_moe.data.tables import kind
 
 if TYPE_CHECKING:
@@ -70,12 +71,14 @@ def columns_of(
     """Return the columns that predictors use; those of all predictors if ``stems`` is None.
 
     Without ``offsets``, those that their offsets alone use are left out. So are columns that only
-    tell groups of random effects apart.
+    tell groups of random effects apart, and sparse matrices.
     """
     formulas = [design.formulas[s] for s in (design.formulas if stems is None else stems)]
     formulas = [part for formula in formulas for part in designs(formula)]
     formulas = formulas if offsets else [without_offsets(formula) for formula in formulas]
-    return used_columns(formulas, list(design.columns.columns))
+    sparse = sparse_names(design.columns)
+    used = used_columns(formulas, list(design.columns.columns))
+    return [column for column in used if column not in sparse]
 
 
 def choose_feature(
@@ -123,7 +126,7 @@ def grid_along(
     so that a few outlying values leave enough points where most rows are. A categorical one has
     every observed category. Numeric columns are fixed at their median, dates at the
     last one, others at their most frequent category; groups of random effects are the average one,
-    whose effects are 0.
+    whose effects are 0. The columns of a sparse matrix are at their medians, mostly 0.
     Columns of predictors in ``whole`` have whole numbers only.
 
     Parameters
@@ -179,6 +182,8 @@ def grid_along(
         fixed[column] = _fixed_group(design, column, at)
         rows[column] = pd.Series([fixed[column]] * len(steps), dtype=object)
     whole_feature = not levels and bool((observed[feature].dropna() % 1 == 0).all())
+    for column in sparse_names(observed):
+        rows[column] = at_medians(observed[column], len(steps))
     return Grid(feature, pd.DataFrame(rows), levels, fixed, whole_feature)
 
 

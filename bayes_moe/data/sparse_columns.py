@@ -18,14 +18,24 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def is_sparse(values: Any) -> bool:
-    """Whether what a user gives as a column is a sparse matrix."""
-    return hasattr(values, "tocsr") and hasattr(values, "toarray")
+def sparse_of(values: Any) -> Any:
+    """The sparse matrix that a user gives as a column, None if it is none.
+
+    That may be a data frame whose columns are all sparse, with 0 as what is not stored.
+    """
+    if hasattr(values, "tocsr") and hasattr(values, "toarray"):
+        return values
+    kinds = getattr(values, "dtypes", None) if hasattr(values, "sparse") else None
+    if getattr(values, "ndim", 0) != 2 or kinds is None or not len(kinds):
+        return None
+    if not all(getattr(kind, "fill_value", None) == 0 for kind in kinds):
+        return None
+    return values.sparse.to_coo()
 
 
 def matrix_in(series: pd.Series) -> Any:
     """The sparse matrix (row, column) that a column of a table is; None if it is another."""
-    return series.array.matrix if series.dtype.name == SPARSE_ROWS else None  # type: ignore[attr-defined]
+    return series.array.matrix if series.dtype.name == SPARSE_ROWS else None
 
 
 def sparse_names(columns: pd.DataFrame) -> list[str]:
@@ -119,6 +129,22 @@ def needs_arrays(what: str, names: Iterable[str]) -> str:
         f"{what} takes no sparse matrix, as the column(s) {listed(names)}: use method='em' or "
         f"'map' with linear predictors, or give an array, {names[0]}.toarray(), of few columns."
     )
+
+
+def at_medians(series: pd.Series, rows: int) -> pd.Series:
+    """Sparse column of so many rows, in all of which each number is its median in a column."""
+    from scipy.sparse import csr_array, vstack
+
+    from bayes_moe.data.sparse_rows import column_of
+
+    matrix = matrix_in(series)
+    often = np.flatnonzero(
+        2 * np.bincount(matrix.indices, minlength=matrix.shape[1]) >= len(series)
+    )
+    row = np.zeros((1, matrix.shape[1]))
+    for j in often:  # the median of others is 0
+        row[0, j] = np.median(matrix[:, [j]].toarray())
+    return column_of(vstack([csr_array(row)] * rows, format="csr"))
 
 
 def stored_parts(series: pd.Series) -> Mapping[str, np.ndarray]:

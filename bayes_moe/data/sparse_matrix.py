@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import numpy as np
 
@@ -43,17 +43,18 @@ class SparseValues:
     def __len__(self) -> int:
         return len(self.dense)
 
-    def __getitem__(self, rows: slice | np.ndarray) -> SparseValues:
+    def __getitem__(self, rows: Any) -> SparseValues:
         if isinstance(rows, tuple):
-            self.refuse()
+            raise self.refused
         return replace(self, dense=self.dense[rows], sparse=self.sparse[rows])
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        self.refuse()
+        raise self.refused
 
-    def refuse(self) -> NoReturn:
-        """Raise :class:`SpecError` for something that needs an array."""
-        raise SpecError(needs_arrays("This", self.columns))
+    @property
+    def refused(self) -> SpecError:
+        """The error for something that needs an array."""
+        return SpecError(needs_arrays("This", self.columns))
 
     def product(self, coef: np.ndarray) -> np.ndarray:
         """Sums (output, obs) of the features times coefficients (output, term)."""
@@ -77,42 +78,43 @@ class SparseMatrix(Matrix):
     """
 
     @property
-    def standardised(self) -> NoReturn:
-        """Centred features are not sparse: raises :class:`SpecError`."""
-        self.values.refuse()  # type: ignore[attr-defined]
+    def parts(self) -> SparseValues:
+        """Dense and sparse features."""
+        return cast("SparseValues", self.values)
 
     @property
-    def to_user(self) -> NoReturn:
+    def standardised(self) -> np.ndarray:
+        """Centred features are not sparse: raises :class:`SpecError`."""
+        raise self.parts.refused
+
+    @property
+    def to_user(self) -> np.ndarray:
         """The matrix would be too large: raises :class:`SpecError`."""
-        self.values.refuse()  # type: ignore[attr-defined]
+        raise self.parts.refused
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Columns of the table that are sparse."""
-        names: tuple[str, ...] = self.values.columns  # type: ignore[attr-defined]
-        return names
+        return self.parts.columns
 
     def product(self, coef: np.ndarray) -> np.ndarray:
-        product: np.ndarray = self.values.product(coef)  # type: ignore[attr-defined]
-        return product
+        return self.parts.product(coef)
 
     def differing(self, others: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
-        values: SparseValues = self.values  # type: ignore[assignment]
-        own = values.dense.shape[1]
-        yield from zip(self.terms[:own], values.dense.T, strict=True)
-        difference = values.sparse - values.sparse[others]
+        dense, sparse = self.parts.dense, self.parts.sparse
+        own = dense.shape[1]
+        yield from zip(self.terms[:own], dense.T, strict=True)
+        difference = sparse - sparse[others]
         for j in np.unique(difference.indices[difference.data != 0]):
-            yield self.terms[own + j], values.sparse[:, [j]].toarray().ravel()
+            yield self.terms[own + j], sparse[:, [j]].toarray().ravel()
 
     def same_values(self, other: Matrix) -> bool:
-        same: bool = self.values.equals(other.values)  # type: ignore[attr-defined]
-        return same
+        return self.parts.equals(other.values)
 
     def equals(self, other: Matrix) -> bool:
-        same = self.values.equals(other.values)  # type: ignore[attr-defined]
-        offsets = (self.offset, other.offset)
-        equal = offsets[0] is offsets[1] or np.array_equal(*map(np.asarray, offsets))
-        return bool(same and equal)
+        a, b = self.offset, other.offset
+        same_offset = a is b or (a is not None and b is not None and np.array_equal(a, b))
+        return same_offset and self.same_values(other)
 
 
 def with_columns(

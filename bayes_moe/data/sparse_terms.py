@@ -23,7 +23,7 @@ def sparse_terms(formula: str, names: Iterable[str]) -> tuple[str, ...]:
     DataError
         For one inside a product, a function or a group term.
     """
-    known, found = [*names], {}
+    known, found = [*names], dict[str, None]()
     if not known:
         return ()
     fixed, *grouped = parts(formula)

@@ -13,7 +13,7 @@ import numpy as np
 from bayes_moe.core.errors import DataError, listed, nearest
 from bayes_moe.data.matrix_columns import SPARSE_ROWS, elements, expanded, matrix_of
 from bayes_moe.data.row_labels import in_one_order, labels_of
-from bayes_moe.data.sparse_columns import as_column, infinite_rows, is_sparse
+from bayes_moe.data.sparse_columns import as_column, infinite_rows, sparse_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -217,8 +217,8 @@ def _from_mapping(data: Mapping[Any, Any]) -> pd.DataFrame:
     row_labels: dict[str, pd.Index] = {}
     lengths: dict[str, int] = {}
     for name, values in ((str(name), values) for name, values in data.items()):
-        if is_sparse(values):
-            own = {name: as_column(name, values)}
+        if (sparse := sparse_of(values)) is not None:
+            own = {name: as_column(name, sparse)}
         else:
             matrix = matrix_of(name, values)
             own = {name: _column(name, values)} if matrix is None else elements(name, matrix)

@@ -20,6 +20,8 @@ LARGE_CHANCE, LEAST_STARTS = 0.5, 8
 """Chance that one more start ends in a new mode, from which there may well be a better one, and the
 starts from which it is known well enough to say so."""
 
+UNAFFORDABLE = " Standard errors are left out: of so many coefficients they would take too long."
+
 
 @dataclass(frozen=True)
 class Optimum:
@@ -28,7 +30,8 @@ class Optimum:
     ``running`` are the variables that diverge, ``exhausted`` says whether the optimiser used up its
     iterations, and ``limit`` is the setting that allows more; ``pareto_k`` is NaN without draws.
     ``finished`` starts ran to the end, and ``new_mode_chance``, that one more start ends in a new
-    mode, is NaN where it is unknown.
+    mode, is NaN where it is unknown. ``unaffordable`` is whether there are too many coefficients
+    for standard errors.
     """
 
     objective: str
@@ -49,6 +52,7 @@ class Optimum:
     has_errors: bool
     pareto_k: float
     limit: str = "max_iter"
+    unaffordable: bool = False
 
     @property
     def problems(self) -> list[str]:
@@ -168,6 +172,7 @@ class Optimum:
         return (
             f"This is a maximum of the {self.objective}: gradient norm {self.gradient_norm:.1e}, "
             f"found from {self.hits} of {self.restarts} starts{self._stopped}{approximation}."
+            + (UNAFFORDABLE if self.unaffordable else "")
         )
 
 
@@ -176,6 +181,7 @@ def optimum(tree: xr.DataTree) -> Optimum:
     fit = tree[names.FIT].to_dataset()
     modes = tree[names.MODES].to_dataset()
     errors = tree[names.STANDARD_ERROR].to_dataset()
+    adam = fit.attrs.get(names.OPTIMIZER) == "adam"
     return Optimum(
         objective=str(fit.attrs[names.OBJECTIVE]),
         value=float(fit[names.OBJECTIVE]),
@@ -196,5 +202,6 @@ def optimum(tree: xr.DataTree) -> Optimum:
         has_errors=not fit.attrs.get(names.CURVATURE, 1)
         or any(bool(np.isfinite(e.values).all()) for e in errors.data_vars.values()),
         pareto_k=float(fit[names.PARETO_K]) if names.PARETO_K in fit else float("nan"),
-        limit="epochs" if fit.attrs.get(names.OPTIMIZER) == "adam" else "max_iter",
+        limit="epochs" if adam else "max_iter",
+        unaffordable=not fit.attrs.get(names.CURVATURE, 1) and not adam,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 from warnings import catch_warnings, filterwarnings
 
@@ -114,21 +115,21 @@ def _mode_summary(fit: Fit, selected: Sequence[str], ci_prob: float | None) -> p
     posterior = posterior_of(fit.idata)
     errors = fit.idata[names.STANDARD_ERROR].to_dataset()
     supports = fit.spec.structure.supports
-    rows: dict[str, list[float]] = {}
+    index: list[str] = []
+    parts: list[np.ndarray] = []
     for name in selected:
         estimate = posterior[name].isel({names.CHAIN: 0, names.DRAW: 0})
-        error = errors[name]
+        labels = [map(str, estimate[d].values.tolist()) for d in estimate.dims]
+        index += [f"{name}[{', '.join(of_entry)}]" for of_entry in product(*labels)]
+        value, se = estimate.values.ravel(), errors[name].values.ravel()
         coordinate = COORDINATES[supports.get(name, "real")]
-        for at in np.ndindex(estimate.shape):
-            labels = [str(estimate[d].values[i]) for d, i in zip(estimate.dims, at, strict=True)]
-            value, se = float(estimate.values[at]), float(error.values[at])
-            at_mode = coordinate.of_value(np.asarray(value))
-            steps = np.array([-z, z]) * se / coordinate.slope(at_mode)
-            bounds = coordinate.value(at_mode + steps).tolist()
-            rows[f"{name}[{', '.join(labels)}]"] = [value, se, *bounds]
+        at_mode = coordinate.of_value(value)
+        steps = z * se / coordinate.slope(at_mode)
+        bounds = [coordinate.value(at_mode + step) for step in (-steps, steps)]
+        parts.append(np.stack([value, se, *bounds], axis=1))
     percent = f"{100 * ci_prob:g}"
     columns = ["estimate", "se", f"ci{percent}_lb", f"ci{percent}_ub"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    return pd.DataFrame(np.concatenate(parts), index=index, columns=columns)
 
 
 def _rounded(table: pd.DataFrame, round_to: Any = None) -> pd.DataFrame:

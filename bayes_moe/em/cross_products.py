@@ -61,6 +61,11 @@ class Features:
         """Whether a table has sparse features."""
         return any(isinstance(table, SparseTable) for table in self.tables)
 
+    @property
+    def arrays(self) -> list[np.ndarray]:
+        """The tables, none of which is sparse."""
+        return [self.take(j, slice(None)) for j in range(len(self.tables))]
+
     def mean_squares(self, raw: np.ndarray, table: int) -> np.ndarray:
         """Mean squares (point, output) over rows of predictors of coefficients (..., term)."""
         found = self.tables[table]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bayes_moe.data.sparse_matrix import SparseMatrix, SparseValues
+from bayes_moe.data.sparse_matrix import SparseMatrix
 
 PROJECTIONS, POWERS = 10, 2
 """Directions in which sparse features vary most that stand for these, and passes to find them."""
@@ -42,7 +42,7 @@ class SparseTable:
     @classmethod
     def of(cls, matrix: SparseMatrix) -> SparseTable:
         """The standardised features of a design matrix."""
-        values: SparseValues = matrix.values  # type: ignore[assignment]
+        values = matrix.parts
         own = values.dense.shape[1]
         center, scale = matrix.center, matrix.scale
         dense = np.ascontiguousarray(((values.dense - center[:own]) / scale[:own]).T)

@@ -73,6 +73,11 @@ class EM(Method):
     Random effects of groups are integrated out by Laplace's method: the objective is the marginal
     posterior density, or likelihood, of all else (:mod:`bayes_moe.em.group_marginal`).
 
+    With columns that are sparse matrices, modes are found by L-BFGS and truncated Newton steps on
+    the same objective (:mod:`bayes_moe.em.sparse_search`): by default from 10 starts, from six on
+    in a race, without moves; ``max_iter`` are their iterations. There are no standard errors of
+    more than 2000 coefficients.
+
     With ``missing="model"``, missing features are integrated out; log likelihood and standard
     errors are those of the observed values.
 

@@ -54,6 +54,8 @@ class MAP(Method):
     marginal mode (:mod:`bayes_moe.optimize.hyperparameters`), and the objective is the density
     given these; where second derivatives are not affordable they keep their initial values.
 
+    With columns that are sparse matrices the result is that of ``method="em"``.
+
     Adam's result is no mode: a share of the rows is held out, and the run is stopped where their
     mean log density is best. Networks predict better so (docs/benchmarks.md): a mode with hundreds
     of weights follows its rows too closely. Learned scales keep their initial values. Adam uses

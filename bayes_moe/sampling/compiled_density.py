@@ -40,7 +40,7 @@ class LinearTable(CompiledTable):
             if block.offset_of(self.rows) is not None
         }
         # Predictors with an offset differ by row, though their only feature be a constant.
-        self.features = [t if j in added else _spread(t) for j, t in enumerate(features.tables)]
+        self.features = [t if j in added else _spread(t) for j, t in enumerate(features.arrays)]
         order = np.argsort(features.of, kind="stable")
         self.table_of = {s.variable: j for s, j in zip(parameters.blocks, features.of, strict=True)}
         self.shared = {v for v, j in self.table_of.items() if self.features[j].shape[1] == 1}

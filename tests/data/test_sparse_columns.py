@@ -7,6 +7,7 @@ from scipy import sparse
 
 from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.data.design import Design
+from bayes_moe.data.reference_grid import grid_along
 from bayes_moe.data.sparse_columns import as_column, matrix_in, restored, stored_parts
 
 N, WIDTH = 60, 4
@@ -60,7 +61,15 @@ def test_weights_count_rows():
     np.testing.assert_allclose(one.scale, other.scale, rtol=1e-13)
 
 
-@pytest.mark.parametrize("make", [sparse.csr_matrix, sparse.coo_array, sparse.csc_matrix])
+@pytest.mark.parametrize(
+    "make",
+    [
+        sparse.csr_matrix,
+        sparse.coo_array,
+        sparse.csc_matrix,
+        lambda x: pd.DataFrame.sparse.from_spmatrix(sparse.csr_matrix(x)),
+    ],
+)
 def test_every_form_is_read(make):
     data = table()
     x = data["x"].toarray()
@@ -157,3 +166,16 @@ def test_parts_of_a_file_are_checked():
             restored(parts | bad, WIDTH)
     with pytest.raises(ValueError, match="types"):
         restored(parts, "4")
+
+
+def test_plots_hold_sparse_columns_at_their_medians():
+    data = table()
+    data["x"] = sparse.csr_matrix(data["x"].toarray() + np.array([0, 0, 1.5, 0]))
+    own, other = (
+        grid_along(Design.from_data("y", {"mu": "~ a + x"}, data | {"x": x}), "a")
+        for x in (data["x"], data["x"].toarray())
+    )
+    found = matrix_in(own.rows["x"]).toarray()
+    np.testing.assert_array_equal(found, other.rows[[f"x[{j}]" for j in range(WIDTH)]])
+    assert found[0, 2] > 1
+    assert [*own.fixed] == []

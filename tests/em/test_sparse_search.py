@@ -194,6 +194,26 @@ def test_many_coefficients_have_no_errors(monkeypatch):
         bm.fit(spec, data, "laplace", random_seed=1)
 
 
+def test_one_expert_is_penalised_logistic_regression():
+    """More columns than rows, against scikit-learn's estimate."""
+    linear = pytest.importorskip("sklearn.linear_model")
+    rng = np.random.default_rng(5)
+    x = sparse.random(150, 400, density=0.05, rng=rng, format="csr")
+    y = (rng.random(150) < 1 / (1 + np.exp(-(x @ rng.normal(size=400))))).astype(int)
+    sd = np.r_[1e4, np.full(400, 2.0)]
+    spec = bm.mixture_of_experts(
+        "y ~ x",
+        experts=1,
+        family="bernoulli",
+        priors={"p_coef": bm.Prior("Normal", mu=0, sigma=sd)},
+    )
+    fit = bm.fit(spec, {"x": x, "y": y}, "em", random_seed=1)
+    model = linear.LogisticRegression(C=4.0, tol=1e-10, max_iter=10_000).fit(x, y)
+    found = fit.idata.posterior["p_coef"].values.ravel()
+    np.testing.assert_allclose(found[1:], model.coef_[0], atol=1e-5)
+    assert found[0] == pytest.approx(model.intercept_[0], abs=1e-5)
+
+
 @pytest.mark.parametrize("method", ["nuts", "advi", "pathfinder", "ensemble"])
 def test_other_methods_take_arrays(method):
     spec, data = made("normal")
