@@ -26,52 +26,24 @@ differentiation and Laplace approximation. Journal of Statistical Software, 70(5
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import numpy as np
 
 from bayes_moe.em.effect_information import Derivatives, EffectInformation
+from bayes_moe.em.effect_marginal import EffectMarginal, MarginalPoint
 from bayes_moe.em.effect_matrices import GroupPrior
-from bayes_moe.em.grouped_rows import GroupedRows
-from bayes_moe.em.parameter_vector import ParameterVector
-from bayes_moe.priors.coordinates import coordinate_of
-from bayes_moe.priors.densities import log_density_of_coordinate
+from bayes_moe.em.grouped_rows import Effects, GroupedRows
 
 STEP = 1e-4
 """Step of central differences, in units of a coordinate's standard deviation."""
 INNER_STEPS = 60
 SETTLED = 1e-14
 """Gain of a Newton step of the effects at which it is the last."""
-FARTHEST = 12.0
-"""Largest absolute logarithm of a standard deviation, in units of its first value."""
 FLOOR = 0.5
 """Least share of the information that rows of known experts would have."""
 
-Values = dict[str, np.ndarray]
 
-
-@dataclass(frozen=True)
-class MarginalPoint:
-    """The marginal log likelihood at one point, with what it is made of.
-
-    ``psi`` (coordinate,) are fixed coordinates and logarithms of standard deviations, ``effects``
-    the mode of the effects, ``factor`` the Cholesky factor of their information, and ``slopes``
-    (effect, coordinate) the derivatives of their mode.
-    """
-
-    psi: np.ndarray
-    effects: np.ndarray
-    factor: np.ndarray
-    value: float
-    log_prior: float
-    gradient: np.ndarray
-    slopes: np.ndarray
-    curvature: np.ndarray
-
-
-class GroupMarginal:
-    """Marginal log likelihood, or posterior density, of all but the effects.
+class GroupMarginal(EffectMarginal):
+    """Marginal log likelihood of rows that each choose an expert, or posterior density.
 
     Parameters
     ----------
@@ -82,71 +54,12 @@ class GroupMarginal:
     """
 
     def __init__(self, rows: GroupedRows, likelihood: bool) -> None:
-        self.rows, self.likelihood = rows, likelihood
+        super().__init__(rows, likelihood)
         self.information = EffectInformation(rows)
-        self.vector: ParameterVector = rows.whole
         self.several = self.vector.spec.n_experts > 1
-        self.fixed = rows.fixed.size
-        self.shapes = {n: v.shape for n, v in self.vector.hyperparameters.items()}
-        self.priors = self.vector.spec.resolve_priors(self.vector.design)
-        self.kinds = {n: coordinate_of(self.priors[n]) for n in self.shapes}
-        self.count = sum(int(np.prod(shape)) for shape in self.shapes.values())
-        by_name = {
-            name: 1.0 / np.sqrt(2.0 * e.shape[1]) for e in rows.effects for name in e.of.scales
-        }
-        sizes = {n: int(np.prod(shape)) for n, shape in self.shapes.items()}
-        self.units = np.concatenate([np.full(sizes[n], by_name[n]) for n in self.shapes])
-        """Rough standard deviations of the logarithms of scales."""
 
-    # --- coordinates ------------------------------------------------------------------------------
-
-    @property
-    def size(self) -> int:
-        """Number of coordinates: fixed ones, then logarithms of standard deviations."""
-        return self.fixed + self.count
-
-    def point(self, fixed: np.ndarray, scales: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Coordinates of fixed ones, standard deviations and correlations."""
-        own = (kind.of_value(np.asarray(scales[n])).ravel() for n, kind in self.kinds.items())
-        return np.concatenate([fixed, *own])
-
-    def scales(self, psi: np.ndarray) -> Values:
-        """Standard deviations and correlations by name."""
-        found, at = {}, self.fixed
-        for name, shape in self.shapes.items():
-            size = int(np.prod(shape))
-            found[name] = self.kinds[name].value(psi[at : at + size]).reshape(shape)
-            at += size
-        return found
-
-    def group_priors(self, psi: np.ndarray) -> list[GroupPrior]:
-        """Priors of the effects, group term by group term."""
-        scales, found = self.scales(psi), []
-        for e in self.rows.effects:
-            block = self.vector.blocks[e.block]
-            assert block.scaling is not None
-            factor = e.of.factor(scales) * (e.columns.scale[:, None] / block.scaling.units.unit)
-            found.append(GroupPrior(e, np.broadcast_to(factor, (e.shape[0], *factor.shape[-2:]))))
-        return found
-
-    def log_prior(self, psi: np.ndarray) -> tuple[float, np.ndarray]:
-        """Log prior density of all but the effects, and its gradient (coordinate,)."""
-        gradient = np.zeros(self.size)
-        if self.likelihood:
-            return 0.0, gradient
-        fixed = psi[None, : self.fixed]
-        value, first, _ = self.rows.fixed.log_prior(fixed)
-        gradient[: self.fixed] = first[0]
-        total, at = float(value[0]), self.fixed
-        for name, shape in self.shapes.items():
-            size = int(np.prod(shape))
-            own = psi[at : at + size].reshape(shape)
-            density, slope, _ = log_density_of_coordinate(self.priors[name], own)
-            volume, change, _ = self.kinds[name].log_slope(own)
-            total += float(np.sum(density + volume))
-            gradient[at : at + size] = np.broadcast_to(slope + change, shape).ravel()
-            at += size
-        return total, gradient
+    def covariances(self, point: MarginalPoint, e: Effects) -> np.ndarray:
+        return self.information.matrices.covariances(point.factor, e)
 
     # --- effects ----------------------------------------------------------------------------------
 
@@ -215,11 +128,6 @@ class GroupMarginal:
     def evaluate(
         self, psi: np.ndarray, effects: np.ndarray, axes: np.ndarray
     ) -> MarginalPoint | None:
-        """The objective and its gradient at a point; None where there is no approximation.
-
-        ``effects`` are a first guess of their mode; differences are along ``axes`` (coordinate,
-        axis) of the coordinates.
-        """
         found = self.mode(psi, effects)
         if found is None:
             return None

@@ -20,6 +20,7 @@ from bayes_moe.data.matrix import Rows
 from bayes_moe.em.information import CompleteInformation, Information, ObservedInformation
 from bayes_moe.em.parameter_vector import ParameterBlock, ParameterVector
 from bayes_moe.em.row_mixture import RowMixture
+from bayes_moe.model.allocation import ByGroup, group_slices
 from bayes_moe.predictors.group_effects import GroupEffects
 from bayes_moe.predictors.linear import Linear
 from bayes_moe.predictors.random_effects import RandomEffects
@@ -87,7 +88,7 @@ class GroupedRows:
     vector : ParameterVector
         All coordinates, effects included.
     rows : Rows
-        Rows with a response.
+        Rows with a response; those that share an expert by group, one group after the other.
     """
 
     def __init__(self, vector: ParameterVector, rows: Rows) -> None:
@@ -196,6 +197,10 @@ class GroupedRows:
 
     def _slices(self, elements: int) -> list[slice]:
         step = max(64, CHUNK_ELEMENTS // max(elements, 1))
+        group = self.rows.observation.group
+        if group is not None:  # one group after the other
+            starts = ByGroup.of(group).starts
+            return [slice(a, b) for a, b in group_slices(starts, self.rows.size, step)]
         return [slice(a, min(a + step, self.rows.size)) for a in range(0, self.rows.size, step)]
 
     def _chunk(self, fixed: np.ndarray, effects: np.ndarray, where: slice) -> Any:

@@ -1,7 +1,8 @@
 """Draws from the normal approximation of a model with random effects at its marginal mode.
 
 All but the effects are normal about their mode, with the curvature of the marginal posterior
-density there; the effects are normal given these, about a mode that changes linearly with them.
+density there. The effects are normal given these, about a mode that changes linearly with them; or,
+where rows share an expert by group, as :mod:`bayes_moe.em.shared_draws` says.
 """
 
 from __future__ import annotations
@@ -9,31 +10,54 @@ from __future__ import annotations
 import numpy as np
 
 from bayes_moe.core.arrays import NUMERIC
+from bayes_moe.em.effect_marginal import EffectMarginal
 from bayes_moe.em.group_marginal import GroupMarginal
 from bayes_moe.em.random_effects import MarginalModes
+from bayes_moe.em.shared_draws import effects_given
+from bayes_moe.em.shared_marginal import SharedMarginal
 from bayes_moe.predictors.group_basis import reported_parts
 
 CHUNK = 64
 """Draws whose log density is evaluated at a time."""
 
 
+def drawn(
+    found: MarginalModes, z: np.ndarray, weighed: int, rng: np.random.Generator
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Variables (draw, ...) of normal numbers (draw, ...), and log densities of the first draws.
+
+    The densities are those of the coordinates and effects, or of coordinates alone where all
+    effects are drawn from their distribution given these; each differs by a constant from that
+    of which the mode's value is.
+    """
+    marginal, point = found.marginal, found.point
+    if isinstance(marginal, SharedMarginal):
+        psi = point.psi + z @ _root(found.covariance).T
+        effects, log_p = effects_given(marginal, psi, point.effects, rng)
+        return variables(marginal, psi, effects), log_p[:weighed]
+    psi, effects = draws(found, z)
+    log_p = log_density(marginal, psi[:weighed], effects[:weighed])
+    log_p += point.value - log_density(marginal, point.psi[None], point.effects[None])[0]
+    return variables(marginal, psi, effects), log_p
+
+
 def dimension(found: MarginalModes) -> int:
     """Number of standard normal numbers of a draw."""
-    assert found.covariance is not None
-    return _root(found.covariance).shape[1] + found.marginal.rows.size
+    count: int = _root(found.covariance).shape[1]
+    return count if isinstance(found.marginal, SharedMarginal) else count + found.marginal.rows.size
 
 
 def draws(found: MarginalModes, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Coordinates (draw, coordinate) and effects (draw, effect), of normal numbers (draw, ...)."""
-    assert found.covariance is not None
     root, point = _root(found.covariance), found.point
+    assert isinstance(found.marginal, GroupMarginal)
     count = root.shape[1]
     steps = z[:, :count] @ root.T
     given = found.marginal.information.matrices.draws(point.factor, z[:, count:])
     return point.psi + steps, point.effects + steps @ point.slopes.T + given
 
 
-def log_density(marginal: GroupMarginal, psi: np.ndarray, effects: np.ndarray) -> np.ndarray:
+def log_density(marginal: EffectMarginal, psi: np.ndarray, effects: np.ndarray) -> np.ndarray:
     """Log density (draw,) of the coordinates and effects of draws, with the response's."""
     total = np.empty(len(psi))
     for start in range(0, len(psi), CHUNK):
@@ -46,7 +70,7 @@ def log_density(marginal: GroupMarginal, psi: np.ndarray, effects: np.ndarray) -
 
 
 def variables(
-    marginal: GroupMarginal, psi: np.ndarray, effects: np.ndarray
+    marginal: EffectMarginal, psi: np.ndarray, effects: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Variables (draw, ...) of a model at coordinates and effects of draws."""
     vector, rows = marginal.vector, marginal.rows
@@ -63,8 +87,9 @@ def variables(
     return values | {n: np.stack([s[n] for s in scales]) for n in marginal.shapes}
 
 
-def _root(covariance: np.ndarray) -> np.ndarray:
+def _root(covariance: np.ndarray | None) -> np.ndarray:
     """Root (coordinate, direction) of a covariance that may be singular."""
+    assert covariance is not None
     values, vectors = np.linalg.eigh(covariance)
     kept = values > 1e-14 * values.max()
     root: np.ndarray = vectors[:, kept] * np.sqrt(values[kept])

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayes_moe.em.group_marginal import FARTHEST, GroupMarginal, MarginalPoint
+from bayes_moe.em.effect_marginal import FARTHEST, EffectMarginal, MarginalPoint
 
 ROUNDS = 200
 """Most iterations of a maximisation."""
@@ -35,7 +35,7 @@ class Run:
     path: tuple[float, ...]
 
     @classmethod
-    def of(cls, marginal: GroupMarginal, first: MarginalPoint, rounds: int) -> Run:
+    def of(cls, marginal: EffectMarginal, first: MarginalPoint, rounds: int) -> Run:
         """Run of so many rounds from a point."""
         from scipy.optimize import minimize
 
@@ -74,7 +74,7 @@ class Run:
         return replace(other, iterations=iterations, path=path)
 
 
-def runs_from(marginal: GroupMarginal, fixed: np.ndarray, effects: np.ndarray) -> list[Run | None]:
+def runs_from(marginal: EffectMarginal, fixed: np.ndarray, effects: np.ndarray) -> list[Run | None]:
     """Runs from points (point, coordinate), (point, effect); None without an approximation.
 
     After a few rounds those go on that are not far below the best.
@@ -93,7 +93,7 @@ def runs_from(marginal: GroupMarginal, fixed: np.ndarray, effects: np.ndarray) -
     ]
     highest = max(range(len(runs)), key=lambda j: _value(runs[j]))
     return [
-        _polished(marginal, run) if run is not None and j == highest else run
+        polished(marginal, run) if run is not None and j == highest else run
         for j, run in enumerate(runs)
     ]
 
@@ -103,7 +103,7 @@ def _value(run: Run | None) -> float:
     return -np.inf if run is None else run.point.value
 
 
-def _polished(marginal: GroupMarginal, run: Run) -> Run:
+def polished(marginal: EffectMarginal, run: Run) -> Run:
     """Run with Newton steps at its end."""
     point, axes = run.point, unit_axes(marginal, run.point)
     total = axes.T @ curvatures(marginal, point)[0] @ axes
@@ -130,7 +130,7 @@ def _polished(marginal: GroupMarginal, run: Run) -> Run:
 
 
 def evaluated(
-    marginal: GroupMarginal, psi: np.ndarray, effects: np.ndarray
+    marginal: EffectMarginal, psi: np.ndarray, effects: np.ndarray
 ) -> MarginalPoint | None:
     """The marginal likelihood at a point, with differences along its own axes."""
     rough = marginal.evaluate(psi, effects, np.eye(marginal.size))
@@ -139,7 +139,7 @@ def evaluated(
     return marginal.evaluate(psi, rough.effects, unit_axes(marginal, rough))
 
 
-def unit_axes(marginal: GroupMarginal, point: MarginalPoint) -> np.ndarray:
+def unit_axes(marginal: EffectMarginal, point: MarginalPoint) -> np.ndarray:
     """Axes (coordinate, axis) along which the coordinates have about unit variance."""
     size = marginal.fixed
     curvature = point.curvature.copy()
@@ -153,7 +153,7 @@ def unit_axes(marginal: GroupMarginal, point: MarginalPoint) -> np.ndarray:
     return axes
 
 
-def curvatures(marginal: GroupMarginal, point: MarginalPoint) -> tuple[np.ndarray, np.ndarray]:
+def curvatures(marginal: EffectMarginal, point: MarginalPoint) -> tuple[np.ndarray, np.ndarray]:
     """Minus the second derivatives of the objective, and of the log prior, at a point."""
     axes = unit_axes(marginal, point)
     totals, priors = [], []

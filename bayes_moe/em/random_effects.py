@@ -17,7 +17,8 @@ from bayes_moe.core.errors import SpecError
 from bayes_moe.core.linalg import inverse
 from bayes_moe.data.design import Design
 from bayes_moe.em.climb import ClimbResult, padded_paths
-from bayes_moe.em.group_marginal import GroupMarginal, MarginalPoint
+from bayes_moe.em.effect_marginal import EffectMarginal, MarginalPoint
+from bayes_moe.em.group_marginal import GroupMarginal
 from bayes_moe.em.grouped_rows import GroupedRows
 from bayes_moe.em.marginal_runs import (
     LEAST_CURVATURE,
@@ -28,12 +29,15 @@ from bayes_moe.em.marginal_runs import (
     runs_from,
     unit_axes,
 )
-from bayes_moe.em.modes import Modes, merge_modes
+from bayes_moe.em.modes import Modes, merge_modes, new_mode_chance
 from bayes_moe.em.multistart import NO_START, SearchSettings, Start, search
 from bayes_moe.em.parameter_vector import ParameterVector
+from bayes_moe.em.shared_marginal import SharedMarginal
+from bayes_moe.em.shared_search import SharedRuns, runs_of_groups
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.families import quoted
 from bayes_moe.model import expert_order
+from bayes_moe.model.effect_checks import check_within_groups
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.predictors.random_effects import RandomEffects
 
@@ -43,7 +47,11 @@ SEARCHED = 120
 FINALISTS = 3
 """Modes of the search from which the marginal likelihood is maximised."""
 CONVERGED = 2e-2
-"""The same at which a point counts as a maximum."""
+"""Gradient, in units of standard deviations of the coordinates, at which a point is a maximum."""
+NO_MODE = (
+    "The marginal likelihood of the random effects has no normal approximation at any mode: use "
+    "fewer experts, tighter priors, or method='nuts'."
+)
 
 
 def has_random_effects(spec: MixtureOfExperts) -> bool:
@@ -61,7 +69,7 @@ class MarginalModes:
     """
 
     modes: Modes
-    marginal: GroupMarginal
+    marginal: EffectMarginal
     point: MarginalPoint
     errors: dict[str, np.ndarray] | None
     covariance: np.ndarray | None
@@ -89,6 +97,9 @@ def marginal_modes(
     """
     vector = parameter_vector(spec, design, jacobian=density == UNCONSTRAINED)
     _check(vector, rough)
+    if spec.row_columns.group is not None:
+        shared = SharedMarginal.of(vector, density == LIKELIHOOD)
+        return _modes_of_groups(shared, runs_of_groups(shared, settings, rng, start))
     marginal = GroupMarginal(GroupedRows(vector, design.rows), density == LIKELIHOOD)
     if marginal.rows.size <= SEARCHED:
         found = search(vector, settings, rng, start)
@@ -102,11 +113,17 @@ def marginal_modes(
     runs = runs_from(marginal, fixed, effects)
     modes = merge_modes(_modes(found, best, runs, marginal), design.rows)
     of_starts = {n: getattr(found, n) for n in ("restarts", "finished", "new_mode_chance")}
-    of_best = {n: modes.values[n][modes.best] for n in vector.hyperparameters}
-    modes = replace(modes, **of_starts)
-    fixed, effects = marginal.rows.parted(modes.theta[[modes.best]])
-    point = evaluated(marginal, marginal.point(fixed[0], of_best), effects[0])
-    return _with_errors(modes, marginal, point)
+    return _with_errors(replace(modes, **of_starts), marginal)
+
+
+def _modes_of_groups(marginal: SharedMarginal, found: SharedRuns) -> MarginalModes:
+    """Modes of a model whose rows share an expert by group."""
+    if not found.runs:
+        raise SpecError(NO_MODE)
+    ends = _ends(found.runs, marginal, np.zeros(len(found.runs), dtype=int), found.singular)
+    modes = merge_modes(ends, marginal.vector.design.rows)
+    chance = new_mode_chance(modes)
+    return _with_errors(replace(modes, restarts=found.starts, new_mode_chance=chance), marginal)
 
 
 def _search_some_groups(
@@ -151,11 +168,7 @@ def _check(vector: ParameterVector, rough: bool) -> None:
             "A model with random effects has no shared or fixed parameters, and no priors of "
             "single entries."
         )
-    if vector.spec.row_columns.group is not None:
-        raise SpecError(
-            "Rows that share an expert by group=... have no random effects in EM, MAP, Laplace's "
-            "method and the starting values of chains: leave one of the two out."
-        )
+    check_within_groups(structure, vector.spec.row_columns)
     kinked = next((f.block.family for f in structure.factors if f.block.family.kink), None)
     if kinked is not None and not rough:
         raise SpecError(
@@ -170,43 +183,47 @@ def _check(vector: ParameterVector, rough: bool) -> None:
 
 
 def _modes(
-    found: Modes, best: np.ndarray, runs: list[Run | None], marginal: GroupMarginal
+    found: Modes, best: np.ndarray, runs: list[Run | None], marginal: EffectMarginal
 ) -> Modes:
     """One mode per run, experts in canonical order."""
     pairs = [(j, run) for j, run in zip(best, runs, strict=True) if run is not None]
     if not pairs:
-        raise SpecError(
-            "The marginal likelihood of the random effects has no normal approximation at any "
-            "mode: use fewer experts, tighter priors, or method='nuts'."
-        )
+        raise SpecError(NO_MODE)
     at, kept = np.array([j for j, _ in pairs]), [run for _, run in pairs]
-    ordered = [_in_order(marginal, run.point) for run in kept]
-    norms = np.array([run.gradient_norm for run in kept])
-    iterations = np.array([run.iterations for run in kept])
+    ends = _ends(kept, marginal, found.iterations[at], found.singular[at])
+    return replace(ends, hits=found.hits[at])
+
+
+def _ends(
+    runs: list[Run], marginal: EffectMarginal, before: np.ndarray, singular: np.ndarray
+) -> Modes:
+    """One mode per run, after so many iterations ``before`` (run,), experts in canonical order."""
+    ordered = [_in_order(marginal, run.point) for run in runs]
+    norms = np.array([run.gradient_norm for run in runs])
+    iterations = np.array([run.iterations for run in runs])
     ends = ClimbResult(
         theta=np.stack([theta for theta, _ in ordered]),
-        value=np.array([run.point.value for run in kept]),
+        value=np.array([run.point.value for run in runs]),
         gradient_norm=norms,
-        iterations=iterations + found.iterations[at],
+        iterations=iterations + before,
         converged=norms < CONVERGED,
-        running=np.zeros((len(kept), 0), dtype=bool),
-        floored=found.singular[at],
+        running=np.zeros((len(runs), 0), dtype=bool),
+        floored=singular,
         exhausted=iterations >= ROUNDS,
-        path=padded_paths([run.path for run in kept]),
+        path=padded_paths([run.path for run in runs]),
         variables=(),
     )
-    modes = Modes.of_ends(
+    return Modes.of_ends(
         marginal.vector.spec,
         marginal.vector.design,
         ends,
         values={n: np.stack([values[n] for _, values in ordered]) for n in ordered[0][1]},
-        log_prior=np.array([run.point.log_prior for run in kept]),
+        log_prior=np.array([run.point.log_prior for run in runs]),
     )
-    return replace(modes, hits=found.hits[at])
 
 
 def _in_order(
-    marginal: GroupMarginal, point: MarginalPoint
+    marginal: EffectMarginal, point: MarginalPoint
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Whole vector (coordinate,) and variables at a point, experts in canonical order."""
     vector, spec, scales = marginal.vector, marginal.vector.spec, marginal.scales(point.psi)
@@ -219,10 +236,11 @@ def _in_order(
     return theta[0], {n: v[0] for n, v in own.variables(theta).items()}
 
 
-def _with_errors(
-    modes: Modes, marginal: GroupMarginal, point: MarginalPoint | None
-) -> MarginalModes:
+def _with_errors(modes: Modes, marginal: EffectMarginal) -> MarginalModes:
     """Modes with the standard errors of the best, and its effective number of parameters."""
+    of_best = {n: modes.values[n][modes.best] for n in marginal.shapes}
+    fixed, effects = marginal.rows.parted(modes.theta[[modes.best]])
+    point = evaluated(marginal, marginal.point(fixed[0], of_best), effects[0])
     assert point is not None
     if modes.singular[modes.best]:
         return MarginalModes(modes, marginal, point, None, None)
@@ -241,7 +259,7 @@ def _with_errors(
 
 
 def _errors(
-    marginal: GroupMarginal, point: MarginalPoint, covariance: np.ndarray
+    marginal: EffectMarginal, point: MarginalPoint, covariance: np.ndarray
 ) -> dict[str, np.ndarray]:
     """Standard errors of the reported variables at a mode."""
     size, rows = marginal.fixed, marginal.rows
@@ -259,7 +277,7 @@ def _errors(
         slopes = point.slopes[e.where].reshape(*e.shape, -1)
         moved = np.einsum("dk,dgqj->kgqj", basis, slopes)
         variance = np.einsum("kgqi,ij,kgqj->kgq", moved, covariance, moved, optimize=True)
-        within = marginal.information.matrices.covariances(point.factor, e)
+        within = marginal.covariances(point, e)
         variance = variance + np.einsum("dk,defq,ek->kfq", basis, within, basis, optimize=True)
         unit = block.scaling.units.unit / e.columns.scale
         errors[e.of.effect] = unit * np.sqrt(variance)

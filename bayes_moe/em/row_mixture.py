@@ -187,19 +187,25 @@ class RowMixture:
         A unit is a row, or a group of rows that share an expert.
         """
         r, at_floor, narrow, scores, weights, by_group = self.by_row(chunk, information, allocation)
-        slopes = [
-            self.features.sums(scores[:, places], table, chunk.where)
-            for places, table in zip(self.stack.places, self.features.of, strict=True)
-        ]
-        gradient = np.concatenate([s.reshape(len(r), -1) for s in slopes], axis=1)
-        sums = [
-            self.features.products(weights[:, group.pairs], group.tables, chunk.where)
-            for group in information.plan.groups
-        ]
+        gradient, sums = self.sums(chunk, information, scores, weights)
         counted, leads = chunk.counted(r), chunk.shared.leads
         rows = counted.sum(axis=-1)
         units = rows if leads is None else (counted * leads).sum(axis=-1)
         return (rows, units, at_floor, narrow, gradient, *sums, *by_group)
+
+    def sums(
+        self, chunk: Chunk, information: Information, scores: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, list[Any]]:
+        """Gradient (point, coefficient) and sums by groups of pairs, of derivatives by row."""
+        slopes = [
+            self.features.sums(scores[:, places], table, chunk.where)
+            for places, table in zip(self.stack.places, self.features.of, strict=True)
+        ]
+        gradient = np.concatenate([s.reshape(len(scores), -1) for s in slopes], axis=1)
+        return gradient, [
+            self.features.products(weights[:, group.pairs], group.tables, chunk.where)
+            for group in information.plan.groups
+        ]
 
     def by_row(self, chunk: Chunk, information: Information, allocation: np.ndarray | None) -> Any:
         """Responsibilities, rows at a floor, and narrow, of a chunk, and derivatives by row.

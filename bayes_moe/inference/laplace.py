@@ -140,14 +140,9 @@ class Laplace(Method):
         found = self._em().find_marginal_modes(spec, design, random_seed, UNCONSTRAINED)
         if found.covariance is None:
             raise SpecError(_no_approximation(found.modes))
-        marginal, point = found.marginal, found.point
-        size = marginal_draws.dimension(found)
-        z, n_weighed = self._normal(size, spec, design, random_seed)
-        psi, effects = marginal_draws.draws(found, z)
-        log_p = marginal_draws.log_density(marginal, psi[:n_weighed], effects[:n_weighed])
-        best = marginal_draws.log_density(marginal, point.psi[None], point.effects[None])[0]
-        log_p += found.modes.value[found.modes.best] - best
-        values = marginal_draws.variables(marginal, psi, effects)
+        z, n_weighed = self._normal(marginal_draws.dimension(found), spec, design, random_seed)
+        rng = np.random.default_rng([random_seed, 2])
+        values, log_p = marginal_draws.drawn(found, z, n_weighed, rng)
         return self._tree(found.modes, found.errors or {}, values, log_p, z)
 
     def _by_gradient(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:

@@ -329,7 +329,7 @@ def observed_log_density(mixture: Any, rows: Rows) -> np.ndarray:
     if shared is EACH_ROW:
         density: np.ndarray = mixture.log_density(rows.observed)
         return density
-    return shared.log_marginal(mixture.log_weights, mixture.log_components(rows.observed))
+    return shared.log_marginal(mixture.log_weights, _components(mixture, rows))
 
 
 def observed_responsibilities(mixture: Any, rows: Rows) -> np.ndarray:
@@ -338,4 +338,13 @@ def observed_responsibilities(mixture: Any, rows: Rows) -> np.ndarray:
     if shared is EACH_ROW:
         shares: np.ndarray = mixture.responsibilities(rows.observed)
         return shares
-    return shared.responsibilities(mixture.log_weights, mixture.log_components(rows.observed))
+    return shared.responsibilities(mixture.log_weights, _components(mixture, rows))
+
+
+def _components(mixture: Any, rows: Rows) -> np.ndarray:
+    """Log densities (sample, expert, obs) whose sums over a unit's rows are those of the unit."""
+    if mixture.integrals is not None:
+        whole: np.ndarray = mixture.integrals.at_first(mixture, rows)
+        return whole
+    by_row: np.ndarray = mixture.log_components(rows.observed)
+    return by_row

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from os import cpu_count
 
 import numpy as np
@@ -18,8 +19,10 @@ from bayes_moe.core.arrays import Values
 from bayes_moe.core.threads import in_threads
 from bayes_moe.data.matrix import Rows
 from bayes_moe.model.allocation import observed_log_density, whole_groups
+from bayes_moe.model.group_integrals import GroupIntegrals
 from bayes_moe.model.missing_features import evaluate_incomplete, has_gaps
 from bayes_moe.model.mixture import Mixture
+from bayes_moe.model.shared_effects import has_shared_effects
 from bayes_moe.model.spec import MixtureOfExperts
 
 CHUNK_ELEMENTS = 2**18
@@ -62,10 +65,18 @@ def evaluate(
     DataError
         For rows with a count that cannot be, such as half a trial.
     """
-    structure = spec.structure
-    for block in structure.blocks:
+    for block in spec.structure.blocks:
         block.check_known(rows)
-    gate = structure.gate
+    mixture = _mixture(spec, draws, rows, compiled=compiled)
+    group = spec.row_columns.group
+    if group is None or not has_shared_effects(spec.structure, spec.row_columns):
+        return mixture
+    return replace(mixture, integrals=GroupIntegrals(group, draws))
+
+
+def _mixture(spec: MixtureOfExperts, draws: Values, rows: Rows, *, compiled: bool) -> Mixture:
+    """The mixture of draws on rows, in NumPy or compiled."""
+    structure, gate = spec.structure, spec.structure.gate
     if gate.features is not None and has_gaps(gate.features, rows):
         incomplete = evaluate_incomplete(structure, draws, rows)
         mixture = Mixture(incomplete.log_weights, structure.blocks, incomplete.params)

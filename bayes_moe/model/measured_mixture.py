@@ -11,6 +11,7 @@ import numpy as np
 
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.model.blocks import Block, margin_of, uncensored
+from bayes_moe.model.group_integrals import GroupIntegrals
 from bayes_moe.model.likelihood import log_mixture, log_recorded
 from bayes_moe.model.measure import Measure, measure_of
 
@@ -23,6 +24,7 @@ class MeasuredMixture(ABC):
     blocks: tuple[Block, ...]
     params: tuple[dict[str, np.ndarray], ...]
     sparse: bool = False
+    integrals: GroupIntegrals | None = None
 
     @abstractmethod
     def log_density(self, y: np.ndarray) -> np.ndarray:

@@ -20,8 +20,9 @@ class Mixture(MeasuredMixture):
 
     ``log_weights`` is (sample, expert, obs); each parameter of a block is (sample, expert, obs)
     or (sample, expert, 1), and what is known of the rows is (obs,) or (1,). In a ``sparse``
-    mixture some log weights are minus infinity. Several responses are arrays ``y`` (response, obs);
-    :meth:`margin` is the mixture of one of them.
+    mixture some log weights are minus infinity. ``integrals`` are densities of groups with their
+    effects integrated out, where the model has such effects. Several responses are arrays ``y``
+    (response, obs); :meth:`margin` is the mixture of one of them.
     """
 
     @cached_property
@@ -129,7 +130,10 @@ class Mixture(MeasuredMixture):
         params = tuple(
             {n: v if v.ndim == 1 else v[index] for n, v in p.items()} for p in self.params
         )
-        return replace(self, log_weights=self.log_weights[index], params=params)
+        integrals = None if self.integrals is None else self.integrals.take(index)
+        return replace(
+            self, log_weights=self.log_weights[index], params=params, integrals=integrals
+        )
 
     def take_rows(self, index: np.ndarray) -> Self:
         """Return the mixtures of some rows."""

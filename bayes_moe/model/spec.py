@@ -23,6 +23,7 @@ from bayes_moe.model import allocation_checks, spec_checks
 from bayes_moe.model.blocks import blocks_of
 from bayes_moe.model.class_levels import level_rule
 from bayes_moe.model.constraints import WEIGHTS, Stated, is_part
+from bayes_moe.model.effect_checks import check_gate_effects
 from bayes_moe.model.expert import Expert
 from bayes_moe.model.missing_rules import integrable
 from bayes_moe.model.offset_rules import check_order
@@ -138,6 +139,7 @@ class MixtureOfExperts(Record):
         spec_checks.check_truncation(structure, columns, self.response)
         self._set(shared=common, fixed=MappingProxyType(held))
         allocation_checks.check_sharing(structure, columns)
+        check_gate_effects(structure, columns)
         spec_checks.check_gate_formulas(gate)
         given = check_functions(functions)
         needed = own_functions(self.expressions)

@@ -17,6 +17,7 @@ from functools import cached_property
 import numpy as np
 
 from bayes_moe.data.design import Design
+from bayes_moe.em import marginal_draws
 from bayes_moe.em.constraint import of_free, root
 from bayes_moe.em.hyperparameters import optimise_hyperparameters
 from bayes_moe.em.modes import Modes, covariance, merge_modes
@@ -24,7 +25,13 @@ from bayes_moe.em.multistart import SearchSettings, nearest_mode
 from bayes_moe.em.multistart import search as search_linear
 from bayes_moe.em.objective import Objective
 from bayes_moe.em.parameter_vector import ParameterVector
-from bayes_moe.em.random_effects import UNCONSTRAINED, has_random_effects, marginal_modes
+from bayes_moe.em.random_effects import (
+    UNCONSTRAINED,
+    MarginalModes,
+    has_random_effects,
+    marginal_modes,
+)
+from bayes_moe.em.shared_marginal import SharedMarginal
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.model.log_density import LogDensity
 from bayes_moe.model.spec import MixtureOfExperts
@@ -210,6 +217,27 @@ class GroupedStarts(LinearStarts):
 
 
 @dataclass(frozen=True)
+class SharedStarts(GroupedStarts):
+    """Starts of a model whose groups share an expert and have effects: draws about its best mode.
+
+    Without a normal approximation, and at other modes, they are near the mode.
+    """
+
+    found: MarginalModes
+
+    def draw(self, rng: np.random.Generator) -> tuple[int, dict[str, np.ndarray]]:
+        mode = int(rng.choice(len(self.mass), p=self.mass))
+        if mode != self.found.modes.best or self.found.covariance is None:
+            centre = self.modes.theta[mode]
+            return mode, self.variables(centre + JITTER * rng.standard_normal(len(centre)))
+        least = self.found.point.value - FAR * self.found.marginal.size
+        z = rng.standard_normal((TRIES, marginal_draws.dimension(self.found)))
+        values, log_p = marginal_draws.drawn(self.found, z, TRIES, rng)
+        first = int(np.argmax(log_p >= least))
+        return mode, {name: v[first] for name, v in values.items()}
+
+
+@dataclass(frozen=True)
 class SurrogateStarts(Starts):
     """Starts of a model without a gradient: near those of its linear surrogate.
 
@@ -302,6 +330,9 @@ def _grouped_starts(
     )
     mass = _mass(modes, [0.0] * len(modes.value))
     covariances: tuple[np.ndarray | None, ...] = (None,) * len(modes.value)
+    if isinstance(found.marginal, SharedMarginal):
+        given = (spec, parameters.design, modes, covariances, mass, parameters)
+        return SharedStarts(*given, found)
     if parameters.size <= MOST_COORDINATES:
         objective = Objective(parameters, cores=cores)
         covariances = tuple(

@@ -225,7 +225,6 @@ REFUSED = [
     ({"priors": {"mu_coef": bm.Prior("Laplace", mu=0.0, b=1.0)}}, "em", "must be normal"),
     ({"priors": {"mu_id_effect": bm.Prior("Normal", mu=0.0, sigma=1.0)}}, "em", "mu_id_sd"),
     ({"family": "laplace"}, "em", "has a kink"),
-    ({"gate": "~ 1", "group": "id"}, "em", "leave one of the two out"),
     ({"shared": ("sigma",)}, "em", "no shared or fixed"),
     ({"predictor": "spline"}, "em", "not linear"),
     ({"family": "binomial", "trials": "x + (1 | id)"}, "em", "group term"),
