@@ -286,7 +286,8 @@ class SharedMarginal(EffectMarginal):
         """
         effects = part.integrals.effects
         for j, expert in enumerate(part.experts):
-            places, across = [], []
+            places: list[int] = []
+            across: list[np.ndarray] = []
             for k, slot, output in self._outputs(part.factor, j, len(part.experts)):
                 block = self.rows.fixed.blocks[k]
                 first = block.where.start + output * block.terms

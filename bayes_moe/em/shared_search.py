@@ -28,6 +28,9 @@ SHORT, LONG = 12, 300
 FINALISTS = 4
 """Runs that go on."""
 
+LEAST = 1e-4
+"""Gradient, in units of standard deviations of the coordinates, at which runs end: variances may
+be largest at zero, to which the way is long and flat."""
 NEAR = 0.1
 """Difference from the best, in nats, up to which ends are made exact."""
 
@@ -57,7 +60,8 @@ def runs_of_groups(
     ends = []
     for done, run in enumerate(first[:FINALISTS]):
         settings.progress(len(points) + done, len(points) + FINALISTS)
-        ends.append(run.then(Run.of(marginal, run.point, min(LONG, settings.max_iter))))
+        last = Run.of(marginal, run.point, min(LONG, settings.max_iter), LEAST)
+        ends.append(run.then(last))
     floored = np.array([marginal.at_floor(run.point) > ROWS_AT_FLOOR for run in ends], dtype=bool)
     value = np.where(floored, -np.inf, [run.point.value for run in ends])
     for j in np.flatnonzero(value >= value.max(initial=-np.inf) - NEAR):  # perhaps the same mode
