@@ -35,8 +35,14 @@ class Run:
     path: tuple[float, ...]
 
     @classmethod
-    def of(cls, marginal: EffectMarginal, first: MarginalPoint, rounds: int) -> Run:
-        """Run of so many rounds from a point."""
+    def of(
+        cls,
+        marginal: EffectMarginal,
+        first: MarginalPoint,
+        rounds: int,
+        least: float = ROUGH,
+    ) -> Run:
+        """Run of so many rounds from a point, down to a ``least`` gradient."""
         from scipy.optimize import minimize
 
         psi, axes = first.psi, unit_axes(marginal, first)
@@ -63,7 +69,7 @@ class Run:
             jac=True,
             method="L-BFGS-B",
             bounds=free + limits,
-            options={"maxiter": rounds, "maxfun": 2 * rounds, "ftol": 1e-12, "gtol": ROUGH},
+            options={"maxiter": rounds, "maxfun": 2 * rounds, "ftol": 1e-12, "gtol": least},
         )
         norm = float(np.abs(axes.T @ last.gradient).max())
         return cls(last, norm, len(path) - 1, tuple(path))

@@ -186,17 +186,12 @@ class SharedMarginal(EffectMarginal):
         total = float(self.total(found.value)[0])
         if not np.isfinite(total):
             return None
-        slopes = [
-            IntegralSlopes.of(part.integrals, own, factor, part.slot_units)
-            for part, own, factor in zip(self.parts, found.parts, found.factors, strict=True)
-        ]
+        slopes, changes = self._slopes(found), self._precision_changes(psi)
         log_prior, gradient = self.log_prior(psi)
         by_fixed, curvature = self._by_fixed(found, slopes)
-        gradient[: self.fixed] += by_fixed
+        gradient = gradient + np.concatenate([by_fixed, self._by_scales(found, slopes, changes)])
         moved = np.zeros((self.size, self.rows.size))
-        changes = self._precision_changes(psi)
         for j, change in enumerate(changes, self.fixed):
-            gradient[j] += self._by_scale(found, slopes, change)
             moved[j] = self.internal(
                 [
                     -np.einsum("eupq,eqr,eur->eup", s.inverse[0], c, own.modes[0], optimize=True)
@@ -209,6 +204,28 @@ class SharedMarginal(EffectMarginal):
         inverse = [slope.inverse[0] for slope in slopes]
         value = total + log_prior
         return MarginalPoint(psi, modes, inverse, value, log_prior, gradient, moved.T, curvature)
+
+    def value_and_gradient(self, psi: np.ndarray, effects: np.ndarray) -> tuple[float, np.ndarray]:
+        """The objective and its gradient at a point; minus infinity and zero where it is none.
+
+        ``effects`` (effect,) are a guess of their modes.
+        """
+        found = self.integrated(psi[None], effects[None])
+        total = float(self.total(found.value)[0])
+        if not np.isfinite(total):
+            return -np.inf, np.zeros(self.size)
+        slopes, changes = self._slopes(found), self._precision_changes(psi)
+        log_prior, gradient = self.log_prior(psi)
+        by_fixed = self._by_fixed(found, slopes)[0]
+        own = np.concatenate([by_fixed, self._by_scales(found, slopes, changes)])
+        return total + log_prior, gradient + own
+
+    def _slopes(self, found: Integrated) -> list[IntegralSlopes]:
+        """Derivatives of the integrals of each factor with effects."""
+        return [
+            IntegralSlopes.of(part.integrals, own, factor, part.slot_units)
+            for part, own, factor in zip(self.parts, found.parts, found.factors, strict=True)
+        ]
 
     def _by_fixed(
         self, found: Integrated, slopes: list[IntegralSlopes]
@@ -240,15 +257,20 @@ class SharedMarginal(EffectMarginal):
         found = [(up - down) / (2 * STEP) for up, down in zip(*ends, strict=True)]
         return [[change[j] for change in found] for j in range(self.count)]
 
-    def _by_scale(
-        self, found: Integrated, slopes: list[IntegralSlopes], changes: list[np.ndarray]
-    ) -> float:
-        """Derivative of the log likelihood by a scale, under which precisions change so."""
-        total = 0.0
-        for part, slope, change in zip(self.parts, slopes, changes, strict=True):
-            by_unit = np.einsum("eupq,epq->eu", slope.by_precision[0], change)
-            total += 0.5 * float(self.total(by_unit * found.r[0, list(part.experts)]).sum())
-        return total
+    def _by_scales(
+        self,
+        found: Integrated,
+        slopes: list[IntegralSlopes],
+        changes: list[list[np.ndarray]],
+    ) -> np.ndarray:
+        """Derivatives (scale,) of the log likelihood by the scales of the effects."""
+        gradient = np.zeros(self.count)
+        for j, by_part in enumerate(changes):
+            for part, slope, change in zip(self.parts, slopes, by_part, strict=True):
+                by_unit = np.einsum("eupq,epq->eu", slope.by_precision[0], change)
+                counted = self.total(by_unit * found.r[0, list(part.experts)])
+                gradient[j] += 0.5 * float(counted.sum())
+        return gradient
 
     def _add_moved(
         self,
@@ -264,7 +286,8 @@ class SharedMarginal(EffectMarginal):
         """
         effects = part.integrals.effects
         for j, expert in enumerate(part.experts):
-            places, across = [], []
+            places: list[int] = []
+            across: list[np.ndarray] = []
             for k, slot, output in self._outputs(part.factor, j, len(part.experts)):
                 block = self.rows.fixed.blocks[k]
                 first = block.where.start + output * block.terms

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayes_moe.em.climb import ROWS_AT_FLOOR, run_em
-from bayes_moe.em.marginal_runs import Run, evaluated, polished
+from bayes_moe.em.marginal_runs import GRADIENT, ROUGH, Run, evaluated, polished
 from bayes_moe.em.multistart import SearchSettings, Start
 from bayes_moe.em.objective import Objective
 from bayes_moe.em.partitions import initial_partitions, sweeps
@@ -28,6 +28,11 @@ SHORT, LONG = 12, 300
 FINALISTS = 4
 """Runs that go on."""
 
+LEAST = 1e-4
+"""Gradient, in units of standard deviations of the coordinates, at which runs end: variances may
+be largest at zero, to which the way is long and flat."""
+SCALINGS = 3
+"""How often a run goes on in new units, those of where it has come to."""
 NEAR = 0.1
 """Difference from the best, in nats, up to which ends are made exact."""
 
@@ -57,11 +62,18 @@ def runs_of_groups(
     ends = []
     for done, run in enumerate(first[:FINALISTS]):
         settings.progress(len(points) + done, len(points) + FINALISTS)
-        ends.append(run.then(Run.of(marginal, run.point, min(LONG, settings.max_iter))))
+        for _ in range(SCALINGS):
+            run = run.then(Run.of(marginal, run.point, min(LONG, settings.max_iter), LEAST))
+            if run.gradient_norm < ROUGH:
+                break
+        ends.append(run)
     floored = np.array([marginal.at_floor(run.point) > ROWS_AT_FLOOR for run in ends], dtype=bool)
     value = np.where(floored, -np.inf, [run.point.value for run in ends])
     for j in np.flatnonzero(value >= value.max(initial=-np.inf) - NEAR):  # perhaps the same mode
-        ends[j] = polished(marginal, ends[j])
+        for _ in range(SCALINGS):
+            ends[j] = polished(marginal, ends[j])
+            if ends[j].gradient_norm < GRADIENT:
+                break
     return SharedRuns(ends, len(points), floored)
 
 

@@ -189,6 +189,10 @@ class NUTS(Method):
             for package in ("jax", *({sampler} - {"nutpie"})):
                 need(package, "jax")
         if (sampler, backend, self.likelihood) == ("nutpie", "numba", "fused"):
+            from bayes_moe.sampling.marginal_sampler import MarginalEngine, has_exact_integrals
+
+            if has_exact_integrals(spec):
+                return MarginalEngine()
             from bayes_moe.optimize.densities import has_compiled_network
             from bayes_moe.sampling.compiled_density import supports
 

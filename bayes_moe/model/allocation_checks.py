@@ -65,6 +65,10 @@ def check_shared_rows(structure: Structure, columns: RowColumns, rows: Rows) -> 
             _check_same(columns, rows, units, values, f"The gate's feature {term!r}")
         for values in () if matrix.offset is None else matrix.offset.T:
             _check_same(columns, rows, units, values, f"The offset of {head.stem!r}")
+        for own in matrix.groups:
+            what = f"What the gate's effects of {own.name!r} are of"
+            for values in (own.codes.astype(float), *own.values.T):
+                _check_same(columns, rows, units, values, what)
     if rows.observation.expert is not None:
         _check_same_expert(columns, rows, units)
 

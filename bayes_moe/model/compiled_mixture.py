@@ -35,6 +35,9 @@ class CompiledMixture(Mixture):
 
     gate_weights: np.ndarray | None = None
 
+    def with_log_weights(self, log_weights: np.ndarray) -> Self:
+        return replace(self, log_weights=log_weights, gate_weights=None)
+
     @cached_property
     def weights(self) -> np.ndarray:
         if self.gate_weights is not None:

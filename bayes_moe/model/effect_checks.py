@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from bayes_moe.core import names
 from bayes_moe.core.errors import SpecError
 from bayes_moe.data.observation import RowColumns
-from bayes_moe.model.shared_effects import effects_within
+from bayes_moe.model.shared_effects import effects_within, has_shared_effects
 from bayes_moe.model.structure import Structure
 from bayes_moe.predictors.group_effects import GroupEffects
 from bayes_moe.predictors.random_effects import RandomEffects
@@ -29,12 +30,18 @@ def check_within_groups(structure: Structure, columns: RowColumns) -> None:
     outside = effects_outside(structure, columns)
     if outside:
         e, group = outside[0], columns.group
+        own = f" Write groups within them with the column {group!r}, as in (1 | {group}:...)."
         raise SpecError(
             f"The effects of {e.term.name!r} are not within the groups of group={group!r}, which "
-            "share an expert: EM, MAP, Laplace's method and ADVI integrate effects out group by "
-            f"group. Write groups within them with the column {group!r}, as in "
-            f"(1 | {group}:{e.term.name}), or use method='nuts'."
+            "share an expert: EM, MAP and Laplace's method integrate effects out group by group. "
+            f"Use method='nuts'.{'' if e.site.role == names.GATE else own}"
         )
+
+
+def integrates_effects(structure: Structure, columns: RowColumns) -> bool:
+    """Whether all effects are within groups that share an expert, and are integrated out."""
+    within = has_shared_effects(structure, columns)
+    return within and not effects_outside(structure, columns)
 
 
 def effects_outside(structure: Structure, columns: RowColumns) -> list[GroupEffects]:

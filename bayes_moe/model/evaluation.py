@@ -22,7 +22,12 @@ from bayes_moe.model.allocation import observed_log_density, whole_groups
 from bayes_moe.model.group_integrals import GroupIntegrals
 from bayes_moe.model.missing_features import evaluate_incomplete, has_gaps
 from bayes_moe.model.mixture import Mixture
-from bayes_moe.model.shared_effects import has_shared_effects
+from bayes_moe.model.shared_effects import (
+    KNOWN_GROUPS,
+    fitted_groups,
+    has_shared_effects,
+    with_known_weights,
+)
 from bayes_moe.model.spec import MixtureOfExperts
 
 CHUNK_ELEMENTS = 2**18
@@ -71,7 +76,12 @@ def evaluate(
     group = spec.row_columns.group
     if group is None or not has_shared_effects(spec.structure, spec.row_columns):
         return mixture
-    return replace(mixture, integrals=GroupIntegrals(group, draws))
+    mixture = replace(mixture, integrals=GroupIntegrals(group, draws))
+    if KNOWN_GROUPS not in draws:
+        return mixture
+    codes, _ = fitted_groups(spec.structure, spec.row_columns, rows.matrices)
+    weights = with_known_weights(mixture.log_weights, draws[KNOWN_GROUPS], codes)
+    return mixture.with_log_weights(weights)
 
 
 def _mixture(spec: MixtureOfExperts, draws: Values, rows: Rows, *, compiled: bool) -> Mixture:

@@ -23,6 +23,9 @@ from bayes_moe.predictors import Predictor, Site
 from bayes_moe.predictors.group_effects import GroupEffects
 from bayes_moe.predictors.random_effects import RandomEffects
 
+KNOWN_GROUPS = "log_responsibilities_of_fitted_groups"
+"""Name among draws of the log responsibilities (sample, expert, group) of fitted groups."""
+
 
 @dataclass(frozen=True)
 class Term:
@@ -114,6 +117,31 @@ def effects_within(predictor: Predictor, site: Site, group: str | None) -> list[
 def has_shared_effects(structure: Structure, columns: RowColumns) -> bool:
     """Whether experts have effects within the groups of rows that share an expert."""
     return any(effects_within(c.predictor, c.site, columns.group) for c in structure.components)
+
+
+def fitted_groups(
+    structure: Structure, columns: RowColumns, matrices: Mapping[str, Matrix]
+) -> tuple[np.ndarray, int]:
+    """Fitted groups (obs,) that rows are in, and the number of these, from which on others are.
+
+    They are those of the coarsest group term within groups that share an expert.
+    """
+    every = [
+        matrices[c.stem].groups[e.position]
+        for c in structure.components
+        for e in effects_within(c.predictor, c.site, columns.group)
+    ]
+    coarsest = min(every, key=lambda own: len(own.term.columns))
+    return coarsest.codes, len(coarsest.labels)
+
+
+def with_known_weights(log_weights: np.ndarray, known: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Log weights (sample, expert, obs), with those ``known`` (sample, expert, group) in place.
+
+    ``codes`` (obs,) are the groups of rows; groups beyond have the weights of the gate.
+    """
+    count = known.shape[-1]
+    return np.where(codes < count, known[..., np.minimum(codes, count - 1)], log_weights)
 
 
 def predictors_without(

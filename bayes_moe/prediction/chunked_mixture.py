@@ -15,13 +15,15 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.checks import check_one_of
-from bayes_moe.data.group_terms import ERROR, UNSEEN
+from bayes_moe.data.group_terms import ERROR, SAMPLE, UNSEEN
 from bayes_moe.data.matrix import Rows
 from bayes_moe.data.recording import uncut
 from bayes_moe.model.allocation import observed_rows
 from bayes_moe.model.allocation_checks import check_shared_rows
+from bayes_moe.model.effect_checks import integrates_effects
 from bayes_moe.model.evaluation import Where, chunks, map_chunks
 from bayes_moe.model.mixture import Mixture
+from bayes_moe.prediction.known_groups import with_known_groups
 from bayes_moe.prediction.new_groups import with_new_groups
 from bayes_moe.prediction.quantiles import (
     PILOT_DRAWS,
@@ -57,6 +59,8 @@ class ChunkedMixture:
     def draws(self) -> dict[str, np.ndarray]:
         """Reported variables (sample, ...) by name."""
         draws = stacked_draws(self.fit.spec, posterior_of(self.fit.idata))
+        if not self.observed:
+            draws = with_known_groups(self.fit, draws)
         return with_new_groups(self.fit.spec, self.fit.design, self.rows, draws)
 
     def chunks(
@@ -186,6 +190,8 @@ def mixtures_on(
     check_one_of("value of `unseen`", unseen, UNSEEN)
     if with_response:
         columns = fit.spec.row_columns
+        if integrates_effects(fit.spec.structure, columns):
+            unseen = SAMPLE  # groups have codes of their own; their effects are integrated out
         observed = observed_rows(fit.design, columns, rows, unseen=unseen)
         check_shared_rows(fit.spec.structure, columns, observed)
         return ChunkedMixture(fit, observed, observed=True)

@@ -19,6 +19,7 @@ from bayes_moe.model.allocation import (
 )
 from bayes_moe.model.allocation_checks import check_shared_rows
 from bayes_moe.model.mixture import Mixture
+from bayes_moe.model.shared_effects import has_shared_effects
 from bayes_moe.prediction.chunked_mixture import mixtures_on
 from bayes_moe.prediction.joint_predictive import JointPredictive, predictive_of
 from bayes_moe.prediction.predictive import Predictive
@@ -173,6 +174,11 @@ def log_density(fit: Fit, rows: Any = None, *, unseen: str = ERROR) -> xr.DataAr
     """
     mixtures = mixtures_on(fit, rows, with_response=True, unseen=unseen)
     j = fit.response
+    if j is not None and has_shared_effects(fit.spec.structure, fit.spec.row_columns):
+        raise SpecError(
+            "The density of one of several responses has no integral over the effects of groups "
+            "that share an expert: take that of all of them, bm.log_density(fit) of the fit itself."
+        )
 
     def log_densities(mixture: Mixture, part: Rows) -> np.ndarray:
         return observed_log_density(

@@ -33,6 +33,7 @@ from bayes_moe.em.random_effects import (
 )
 from bayes_moe.em.shared_marginal import SharedMarginal
 from bayes_moe.em.vector_layout import parameter_vector
+from bayes_moe.model.effect_checks import effects_outside
 from bayes_moe.model.log_density import LogDensity
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.optimize.densities import log_density
@@ -322,6 +323,12 @@ def _grouped_starts(
 ) -> GroupedStarts:
     """Modes of a model with random effects, all but these at their marginal mode."""
     settings = SearchSettings(max_iter=MAX_ITER, cores=cores)
+    if effects_outside(spec.structure, spec.row_columns):  # under their first scales
+        first = parameter_vector(spec, design, jacobian=True)
+        modes = search_linear(first, settings, rng)
+        none = (None,) * len(modes.value)
+        mass = _mass(modes, [0.0] * len(modes.value))
+        return GroupedStarts(spec, first.design, modes, none, mass, first)
     found = marginal_modes(spec, design, settings, rng, density=UNCONSTRAINED, rough=True)
     modes, best = found.modes, found.modes.best
     first = found.marginal.vector

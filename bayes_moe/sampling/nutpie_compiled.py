@@ -82,16 +82,14 @@ class Direct(Engine):
         draws, stats = trace.get_arrow_trace()
         if not len(draws) or not points.drawn:
             raise nothing_drawn()
-        first = parameters.variables(np.array([_first(batch, parameters.size) for batch in draws]))
-        kept = [~_column(batch, "tuning").astype(bool) for batch in stats]
-        length = max(int(k.sum()) for k in kept)
-        theta = np.full((len(draws), length, parameters.size), np.nan)
-        for chain, (batch, k) in enumerate(zip(draws, kept, strict=True)):
-            theta[chain, : k.sum()] = _column(batch, POINT).reshape(-1, parameters.size)[k]
+        theta, begun, kept = kept_draws(draws, stats, parameters.size)
+        first = parameters.variables(begun)
         flat = parameters.variables(theta.reshape(-1, parameters.size))
         values = {name: v.reshape(*theta.shape[:2], *v.shape[1:]) for name, v in flat.items()}
         posterior = dataset(parameters.spec, parameters.design, values, (names.CHAIN, names.DRAW))
-        return sampler_groups(posterior, _stats(stats, kept, length), points.modes(first))
+        return sampler_groups(
+            posterior, stored_stats(stats, kept, theta.shape[1]), points.modes(first)
+        )
 
 
 def _in_frame(
@@ -175,6 +173,21 @@ def _compiled(density: Density, points: StartPoints, stored: int) -> Any:
     )
 
 
+def kept_draws(
+    draws: list[Any], stats: list[Any], size: int
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Points (chain, draw, coordinate) after tuning, first ones (chain, coordinate), and which.
+
+    Chains that were stopped are filled with NaN.
+    """
+    kept = [~_column(batch, "tuning").astype(bool) for batch in stats]
+    length = max(int(k.sum()) for k in kept)
+    theta = np.full((len(draws), length, size), np.nan)
+    for chain, (batch, k) in enumerate(zip(draws, kept, strict=True)):
+        theta[chain, : k.sum()] = _column(batch, POINT).reshape(-1, size)[k]
+    return theta, np.array([_first(batch, size) for batch in draws]), kept
+
+
 def _column(batch: Any, name: str) -> np.ndarray:
     """Column of an Arrow record batch as a flat array; NaN where a value is missing."""
     import pyarrow
@@ -190,7 +203,7 @@ def _first(batch: Any, size: int) -> np.ndarray:
     return values[:size] if values.size else np.full(size, np.nan)
 
 
-def _stats(batches: list[Any], kept: list[np.ndarray], length: int) -> xr.Dataset:
+def stored_stats(batches: list[Any], kept: list[np.ndarray], length: int) -> xr.Dataset:
     """Statistics (chain, draw) of the draws that are kept."""
     import xarray as xr
 
