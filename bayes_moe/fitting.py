@@ -11,7 +11,6 @@ from typing import Any
 from bayes_moe.core import names, registry, seeds
 from bayes_moe.core.errors import PACKAGE_FILES, ConvergenceWarning, SpecError
 from bayes_moe.data.design import Design
-from bayes_moe.data.sparse_columns import check_no_sparse
 from bayes_moe.diagnostics.check import check
 from bayes_moe.inference.base import Method
 from bayes_moe.model.spec import MixtureOfExperts, bound

@@ -87,7 +87,7 @@ def simulate(
     chosen = shared.spread(random_expert(mixture.log_weights[0][:, shared.first].T, rng))
     response = mixture.expert_random(rng)[0][..., chosen, np.arange(design.rows.size)]
     result = table.copy()
-    rule = spec.level_rule
+    rule = spec.response_rule
     if rule.given is not None:
         response = labelled(response, rule.given, rule.ordered)
     for column, drawn in zip(

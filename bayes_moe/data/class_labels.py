@@ -25,7 +25,7 @@ TWO, ANY = "two", "any"
 
 
 @dataclass(frozen=True)
-class LevelRule:
+class ResponseRule:
     """What a model makes of a response of classes.
 
     ``response`` is the left-hand side of the formula, the empty string without one.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayes_moe.data.censored_response import Limits
-from bayes_moe.data.class_labels import LevelRule, Levels, codes
+from bayes_moe.data.class_labels import ResponseRule, Levels, codes
 from bayes_moe.data.design_checks import check_response
 from bayes_moe.data.responses import response_parts
 
@@ -38,7 +38,7 @@ class CodedResponse:
 
     @classmethod
     def read(
-        cls, columns: pd.DataFrame, obs_id: np.ndarray, rule: LevelRule, limits: Limits | None
+        cls, columns: pd.DataFrame, obs_id: np.ndarray, rule: ResponseRule, limits: Limits | None
     ) -> CodedResponse:
         """Response of a table, with the classes that are in its rows ``obs_id`` (obs,)."""
         if limits is not None:

@@ -19,7 +19,7 @@ from bayes_moe.core.checks import check_one_of
 from bayes_moe.core.errors import DataError, unknown
 from bayes_moe.core.samples import Sample
 from bayes_moe.data.censored_response import Limits, plain_values
-from bayes_moe.data.class_labels import LevelRule, Levels, codes
+from bayes_moe.data.class_labels import ResponseRule, Levels, codes
 from bayes_moe.data.coded_response import CodedResponse
 from bayes_moe.data.design_checks import (
     check_all_features,
@@ -102,7 +102,7 @@ class Design:
     @classmethod
     def from_data(
         cls,
-        response: str | LevelRule | None,
+        response: str | ResponseRule | None,
         formulas: Mapping[str, str],
         data: Any,
         *,
@@ -115,7 +115,7 @@ class Design:
 
         Parameters
         ----------
-        response : str, LevelRule or None
+        response : str, ResponseRule or None
             Left-hand side, e.g. ``"tuned"``, with what the model makes of classes, if it is no
             number; None for a table without a response.
         formulas : mapping of str to str
@@ -151,7 +151,7 @@ class Design:
     @classmethod
     def restored(
         cls,
-        response: str | LevelRule,
+        response: str | ResponseRule,
         formulas: Mapping[str, str],
         columns: pd.DataFrame,
         *,
@@ -381,9 +381,9 @@ class Design:
         return pd.DataFrame(converted, index=columns.index)
 
 
-def _rule(response: str | LevelRule | None) -> LevelRule:
+def _rule(response: str | ResponseRule | None) -> ResponseRule:
     """What is made of a response, which is numeric unless a rule says otherwise."""
-    return response if isinstance(response, LevelRule) else LevelRule(response or "")
+    return response if isinstance(response, ResponseRule) else ResponseRule(response or "")
 
 
 def _needed(fitted: pd.DataFrame, expressions: list[str], table: pd.DataFrame) -> list[str]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bayes_moe.core.errors import DataError
 from bayes_moe.data.censored_response import Limits, limits_in
-from bayes_moe.data.class_labels import LevelRule
+from bayes_moe.data.class_labels import ResponseRule
 from bayes_moe.data.formula_functions import Functions
 from bayes_moe.data.formulas import used_columns
 from bayes_moe.data.missing import fill_gaps, missing_advice, refuse_or_drop
@@ -44,7 +44,7 @@ class UsedColumns:
 
 def columns_in_use(
     data: Any,
-    rule: LevelRule,
+    rule: ResponseRule,
     formulas: Mapping[str, str],
     treatment: tuple[str, Mapping[str, str | None]],
     functions: Functions | None,

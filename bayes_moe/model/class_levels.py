@@ -10,7 +10,7 @@ from typing import Any
 
 from bayes_moe.core import registry
 from bayes_moe.core.errors import SpecError, listed
-from bayes_moe.data.class_labels import ANY, TWO, LevelRule, Levels, check_levels
+from bayes_moe.data.class_labels import ANY, TWO, ResponseRule, Levels, check_levels
 from bayes_moe.families import Family
 
 
@@ -49,12 +49,12 @@ def checked_levels(family: Family, levels: Iterable[Any] | None) -> Levels | Non
     return plain
 
 
-def level_rule(response: str, members: Iterable[Family], given: Levels | None) -> LevelRule:
+def response_rule(response: str, members: Iterable[Family], given: Levels | None) -> ResponseRule:
     """Rule by which a response of experts of some families is read: that of the strictest."""
     strictness = (None, TWO, ANY)
     distinct = list(dict.fromkeys(members))
     first = min(distinct, key=lambda family: strictness.index(family.takes_levels))
-    return LevelRule(
+    return ResponseRule(
         response,
         takes=first.takes_levels,
         ordered=any(family.ordered for family in distinct),

@@ -11,7 +11,7 @@ from bayes_moe.core import html, registry
 from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import SpecError
 from bayes_moe.core.records import Record, check_names, from_settings, plain
-from bayes_moe.data.class_labels import LevelRule, Levels
+from bayes_moe.data.class_labels import ResponseRule, Levels
 from bayes_moe.data.design import Design
 from bayes_moe.data.formula_functions import check_functions, check_known
 from bayes_moe.data.formulas import own_functions, without_offsets
@@ -21,7 +21,7 @@ from bayes_moe.data.responses import response_formula
 from bayes_moe.gates import Gate
 from bayes_moe.model import allocation_checks, sparse_rules, spec_checks
 from bayes_moe.model.blocks import blocks_of
-from bayes_moe.model.class_levels import level_rule
+from bayes_moe.model.class_levels import response_rule
 from bayes_moe.model.constraints import WEIGHTS, Stated, is_part
 from bayes_moe.model.effect_checks import check_gate_effects
 from bayes_moe.model.expert import Expert
@@ -84,7 +84,7 @@ class MixtureOfExperts(Record):
         "fixed",
         "functions",
         "gate",
-        "level_rule",
+        "response_rule",
         "priors",
         "row_columns",
         "shared",
@@ -100,7 +100,7 @@ class MixtureOfExperts(Record):
     fixed: Mapping[str, Any]
     row_columns: RowColumns
     structure: Structure
-    level_rule: LevelRule
+    response_rule: ResponseRule
 
     def __init__(
         self,
@@ -131,10 +131,10 @@ class MixtureOfExperts(Record):
         known = frozenset() if expert is None else frozenset(range(len(ordered)))
         structure = structure_of(gate, ordered, frozen, stated, known=known)
         self._set(gate=gate, experts=ordered, priors=frozen, center=center, structure=structure)
-        rule = level_rule(self.response, [e.family for e in listed], listed[0].levels)
+        rule = response_rule(self.response, [e.family for e in listed], listed[0].levels)
         columns = check_row_columns(weights, group, expert, structure.expert_labels)
         counts = tuple(structure.row_count_formulas)
-        self._set(level_rule=replace(rule, counts=counts, row_columns=columns))
+        self._set(response_rule=replace(rule, counts=counts, row_columns=columns))
         self._set(row_columns=columns)
         spec_checks.check_truncation(structure, columns, self.response)
         self._set(shared=common, fixed=MappingProxyType(held))
@@ -251,7 +251,7 @@ class MixtureOfExperts(Record):
         structure = self.structure
         spec_checks.check_missing(structure, missing)
         design = Design.from_data(
-            self.level_rule,
+            self.response_rule,
             self.formulas,
             data,
             missing=missing,
@@ -339,7 +339,7 @@ def bound(spec: MixtureOfExperts, design: Design) -> MixtureOfExperts:
 
 def with_levels(spec: MixtureOfExperts, levels: Levels | None) -> MixtureOfExperts:
     """The description for a response whose classes have these labels; None of numbers."""
-    if levels is None or levels == spec.level_rule.given:
+    if levels is None or levels == spec.response_rule.given:
         return spec
     experts = [expert.with_levels(levels) for expert in spec.experts]
     given = (spec.priors, spec.center, spec.functions, spec.shared, spec.fixed)

@@ -63,7 +63,7 @@ class Content:
 
 def shows_classes(fit: Fit) -> bool:
     """Whether experts are shown by the probabilities of their classes."""
-    return fit.spec.level_rule.takes == ANY
+    return fit.spec.response_rule.takes == ANY
 
 
 def expert_content(

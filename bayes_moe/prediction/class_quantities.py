@@ -130,7 +130,7 @@ class ClassQuantities(ExpertQuantities):
 
 def has_classes(fit: Fit) -> bool:
     """Whether the response of a fit is a class."""
-    return fit.spec.level_rule.takes is not None
+    return fit.spec.response_rule.takes is not None
 
 
 def class_labels(fit: Fit) -> Levels:
@@ -145,7 +145,7 @@ def class_labels(fit: Fit) -> Levels:
         others = families_of_classes()
         raise SpecError(
             f"The response {fit.spec.response!r} is a number under family "
-            f"{fit.spec.level_rule.family!r}; classes need one of the families "
+            f"{fit.spec.response_rule.family!r}; classes need one of the families "
             f"{listed(others, len(others))}."
         )
     return (0, 1) if fit.design.levels is None else fit.design.levels

@@ -97,7 +97,7 @@ class ExpertQuantities(GateQuantities):
 
 def check_ordered(fit: Fit, what: str, instead: str) -> None:
     """Raise :class:`SpecError` for a summary by codes of classes that have no order."""
-    rule = fit.spec.level_rule
+    rule = fit.spec.response_rule
     if rule.takes not in (None, TWO) and not rule.ordered:
         raise SpecError(
             f"The classes of {fit.spec.response!r} have no order, and so no {what}: use {instead}, "

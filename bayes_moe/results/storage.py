@@ -128,7 +128,7 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
 
 def _least_version(spec: MixtureOfExperts, row_labels: bool) -> int:
     """First version of the format that has all that a fit has."""
-    if spec.level_rule.given is not None:
+    if spec.response_rule.given is not None:
         return FORMAT_VERSION
     return 2 if row_labels else 1
 
@@ -267,7 +267,7 @@ def _design(
     check_whole("n_dropped", stored["n_dropped"], 0, 2**53)
     rows = stored_rows(tree, stored["columns"], stored.get(GROUP), stored.get(ROW_LABELS))
     design = Design.restored(
-        spec.level_rule,
+        spec.response_rule,
         spec.formulas,
         rows.columns,
         center=spec.center,

@@ -8,15 +8,15 @@ import polars as pl
 import pytest
 
 from bayes_moe.core.errors import DataError, MissingRowsWarning, SpecError
-from bayes_moe.data.class_labels import LevelRule, check_levels, codes, labelled
+from bayes_moe.data.class_labels import ResponseRule, check_levels, codes, labelled
 from bayes_moe.data.design import Design
 from bayes_moe.data.tables import to_pandas
 
-TWO = LevelRule(
+TWO = ResponseRule(
     "y", "two", family="bernoulli", families=lambda: {"bernoulli": "two", "kinds": "any"}
 )
-ANY = LevelRule("y", "any", family="kinds")
-ORDERED = LevelRule("y", "any", ordered=True, family="grades")
+ANY = ResponseRule("y", "any", family="kinds")
+ORDERED = ResponseRule("y", "any", ordered=True, family="grades")
 
 X = np.array([0.0, 1.0, 3.0, 2.0, 5.0, 4.0])
 TEXT = ["low", "high", "high", "low", "mid", "mid"]
@@ -46,10 +46,20 @@ def category(values, categories, ordered=False):
         ([0, 1, 1, 0, 0, 1], ANY, (0, 1), [0, 1, 1, 0, 0, 1]),
         (category(TEXT, ["low", "mid", "high"], True), ORDERED, ("low", "mid", "high"), None),
         ([1, 2, 3, 1, 2, 3], ORDERED, (1, 2, 3), [0, 1, 2, 0, 1, 2]),
-        (TEXT, LevelRule("y", "any", True, ("low", "mid", "high")), ("low", "mid", "high"), None),
-        (BINARY, LevelRule("y", "two", given=("yes", "no")), ("yes", "no"), [1, 0, 0, 1, 1, 0]),
-        ([1, 2, 2, 1, 1, 2], LevelRule("y", "two", given=(1, 2)), (1, 2), [0, 1, 1, 0, 0, 1]),
-        (BINARY, LevelRule("y", "any", given=("maybe", "no", "yes")), ("maybe", "no", "yes"), None),
+        (
+            TEXT,
+            ResponseRule("y", "any", True, ("low", "mid", "high")),
+            ("low", "mid", "high"),
+            None,
+        ),
+        (BINARY, ResponseRule("y", "two", given=("yes", "no")), ("yes", "no"), [1, 0, 0, 1, 1, 0]),
+        ([1, 2, 2, 1, 1, 2], ResponseRule("y", "two", given=(1, 2)), (1, 2), [0, 1, 1, 0, 0, 1]),
+        (
+            BINARY,
+            ResponseRule("y", "any", given=("maybe", "no", "yes")),
+            ("maybe", "no", "yes"),
+            None,
+        ),
     ],
 )
 def test_labels_and_codes(y, rule, levels, coded):
@@ -64,7 +74,7 @@ def test_labels_and_codes(y, rule, levels, coded):
 
 def test_numbers_of_other_families_stay_numbers():
     for y in ([True, False, False, True, True, False], X[::-1]):
-        found = design(y, LevelRule("y"))
+        found = design(y, ResponseRule("y"))
         assert found.levels is None
         np.testing.assert_array_equal(found.response, np.asarray(y, dtype=float))
 
@@ -75,17 +85,17 @@ def test_numbers_of_other_families_stay_numbers():
         (["a"] * 6, TWO, r"response 'y' has one class, 'a', in all 6 row\(s\)"),
         ([True] * 6, TWO, "has one class, True"),
         (category(["a"] * 6, ["a", "b"]), ANY, "has one class, 'a'"),
-        (["a"] * 6, LevelRule("y", "any", given=("a", "b")), "has one class, 'a'"),
+        (["a"] * 6, ResponseRule("y", "any", given=("a", "b")), "has one class, 'a'"),
         (TEXT, TWO, "has 3 classes, 'high', 'low', 'mid'; family 'bernoulli' needs two. "
                     "Use family='kinds'"),
-        (TEXT, LevelRule("y", family="normal", families=lambda: {"kinds": "any"}),
+        (TEXT, ResponseRule("y", family="normal", families=lambda: {"kinds": "any"}),
          "'y' holds categories, such as 'low'; it must be numeric under family 'normal'. "
          "Families of classes: 'kinds'"),
         ([1, 2, 3, 1.5, 2.5, 1], ANY, r"is 1.5 at row 3; classes .* whole numbers \(2 row"),
         (TEXT, ORDERED, "ordered levels of 'y' are missing: .*'high', 'low', 'mid'.*levels=.*"
                         r"pd.Categorical\(table\['y'\], categories=\[...\], ordered=True"),
         (category(TEXT, ["low", "mid", "high"]), ORDERED, "ordered levels of 'y' are missing"),
-        (TEXT, LevelRule("y", "any", given=("low", "high")),
+        (TEXT, ResponseRule("y", "any", given=("low", "high")),
          r"has a class 'mid' at row 4 that the model has not; its classes are 'low', 'high' "
          r"\(2 row\(s\) have others, first 4, 5\)"),
         (pd.date_range("2020", periods=6), ANY, "holds dates"),
@@ -117,7 +127,7 @@ def test_rows_without_a_label():
     assert found.levels == ("a", "b")
     np.testing.assert_array_equal(found.response, [0, 1, 0, 1])
     with pytest.warns(MissingRowsWarning), pytest.raises(DataError, match="'c' at row 4"):
-        design(y, LevelRule("y", "any", given=("a", "b")), missing="drop")
+        design(y, ResponseRule("y", "any", given=("a", "b")), missing="drop")
 
 
 @pytest.mark.parametrize("fitted", [TEXT, category(TEXT, ["low", "mid", "high", "top"])])

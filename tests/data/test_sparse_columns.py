@@ -51,10 +51,10 @@ def test_weights_count_rows():
     weighted, repeated = table(), table()
     which = np.repeat(np.arange(N), weighted["w"])
     repeated = {name: values[which] for name, values in repeated.items()}
-    from bayes_moe.data.class_labels import LevelRule
+    from bayes_moe.data.class_labels import ResponseRule
     from bayes_moe.data.observation import RowColumns
 
-    rule = LevelRule("y", row_columns=RowColumns(weights="w"))
+    rule = ResponseRule("y", row_columns=RowColumns(weights="w"))
     one = Design.from_data(rule, {"mu": "~ x"}, weighted).rows.matrices["mu"]
     other = Design.from_data("y", {"mu": "~ x"}, repeated).rows.matrices["mu"]
     np.testing.assert_allclose(one.center, other.center, rtol=1e-13)

@@ -64,8 +64,8 @@ def coefficients(fit):
 def test_labels_are_fitted_as_their_codes(response, levels):
     numbers, labels = fitted("number"), fitted(response)
     np.testing.assert_array_equal(coefficients(labels), coefficients(numbers))
-    assert labels.spec.level_rule.given == labels.design.levels == levels
-    assert numbers.spec.level_rule.given is numbers.design.levels is None
+    assert labels.spec.response_rule.given == labels.design.levels == levels
+    assert numbers.spec.response_rule.given is numbers.design.levels is None
     assert numbers.spec == model("number")
     assert labels.spec == model(response, levels=levels)
     assert f"levels={levels!r}" in repr(labels.spec)
@@ -89,7 +89,7 @@ def test_any_number_of_classes_is_that_of_the_table(toys):
         assert [b.family.trials({}) for b in fit.spec.structure.blocks] == [2.0]
         binomial = fitted("code", data, family="binomial", trials=2)
         np.testing.assert_array_equal(coefficients(fit), coefficients(binomial))
-    assert model("y", "kinds").level_rule.given is None
+    assert model("y", "kinds").response_rule.given is None
 
 
 def test_ordered_families_need_an_order(toys):
@@ -172,7 +172,7 @@ def test_descriptions_round_trip():
     assert with_levels(named, ("y", "n")).expert_labels == named.expert_labels
     tree = bm.hierarchical_mixture("y ~ x", family="bernoulli", levels=("n", "y"))
     net = bm.mixture_density("y ~ x", family="bernoulli", levels=("n", "y"))
-    assert tree.level_rule.given == net.level_rule.given == ("n", "y")
+    assert tree.response_rule.given == net.response_rule.given == ("n", "y")
 
 
 @pytest.mark.parametrize(
