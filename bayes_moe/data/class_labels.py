@@ -26,7 +26,7 @@ TWO, ANY = "two", "any"
 
 @dataclass(frozen=True)
 class ResponseRule:
-    """What a model makes of a response of classes.
+    """How a model reads its response, and what columns say of the rows.
 
     ``response`` is the left-hand side of the formula, the empty string without one.
     ``takes`` is ``"two"``, ``"any"``, or None of a model of numbers; ``ordered`` says that the

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bayes_moe.data.censored_response import Limits
-from bayes_moe.data.class_labels import ResponseRule, Levels, codes
+from bayes_moe.data.class_labels import Levels, ResponseRule, codes
 from bayes_moe.data.design_checks import check_response
 from bayes_moe.data.responses import response_parts
 

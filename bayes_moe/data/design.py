@@ -19,7 +19,7 @@ from bayes_moe.core.checks import check_one_of
 from bayes_moe.core.errors import DataError, unknown
 from bayes_moe.core.samples import Sample
 from bayes_moe.data.censored_response import Limits, plain_values
-from bayes_moe.data.class_labels import ResponseRule, Levels, codes
+from bayes_moe.data.class_labels import Levels, ResponseRule, codes
 from bayes_moe.data.coded_response import CodedResponse
 from bayes_moe.data.design_checks import (
     check_all_features,

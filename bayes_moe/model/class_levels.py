@@ -10,7 +10,7 @@ from typing import Any
 
 from bayes_moe.core import registry
 from bayes_moe.core.errors import SpecError, listed
-from bayes_moe.data.class_labels import ANY, TWO, ResponseRule, Levels, check_levels
+from bayes_moe.data.class_labels import ANY, TWO, Levels, ResponseRule, check_levels
 from bayes_moe.families import Family
 
 

@@ -11,7 +11,7 @@ from bayes_moe.core import html, registry
 from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import SpecError
 from bayes_moe.core.records import Record, check_names, from_settings, plain
-from bayes_moe.data.class_labels import ResponseRule, Levels
+from bayes_moe.data.class_labels import Levels, ResponseRule
 from bayes_moe.data.design import Design
 from bayes_moe.data.formula_functions import check_functions, check_known
 from bayes_moe.data.formulas import own_functions, without_offsets
@@ -84,8 +84,8 @@ class MixtureOfExperts(Record):
         "fixed",
         "functions",
         "gate",
-        "response_rule",
         "priors",
+        "response_rule",
         "row_columns",
         "shared",
         "structure",
