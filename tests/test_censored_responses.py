@@ -477,6 +477,8 @@ def test_families_and_models_without_censoring_say_so():
         bm.mixture_of_experts("censored(y, status=s) ~ x", family="categorical", experts=1)
     with pytest.raises(SpecError, match="cannot be beside `expert`"):
         model(side="truncated", expert="label")
+    with pytest.raises(SpecError, match="cannot be beside `group` and effects"):
+        bm.mixture_of_experts("truncated(y, lower=0) ~ x + (1 | g)", group="g")
     with pytest.raises(SpecError, match="cannot be beside a gate that models"):
         model(side="truncated", gate=bm.gates.Gaussian("~ z"))
 

@@ -23,6 +23,7 @@ from bayes_moe.model.blocks import Block, responses_without_offsets
 from bayes_moe.model.expert import Expert
 from bayes_moe.model.measure import measure_of
 from bayes_moe.model.offset_rules import check_expert_offsets, check_gate_offsets
+from bayes_moe.model.shared_effects import has_shared_effects
 from bayes_moe.model.structure import Structure
 from bayes_moe.predictors import Predictor, Site
 from bayes_moe.predictors.base import check_coefficient_prior
@@ -132,6 +133,12 @@ def check_truncation(structure: Structure, columns: RowColumns, response: str) -
         raise SpecError(
             f"The truncated response {response!r} cannot be beside {found[0]}: the probability "
             "that a row was recorded is that of a row by itself, given its features."
+        )
+    if columns.group is not None and has_shared_effects(structure, columns):
+        raise SpecError(
+            f"The truncated response {response!r} cannot be beside `group` and effects of the same "
+            "groups, such as (1 | g): the probability that a group was recorded would be an "
+            "integral over its effects. Leave one of the two out."
         )
 
 
