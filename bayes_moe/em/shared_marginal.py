@@ -9,13 +9,13 @@ the mixture, so that nothing is bounded as in :mod:`bayes_moe.em.group_marginal`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.em.effect_marginal import EffectMarginal, MarginalPoint
-from bayes_moe.em.floors import few_rows
 from bayes_moe.em.grouped_rows import Effects, GroupedRows
 from bayes_moe.em.integral_slopes import IntegralSlopes
 from bayes_moe.em.parameter_vector import ParameterVector
@@ -164,14 +164,6 @@ class SharedMarginal(EffectMarginal):
         weights = self.rows.rows.weights
         return (by_unit if weights is None else by_unit * weights[self.shared.first]).sum(axis=-1)
 
-    def at_floor(self, point: MarginalPoint) -> float:
-        """Number of rows with a spread at its floor, or a narrow one of an expert of few rows."""
-        chunk = self.integrated(point.psi[None], point.effects[None]).chunk
-        with np.errstate(all="ignore"):
-            r, at_floor, narrow, *_ = self.mixture.by_row(chunk, self.rows.complete, None)
-        few = chunk.counted(r).sum(axis=-1) <= few_rows(self.rows.fixed)
-        return float(at_floor[0] + np.where(few, narrow, 0.0).sum())
-
     def covariances(self, point: MarginalPoint, e: Effects) -> np.ndarray:
         sds = [np.sqrt(np.diagonal(own, axis1=-2, axis2=-1)) for own in point.factor]
         own = self.internal(sds)[e.where].reshape(e.shape) ** 2
@@ -186,7 +178,7 @@ class SharedMarginal(EffectMarginal):
         total = float(self.total(found.value)[0])
         if not np.isfinite(total):
             return None
-        slopes, changes = self._slopes(found), self._precision_changes(psi)
+        slopes, changes = _slopes(self.parts, found), self._precision_changes(psi)
         log_prior, gradient = self.log_prior(psi)
         by_fixed, curvature = self._by_fixed(found, slopes)
         gradient = gradient + np.concatenate([by_fixed, self._by_scales(found, slopes, changes)])
@@ -214,18 +206,11 @@ class SharedMarginal(EffectMarginal):
         total = float(self.total(found.value)[0])
         if not np.isfinite(total):
             return -np.inf, np.zeros(self.size)
-        slopes, changes = self._slopes(found), self._precision_changes(psi)
+        slopes, changes = _slopes(self.parts, found), self._precision_changes(psi)
         log_prior, gradient = self.log_prior(psi)
         by_fixed = self._by_fixed(found, slopes)[0]
         own = np.concatenate([by_fixed, self._by_scales(found, slopes, changes)])
         return total + log_prior, gradient + own
-
-    def _slopes(self, found: Integrated) -> list[IntegralSlopes]:
-        """Derivatives of the integrals of each factor with effects."""
-        return [
-            IntegralSlopes.of(part.integrals, own, factor, part.slot_units)
-            for part, own, factor in zip(self.parts, found.parts, found.factors, strict=True)
-        ]
 
     def _by_fixed(
         self, found: Integrated, slopes: list[IntegralSlopes]
@@ -317,6 +302,14 @@ class SharedMarginal(EffectMarginal):
             if block.factor == factor
             for m in range(block.size)
         ]
+
+
+def _slopes(parts: Sequence[SharedPart], found: Integrated) -> list[IntegralSlopes]:
+    """Derivatives of the integrals of each factor with effects."""
+    return [
+        IntegralSlopes.of(part.integrals, own, factor, part.slot_units)
+        for part, own, factor in zip(parts, found.parts, found.factors, strict=True)
+    ]
 
 
 def _part(rows: GroupedRows, shared: Allocation, j: int) -> SharedPart | None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayes_moe.em.climb import ROWS_AT_FLOOR, run_em
+from bayes_moe.em.effect_marginal import MarginalPoint
+from bayes_moe.em.floors import few_rows
 from bayes_moe.em.marginal_runs import GRADIENT, ROUGH, Run, evaluated, polished
 from bayes_moe.em.multistart import SearchSettings, Start
 from bayes_moe.em.objective import Objective
@@ -67,7 +69,7 @@ def runs_of_groups(
             if run.gradient_norm < ROUGH:
                 break
         ends.append(run)
-    floored = np.array([marginal.at_floor(run.point) > ROWS_AT_FLOOR for run in ends], dtype=bool)
+    floored = np.array([_at_floor(marginal, run.point) > ROWS_AT_FLOOR for run in ends], dtype=bool)
     value = np.where(floored, -np.inf, [run.point.value for run in ends])
     for j in np.flatnonzero(value >= value.max(initial=-np.inf) - NEAR):  # perhaps the same mode
         for _ in range(SCALINGS):
@@ -98,3 +100,12 @@ def _starts(
             distinct = np.unique(np.round(value, 2), return_index=True)[1][::-1][:PLAIN]
             points = np.concatenate([points, ends.theta[distinct]])
     return points, np.zeros((len(points), marginal.rows.size))
+
+
+def _at_floor(marginal: SharedMarginal, point: MarginalPoint) -> float:
+    """Number of rows with a spread at its floor, or a narrow one of an expert of few rows."""
+    chunk = marginal.integrated(point.psi[None], point.effects[None]).chunk
+    with np.errstate(all="ignore"):
+        r, at_floor, narrow, *_ = marginal.mixture.by_row(chunk, marginal.rows.complete, None)
+    few = chunk.counted(r).sum(axis=-1) <= few_rows(marginal.rows.fixed)
+    return float(at_floor[0] + np.where(few, narrow, 0.0).sum())

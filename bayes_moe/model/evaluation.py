@@ -81,7 +81,7 @@ def evaluate(
         return mixture
     codes, _ = fitted_groups(spec.structure, spec.row_columns, rows.matrices)
     weights = with_known_weights(mixture.log_weights, draws[KNOWN_GROUPS], codes)
-    return mixture.with_log_weights(weights)
+    return replace(mixture, log_weights=weights)
 
 
 def _mixture(spec: MixtureOfExperts, draws: Values, rows: Rows, *, compiled: bool) -> Mixture:

@@ -111,15 +111,6 @@ class Mixture(MeasuredMixture):
         """
         return np.where(self.weights > 0, moments, 0.0) if self.sparse else moments
 
-    def with_log_weights(self, log_weights: np.ndarray) -> Self:
-        """Return the mixture with other log weights (sample, expert, obs)."""
-        return replace(self, log_weights=log_weights)
-
-    @property
-    def given_effects(self) -> Self:
-        """The mixture given the effects of groups, which are not integrated out."""
-        return replace(self, integrals=None)
-
     def top(self, k: int) -> Self:
         """Return the mixture of the ``k`` experts of largest weight of each draw and row.
 

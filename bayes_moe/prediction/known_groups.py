@@ -7,6 +7,8 @@ group's responsibilities, given its fitted rows, in the place of the gate's weig
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from bayes_moe.core.arrays import Values
@@ -34,7 +36,7 @@ def with_known_groups(fit: Fit, draws: Values) -> dict[str, np.ndarray]:
     shares = np.empty((samples, spec.n_experts, count))
     for where, part, mixture in chunks(spec, draws, rows):
         of_rows = observed_responsibilities(
-            mixture if fit.is_point else mixture.given_effects, part
+            mixture if fit.is_point else replace(mixture, integrals=None), part
         )
         shares[..., codes[where]] = of_rows
     with np.errstate(divide="ignore"):

@@ -33,6 +33,7 @@ def table():
     rows["g"] = [f"g{j}" for j in rng.integers(0, 7, size)]
     rows["a"], rows["b"] = rng.integers(0, 3, size), rng.integers(0, 2, size)
     rows["by_g"] = rows.groupby("g")["z"].transform("mean")
+    rows["of_g"] = rows["g"].isin(["g0", "g1", "g2"])
     rows["w"], rows["seen"] = rng.uniform(0, 2, size), rng.choice(["observed", "right"], size)
     rows["label"] = np.where(rng.random(size) < 0.2, rng.choice(["0", "1"], size), None)
     rows["kind"] = rng.choice(["one", "two", "three"], size)
@@ -81,7 +82,7 @@ MORE = {
     ),
     "known experts": correlated("normal", expert="label"),
     "rows of a group in one expert": plain(
-        "normal", formula="normal ~ x + (z | a)", gate="~ by_g + (1 | g)", group="g"
+        "normal", formula="normal ~ x + (z | a)", gate="~ by_g + (1 | of_g)", group="g"
     ),
     "normal gate prior": correlated(
         "normal", experts=3, priors={"gate_coef": P("Normal", mu=0.1, sigma=1.5)}
