@@ -15,7 +15,8 @@ import numpy as np
 
 from bayes_moe.core import names
 from bayes_moe.core.checks import check_one_of
-from bayes_moe.data.group_terms import ERROR, SAMPLE, UNSEEN
+from bayes_moe.core.errors import SpecError
+from bayes_moe.data.group_terms import AVERAGE, ERROR, SAMPLE, UNSEEN
 from bayes_moe.data.matrix import Rows
 from bayes_moe.data.recording import uncut
 from bayes_moe.model.allocation import observed_rows
@@ -23,6 +24,7 @@ from bayes_moe.model.allocation_checks import check_shared_rows
 from bayes_moe.model.effect_checks import integrates_effects
 from bayes_moe.model.evaluation import Where, chunks, map_chunks
 from bayes_moe.model.mixture import Mixture
+from bayes_moe.model.shared_effects import has_shared_effects
 from bayes_moe.prediction.known_groups import with_known_groups
 from bayes_moe.prediction.new_groups import with_new_groups
 from bayes_moe.prediction.quantiles import (
@@ -192,6 +194,12 @@ def mixtures_on(
         columns = fit.spec.row_columns
         if integrates_effects(fit.spec.structure, columns):
             unseen = SAMPLE  # groups have codes of their own; their effects are integrated out
+        elif unseen == AVERAGE and has_shared_effects(fit.spec.structure, columns):
+            raise SpecError(
+                f"Effects within groups of {columns.group!r} are integrated out here, others are "
+                "not, and unseen='average' would make one group of all new ones: use "
+                "unseen='sample'."
+            )
         observed = observed_rows(fit.design, columns, rows, unseen=unseen)
         check_shared_rows(fit.spec.structure, columns, observed)
         return ChunkedMixture(fit, observed, observed=True)

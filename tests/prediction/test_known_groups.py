@@ -155,3 +155,17 @@ def test_a_margin_of_several_responses_has_no_density():
     assert np.isfinite(bm.log_density(fit)).all()
     with pytest.raises(bm.SpecError, match="several responses"):
         bm.log_density(bm.margin(fit, "y"))
+
+
+@pytest.mark.filterwarnings("ignore::bayes_moe.ConvergenceWarning")
+def test_new_groups_beside_effects_of_others_are_not_merged():
+    """`unseen="average"` would give all new groups one effect, within which they are integrated."""
+    data = growth_table(12)
+    data["h"] = [f"h{int(label[1:]) % 4}" for label in data["id"]]
+    spec = bm.mixture_of_experts("y ~ t + (1 | id/visit) + (1 | h)", experts=2, group="id")
+    short = {"draws": 4, "tune": 10, "chains": 1, "progressbar": False}
+    fit = bm.fit(spec, data, "nuts", random_seed=1, **short)
+    new = data.assign(id="new " + data["id"])
+    with pytest.raises(bm.SpecError, match=r"would make one group of all new ones: use unseen="):
+        bm.log_density(fit, new, unseen="average")
+    assert np.isfinite(bm.log_density(fit, new, unseen="sample")).all()
