@@ -141,7 +141,7 @@ class _Part:
 
         The maximisations start from modes ``theta`` of coefficients and effects, whose spreads of
         effects are first values: far from those of the marginal likelihood, effects of many groups
-        would come to rest in lesser modes.
+        would end in lesser modes.
         """
         own = GroupMarginal(GroupedRows(self.vector, self.vector.design.rows), whole.likelihood)
         fixed, effects = own.rows.parted(theta)
