@@ -49,19 +49,21 @@ class ChunkedMixture:
 
     With ``top_k`` only so many experts count for each row and draw. They are of responses, or, of
     rows with limits, of what is recorded of these; if ``observed``, of what is known of those of
-    the rows.
+    the rows, and then effects within groups that share an expert are integrated out, unless
+    ``given_effects``.
     """
 
     fit: Fit
     rows: Rows
     top_k: int | None = None
     observed: bool = False
+    given_effects: bool = False
 
     @cached_property
     def draws(self) -> dict[str, np.ndarray]:
         """Reported variables (sample, ...) by name."""
         draws = stacked_draws(self.fit.spec, posterior_of(self.fit.idata))
-        if not self.observed:
+        if self.given_effects or not self.observed:
             draws = with_known_groups(self.fit, draws)
         return with_new_groups(self.fit.spec, self.fit.design, self.rows, draws)
 
@@ -186,15 +188,25 @@ class ChunkedMixture:
 
 
 def mixtures_on(
-    fit: Fit, rows: Any = None, *, with_response: bool = False, unseen: str = ERROR
+    fit: Fit,
+    rows: Any = None,
+    *,
+    with_response: bool = False,
+    unseen: str = ERROR,
+    given_effects: bool = False,
 ) -> ChunkedMixture:
-    """Return the mixtures of a fit on rows of a table; None means the fitted rows."""
+    """Return the mixtures of a fit on rows of a table; None means the fitted rows.
+
+    Effects within groups that share an expert are integrated out of densities of responses; with
+    ``given_effects`` they are as in predictions.
+    """
     check_one_of("value of `unseen`", unseen, UNSEEN)
     if with_response:
         columns = fit.spec.row_columns
-        if integrates_effects(fit.spec.structure, columns):
+        shared = has_shared_effects(fit.spec.structure, columns) and not given_effects
+        if shared and integrates_effects(fit.spec.structure, columns):
             unseen = SAMPLE  # groups have codes of their own; their effects are integrated out
-        elif unseen == AVERAGE and has_shared_effects(fit.spec.structure, columns):
+        elif shared and unseen == AVERAGE:
             raise SpecError(
                 f"Effects within groups of {columns.group!r} are integrated out here, others are "
                 "not, and unseen='average' would make one group of all new ones: use "
@@ -202,7 +214,7 @@ def mixtures_on(
             )
         observed = observed_rows(fit.design, columns, rows, unseen=unseen)
         check_shared_rows(fit.spec.structure, columns, observed)
-        return ChunkedMixture(fit, observed, observed=True)
+        return ChunkedMixture(fit, observed, observed=True, given_effects=given_effects)
     return ChunkedMixture(fit, fit.design.transform(rows, unseen=unseen))
 
 

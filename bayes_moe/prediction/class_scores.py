@@ -224,7 +224,7 @@ def _chosen(labels: Levels, classes: Iterable[Any] | None) -> list[int]:
 def scored_rows(fit: Fit, rows: Any = None) -> ScoredRows:
     """Predictive probabilities of rows whose classes are known; None means the fitted rows."""
     labels = class_labels(fit)
-    mixtures = mixtures_on(fit, rows, with_response=True)
+    mixtures = mixtures_on(fit, rows, with_response=True, given_effects=True)
     if not mixtures.rows.size:
         raise SpecError("The table has no rows: there is nothing to score.")
     values = mixtures.map(

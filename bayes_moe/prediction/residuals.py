@@ -54,6 +54,7 @@ def pit(
     xarray.DataArray
         (obs_id), with row labels as those of :func:`predict`. Each row has its own, also where rows
         share an expert by group: such values are uniform, and not independent within groups.
+        Fitted groups with effects of their own have the experts' weights of :func:`predict`.
 
     Raises
     ------
@@ -125,7 +126,7 @@ def _drawn_tails(
     """Probabilities (obs, 2) below and above a response, drawn within what is known of them."""
     fit.one_response()
     check_ordered(fit, "probabilities up to a response", "probabilities()")
-    mixtures = mixtures_on(fit, rows, with_response=True, unseen=unseen)
+    mixtures = mixtures_on(fit, rows, with_response=True, unseen=unseen, given_effects=True)
     share = np.random.default_rng(seeds.resolve(random_seed)).random(mixtures.rows.size)
     j = fit.response
 

@@ -169,3 +169,24 @@ def test_new_groups_beside_effects_of_others_are_not_merged():
     with pytest.raises(bm.SpecError, match=r"would make one group of all new ones: use unseen="):
         bm.log_density(fit, new, unseen="average")
     assert np.isfinite(bm.log_density(fit, new, unseen="sample")).all()
+
+
+def test_integral_transforms_are_those_of_predictions(table, fit, draws):
+    """Also of rows of fitted groups, whose experts' weights are those given their fitted rows."""
+    for own in (fit, draws):
+        expected = bm.predict(own, table).cdf(table["y"])
+        np.testing.assert_allclose(bm.pit(own, random_seed=1), expected, rtol=1e-9)
+    new = table.assign(id="new " + table["id"])
+    expected = bm.predict(draws, new, unseen="sample").cdf(new["y"])
+    np.testing.assert_allclose(bm.pit(draws, new, unseen="sample"), expected, rtol=1e-9)
+    with pytest.raises(bm.DataError, match="No fitted row has the group"):
+        bm.pit(draws, new)
+
+
+def test_scores_of_classes_are_those_of_predictions(table):
+    spec = moe("b ~ t + (1 | id)", "~ a", 2, family="bernoulli", group="id")
+    own = bm.fit(spec, table, "em", **QUIET | {"restarts": 2})
+    p = bm.predict(own, table).probabilities().values[:, 1]
+    expected = -np.log(np.where(table["b"] == 1, p, 1 - p)).mean()
+    found = bm.class_scores(own, table)
+    assert np.isclose(float(found.loc["log_loss", "value"]), expected, rtol=1e-9)
