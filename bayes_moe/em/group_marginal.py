@@ -43,15 +43,7 @@ FLOOR = 0.5
 
 
 class GroupMarginal(EffectMarginal):
-    """Marginal log likelihood of rows that each choose an expert, or posterior density.
-
-    Parameters
-    ----------
-    rows : GroupedRows
-        The model and its rows.
-    likelihood : bool
-        Leave the priors out.
-    """
+    """Marginal log likelihood of rows that each choose an expert, or posterior density."""
 
     def __init__(self, rows: GroupedRows, likelihood: bool) -> None:
         super().__init__(rows, likelihood)

@@ -32,6 +32,12 @@ REORDERED = {"contract", "reassoc", "nsz"}
 DOUBLE_SIZE = 8
 """Bytes of a double."""
 
+DOUBLES = types.CPointer(float64)
+DENSITY = types.int64(types.uint64, DOUBLES, DOUBLES, DOUBLES, types.voidptr)
+"""Signature of a log density: ``(size, point, gradient, value, table) -> status``."""
+COPY = types.int64(types.uint64, types.uint64, DOUBLES, DOUBLES, types.voidptr)
+"""Signature of what stores a draw for a sampler: ``(size, stored size, point, stored, table)``."""
+
 _TEXTS = [
     *sorted(Path(__file__).parent.glob("*.py")),
     Path(bayes_moe.priors.formulas.__file__),

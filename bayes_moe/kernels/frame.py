@@ -9,18 +9,15 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import carray, float64, int64, uint64
+from numba import carray, int64
 from numba.extending import register_jitable
-from numba.types import CPointer, voidptr
 
-from bayes_moe.kernels.compile import VERSION, c_function, call_density, doubles
+from bayes_moe.kernels.compile import COPY, DENSITY, VERSION, c_function, call_density, doubles
 
 FUNCTION, TABLE, CENTRE, ROOT, POINT, RECORD = range(6)
 """Entries of the table, and their number: addresses of the function and of its table, of the centre
 (coordinate,), of the root's rows (coordinate, frame coordinate), and the number of coordinates. A
 square root is lower triangular."""
-
-DOUBLES = CPointer(float64)
 
 
 @register_jitable
@@ -74,10 +71,10 @@ def _expand() -> Any:
 @cache
 def log_density() -> Any:
     """The compiled ``(size, coordinates, gradient, value, table) -> status of the function``."""
-    return c_function(int64(uint64, DOUBLES, DOUBLES, DOUBLES, voidptr), _log_density())
+    return c_function(DENSITY, _log_density())
 
 
 @cache
 def expand() -> Any:
     """The compiled ``(size, size, coordinates, point, table) -> 0``."""
-    return c_function(int64(uint64, uint64, DOUBLES, DOUBLES, voidptr), _expand())
+    return c_function(COPY, _expand())

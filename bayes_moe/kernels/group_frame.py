@@ -10,11 +10,12 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import carray, float64, int64, uint64
+from numba import carray, int64
 from numba.extending import register_jitable
-from numba.types import CPointer, voidptr
 
 from bayes_moe.kernels.compile import (
+    COPY,
+    DENSITY,
     REORDERED,
     VERSION,
     c_function,
@@ -122,16 +123,13 @@ def _expand() -> Any:
     return expand
 
 
-DOUBLES = CPointer(float64)
-
-
 @cache
 def log_density() -> Any:
     """The compiled ``(size, coordinates, gradient, value, table) -> status of the function``."""
-    return c_function(int64(uint64, DOUBLES, DOUBLES, DOUBLES, voidptr), _log_density())
+    return c_function(DENSITY, _log_density())
 
 
 @cache
 def expand() -> Any:
     """The compiled ``(size, size, coordinates, point, table) -> 0``."""
-    return c_function(int64(uint64, uint64, DOUBLES, DOUBLES, voidptr), _expand())
+    return c_function(COPY, _expand())

@@ -12,11 +12,12 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray, float64, int64, uint64
+from numba import carray, int64
 from numba.extending import register_jitable
-from numba.types import CPointer, voidptr
 
 from bayes_moe.kernels.compile import (
+    COPY,
+    DENSITY,
     DOUBLE_SIZE,
     REORDERED,
     VERSION,
@@ -367,16 +368,13 @@ def _copy() -> Any:
     return copy
 
 
-DOUBLES = CPointer(float64)
-
-
 @cache
 def log_density() -> Any:
     """The compiled ``(size, point, gradient, value, model) -> status``; 0 if all is finite."""
-    return c_function(int64(uint64, DOUBLES, DOUBLES, DOUBLES, voidptr), _log_density())
+    return c_function(DENSITY, _log_density())
 
 
 @cache
 def copy() -> Any:
     """The compiled ``(size, size, point, copy, model) -> 0`` by which nutpie stores a draw."""
-    return c_function(int64(uint64, uint64, DOUBLES, DOUBLES, voidptr), _copy())
+    return c_function(COPY, _copy())

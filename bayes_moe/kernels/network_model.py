@@ -10,12 +10,11 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import carray, float64, int64, uint64
+from numba import carray, int64
 from numba.extending import register_jitable
-from numba.types import CPointer, voidptr
 
 from bayes_moe.kernels.activations import activate, multiply_slopes
-from bayes_moe.kernels.compile import REORDERED, VERSION, c_function, doubles
+from bayes_moe.kernels.compile import DENSITY, REORDERED, VERSION, c_function, doubles
 from bayes_moe.kernels.coordinates import coefficients, to_coordinates
 from bayes_moe.kernels.experts import evaluate_experts
 from bayes_moe.kernels.family_rows import PACK, WIDTH
@@ -246,9 +245,6 @@ def _log_density() -> Any:
     return log_density
 
 
-DOUBLES = CPointer(float64)
-
-
 @cache
 def log_density() -> Any:
     """The compiled ``(size, point, gradient, value, model) -> status``; 0 if all is finite.
@@ -256,4 +252,4 @@ def log_density() -> Any:
     If ``size`` is one more than the number of coordinates, the last number of the point is a weight
     of the log likelihood in the gradient, and ``value`` gets log prior and log likelihood.
     """
-    return c_function(int64(uint64, DOUBLES, DOUBLES, DOUBLES, voidptr), _log_density())
+    return c_function(DENSITY, _log_density())
