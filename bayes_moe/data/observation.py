@@ -1,4 +1,4 @@
-"""What is observed of a row: its response, its weight, its group, and its expert if that is known.
+"""What is observed of a row: response, weight, group, time and series, and a known expert.
 
 A row of weight ``w`` counts as ``w`` rows. What a column says of the rows belongs to the rows that
 a model is fitted to; predictions for other rows do not read it.
@@ -15,6 +15,7 @@ import numpy as np
 from bayes_moe.core.errors import DataError, SpecError, listed, nearest, unknown
 from bayes_moe.data.formula_functions import Functions
 from bayes_moe.data.formulas import FittedFormula, looked_up, parse_formula, used_columns
+from bayes_moe.data.sequences import times_of
 from bayes_moe.data.tables import in_index, kind, plain
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ class Observation:
     known, -1 elsewhere. ``group`` (obs,) is the number of each row's group, from 0. ``limits``
     (4, obs) are asked for where predictions are of recorded responses: rows are recorded only from
     the first to the second, responses up to the third are recorded as that, and those from the
-    fourth as that.
+    fourth as that. ``time`` (obs,) is a number, of dates the seconds since 1970, and ``series``
+    (obs,) the number of each row's series, from 0: the rows of a series are in the order of time.
     """
 
     response: np.ndarray | None = None
@@ -38,6 +40,8 @@ class Observation:
     expert: np.ndarray | None = None
     group: np.ndarray | None = None
     limits: np.ndarray | None = None
+    time: np.ndarray | None = None
+    series: np.ndarray | None = None
 
     def pick(self, which: slice | np.ndarray) -> Observation:
         """The same of the rows at some positions."""
@@ -49,30 +53,36 @@ UNOBSERVED = Observation()
 """Rows of which nothing is observed."""
 
 
+NAMES = ("weights", "group", "expert", "time", "series")
+"""Names of the columns that say more of the rows, as arguments of a description."""
+
+
 @dataclass(frozen=True)
 class RowColumns:
     """What columns say of the rows that a model is fitted to, beside features and response.
 
-    ``weights`` is a column or an expression, ``group`` and ``expert`` are columns; each may be
-    None. ``labels`` are those of the experts, in their order. ``without_rows`` are the positions
-    of experts of which the fitted table has no known row.
+    ``weights`` is a column or an expression, ``group``, ``expert``, ``time`` and ``series`` are
+    columns; each may be None. ``labels`` are those of the experts, in their order.
+    ``without_rows`` are the positions of experts of which the fitted table has no known row.
     """
 
     weights: str | None = None
     group: str | None = None
     expert: str | None = None
+    time: str | None = None
+    series: str | None = None
     labels: tuple[Any, ...] = ()
     without_rows: tuple[int, ...] = ()
 
     @property
-    def columns(self) -> tuple[str | None, str | None, str | None]:
-        """Weights, group and expert."""
-        return self.weights, self.group, self.expert
+    def columns(self) -> tuple[str | None, ...]:
+        """Weights, group, expert, time and series."""
+        return self.weights, self.group, self.expert, self.time, self.series
 
     @property
     def given(self) -> dict[str, str]:
         """What there is, by name."""
-        named = zip(("weights", "group", "expert"), self.columns, strict=True)
+        named = zip(NAMES, self.columns, strict=True)
         return {name: text for name, text in named if text is not None}
 
     @property
@@ -81,8 +91,8 @@ class RowColumns:
         return [f"~ 0 + {text}" for text in (self.weights,) if text is not None]
 
     def check_columns(self, table: pd.DataFrame) -> None:
-        """Raise :class:`DataError` for columns of groups or experts that a table lacks."""
-        for name in ("group", "expert"):
+        """Raise :class:`DataError` for columns that a table lacks."""
+        for name in NAMES[1:]:
             column = getattr(self, name)
             if column is not None and column not in table.columns:
                 hint = in_index(column, table.index.names)
@@ -172,14 +182,15 @@ class RowColumns:
         weights = self.weights_of(complete, positions, functions)
         expert = self.experts_of(table, positions)
         group = self.groups_of(table, positions)
-        own = [c for c in (self.group, self.expert) if c is not None and c not in complete]
+        time, series = self.times_of(table, positions)
+        own = [c for c in self.columns[1:] if c is not None and c not in complete]
         shown = {c: _as_text(table[c]) if c == self.expert else table[c] for c in own}
         if shown:
             import pandas as pd
 
             more = plain(pd.DataFrame(shown)).reset_index(drop=True)
             complete = pd.concat([complete, more], axis="columns")
-        return complete, Observation(None, weights, expert, group)
+        return complete, Observation(None, weights, expert, group, None, time, series)
 
     def groups_of(self, table: pd.DataFrame, positions: np.ndarray) -> np.ndarray | None:
         """Numbers (obs,) of the rows' groups, in order of appearance; None without a column.
@@ -203,20 +214,38 @@ class RowColumns:
             )
         return np.asarray(codes, dtype=np.int64)
 
+    def times_of(
+        self, table: pd.DataFrame, positions: np.ndarray
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Times (obs,) of the rows and numbers (obs,) of their series; None without a column.
+
+        Raises
+        ------
+        DataError
+            For missing times or series, and unless times increase within each series.
+        """
+        if self.time is None:
+            return None, None
+        return times_of(table, self.time, self.series, positions)
+
 
 NO_COLUMNS = RowColumns()
 """Rows that all count once, and of which no column says more."""
 
 
-def check_row_columns(weights: Any, group: Any, expert: Any, labels: Sequence[Any]) -> RowColumns:
+def check_row_columns(columns: Sequence[Any], labels: Sequence[Any]) -> RowColumns:
     """Columns that a user specified for the rows of a model, whose experts have ``labels``.
+
+    ``columns`` are those of :data:`NAMES`, in their order.
 
     Raises
     ------
     SpecError
-        Unless ``weights`` is one term of a formula, and ``group`` and ``expert`` are names.
+        Unless ``weights`` is one term of a formula, and the others are names; for ``series``
+        without ``time``.
     """
-    for name, column in (("weights", weights), ("group", group), ("expert", expert)):
+    weights, _, expert, time, series = columns
+    for name, column in zip(NAMES, columns, strict=True):
         if column is not None and not (isinstance(column, str) and column.strip()):
             raise SpecError(
                 f"`{name}` must be the name of a column of the table, so that other tables can be "
@@ -236,7 +265,10 @@ def check_row_columns(weights: Any, group: Any, expert: Any, labels: Sequence[An
         used_columns([f"~ 0 + {weights}"], [], strict=False)
     if expert is not None and len(labels) == 1:
         raise SpecError("`expert` says which expert a row has; the model has only one.")
-    return RowColumns(weights, group, expert, tuple(labels))
+    if series is not None and time is None:
+        raise SpecError("`series` says which series a row is of: give the column `time` too.")
+    given = dict(zip(NAMES, columns, strict=True))
+    return RowColumns(**given, labels=tuple(labels))
 
 
 def _as_text(column: pd.Series) -> list[str]:

@@ -40,6 +40,8 @@ def mixture_of_experts(
     weights: str | None = None,
     group: str | None = None,
     expert: str | None = None,
+    time: str | None = None,
+    series: str | None = None,
     **parameters: str | int,
 ) -> MixtureOfExperts:
     r"""Describe a mixture of experts of one kind.
@@ -102,6 +104,11 @@ def mixture_of_experts(
         out, it has none.
     expert : str, optional
         Column with the label of a row's expert where it is known, missing elsewhere.
+    time : str, optional
+        Column of dates or numbers in whose order rows follow one another: what gates and predictors
+        with memory, lags and forecasts need.
+    series : str, optional
+        Column that says of which series a row is, where the table has several.
     **parameters : str or int
         Formulas of other family parameters on their link scale, e.g. ``sigma="~ x"``. A binomial
         family needs ``trials``: a column such as ``trials="n"``, or a number such as ``trials=4``.
@@ -149,6 +156,8 @@ def mixture_of_experts(
         weights,
         group,
         expert,
+        time,
+        series,
     )
 
 
@@ -170,6 +179,8 @@ def hierarchical_mixture(
     weights: str | None = None,
     group: str | None = None,
     expert: str | None = None,
+    time: str | None = None,
+    series: str | None = None,
     **parameters: str | int,
 ) -> MixtureOfExperts:
     r"""Describe a hierarchical mixture of experts: a softmax at every split of a tree.
@@ -198,8 +209,8 @@ def hierarchical_mixture(
         What makes the experts' predictors of features: see :class:`bayes_moe.Expert`.
     shrink : float
         Standard deviation of a split's prior over that of the split above it, at most 1.
-    priors, center, functions, levels, shared, fixed, exposure, weights, group, expert,
-    **parameters
+    priors, center, functions, levels, shared, fixed, exposure, weights, group, expert, time,
+    series, **parameters
         As in :func:`mixture_of_experts`.
 
     Returns
@@ -242,9 +253,9 @@ def hierarchical_mixture(
     experts = [
         Expert(formula, family, name, predictor, levels, exposure, **parameters) for name in named
     ]
-    return MixtureOfExperts(
-        described, experts, priors, center, functions, shared, fixed, weights, group, expert
-    )
+    rows = (weights, group, expert, time, series)
+    given = (priors, center, functions, shared, fixed, *rows)
+    return MixtureOfExperts(described, experts, *given)
 
 
 def mixture_density(
@@ -261,6 +272,8 @@ def mixture_density(
     weights: str | None = None,
     group: str | None = None,
     expert: str | None = None,
+    time: str | None = None,
+    series: str | None = None,
     **parameters: str | int,
 ) -> MixtureOfExperts:
     r"""Describe a mixture density network: one network whose heads are a mixture's parameters.
@@ -283,7 +296,7 @@ def mixture_density(
         a head; what else it has, such as the degrees of freedom, is one number a component.
     activation : {"tanh", "softplus", "relu"}
         What a unit makes of the sum of its inputs.
-    priors, center, functions, levels, exposure, weights, group, expert
+    priors, center, functions, levels, exposure, weights, group, expert, time, series
         As in :func:`mixture_of_experts`. The strength of weight decay, ``trunk_decay``, is learned.
     **parameters : str or int
         Other formulas of family parameters, which then are linear: ``sigma="~ 1"`` is one scale a
@@ -329,7 +342,7 @@ def mixture_density(
     component = Expert(formula, family, None, heads, levels, exposure, **parameters)
     gate = Softmax(features, predictor=net)
     experts = [component] * int(components)
-    rows = (weights, group, expert)
+    rows = (weights, group, expert, time, series)
     return MixtureOfExperts(gate, experts, priors, center, functions, (), None, *rows)
 
 

@@ -16,7 +16,7 @@ from bayes_moe.data.design import Design
 from bayes_moe.data.formula_functions import check_functions, check_known
 from bayes_moe.data.formulas import own_functions, without_offsets
 from bayes_moe.data.group_terms import without_groups
-from bayes_moe.data.observation import RowColumns, check_row_columns
+from bayes_moe.data.observation import NAMES, RowColumns, check_row_columns
 from bayes_moe.data.responses import response_formula
 from bayes_moe.gates import Gate
 from bayes_moe.model import allocation_checks, sparse_rules, spec_checks
@@ -37,7 +37,7 @@ MOST_EXPERTS = 1000
 _PARTS = ("gate", "experts", "priors", "center")
 """Names of a description's parts."""
 _WITHOUT_ROWS = "experts_without_rows"
-_OPTIONAL = ("functions", "shared", "fixed", "weights", "group", "expert", _WITHOUT_ROWS)
+_OPTIONAL = ("functions", "shared", "fixed", *NAMES, _WITHOUT_ROWS)
 """Names of parts that a description may lack."""
 
 
@@ -66,9 +66,10 @@ class MixtureOfExperts(Record):
     fixed : mapping of str to float or array, optional
         What is held at a value: ``{"nu": 4}``, ``{"weights": (0.3, 0.7)}``. See
         :func:`mixture_of_experts`. Weights are in the order of ``experts``.
-    weights, group, expert : str, optional
+    weights, group, expert, time, series : str, optional
         Columns that say more of the rows: how many rows each counts as, which rows belong together,
-        and which expert a row has, where that is known. See :func:`mixture_of_experts`.
+        which expert a row has, where that is known, when a row is, and of which series. See
+        :func:`mixture_of_experts`.
 
     Raises
     ------
@@ -114,6 +115,8 @@ class MixtureOfExperts(Record):
         weights: str | None = None,
         group: str | None = None,
         expert: str | None = None,
+        time: str | None = None,
+        series: str | None = None,
     ) -> None:
         listed = spec_checks.checked_experts(experts)
         spec_checks.check_parts(gate, listed, priors, center)
@@ -132,7 +135,7 @@ class MixtureOfExperts(Record):
         structure = structure_of(gate, ordered, frozen, stated, known=known)
         self._set(gate=gate, experts=ordered, priors=frozen, center=center, structure=structure)
         rule = response_rule(self.response, [e.family for e in listed], listed[0].levels)
-        columns = check_row_columns(weights, group, expert, structure.expert_labels)
+        columns = check_row_columns((weights, group, expert, time, series), structure.expert_labels)
         counts = tuple(structure.row_count_formulas)
         self._set(response_rule=replace(rule, counts=counts, row_columns=columns))
         self._set(row_columns=columns)
@@ -141,10 +144,7 @@ class MixtureOfExperts(Record):
         allocation_checks.check_sharing(structure, columns)
         check_gate_effects(structure, columns)
         spec_checks.check_gate_formulas(gate)
-        given = check_functions(functions)
-        needed = own_functions(self.expressions)
-        check_known(needed, given)
-        self._set(functions=MappingProxyType({name: given[name] for name in needed}))
+        self._set(functions=_called(self.expressions, check_functions(functions)))
         whole = {name: prior for name, prior in frozen.items() if not is_part(name)}
         spec_checks.check_structure(gate, structure, self.formulas, whole)
 
@@ -317,14 +317,21 @@ class MixtureOfExperts(Record):
             functions,
             record.get("shared", ()),
             record.get("fixed"),
-            record.get("weights"),
-            record.get("group"),
-            record.get("expert"),
+            *(record.get(name) for name in NAMES),
         )
         return _with_unknown(spec, record.get(_WITHOUT_ROWS, ()))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).from_dict, (self.to_dict(), dict(self.functions))
+
+
+def _called(
+    expressions: list[str], functions: Mapping[str, Callable[..., Any]]
+) -> Mapping[str, Callable[..., Any]]:
+    """Those of the user's functions that formulas call; SpecError for unknown ones."""
+    needed = own_functions(expressions)
+    check_known(needed, functions)
+    return MappingProxyType({name: functions[name] for name in needed})
 
 
 def bound(spec: MixtureOfExperts, design: Design) -> MixtureOfExperts:
