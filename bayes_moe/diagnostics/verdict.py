@@ -13,6 +13,8 @@ from bayes_moe.results.fit import Fit
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bayes_moe.data.design import Design
+
 LEAST_USAGE = 0.02
 
 
