@@ -10,9 +10,10 @@ import numpy as np
 
 from bayes_moe.core import seeds
 from bayes_moe.core.errors import DataError, SpecError
-from bayes_moe.data.class_labels import labelled
+from bayes_moe.data.class_labels import ResponseRule, labelled
 from bayes_moe.data.design import Design
 from bayes_moe.data.formulas import looked_up
+from bayes_moe.data.observation import RowColumns
 from bayes_moe.data.responses import response_formula, response_parts
 from bayes_moe.data.tables import to_pandas
 from bayes_moe.graph.build import build_design
@@ -21,6 +22,7 @@ from bayes_moe.model.allocation_checks import check_shared_rows
 from bayes_moe.model.drawn_effects import with_drawn_effects
 from bayes_moe.model.evaluation import evaluate
 from bayes_moe.model.likelihood import random_expert
+from bayes_moe.model.memory import random_paths
 from bayes_moe.model.parameters import checked
 from bayes_moe.model.spec import MixtureOfExperts, with_levels
 
@@ -74,17 +76,28 @@ def simulate(
     rng = np.random.default_rng(seeds.resolve(random_seed))
     if parameters is None:
         spec, parameters = _from_prior(spec, table, rng)
+    # Of the columns that say more of rows, only their order in time changes what is simulated.
+    in_time = RowColumns(time=columns.time, series=columns.series)
     design = Design.from_data(
-        None, spec.formulas, table, center=spec.center, functions=spec.functions
+        ResponseRule("", row_columns=in_time),
+        spec.formulas,
+        table,
+        center=spec.center,
+        functions=spec.functions,
     )
+    _check_no_feedback(responses, design)
     if isinstance(parameters, Mapping):
         parameters = with_drawn_effects(spec, design, parameters, rng)
     values = checked(spec, design, parameters)
-    mixture = evaluate(spec, {k: v[None] for k, v in values.items()}, design.rows)
+    drawn = {k: v[None] for k, v in values.items()}
+    mixture = evaluate(spec, drawn, design.rows)
     grouped = with_groups(design.rows, columns, table, needed=True)
     check_shared_rows(spec.structure, columns, grouped)
     shared = allocation_of(grouped.observation)
-    chosen = shared.spread(random_expert(mixture.log_weights[0][:, shared.first].T, rng))
+    if spec.structure.gate.chain is None:
+        chosen = shared.spread(random_expert(mixture.log_weights[0][:, shared.first].T, rng))
+    else:
+        chosen = random_paths(spec.structure, drawn, design.rows, rng)[0]
     response = mixture.expert_random(rng)[0][..., chosen, np.arange(design.rows.size)]
     result = table.copy()
     rule = spec.response_rule
@@ -99,6 +112,16 @@ def simulate(
     pairs, dims = spec.structure.pairs, spec.structure.dims
     result.attrs["parameters"] = {k: pairs.reported(v, dims[k]).tolist() for k, v in values.items()}
     return result
+
+
+def _check_no_feedback(responses: list[str], design: Design) -> None:
+    """Raise :class:`SpecError` for features that are made of the responses of rows before."""
+    for term in design.time_terms:
+        if {*term.columns} & {*responses}:
+            raise SpecError(
+                f"{term.name!r} reads the response of rows before, which is not simulated yet when "
+                "the row's features are made: bm.forecast() draws such responses one after another."
+            )
 
 
 def _response_columns(spec: MixtureOfExperts) -> list[str]:

@@ -41,7 +41,8 @@ class InTime:
             return rows
         seen = replace(rows.observation, time=others.times, series=others.codes)
         fitted = self.rows.observation
-        assert fitted.time is not None and fitted.series is not None
+        assert fitted.time is not None
+        assert fitted.series is not None
         first = np.full(max(others.codes.max(initial=0), fitted.series.max()) + 1, -np.inf)
         reached = np.full(len(first), np.inf)
         np.minimum.at(reached, others.codes, others.times)
