@@ -13,9 +13,10 @@ from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.data.class_labels import ResponseRule, labelled
 from bayes_moe.data.design import Design
 from bayes_moe.data.formulas import looked_up
-from bayes_moe.data.observation import RowColumns
+from bayes_moe.data.observation import in_time_only
 from bayes_moe.data.responses import response_formula, response_parts
 from bayes_moe.data.tables import to_pandas
+from bayes_moe.data.time_terms import time_terms
 from bayes_moe.graph.build import build_design
 from bayes_moe.model.allocation import allocation_of, with_groups
 from bayes_moe.model.allocation_checks import check_shared_rows
@@ -66,26 +67,29 @@ def simulate(
     Raises
     ------
     SpecError
-        For unknown, missing or wrongly shaped parameters.
+        For unknown, missing or wrongly shaped parameters, and lags of the response.
+
+    Notes
+    -----
+    First rows of series that have too few rows before for the lags of features are left out.
     """
     table = to_pandas(rows)
     responses = _response_columns(spec)
+    _check_lags(spec, responses, table)
     columns = replace(spec.row_columns, expert=None)
     if expert_column is not None and expert_column in (*table.columns, *responses):
         raise SpecError(f"`expert_column` would overwrite the column {expert_column!r}.")
     rng = np.random.default_rng(seeds.resolve(random_seed))
     if parameters is None:
         spec, parameters = _from_prior(spec, table, rng)
-    # Of the columns that say more of rows, only their order in time changes what is simulated.
-    in_time = RowColumns(time=columns.time, series=columns.series)
     design = Design.from_data(
-        ResponseRule("", row_columns=in_time),
+        _rule_in_time(spec, table),
         spec.formulas,
         table,
         center=spec.center,
         functions=spec.functions,
     )
-    _check_no_feedback(responses, design)
+    table = table.iloc[design.rows.obs_id] if design.n_lost else table
     if isinstance(parameters, Mapping):
         parameters = with_drawn_effects(spec, design, parameters, rng)
     values = checked(spec, design, parameters)
@@ -114,13 +118,22 @@ def simulate(
     return result
 
 
-def _check_no_feedback(responses: list[str], design: Design) -> None:
-    """Raise :class:`SpecError` for features that are made of the responses of rows before."""
-    for term in design.time_terms:
+def _rule_in_time(spec: MixtureOfExperts, table: pd.DataFrame) -> ResponseRule:
+    """No response, and the columns of times and series where a table has or needs them."""
+    columns = spec.row_columns
+    if columns.time in table or time_terms(spec.expressions, table.columns):
+        return ResponseRule("", row_columns=in_time_only(columns))
+    return ResponseRule("")
+
+
+def _check_lags(spec: MixtureOfExperts, responses: list[str], table: pd.DataFrame) -> None:
+    """Raise :class:`SpecError` for lags of the response, unless a table has their columns."""
+    for term in time_terms(spec.expressions, table.columns):
         if {*term.columns} & {*responses}:
             raise SpecError(
-                f"{term.name!r} reads the response of rows before, which is not simulated yet when "
-                "the row's features are made: bm.forecast() draws such responses one after another."
+                f"Responses cannot be simulated, since {term.name!r} is of the response itself: "
+                "fit the model and simulate what follows its rows by bm.forecast(fit, steps), or "
+                f"give the table a column {term.name!r}."
             )
 
 
