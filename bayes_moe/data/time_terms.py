@@ -107,6 +107,25 @@ def time_terms(formulas: Iterable[str], available: Iterable[str] = ()) -> tuple[
     return tuple(_term(past) for text, past in found.items() if text not in known)
 
 
+def check_time_terms(formulas: Sequence[str], rows: Iterable[str], time: str | None) -> None:
+    """Raise :class:`SpecError` for terms of the rows before where there can be none.
+
+    ``formulas`` are those of a model, that of the response first; ``rows`` are formulas of what
+    else is known of rows, such as weights, and ``time`` the column of times.
+    """
+    for what, formula in [("response", formulas[0]), *(("weight", text) for text in rows)]:
+        for term in time_terms([formula]):
+            raise SpecError(
+                f"The {what} cannot have {term.name!r} in it, which is of the rows before: make it "
+                "a column of the table."
+            )
+    for term in time_terms(formulas) if time is None else ():
+        raise SpecError(
+            f"{term.name!r} is of the rows before: say which column orders the rows, as in "
+            "time='date', and series='id' if the table has several series."
+        )
+
+
 def derived(
     table: pd.DataFrame,
     terms: Sequence[TimeTerm],
@@ -146,17 +165,28 @@ def source_values(table: pd.DataFrame, term: TimeTerm, functions: Functions | No
 
     from bayes_moe.data.formula_values import expression_values
 
-    known = {}
-    for name in term.columns:
-        column = table[name].infer_objects()
-        if kind(column) != "numbers" and not column.isna().all():
-            raise DataError(
-                f"{term.name!r} needs a column of numbers; {name!r} holds {kind(column)}."
-            )
-        known[name] = column.to_numpy(dtype=float, na_value=np.nan)
+    known = {name: numbers_of(table[name], (term,)) for name in term.columns}
     numbers = pd.DataFrame(known, index=table.index)
     with np.errstate(all="ignore"):
         return expression_values(numbers, term.source, functions or {})
+
+
+def numbers_of(column: pd.Series, terms: Sequence[TimeTerm]) -> np.ndarray:
+    """Numbers (row,) of a column that terms look back at, NaN where missing.
+
+    Raises
+    ------
+    DataError
+        For a column of anything else.
+    """
+    plain = column.infer_objects()
+    if kind(plain) != "numbers" and not plain.isna().all():
+        name = next(t.name for t in terms if column.name in t.columns)
+        raise DataError(
+            f"{name!r} needs a column of numbers; {column.name!r} holds {kind(plain)}, such as "
+            f"{plain.dropna().iloc[0]!r}."
+        )
+    return np.asarray(plain.to_numpy(dtype=float, na_value=np.nan))
 
 
 def _term(past: Past) -> TimeTerm:
