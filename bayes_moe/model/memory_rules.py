@@ -23,7 +23,7 @@ REFUSED = {
 def check_parts(spec: MixtureOfExperts, what: str, instead: str = "") -> None:
     """Raise :class:`SpecError` for a model with memory, of which a part of the rows says nothing.
 
-    ``what`` takes a part of the rows, and ``instead`` is what to use.
+    ``what`` takes a part of the rows, and ``instead`` says what to use.
     """
     if spec.structure.has_memory:
         raise SpecError(

@@ -55,7 +55,8 @@ class NetworkDensity(LogDensity):
         return prior, likelihood, gradient
 
     def show(self, which: np.ndarray | slice) -> None:
-        check_parts(self.spec, "The log density of a part of the rows")
+        if not isinstance(which, slice) or which != slice(None):
+            check_parts(self.spec, "The log density of a part of the rows")
         self.compiled = self._of_all_rows.pick(which)
 
     def lbfgs(
