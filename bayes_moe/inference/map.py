@@ -17,6 +17,7 @@ from bayes_moe.em.modes import merge_modes
 from bayes_moe.em.random_effects import has_random_effects
 from bayes_moe.inference.base import Method, check_linear_beside_groups
 from bayes_moe.inference.em import EM
+from bayes_moe.model.memory_rules import check_parts
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.optimize.adam import Schedule, descend
 from bayes_moe.optimize.densities import log_density
@@ -35,10 +36,7 @@ OPTIMIZERS = ("auto", "lbfgs", "adam")
 MOST_ROWS = 20_000
 """Rows up to which ``"auto"`` is L-BFGS for models without a shared network."""
 
-CUT_SERIES = (
-    "Adam takes batches of rows, but the density of a row depends on the rows before it in its "
-    "series: use optimizer='lbfgs'."
-)
+ADAM, LBFGS = "Adam takes batches of rows, which", "Use optimizer='lbfgs'."
 
 
 @dataclass(frozen=True)
@@ -168,14 +166,12 @@ class MAP(Method):
         settings = {n: getattr(self, n) for n in ("restarts", "max_iter", "progressbar")}
         return _with_figures(EM(**settings).run(spec, design, random_seed), {}, "lbfgs", True)
 
-    def _by_em(
-        self, spec: MixtureOfExperts, design: Design, random_seed: int
-    ) -> xr.DataTree:
+    def _by_em(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         """Modes of a linear model with sparse columns or a Markov gate: those of EM."""
         if self.optimizer == "adam":
             if sparse_names(design.columns):
                 raise SpecError(needs_arrays("optimizer='adam'", sparse_names(design.columns)))
-            raise SpecError(CUT_SERIES)
+            check_parts(spec, ADAM, LBFGS)
         settings = {n: getattr(self, n) for n in ("restarts", "max_iter", "progressbar")}
         tree = EM(**settings).run(spec, design, random_seed)
         affordable = bool(tree[names.FIT].attrs.get(names.CURVATURE, 1))
@@ -195,13 +191,13 @@ class MAP(Method):
         if self.optimizer == "auto":
             is_long = design.rows.size > MOST_ROWS and not spec.structure.is_linear
             return (is_long or has_trunk(spec)) and not (features or by_group or memory)
-        if self.optimizer == "adam" and memory:
-            raise SpecError(CUT_SERIES)
         if self.optimizer == "adam" and by_group:
             raise SpecError(
                 "Adam takes batches of rows, which would cut groups that share an expert: use "
                 "optimizer='lbfgs'."
             )
+        if self.optimizer == "adam":
+            check_parts(spec, ADAM, LBFGS)
         if self.optimizer == "adam" and features:
             raise SpecError(
                 f"Adam takes models of the response alone; the gate {spec.gate!r} models features "

@@ -56,9 +56,7 @@ def levels(spec: MixtureOfExperts, draws: Values, rows: Rows) -> np.ndarray:
     return total / picked.weight
 
 
-def _mixtures(
-    spec: MixtureOfExperts, draws: Values, rows: Rows
-) -> Iterator[tuple[Rows, Mixture]]:
+def _mixtures(spec: MixtureOfExperts, draws: Values, rows: Rows) -> Iterator[tuple[Rows, Mixture]]:
     """Rows and mixture of chunks; with equal weights, where these alone depend on other rows."""
     remember = any(getattr(p, "has_memory", False) for _, p in spec.structure.sites)
     if spec.structure.gate.chain is None or remember:
