@@ -20,7 +20,7 @@ from formulaic.transforms.patsy_compat import PATSY_COMPAT_TRANSFORMS
 from interface_meta import override
 
 from bayes_moe.core.errors import DataError, unknown
-from bayes_moe.data.dates import elapsed
+from bayes_moe.data.calendar import of_times
 from bayes_moe.data.formula_arguments import (
     ARITHMETIC,
     COMPARISONS,
@@ -119,6 +119,12 @@ class Materializer(PandasMaterializer):
         self._check_expected(self._of_terms)
         columns: dict[str, Any] = super()._get_columns_for_term(factors, spec, scale)
         return columns
+
+
+def expression_values(table: pd.DataFrame, text: str, functions: Functions) -> np.ndarray:
+    """Values (obs,) of an expression of columns of numbers, which remembers nothing."""
+    evaluation = _Evaluation(table, parse_expression(text), functions, {})
+    return np.asarray(evaluation.result(), dtype=float)
 
 
 class _Evaluation:
@@ -252,6 +258,8 @@ class _Evaluation:
         """Value of a call."""
         if call.function is None:
             return self.own(call)
+        if call.function.group == "past":  # a column made before
+            return self.column(self.expression.shown(node))
         given = {a.name: self.argument(call, a.kind, j) for j, (a, _) in enumerate(call.arguments)}
         match call.function.group:
             case "element":
@@ -266,7 +274,8 @@ class _Evaluation:
                 return _FITTED[call.name](values, _state=state, **given)
             case "dates":
                 state = self.state.setdefault(ast.unparse(node), {})
-                return elapsed(given.pop("x"), shown(call.arguments[0][1]), state, **given)
+                source = self.expression.shown(call.arguments[0][1])
+                return of_times(call.name, given.pop("x"), source, state, given)
             case "columns":
                 return self.columns(given["pattern"])
             case "offset":
@@ -356,9 +365,8 @@ def _column(table: pd.DataFrame, name: str) -> pd.Series:
 
 
 def _remedy(column: pd.Series, text: str) -> str:
-    if kind(column) == "dates":
-        return f"write time({text}), the days since the first fitted date"
-    return "make a column of numbers from it"
+    dates = f"write time({text}), the days since the first fitted date"
+    return dates if kind(column) == "dates" else "make a column of numbers from it"
 
 
 def _is_time(column: pd.Series) -> bool:
