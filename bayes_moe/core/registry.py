@@ -67,6 +67,7 @@ TABLE: dict[str, dict[str, str]] = {
         "recurrent": "bayes_moe.gates.recurrent:Recurrent",
         "tree": "bayes_moe.gates.tree:Tree",
         "stickbreaking": "bayes_moe.gates.stick_breaking:StickBreaking",
+        "markov": "bayes_moe.gates.markov:Markov",
     },
     "method": {
         "em": "bayes_moe.inference.em:EM",
