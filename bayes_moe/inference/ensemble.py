@@ -15,7 +15,7 @@ from bayes_moe.core.progress import Progress, progress
 from bayes_moe.data.design import Design
 from bayes_moe.em.modes import Modes, merge_modes
 from bayes_moe.em.random_effects import has_random_effects
-from bayes_moe.inference.base import Method
+from bayes_moe.inference.base import Method, check_no_memory
 from bayes_moe.inference.map import MAP
 from bayes_moe.model.log_density import LogDensity
 from bayes_moe.model.spec import MixtureOfExperts
@@ -129,6 +129,7 @@ class Ensemble(Method):
 
     def check(self, spec: MixtureOfExperts) -> None:
         super().check(spec)
+        check_no_memory(spec, "method='ensemble'")
         if has_random_effects(spec):
             raise SpecError(
                 "An ensemble averages modes of parts of the rows, which random effects of groups "

@@ -15,7 +15,7 @@ from bayes_moe.data.design import Design
 from bayes_moe.data.sparse_columns import needs_arrays, sparse_names
 from bayes_moe.em.modes import merge_modes
 from bayes_moe.em.random_effects import has_random_effects
-from bayes_moe.inference.base import Method, check_linear_beside_groups
+from bayes_moe.inference.base import Method, check_linear_beside_groups, check_no_memory
 from bayes_moe.inference.em import EM
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.optimize.adam import Schedule, descend
@@ -79,7 +79,8 @@ class MAP(Method):
     optimizer : {"auto", "lbfgs", "adam"}
         ``"auto"`` is Adam for mixture density networks (a network that predictors share, see
         :class:`bayes_moe.predictors.MLP`), and for other models that are not linear on more than
-        20,000 rows; else L-BFGS.
+        20,000 rows; else L-BFGS, which is that of models with memory too: batches of rows would
+        cut their series.
     batch_size : int, optional
         Rows of a batch of Adam; by default 64 to 1000, more for longer tables.
     epochs : int, optional
@@ -128,6 +129,8 @@ class MAP(Method):
     def check(self, spec: MixtureOfExperts) -> None:
         super().check(spec)
         check_linear_beside_groups(spec, "method='map'")
+        if self.optimizer == "adam":
+            check_no_memory(spec, "optimizer='adam'")
         if has_random_effects(spec) and self.optimizer == "adam":
             raise SpecError("Adam does not integrate random effects out: use optimizer='lbfgs'.")
 
@@ -178,6 +181,8 @@ class MAP(Method):
             If the user chose Adam, and the gate models the features' density.
         """
         features, by_group = bool(spec.structure.gate.features), spec.row_columns.group is not None
+        if spec.structure.has_memory:
+            return False
         if self.optimizer == "auto":
             is_long = design.rows.size > MOST_ROWS and not spec.structure.is_linear
             return (is_long or has_trunk(spec)) and not (features or by_group)

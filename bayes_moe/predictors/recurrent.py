@@ -105,6 +105,7 @@ class Recurrent(Basis):
     scale: str = "learned"
 
     has_memory: ClassVar[bool] = True
+    compiled: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_one_of("cell", self.cell, SUMS)
@@ -150,7 +151,7 @@ class Recurrent(Basis):
             weights = [w if site.each else w[None] for w in weights]
             shaped = [self._with_sums(w, j) for j, w in enumerate(weights)]
             states = States(self.cell)(features, *shaped)[0]
-            return states.swapaxes(1, 2) if site.each else states[0].T
+            return states.swapaxes(1, 2) if site.each else states.squeeze(0).T
         lead = weights[0].shape[: weights[0].ndim - core[0]]
         flat = [
             self._with_sums(w.reshape(-1, *w.shape[w.ndim - rank :]), j)

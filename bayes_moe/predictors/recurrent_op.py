@@ -47,7 +47,10 @@ class States(Op):
 
     def make_node(self, *values: Any) -> Apply:
         inputs = [pt.as_tensor(x, dtype="float64") for x in values]
-        return Apply(self, inputs, [pt.tensor3(dtype="float64"), pt.tensor3(dtype="float64")])
+        copies, *_, units, _ = inputs[1].type.shape
+        states = pt.tensor(dtype="float64", shape=(copies, None, units))
+        kept = pt.tensor(dtype="float64", shape=(copies, None, None))
+        return Apply(self, inputs, [states, kept])
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
         rows, (copies, gates, units, _) = shapes[0][0], shapes[1]
