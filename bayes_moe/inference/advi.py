@@ -17,7 +17,7 @@ from bayes_moe.graph.build import Graph, build_design
 from bayes_moe.graph.log_density import GraphLogDensity
 from bayes_moe.graph.numpy_mode import mode
 from bayes_moe.inference.advi_families import Form, FullRank, MeanField
-from bayes_moe.inference.base import Method
+from bayes_moe.inference.base import Method, check_no_memory
 from bayes_moe.inference.importance import pareto_k, weighed
 from bayes_moe.inference.normal_approximation import (
     Normal,

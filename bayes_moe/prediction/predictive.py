@@ -19,6 +19,7 @@ from bayes_moe.core.checks import as_numbers, check_between, check_share, check_
 from bayes_moe.core.errors import SpecError
 from bayes_moe.data.matrix import Rows
 from bayes_moe.model.allocation import allocation_of
+from bayes_moe.model.memory import has_unseen_path, random_paths
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction import density_modes, highest_density
 from bayes_moe.prediction.chunked_mixture import ChunkedMixture
@@ -332,9 +333,13 @@ def random_responses(
     several = {names.RESPONSE_DIM: list(fit.responses)} if len(fit.responses) > 1 else {}
     shape = (n if size is None else size, *map(len, several.values()), mixtures.rows.size)
     responses = np.empty(shape, dtype=dtype)
+    paths = None
+    if has_unseen_path(fit.spec.structure, mixtures.rows):
+        paths = random_paths(fit.spec.structure, draws, mixtures.rows, rng)
     for where, part, mixture in mixtures.chunks(draws):
         shared = allocation_of(part.observation)
-        responses[..., where] = mixture.random(rng, shared)
+        chosen = None if paths is None else paths[:, where]
+        responses[..., where] = mixture.random(rng, shared, chosen)
     by_row = np.moveaxis(responses, -1, 1)
     if size is None:
         return mixtures.label_draws(by_row, several)
@@ -370,6 +375,4 @@ def _evaluate_at(
             "value, one a row, or grid=True to evaluate every row at every value."
         )
     response = np.broadcast_to(values, (rows.size,))
-    # The values replace the rows' response, so that chunks stay aligned.
-    with_values = replace(mixtures, rows=rows.with_response(response))
-    return mixtures.label(with_values.map(lambda m, part: function(m, part.observed)))
+    return mixtures.label(mixtures.map(lambda m, _, own: function(m, own), response))
