@@ -92,6 +92,7 @@ def offset(stem: str) -> str:
 
 
 AMPLITUDE = "amplitude"
+BACK = "back"
 BASIS = "basis"
 BEFORE = "before"
 CELL = "cell"
@@ -109,6 +110,7 @@ HIDDEN = "hidden"
 INPUT = "input"
 KERNEL = "kernel"
 KEY = "key"
+LAG = "lag"
 LAYER = "layer"
 LENGTHSCALE = "lengthscale"
 LOCAL = "local"

@@ -1,4 +1,4 @@
-"""Functions of recurrent cells for graphs that numba compiles: states and derivatives by weights."""
+"""Functions of recurrent cells for graphs that numba compiles: states, and slopes by weights."""
 
 from __future__ import annotations
 

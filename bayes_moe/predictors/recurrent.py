@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from os import cpu_count
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,11 +18,10 @@ from bayes_moe.core.arrays import NUMERIC, Arrays, Values
 from bayes_moe.core.checks import check_one_of, check_whole
 from bayes_moe.core.errors import SpecError
 from bayes_moe.core.registry import resolve_path
-from bayes_moe.core.threads import in_threads
 from bayes_moe.data.formulas import INTERCEPT
 from bayes_moe.data.matrix import Matrix
 from bayes_moe.predictors.basis import Basis
-from bayes_moe.predictors.series import previous_rows
+from bayes_moe.predictors.series import in_parts, previous_rows
 from bayes_moe.predictors.site import Binding, Site
 from bayes_moe.predictors.variables import Variable, Variables, coefficients
 from bayes_moe.priors.prior import Prior
@@ -39,8 +37,6 @@ START = 1.0
 """Initial scale of the weights."""
 LONGEST = 100.0
 """Longest initial memory of a unit, in rows, on tables that are ten times as long."""
-PART = 2**22
-"""Numbers of the states of all draws that are computed at once."""
 
 
 @dataclass(frozen=True)
@@ -163,19 +159,9 @@ class Recurrent(Basis):
         return np.swapaxes(states, -1, -2).reshape(*lead, self.units, len(z))
 
     def evaluate(self, b: Binding, draws: Values) -> np.ndarray:
-        own = {name: draws[name] for name in self.variables(b.site).dims}
-        samples = len(own[b.site.coef])
         copies = b.site.outputs if b.site.each else 1
-        each = copies * len(b.matrix.values) * self.units * (self.sums + 2)
-        step = max(1, PART // max(each, 1))
-        starts = range(0, samples, step)
-        parts = ({n: v[start : start + step] for n, v in own.items()} for start in starts)
-        found = in_threads(lambda part: self._eta(b, part), parts, cpu_count() or 1)
-        return np.concatenate([*found])
-
-    def _eta(self, b: Binding, draws: Values) -> np.ndarray:
-        """Eta (sample, output, obs) of some draws."""
-        return super().evaluate(b, draws)
+        size = copies * len(b.matrix.values) * self.units * (self.sums + 2)
+        return in_parts(super().evaluate, b, draws, tuple(self.variables(b.site).dims), size)
 
     def _with_sums(self, weights: Any, position: int) -> Any:
         """Weights (copy, ...) with the axis of sums, which a plain cell's lack; constants alike."""

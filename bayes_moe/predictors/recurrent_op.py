@@ -68,8 +68,7 @@ class States(Op):
             of_kept.type, DisconnectedType
         ):
             weights = [
-                grad_not_implemented(self, j, x, SECOND)
-                for j, x in enumerate(inputs[1:], start=1)
+                grad_not_implemented(self, j, x, SECOND) for j, x in enumerate(inputs[1:], start=1)
             ]
             return [disconnected_type(), *weights]
         node = Slopes(self.cell).make_node(inputs[0], inputs[2], *outputs, slope)

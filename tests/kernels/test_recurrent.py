@@ -15,7 +15,9 @@ TORCH = json.loads((Path(__file__).parents[1] / "data" / "recurrent.json").read_
 def from_torch(cell, weights):
     """Weights (copy, ...) of the kernel from PyTorch's, or its gradients from these."""
     gates = GATES[cell]
-    w, u, b, c = (np.array(weights[f"{n}_l0"]) for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    w, u, b, c = (
+        np.array(weights[f"{n}_l0"]) for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    )
     units = len(b) // gates
     return w, u, b, c, units
 

@@ -18,6 +18,7 @@ from bayes_moe.core.samples import Sample
 from bayes_moe.data.matrix import Matrix
 from bayes_moe.data.sequences import Sequences
 from bayes_moe.gates import Attention, Gaussian, Markov, Softmax, StickBreaking, Tree
+from bayes_moe.gates import Recurrent as RecurrentGate
 from bayes_moe.predictors import (
     BART,
     HSGP,
@@ -276,6 +277,10 @@ GATES = {
 GATES_WITH_MEMORY = {
     "markov": Markov("~ x"),
     "equal markov": Markov("~ 1", sticky=1.0, initial="equal"),
+    "recurrent": RecurrentGate("~ x", units=2),
+    "plain recurrent": RecurrentGate("~ x", cell="rnn", units=2, scale="fixed"),
+    "past": Attention("~ x", over="past", window=3),
+    "past of two heads": Attention("~ x", over="past", window=2, heads=2, size=1),
 }
 """Gates of the features of ``series_table``, whose model has ``time="t"`` and ``series="id"``."""
 
