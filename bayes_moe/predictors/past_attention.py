@@ -118,28 +118,19 @@ class PastAttention(Basis):
     def phi(self, site: Site, values: Mapping[str, Any], features: Any, xp: Arrays) -> Any:
         query, key, bias = (values[name] for name in _names(site))
         lags = self.window + 1
-        past = self._by_term(features, query)  # (obs, lag) of each term, the first is 1 or 0
-        now = xp.stack([of_term[:, 0] for of_term in past], axis=-1)
-        rows = []
+        past = features.reshape((features.shape[0], -1, lags))  # (obs, term, lag)
+        now = past[:, :, 0]
+        averages = []
         for h in range(self.heads):
             product = xp.matmul(query[..., h, :, :].swapaxes(-1, -2), key[..., h, :, :])
             wanted = xp.matmul(now, product) / np.sqrt(self.size)  # (..., obs, term)
-            score = bias[..., h, None, :]
-            for j, of_term in enumerate(past):
-                score = score + wanted[..., :, j, None] * of_term
-            score = xp.where(past[0] > 0, score, np.full((1, lags), NEVER))
+            score = (wanted[..., None] * past).sum(axis=-2) + bias[..., h, None, :]
+            score = xp.where(past[:, 0] > 0, score, np.full((1, lags), NEVER))
             weights = xp.exp(score - xp.logsumexp(score, axis=-1, keepdims=True))
-            rows += [(weights * of_term).sum(axis=-1) for of_term in past[1:]]
-        # The row's own features have the leading axes of the averages.
-        own = [of_term[:, 0] + 0.0 * rows[0] for of_term in past[1:]]
-        return xp.stack([*own, *rows], axis=-2)
-
-    def _by_term(self, features: Any, query: Any) -> list[Any]:
-        """Features (obs, lag) of each term."""
-        lags = self.window + 1
-        static = getattr(getattr(query, "type", query), "shape", (None,))[-1]
-        terms = static if static is not None else features.type.shape[1] // lags
-        return [features[:, j * lags : (j + 1) * lags] for j in range(terms)]
+            averages.append((weights[..., None, :] * past[:, 1:]).sum(axis=-1))
+        # The row's own features get the leading axes of the averages.
+        found = xp.concatenate([now[:, 1:] + 0.0 * averages[0], *averages], axis=-1)
+        return found.swapaxes(-1, -2)
 
     def attention(self, b: Binding, draws: Values) -> np.ndarray:
         """Return the weights ``a`` (sample, head, obs, lag) of draws on the rows of a binding."""
@@ -157,7 +148,7 @@ class PastAttention(Basis):
 
     def evaluate(self, b: Binding, draws: Values) -> np.ndarray:
         copies = b.site.outputs if b.site.each else 1
-        size = copies * len(b.matrix.values) * (self.window + 1) * 4
+        size = copies * b.matrix.values.size * (self.window + 1)
         return in_parts(super().evaluate, b, draws, tuple(self.variables(b.site).dims), size)
 
     def variables(self, site: Site) -> Variables:

@@ -13,14 +13,13 @@ from bayes_moe.model.evaluation import evaluate
 from bayes_moe.predictors.past_attention import PastAttention
 from tests.support import contracts
 from tests.support.examples import GATES_WITH_MEMORY, series_table
-from tests.support.parameters import values_of
 
 EXAMPLES = {n: g for n, g in GATES_WITH_MEMORY.items() if g.kind != "markov"}
-SPARSE = {"time": "t", "series": "id"}
+IN_TIME = {"time": "t", "series": "id"}
 
 
 def spec_of(gate, experts=2, **given):
-    settings = SPARSE | given
+    settings = IN_TIME | given
     return bm.MixtureOfExperts(gate, [bm.Expert("y ~ x")] * experts, **settings)
 
 
@@ -68,7 +67,7 @@ def test_weights_are_those_of_a_loop_over_the_rows_of_each_series(cell):
     table = series_table(30).sort_values("t", kind="stable")  # rows of the series in turn
     spec = spec_of(Recurrent("~ x", cell=cell, units=3), experts=3)
     design = spec.design(table)
-    values = values_of(spec, design, 1, size=2)
+    values = contracts.values_of(spec, design, 2)
     z, code = design.rows.matrices["gate"].standardised, table["id"].to_numpy()
     found = log_weights(spec, design, values)
     for s in range(2):
@@ -85,7 +84,7 @@ def test_attention_to_the_past_is_a_loop_over_rows_and_lags(heads):
     table = series_table(30).sort_values("t", kind="stable")
     spec = spec_of(Attention("~ x", over="past", window=window, heads=heads), experts=3)
     design = spec.design(table)
-    values = {n: v[0] for n, v in values_of(spec, design, 1, size=1).items()}
+    values = {n: v[0] for n, v in contracts.values_of(spec, design, 1).items()}
     z, code = design.rows.matrices["gate"].standardised, table["id"].to_numpy()
     eta, seen = np.zeros((3, len(z))), []
     for t, row in enumerate(z):
@@ -93,7 +92,9 @@ def test_attention_to_the_past_is_a_loop_over_rows_and_lags(heads):
         parts = [row[1:]]
         for h in range(heads):
             query, key = values["gate_query"][h] @ row, values["gate_key"][h]
-            score = [query @ key @ z[s] / size**0.5 + values["gate_lag"][h, l] for l, s in enumerate(own)]
+            score = [
+                query @ key @ z[s] / size**0.5 + values["gate_lag"][h, l] for l, s in enumerate(own)
+            ]
             weight = np.exp(score) / np.exp(score).sum()
             seen.append(weight)
             parts.append(sum(a * z[s, 1:] for a, s in zip(weight, own, strict=True)))
@@ -114,7 +115,7 @@ def test_a_plain_cell_that_does_not_read_its_state_is_a_network():
         bm.gates.Softmax("~ x", predictor=bm.predictors.MLP(hidden=(3,))),
     )
     one, other = (spec_of(gate) for gate in gates)
-    values = values_of(one, one.design(table), 1, size=2)
+    values = contracts.values_of(one, one.design(table), 2)
     values["gate_recurrent"] = np.zeros_like(values["gate_recurrent"])
     same = {"gate_hidden0": values["gate_input"], "gate_decay": values["gate_decay"][:, :1]}
     found = log_weights(one, one.design(table), values)
@@ -125,7 +126,7 @@ def test_a_plain_cell_that_does_not_read_its_state_is_a_network():
 def test_a_unit_that_forgets_makes_a_static_gate_and_no_coefficients_a_constant_one():
     table, spec = series_table(30), spec_of(Recurrent("~ x", units=2))
     design = spec.design(table)
-    values = values_of(spec, design, 1, size=1)
+    values = contracts.values_of(spec, design, 1)
     values["gate_recurrent"] = np.zeros_like(values["gate_recurrent"])
     values["gate_input"][:, 1] = [-800.0, 0.0]  # update gates of zero: nothing is kept
     shuffled = table.assign(t=np.random.default_rng(0).permutation(len(table)), id="a")
@@ -142,10 +143,9 @@ def test_a_unit_that_forgets_makes_a_static_gate_and_no_coefficients_a_constant_
 
 @pytest.fixture(scope="module")
 def fit():
-    gate = Recurrent("~ x + lag(y, 1)", units=2)
-    settings = {"restarts": 2, "max_iter": 30, "random_seed": 1, "progressbar": False}
-    with pytest.warns(bm.ConvergenceWarning):
-        return bm.fit(spec_of(gate), series_table(60), "map", **settings)
+    gate = Recurrent("~ x", units=2)
+    settings = {"restarts": 1, "max_iter": 10, "random_seed": 1, "progressbar": False}
+    return bm.fit(spec_of(gate), series_table(60), "map", **settings)
 
 
 def test_rows_that_go_on_are_read_after_the_fitted_ones(fit):
@@ -158,6 +158,15 @@ def test_rows_that_go_on_are_read_after_the_fitted_ones(fit):
     np.testing.assert_allclose(weights, whole[-len(weights) :], atol=1e-10)
     apart = np.asarray(bm.predict(fit).weights())
     np.testing.assert_allclose(apart, whole[: len(apart)], atol=1e-10)
+
+
+def test_features_may_be_responses_of_earlier_rows():
+    spec = spec_of(Recurrent("~ x + lag(y, 1)", units=2))
+    design = spec.design(series_table(20))
+    assert design.rows.matrices["gate"].terms == ("Intercept", "x", "lag(y, 1)")
+    assert np.isfinite(
+        spec.structure.gate.eta(contracts.values_of(spec, design, 1), design.rows.matrices)
+    ).all()
 
 
 def test_a_fit_is_saved_and_reads_the_same(fit, tmp_path):
@@ -181,7 +190,9 @@ def test_a_fit_is_saved_and_reads_the_same(fit, tmp_path):
 )
 def test_methods_that_cannot_read_series_say_so(method, settings, message):
     with pytest.raises(bm.SpecError, match=message):
-        bm.fit(spec_of(Recurrent("~ x", units=2)), series_table(30), method, random_seed=1, **settings)
+        bm.fit(
+            spec_of(Recurrent("~ x", units=2)), series_table(30), method, random_seed=1, **settings
+        )
 
 
 @pytest.mark.parametrize(
@@ -195,27 +206,36 @@ def test_methods_that_cannot_read_series_say_so(method, settings, message):
         (lambda: Attention("~ x", over="past", window=0), "`window`"),
         (lambda: Attention("~ x", over="past", query="identity"), "identity"),
         (lambda: spec_of(Recurrent("~ x"), time=None, series=None), "order of the rows"),
-        (lambda: spec_of(Attention("~ x", over="past"), time=None, series=None), "order of the rows"),
-        (lambda: spec_of(Recurrent("~ 0 + x")).design(series_table(30)), "with an intercept"),
         (
-            lambda: spec_of(Attention("~ x", over="past", window=9999)).design(
-                series_table(40_000)
-            ),
+            lambda: spec_of(Attention("~ x", over="past"), time=None, series=None),
+            "order of the rows",
+        ),
+        (
+            lambda: bm.build(spec_of(Recurrent("~ 0 + x")), series_table(30)),
+            "with an intercept",
+        ),
+        (
+            lambda: bm.build(spec_of(Attention("~ x", over="past", window=9999)), long_table()),
             "lower `window`",
         ),
     ],
 )
 def test_bad_settings(make, message):
     with pytest.raises(bm.SpecError, match=message):
-        spec = make()
-        bm.build(spec_of(Recurrent("~ 0 + x")), series_table(30)) if spec is None else None
+        make()
+
+
+def long_table():
+    return series_table(30_000)
 
 
 def test_descriptions_round_trip():
     for gate in EXAMPLES.values():
         spec = spec_of(gate)
         assert bm.MixtureOfExperts.from_dict(spec.to_dict()) == spec
-    assert repr(Attention("~ x", over="past", window=3)) == "Attention('~ x', over='past', window=3)"
+    assert (
+        repr(Attention("~ x", over="past", window=3)) == "Attention('~ x', over='past', window=3)"
+    )
 
 
 # --- what they learn ------------------------------------------------------------------------------

@@ -278,9 +278,7 @@ GATES_WITH_MEMORY = {
     "markov": Markov("~ x"),
     "equal markov": Markov("~ 1", sticky=1.0, initial="equal"),
     "recurrent": RecurrentGate("~ x", units=2),
-    "plain recurrent": RecurrentGate("~ x", cell="rnn", units=2, scale="fixed"),
     "past": Attention("~ x", over="past", window=3),
-    "past of two heads": Attention("~ x", over="past", window=2, heads=2, size=1),
 }
 """Gates of the features of ``series_table``, whose model has ``time="t"`` and ``series="id"``."""
 
