@@ -123,7 +123,16 @@ def check_linear_beside_groups(spec: MixtureOfExperts, what: str) -> None:
 
 
 def check_jax(spec: MixtureOfExperts, what: str) -> None:
-    """Raise :class:`SpecError` for a model with probabilities of limits that JAX lacks."""
+    """Raise :class:`SpecError` for a model of which JAX lacks a part.
+
+    These are tail probabilities of limits, and loops over series.
+    """
+    for site, predictor in spec.structure.sites:
+        if predictor.compiled:
+            raise SpecError(
+                f"{what} runs on JAX, which lacks the compiled loops over series of {predictor!r} "
+                f"of {site.stem!r}: use method='nuts' with its default sampler, 'map' or 'laplace'."
+            )
     for block in spec.structure.blocks:
         if only_numeric(block.family.kernel_text):
             raise SpecError(

@@ -130,6 +130,8 @@ class Ensemble(Method):
 
     def check(self, spec: MixtureOfExperts) -> None:
         super().check(spec)
+        advice = "Use method='map', 'em' or 'nuts'."
+        check_parts(spec, "An ensemble leaves rows out, which", advice)
         if has_random_effects(spec):
             raise SpecError(
                 "An ensemble averages modes of parts of the rows, which random effects of groups "
@@ -142,8 +144,6 @@ class Ensemble(Method):
                 "An ensemble leaves rows out, which would cut groups that share an expert: use "
                 "method='map', 'em' or 'nuts'."
             )
-        advice = "Use method='map', 'em' or 'nuts'."
-        check_parts(spec, "An ensemble leaves rows out, which", advice)
         rng = np.random.default_rng(random_seed)
         splits = fold_splits(design.rows.size, self.members, self.validation, rng)
         seeds = [int(seed) for seed in rng.integers(2**32, size=self.members)]

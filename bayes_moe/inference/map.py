@@ -83,7 +83,8 @@ class MAP(Method):
     optimizer : {"auto", "lbfgs", "adam"}
         ``"auto"`` is Adam for mixture density networks (a network that predictors share, see
         :class:`bayes_moe.predictors.MLP`), and for other models that are not linear on more than
-        20,000 rows; else L-BFGS.
+        20,000 rows; else L-BFGS, which is that of models with memory too: batches of rows would
+        cut their series.
     batch_size : int, optional
         Rows of a batch of Adam; by default 64 to 1000, more for longer tables.
     epochs : int, optional
@@ -132,6 +133,8 @@ class MAP(Method):
     def check(self, spec: MixtureOfExperts) -> None:
         super().check(spec)
         check_linear_beside_groups(spec, "method='map'")
+        if self.optimizer == "adam":
+            check_parts(spec, ADAM, LBFGS)
         if has_random_effects(spec) and self.optimizer == "adam":
             raise SpecError("Adam does not integrate random effects out: use optimizer='lbfgs'.")
 
@@ -169,9 +172,7 @@ class MAP(Method):
     def _by_em(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         """Modes of a linear model with sparse columns or a Markov gate: those of EM."""
         if self.optimizer == "adam":
-            if sparse_names(design.columns):
-                raise SpecError(needs_arrays("optimizer='adam'", sparse_names(design.columns)))
-            check_parts(spec, ADAM, LBFGS)
+            raise SpecError(needs_arrays("optimizer='adam'", sparse_names(design.columns)))
         settings = {n: getattr(self, n) for n in ("restarts", "max_iter", "progressbar")}
         tree = EM(**settings).run(spec, design, random_seed)
         affordable = bool(tree[names.FIT].attrs.get(names.CURVATURE, 1))
@@ -196,8 +197,6 @@ class MAP(Method):
                 "Adam takes batches of rows, which would cut groups that share an expert: use "
                 "optimizer='lbfgs'."
             )
-        if self.optimizer == "adam":
-            check_parts(spec, ADAM, LBFGS)
         if self.optimizer == "adam" and features:
             raise SpecError(
                 f"Adam takes models of the response alone; the gate {spec.gate!r} models features "

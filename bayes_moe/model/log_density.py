@@ -19,6 +19,9 @@ from bayes_moe.priors.prior import Prior
 
 MOST_COORDINATES, MOST_ELEMENTS = 400, 2 * 10**7
 """Coordinates, and coordinates x rows x experts, up to which second derivatives are affordable."""
+SLOWER = 50
+"""Factor by which the elements are fewer for predictors with memory: they loop over the rows, and
+L-BFGS on their weights is followed by many gradients already."""
 
 
 class LogDensity(ABC):
@@ -121,6 +124,8 @@ class LogDensity(ABC):
         """Whether second derivatives along ``count`` coordinates take seconds at most."""
         elements = self.design.rows.size * self.spec.n_experts
         most = MOST_COORDINATES if most is None else most
+        if any(p.has_memory for _, p in self.spec.structure.sites):
+            elements *= SLOWER
         return count <= most and count * elements <= MOST_ELEMENTS
 
     def information(

@@ -19,6 +19,7 @@ from bayes_moe.predictors.fourier import Fourier
 from bayes_moe.predictors.hsgp import HSGP
 from bayes_moe.predictors.linear import Linear
 from bayes_moe.predictors.neural import MLP
+from bayes_moe.predictors.recurrent import Recurrent
 from bayes_moe.predictors.shrinkage import R2D2, Horseshoe, NormalGamma, Shrinkage
 from bayes_moe.predictors.site import Binding, Site
 from bayes_moe.predictors.soft_tree import SoftTree
@@ -35,6 +36,7 @@ __all__ = [
     "Linear",
     "NormalGamma",
     "Predictor",
+    "Recurrent",
     "Shrinkage",
     "Site",
     "SoftTree",

@@ -69,6 +69,10 @@ class Predictor(ABC):
     """Whether the log density has a gradient by all its parameters."""
     portable: ClassVar[bool] = False
     """Whether reported variables mean the same on every table, if the formula's columns do."""
+    has_memory: ClassVar[bool] = False
+    """Whether eta of a row depends on rows before it in its series, so that ``time`` is needed."""
+    compiled: ClassVar[bool] = False
+    """Whether eta is computed by loops that numba compiles, which JAX does not have."""
 
     @property
     def is_linear(self) -> bool:

@@ -6,7 +6,7 @@ A new entry of the registry needs one row here (``tests/core/test_registry.py`` 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,9 @@ from scipy import special, stats
 from bayes_moe.core import names
 from bayes_moe.core.samples import Sample
 from bayes_moe.data.matrix import Matrix
+from bayes_moe.data.sequences import Sequences
 from bayes_moe.gates import Attention, Gaussian, Markov, Softmax, StickBreaking, Tree
+from bayes_moe.gates import Recurrent as RecurrentGate
 from bayes_moe.predictors import (
     BART,
     HSGP,
@@ -26,6 +28,7 @@ from bayes_moe.predictors import (
     Horseshoe,
     Linear,
     NormalGamma,
+    Recurrent,
     Site,
     SoftTree,
     Spline,
@@ -274,6 +277,8 @@ GATES = {
 GATES_WITH_MEMORY = {
     "markov": Markov("~ x"),
     "equal markov": Markov("~ 1", sticky=1.0, initial="equal"),
+    "recurrent": RecurrentGate("~ x", units=2),
+    "past": Attention("~ x", over="past", window=3),
 }
 """Gates of the features of ``series_table``, whose model has ``time="t"`` and ``series="id"``."""
 
@@ -320,6 +325,9 @@ PREDICTORS = {
     "flat mlp": (MLP(hidden=()), 2),
     "mlp of fixed scale": (MLP(hidden=(3,), scale="fixed"), 1),
     "trunk": (MLP(hidden=(3, 2), trunk="trunk"), 2),
+    "gru": (Recurrent(units=3), 2),
+    "rnn": (Recurrent("rnn", units=2), 1),
+    "gru of fixed scale": (Recurrent(units=2, scale="fixed"), 1),
     "softtree": (SoftTree(), 2),
     "deep softtree": (SoftTree(depth=3, sharpness=2.0), 2),
     "stump": (SoftTree(depth=1), 3),
@@ -333,15 +341,24 @@ PREDICTORS_WITHOUT_GRADIENT = {"bart": BART()}
 
 
 def matrix_of(columns, n=40, seed=0, like=None):
-    """Features of a predictor: an intercept and columns about 5; ``like`` a fitted one, if any."""
+    """Features of a predictor: an intercept and columns about 5; ``like`` a fitted one, if any.
+
+    Rows are of two series in turn.
+    """
     rng = np.random.default_rng(seed)
     values = np.column_stack([np.ones(n), 5 + 2 * rng.standard_normal((n, columns))])
     if like is not None:
-        return like.at(values)
+        return in_turn(like.at(values))
     terms = ("Intercept", *(f"x{j}" for j in range(columns)))
     center, scale = values.mean(axis=0), values.std(axis=0)
     center[0], scale[0] = 0.0, 1.0
-    return Matrix(terms, values, center, scale)
+    return in_turn(Matrix(terms, values, center, scale))
+
+
+def in_turn(matrix):
+    """The matrix with rows of two series in turn."""
+    rows = len(matrix.values)
+    return replace(matrix, sequences=Sequences.of(np.arange(rows) % 2, rows))
 
 
 # --- priors ---------------------------------------------------------------------------------------
