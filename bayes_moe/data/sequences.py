@@ -44,6 +44,13 @@ class Sequences:
         starts = np.cumsum([0, *np.bincount(code)])[:-1]
         return cls(code, order, starts)
 
+    def increasing(self, times: np.ndarray) -> bool:
+        """Whether times (obs,) increase within each series."""
+        ordered = times if self.order is None else times[self.order]
+        steps = np.diff(ordered)
+        steps[self.ends[:-1] - 1] = 1.0
+        return bool((steps > 0).all())
+
     @property
     def ends(self) -> np.ndarray:
         """Positions (series,) after the last rows of series, in that order."""
