@@ -31,7 +31,7 @@ from bayes_moe.data.formula_functions import Functions
 from bayes_moe.data.formulas import FittedFormula, looked_up, used_columns
 from bayes_moe.data.group_terms import ERROR
 from bayes_moe.data.in_time import InTime
-from bayes_moe.data.matrix import Rows, design_matrix, in_time
+from bayes_moe.data.matrix import Rows, design_matrix
 from bayes_moe.data.matrix_columns import check_width
 from bayes_moe.data.missing import (
     MISSING,
@@ -214,8 +214,8 @@ class Design(InTime):
             dense = design_matrix(known, terms, center, weights, (offset, groups[stem]))
             matrices[stem] = with_columns(dense, used.columns, (stem, formula), weights, center)
         seen = replace(used.observation, response=observed)
-        cells, matrices = with_gap_cells(used.columns, used.gaps), in_time(matrices, seen.sequences)
-        rows = Rows(matrices, positions, cells, seen, used.index)
+        cells = with_gap_cells(used.columns, used.gaps)
+        rows = Rows(matrices, positions, cells, seen, used.index).in_time()
         described = (rows, response.term, dict(formulas), center, used.n_dropped, fitted, may_miss)
         return cls(*described, response.levels, grouped, response.limits, used.past)
 
@@ -286,9 +286,11 @@ class Design(InTime):
             return self.rows
         table = matrices_as_fitted(to_pandas(data), self.columns)
         index = row_labels(table)
+        functions = next(iter(self._fitted.values())).functions
+        table, in_time = self.past.placed(table.reset_index(drop=True), functions)
         expressions = [*self.formulas.values()] + ([self.response_formula] if with_response else [])
         used = _needed(self.columns, expressions, table)
-        limits, table = self.limits if with_response else None, table[used].reset_index(drop=True)
+        limits, table = self.limits if with_response else None, table[used]
         table, ends = open_ends(limits, table, self.formulas.values())
         table, gaps = fill_gaps(table, self.may_miss, self.columns)
         complete, _ = refuse_or_drop(table, "raise", "Fill or remove them.")
@@ -307,7 +309,7 @@ class Design(InTime):
             values = self._fitted[names.RESPONSE].apply(_coded(self, columns, labels), labels)
             response = response_values(self.response_term, values, self.limits, ends, labels)
         seen, cells = Observation(response), with_gap_cells(columns, {**gaps, **ends})
-        return Rows(matrices, labels, cells, seen, index)
+        return self.continued(Rows(matrices, labels, cells, seen, index), in_time)
 
     def recording(self, data: Any = None) -> np.ndarray | None:
         """Limits (4, obs) of what is recorded of rows: see :mod:`bayes_moe.data.recording`.

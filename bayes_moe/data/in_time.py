@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
+from bayes_moe.data.matrix import Rows
+from bayes_moe.data.other_times import OtherTimes
 from bayes_moe.data.past_rows import PastRows
 from bayes_moe.data.time_steps import Step
 from bayes_moe.data.time_terms import TimeTerm
@@ -11,6 +17,7 @@ class InTime:
     """Rows in time, of a design that has ``past``."""
 
     past: PastRows
+    rows: Rows
 
     @property
     def time_terms(self) -> tuple[TimeTerm, ...]:
@@ -27,3 +34,18 @@ class InTime:
     def n_lost(self) -> int:
         """First rows of series that are left out, since they have too few rows before."""
         return sum(self.past.lost.values())
+
+    def continued(self, rows: Rows, others: OtherTimes | None) -> Rows:
+        """Other rows with their places in time, and with the fitted rows before them."""
+        if others is None:
+            return rows
+        seen = replace(rows.observation, time=others.times, series=others.codes)
+        fitted = self.rows.observation
+        assert fitted.time is not None and fitted.series is not None
+        first = np.full(max(others.codes.max(initial=0), fitted.series.max()) + 1, -np.inf)
+        reached = np.full(len(first), np.inf)
+        np.minimum.at(reached, others.codes, others.times)
+        first = np.where(np.isfinite(reached), reached, -np.inf)
+        earlier = np.flatnonzero(fitted.time < first[fitted.series])
+        before = self.rows.pick(earlier).in_time() if earlier.size else None
+        return replace(rows, observation=seen).in_time(before)

@@ -176,17 +176,18 @@ class Rows:
         """The same rows with limits (4, obs) of what is recorded of them."""
         return replace(self, observation=replace(self.observation, limits=limits))
 
+    def in_time(self, before: Rows | None = None) -> Rows:
+        """Rows whose matrices know which follow one another, after the rows ``before``."""
+        sequences = self.observation.sequences
+        matrices = {stem: replace(m, sequences=sequences) for stem, m in self.matrices.items()}
+        return replace(self, matrices=matrices, before=before)
+
     def pick(self, which: slice | np.ndarray) -> Rows:
         """Rows at some positions."""
         matrices = {stem: m.pick(which) for stem, m in self.matrices.items()}
         seen = self.observation.pick(which)
         index = None if self.index is None else self.index[which]
         return Rows(matrices, self.obs_id[which], self.columns.iloc[which], seen, index)
-
-
-def in_time(matrices: Mapping[str, Matrix], sequences: Sequences | None) -> dict[str, Matrix]:
-    """Matrices of rows of which it is known which follow one another."""
-    return {stem: replace(m, sequences=sequences) for stem, m in matrices.items()}
 
 
 def design_matrix(

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayes_moe.core.errors import SpecError
+from bayes_moe.core.errors import DataError, SpecError, unknown
 from bayes_moe.data.formula_functions import Functions
 from bayes_moe.data.observation import RowColumns
+from bayes_moe.data.other_times import OtherTimes
 from bayes_moe.data.time_terms import TimeTerm, time_terms
 from bayes_moe.data.timeline import Timeline
 
@@ -47,6 +48,35 @@ class PastRows:
         lost = self.timeline.without_past(new)
         self.lost.update(self.timeline.lost_by_series(lost))  # type: ignore[attr-defined]
         return table.assign(**self.timeline.derived(new, functions)), lost
+
+    def placed(
+        self, table: pd.DataFrame, functions: Functions | None
+    ) -> tuple[pd.DataFrame, OtherTimes | None]:
+        """Another table with the columns of terms, and its rows in time if it has times.
+
+        Raises
+        ------
+        DataError
+            See :meth:`OtherTimes.derived`; also for a table without the columns of times.
+        """
+        line = self.timeline
+        if line is None:
+            return table, None
+        new = [t for t in self.terms if t.name not in table]
+        absent = [c for c in line.named if c not in table]
+        if absent:
+            if not new:
+                return table, None
+            raise DataError(
+                f"{unknown('column', absent[0], table.columns)} {new[0].name!r} needs it, to find "
+                f"the rows before; or give the column {new[0].name!r} itself."
+            )
+        rows = OtherTimes.of(table, line)
+        if new and len(table):
+            table = table.assign(**rows.derived(new, functions))
+        elif new:
+            table = table.assign(**{t.name: np.empty(0) for t in new})
+        return table, rows
 
     def observed(self, kept: np.ndarray) -> dict[str, np.ndarray | None]:
         """Times and numbers of series (obs,) of the kept rows, as fields of an observation."""

@@ -59,7 +59,14 @@ class Step:
             whole = pd.date_range(plain.min(), plain.max(), freq=self.frequency)
             at = whole.get_indexer(plain).astype(float)
             return np.where(at < 0, np.nan, at)
-        return _positions(column)[self.unit]
+        return _positions(column, self.anchor)[self.unit]
+
+    def breaks(self, column: pd.Series) -> np.ndarray:
+        """Whether times (row - 1,) are not one step after those before them."""
+        at = self.positions(column)
+        slack = TOLERANCE * abs(self.size) if self.unit == "number" else 0.0
+        with np.errstate(invalid="ignore"):
+            return np.asarray(~(np.abs(np.diff(at) - self.size) <= slack))
 
     def after(self, last: Any, count: int) -> Any:
         """The next times (count,) after a date or a number.
@@ -91,8 +98,8 @@ class Step:
             found = first + pd.to_timedelta(day, unit="D") + (start - start.normalize())
         elif self.unit == "business day":
             offsets = np.rint(self.size * ahead).astype(int)
-            days = np.busday_offset(np.datetime64(start.normalize(), "D"), offsets)
-            found = pd.DatetimeIndex(days) + (start - start.normalize())
+            at = np.busday_offset(np.datetime64(start.normalize(), "D"), offsets)
+            found = pd.DatetimeIndex(at) + (start - start.normalize())
         else:
             found = pd.date_range(start, periods=count + 1, freq=self.frequency)[1:]
         found = pd.DatetimeIndex(found)
@@ -152,8 +159,11 @@ def gap_in(column: pd.Series) -> tuple[int, str]:
     return best[1], best[2]
 
 
-def _positions(column: pd.Series) -> dict[str, np.ndarray]:
-    """Positions (row,) of times by unit; NaN where a unit does not fit."""
+def _positions(column: pd.Series, anchor: int = 0) -> dict[str, np.ndarray]:
+    """Positions (row,) of times by unit; NaN where a unit does not fit.
+
+    ``anchor`` is the day of the month of monthly dates, by default what the dates say.
+    """
     import pandas as pd
 
     if kind(column) != "dates":
@@ -164,18 +174,16 @@ def _positions(column: pd.Series) -> dict[str, np.ndarray]:
     local = _local(column)
     index = pd.DatetimeIndex(local)
     clock = _seconds(local) % DAY
-    same_clock = (clock == clock[0]).all() if len(clock) else True
-    if zone is not None and same_clock:
-        found["day"] = np.floor(_seconds(local) / DAY)
-    if same_clock:
-        months = np.asarray(index.year * 12 + index.month, dtype=float)
-        anchor = _anchor(column, "month")
-        fits = np.asarray(index.day) == np.minimum(anchor, index.days_in_month)
-        found["month"] = np.where(fits, months, np.nan)
-        days = index.to_numpy().astype("datetime64[D]")
-        if np.is_busday(days).all():
-            count = np.busday_count(np.datetime64("1970-01-01"), days)
-            found["business day"] = count.astype(float)
+    steady = clock == clock[:1]
+    if zone is not None:
+        found["day"] = np.where(steady, np.floor(_seconds(local) / DAY), np.nan)
+    months = np.asarray(index.year * 12 + index.month, dtype=float)
+    anchor = anchor or _anchor(column, "month")
+    fits = np.asarray(index.day) == np.minimum(anchor, index.days_in_month)
+    found["month"] = np.where(fits & steady, months, np.nan)
+    days = index.to_numpy().astype("datetime64[D]")
+    count = np.busday_count(np.datetime64("1970-01-01"), days).astype(float)
+    found["business day"] = np.where(np.is_busday(days) & steady, count, np.nan)
     return found
 
 

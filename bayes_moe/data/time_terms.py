@@ -146,17 +146,28 @@ def source_values(table: pd.DataFrame, term: TimeTerm, functions: Functions | No
 
     from bayes_moe.data.formula_values import expression_values
 
-    known = {}
-    for name in term.columns:
-        column = table[name].infer_objects()
-        if kind(column) != "numbers" and not column.isna().all():
-            raise DataError(
-                f"{term.name!r} needs a column of numbers; {name!r} holds {kind(column)}."
-            )
-        known[name] = column.to_numpy(dtype=float, na_value=np.nan)
+    known = {name: numbers_of(table[name], (term,)) for name in term.columns}
     numbers = pd.DataFrame(known, index=table.index)
     with np.errstate(all="ignore"):
         return expression_values(numbers, term.source, functions or {})
+
+
+def numbers_of(column: pd.Series, terms: Sequence[TimeTerm]) -> np.ndarray:
+    """Numbers (row,) of a column that terms look back at, NaN where missing.
+
+    Raises
+    ------
+    DataError
+        For a column of anything else.
+    """
+    plain = column.infer_objects()
+    if kind(plain) != "numbers" and not plain.isna().all():
+        name = next(t.name for t in terms if column.name in t.columns)
+        raise DataError(
+            f"{name!r} needs a column of numbers; {column.name!r} holds {kind(plain)}, such as "
+            f"{plain.dropna().iloc[0]!r}."
+        )
+    return np.asarray(plain.to_numpy(dtype=float, na_value=np.nan))
 
 
 def _term(past: Past) -> TimeTerm:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayes_moe.core.errors import DataError, listed
+from bayes_moe.core.errors import DataError
 from bayes_moe.data.formula_functions import Functions
 from bayes_moe.data.sequences import Sequences, times_of
 from bayes_moe.data.time_steps import Step, gap_in, series_steps
@@ -63,10 +63,15 @@ class Timeline:
         labels: tuple[Any, ...] = (None,)
         if columns.series is not None:
             labels = tuple(table[columns.series].drop_duplicates().tolist())
-        named = [columns.time, *([columns.series] if columns.series else [])]
         sources = [c for t in terms for c in t.columns]
+        named = [c for c in (columns.time, columns.series) if c is not None]
         kept = table[list(dict.fromkeys([*named, *sources]))].reset_index(drop=True)
         return cls(columns, kept, times, codes, labels)
+
+    @property
+    def named(self) -> list[str]:
+        """Columns of times and of series."""
+        return [c for c in (self.columns.time, self.columns.series) if c is not None]
 
     @cached_property
     def sequences(self) -> Sequences:
@@ -99,11 +104,12 @@ class Timeline:
                 rows = self.order[start:end]
                 at, usual = gap_in(column.iloc[rows])
                 a, b = rows[at - 1], rows[at]
+                where = f"{self.columns.time!r}{self.of_series(j)}"
                 raise DataError(
-                    f"{what} needs times in regular steps: in {self.columns.time!r}{self.of_series(j)}"
-                    f" the step is mostly {usual}, but {column.iloc[b]} at row {b} comes after "
-                    f"{column.iloc[a]} at row {a}. Add the rows that are left out, or give as "
-                    "`time` a column that counts the rows, if these follow one another all the same."
+                    f"{what} needs times in regular steps: in {where} the step is mostly {usual}, "
+                    f"but {column.iloc[b]} at row {b} comes after {column.iloc[a]} at row {a}. Add "
+                    "the rows that are left out, or give as `time` a column that counts the rows, "
+                    "if these follow one another all the same."
                 )
 
     def of_series(self, j: int) -> str:
