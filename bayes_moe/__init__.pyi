@@ -48,6 +48,8 @@ from .prediction.class_scores import class_scores as class_scores
 from .prediction.class_scores import confusion_matrix as confusion_matrix
 from .prediction.class_scores import reliability as reliability
 from .prediction.extension import extend as extend
+from .prediction.forecast import forecast as forecast
+from .prediction.forecast_result import Forecast as Forecast
 from .prediction.joint_predictive import JointPredictive as JointPredictive
 from .prediction.predict import log_density as log_density
 from .prediction.predict import margin as margin
@@ -70,6 +72,7 @@ __all__ = [
     "Expert",
     "Fit",
     "FitFileError",
+    "Forecast",
     "Graph",
     "JointPredictive",
     "MissingRowsWarning",
@@ -91,6 +94,7 @@ __all__ = [
     "extend",
     "families",
     "fit",
+    "forecast",
     "gates",
     "hierarchical_mixture",
     "information",

@@ -82,9 +82,9 @@ def _from_each(structure: Structure, draws: Values, rows: Rows) -> np.ndarray:
         # An expert from which the rows cannot come has no say.
         state = np.divide(state, total, out=np.full_like(state, np.nan), where=total > 0)
     seen = np.isfinite(state).all(axis=-1)
-    known = np.where(seen[..., None], state, 0.0).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)[
-        :, None
-    ]
+    known = (
+        np.where(seen[..., None], state, 0.0).sum(axis=1) / np.maximum(seen.sum(axis=1), 1)[:, None]
+    )
     return np.where(seen[..., None], state, known[:, None])
 
 

@@ -83,9 +83,7 @@ def timeline_of(fit: Fit) -> Timeline:
     return timeline
 
 
-def future_rows(
-    fit: Fit, steps: int | None, data: Any, series: Any, unseen: str
-) -> FutureRows:
+def future_rows(fit: Fit, steps: int | None, data: Any, series: Any, unseen: str) -> FutureRows:
     """Rows after the last ones of the series of a fit; see :func:`bayes_moe.forecast`."""
     timeline = timeline_of(fit)
     if steps is not None:
@@ -157,9 +155,7 @@ def _made(timeline: Timeline, codes: Sequence[int], steps: int) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def _check_columns(
-    fit: Fit, timeline: Timeline, table: pd.DataFrame, codes: Sequence[int]
-) -> None:
+def _check_columns(fit: Fit, timeline: Timeline, table: pd.DataFrame, codes: Sequence[int]) -> None:
     """Raise :class:`DataError` for columns that the model needs of the next rows."""
     design = fit.design
     needed = used_columns([*design.formulas.values()], list(design.columns.columns))
@@ -286,7 +282,8 @@ def history(fit: Fit, timeline: Timeline, term: TimeTerm, code: int) -> np.ndarr
 def check_fitted_to_the_end(fit: Fit, timeline: Timeline, codes: Sequence[int], what: str) -> None:
     """Raise :class:`DataError` for series whose last rows were left out of the fit."""
     fitted = fit.design.rows.observation
-    assert fitted.time is not None and fitted.series is not None
+    assert fitted.time is not None
+    assert fitted.series is not None
     for code in codes:
         last = timeline.times[last_rows(timeline, code, 1)[0]]
         own = fitted.time[fitted.series == code]

@@ -58,9 +58,7 @@ class PathSources:
     def at(self, step: int) -> dict[str, np.ndarray]:
         """Values (sample, series * path) of the terms at a step, by name."""
         last = self.reach + step + 1
-        return {
-            t.name: t.of(self.values[t.source][last - t.reach - 1 : last]) for t in self.terms
-        }
+        return {t.name: t.of(self.values[t.source][last - t.reach - 1 : last]) for t in self.terms}
 
     def add(self, step: int, responses: np.ndarray) -> None:
         """Take the responses (response, sample, series * path) of a step."""
