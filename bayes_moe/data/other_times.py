@@ -143,13 +143,13 @@ class _United:
         have = (np.arange(len(self.codes)) - starts)[self.at]
         short = np.flatnonzero(have < far.reach)
         if short.size:
-            row = short[0]
+            row = int(short[0])
             raise DataError(
                 f"{far.name!r} needs {far.reach} row(s) before a row; there are {have[row]} before "
-                f"row {row} ({self.column.iloc[self.at[row]]}{self.rows.named(self.codes[self.at[row]])}"
-                f"), in the table and the fitted rows together. {short.size} row(s) have too few: "
-                f"{listed(short)}. Leave them out: the rows before are found in the fitted "
-                "rows where these have them, and must be in the table of a new series."
+                f"row {row} ({self._moment(row)}), in the table and the fitted rows together. "
+                f"{short.size} row(s) have too few: {listed(short)}. Leave them out: the rows "
+                "before are found in the fitted rows where these have them, and must be in the "
+                "table of a new series."
             )
         broken = np.cumsum(self._broken())
         gaps = broken[self.at] - broken[self.at - far.reach]
@@ -158,11 +158,15 @@ class _United:
             rows = np.flatnonzero(self.codes == self.codes[self.at[row]])
             bad = np.flatnonzero(np.diff(broken[: self.at[row] + 1]))[-1]
             raise DataError(
-                f"{far.name!r} at row {row} needs the {far.reach} time(s) before"
-                f" {self.column.iloc[self.at[row]]}{self.rows.named(self.codes[self.at[row]])} in "
-                f"regular steps{self._step_text(rows)}: {self.column.iloc[bad + 1]} comes after "
-                f"{self.column.iloc[bad]}. Add the rows that are left out."
+                f"{far.name!r} at row {row} needs the {far.reach} time(s) before "
+                f"{self._moment(row)} in regular steps{self._step_text(rows)}: "
+                f"{self.column.iloc[bad + 1]} comes after {self.column.iloc[bad]}. Add the rows "
+                "that are left out."
             )
+
+    def _moment(self, row: int) -> str:
+        """Words that name the time of a row of the other table, and its series."""
+        return f"{self.column.iloc[self.at[row]]}{self.rows.named(self.codes[self.at[row]])}"
 
     def _step_text(self, rows: np.ndarray) -> str:
         step = self._steps()[int(np.searchsorted(np.unique(self.codes), self.codes[rows[0]]))]
@@ -211,7 +215,7 @@ class _United:
                 when = self.column.iloc[window].iloc[int(np.argmax(gaps))]
                 raise DataError(
                     f"{term.name!r} at row {row} needs {term.source!r} at {when}"
-                    f"{self.rows.named(self.codes[self.at[row]])}, which neither the table nor the "
-                    f"fitted rows have ({absent.sum()} row(s) lack such a value). Of times to come, "
+                    f"{self.rows.named(self.codes[self.at[row]])}, which neither the table nor "
+                    f"the fitted rows have ({absent.sum()} row(s) lack such a value). Of times to come, "
                     "bm.forecast() draws the responses that are not known."
                 )

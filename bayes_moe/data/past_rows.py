@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayes_moe.core.errors import DataError, SpecError, unknown
+from bayes_moe.core.errors import DataError, unknown
 from bayes_moe.data.formula_functions import Functions
 from bayes_moe.data.observation import RowColumns
 from bayes_moe.data.other_times import OtherTimes
+from bayes_moe.data.sequences import with_moments
 from bayes_moe.data.time_terms import TimeTerm, time_terms
 from bayes_moe.data.timeline import Timeline
 
@@ -62,6 +63,7 @@ class PastRows:
         line = self.timeline
         if line is None:
             return table, None
+        table = with_moments(table, line.columns.time)
         new = [t for t in self.terms if t.name not in table]
         absent = [c for c in line.named if c not in table]
         if absent:
@@ -95,16 +97,9 @@ def past_rows(table: pd.DataFrame, columns: RowColumns, formulas: Sequence[str])
 
     Raises
     ------
-    SpecError
-        For terms that look back in a model without times.
     DataError
         See :meth:`Timeline.of`.
     """
     terms = time_terms(formulas)
-    if terms and columns.time is None:
-        raise SpecError(
-            f"{terms[0].name!r} looks at rows before: say which column orders the rows, as in "
-            "time='date', and series='id' if the table has several series."
-        )
     new = [t for t in terms if t.name not in table]
     return PastRows(Timeline.of(table, columns, new), terms)
