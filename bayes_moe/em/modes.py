@@ -203,7 +203,9 @@ def merge_modes(modes: Modes, rows: Rows) -> Modes:
     """Distinct modes, the highest first, with the experts' shares of the rows."""
     which, hits = _distinct(modes, rows)
     values = {name: v[which] for name, v in modes.values.items()}
-    share, log_allocation = _allocated(replace(modes, values=values, theta=modes.theta[which]), rows)
+    share, log_allocation = _allocated(
+        replace(modes, values=values, theta=modes.theta[which]), rows
+    )
     return replace(
         modes,
         values=values,

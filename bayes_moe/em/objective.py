@@ -340,7 +340,9 @@ def features_of(objective: Objective, block: int, where: slice) -> np.ndarray:
 def responsibilities(objective: Objective, theta: np.ndarray) -> np.ndarray:
     """Responsibilities (point, expert, obs) at points (point, coordinate)."""
     if has_chain(objective.vector):
-        return np.nan_to_num(np.concatenate([c.r for t in theta for c in parts(objective, t[None])]))
+        return np.nan_to_num(
+            np.concatenate([c.r for t in theta for c in parts(objective, t[None])])
+        )
     vector, rows = objective.vector, objective.rows
     shares = np.empty((len(theta), vector.spec.n_experts, rows.size))
     with np.errstate(all="ignore"):

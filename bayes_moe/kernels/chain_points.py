@@ -137,7 +137,10 @@ def expected_sums() -> Any:
         sizes = whole_numbers(sizes_, 4)
         points, rows, experts, coefs = sizes[0], sizes[1], sizes[2], sizes[3]
         width = experts * coefs
-        later, chance = doubles(later_, points * width), doubles(chance_, points * rows * experts**2)
+        later, chance = (
+            doubles(later_, points * width),
+            doubles(chance_, points * rows * experts**2),
+        )
         own = doubles(own_, points * rows * width)
         for b in range(points):
             after = later[b * width : (b + 1) * width]

@@ -56,9 +56,7 @@ def levels(spec: MixtureOfExperts, draws: Values, rows: Rows) -> np.ndarray:
     return total / picked.weight
 
 
-def _mixtures(
-    spec: MixtureOfExperts, draws: Values, rows: Rows
-) -> Iterator[tuple[Rows, Mixture]]:
+def _mixtures(spec: MixtureOfExperts, draws: Values, rows: Rows) -> Iterator[tuple[Rows, Mixture]]:
     """Rows and mixture of chunks; of a Markov chain with equal weights, since rows are single."""
     if spec.structure.gate.chain is None:
         yield from ((part, mixture) for _, part, mixture in chunks(spec, draws, rows))
