@@ -80,8 +80,8 @@ class Argument:
     ``kind`` is ``"values"`` (an expression of columns), ``"labels"`` (one whose whole numbers stay
     labels), ``"dates"`` (a column of dates), ``"date"`` (one in quotes), ``"period"`` (a length of
     time in quotes, or a number), ``"pattern"``, ``"number"``, ``"numbers"``, ``"count"``,
-    ``"flag"``, ``"choice"``, ``"level"``, ``"levels"``, ``"contrasts"`` or ``"column"``; ``least`` and ``most`` bound a count, and ``choices`` are the
-    valid strings.
+    ``"flag"``, ``"choice"``, ``"level"``, ``"levels"``, ``"contrasts"`` or ``"column"``; ``least``
+    and ``most`` bound a count, and ``choices`` are the valid strings.
     """
 
     name: str

@@ -61,6 +61,9 @@ class InTime:
         if others is None:
             return rows
         seen = replace(rows.observation, time=others.times, series=others.codes)
+        line = self.past.timeline
+        if line is None or not line.columns.memory:
+            return replace(rows, observation=seen).in_time()
         fitted = self.rows.observation
         assert fitted.time is not None
         assert fitted.series is not None

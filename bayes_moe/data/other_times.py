@@ -80,6 +80,24 @@ class OtherTimes:
         united.check_found(found, terms)
         return found.iloc[united.at].set_axis(self.table.index, axis=0)
 
+    @property
+    def increasing(self) -> bool:
+        """Whether times increase within each series."""
+        return Sequences.of(self.codes, len(self.codes)).increasing(self.times)
+
+    def check_steps(self) -> None:
+        """Raise :class:`DataError` where a row is not one step after the row before it."""
+        united = _United.of(self, ())
+        broken = united.broken()[united.at]
+        if broken.any():
+            row = int(np.argmax(broken))
+            before = united.column.iloc[united.at[row] - 1]
+            raise DataError(
+                f"A model with memory reads all rows of a series: row {row} "
+                f"({united.moment(row)}) comes after {before}, which is not one step. Add the rows "
+                "between them, or give the row as one of a new series."
+            )
+
     def named(self, code: int) -> str:
         """Words that name a series in errors; none where there is only one."""
         return "" if self.fitted.columns.series is None else f" of series {self.labels[code]!r}"
@@ -146,12 +164,12 @@ class _United:
             row = int(short[0])
             raise DataError(
                 f"{far.name!r} needs {far.reach} row(s) before a row; there are {have[row]} before "
-                f"row {row} ({self._moment(row)}), in the table and the fitted rows together. "
+                f"row {row} ({self.moment(row)}), in the table and the fitted rows together. "
                 f"{short.size} row(s) have too few: {listed(short)}. Leave them out: the rows "
                 "before are found in the fitted rows where these have them, and must be in the "
                 "table of a new series."
             )
-        broken = np.cumsum(self._broken())
+        broken = np.cumsum(self.broken())
         gaps = broken[self.at] - broken[self.at - far.reach]
         if gaps.any():
             row = int(np.argmax(gaps > 0))
@@ -159,12 +177,12 @@ class _United:
             bad = np.flatnonzero(np.diff(broken[: self.at[row] + 1]))[-1]
             raise DataError(
                 f"{far.name!r} at row {row} needs the {far.reach} time(s) before "
-                f"{self._moment(row)} in regular steps{self._step_text(rows)}: "
+                f"{self.moment(row)} in regular steps{self._step_text(rows)}: "
                 f"{self.column.iloc[bad + 1]} comes after {self.column.iloc[bad]}. Add the rows "
                 "that are left out."
             )
 
-    def _moment(self, row: int) -> str:
+    def moment(self, row: int) -> str:
         """Words that name the time of a row of the other table, and its series."""
         return f"{self.column.iloc[self.at[row]]}{self.rows.named(self.codes[self.at[row]])}"
 
@@ -181,7 +199,7 @@ class _United:
             for j, c in enumerate(np.unique(self.codes))
         ]
 
-    def _broken(self) -> np.ndarray:
+    def broken(self) -> np.ndarray:
         """Whether a row (row,) is not one step after the one before."""
         steps = self._steps()
         number = np.searchsorted(np.unique(self.codes), self.codes)
@@ -216,6 +234,6 @@ class _United:
                 raise DataError(
                     f"{term.name!r} at row {row} needs {term.source!r} at {when}"
                     f"{self.rows.named(self.codes[self.at[row]])}, which neither the table nor "
-                    f"the fitted rows have ({absent.sum()} row(s) lack such a value). Of times to come, "
-                    "bm.forecast() draws the responses that are not known."
+                    f"the fitted rows have ({absent.sum()} row(s) lack such a value). Of times to "
+                    "come, bm.forecast() draws the responses that are not known."
                 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayes_moe.core.errors import DataError, unknown
+from bayes_moe.core.errors import DataError, listed, unknown
 from bayes_moe.data.formula_functions import Functions
 from bayes_moe.data.observation import RowColumns
 from bayes_moe.data.other_times import OtherTimes
@@ -76,9 +76,33 @@ class PastRows:
         rows = OtherTimes.of(table, line)
         if new and len(table):
             table = table.assign(**rows.derived(new, functions))
-        elif new:
+        elif new:  # no rows
             table = table.assign(**{t.name: np.empty(0) for t in new})
+        if line.columns.memory and rows.increasing:
+            rows.check_steps()
         return table, rows
+
+    def check_kept(self, kept: np.ndarray) -> None:
+        """Raise :class:`DataError` where a model with memory lacks rows between others.
+
+        ``kept`` (row,) marks the rows that are fitted.
+        """
+        line = self.timeline
+        if line is None or not line.columns.memory:
+            return
+        line.check_regular("A model with memory")
+        for start, end in zip(line.sequences.starts, line.sequences.ends, strict=True):
+            rows = line.order[start:end]
+            there = np.flatnonzero(kept[rows])
+            gaps = np.flatnonzero(np.diff(there) > 1)
+            if gaps.size:
+                gone = rows[there[gaps[0]] + 1 : there[gaps[0] + 1]]
+                raise DataError(
+                    f"A model with memory reads all rows of a series: row(s) {listed(gone)}"
+                    f"{line.of_series(int(line.codes[gone[0]]))} are between others and are left "
+                    "out, for missing values or weights of zero. Fill these, or give the rows "
+                    "after them as another series."
+                )
 
     def observed(self, kept: np.ndarray) -> dict[str, np.ndarray | None]:
         """Times and numbers of series (obs,) of the kept rows, as fields of an observation."""

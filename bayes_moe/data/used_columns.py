@@ -84,6 +84,7 @@ def columns_in_use(
     gaps = {name: cells[~absent] for name, cells in gaps.items()}
     n_dropped = int(len(kept) - kept.sum())
     kept = kept & ~absent
+    past.check_kept(kept)
     gaps |= {name: cells[kept] for name, cells in ends.items()}
     more, seen = rule.row_columns.read(table[kept], complete, np.flatnonzero(kept), functions)
     seen = replace(seen, **past.observed(kept))

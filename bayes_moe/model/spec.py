@@ -138,6 +138,7 @@ class MixtureOfExperts(Record):
         self._set(gate=gate, experts=ordered, priors=frozen, center=center, structure=structure)
         rule = response_rule(self.response, [e.family for e in listed], listed[0].levels)
         columns = check_row_columns((weights, group, expert, time, series), structure.expert_labels)
+        columns = replace(columns, memory=bool(getattr(structure, "has_memory", False)))
         counts = tuple(structure.row_count_formulas)
         self._set(response_rule=replace(rule, counts=counts, row_columns=columns))
         self._set(row_columns=columns)
