@@ -197,7 +197,7 @@ def random_path(
     shape = found.log_filtered.shape
     uniform = rng.random(shape[:-1])
     path = np.empty(shape[:-1], dtype=np.int64)
-    path[..., -1] = _drawn(np.exp(found.log_filtered[..., -1, :]), uniform[..., -1])
+    path[..., -1] = drawn(np.exp(found.log_filtered[..., -1, :]), uniform[..., -1])
     for t in range(shape[-2] - 2, -1, -1):
         log_moves = np.broadcast_to(
             log_transitions[..., t + 1, :, :], (*shape[:-2], shape[-1], shape[-1])
@@ -205,11 +205,11 @@ def random_path(
         to = np.take_along_axis(log_moves, path[..., t + 1, None, None], axis=-1)[..., 0]
         joint = found.log_filtered[..., t, :] + to
         joint = joint - joint.max(axis=-1, keepdims=True)
-        path[..., t] = _drawn(np.exp(joint), uniform[..., t])
+        path[..., t] = drawn(np.exp(joint), uniform[..., t])
     return path
 
 
-def _drawn(shares: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+def drawn(shares: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     """Experts (...) with probabilities in proportion to shares (..., expert)."""
     cumulative = np.cumsum(shares, axis=-1)
     below = uniform[..., None] * cumulative[..., -1:] >= cumulative

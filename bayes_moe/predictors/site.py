@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 
 from bayes_moe.core import names
+from bayes_moe.core.arrays import Values
 from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.core.samples import Sample, sample_of
 from bayes_moe.data.matrix import Matrix
+from bayes_moe.data.path_matrix import PathMatrix
 from bayes_moe.priors.defaults import Units, units_of
 
 NO_RESPONSE = Sample(np.zeros(0))
@@ -111,6 +113,19 @@ class Binding:
         """
         offset = self.matrix.offset_by_output
         return None if offset is None else self._by_output(offset)
+
+    def evaluated(self, predictor: Any, draws: Values) -> np.ndarray:
+        """Return a predictor (sample, output, obs) of draws, with the formula's offset.
+
+        It may be known: see :mod:`bayes_moe.model.memory`. Of a
+        :class:`bayes_moe.data.path_matrix.PathMatrix` it is (sample, output, path).
+        """
+        known = self.matrix.outputs
+        if known is None:
+            of_paths = isinstance(self.matrix, PathMatrix)
+            known = (predictor.evaluate_each if of_paths else predictor.evaluate)(self, draws)
+        eta = known
+        return self.shifted(eta)
 
     def shifted(self, eta: np.ndarray) -> np.ndarray:
         """Return the predictor (..., output, obs) from that without the formula's offset."""
