@@ -82,8 +82,6 @@ def simulate(
     rng = np.random.default_rng(seeds.resolve(random_seed))
     if parameters is None:
         spec, parameters = _from_prior(spec, table, rng)
-    # Of the columns that say more of rows, only their order in time changes what is simulated.
-    in_time = RowColumns(time=columns.time, series=columns.series)
     design = Design.from_data(
         _rule_in_time(spec, table),
         spec.formulas,
