@@ -61,7 +61,9 @@ def test_a_first_order_autoregression_has_its_closed_form(one):
     np.testing.assert_allclose(paths.mean("sample"), means, atol=4.5 * 1.9 / np.sqrt(4000))
     # The sum of a path has the variance of (1 + phi + ...) weighted errors.
     weights = (1 - 0.7 ** np.arange(20, 0, -1)) / 0.3
-    assert float(paths.sum("step").std()) == pytest.approx(1.3 * np.sqrt((weights**2).sum()), rel=0.05)
+    assert float(paths.sum("step").std()) == pytest.approx(
+        1.3 * np.sqrt((weights**2).sum()), rel=0.05
+    )
     assert float(ahead.logpdf(means[0])[0]) == pytest.approx(stats.norm.logpdf(0, 0, 1.3))
 
 
@@ -110,7 +112,7 @@ def test_weights_of_a_markov_gate_are_moved_on_by_its_transitions(table):
                 np.testing.assert_allclose(found[h], expected, rtol=0, atol=1e-12)
     assert not ahead.simulated
     assert ahead.mean().dims == ("series", "step")
-    assert (ahead.mean()["time"].values[1, 0] - HOURS.to_numpy()[90]) == np.timedelta64(0)
+    assert ahead.mean()["time"].values[1, 0] == HOURS[90].to_datetime64()
 
 
 def test_the_last_rows_are_enough_to_filter(table):
@@ -163,7 +165,7 @@ def test_two_steps_ahead_are_the_integral_over_the_first(one):
     second = [
         (joint.sum(axis=1) * normal_mixture(y, weights, means, sigma[0])).sum() * step for y in at
     ]
-    np.testing.assert_allclose(ahead.pdf(at, grid=True)[1], second, rtol=0.02)
+    np.testing.assert_allclose(ahead.pdf(at, grid=True)[1], second, rtol=0.01, atol=1e-3)
 
 
 # --- without feedback -----------------------------------------------------------------------------
@@ -227,7 +229,7 @@ CASES = {
     "student": ("y ~ lag(y, 1):x + rolling(y, 3)", {"family": "studentt"}),
     "classes": ("c ~ lag(c, 1)", {"family": "bernoulli"}),
     "censored": ("censored(y, lower=-1) ~ lag(y, 1) + diff(y)", {}),
-    "own expression": ("log(p) ~ lag(log(p), 1) + lag(log(p) - x, 2)", {}),
+    "own expression": ("log(p) ~ lag(log(p), 1) + rolling(log(p), 2)", {}),
     "column of expression": ("y ~ lag(y * x, 1)", {}),
     "sticks": ("y ~ lag(y, 1)", {"gate": bm.gates.StickBreaking("~ lag(y, 2)")}),
     "gaussian gate": ("y ~ lag(y, 1)", {"gate": bm.gates.Gaussian("~ lag(y, 1) + x")}),
@@ -259,7 +261,9 @@ def test_each_path_is_the_prediction_of_a_table_with_its_own_lags(name, table):
     ahead = bm.forecast(fit, data=new if not series else None, steps=4, paths=6, random_seed=9)
     if series:
         new = new.assign(x=0.0)
-    response = next(c for c in ("n", "c", "p", "y") if c in formula.split("~")[0].replace("cens", ""))
+    response = next(
+        c for c in ("n", "c", "p", "y") if c in formula.split("~")[0].replace("cens", "")
+    )
     drawn = ahead.paths().values.reshape(6, -1, 4)[:, 0]
     recorded = np.exp(drawn) if response == "p" else drawn
     recorded = np.maximum(recorded, -1) if "censored" in formula else recorded
@@ -267,7 +271,9 @@ def test_each_path_is_the_prediction_of_a_table_with_its_own_lags(name, table):
     for path in range(6):
         longer = pd.concat([data, new.assign(**{response: recorded[path]})], ignore_index=True)
         longer = longer.sort_values(["id", "date"], kind="stable").reset_index(drop=True)
-        again = fit_with(spec, longer, **{n: v[path // 3 : path // 3 + 1] for n, v in draws.items()})
+        again = fit_with(
+            spec, longer, **{n: v[path // 3 : path // 3 + 1] for n, v in draws.items()}
+        )
         rows = longer.index[(longer["date"].isin(times)) & (longer["id"] == "a")]
         where = np.searchsorted(again.design.rows.obs_id, rows)
         plain = bm.predict(again)
@@ -283,7 +289,10 @@ def test_each_path_is_the_prediction_of_a_table_with_its_own_lags(name, table):
 def given(spec, data, rng):
     """Two draws of all reported variables, about small numbers."""
     design = spec.design(data)
-    shapes = spec.structure.shapes(design.rows.matrices)
+    matrices = design.rows.matrices
+    shapes = spec.structure.gate.shapes(matrices)
+    for component in spec.structure.components:
+        shapes |= component.shapes(matrices)
     found = {}
     for name in spec.variables:
         values = 0.2 * rng.normal(size=(2, *shapes[name]))
@@ -333,7 +342,8 @@ def test_whole_paths_are_inside_a_simultaneous_band(ahead):
     inside = ((paths >= band[..., 0]) & (paths <= band[..., 1])).all("step").mean("sample")
     assert (inside >= 0.8).all()
     assert (inside < 0.87).all()
-    assert (band[..., 1] - band[..., 0] > np.ptp(ahead.interval(0.8), axis=-1) - 0.3).all()
+    wide, narrow = (np.ptp(b.values, axis=-1) for b in (band, ahead.interval(0.8)))
+    assert (wide > narrow).all()
 
 
 def test_more_paths_than_there_are_is_an_error(ahead):
@@ -399,13 +409,15 @@ def test_models_that_have_no_forecast_are_named(one, table):
     with pytest.raises(bm.SpecError, match="reads 'p', which does not follow"):
         bm.forecast(fit, 2)
     gaps = one.drop(index=[50])
-    fit = bm.fit(bm.mixture_of_experts("y ~ 1", experts=1, time="date"), gaps, random_seed=1)
+    fit = bm.fit(
+        bm.mixture_of_experts("y ~ 1", experts=1, time="date"), gaps, method="em", random_seed=1
+    )
     with pytest.raises(bm.DataError, match="regular steps"):
         bm.forecast(fit, 2)
     shared = bm.mixture_of_experts(
         "y ~ lag(y, 1)", experts=2, time="date", series="id", group="id", gate="~ 1"
     )
-    fit = bm.fit(shared, table, method="em", random_seed=1)
+    fit = fit_with(shared, table, **given(shared, table, np.random.default_rng(1)))
     with pytest.raises(bm.SpecError, match="share an expert by 'id'"):
         bm.forecast(fit, 2)
     assert bm.forecast(fit, 1).mean().shape == (2, 1)
