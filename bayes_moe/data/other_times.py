@@ -140,7 +140,7 @@ class _United:
                 own = numbers_of(rows.table[name], terms)
                 there = np.flatnonzero(~np.isnan(own))[::-1]
                 merged[at[there]] = own[there]
-                unclear[at[there]] |= merged[at[there]] != own[there]
+                np.logical_or.at(unclear, at[there], merged[at[there]] != own[there])
             values[name] = merged
         one = order[first]
         moments = [fitted.table[time].iloc[old], rows.table[time]]
