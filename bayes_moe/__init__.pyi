@@ -34,11 +34,14 @@ from .model.spec import MixtureOfExperts as MixtureOfExperts
 from .plots.class_curves import plot_classes as plot_classes
 from .plots.class_tables import plot_confusion as plot_confusion
 from .plots.class_tables import plot_reliability as plot_reliability
+from .plots.component_figure import plot_components as plot_components
 from .plots.curves import plot_experts as plot_experts
 from .plots.curves import plot_gate as plot_gate
 from .plots.curves import plot_predictive as plot_predictive
+from .plots.forecast_figure import plot_forecast as plot_forecast
 from .plots.outline_text import tree_text as tree_text
 from .plots.prior_figure import plot_prior_predictive as plot_prior_predictive
+from .plots.state_figure import plot_states as plot_states
 from .plots.tree_figure import plot_tree as plot_tree
 from .prediction.allocations import allocation as allocation
 from .prediction.allocations import coclustering as coclustering
@@ -48,6 +51,8 @@ from .prediction.class_scores import class_scores as class_scores
 from .prediction.class_scores import confusion_matrix as confusion_matrix
 from .prediction.class_scores import reliability as reliability
 from .prediction.extension import extend as extend
+from .prediction.forecast import forecast as forecast
+from .prediction.forecast_result import Forecast as Forecast
 from .prediction.joint_predictive import JointPredictive as JointPredictive
 from .prediction.predict import log_density as log_density
 from .prediction.predict import margin as margin
@@ -73,6 +78,7 @@ __all__ = [
     "Expert",
     "Fit",
     "FitFileError",
+    "Forecast",
     "Graph",
     "JointPredictive",
     "MissingRowsWarning",
@@ -94,6 +100,7 @@ __all__ = [
     "extend",
     "families",
     "fit",
+    "forecast",
     "gates",
     "hierarchical_mixture",
     "information",
@@ -108,12 +115,15 @@ __all__ = [
     "node_responsibilities",
     "pit",
     "plot_classes",
+    "plot_components",
     "plot_confusion",
     "plot_experts",
+    "plot_forecast",
     "plot_gate",
     "plot_predictive",
     "plot_prior_predictive",
     "plot_reliability",
+    "plot_states",
     "plot_tree",
     "predict",
     "predictors",

@@ -89,6 +89,16 @@ class Matrix:
         sums: np.ndarray = np.matmul(coef, self.values.T)
         return sums
 
+    def column(self, j: int) -> np.ndarray:
+        """Values (obs,) of one term; of paths that differ by draw (sample, 1, path)."""
+        values: np.ndarray = self.values[:, j]
+        return values
+
+    @property
+    def offset_by_output(self) -> np.ndarray | None:
+        """Offset (output or 1, obs) or None; of paths that differ by draw (sample, ..., path)."""
+        return None if self.offset is None else self.offset.T
+
     @property
     def standardised(self) -> np.ndarray:
         """Centred and scaled features (obs, term)."""

@@ -13,6 +13,7 @@ from bayes_moe.core.arrays import Values
 from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.core.samples import Sample, sample_of
 from bayes_moe.data.matrix import Matrix
+from bayes_moe.data.path_matrix import PathMatrix
 from bayes_moe.priors.defaults import Units, units_of
 
 NO_RESPONSE = Sample(np.zeros(0))
@@ -106,17 +107,24 @@ class Binding:
 
     @property
     def offset(self) -> np.ndarray | None:
-        """Offset (output, obs) of the formula, or (1, obs) for all outputs alike; None without."""
-        offset = self.matrix.offset
-        return None if offset is None else self._by_output(offset.T)
+        """Offset (output, obs) of the formula, or (1, obs) for all outputs alike; None without.
+
+        Of paths that differ by draw it is (sample, output or 1, path).
+        """
+        offset = self.matrix.offset_by_output
+        return None if offset is None else self._by_output(offset)
 
     def evaluated(self, predictor: Any, draws: Values) -> np.ndarray:
         """Return a predictor (sample, output, obs) of draws, with the formula's offset.
 
-        It may be known: see :mod:`bayes_moe.model.memory`.
+        It may be known: see :mod:`bayes_moe.model.memory`. Of a
+        :class:`bayes_moe.data.path_matrix.PathMatrix` it is (sample, output, path).
         """
         known = self.matrix.outputs
-        eta = predictor.evaluate(self, draws) if known is None else known
+        if known is None:
+            of_paths = isinstance(self.matrix, PathMatrix)
+            known = (predictor.evaluate_each if of_paths else predictor.evaluate)(self, draws)
+        eta = known
         return self.shifted(eta)
 
     def shifted(self, eta: np.ndarray) -> np.ndarray:
@@ -147,4 +155,8 @@ class Binding:
         """
         assert self.matrix.offset is not None
         width, outputs = self.matrix.offset.shape[1], self.site.outputs
-        return offset if width in (1, outputs) else offset.repeat(outputs // width, axis=0)
+        return (
+            offset
+            if width in (1, outputs)
+            else offset.repeat(outputs // width, axis=offset.ndim - 2)
+        )
