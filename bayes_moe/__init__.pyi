@@ -48,6 +48,10 @@ from .prediction.class_scores import class_scores as class_scores
 from .prediction.class_scores import confusion_matrix as confusion_matrix
 from .prediction.class_scores import reliability as reliability
 from .prediction.extension import extend as extend
+from .prediction.forecast_scores import crps as crps
+from .prediction.forecast_scores import crps_normal_mixture as crps_normal_mixture
+from .prediction.forecast_scores import mase as mase
+from .prediction.forecast_scores import rmsse as rmsse
 from .prediction.joint_predictive import JointPredictive as JointPredictive
 from .prediction.predict import log_density as log_density
 from .prediction.predict import margin as margin
@@ -85,6 +89,8 @@ __all__ = [
     "combine",
     "compare",
     "confusion_matrix",
+    "crps",
+    "crps_normal_mixture",
     "diagnose",
     "effective_experts",
     "experts_in_use",
@@ -98,6 +104,7 @@ __all__ = [
     "load_dataset",
     "log_density",
     "margin",
+    "mase",
     "mixture_density",
     "mixture_of_experts",
     "modes",
@@ -120,6 +127,7 @@ __all__ = [
     "reliability",
     "residuals",
     "responsibilities",
+    "rmsse",
     "save",
     "simulate",
     "summary",
