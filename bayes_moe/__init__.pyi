@@ -20,6 +20,7 @@ from .diagnostics.usage import experts_in_use as experts_in_use
 from .diagnostics.usage import usage as usage
 from .diagnostics.verdict import Diagnosis as Diagnosis
 from .diagnostics.verdict import diagnose as diagnose
+from .diagnostics.backtest_table import Backtest as Backtest
 from .fitting import combine as combine
 from .fitting import fit as fit
 from .fitting import refit as refit
@@ -48,6 +49,8 @@ from .prediction.class_scores import class_scores as class_scores
 from .prediction.class_scores import confusion_matrix as confusion_matrix
 from .prediction.class_scores import reliability as reliability
 from .prediction.extension import extend as extend
+from .prediction.forecast import forecast as forecast
+from .prediction.forecast_result import Forecast as Forecast
 from .prediction.forecast_scores import crps as crps
 from .prediction.forecast_scores import crps_normal_mixture as crps_normal_mixture
 from .prediction.forecast_scores import mase as mase
@@ -65,17 +68,23 @@ from .results.fit import Fit as Fit
 from .results.storage import load as load
 from .results.storage import save as save
 from .simulation import simulate as simulate
+from .validation.backtest import backtest as backtest
+from .validation.leave_future_out import LeaveFutureOut as LeaveFutureOut
+from .validation.leave_future_out import lfo as lfo
 
 __version__: str
 __all__ = [
+    "Backtest",
     "ConvergenceWarning",
     "DataError",
     "Diagnosis",
     "Expert",
     "Fit",
     "FitFileError",
+    "Forecast",
     "Graph",
     "JointPredictive",
+    "LeaveFutureOut",
     "MissingRowsWarning",
     "MixtureOfExperts",
     "Predictive",
@@ -83,6 +92,7 @@ __all__ = [
     "PriorPredictive",
     "SpecError",
     "allocation",
+    "backtest",
     "build",
     "class_scores",
     "coclustering",
@@ -97,9 +107,11 @@ __all__ = [
     "extend",
     "families",
     "fit",
+    "forecast",
     "gates",
     "hierarchical_mixture",
     "information",
+    "lfo",
     "load",
     "load_dataset",
     "log_density",

@@ -66,6 +66,11 @@ def term(stem: str) -> str:
     return f"{stem}_term"
 
 
+def transition(stem: str) -> str:
+    """Dimension over the moves of a Markov chain of experts, e.g. ``gate_transition``."""
+    return f"{stem}_transition"
+
+
 def split(stem: str) -> str:
     """Dimension over the free directions of a gate's splits, e.g. ``gate_split``."""
     return f"{stem}_split"

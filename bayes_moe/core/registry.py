@@ -64,6 +64,7 @@ TABLE: dict[str, dict[str, str]] = {
         "attention": "bayes_moe.gates.attention:Attention",
         "tree": "bayes_moe.gates.tree:Tree",
         "stickbreaking": "bayes_moe.gates.stick_breaking:StickBreaking",
+        "markov": "bayes_moe.gates.markov:Markov",
     },
     "method": {
         "em": "bayes_moe.inference.em:EM",

@@ -26,13 +26,11 @@ from bayes_moe.data.design_checks import (
     check_degenerate,
 )
 from bayes_moe.data.fitted_groups import FittedGroups, fit_groups
+from bayes_moe.data.fitted_types import as_fitted
 from bayes_moe.data.formula_functions import Functions
 from bayes_moe.data.formulas import FittedFormula, looked_up, used_columns
-from bayes_moe.data.group_terms import (
-    ERROR,
-    group_columns,
-    without_groups,
-)
+from bayes_moe.data.group_terms import ERROR
+from bayes_moe.data.in_time import InTime
 from bayes_moe.data.matrix import Rows, design_matrix
 from bayes_moe.data.matrix_columns import check_width
 from bayes_moe.data.missing import (
@@ -44,19 +42,13 @@ from bayes_moe.data.missing import (
 )
 from bayes_moe.data.observation import Observation
 from bayes_moe.data.open_ends import open_ends, open_terms
+from bayes_moe.data.past_rows import NO_PAST, PastRows
 from bayes_moe.data.recording import recording_limits, recording_terms
 from bayes_moe.data.responses import response_formula, response_values
 from bayes_moe.data.sparse_columns import matrices_as_fitted
 from bayes_moe.data.sparse_matrix import beside_sparse, with_columns
 from bayes_moe.data.sparse_terms import dense_part
-from bayes_moe.data.tables import (
-    check_known,
-    in_index,
-    kind,
-    listed,
-    row_labels,
-    to_pandas,
-)
+from bayes_moe.data.tables import in_index, row_labels, to_pandas
 from bayes_moe.data.used_columns import UsedColumns, columns_in_use
 
 if TYPE_CHECKING:
@@ -64,7 +56,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Design:
+class Design(InTime):
     """Formulas of a model fitted to a table.
 
     Attributes
@@ -86,6 +78,8 @@ class Design:
         of the response; None for a response of numbers.
     limits : Limits or None
         What the response states of censoring and truncation; None if it is observed in all rows.
+    past : PastRows
+        All rows in time, and the terms that look back: see :mod:`bayes_moe.data.past_rows`.
     """
 
     rows: Rows
@@ -98,6 +92,7 @@ class Design:
     levels: Levels | None = None
     _groups: Mapping[str, tuple[FittedGroups, ...]] = field(default_factory=dict)
     limits: Limits | None = None
+    past: PastRows = NO_PAST
 
     @classmethod
     def from_data(
@@ -219,9 +214,10 @@ class Design:
             dense = design_matrix(known, terms, center, weights, (offset, groups[stem]))
             matrices[stem] = with_columns(dense, used.columns, (stem, formula), weights, center)
         seen = replace(used.observation, response=observed)
-        rows = Rows(matrices, positions, with_gap_cells(used.columns, used.gaps), seen, used.index)
-        described = (rows, response.term, dict(formulas), center, used.n_dropped)
-        return cls(*described, fitted, may_miss, response.levels, grouped, response.limits)
+        cells = with_gap_cells(used.columns, used.gaps)
+        rows = Rows(matrices, positions, cells, seen, used.index).in_time()
+        described = (rows, response.term, dict(formulas), center, used.n_dropped, fitted, may_miss)
+        return cls(*described, response.levels, grouped, response.limits, used.past)
 
     def labelled(self, obs_id: np.ndarray, index: pd.Index | None = None) -> Design:
         """The same design with other positions (obs,) of its rows, and other labels (obs,)."""
@@ -290,13 +286,15 @@ class Design:
             return self.rows
         table = matrices_as_fitted(to_pandas(data), self.columns)
         index = row_labels(table)
+        functions = next(iter(self._fitted.values())).functions
+        table, in_time = self.past.placed(table.reset_index(drop=True), functions)
         expressions = [*self.formulas.values()] + ([self.response_formula] if with_response else [])
         used = _needed(self.columns, expressions, table)
-        limits, table = self.limits if with_response else None, table[used].reset_index(drop=True)
+        limits, table = self.limits if with_response else None, table[used]
         table, ends = open_ends(limits, table, self.formulas.values())
         table, gaps = fill_gaps(table, self.may_miss, self.columns)
         complete, _ = refuse_or_drop(table, "raise", "Fill or remove them.")
-        columns = self._as_fitted(complete)
+        columns = self._typed(complete)
         labels = np.arange(len(columns))
         matrices = {}
         for stem, matrix in self.rows.matrices.items():
@@ -308,10 +306,10 @@ class Design:
             matrices[stem] = replace(at, groups=groups)
         response = None
         if with_response:
-            values = self._fitted[names.RESPONSE].apply(self._coded(columns, labels), labels)
+            values = self._fitted[names.RESPONSE].apply(_coded(self, columns, labels), labels)
             response = response_values(self.response_term, values, self.limits, ends, labels)
         seen, cells = Observation(response), with_gap_cells(columns, {**gaps, **ends})
-        return Rows(matrices, labels, cells, seen, index)
+        return self.continued(Rows(matrices, labels, cells, seen, index), in_time)
 
     def recording(self, data: Any = None) -> np.ndarray | None:
         """Limits (4, obs) of what is recorded of rows: see :mod:`bayes_moe.data.recording`.
@@ -335,50 +333,25 @@ class Design:
         )
         complete, _ = refuse_or_drop(table, "raise", "Fill or remove them.")
         labels = self.rows.obs_id if data is None else np.arange(len(complete))
-        columns = self._as_fitted(complete)
-        values = self._fitted[names.RESPONSE].apply(self._coded(columns, labels), labels)
+        columns = self._typed(complete)
+        values = self._fitted[names.RESPONSE].apply(_coded(self, columns, labels), labels)
         return recording_limits(self.limits, values, open_terms(self.limits, ends), labels)
 
-    def _coded(self, columns: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
-        """Columns with codes in place of labels of the response's classes, and of a status."""
-        if self.limits is not None:
-            return self.limits.coded(columns, labels)
-        if self.levels is None:
-            return columns
-        name = looked_up(self.response_term)[0]
-        return columns.assign(**{name: codes(name, columns[name], self.levels, labels)})
-
-    def _as_fitted(self, columns: pd.DataFrame) -> pd.DataFrame:
+    def _typed(self, columns: pd.DataFrame) -> pd.DataFrame:
         """New columns in the types of the fitted ones; DataError for values these cannot hold."""
-        import pandas as pd
+        labelled = () if self.levels is None else looked_up(self.response_term)
+        fits = self._fitted.values()
+        return as_fitted(columns, self.columns, self.formulas, fits, labelled)
 
-        if not len(columns):
-            return self.columns[list(columns)].iloc[:0]
-        converted = {}
-        labelled = {*()} if self.levels is None else {*looked_up(self.response_term)}
-        # Columns of groups alone may have others than the fitted ones.
-        labelled |= group_columns(self.formulas.values()) - {
-            *used_columns([without_groups(f) for f in self.formulas.values()], [*self.columns])
-        }
-        for name in map(str, columns):
-            if name in labelled:  # of any type that has the labels
-                converted[name] = columns[name]
-                continue
-            fitted, new = self.columns[name], columns[name]
-            if isinstance(fitted.dtype, pd.CategoricalDtype):
-                check_known(name, new, fitted.cat.categories)
-                new = new.astype(fitted.dtype)
-            elif kind(new) != kind(fitted):
-                raise DataError(
-                    f"Column {name!r} holds {kind(new)} here, such as {listed(new[:1].tolist())} "
-                    f"at row 0, but {kind(fitted)} in the fitted rows."
-                )
-            converted[name] = new
-        for formula in self._fitted.values():
-            for name, categories in formula.categories.items():
-                if name in converted:
-                    check_known(name, converted[name], categories)
-        return pd.DataFrame(converted, index=columns.index)
+
+def _coded(design: Design, columns: pd.DataFrame, labels: np.ndarray) -> pd.DataFrame:
+    """Columns with codes in place of labels of the response's classes, and of a status."""
+    if design.limits is not None:
+        return design.limits.coded(columns, labels)
+    if design.levels is None:
+        return columns
+    name = looked_up(design.response_term)[0]
+    return columns.assign(**{name: codes(name, columns[name], design.levels, labels)})
 
 
 def _rule(response: str | ResponseRule | None) -> ResponseRule:

@@ -208,9 +208,9 @@ def setting(name: str, argument: Argument, node: ast.expr, text: str) -> Any:
         case "count":
             value = constant(node, text)
             whole = not isinstance(literal, bool) and value == int(value)
-            if whole and 0 <= value <= argument.most:
+            if whole and argument.least <= value <= argument.most:
                 return int(value)
-            wanted = f"a whole number from 0 to {argument.most}"
+            wanted = f"a whole number from {argument.least} to {argument.most}"
         case "flag":
             if isinstance(literal, bool):
                 return literal

@@ -24,6 +24,8 @@ def columns_of(factor: Any, available: list[str]) -> tuple[list[str], frozenset[
     for name in named:
         parts = [] if name in available else members(name, available)
         columns += parts or [name]
+    for past in () if expression is None else expression.past:
+        columns += [past.text] if past.text in available else past.columns
     for pattern in () if expression is None else expression.patterns:
         found = matching(pattern, available)
         if not found:

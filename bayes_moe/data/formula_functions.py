@@ -47,6 +47,12 @@ MOST_DEGREE = 25
 OFFSET = "offset"
 """The function whose values are added to a predictor, without a coefficient."""
 
+MOST_BACK = 100_000
+"""Largest number of rows that a term looks back."""
+
+SUMMARIES = ("mean", "sd", "min", "max", "sum")
+"""What ``rolling`` makes of the rows before."""
+
 COLUMNS = "cols"
 """The function that stands for all columns whose names match a pattern."""
 
@@ -68,7 +74,8 @@ class Argument:
     ``kind`` is ``"values"`` (an expression of columns), ``"labels"`` (one whose whole numbers stay
     labels), ``"dates"`` (a column of dates), ``"date"`` (one in quotes), ``"pattern"``,
     ``"number"``, ``"numbers"``, ``"count"``, ``"flag"``, ``"choice"``, ``"level"``, ``"levels"``,
-    ``"contrasts"`` or ``"column"``; ``most`` bounds a count, and ``choices`` are the valid strings.
+    ``"contrasts"`` or ``"column"``; ``least`` and ``most`` bound a count, and ``choices`` are the
+    valid strings.
     """
 
     name: str
@@ -77,6 +84,7 @@ class Argument:
     most: int = MOST_COLUMNS
     choices: tuple[str, ...] = ()
     keyword_only: bool = False
+    least: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,8 +92,9 @@ class FormulaFunction:
     """A listed function: its group in the documentation, and its arguments.
 
     ``group`` is ``"element"``, ``"fitted"`` (remembers the fitted rows), ``"categories"``,
-    ``"contrasts"``, ``"names"``, ``"dates"``, ``"columns"`` or ``"offset"``. With ``more``, up to
-    so many further arguments by position are like the first.
+    ``"contrasts"``, ``"names"``, ``"dates"``, ``"past"`` (of the rows before in a series),
+    ``"columns"`` or ``"offset"``. With ``more``, up to so many further arguments by position are
+    like the first.
     """
 
     group: str
@@ -108,6 +117,7 @@ _CUBIC = (
     Argument("constraints", "choice", choices=("center",)),
     Argument("extrapolation", "choice", choices=_EXTRAPOLATION, keyword_only=True),
 )
+_BACK = Argument("k", "count", most=MOST_BACK, least=1)
 _HELMERT = (Argument("reverse", "flag"), Argument("scale", "flag"))
 
 
@@ -176,6 +186,16 @@ FUNCTIONS: Mapping[str, FormulaFunction] = MappingProxyType(
                 Argument("origin", "date"),
             ),
         ),
+        "lag": FormulaFunction("past", (_x(), _BACK)),
+        "diff": FormulaFunction("past", (_x(), _BACK)),
+        "rolling": FormulaFunction(
+            "past",
+            (
+                _x(),
+                Argument("n", "count", required=True, most=MOST_BACK, least=1),
+                Argument("how", "choice", choices=SUMMARIES),
+            ),
+        ),
         COLUMNS: FormulaFunction("columns", (_x("pattern", "pattern"),)),
         OFFSET: FormulaFunction("offset", (_x(),), more=MOST_COLUMNS - 1),
         "I": FormulaFunction("names", (_x(),)),
@@ -220,8 +240,8 @@ ELSEWHERE = {
     "hsgp": "give the parameter predictor='hsgp'",
     "mo": "write C(k, contr.diff) for steps between ordered categories",
     "ordered": "make it an ordered categorical column",
-    "lag": "it looks at other rows; make it a column of the table",
-    "diff": "it looks at other rows; make it a column of the table",
+    "shift": "write lag(x, 1)",
+    "lead": "it would look at later rows; lag(x, 1) looks at earlier ones",
     "hashed": "make it a column of the table",
     "cbind": "the response is the successes, and the number of trials is given as trials='n'",
     "Surv": "write censored(time, status=s), with s = 1 where the time went on",
@@ -237,6 +257,11 @@ ELSEWHERE = {
     "re": _EFFECTS,
 }
 """What to write for functions of other packages."""
+
+
+def is_stateful(name: str) -> bool:
+    """Whether a listed function is more than elementwise."""
+    return name in FUNCTIONS and FUNCTIONS[name].group not in ("element", "names")
 
 
 def listed_names() -> list[str]:

@@ -47,6 +47,19 @@ _QUOTED = re.compile(r"""("(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*')|`([^`]+)`""")
 
 
 @dataclass(frozen=True)
+class Past:
+    """A value of rows before, such as ``lag(y, 1)``: its text, and what it is made of.
+
+    ``call`` has the arguments, ``source`` is the text of the first and ``columns`` are its columns.
+    """
+
+    text: str
+    call: Call
+    source: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Expression:
     """A checked expression.
 
@@ -66,6 +79,8 @@ class Expression:
         Functions that it calls and that are not listed: the user has to give them.
     patterns : tuple of str
         Patterns whose columns it uses.
+    past : tuple of Past
+        Values of the rows before that it uses.
     """
 
     text: str
@@ -75,6 +90,11 @@ class Expression:
     called: frozenset[str] = frozenset()
     own: frozenset[str] = frozenset()
     patterns: tuple[str, ...] = ()
+    past: tuple[Past, ...] = ()
+
+    def shown(self, node: ast.expr) -> str:
+        """Text of a part of the expression, in the standard form."""
+        return _standard(node, self.quoted)
 
 
 @dataclass
@@ -87,6 +107,7 @@ class _Found:
     called: set[str] = field(default_factory=set)
     own: set[str] = field(default_factory=set)
     patterns: list[str] = field(default_factory=list)
+    past: list[Past] = field(default_factory=list)
 
 
 @lru_cache(maxsize=4096)
@@ -126,6 +147,7 @@ def parse_expression(text: str) -> Expression:
         frozenset(found.called),
         frozenset(found.own),
         tuple(dict.fromkeys(found.patterns)),
+        tuple(found.past),
     )
 
 
@@ -165,7 +187,7 @@ def _is_call(node: ast.expr, name: str) -> bool:
     return named == [node]
 
 
-def _standard(tree: ast.Expression, quoted: dict[str, str]) -> str:
+def _standard(tree: ast.AST, quoted: dict[str, str]) -> str:
     """Standard form of an expression, with backticks only where a name needs them."""
     text = ast.unparse(tree).replace("\n", " ")
     for key, column in quoted.items():
@@ -248,10 +270,53 @@ def _check_call(node: ast.Call, found: _Found) -> None:
                 f"The formula term {found.text!r} has {call.name!r} outside of C(): write "
                 f"C(g, {call.name})."
             )
+        if call.function.group == "past":
+            _check_past(node, call, found)
+            return
     for argument, value in call.arguments:
         _check_argument(call.name, argument, value, found)
     if call.name in ("power", "pow", "float_power"):
         _check_exponent(call.arguments[1][1], found.text)
+
+
+def _check_past(node: ast.Call, call: Call, found: _Found) -> None:
+    """Note a value of rows before; raise :class:`SpecError` for one that cannot be."""
+    inner = _Found(found.text, found.quoted)
+    for argument, value in call.arguments:
+        if argument.kind == "count":
+            _check_back(call.name, value, found)
+        _check_argument(call.name, argument, value, inner)
+    source = call.arguments[0][1]
+    if inner.past:
+        raise SpecError(
+            f"The formula term {found.text!r} has {inner.past[0].text!r} inside {call.name}(): one "
+            "of them looks back. Write lag(x, 2) for a lag of a lag, or make the inner one a column "
+            "of the table."
+        )
+    remembers = {n for n in inner.called if listed.is_stateful(n)}
+    if remembers:
+        name = min(remembers)
+        raise SpecError(
+            f"The formula term {found.text!r} has {name}() inside {call.name}(), which takes a "
+            f"column or an elementwise expression: write {name}({call.name}(...)) instead."
+        )
+    if not inner.columns:
+        raise SpecError(f"The formula term {found.text!r} has {call.name}() of no column.")
+    found.called |= inner.called
+    found.own |= inner.own
+    text, of = _standard(node, found.quoted), _standard(source, found.quoted)
+    found.past.append(Past(text, call, of, tuple(dict.fromkeys(inner.columns))))
+
+
+def _check_back(name: str, node: ast.expr, found: _Found) -> None:
+    """Raise :class:`SpecError` for rows that are not before."""
+    value = folded(node, found.text)
+    if value is not None and value < 1:
+        what = "the row itself" if value == 0 else "later rows"
+        raise SpecError(
+            f"The formula term {found.text!r} would look at {what}: {name}() looks at rows before, "
+            "at least 1 back."
+        )
 
 
 def _check_constant_ofnumpy_function(node: ast.Attribute, found: _Found) -> None:

@@ -121,6 +121,12 @@ class Materializer(PandasMaterializer):
         return columns
 
 
+def expression_values(table: pd.DataFrame, text: str, functions: Functions) -> np.ndarray:
+    """Values (obs,) of an expression of columns of numbers, which remembers nothing."""
+    evaluation = _Evaluation(table, parse_expression(text), functions, {})
+    return np.asarray(evaluation.result(), dtype=float)
+
+
 class _Evaluation:
     """One expression on one table.
 
@@ -252,6 +258,8 @@ class _Evaluation:
         """Value of a call."""
         if call.function is None:
             return self.own(call)
+        if call.function.group == "past":  # a column made before
+            return self.column(self.expression.shown(node))
         given = {a.name: self.argument(call, a.kind, j) for j, (a, _) in enumerate(call.arguments)}
         match call.function.group:
             case "element":
@@ -356,9 +364,8 @@ def _column(table: pd.DataFrame, name: str) -> pd.Series:
 
 
 def _remedy(column: pd.Series, text: str) -> str:
-    if kind(column) == "dates":
-        return f"write time({text}), the days since the first fitted date"
-    return "make a column of numbers from it"
+    dates = f"write time({text}), the days since the first fitted date"
+    return dates if kind(column) == "dates" else "make a column of numbers from it"
 
 
 def _is_time(column: pd.Series) -> bool:

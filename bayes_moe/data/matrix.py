@@ -12,6 +12,7 @@ from bayes_moe.core.errors import DataError
 from bayes_moe.data.formulas import INTERCEPT
 from bayes_moe.data.group_terms import GroupColumns
 from bayes_moe.data.observation import UNOBSERVED, Observation
+from bayes_moe.data.sequences import Sequences
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,8 @@ class Matrix:
     ``span`` holds their least and largest values (term,); by default those of ``values``.
     ``offset`` (obs, output), or (obs, 1) for all outputs alike, is what is added to the predictor;
     ``level`` is its mean over the fitted rows.
-    ``groups`` are the columns of the formula's group terms.
+    ``groups`` are the columns of the formula's group terms. ``sequences`` say which rows follow one
+    another, where they are whole series of a model that has ``time``.
     """
 
     terms: tuple[str, ...]
@@ -37,6 +39,7 @@ class Matrix:
     offset: np.ndarray | None = None
     level: float = 0.0
     groups: tuple[GroupColumns, ...] = ()
+    sequences: Sequences | None = None
 
     @property
     def range(self) -> tuple[np.ndarray, np.ndarray]:
@@ -50,7 +53,7 @@ class Matrix:
 
         ``offset`` (obs, output or 1) is theirs.
         """
-        return replace(self, values=values, span=self.range, offset=offset)
+        return replace(self, values=values, span=self.range, offset=offset, sequences=None)
 
     def same_values(self, other: Matrix) -> bool:
         """Whether the values are those of another matrix, and none is missing."""
@@ -69,9 +72,10 @@ class Matrix:
         yield from zip(self.terms, self.values.T, strict=True)
 
     def pick(self, which: slice | np.ndarray) -> Matrix:
-        """Matrix of the rows at some positions."""
+        """Matrix of the rows at some positions; a part of a series is none, and has no sequences."""
         found = self.at(self.values[which], None if self.offset is None else self.offset[which])
-        return replace(found, groups=tuple(g.pick(which) for g in self.groups))
+        groups = tuple(g.pick(which) for g in self.groups)
+        return replace(found, groups=groups, sequences=None)
 
     @property
     def intercept(self) -> int | None:
@@ -82,6 +86,16 @@ class Matrix:
         """Sums (output, obs) of the features times coefficients (output, term)."""
         sums: np.ndarray = np.matmul(coef, self.values.T)
         return sums
+
+    def column(self, j: int) -> np.ndarray:
+        """Values (obs,) of one term; of paths that differ by draw (sample, 1, path)."""
+        values: np.ndarray = self.values[:, j]
+        return values
+
+    @property
+    def offset_by_output(self) -> np.ndarray | None:
+        """Offset (output or 1, obs) or None; of paths that differ by draw (sample, ..., path)."""
+        return None if self.offset is None else self.offset.T
 
     @property
     def standardised(self) -> np.ndarray:
@@ -106,7 +120,9 @@ class Rows:
     """Rows of a table as a model uses them: design matrices by stem, labels, columns, response.
 
     ``obs_id`` (obs,) are positions in the table, and ``index`` (obs,) the user's own labels of the
-    rows, if the table has any. ``observation`` is what is observed of the rows.
+    rows, if the table has any. ``observation`` is what is observed of the rows. ``before`` are the
+    fitted rows that come before these in their series, with responses and the same numbers of
+    series: what models with memory read first; None if there are none.
     """
 
     matrices: Mapping[str, Matrix]
@@ -114,6 +130,12 @@ class Rows:
     columns: Any
     observation: Observation = UNOBSERVED
     index: pd.Index | None = None
+    before: Rows | None = None
+
+    @property
+    def sequences(self) -> Sequences | None:
+        """Which rows follow one another; None without times that increase in each series."""
+        return next((m.sequences for m in self.matrices.values()), None)
 
     @property
     def response(self) -> np.ndarray | None:
@@ -153,6 +175,12 @@ class Rows:
     def with_limits(self, limits: np.ndarray | None) -> Rows:
         """The same rows with limits (4, obs) of what is recorded of them."""
         return replace(self, observation=replace(self.observation, limits=limits))
+
+    def in_time(self, before: Rows | None = None) -> Rows:
+        """Rows whose matrices know which follow one another, after the rows ``before``."""
+        sequences = self.observation.sequences
+        matrices = {stem: replace(m, sequences=sequences) for stem, m in self.matrices.items()}
+        return replace(self, matrices=matrices, before=before)
 
     def pick(self, which: slice | np.ndarray) -> Rows:
         """Rows at some positions."""

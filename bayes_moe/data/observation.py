@@ -15,7 +15,7 @@ import numpy as np
 from bayes_moe.core.errors import DataError, SpecError, listed, nearest, unknown
 from bayes_moe.data.formula_functions import Functions
 from bayes_moe.data.formulas import FittedFormula, looked_up, parse_formula, used_columns
-from bayes_moe.data.sequences import times_of
+from bayes_moe.data.sequences import Sequences
 from bayes_moe.data.tables import in_index, kind, plain
 
 if TYPE_CHECKING:
@@ -42,6 +42,14 @@ class Observation:
     limits: np.ndarray | None = None
     time: np.ndarray | None = None
     series: np.ndarray | None = None
+
+    @property
+    def sequences(self) -> Sequences | None:
+        """Which rows follow one another; None without times that increase in each series."""
+        if self.time is None:
+            return None
+        found = Sequences.of(self.series, len(self.time))
+        return found if found.increasing(self.time) else None
 
     def pick(self, which: slice | np.ndarray) -> Observation:
         """The same of the rows at some positions."""
@@ -182,7 +190,6 @@ class RowColumns:
         weights = self.weights_of(complete, positions, functions)
         expert = self.experts_of(table, positions)
         group = self.groups_of(table, positions)
-        time, series = self.times_of(table, positions)
         own = [c for c in self.columns[1:] if c is not None and c not in complete]
         shown = {c: _as_text(table[c]) if c == self.expert else table[c] for c in own}
         if shown:
@@ -190,7 +197,7 @@ class RowColumns:
 
             more = plain(pd.DataFrame(shown)).reset_index(drop=True)
             complete = pd.concat([complete, more], axis="columns")
-        return complete, Observation(None, weights, expert, group, None, time, series)
+        return complete, Observation(None, weights, expert, group)
 
     def groups_of(self, table: pd.DataFrame, positions: np.ndarray) -> np.ndarray | None:
         """Numbers (obs,) of the rows' groups, in order of appearance; None without a column.
@@ -213,20 +220,6 @@ class RowColumns:
                 " its own, or leave it out."
             )
         return np.asarray(codes, dtype=np.int64)
-
-    def times_of(
-        self, table: pd.DataFrame, positions: np.ndarray
-    ) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Times (obs,) of the rows and numbers (obs,) of their series; None without a column.
-
-        Raises
-        ------
-        DataError
-            For missing times or series, and unless times increase within each series.
-        """
-        if self.time is None:
-            return None, None
-        return times_of(table, self.time, self.series, positions)
 
 
 NO_COLUMNS = RowColumns()

@@ -44,13 +44,20 @@ class Sequences:
         starts = np.cumsum([0, *np.bincount(code)])[:-1]
         return cls(code, order, starts)
 
+    def increasing(self, times: np.ndarray) -> bool:
+        """Whether times (obs,) increase within each series."""
+        ordered = times if self.order is None else times[self.order]
+        steps = np.diff(ordered)
+        steps[self.ends[:-1] - 1] = 1.0
+        return bool((steps > 0).all())
+
     @property
     def ends(self) -> np.ndarray:
         """Positions (series,) after the last rows of series, in that order."""
         return np.append(self.starts[1:], len(self.code))
 
 
-def times_of(
+def time_values(
     table: pd.DataFrame, time: str, series: str | None, positions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Times (obs,) of rows and numbers (obs,) of their series; dates as seconds since 1970.
@@ -58,13 +65,16 @@ def times_of(
     Raises
     ------
     DataError
-        For missing times or series, and unless times increase within each series.
+        For missing times or series, and times that are no dates or numbers.
     """
     import pandas as pd
 
     column = table[time]
     if kind(column) not in ("numbers", "dates"):
-        raise DataError(f"`time` needs dates or numbers; the column {time!r} holds {kind(column)}.")
+        raise DataError(
+            f"`time` needs dates or numbers; the column {time!r} holds {kind(column)}, such as "
+            f"{column.iloc[0]!r}. Dates in text become dates by pandas.to_datetime()."
+        )
     codes = np.zeros(len(table), dtype=np.int64)
     if series is not None:
         codes = np.asarray(pd.factorize(table[series])[0], dtype=np.int64)
@@ -81,14 +91,34 @@ def times_of(
         values = (moments - np.datetime64(0, "us")) / np.timedelta64(1, "s")
     else:
         values = column.to_numpy(dtype=float)
+    return np.asarray(values, dtype=float), codes
+
+
+def times_of(
+    table: pd.DataFrame, time: str, series: str | None, positions: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Times and series as :func:`time_values`, in checked order.
+
+    Raises
+    ------
+    DataError
+        Also unless times increase within each series.
+    """
+    values, codes = time_values(table, time, series, positions)
+    column = table[time]
     rows = Sequences.of(codes, len(codes))
     order = np.arange(len(codes)) if rows.order is None else rows.order
     back = np.flatnonzero((np.diff(values[order]) <= 0) & (np.diff(codes[order]) == 0))
     if back.size:
         before, at = order[back[0]], order[back[0] + 1]
         of = "" if series is None else f" of series {table[series].iloc[at]!r}"
+        remedy = f"Sort the table by {time!r}"
+        if values[before] == values[at]:
+            remedy = "Leave out one of the rows"
+            if series is None:
+                remedy += ", or say by series='...' which column tells several series apart"
         raise DataError(
             f"Times must increase within a series: {time!r}{of} is {column.iloc[at]} at row "
-            f"{positions[at]}, after {column.iloc[before]} at row {positions[before]}."
+            f"{positions[at]}, after {column.iloc[before]} at row {positions[before]}. {remedy}."
         )
-    return np.asarray(values, dtype=float), codes
+    return values, codes

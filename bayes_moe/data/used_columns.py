@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from bayes_moe.data.formulas import used_columns
 from bayes_moe.data.missing import fill_gaps, missing_advice, refuse_or_drop
 from bayes_moe.data.observation import Observation
 from bayes_moe.data.open_ends import open_ends
+from bayes_moe.data.past_rows import NO_PAST, PastRows, past_rows
 from bayes_moe.data.responses import response_formula
 from bayes_moe.data.tables import row_labels, to_pandas
 
@@ -30,7 +31,8 @@ class UsedColumns:
     ``kept`` (row of the table,) marks the rows that are kept, ``gaps`` the filled cells by column
     (obs,), and ``index`` (obs,) holds the table's own labels of the kept rows. ``observation`` is
     what other columns than the response say of these, ``n_dropped`` how many rows are left out
-    because of missing values. ``limits`` state what is known of a censored response.
+    because of missing values. ``limits`` state what is known of a censored response. ``past`` are
+    the rows in time and the terms that look back along them.
     """
 
     columns: pd.DataFrame
@@ -40,6 +42,7 @@ class UsedColumns:
     observation: Observation
     n_dropped: int
     limits: Limits | None = None
+    past: PastRows = NO_PAST
 
 
 def columns_in_use(
@@ -60,9 +63,12 @@ def columns_in_use(
     rule.row_columns.check_columns(table)
     left = [response_formula(rule.response)] if rule.response else []
     expressions = [*left, *formulas.values(), *rule.row_columns.formulas]
-    used = used_columns(expressions, list(table.columns), index=table.index.names)
+    used_columns(expressions, list(table.columns), index=table.index.names)
     index, table = row_labels(table), table.reset_index(drop=True)
-    absent = rule.row_columns.without_weight(table, functions)
+    past = past_rows(table, rule.row_columns, expressions)
+    table, lost = past.applied(table, functions)
+    used = used_columns(expressions, list(table.columns))
+    absent = rule.row_columns.without_weight(table, functions) | lost
     # In the place of a row without weight stands another: what it holds does not matter.
     columns = table[used].iloc[np.where(absent, np.argmin(absent), np.arange(len(table)))]
     columns = columns.reset_index(drop=True)
@@ -78,5 +84,6 @@ def columns_in_use(
     kept = kept & ~absent
     gaps |= {name: cells[kept] for name, cells in ends.items()}
     more, seen = rule.row_columns.read(table[kept], complete, np.flatnonzero(kept), functions)
+    seen = replace(seen, **past.observed(kept))
     index = None if index is None else index[kept]
-    return UsedColumns(more, kept, gaps, index, seen, n_dropped, limits)
+    return UsedColumns(more, kept, gaps, index, seen, n_dropped, limits, past)

@@ -1,4 +1,4 @@
-"""Autocorrelation of each expert's residuals, of models whose rows have times"""
+"""Autocorrelation of each expert's residuals, of models whose rows have times."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from bayes_moe.data.matrix import Rows
 from bayes_moe.data.sequences import Sequences
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction.chunked_mixture import mixtures_on
+from bayes_moe.prediction.class_quantities import has_classes
 from bayes_moe.prediction.predict import responsibilities
 from bayes_moe.results.fit import Fit
 
@@ -45,6 +46,11 @@ class Autocorrelation:
     correlations: np.ndarray
     statistic: float
     p: float
+
+    @property
+    def figure(self) -> str:
+        """The first correlation and the p value of the test, for tables."""
+        return f"correlation of neighbours {self.correlations[0]:.2f}, p {_shown(self.p)}"
 
     @property
     def problem(self) -> str | None:
@@ -88,7 +94,7 @@ def autocorrelations(fit: Fit) -> list[Autocorrelation]:
     rows = fit.design.rows
     if rows.observation.time is None or len(fit.responses) > 1:
         return []
-    if fit.spec.structure.response_classes or rows.observation.limits is not None:
+    if has_classes(fit) or rows.observation.limits is not None or fit.design.limits is not None:
         return []
     sequences = Sequences.of(rows.observation.series, rows.size)
     order = np.arange(rows.size) if sequences.order is None else sequences.order

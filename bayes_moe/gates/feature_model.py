@@ -54,7 +54,7 @@ class FeatureModel:
             site = Site(f"{density.name}_mu", "location", names.EXPERT, self.n_experts, each=True)
             mu = Linear().evaluate(site.bind(matrices[site.stem]), draws)
             params = {"mu": mu, "sigma": draws[f"{density.name}_sigma"][..., None]}
-            x = matrices[density.stem].values[:, density.column]
+            x = matrices[density.stem].column(density.column)
             joint = joint + Normal().log_density(x, params, NUMERIC)
         return joint
 

@@ -17,6 +17,7 @@ from bayes_moe.core.samples import Sample
 from bayes_moe.data.matrix import Matrix
 from bayes_moe.gates.feature_model import FeatureModel
 from bayes_moe.gates.splits import SplitTree
+from bayes_moe.gates.transitions import Transitions
 from bayes_moe.predictors import Predictor, Site
 from bayes_moe.predictors.base import Target
 from bayes_moe.priors.prior import Prior
@@ -119,6 +120,9 @@ class GateStructure:
     coarser : tuple
         Gates of fewer experts from which deep gates grow, the smallest first, each with the
         positions of this gate's experts that come from each of its own.
+    chain : Transitions or None
+        How outputs become transitions of a Markov chain of experts, whose weights depend on the
+        rows before. It then has no splits.
     """
 
     n_experts: int
@@ -130,6 +134,7 @@ class GateStructure:
     features: FeatureModel | None = None
     surrogate: Any = None
     coarser: tuple[tuple[Any, tuple[tuple[int, ...], ...]], ...] = ()
+    chain: Transitions | None = None
 
     @property
     def gain(self) -> float:
@@ -180,6 +185,8 @@ class GateStructure:
             if self.splits is not None:
                 splits = [s for s in self.splits.splits if s.stem == h.stem]
                 redundant = len([s for s in splits if not s.pinned])
+            if self.chain is not None:
+                redundant = self.n_experts
             total += h.predictor.free(h.site.bind(matrices[h.stem]), redundant)
             variables = h.predictor.variables(h.site)
             shared |= variables.shared & variables.basis
@@ -195,9 +202,10 @@ class GateStructure:
 
         Expert ``orders[sample, k]`` becomes expert ``k``.
         """
-        if self.splits is None:
+        arrangement = self.splits or self.chain
+        if arrangement is None:
             return {}
-        outputs = self.splits.permutation_index(orders)
+        outputs = arrangement.permutation_index(orders)
         return {
             h.dim: outputs[:, h.outputs] - h.outputs.start
             for h in self.heads
@@ -226,7 +234,8 @@ class GateStructure:
     ) -> Any:
         """Create the random variables in the current model; return logits (expert, obs).
 
-        Logits are log weights up to a summand of the row.
+        Logits are log weights up to a summand of the row. Of a Markov chain they are its outputs
+        (output, obs).
         """
         import pytensor.tensor as pt
 
@@ -241,6 +250,8 @@ class GateStructure:
         eta = etas[0] if len(etas) == 1 else xp.concatenate(etas, axis=-2)
         eta = self.gain * eta if self.gain != 1.0 else eta
         plain_softmax = self.splits is not None and self.splits.is_single_softmax
+        if self.chain is not None:
+            return eta
         # The mixture normalises logits anyway; densities of features need log weights.
         return eta if plain_softmax and self.features is None else self.log_weights(eta, xp)
 
@@ -259,7 +270,7 @@ class GateStructure:
     def eta(self, draws: Values, matrices: Mapping[str, Matrix]) -> np.ndarray:
         """Outputs of the predictors (sample, output, obs) of posterior draws on rows."""
         bound = [(h.predictor, h.site.bind(matrices[h.stem])) for h in self.heads]
-        etas = [b.shifted(predictor.evaluate(b, draws)) for predictor, b in bound]
+        etas = [predictor.shifted_eta(b, draws) for predictor, b in bound]
         eta = etas[0] if len(etas) == 1 else np.concatenate(etas, axis=-2)
         return self.gain * eta if self.gain != 1.0 else eta
 
@@ -267,6 +278,8 @@ class GateStructure:
         """Log weights (..., expert, obs) from outputs of the predictors (..., output, obs)."""
         if self.splits is not None:
             return self.splits.log_weights(eta, xp)
+        if self.chain is not None:
+            return self.chain.log_weights(eta, xp)
         if self.weigh is None:
             raise SpecError("A gate needs splits or a function from outputs to log weights.")
         return self.weigh(eta, xp)
@@ -298,7 +311,8 @@ class GateStructure:
         Logits may lack a summand of the row; see :meth:`Predictor.project`.
         """
         values: dict[str, np.ndarray] = {}
-        targets = logits if self.splits is None else self.splits.outputs_of(logits)
+        arrangement = self.splits or self.chain
+        targets = logits if arrangement is None else arrangement.outputs_of(logits)
         targets = targets / self.gain
         for h in self.heads:
             b = h.site.bind(matrices[h.stem], response)

@@ -146,7 +146,7 @@ def log_weights() -> Any:
                 softmax_weights(own, log_w[here], w[here], work)
         return 0
 
-    return _callable(fill, 6)
+    return lock_free(fill, 6)
 
 
 @cache
@@ -177,7 +177,7 @@ def log_densities(family: Family) -> Any:
             fill_rows(out[at : at + obs], t, u, base, eta, rest[j * width :], count * width, shared)
         return 0
 
-    return _callable(fill, 3)
+    return lock_free(fill, 3)
 
 
 @register_jitable(fastmath=REORDERED)
@@ -226,7 +226,7 @@ def log_mixtures() -> Any:
                 to[i] = value if total[i] == total[i] else math.nan
         return 0
 
-    return _callable(fill, 6)
+    return lock_free(fill, 6)
 
 
 @cache
@@ -252,7 +252,7 @@ def responsibilities() -> Any:
                     share[i] /= total[i]
         return 0
 
-    return _callable(fill, 5)
+    return lock_free(fill, 5)
 
 
 @cache
@@ -276,10 +276,10 @@ def weighted_sums() -> Any:
                     to[i] += weight[i] * value[i]
         return 0
 
-    return _callable(fill, 6)
+    return lock_free(fill, 6)
 
 
-def _callable(function: Callable[..., int], arguments: int) -> Any:
+def lock_free(function: Callable[..., int], arguments: int) -> Any:
     """A compiled function of whole numbers, which releases the interpreter lock."""
     compiled = c_function(int64(*[int64] * arguments), function)
     return ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * arguments)(compiled.address)

@@ -268,7 +268,7 @@ class Block:
                 params[c.parameter.name] = c.split(draws[c.stem][..., None])
             else:
                 b = c.site.bind(matrices[c.stem])
-                eta = b.shifted(c.predictor.evaluate(b, draws))
+                eta = c.predictor.shifted_eta(b, draws)
                 params[c.parameter.name] = c.parameter.link.inverse(c.split(eta), NUMERIC)
         return params
 

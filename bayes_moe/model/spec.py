@@ -25,6 +25,7 @@ from bayes_moe.model.class_levels import response_rule
 from bayes_moe.model.constraints import WEIGHTS, Stated, is_part
 from bayes_moe.model.effect_checks import check_gate_effects
 from bayes_moe.model.expert import Expert
+from bayes_moe.model.memory_rules import check_memory
 from bayes_moe.model.missing_rules import integrable
 from bayes_moe.model.offset_rules import check_order
 from bayes_moe.model.structure import Structure, structure_of
@@ -143,6 +144,7 @@ class MixtureOfExperts(Record):
         self._set(shared=common, fixed=MappingProxyType(held))
         allocation_checks.check_sharing(structure, columns)
         check_gate_effects(structure, columns)
+        check_memory(structure, columns)
         spec_checks.check_gate_formulas(gate)
         self._set(functions=_called(self.expressions, check_functions(functions)))
         whole = {name: prior for name, prior in frozen.items() if not is_part(name)}

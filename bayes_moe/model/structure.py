@@ -143,6 +143,13 @@ class Structure:
         return self.measure.discrete
 
     @property
+    def has_memory(self) -> bool:
+        """Whether the density of a row depends on the rows before it in its series."""
+        if self.gate.chain is not None:
+            return True
+        return any(getattr(p, "has_memory", False) for _, p in self.sites)
+
+    @property
     def counted(self) -> str:
         """The number of experts in words: ``"1 expert"``, ``"2 experts"``."""
         n_experts = self.gate.n_experts

@@ -59,9 +59,13 @@ class ChunkedMixture:
     observed: bool = False
     given_effects: bool = False
 
-    @cached_property
+    @property
     def draws(self) -> dict[str, np.ndarray]:
         """Reported variables (sample, ...) by name."""
+        return self._fitted_draws
+
+    @cached_property
+    def _fitted_draws(self) -> dict[str, np.ndarray]:
         draws = stacked_draws(self.fit.spec, posterior_of(self.fit.idata))
         if self.given_effects or not self.observed:
             draws = with_known_groups(self.fit, draws)
@@ -107,11 +111,19 @@ class ChunkedMixture:
             )
 
         draws = self.draws if draws is None else draws
-        found = [*map_chunks(of_chunk, self.fit.spec, draws, self.rows)]
+        found = [*self._mapped(of_chunk, draws)]
         values = concatenated([part for _, part in found])
         positions = [where for where, _ in found if isinstance(where, np.ndarray)]
         # Chunks of whole groups need not be in the order of the rows.
         return values[np.argsort(np.concatenate(positions))] if positions else values
+
+    def _mapped[Result](
+        self,
+        function: Callable[[Where, Rows, Mixture], Result],
+        draws: Mapping[str, np.ndarray],
+    ) -> Iterator[Result]:
+        """A function of the positions, the rows and the mixture of each chunk, in threads."""
+        return map_chunks(function, self.fit.spec, draws, self.rows)
 
     def map_few(self, statistic: Statistic, most: int) -> np.ndarray:
         """As :meth:`map`, of at most so many draws, evenly spaced: for all rows at once."""

@@ -7,7 +7,7 @@ the averaged cdf.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -328,19 +328,27 @@ def random_responses(
         # All rows share the posterior draw, so that responses are draws of their joint law.
         picked = rng.integers(n, size=size)
         draws = {name: values[picked] for name, values in draws.items()}
-    dtype = np.int64 if fit.spec.structure.discrete else float
     several = {names.RESPONSE_DIM: list(fit.responses)} if len(fit.responses) > 1 else {}
-    shape = (n if size is None else size, *map(len, several.values()), mixtures.rows.size)
-    responses = np.empty(shape, dtype=dtype)
-    for where, part, mixture in mixtures.chunks(draws):
-        shared = allocation_of(part.observation)
-        responses[..., where] = mixture.random(rng, shared)
+    responses = responses_of(mixtures, draws, rng)
     by_row = np.moveaxis(responses, -1, 1)
     if size is None:
         return mixtures.label_draws(by_row, several)
     dims = {names.SAMPLE: np.arange(size), **several}
     labelled = mixtures.label(np.swapaxes(by_row, 0, 1), dims)
     return labelled.transpose(names.SAMPLE, names.OBS, ...)
+
+
+def responses_of(
+    mixtures: ChunkedMixture, draws: Mapping[str, np.ndarray], rng: np.random.Generator
+) -> np.ndarray:
+    """Random responses (sample, obs) of draws, or (sample, response, obs) of several responses."""
+    fit, n = mixtures.fit, len(next(iter(draws.values())))
+    dtype = np.int64 if fit.spec.structure.discrete else float
+    several = (len(fit.responses),) if len(fit.responses) > 1 else ()
+    responses = np.empty((n, *several, mixtures.rows.size), dtype=dtype)
+    for where, part, mixture in mixtures.chunks(draws):
+        responses[..., where] = mixture.random(rng, allocation_of(part.observation))
+    return responses
 
 
 def _evaluate_at(

@@ -23,6 +23,7 @@ from bayes_moe.core.arrays import symbolic as symbolic_arrays
 from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.core.linalg import unmixed
 from bayes_moe.data.matrix import Matrix
+from bayes_moe.data.path_matrix import PathMatrix
 from bayes_moe.predictors.base import NO_PRIORS, Predictor, Target
 from bayes_moe.predictors.site import Binding, Site
 from bayes_moe.predictors.variables import (
@@ -70,8 +71,8 @@ class Basis(Predictor):
         return site
 
     def phi(self, site: Site, values: Mapping[str, Any], features: Any, xp: Arrays) -> Any:
-        """Return the features (..., feature, obs) but the intercept from (obs, input)."""
-        return features.T
+        """Return the features (..., feature, obs) but the intercept from (..., obs, input)."""
+        return turned(features)
 
     def initial_values(
         self, b: Binding, target: np.ndarray, rng: np.random.Generator, weights: np.ndarray | None
@@ -103,6 +104,15 @@ class Basis(Predictor):
     def evaluate(self, b: Binding, draws: Values) -> np.ndarray:
         coef, features = draws[b.site.coef], self.features(b.matrix)
         eta: np.ndarray = _eta(self, b.site, coef, draws, features, NUMERIC)
+        return eta
+
+    def evaluate_each(self, b: Binding, draws: Values) -> np.ndarray:
+        matrix, site = b.matrix, b.site
+        assert isinstance(matrix, PathMatrix)
+        features = matrix.by_sample(self.features(matrix))  # (sample, path, input)
+        own = self.feature_site(site).each and self.variables(site).basis
+        features = features[:, None] if own else features
+        eta: np.ndarray = _eta(self, site, draws[site.coef], draws, features, NUMERIC)
         return eta
 
     def to_raw(self, b: Binding, values: Values) -> Values:
@@ -192,6 +202,11 @@ def _eta(
     else:
         total = xp.matmul(slopes, phi)
     return total + coef[..., 0, None]
+
+
+def turned(features: Any) -> Any:
+    """Features (..., input, obs) from (..., obs, input)."""
+    return features.T if features.ndim == 2 else np.swapaxes(features, -1, -2)
 
 
 def _first(size: int) -> np.ndarray:

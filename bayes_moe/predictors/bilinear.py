@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.core.arrays import NUMERIC, Values
+from bayes_moe.core.arrays import Values
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
 from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.data.matrix import Matrix
@@ -105,8 +105,11 @@ class Bilinear(Predictor):
 
     def evaluate(self, b: Binding, draws: Values) -> np.ndarray:
         coef = draws[b.site.coef]  # (sample, head, expert, term)
-        eta = linear_eta(coef.reshape(-1, coef.shape[-1]), b.matrix.values, NUMERIC)
+        eta = b.matrix.product(coef.reshape(-1, coef.shape[-1]))
         return eta.reshape(len(coef), -1, eta.shape[-1])
+
+    def evaluate_each(self, b: Binding, draws: Values) -> np.ndarray:
+        return self.evaluate(b, draws)
 
     def to_raw(self, b: Binding, values: Values) -> Values:
         coef = np.asarray(values[b.site.coef])

@@ -108,6 +108,9 @@ class Linear(Predictor):
         eta = b.matrix.product(coef.reshape(-1, coef.shape[-1]))
         return eta.reshape(*coef.shape[:-1], -1)
 
+    def evaluate_each(self, b: Binding, draws: Values) -> np.ndarray:
+        return self.evaluate(b, draws)  # the product knows the rows of each draw
+
     def to_raw(self, b: Binding, values: Values) -> Values:
         raw = Scaling(b.matrix, b.units).to_raw(values[b.site.coef])
         internal = raw if b.site.mixing is None else unmixed(b.site.mixing, raw)

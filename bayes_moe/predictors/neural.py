@@ -20,7 +20,7 @@ from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.data.formulas import INTERCEPT
 from bayes_moe.data.matrix import Matrix
-from bayes_moe.predictors.basis import Basis
+from bayes_moe.predictors.basis import Basis, turned
 from bayes_moe.predictors.site import Binding, Site
 from bayes_moe.predictors.variables import Variable, Variables, coefficients
 from bayes_moe.priors.prior import Prior
@@ -119,9 +119,9 @@ class MLP(Basis):
 
     def phi(self, site: Site, values: Mapping[str, Any], features: Any, xp: Arrays) -> Any:
         if not self.hidden:
-            return features.T
+            return turned(features)
         act, root = ACTIVATIONS[self.activation], self.feature_site(site).stem
-        units = act(xp.matmul(values[_weights(root, 0)], features.T), xp)  # (..., unit, obs)
+        units = act(xp.matmul(values[_weights(root, 0)], turned(features)), xp)  # (..., unit, obs)
         for layer in range(1, len(self.hidden)):
             weights = values[_weights(root, layer)]
             units = act(xp.matmul(weights[..., 1:], units) + weights[..., 0, None], xp)

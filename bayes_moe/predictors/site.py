@@ -105,9 +105,12 @@ class Binding:
 
     @property
     def offset(self) -> np.ndarray | None:
-        """Offset (output, obs) of the formula, or (1, obs) for all outputs alike; None without."""
-        offset = self.matrix.offset
-        return None if offset is None else self._by_output(offset.T)
+        """Offset (output, obs) of the formula, or (1, obs) for all outputs alike; None without.
+
+        Of paths that differ by draw it is (sample, output or 1, path).
+        """
+        offset = self.matrix.offset_by_output
+        return None if offset is None else self._by_output(offset)
 
     def shifted(self, eta: np.ndarray) -> np.ndarray:
         """Return the predictor (..., output, obs) from that without the formula's offset."""
@@ -137,4 +140,8 @@ class Binding:
         """
         assert self.matrix.offset is not None
         width, outputs = self.matrix.offset.shape[1], self.site.outputs
-        return offset if width in (1, outputs) else offset.repeat(outputs // width, axis=0)
+        return (
+            offset
+            if width in (1, outputs)
+            else offset.repeat(outputs // width, axis=offset.ndim - 2)
+        )

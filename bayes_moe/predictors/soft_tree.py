@@ -20,7 +20,7 @@ from bayes_moe.core.checks import check_positive, check_whole
 from bayes_moe.core.errors import SpecError
 from bayes_moe.data.formulas import INTERCEPT
 from bayes_moe.data.matrix import Matrix
-from bayes_moe.predictors.basis import Basis
+from bayes_moe.predictors.basis import Basis, turned
 from bayes_moe.predictors.site import Binding, Site
 from bayes_moe.predictors.variables import Variable, Variables, coefficients
 from bayes_moe.priors.prior import Prior
@@ -118,7 +118,7 @@ class SoftTree(Basis):
 
     def phi(self, site: Site, values: Mapping[str, Any], features: Any, xp: Arrays) -> Any:
         weights = values[_split(site)] * values[_sharpness(site)][..., None]  # (..., node, term)
-        right = xp.sigmoid(xp.matmul(weights, features.T))  # (..., node, obs)
+        right = xp.sigmoid(xp.matmul(weights, turned(features)))  # (..., node, obs)
         leaves = xp.concatenate([1.0 - right[..., :1, :], right[..., :1, :]], axis=-2)
         for level in range(1, self.depth):
             m = 2**level

@@ -1,14 +1,13 @@
-"""Backtest of a model: forecasts from rolling origins, scored beside seasonal naive ones"""
+"""Backtest of a model: forecasts from rolling origins, scored beside seasonal naive ones."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayes_moe.core import registry
 from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import SpecError
 from bayes_moe.core.progress import progress
@@ -22,7 +21,7 @@ from bayes_moe.diagnostics.backtest_table import (
     Backtest,
 )
 from bayes_moe.fitting import fit
-from bayes_moe.inference.base import Method
+from bayes_moe.inference.base import Method, method_of
 from bayes_moe.model.portability import is_portable
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.fit import Fit
@@ -33,6 +32,9 @@ from bayes_moe.validation.stored_origins import StoredOrigins, digest, table_dig
 
 if TYPE_CHECKING:
     import xarray as xr
+
+DIMS = {2: (ORIGIN, SERIES), 3: (ORIGIN, SERIES, STEP), 4: (ORIGIN, FORECAST, SERIES, STEP)}
+"""Dimensions of scales, of what came, and of figures of forecasts, by their number."""
 
 
 def backtest(
@@ -111,7 +113,7 @@ def backtest(
     apart = horizon if step is None else step
     check_whole("step", apart, 1)
     every = _refits_every(refit, origins)
-    chosen = _method(method, settings)
+    chosen = method_of(method, settings)
     rows = SeriesTable.read(spec, data)
     length = _season(season, rows)
     cuts = rolling_origins(rows, horizon, origins, apart, length + 2)
@@ -147,15 +149,6 @@ def _refits_every(refit: Any, origins: int) -> int:
         return origins
     check_whole("refit", refit, 1)
     return int(refit)
-
-
-def _method(method: str | Method, settings: Mapping[str, Any]) -> Method:
-    if not isinstance(method, Method):
-        chosen: Method = registry.resolve("method", method).from_settings(dict(settings))
-        return chosen
-    if settings:
-        raise SpecError(f"Give settings inside the method, not beside it: {', '.join(settings)}.")
-    return method
 
 
 def _season(season: Any, rows: SeriesTable) -> int:
@@ -229,9 +222,7 @@ class _Run:
         if self.fit is None or self.fitted_at != start:
             seed = int(np.random.SeedSequence([self.seed, start, 1]).generate_state(1)[0])
             table = self.rows.table.iloc[cuts[start].known]
-            self.fit = fit(
-                self.spec, table, self.method, random_seed=seed, log_likelihood=False
-            )
+            self.fit = fit(self.spec, table, self.method, random_seed=seed, log_likelihood=False)
             self.fitted_at = start
         return self.fit if start == number else continued(self.fit, self.rows.table.iloc[cut.known])
 
@@ -269,16 +260,13 @@ def _results(
     """Figures of all origins with their labels."""
     import xarray as xr
 
-    dims: Callable[[str, int], tuple[str, ...]] = lambda name, size: (  # noqa: E731
-        (ORIGIN, SERIES, STEP)[:size] if size < 4 else (ORIGIN, FORECAST, SERIES, STEP)
-    )
     arrays = {
         name: np.array([finished[i][name] for i in range(len(cuts))], dtype=float)
         for name in finished[0]
     }
     times = np.array([rows.table[rows.time].to_numpy()[cut.ahead] for cut in cuts])
     return xr.Dataset(
-        {name: (dims(name, values.ndim), values) for name, values in arrays.items()},
+        {name: (DIMS[values.ndim], values) for name, values in arrays.items()},
         coords={
             ORIGIN: np.array([np.asarray(cut.time) for cut in cuts]),
             SERIES: np.array(rows.labels),

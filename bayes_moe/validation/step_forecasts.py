@@ -1,4 +1,4 @@
-"""Forecasts step by step as the figures that are scored, and the seasonal naive ones"""
+"""Forecasts step by step as the figures that are scored, and the seasonal naive ones."""
 
 from __future__ import annotations
 

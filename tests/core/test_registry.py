@@ -13,7 +13,8 @@ def test_every_family_has_an_example():
 
 
 def test_every_gate_has_an_example():
-    assert {gate.kind for gate in examples.GATES.values()} == set(registry.TABLE["gate"])
+    gates = (*examples.GATES.values(), *examples.GATES_WITH_MEMORY.values())
+    assert {gate.kind for gate in gates} == set(registry.TABLE["gate"])
 
 
 def test_every_predictor_has_an_example():

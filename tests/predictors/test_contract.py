@@ -11,6 +11,7 @@ import bayes_moe as bm
 from bayes_moe import predictors
 from bayes_moe.core import names, registry
 from bayes_moe.data.matrix import Matrix
+from bayes_moe.data.path_matrix import PathMatrix
 from bayes_moe.predictors import (
     HSGP,
     MLP,
@@ -18,7 +19,7 @@ from bayes_moe.predictors import (
     Linear,
     Spline,
 )
-from bayes_moe.predictors.base import Target
+from bayes_moe.predictors.base import Predictor, Target
 from bayes_moe.predictors.scaling import scaling_of
 from tests.support.examples import EXPERTS, GATE, OUTPUTS, RESPONSE, matrix_of
 from tests.support.examples import PREDICTORS as EXAMPLES
@@ -60,6 +61,17 @@ def case(request):
 def test_graph_and_prediction_are_one(case):
     found = case.predictor.evaluate(case.binding, case.values)
     np.testing.assert_allclose(found, case.eta, atol=1e-10)
+
+
+def test_paths_of_each_draw_are_seen_as_rows(case):
+    """Each of three draws has four paths of its own."""
+    of_paths = case.matrix.at(case.matrix.values[:4])
+    paths = PathMatrix.of(of_paths, case.matrix.values[:12], 3)
+    found = case.predictor.shifted_eta(case.site.bind(paths), case.values)
+    expected = np.stack([case.eta[j, :, 4 * j : 4 * j + 4] for j in range(3)])
+    np.testing.assert_allclose(found, expected, atol=1e-10)
+    slow = Predictor.evaluate_each(case.predictor, case.site.bind(paths), case.values)
+    np.testing.assert_allclose(slow, expected, atol=1e-10)
 
 
 def test_shapes_and_dims_are_those_of_the_graph(case):

@@ -16,7 +16,7 @@ from scipy import special, stats
 from bayes_moe.core import names
 from bayes_moe.core.samples import Sample
 from bayes_moe.data.matrix import Matrix
-from bayes_moe.gates import Attention, Gaussian, Softmax, StickBreaking, Tree
+from bayes_moe.gates import Attention, Gaussian, Markov, Softmax, StickBreaking, Tree
 from bayes_moe.predictors import (
     BART,
     HSGP,
@@ -269,6 +269,25 @@ GATES = {
     "mlp": Softmax("~ x + z", predictor=MLP(hidden=(3,))),
 }
 """Gates of the features of ``gate_table``, for ``GATE_EXPERTS`` experts."""
+
+
+GATES_WITH_MEMORY = {
+    "markov": Markov("~ x"),
+    "equal markov": Markov("~ 1", sticky=1.0, initial="equal"),
+}
+"""Gates of the features of ``series_table``, whose model has ``time="t"`` and ``series="id"``."""
+
+
+def series_table(n=60, seed=0):
+    """Two series with a feature and a response in two or three regimes that last."""
+    rng = np.random.default_rng(seed)
+    x, regime = rng.uniform(-2, 2, n), np.zeros(n, dtype=int)
+    for i in range(1, n):
+        regime[i] = regime[i - 1] if rng.random() < 0.85 else rng.integers(3)
+    y = np.array([-2.0, 0.0, 2.0])[regime] + 0.5 * x + 0.4 * rng.standard_normal(n)
+    first = n // 3
+    t = np.concatenate([np.arange(first), np.arange(n - first)])
+    return pd.DataFrame({"t": t, "id": np.repeat(["a", "b"], [first, n - first]), "x": x, "y": y})
 
 
 def gate_table(n=60, seed=0):

@@ -1,0 +1,416 @@
+"""Hidden Markov chains of experts in compiled loops, for many points and several series.
+
+The formulas are those of :mod:`bayes_moe.model.markov_chain`, which remains the reference. Here
+probabilities are numbers, not logs, and are divided by their sum at every row, so that no series is
+too long. Arrays of one point are (output, obs) as everywhere, with ``moves`` (from * to, obs) in
+the order of a gate's outputs; ``rows`` are positions of the rows of one series in order, and the
+move at a row is that from the row before it in its series.
+
+The functions of one series take arrays of any strides; :func:`filters` and :func:`smoothers` are C
+functions of numbers and addresses of contiguous arrays (sample, ..., obs), without the lock.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numba.extending import register_jitable
+
+from bayes_moe.kernels.compile import REORDERED, VERSION, doubles
+from bayes_moe.kernels.evaluation import lock_free, softmax, whole_numbers
+
+TINY = 1e-300
+"""Least probability that a probability is divided by."""
+
+EQUAL = 1
+"""A series begins with equal probabilities, not with its stationary distribution."""
+
+
+@register_jitable
+def stationary(moves: Any, row: int, reduced: Any, shares: Any) -> None:
+    """Fill ``shares`` (expert,) with the stationary distribution of a row's transition matrix.
+
+    ``reduced`` (from, to) is room.
+    """
+    experts = shares.size
+    for j in range(experts):
+        for k in range(experts):
+            reduced[j, k] = moves[j * experts + k, row]
+    for n in range(experts - 1, 0, -1):
+        leaving = 0.0
+        for k in range(n):
+            leaving += reduced[n, k]
+        leaving = max(leaving, TINY)
+        for j in range(n):
+            reduced[j, n] /= leaving
+            for k in range(n):
+                reduced[j, k] += reduced[j, n] * reduced[n, k]
+    shares[0] = 1.0
+    total = 1.0
+    for n in range(1, experts):
+        share = 0.0
+        for j in range(n):
+            share += shares[j] * reduced[j, n]
+        shares[n] = share
+        total += share
+    for n in range(experts):
+        shares[n] = max(shares[n] / total, TINY)
+
+
+@register_jitable
+def stationary_slopes(
+    moves: Any, row: int, shares: Any, by_shares: Any, matrix: Any, slopes: Any
+) -> None:
+    """Fill ``slopes`` (from * to,), by the gate's outputs at a row, through its stationary shares.
+
+    ``by_shares`` (expert,) are the derivatives by ``shares`` (expert,), and are overwritten;
+    ``matrix`` (from, to) is room.
+    """
+    experts = shares.size
+    for j in range(experts):
+        for k in range(experts):
+            unit = 1.0 if j == k else 0.0
+            matrix[j, k] = unit - moves[j * experts + k, row] + shares[k]
+    solve(matrix, by_shares)
+    for j in range(experts):
+        mean = 0.0
+        for k in range(experts):
+            mean += moves[j * experts + k, row] * by_shares[k]
+        for k in range(experts):
+            share = shares[j] * moves[j * experts + k, row]
+            slopes[j * experts + k] = share * (by_shares[k] - mean)
+
+
+@register_jitable
+def solve(matrix: Any, b: Any) -> None:
+    """Put the solution of ``matrix @ x = b`` in place of ``b``; ``matrix`` is overwritten."""
+    size = b.size
+    for c in range(size):
+        pivot = c
+        for j in range(c + 1, size):
+            if abs(matrix[j, c]) > abs(matrix[pivot, c]):
+                pivot = j
+        for k in range(size):
+            matrix[c, k], matrix[pivot, k] = matrix[pivot, k], matrix[c, k]
+        b[c], b[pivot] = b[pivot], b[c]
+        for j in range(c + 1, size):
+            factor = matrix[j, c] / matrix[c, c]
+            for k in range(c, size):
+                matrix[j, k] -= factor * matrix[c, k]
+            b[j] -= factor * b[c]
+    for c in range(size - 1, -1, -1):
+        for k in range(c + 1, size):
+            b[c] -= matrix[c, k] * b[k]
+        b[c] /= matrix[c, c]
+
+
+@register_jitable
+def filter_series(
+    rows: Any, first: Any, moves: Any, log_f: Any, log_density: Any, predicted: Any, filtered: Any
+) -> None:
+    """Fill in Hamilton's filter of one series.
+
+    ``first`` (expert,) are the probabilities of the first row's expert, ``log_f`` (expert, obs) the
+    log densities. ``log_density`` (obs,) are those of each row given the rows before, and
+    ``predicted`` and ``filtered`` (expert, obs) probabilities.
+    """
+    experts = first.size
+    for p in range(rows.size):
+        i, h = rows[p], rows[max(p - 1, 0)]
+        top = -math.inf
+        for k in range(experts):
+            share = first[k]
+            if p > 0:
+                share = 0.0
+                for j in range(experts):
+                    share += filtered[j, h] * moves[j * experts + k, i]
+            predicted[k, i] = share
+            joint = math.log(share) + log_f[k, i] if share > 0.0 else -math.inf
+            filtered[k, i] = joint
+            top = max(top, joint)
+        if not top > -math.inf or top == math.inf:  # no expert can have the row
+            log_density[i] = top
+            for k in range(experts):
+                filtered[k, i] = predicted[k, i]
+            continue
+        total = 0.0
+        for k in range(experts):
+            filtered[k, i] = math.exp(filtered[k, i] - top)
+            total += filtered[k, i]
+        log_density[i] = top + math.log(total)
+        for k in range(experts):
+            filtered[k, i] /= total
+
+
+@register_jitable
+def future_of_series(rows: Any, moves: Any, predicted: Any, filtered: Any, future: Any) -> None:
+    """Fill ``future`` (expert, obs): what the rows after each one say of its expert, as a factor.
+
+    Smoothed probabilities are ``filtered * future``.
+    """
+    experts = predicted.shape[0]
+    for k in range(experts):
+        future[k, rows[rows.size - 1]] = 1.0
+    for p in range(rows.size - 2, -1, -1):
+        i, after = rows[p], rows[p + 1]
+        for j in range(experts):
+            future[j, i] = 0.0
+        for k in range(experts):
+            if predicted[k, after] > 0.0:
+                ratio = filtered[k, after] * future[k, after] / predicted[k, after]
+                for j in range(experts):
+                    future[j, i] += moves[j * experts + k, after] * ratio
+
+
+@register_jitable
+def pairs_of_series(
+    rows: Any, moves: Any, predicted: Any, filtered: Any, future: Any, xi: Any
+) -> None:
+    """Fill ``xi`` (from * to, obs): probabilities of each move, zero at the first row."""
+    experts = predicted.shape[0]
+    for k in range(experts * experts):
+        xi[k, rows[0]] = 0.0
+    for p in range(1, rows.size):
+        i, h = rows[p], rows[p - 1]
+        for k in range(experts):
+            ratio = 0.0
+            if predicted[k, i] > 0.0:
+                ratio = filtered[k, i] * future[k, i] / predicted[k, i]
+            for j in range(experts):
+                move = j * experts + k
+                xi[move, i] = filtered[j, h] * moves[move, i] * ratio
+
+
+@register_jitable(fastmath=REORDERED)
+def probabilities(
+    eta: Any, sticky: float, experts: int, work: Any, shifted: Any, moves: Any
+) -> None:
+    """Fill ``moves`` (from * to * obs,) from outputs of the gate in the same order.
+
+    ``work`` (2 * obs,) and ``shifted`` (expert * obs,) are room.
+    """
+    obs = work.size // 2
+    for j in range(experts):
+        here = slice(j * experts * obs, (j + 1) * experts * obs)
+        row = eta[here]
+        for i in range(row.size):
+            shifted[i] = row[i]
+        for i in range(obs):
+            shifted[j * obs + i] += sticky
+        softmax(shifted, experts, 0, work, moves[here])
+
+
+@register_jitable
+def begin(moves: Any, row: int, before: Any, initial: int, reduced: Any, first: Any) -> None:
+    """Fill ``first`` (expert,): probabilities of the expert of a series' first row.
+
+    ``before`` (expert,) are the filtered probabilities of the row before, NaN if there is none.
+    """
+    experts = first.size
+    if before[0] == before[0]:
+        for k in range(experts):
+            first[k] = 0.0
+            for j in range(experts):
+                first[k] += before[j] * moves[j * experts + k, row]
+    elif initial == EQUAL:
+        for k in range(experts):
+            first[k] = 1.0 / experts
+    else:
+        stationary(moves, row, reduced, first)
+
+
+@register_jitable
+def filter_point(
+    eta: Any, log_f: Any, order: Any, starts: Any, before: Any, settings: Any, room: Any
+) -> Any:
+    """Filter all series of one point, and look back from their ends.
+
+    ``eta`` (from * to * obs,) are outputs of the gate, ``log_f`` (expert, obs) log densities, and
+    ``before`` (series, expert) as in :func:`begin`. ``order`` (obs,) are positions of the rows one
+    series after the other and ``starts`` (series,) those of the first ones in that order;
+    ``settings`` the preference for staying and :data:`EQUAL` or 0. ``room`` is made by
+    :func:`rooms`, and has moves (from * to, obs), log densities (obs,), and predicted, filtered and
+    future (expert, obs) afterwards, its last five.
+    """
+    work, shifted, reduced, first, moves, log_density, predicted, filtered, future = room
+    experts, obs = predicted.shape
+    probabilities(eta, settings[0], experts, work, shifted, moves.reshape(moves.size))
+    for s in range(starts.size):
+        end = starts[s + 1] if s + 1 < starts.size else obs
+        rows = order[starts[s] : end]
+        begin(moves, rows[0], before[s], int(settings[1]), reduced, first)
+        filter_series(rows, first, moves, log_f, log_density, predicted, filtered)
+        future_of_series(rows, moves, predicted, filtered, future)
+
+
+@register_jitable
+def rooms(experts: int, obs: int) -> Any:
+    """Arrays of one point: see :func:`filter_point`."""
+    return (
+        np.empty(2 * obs),
+        np.empty(experts * obs),
+        np.empty((experts, experts)),
+        np.empty(experts),
+        np.empty((experts * experts, obs)),
+        np.empty(obs),
+        np.empty((experts, obs)),
+        np.empty((experts, obs)),
+        np.empty((experts, obs)),
+    )
+
+
+@cache
+def filters() -> Any:
+    """The C function ``(read, written, sizes) -> 0``: filters of all points.
+
+    ``read`` are addresses of outputs of the gate (sample, from * to, obs), log densities (sample,
+    expert, obs), probabilities before (sample, series, expert), settings, and whole numbers order
+    and starts: see :func:`filter_point`. ``written`` are those of log densities (sample, obs), log
+    predicted probabilities and log factors of the future (sample, expert, obs), and log filtered
+    probabilities of the last rows of series (sample, series, expert). ``sizes`` are samples,
+    experts, rows and series.
+    """
+    version = VERSION
+
+    def fill(read_: int, written_: int, sizes_: int) -> int:
+        version  # noqa: B018  (a kept function belongs to one version of the sources)
+        read, written, sizes = (
+            whole_numbers(read_, 6),
+            whole_numbers(written_, 4),
+            whole_numbers(sizes_, 4),
+        )
+        samples, experts, obs, series = sizes[0], sizes[1], sizes[2], sizes[3]
+        order, starts = whole_numbers(read[4], obs), whole_numbers(read[5], series)
+        size, pairs, shares = experts * obs, experts * experts * obs, series * experts
+        eta, log_f = doubles(read[0], samples * pairs), doubles(read[1], samples * size)
+        before, settings = doubles(read[2], samples * shares), doubles(read[3], 2)
+        log_density, predicted = (
+            doubles(written[0], samples * obs),
+            doubles(written[1], samples * size),
+        )
+        future, last = doubles(written[2], samples * size), doubles(written[3], samples * shares)
+        room = rooms(experts, obs)
+        for s in range(samples):
+            filter_point(
+                eta[s * pairs : (s + 1) * pairs],
+                log_f[s * size : (s + 1) * size].reshape(experts, obs),
+                order,
+                starts,
+                before[s * shares : (s + 1) * shares].reshape(series, experts),
+                settings,
+                room,
+            )
+            found = room[6].reshape(size), room[8].reshape(size)
+            for i in range(size):
+                predicted[s * size + i] = math.log(found[0][i])
+                future[s * size + i] = math.log(found[1][i])
+            for i in range(obs):
+                log_density[s * obs + i] = room[5][i]
+            for q in range(series):
+                end = starts[q + 1] if q + 1 < series else obs
+                for k in range(experts):
+                    at = s * shares + q * experts + k
+                    last[at] = math.log(room[7][k, order[end - 1]])
+        return 0
+
+    return lock_free(fill, 3)
+
+
+@cache
+def smoothers() -> Any:
+    """The C function ``(read, written, sizes) -> 0``: smoothed probabilities and slopes.
+
+    ``read`` and ``sizes`` are those of :func:`filters`, with probabilities before that are NaN: no
+    series continues rows before. ``written`` are addresses of log densities
+    (sample, obs), smoothed probabilities (sample, expert, obs), which are the derivatives of the
+    log likelihood by the log densities, of probabilities of moves (sample, from * to, obs), zero at
+    first rows, and of the derivatives of the log likelihood by the outputs of the gate (sample,
+    from * to, obs).
+    """
+    version = VERSION
+
+    def fill(read_: int, written_: int, sizes_: int) -> int:
+        version  # noqa: B018
+        read, written, sizes = (
+            whole_numbers(read_, 6),
+            whole_numbers(written_, 4),
+            whole_numbers(sizes_, 4),
+        )
+        samples, experts, obs, series = sizes[0], sizes[1], sizes[2], sizes[3]
+        order, starts = whole_numbers(read[4], obs), whole_numbers(read[5], series)
+        size, pairs, shares = experts * obs, experts * experts * obs, series * experts
+        eta, log_f = doubles(read[0], samples * pairs), doubles(read[1], samples * size)
+        before, settings = doubles(read[2], samples * shares), doubles(read[3], 2)
+        log_density, smoothed = (
+            doubles(written[0], samples * obs),
+            doubles(written[1], samples * size),
+        )
+        moved, slopes = doubles(written[2], samples * pairs), doubles(written[3], samples * pairs)
+        room = rooms(experts, obs)
+        for s in range(samples):
+            filter_point(
+                eta[s * pairs : (s + 1) * pairs],
+                log_f[s * size : (s + 1) * size].reshape(experts, obs),
+                order,
+                starts,
+                before[s * shares : (s + 1) * shares].reshape(series, experts),
+                settings,
+                room,
+            )
+            slopes_of_point(
+                order,
+                starts,
+                int(settings[1]),
+                room,
+                smoothed[s * size : (s + 1) * size].reshape(experts, obs),
+                moved[s * pairs : (s + 1) * pairs].reshape(experts * experts, obs),
+                slopes[s * pairs : (s + 1) * pairs].reshape(experts * experts, obs),
+            )
+            for i in range(obs):
+                log_density[s * obs + i] = room[5][i]
+        return 0
+
+    return lock_free(fill, 3)
+
+
+@register_jitable
+def slopes_of_point(
+    order: Any, starts: Any, initial: int, room: Any, smoothed: Any, xi: Any, slopes: Any
+) -> None:
+    """Fill in smoothed probabilities, pairs and slopes after :func:`filter_point`.
+
+    No series continues rows before. See :func:`smoothers`.
+    """
+    _, _, reduced, first, moves, _, predicted, filtered, future = room
+    experts, obs = predicted.shape
+    for k in range(experts):
+        for i in range(obs):
+            smoothed[k, i] = filtered[k, i] * future[k, i]
+    by_shares, at_first = np.empty(experts), np.empty(experts * experts)
+    for s in range(starts.size):
+        end = starts[s + 1] if s + 1 < starts.size else obs
+        rows = order[starts[s] : end]
+        pairs_of_series(rows, moves, predicted, filtered, future, xi)
+        i = rows[0]
+        if initial != EQUAL:
+            stationary(moves, i, reduced, first)
+            for k in range(experts):
+                by_shares[k] = smoothed[k, i] / first[k]
+            stationary_slopes(moves, i, first, by_shares, reduced, at_first)
+            for move in range(experts * experts):
+                slopes[move, i] = at_first[move]
+        else:
+            for move in range(experts * experts):
+                slopes[move, i] = 0.0
+        for p in range(1, rows.size):
+            i = rows[p]
+            for j in range(experts):
+                total = 0.0
+                for k in range(experts):
+                    total += xi[j * experts + k, i]
+                for k in range(experts):
+                    move = j * experts + k
+                    slopes[move, i] = xi[move, i] - moves[move, i] * total
