@@ -9,6 +9,7 @@ from .core.errors import FitFileError as FitFileError
 from .core.errors import MissingRowsWarning as MissingRowsWarning
 from .core.errors import SpecError as SpecError
 from .data.datasets import load_dataset as load_dataset
+from .diagnostics.backtest_table import Backtest as Backtest
 from .diagnostics.comparison import compare as compare
 from .diagnostics.information import information as information
 from .diagnostics.information import modes as modes
@@ -20,7 +21,6 @@ from .diagnostics.usage import experts_in_use as experts_in_use
 from .diagnostics.usage import usage as usage
 from .diagnostics.verdict import Diagnosis as Diagnosis
 from .diagnostics.verdict import diagnose as diagnose
-from .diagnostics.backtest_table import Backtest as Backtest
 from .fitting import combine as combine
 from .fitting import fit as fit
 from .fitting import refit as refit

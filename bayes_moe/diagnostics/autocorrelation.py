@@ -62,7 +62,7 @@ class Autocorrelation:
         place = "the row before" if not at else f"that {at + 1} rows before"
         return (
             f"Residuals of expert {self.label} are correlated with those of {place} "
-            f"({largest:.2f}; Ljung-Box p {_shown(self.p)} over {len(self.correlations)} lags): the "
+            f"({largest:.2f}; Ljung-Box p {_shown(self.p)}): "
             "rows say more of each other than the model knows, and its uncertainty is too small. "
             "Add lag() terms, a trend or a season to the formula of the experts."
         )

@@ -77,8 +77,9 @@ def backtest(
         Steps of a season, of the naive forecasts and of the scales of MASE and RMSSE; or its length
         in time, such as ``"7D"``. By default 1: the naive forecast is the last value.
     refit : bool or int
-        True: fit at each origin. A number ``n``: at each ``n``-th. False: at the first only. Between
-        fits the posterior stays, and lags and states go on with the rows that have become known.
+        True: fit at each origin. A number ``n``: at each ``n``-th. False: at the first only.
+        Between fits the posterior stays, and lags and states go on with the rows that have become
+        known.
     path : path, optional
         File in which figures of finished origins are kept. The same call goes on where an
         interrupted one was.
@@ -199,7 +200,7 @@ class _Run:
     fit: Fit | None = None
 
     def figures(self, number: int, cut: Origin, cuts: list[Origin]) -> dict[str, np.ndarray]:
-        """Figures of an origin: (forecast, series, step), ``y`` (series, step), scales (series,)."""
+        """Figures (forecast, series, step) of an origin, with ``y`` (series, step) and scales."""
         seed = int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
         y = self.rows.response[cut.ahead]
         known = self._fit_at(number, cut, cuts)

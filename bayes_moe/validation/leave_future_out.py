@@ -149,7 +149,7 @@ def _check_known(rows: SeriesTable, moment: float) -> None:
 
 @dataclass(frozen=True)
 class _Scored:
-    """Log scores (row,) of the rows at one moment, their positions, Pareto k, and whether fitted."""
+    """Positions and log scores (row,) of the rows at one moment, Pareto k, and whether refitted."""
 
     positions: np.ndarray
     scores: np.ndarray
