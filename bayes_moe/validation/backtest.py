@@ -259,6 +259,7 @@ def _results(
     rows: SeriesTable, cuts: list[Origin], finished: Mapping[int, Mapping[str, Any]]
 ) -> xr.Dataset:
     """Figures of all origins with their labels."""
+    import pandas as pd
     import xarray as xr
 
     arrays = {
@@ -269,7 +270,7 @@ def _results(
     return xr.Dataset(
         {name: (DIMS[values.ndim], values) for name, values in arrays.items()},
         coords={
-            ORIGIN: np.array([np.asarray(cut.time) for cut in cuts]),
+            ORIGIN: pd.Series([cut.time for cut in cuts]).to_numpy(),
             SERIES: np.array(rows.labels),
             STEP: np.arange(1, times.shape[-1] + 1),
             FORECAST: [MODEL, NAIVE],

@@ -18,7 +18,7 @@ def data() -> pd.DataFrame:
 
 def known_sigma() -> bm.MixtureOfExperts:
     """A normal mean with a normal prior, and a known standard deviation."""
-    prior = bm.Prior("normal", mu=0.0, sigma=2.0)
+    prior = bm.Prior("Normal", mu=0.0, sigma=2.0)
     return bm.mixture_of_experts(
         "y ~ 1",
         gate="~ 1",
