@@ -35,11 +35,14 @@ from .model.spec import MixtureOfExperts as MixtureOfExperts
 from .plots.class_curves import plot_classes as plot_classes
 from .plots.class_tables import plot_confusion as plot_confusion
 from .plots.class_tables import plot_reliability as plot_reliability
+from .plots.component_figure import plot_components as plot_components
 from .plots.curves import plot_experts as plot_experts
 from .plots.curves import plot_gate as plot_gate
 from .plots.curves import plot_predictive as plot_predictive
+from .plots.forecast_figure import plot_forecast as plot_forecast
 from .plots.outline_text import tree_text as tree_text
 from .plots.prior_figure import plot_prior_predictive as plot_prior_predictive
+from .plots.state_figure import plot_states as plot_states
 from .plots.tree_figure import plot_tree as plot_tree
 from .prediction.allocations import allocation as allocation
 from .prediction.allocations import coclustering as coclustering
@@ -124,12 +127,15 @@ __all__ = [
     "node_responsibilities",
     "pit",
     "plot_classes",
+    "plot_components",
     "plot_confusion",
     "plot_experts",
+    "plot_forecast",
     "plot_gate",
     "plot_predictive",
     "plot_prior_predictive",
     "plot_reliability",
+    "plot_states",
     "plot_tree",
     "predict",
     "predictors",

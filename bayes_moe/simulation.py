@@ -10,11 +10,13 @@ import numpy as np
 
 from bayes_moe.core import seeds
 from bayes_moe.core.errors import DataError, SpecError
-from bayes_moe.data.class_labels import labelled
+from bayes_moe.data.class_labels import ResponseRule, labelled
 from bayes_moe.data.design import Design
 from bayes_moe.data.formulas import looked_up
+from bayes_moe.data.observation import in_time_only
 from bayes_moe.data.responses import response_formula, response_parts
 from bayes_moe.data.tables import to_pandas
+from bayes_moe.data.time_terms import time_terms
 from bayes_moe.graph.build import build_design
 from bayes_moe.model.allocation import allocation_of, with_groups
 from bayes_moe.model.allocation_checks import check_shared_rows
@@ -64,10 +66,15 @@ def simulate(
     Raises
     ------
     SpecError
-        For unknown, missing or wrongly shaped parameters.
+        For unknown, missing or wrongly shaped parameters, and lags of the response.
+
+    Notes
+    -----
+    First rows of series that have too few rows before for the lags of features are left out.
     """
     table = to_pandas(rows)
     responses = _response_columns(spec)
+    _check_lags(spec, responses, table)
     columns = replace(spec.row_columns, expert=None)
     if expert_column is not None and expert_column in (*table.columns, *responses):
         raise SpecError(f"`expert_column` would overwrite the column {expert_column!r}.")
@@ -75,8 +82,13 @@ def simulate(
     if parameters is None:
         spec, parameters = _from_prior(spec, table, rng)
     design = Design.from_data(
-        None, spec.formulas, table, center=spec.center, functions=spec.functions
+        _rule_in_time(spec, table),
+        spec.formulas,
+        table,
+        center=spec.center,
+        functions=spec.functions,
     )
+    table = table.iloc[design.rows.obs_id] if design.n_lost else table
     if isinstance(parameters, Mapping):
         parameters = with_drawn_effects(spec, design, parameters, rng)
     values = checked(spec, design, parameters)
@@ -99,6 +111,25 @@ def simulate(
     pairs, dims = spec.structure.pairs, spec.structure.dims
     result.attrs["parameters"] = {k: pairs.reported(v, dims[k]).tolist() for k, v in values.items()}
     return result
+
+
+def _rule_in_time(spec: MixtureOfExperts, table: pd.DataFrame) -> ResponseRule:
+    """No response, and the columns of times and series where a table has or needs them."""
+    columns = spec.row_columns
+    if columns.time in table or time_terms(spec.expressions, table.columns):
+        return ResponseRule("", row_columns=in_time_only(columns))
+    return ResponseRule("")
+
+
+def _check_lags(spec: MixtureOfExperts, responses: list[str], table: pd.DataFrame) -> None:
+    """Raise :class:`SpecError` for lags of the response, unless a table has their columns."""
+    for term in time_terms(spec.expressions, table.columns):
+        if {*term.columns} & {*responses}:
+            raise SpecError(
+                f"Responses cannot be simulated, since {term.name!r} is of the response itself: "
+                "fit the model and simulate what follows its rows by bm.forecast(fit, steps), or "
+                f"give the table a column {term.name!r}."
+            )
 
 
 def _response_columns(spec: MixtureOfExperts) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
+import re
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
@@ -13,6 +14,9 @@ import numpy as np
 from bayes_moe.core.errors import SpecError, nearest, unknown
 from bayes_moe.data import formula_functions as listed
 from bayes_moe.data.formula_functions import Argument, FormulaFunction
+
+_UNITS = "".join(listed.SECONDS)
+_PERIOD = re.compile(rf"(?=[^1-9]*[1-9])\d+(\.\d+)?[{_UNITS}]")
 
 LARGEST_NUMBER = 1e300
 """Largest number in a formula."""
@@ -231,6 +235,13 @@ def setting(name: str, argument: Argument, node: ast.expr, text: str) -> Any:
             if _is_date(literal):
                 return literal
             wanted = "a date in quotes, such as '2020-01-31' or '2020-01-31T12:00'"
+        case "period":
+            if not isinstance(literal, str) and constant(node, text) > 0:
+                return constant(node, text)
+            if isinstance(literal, str) and _PERIOD.fullmatch(literal):
+                return literal
+            units = ", ".join(f"'1{unit}'" for unit in listed.SECONDS)
+            wanted = f"a length of time such as {units}, or a number above 0 for numeric times"
         case "level":
             return _level(name, argument, node, text)
         case "numbers":

@@ -59,6 +59,12 @@ COLUMNS = "cols"
 SECONDS = {"Y": 31556952, "W": 604800, "D": 86400, "h": 3600, "m": 60, "s": 1}
 """Units of time in seconds: years of 365.2425 days, weeks, days, hours, minutes, seconds."""
 
+CALENDAR = {
+    "year": "year", "quarter": "quarter", "month": "month", "monthday": "day",
+    "yearday": "dayofyear", "weekday": "dayofweek", "hour": "hour", "minute": "minute",
+}  # fmt: skip
+"""Functions of dates that give a whole number, with the names that pandas has for them."""
+
 MODULES = ("np", "contr")
 """Prefixes of listed functions."""
 
@@ -72,10 +78,10 @@ class Argument:
     """One argument of a listed function.
 
     ``kind`` is ``"values"`` (an expression of columns), ``"labels"`` (one whose whole numbers stay
-    labels), ``"dates"`` (a column of dates), ``"date"`` (one in quotes), ``"pattern"``,
-    ``"number"``, ``"numbers"``, ``"count"``, ``"flag"``, ``"choice"``, ``"level"``, ``"levels"``,
-    ``"contrasts"`` or ``"column"``; ``least`` and ``most`` bound a count, and ``choices`` are the
-    valid strings.
+    labels), ``"dates"`` (a column of dates), ``"date"`` (one in quotes), ``"period"`` (a length of
+    time in quotes, or a number), ``"pattern"``, ``"number"``, ``"numbers"``, ``"count"``,
+    ``"flag"``, ``"choice"``, ``"level"``, ``"levels"``, ``"contrasts"`` or ``"column"``; ``least``
+    and ``most`` bound a count, and ``choices`` are the valid strings.
     """
 
     name: str
@@ -186,6 +192,18 @@ FUNCTIONS: Mapping[str, FormulaFunction] = MappingProxyType(
                 Argument("origin", "date"),
             ),
         ),
+        "trend": FormulaFunction(
+            "dates", (_x("dates"), Argument("unit", "choice", choices=tuple(SECONDS)))
+        ),
+        "season": FormulaFunction(
+            "dates",
+            (
+                _x("dates"),
+                Argument("period", "period", required=True),
+                Argument("order", "count", most=MOST_COLUMNS // 2, least=1),
+            ),
+        ),
+        **{name: FormulaFunction("dates", (_x("dates"),)) for name in CALENDAR},
         "lag": FormulaFunction("past", (_x(), _BACK)),
         "diff": FormulaFunction("past", (_x(), _BACK)),
         "rolling": FormulaFunction(
@@ -203,6 +221,9 @@ FUNCTIONS: Mapping[str, FormulaFunction] = MappingProxyType(
     }
 )
 """Functions of formulas by name."""
+
+NAMED_AS_COLUMNS = frozenset(name for name, f in FUNCTIONS.items() if f.group == "dates")
+"""Functions whose names columns may have: a call is told from a column by its brackets."""
 
 CONTRASTS: Mapping[str, FormulaFunction] = MappingProxyType(
     {

@@ -290,8 +290,8 @@ def _check_past(node: ast.Call, call: Call, found: _Found) -> None:
     if inner.past:
         raise SpecError(
             f"The formula term {found.text!r} has {inner.past[0].text!r} inside {call.name}(): one "
-            "of them looks back. Write lag(x, 2) for a lag of a lag, or make the inner one a column "
-            "of the table."
+            "of them looks back. Write lag(x, 2) for a lag of a lag, or make the inner one a "
+            "column of the table."
         )
     remembers = {n for n in inner.called if listed.is_stateful(n)}
     if remembers:

@@ -20,7 +20,7 @@ from formulaic.transforms.patsy_compat import PATSY_COMPAT_TRANSFORMS
 from interface_meta import override
 
 from bayes_moe.core.errors import DataError, unknown
-from bayes_moe.data.dates import elapsed
+from bayes_moe.data.calendar import of_times
 from bayes_moe.data.formula_arguments import (
     ARITHMETIC,
     COMPARISONS,
@@ -274,7 +274,8 @@ class _Evaluation:
                 return _FITTED[call.name](values, _state=state, **given)
             case "dates":
                 state = self.state.setdefault(ast.unparse(node), {})
-                return elapsed(given.pop("x"), shown(call.arguments[0][1]), state, **given)
+                source = self.expression.shown(call.arguments[0][1])
+                return of_times(call.name, given.pop("x"), source, state, given)
             case "columns":
                 return self.columns(given["pattern"])
             case "offset":

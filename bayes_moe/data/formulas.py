@@ -18,7 +18,7 @@ import numpy as np
 from bayes_moe.core.errors import DataError, SpecError, unknown
 from bayes_moe.data.censored_response import limits_of
 from bayes_moe.data.formula_factors import category_column, columns_of, is_lookup
-from bayes_moe.data.formula_functions import Functions, check_known
+from bayes_moe.data.formula_functions import NAMED_AS_COLUMNS, Functions, check_known
 from bayes_moe.data.formula_language import Expression, parse_expression
 from bayes_moe.data.formula_matrix import finite_values, materialise, unstable
 from bayes_moe.data.group_terms import parts, without_groups
@@ -122,8 +122,8 @@ def used_columns(
                     raise DataError(
                         f"{unknown('column', name, available)}{hint} (formula {formula!r})"
                     )
-    if called & used - {"time"}:
-        name = min(called & used - {"time"})
+    if called & used - NAMED_AS_COLUMNS:
+        name = min(called & used - NAMED_AS_COLUMNS)
         raise DataError(
             f"The column {name!r} hides the function {name!r} that the formulas use; rename it."
         )

@@ -72,7 +72,7 @@ class Matrix:
         yield from zip(self.terms, self.values.T, strict=True)
 
     def pick(self, which: slice | np.ndarray) -> Matrix:
-        """Matrix of the rows at some positions; a part of a series is none, and has no sequences."""
+        """Matrix of the rows at some positions, which as parts of series have no sequences."""
         found = self.at(self.values[which], None if self.offset is None else self.offset[which])
         groups = tuple(g.pick(which) for g in self.groups)
         return replace(found, groups=groups, sequences=None)

@@ -39,9 +39,16 @@ def members(name: str, available: Iterable[str]) -> list[str]:
     return found
 
 
+PAST = re.compile(r"(lag|diff|rolling)\(.+\)")
+"""Names of columns of the rows before."""
+
+
 def matching(pattern: str, available: Iterable[str]) -> list[str]:
-    """Columns whose names match a pattern with ``*``, ``?`` and ``[...]``, in the table's order."""
-    return [name for name in available if fnmatchcase(name, pattern)]
+    """Columns whose names match a pattern with ``*``, ``?`` and ``[...]``, in the table's order.
+
+    Columns of terms such as ``lag(x, 1)`` are no columns of the user's table.
+    """
+    return [n for n in available if fnmatchcase(n, pattern) and not PAST.fullmatch(n)]
 
 
 def check_width(name: str, fitted: Iterable[str], available: Iterable[str]) -> None:

@@ -72,6 +72,7 @@ class RowColumns:
     ``weights`` is a column or an expression, ``group``, ``expert``, ``time`` and ``series`` are
     columns; each may be None. ``labels`` are those of the experts, in their order.
     ``without_rows`` are the positions of experts of which the fitted table has no known row.
+    ``memory`` says that the model reads the rows one after the other, along each series.
     """
 
     weights: str | None = None
@@ -81,6 +82,7 @@ class RowColumns:
     series: str | None = None
     labels: tuple[Any, ...] = ()
     without_rows: tuple[int, ...] = ()
+    memory: bool = False
 
     @property
     def columns(self) -> tuple[str | None, ...]:
@@ -220,6 +222,11 @@ class RowColumns:
                 " its own, or leave it out."
             )
         return np.asarray(codes, dtype=np.int64)
+
+
+def in_time_only(columns: RowColumns) -> RowColumns:
+    """Columns of times and series, without what else is known of fitted rows."""
+    return RowColumns(time=columns.time, series=columns.series)
 
 
 NO_COLUMNS = RowColumns()

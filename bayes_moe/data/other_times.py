@@ -80,6 +80,24 @@ class OtherTimes:
         united.check_found(found, terms)
         return found.iloc[united.at].set_axis(self.table.index, axis=0)
 
+    @property
+    def increasing(self) -> bool:
+        """Whether times increase within each series."""
+        return Sequences.of(self.codes, len(self.codes)).increasing(self.times)
+
+    def check_steps(self) -> None:
+        """Raise :class:`DataError` where a row is not one step after the row before it."""
+        united = _United.of(self, ())
+        broken = united.broken()[united.at]
+        if broken.any():
+            row = int(np.argmax(broken))
+            before = united.column.iloc[united.at[row] - 1]
+            raise DataError(
+                f"A model with memory reads all rows of a series: row {row} "
+                f"({united.moment(row)}) comes after {before}, which is not one step. Add the rows "
+                "between them, or give the row as one of a new series."
+            )
+
     def named(self, code: int) -> str:
         """Words that name a series in errors; none where there is only one."""
         return "" if self.fitted.columns.series is None else f" of series {self.labels[code]!r}"
@@ -143,26 +161,30 @@ class _United:
         have = (np.arange(len(self.codes)) - starts)[self.at]
         short = np.flatnonzero(have < far.reach)
         if short.size:
-            row = short[0]
+            row = int(short[0])
             raise DataError(
                 f"{far.name!r} needs {far.reach} row(s) before a row; there are {have[row]} before "
-                f"row {row} ({self.column.iloc[self.at[row]]}{self.rows.named(self.codes[self.at[row]])}"
-                f"), in the table and the fitted rows together. {short.size} row(s) have too few: "
-                f"{listed(short)}. Leave them out: the rows before are found in the fitted "
-                "rows where these have them, and must be in the table of a new series."
+                f"row {row} ({self.moment(row)}), in the table and the fitted rows together. "
+                f"{short.size} row(s) have too few: {listed(short)}. Leave them out: the rows "
+                "before are found in the fitted rows where these have them, and must be in the "
+                "table of a new series."
             )
-        broken = np.cumsum(self._broken())
+        broken = np.cumsum(self.broken())
         gaps = broken[self.at] - broken[self.at - far.reach]
         if gaps.any():
             row = int(np.argmax(gaps > 0))
             rows = np.flatnonzero(self.codes == self.codes[self.at[row]])
             bad = np.flatnonzero(np.diff(broken[: self.at[row] + 1]))[-1]
             raise DataError(
-                f"{far.name!r} at row {row} needs the {far.reach} time(s) before"
-                f" {self.column.iloc[self.at[row]]}{self.rows.named(self.codes[self.at[row]])} in "
-                f"regular steps{self._step_text(rows)}: {self.column.iloc[bad + 1]} comes after "
-                f"{self.column.iloc[bad]}. Add the rows that are left out."
+                f"{far.name!r} at row {row} needs the {far.reach} time(s) before "
+                f"{self.moment(row)} in regular steps{self._step_text(rows)}: "
+                f"{self.column.iloc[bad + 1]} comes after {self.column.iloc[bad]}. Add the rows "
+                "that are left out."
             )
+
+    def moment(self, row: int) -> str:
+        """Words that name the time of a row of the other table, and its series."""
+        return f"{self.column.iloc[self.at[row]]}{self.rows.named(self.codes[self.at[row]])}"
 
     def _step_text(self, rows: np.ndarray) -> str:
         step = self._steps()[int(np.searchsorted(np.unique(self.codes), self.codes[rows[0]]))]
@@ -177,7 +199,7 @@ class _United:
             for j, c in enumerate(np.unique(self.codes))
         ]
 
-    def _broken(self) -> np.ndarray:
+    def broken(self) -> np.ndarray:
         """Whether a row (row,) is not one step after the one before."""
         steps = self._steps()
         number = np.searchsorted(np.unique(self.codes), self.codes)
@@ -211,7 +233,7 @@ class _United:
                 when = self.column.iloc[window].iloc[int(np.argmax(gaps))]
                 raise DataError(
                     f"{term.name!r} at row {row} needs {term.source!r} at {when}"
-                    f"{self.rows.named(self.codes[self.at[row]])}, which neither the table nor the "
-                    f"fitted rows have ({absent.sum()} row(s) lack such a value). Of times to come, "
-                    "bm.forecast() draws the responses that are not known."
+                    f"{self.rows.named(self.codes[self.at[row]])}, which neither the table nor "
+                    f"the fitted rows have ({absent.sum()} row(s) lack such a value). Of times to "
+                    "come, bm.forecast() draws the responses that are not known."
                 )

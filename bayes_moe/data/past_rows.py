@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayes_moe.core.errors import DataError, SpecError, unknown
+from bayes_moe.core.errors import DataError, listed, unknown
 from bayes_moe.data.formula_functions import Functions
 from bayes_moe.data.observation import RowColumns
 from bayes_moe.data.other_times import OtherTimes
+from bayes_moe.data.sequences import with_moments
 from bayes_moe.data.time_terms import TimeTerm, time_terms
 from bayes_moe.data.timeline import Timeline
 
@@ -62,6 +63,7 @@ class PastRows:
         line = self.timeline
         if line is None:
             return table, None
+        table = with_moments(table, line.columns.time)
         new = [t for t in self.terms if t.name not in table]
         absent = [c for c in line.named if c not in table]
         if absent:
@@ -74,9 +76,33 @@ class PastRows:
         rows = OtherTimes.of(table, line)
         if new and len(table):
             table = table.assign(**rows.derived(new, functions))
-        elif new:
+        elif new:  # no rows
             table = table.assign(**{t.name: np.empty(0) for t in new})
+        if line.columns.memory and rows.increasing:
+            rows.check_steps()
         return table, rows
+
+    def check_kept(self, kept: np.ndarray) -> None:
+        """Raise :class:`DataError` where a model with memory lacks rows between others.
+
+        ``kept`` (row,) marks the rows that are fitted.
+        """
+        line = self.timeline
+        if line is None or not line.columns.memory:
+            return
+        line.check_regular("A model with memory")
+        for start, end in zip(line.sequences.starts, line.sequences.ends, strict=True):
+            rows = line.order[start:end]
+            there = np.flatnonzero(kept[rows])
+            gaps = np.flatnonzero(np.diff(there) > 1)
+            if gaps.size:
+                gone = rows[there[gaps[0]] + 1 : there[gaps[0] + 1]]
+                raise DataError(
+                    f"A model with memory reads all rows of a series: row(s) {listed(gone)}"
+                    f"{line.of_series(int(line.codes[gone[0]]))} are between others and are left "
+                    "out, for missing values or weights of zero. Fill these, or give the rows "
+                    "after them as another series."
+                )
 
     def observed(self, kept: np.ndarray) -> dict[str, np.ndarray | None]:
         """Times and numbers of series (obs,) of the kept rows, as fields of an observation."""
@@ -95,16 +121,9 @@ def past_rows(table: pd.DataFrame, columns: RowColumns, formulas: Sequence[str])
 
     Raises
     ------
-    SpecError
-        For terms that look back in a model without times.
     DataError
         See :meth:`Timeline.of`.
     """
     terms = time_terms(formulas)
-    if terms and columns.time is None:
-        raise SpecError(
-            f"{terms[0].name!r} looks at rows before: say which column orders the rows, as in "
-            "time='date', and series='id' if the table has several series."
-        )
     new = [t for t in terms if t.name not in table]
     return PastRows(Timeline.of(table, columns, new), terms)

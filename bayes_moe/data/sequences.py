@@ -57,6 +57,15 @@ class Sequences:
         return np.append(self.starts[1:], len(self.code))
 
 
+def with_moments(table: pd.DataFrame, time: str | None) -> pd.DataFrame:
+    """Table with the first moments of periods in place of these, such as of months."""
+    import pandas as pd
+
+    if time is None or time not in table or not isinstance(table[time].dtype, pd.PeriodDtype):
+        return table
+    return table.assign(**{time: table[time].dt.to_timestamp()})
+
+
 def time_values(
     table: pd.DataFrame, time: str, series: str | None, positions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:

@@ -123,9 +123,8 @@ def series_steps(column: pd.Series, sequences: Sequences) -> tuple[Step | None, 
         slack = TOLERANCE * np.abs(high) if unit == "number" else 0.0
         with np.errstate(invalid="ignore"):
             regular = several & (high - low <= slack) & (low > 0)
-        sizes = [
-            _size(positions, s, e) if ok else np.nan for s, e, ok in zip(starts, ends, regular)
-        ]
+        each = zip(starts, ends, regular, strict=True)
+        sizes = [_size(positions, s, e) if ok else np.nan for s, e, ok in each]
         if several.any() and regular[several].all() and _equal(np.array(sizes)[several]):
             step = Step(unit, sizes[int(np.argmax(several))], _anchor(column, unit))
             return (step,) * len(starts)
@@ -136,7 +135,7 @@ def series_steps(column: pd.Series, sequences: Sequences) -> tuple[Step | None, 
     if kind(column) == "dates":
         _with_frequencies(found, column, starts, ends)
     common = {*found} - {None}
-    if len(common) == 1 and all(s is not None for s, many in zip(found, several) if many):
+    if len(common) == 1 and all(found[j] for j in np.flatnonzero(several)):
         return (common.pop(),) * len(starts)
     return tuple(found)
 

@@ -107,6 +107,25 @@ def time_terms(formulas: Iterable[str], available: Iterable[str] = ()) -> tuple[
     return tuple(_term(past) for text, past in found.items() if text not in known)
 
 
+def check_time_terms(formulas: Sequence[str], rows: Iterable[str], time: str | None) -> None:
+    """Raise :class:`SpecError` for terms of the rows before where there can be none.
+
+    ``formulas`` are those of a model, that of the response first; ``rows`` are formulas of what
+    else is known of rows, such as weights, and ``time`` the column of times.
+    """
+    for what, formula in [("response", formulas[0]), *(("weight", text) for text in rows)]:
+        for term in time_terms([formula]):
+            raise SpecError(
+                f"The {what} cannot have {term.name!r} in it, which is of the rows before: make it "
+                "a column of the table."
+            )
+    for term in time_terms(formulas) if time is None else ():
+        raise SpecError(
+            f"{term.name!r} is of the rows before: say which column orders the rows, as in "
+            "time='date', and series='id' if the table has several series."
+        )
+
+
 def derived(
     table: pd.DataFrame,
     terms: Sequence[TimeTerm],

@@ -12,8 +12,9 @@ import numpy as np
 from bayes_moe.core.errors import DataError
 from bayes_moe.data.formula_functions import Functions
 from bayes_moe.data.sequences import Sequences, times_of
+from bayes_moe.data.tables import plain
 from bayes_moe.data.time_steps import Step, gap_in, series_steps
-from bayes_moe.data.time_terms import TimeTerm, derived
+from bayes_moe.data.time_terms import TimeTerm, derived, numbers_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +66,8 @@ class Timeline:
             labels = tuple(table[columns.series].drop_duplicates().tolist())
         sources = [c for t in terms for c in t.columns]
         named = [c for c in (columns.time, columns.series) if c is not None]
-        kept = table[list(dict.fromkeys([*named, *sources]))].reset_index(drop=True)
+        others = {c: numbers_of(table[c], terms) for c in sources if c not in named}
+        kept = plain(table[list(dict.fromkeys(named))].reset_index(drop=True)).assign(**others)
         return cls(columns, kept, times, codes, labels)
 
     @property

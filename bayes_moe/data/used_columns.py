@@ -18,6 +18,7 @@ from bayes_moe.data.observation import Observation
 from bayes_moe.data.open_ends import open_ends
 from bayes_moe.data.past_rows import NO_PAST, PastRows, past_rows
 from bayes_moe.data.responses import response_formula
+from bayes_moe.data.sequences import with_moments
 from bayes_moe.data.tables import row_labels, to_pandas
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ def columns_in_use(
     expressions = [*left, *formulas.values(), *rule.row_columns.formulas]
     used_columns(expressions, list(table.columns), index=table.index.names)
     index, table = row_labels(table), table.reset_index(drop=True)
+    table = with_moments(table, rule.row_columns.time)
     past = past_rows(table, rule.row_columns, expressions)
     table, lost = past.applied(table, functions)
     used = used_columns(expressions, list(table.columns))
@@ -82,6 +84,7 @@ def columns_in_use(
     gaps = {name: cells[~absent] for name, cells in gaps.items()}
     n_dropped = int(len(kept) - kept.sum())
     kept = kept & ~absent
+    past.check_kept(kept)
     gaps |= {name: cells[kept] for name, cells in ends.items()}
     more, seen = rule.row_columns.read(table[kept], complete, np.flatnonzero(kept), functions)
     seen = replace(seen, **past.observed(kept))

@@ -189,8 +189,9 @@ def _check_trials(both: str, one: Fit, other: Fit) -> None:
 
 def _other_rows(first: str, one: Fit, name: str, other: Fit) -> str:
     """Message about fits of different numbers of rows."""
-    lost = [f"{n!r} dropped {f.design.n_dropped}" for n, f in ((first, one), (name, other))]
-    dropped = one.design.n_dropped or other.design.n_dropped
+    gone = [(n, f.design.n_dropped + f.design.n_lost) for n, f in ((first, one), (name, other))]
+    lost = [f"{n!r} dropped {count}" for n, count in gone]
+    dropped = any(count for _, count in gone)
     return (
         f"{first!r} has {one.design.rows.size} rows and {name!r} {other.design.rows.size}: fit "
         "both to the same rows"

@@ -14,6 +14,8 @@ from bayes_moe.results.fit import Fit
 if TYPE_CHECKING:
     import pandas as pd
 
+    from bayes_moe.data.design import Design
+
 LEAST_USAGE = 0.02
 
 
@@ -102,7 +104,7 @@ def diagnose(fit: Fit) -> Diagnosis:
     effective = float(hill_number(checked.experts.merged(shares)).mean())
     return Diagnosis(
         ok=not problems,
-        verdict=_verdict(checked.figures, table, problems, fit.design.n_dropped),
+        verdict=_verdict(checked.figures, table, problems, fit.design),
         problems=tuple(problems),
         table=_figure_table(checked.figures, effective, correlations),
         usage=table,
@@ -129,11 +131,14 @@ def _idle(table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _verdict(figures: Figures, table: pd.DataFrame, problems: list[str], n_dropped: int) -> str:
+def _verdict(figures: Figures, table: pd.DataFrame, problems: list[str], design: Design) -> str:
+    n_dropped, n_lost = design.n_dropped, design.n_lost
     shares = ", ".join(f"expert {k} {share:.0%}" for k, share in table["mean"].items())
     tail = f"Share of the rows: {shares}."
     if n_dropped:
         tail += f" {n_dropped} rows with missing values were left out."
+    if n_lost:
+        tail += f" {n_lost} first rows, which have too few rows before them, were left out."
     if problems:
         return "Not yet to be trusted:\n- " + "\n- ".join(problems) + f"\n{tail}"
     return f"{figures.trust} {tail}"

@@ -8,7 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from bayes_moe.core.arrays import NUMERIC
-from bayes_moe.gates.splits import SplitTree
+from bayes_moe.core.names import GATE
+from bayes_moe.gates.splits import Split, SplitTree
 
 
 class GateBranches:
@@ -26,7 +27,7 @@ class GateBranches:
 
     def __init__(self, tree: SplitTree | None, n_experts: int, size: int) -> None:
         self.tree = tree
-        self.splits = () if tree is None else tree.splits
+        self.splits: tuple[Split, ...] = () if tree is None else tree.splits
         self.n_experts = n_experts
         self.size = size
 
@@ -88,6 +89,27 @@ class GateBranches:
         for split in self.splits:
             indicator[list(split.below), split.rows] = 1.0
         return indicator
+
+
+class ChainBranches(GateBranches):
+    """Moves of a Markov chain of experts: a split for each expert that they come from.
+
+    Parameters
+    ----------
+    n_experts : int
+        Number of experts; the gate has an output for each pair of them.
+    """
+
+    def __init__(self, n_experts: int) -> None:
+        super().__init__(None, n_experts, n_experts**2)
+        rows = (slice(j * n_experts, (j + 1) * n_experts) for j in range(n_experts))
+        own = tuple((k,) for k in range(n_experts))
+        labels = tuple(map(str, range(n_experts)))
+        self.splits = tuple(Split(str(j), GATE, s, own, labels, 1) for j, s in enumerate(rows))
+
+    @cached_property
+    def root(self) -> slice:
+        return slice(0, 0)
 
 
 def softmax(eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ from typing import ClassVar
 import numpy as np
 
 from bayes_moe.em.cross_products import Features, Plan
-from bayes_moe.em.gate_branches import GateBranches
+from bayes_moe.em.gate_branches import ChainBranches, GateBranches
 from bayes_moe.em.gate_pairs import gate_pairs
 from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.families import Derivatives
@@ -66,6 +66,8 @@ class PredictorStack:
         self.gate_blocks = sum(block.factor is None for block in self.blocks)
         gate_outputs = sum(counts[: self.gate_blocks])
         self.gate = GateBranches(vector.split_tree, vector.spec.n_experts, gate_outputs)
+        if vector.spec.structure.gate.chain is not None:
+            self.gate = ChainBranches(vector.spec.n_experts)
 
     @property
     def size(self) -> int:

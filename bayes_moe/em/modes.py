@@ -10,8 +10,9 @@ import numpy as np
 from bayes_moe.core.linalg import information_ratio, inverse
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Rows
+from bayes_moe.em.chain_mixture import has_chain
 from bayes_moe.em.climb import ClimbResult, padded_paths
-from bayes_moe.em.objective import Curvature, Objective
+from bayes_moe.em.objective import Curvature, Objective, parts, responsibilities
 from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.em.proximal_newton import at_kink
 from bayes_moe.model import expert_order
@@ -127,7 +128,19 @@ class Modes:
 
 def compared_density(modes: Modes, rows: Rows) -> np.ndarray:
     """Log density (mode, obs) of evenly spaced rows at modes."""
+    if modes.objective is not None and has_chain(modes.objective.vector):
+        return densities_at(modes.objective, modes.theta)
     return row_densities(modes.spec, modes.values, rows)
+
+
+def densities_at(objective: Objective, theta: np.ndarray) -> np.ndarray:
+    """Log density (point, obs) of evenly spaced rows of an objective, at points."""
+    vector = objective.vector
+    if not has_chain(vector):
+        return row_densities(vector.spec, vector.variables(theta), objective.rows)
+    spaced = expert_order.evenly_spaced(objective.rows.size)
+    density = [part.value[:, spaced] for t in theta for part in parts(objective, t[None])]
+    return np.nan_to_num(np.concatenate(density), neginf=-1e300, posinf=1e300)
 
 
 def row_densities(spec: MixtureOfExperts, values: Values, rows: Rows) -> np.ndarray:
@@ -190,14 +203,9 @@ def merge_modes(modes: Modes, rows: Rows) -> Modes:
     """Distinct modes, the highest first, with the experts' shares of the rows."""
     which, hits = _distinct(modes, rows)
     values = {name: v[which] for name, v in modes.values.items()}
-    share = np.zeros((len(which), modes.spec.n_experts))
-    log_allocation = np.zeros(len(which))
-    total = unit_weight(rows)
-    for _, part, mixture in chunks(modes.spec, values, rows):
-        with np.errstate(all="ignore"):
-            r = observed_responsibilities(mixture, part)
-            share += counted_units(part, r).sum(axis=-1) / total
-            log_allocation += counted_units(part, np.log(r.max(axis=1))).sum(axis=-1)
+    share, log_allocation = _allocated(
+        replace(modes, values=values, theta=modes.theta[which]), rows
+    )
     return replace(
         modes,
         values=values,
@@ -215,6 +223,26 @@ def merge_modes(modes: Modes, rows: Rows) -> Modes:
         log_allocation=log_allocation,
         running={name: diverges[which] for name, diverges in modes.running.items()},
     )
+
+
+def _allocated(modes: Modes, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
+    """Experts' shares of the rows (mode, expert), and sums of the largest log responsibility."""
+    share = np.zeros((len(modes.theta), modes.spec.n_experts))
+    log_allocation = np.zeros(len(share))
+    if modes.objective is not None and has_chain(modes.objective.vector):
+        for j, theta in enumerate(modes.theta):
+            r = responsibilities(modes.objective, theta[None])[0]
+            share[j] = r.mean(axis=-1)
+            with np.errstate(divide="ignore"):
+                log_allocation[j] = np.log(r.max(axis=0)).sum()
+        return share, log_allocation
+    total = unit_weight(rows)
+    for _, part, mixture in chunks(modes.spec, modes.values, rows):
+        with np.errstate(all="ignore"):
+            r = observed_responsibilities(mixture, part)
+            share += counted_units(part, r).sum(axis=-1) / total
+            log_allocation += counted_units(part, np.log(r.max(axis=1))).sum(axis=-1)
+    return share, log_allocation
 
 
 def _distinct(modes: Modes, rows: Rows) -> tuple[np.ndarray, np.ndarray]:

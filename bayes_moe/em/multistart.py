@@ -22,21 +22,24 @@ from itertools import permutations
 import numpy as np
 
 from bayes_moe.core.progress import Progress, silent
+from bayes_moe.data.matrix import Rows
+from bayes_moe.em.chain_mixture import has_chain
+from bayes_moe.em.chain_starts import window_rows
 from bayes_moe.em.climb import GRADIENT, ROWS_AT_FLOOR, ClimbResult, run_em
 from bayes_moe.em.floors import within_floors, without_floors
 from bayes_moe.em.modes import (
     Modes,
     canonical_order,
     compared_density,
+    densities_at,
     joined,
     match_modes,
     merge_modes,
     new_mode_chance,
-    row_densities,
 )
 from bayes_moe.em.objective import Objective, responsibilities
 from bayes_moe.em.parameter_vector import ParameterVector
-from bayes_moe.em.partitions import initial_partitions, standardised, sweeps
+from bayes_moe.em.partitions import initial_partitions, mix_of, standardised, sweeps
 from bayes_moe.em.split_merge import (
     DISTANCE,
     distance,
@@ -169,7 +172,7 @@ def search(
         return merge_modes(ends_of(objective, run(objective, theta)), rows)
     if rows.size <= most:
         return _search_from_partitions(objective, settings, run, rng)
-    part = Objective(vector, rows.pick(random_rows(rows, most, rng)), cores=settings.cores)
+    part = Objective(vector, _some_rows(objective, most, rng), cores=settings.cores)
     rough = _search_from_partitions(part, settings, run, rng)
     best = np.argsort(rough.singular, kind="stable")[:FINALISTS]
     ends = ends_of(objective, run(objective, rough.theta[best], newton_first=True))
@@ -182,6 +185,14 @@ def search(
         new_mode_chance=rough.new_mode_chance,
     )
     return merge_modes(ends, rows)
+
+
+def _some_rows(objective: Objective, most: int, rng: np.random.Generator) -> Rows:
+    """Random rows of which runs start: windows of series, where experts are a chain."""
+    if has_chain(objective.vector):
+        return window_rows(objective.rows, most, rng)
+    rows = objective.vector.design.rows
+    return rows.pick(random_rows(rows, most, rng))
 
 
 def _search_from_partitions(
@@ -251,9 +262,11 @@ def _with_moves(
         ends = ends_of(objective, replace(result, iterations=result.iterations + short))
         return merge_modes(joined(modes, ends), rows)
 
-    if not units.grouped:  # the mixtures of linear regressions have no groups
+    # The mixtures of linear regressions have no groups and no chains.
+    by_row = not (units.grouped or has_chain(objective.vector))
+    if by_row:
         shares = improved_partitions(spec, rows, settings.moves - by_em, rng)
-    if not units.grouped and len(shares):
+    if by_row and len(shares):
         modes = further(modes, shares[:CANDIDATES].astype(float), SHORT, PROMISING)
     for done in range(0, by_em, EM_BATCH):
         good = modes.theta[np.flatnonzero(~modes.singular)]
@@ -267,8 +280,8 @@ def _with_moves(
 
 def _is_new(objective: Objective, modes: Modes, tried: ClimbResult) -> np.ndarray:
     """Whether the ends of short runs are singular nowhere, and at no mode that is better (run,)."""
-    rows, values = objective.rows, objective.vector.variables(tried.theta)
-    known, density = compared_density(modes, rows), row_densities(modes.spec, values, rows)
+    rows = objective.rows
+    known, density = compared_density(modes, rows), densities_at(objective, tried.theta)
     value = _end_values(tried)
     near = np.array([distance(known, each) <= DISTANCE for each in density])
     new: np.ndarray = np.isfinite(value) & ~(near & (modes.value >= value[:, None])).any(axis=1)
@@ -303,7 +316,8 @@ def _initial_points(objective: Objective, restarts: int, rng: np.random.Generato
     spec = objective.vector.spec
     from_trees = restarts // 2 if _can_grow(spec) else 0
     partitions = initial_partitions(spec, objective.rows, restarts - from_trees, rng)
-    points = initial_points(objective, partitions, sweeps(len(partitions)))
+    counts = sweeps(len(partitions), mix_of(spec))
+    points = initial_points(objective, partitions, counts)
     if spec.structure.constraints.by_expert:
         points = _of_likeliest_labels(objective, partitions, points, rng)
     if not from_trees:
@@ -324,7 +338,8 @@ def _of_likeliest_labels(
     if len(orders) > LABELS:
         orders = [rng.permutation(experts).tolist() for _ in range(LABELS)]
     for order in orders:
-        relabelled = initial_points(objective, partitions[:, order], sweeps(len(partitions)))
+        counts = sweeps(len(partitions), mix_of(objective.vector.spec))
+        relabelled = initial_points(objective, partitions[:, order], counts)
         reached = objective.value(relabelled)
         better = reached > value
         best = np.where(better[:, None], relabelled, best)

@@ -37,6 +37,8 @@ import numpy as np
 
 from bayes_moe.core.threads import in_threads
 from bayes_moe.data.matrix import Rows
+from bayes_moe.em.chain_information import ChainInformation
+from bayes_moe.em.chain_mixture import ChainMixture, has_chain, in_series_order
 from bayes_moe.em.floors import few_rows
 from bayes_moe.em.group_information import GroupInformation
 from bayes_moe.em.information import (
@@ -80,6 +82,10 @@ class Curvature(Enum):
 
 RULES = {Curvature.COMPLETE: CompleteInformation, Curvature.OBSERVED: ObservedInformation}
 GROUP_RULES = {**RULES, Curvature.OBSERVED: GroupInformation}
+CHAIN_RULES = {**RULES, Curvature.OBSERVED: ChainInformation}
+
+CHAIN_ELEMENTS = 2**21
+"""Elements of the largest array of whole series, which are read at once."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +127,8 @@ class Objective:
     Attributes
     ----------
     rows : Rows
-        The rows, one group after the other if rows share an expert by group. Allocations are of
-        rows in this order.
+        The rows, one group after the other if rows share an expert by group, and one series after
+        the other if experts are a Markov chain. Allocations are of rows in this order.
     order : array or None
         Positions of these rows among those given; None where they are the same.
     features, stack : Features, PredictorStack
@@ -131,11 +137,12 @@ class Objective:
 
     def __init__(self, vector: ParameterVector, rows: Rows | None = None, cores: int = 1) -> None:
         self.vector = vector
-        self.rows, self.order = in_group_order(vector.design.rows if rows is None else rows)
+        given, self._chain = vector.design.rows if rows is None else rows, has_chain(vector)
+        self.rows, self.order = (in_series_order if self._chain else in_group_order)(given)
         self.cores = cores
         group = self.rows.observation.group
         self._starts = None if group is None else ByGroup.of(group).starts
-        self._mixture = RowMixture(vector, self.rows)
+        self._mixture = (ChainMixture if self._chain else RowMixture)(vector, self.rows)
         self.features, self.stack = self._mixture.features, self._mixture.stack
         self._few_rows = few_rows(vector)
         self._rules: dict[Curvature, Information] = {}
@@ -231,6 +238,7 @@ class Objective:
         """The rule for the weights of pairs of linear predictors."""
         if curvature not in self._rules:
             rules = RULES if self._starts is None else GROUP_RULES
+            rules = CHAIN_RULES if self._chain else rules
             self._rules[curvature] = rules[curvature](self.stack)
         return self._rules[curvature]
 
@@ -243,7 +251,10 @@ class Objective:
         chunks have enough rows for fast matrix products.
         """
         pairs = 0 if information is None else len(information.plan.first)
-        group = max(1, CHUNK_ELEMENTS // (min(LEAST_ROWS, self.rows.size) * self._width(pairs)))
+        elements, rows = CHUNK_ELEMENTS, min(LEAST_ROWS, self.rows.size)
+        if self._chain:
+            elements, rows = CHAIN_ELEMENTS, self.rows.size
+        group = max(1, elements // (rows * self._width(pairs)))
         sums = []
         for start in range(0, len(theta), group):
             points = slice(start, start + group)
@@ -274,7 +285,10 @@ class Objective:
         return reduce(_add, in_threads(chunk_sum, self._slices(len(theta), pairs), cores))
 
     def _slices(self, points: int, pairs: int) -> Iterator[slice]:
-        """Chunks of rows whose largest array has about ``CHUNK_ELEMENTS`` elements."""
+        """Chunks of rows whose largest array has about ``CHUNK_ELEMENTS`` elements; all of a chain."""
+        if self._chain:
+            yield slice(0, self.rows.size)
+            return
         elements = CHUNK_ELEMENTS * (4 if self.rows.size >= SHARED_ROWS else 1)
         step = max(16, elements // (points * self._width(pairs)))
         if self._starts is not None:
@@ -325,6 +339,10 @@ def features_of(objective: Objective, block: int, where: slice) -> np.ndarray:
 
 def responsibilities(objective: Objective, theta: np.ndarray) -> np.ndarray:
     """Responsibilities (point, expert, obs) at points (point, coordinate)."""
+    if has_chain(objective.vector):
+        return np.nan_to_num(
+            np.concatenate([c.r for t in theta for c in parts(objective, t[None])])
+        )
     vector, rows = objective.vector, objective.rows
     shares = np.empty((len(theta), vector.spec.n_experts, rows.size))
     with np.errstate(all="ignore"):

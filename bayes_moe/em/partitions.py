@@ -28,6 +28,7 @@ import numpy as np
 
 from bayes_moe.data.matrix import Rows
 from bayes_moe.data.sparse_matrix import SparseMatrix
+from bayes_moe.em.chain_starts import STRETCHES
 from bayes_moe.em.sparse_features import projections
 from bayes_moe.em.units import Units
 from bayes_moe.model.allocation import Allocation
@@ -36,6 +37,8 @@ from bayes_moe.model.spec import MixtureOfExperts
 
 MIX = ("random", "hyperplanes", "subsets", "residuals", "regions", "clusters")
 """Default kinds: on the reference tables each is best on some, and none on all."""
+CHAIN_MIX = ("windows", "subsets", "stretches", "residuals", "segments", "clusters")
+"""Kinds where the experts are a Markov chain: those of :mod:`bayes_moe.em.chain_starts` in turn."""
 SOFTNESS = 0.1
 """Share of every row that is spread equally over the experts."""
 SHARP = ("regions", "clusters")
@@ -51,10 +54,14 @@ def initial_partitions(
     rows: Rows,
     count: int,
     rng: np.random.Generator,
-    mix: Sequence[str] = MIX,
+    mix: Sequence[str] | None = None,
 ) -> np.ndarray:
-    """Soft partitions (partition, expert, obs) of the rows, the kinds of the mix in turn."""
+    """Soft partitions (partition, expert, obs) of the rows, the kinds of the mix in turn.
+
+    By default it is :func:`mix_of` the model; rows of a Markov chain are one series after the other.
+    """
     k, n = spec.n_experts, rows.size
+    mix = mix_of(spec) if mix is None else mix
     if k == 1:
         return np.ones((1, 1, n))
     units = Units.of(rows, standardised(spec, rows))
@@ -67,6 +74,11 @@ def initial_partitions(
         limited = support.limited(free, rng)
         partitions[j] = units.spread(units.respecting(units.matched(limited)))
     return partitions
+
+
+def mix_of(spec: MixtureOfExperts) -> Sequence[str]:
+    """Kinds of partitions for a model."""
+    return MIX if spec.structure.gate.chain is None else CHAIN_MIX
 
 
 @dataclass(frozen=True)
@@ -294,4 +306,5 @@ KINDS: dict[str, Callable[..., np.ndarray]] = {
     "residuals": _residuals,
     "regions": _hyperplanes,
     "clusters": _kmeans,
+    **STRETCHES,
 }

@@ -6,7 +6,7 @@ that the same answer gets the same labels from every method and every run.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from bayes_moe.core.linalg import unmixed
 from bayes_moe.data.matrix import Rows
 from bayes_moe.model.allocation import some_rows
 from bayes_moe.model.evaluation import chunks
+from bayes_moe.model.mixture import Mixture
 from bayes_moe.model.spec import MixtureOfExperts
 
 MOST_ROWS = 500
@@ -44,7 +45,7 @@ def levels(spec: MixtureOfExperts, draws: Values, rows: Rows) -> np.ndarray:
     picked = evenly_spaced_rows(rows)
     total = np.zeros((len(next(iter(draws.values()))), spec.n_experts))
     widths = np.zeros_like(total)
-    for _, part, mixture in chunks(spec, draws, picked):
+    for part, mixture in _mixtures(spec, draws, picked):
         first = mixture.of_first_response
         total += part.counted(first.moments("location")).sum(axis=-1)
         if spec.structure.constraints:
@@ -53,6 +54,18 @@ def levels(spec: MixtureOfExperts, draws: Values, rows: Rows) -> np.ndarray:
         alike = np.ptp(total, axis=1) <= ALIKE * (np.abs(total) + widths).max(axis=1)
         total = np.where(alike[:, None], widths, total)
     return total / picked.weight
+
+
+def _mixtures(spec: MixtureOfExperts, draws: Values, rows: Rows) -> Iterator[tuple[Rows, Mixture]]:
+    """Rows and mixture of chunks; of a Markov chain with equal weights, since rows are single."""
+    if spec.structure.gate.chain is None:
+        yield from ((part, mixture) for _, part, mixture in chunks(spec, draws, rows))
+        return
+    blocks = spec.structure.blocks
+    params = tuple(block.evaluate(draws, rows.matrices) for block in blocks)
+    samples = len(next(iter(draws.values())))
+    weights = np.full((samples, spec.n_experts, rows.size), -np.log(spec.n_experts))
+    yield rows, Mixture(weights, blocks, params)
 
 
 def order(spec: MixtureOfExperts, level: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from bayes_moe.data.formulas import own_functions, without_offsets
 from bayes_moe.data.group_terms import without_groups
 from bayes_moe.data.observation import NAMES, RowColumns, check_row_columns
 from bayes_moe.data.responses import response_formula
+from bayes_moe.data.time_terms import check_time_terms
 from bayes_moe.gates import Gate
 from bayes_moe.model import allocation_checks, sparse_rules, spec_checks
 from bayes_moe.model.blocks import blocks_of
@@ -137,6 +138,7 @@ class MixtureOfExperts(Record):
         self._set(gate=gate, experts=ordered, priors=frozen, center=center, structure=structure)
         rule = response_rule(self.response, [e.family for e in listed], listed[0].levels)
         columns = check_row_columns((weights, group, expert, time, series), structure.expert_labels)
+        columns = replace(columns, memory=bool(getattr(structure, "has_memory", False)))
         counts = tuple(structure.row_count_formulas)
         self._set(response_rule=replace(rule, counts=counts, row_columns=columns))
         self._set(row_columns=columns)
@@ -147,6 +149,7 @@ class MixtureOfExperts(Record):
         check_memory(structure, columns)
         spec_checks.check_gate_formulas(gate)
         self._set(functions=_called(self.expressions, check_functions(functions)))
+        check_time_terms(self.expressions, columns.formulas, time)
         whole = {name: prior for name, prior in frozen.items() if not is_part(name)}
         spec_checks.check_structure(gate, structure, self.formulas, whole)
 

@@ -105,7 +105,7 @@ class Structure:
         The measure by which densities of the response are taken.
     is_linear : bool
         Whether EM can treat the model: its predictors are sums of fixed features with normal
-        coefficients, and its gate is a product of softmaxes.
+        coefficients, and its gate is a product of softmaxes or a Markov chain.
     has_gradient : bool
         Whether the log density has a gradient by all parameters.
     """
@@ -229,7 +229,7 @@ def structure_of(
     unidentified = {name for site, p in sites for name in p.variables(site).unidentified}
     row_count_formulas = _row_count_formulas(blocks)
     unused_gate = gate.formulas if len(experts) == 1 else {}
-    splits = len(experts) == 1 or gated.splits is not None
+    splits = len(experts) == 1 or gated.splits is not None or gated.chain is not None
     labels = _labels([e.name for e in experts])
     all_blocks = tuple(factor.block for factor in factors)
     constraints = constraints_of(stated, gate, gated, all_blocks, labels)

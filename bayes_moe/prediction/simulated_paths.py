@@ -68,6 +68,7 @@ def simulate_paths(
     if chain is not None:
         ends = filtered_ends(structure, draws, fit.design.rows, future.codes)
         state = np.repeat(ends, paths, axis=-1)
+    moves = _Moves(fit, draws)
     store = _Store(structure.blocks, future, samples, paths)
     for step in range(future.steps):
         matrices = features.at(step, sources.at(step))
@@ -75,7 +76,7 @@ def simulate_paths(
         if state is None:
             log_weights = _log_weights(fit, draws, matrices, (samples, series * paths))
         else:
-            log_weights = _moved(fit, draws, matrices, state)
+            log_weights = moves.log_weights(matrices, state)
         mixture = Mixture(log_weights, structure.blocks, params)
         drawn = mixture.uncensored.random(rng)
         store.add(step, mixture, drawn)
@@ -172,15 +173,32 @@ def _log_weights(
     return np.broadcast_to(found, (shape[0], gate.n_experts, shape[1]))
 
 
-def _moved(fit: Fit, draws: Values, matrices: dict[str, Matrix], state: np.ndarray) -> np.ndarray:
-    """Log probabilities (sample, expert, series * path) of the next row's expert."""
-    gate = fit.spec.structure.gate
-    assert gate.chain is not None
-    moves = np.exp(gate.chain.log_transitions(gate.eta(draws, matrices), NUMERIC))
-    moves = np.broadcast_to(moves, (*moves.shape[:3], state.shape[-1]))
-    with np.errstate(divide="ignore"):
-        found: np.ndarray = np.log(np.einsum("sjo,sjko->sko", state, moves))
-    return found
+class _Moves:
+    """Moves of a Markov gate (sample, from, to, series * path), kept while features stay."""
+
+    def __init__(self, fit: Fit, draws: Values) -> None:
+        self.gate, self.draws = fit.spec.structure.gate, draws
+        self.known: tuple[dict[str, Matrix], np.ndarray] | None = None
+
+    def at(self, matrices: dict[str, Matrix]) -> np.ndarray:
+        """Probabilities of the moves to the rows of some matrices."""
+        own = {h.stem: matrices[h.stem] for h in self.gate.heads}
+        if self.known is not None and all(m.equals(self.known[0][n]) for n, m in own.items()):
+            return self.known[1]
+        assert self.gate.chain is not None
+        moves = np.exp(
+            self.gate.chain.log_transitions(self.gate.eta(self.draws, matrices), NUMERIC)
+        )
+        self.known = own, moves
+        return moves
+
+    def log_weights(self, matrices: dict[str, Matrix], state: np.ndarray) -> np.ndarray:
+        """Log probabilities (sample, expert, series * path) of the next rows' experts."""
+        moves = self.at(matrices)
+        moves = np.broadcast_to(moves, (*moves.shape[:3], state.shape[-1]))
+        with np.errstate(divide="ignore"):
+            found: np.ndarray = np.log(np.einsum("sjo,sjko->sko", state, moves))
+        return found
 
 
 def _updated(mixture: Mixture, responses: np.ndarray, limits: np.ndarray | None) -> np.ndarray:

@@ -234,8 +234,12 @@ def stacked_draws(spec: MixtureOfExperts, posterior: xr.Dataset) -> dict[str, np
     return {name: values.reshape(-1, *values.shape[2:]) for name, values in arrays.items()}
 
 
-def columns_to_dataset(columns: pd.DataFrame, coords: Mapping[str, Any]) -> xr.Dataset:
-    """Dataset of a table's columns; text and categories as strings, the name as attribute.
+def columns_to_dataset(
+    columns: pd.DataFrame, coords: Mapping[str, Any], dim: str = names.OBS
+) -> xr.Dataset:
+    """Dataset of a table's columns along a dimension; text and categories as strings.
+
+    The name of a column is an attribute of its variable.
 
     A sparse matrix ``x`` is in the variables ``x_data``, ``x_indices`` and ``x_indptr``, as in
     SciPy.
@@ -260,5 +264,5 @@ def columns_to_dataset(columns: pd.DataFrame, coords: Mapping[str, Any]) -> xr.D
             continue
         is_numeric = types.is_numeric_dtype(series.dtype)  # booleans count as numeric
         values = series.to_numpy() if is_numeric else series.astype(str).to_numpy(dtype=str)
-        variables[name] = (names.OBS, values, {names.COLUMN: column})
+        variables[name] = (dim, values, {names.COLUMN: column})
     return xr.Dataset(variables, coords=dict(coords))

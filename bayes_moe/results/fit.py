@@ -160,14 +160,16 @@ class Fit:
             value = float(figures[names.OBJECTIVE])
             size = f"mode of the {objective}, log {objective} {value:.4f}"
             size += "" if figures[names.CONVERGED] else " (not converged)"
-        dropped, rows = self.design.n_dropped, self.design.rows
+        rows = self.design.rows
+        gone = {"dropped": self.design.n_dropped, "without earlier rows": self.design.n_lost}
+        left = ", ".join(f"{count} {why}" for why, count in gone.items() if count)
         weight = "" if rows.weights is None else f" of weight {rows.weight:g}"
         group = rows.observation.group
         weight += "" if group is None else f" in {len({*group.tolist()})} groups"
         return (
             f"Fit of {self.spec.response!r}{self._margin}: {self.spec.structure.counted} "
             f"({', '.join(dict.fromkeys(e.family.kind for e in self.spec.experts))}), "
-            f"{self.design.rows.size} rows{f' ({dropped} dropped)' if dropped else ''}{weight}, "
+            f"{rows.size} rows{f' ({left})' if left else ''}{weight}, "
             f"{size}{'' if self.complete else ', incomplete'}\n"
             f"variables: {', '.join(self.spec.variables)}"
         )

@@ -25,7 +25,7 @@ from bayes_moe.data.sparse_columns import sparse_names, term_names
 from bayes_moe.data.sparse_terms import sparse_terms
 from bayes_moe.model.missing_rules import integrable
 from bayes_moe.model.spec import MixtureOfExperts
-from bayes_moe.results import netcdf_trees
+from bayes_moe.results import netcdf_trees, stored_times
 from bayes_moe.results.draws import with_table_mark, without_internal
 from bayes_moe.results.fit import Fit, kind_of
 from bayes_moe.results.fit_checks import check_tree
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 FORMAT = "bayes_moe fit"
-FORMAT_VERSION = 3
-"""Version 3 has labels of classes, version 2 row labels; a file without either is of version 1, for
-earlier packages."""
+FORMAT_VERSION = 4
+"""Version 4 has rows in time, version 3 labels of classes, version 2 row labels; a file without any
+of these is of version 1, for earlier packages."""
 LEAST_BYTES, MOST_RATIO = 2**29, 64
 """Bytes that the design matrices of a file of any length may take, and that those of a longer one
 may take as a multiple of its length, with the products of their columns."""
@@ -99,6 +99,7 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
             "n_dropped": fit.design.n_dropped,
             GROUP: names.FITTED_DATA,
         }
+        | stored_times.described(fit.design)
         | ({} if levels is None else {ROW_LABELS: describe_columns(levels)}),
     }
     if names.FITTED_DATA in fit.idata.children:
@@ -108,7 +109,8 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
         )
     tree = fit.idata.copy()
     tree.attrs[HEADER] = json.dumps(description)
-    tree[names.FITTED_DATA] = _tree(fitted_data(fit.design, levels))
+    stored = stored_times.with_times(fitted_data(fit.design, levels), fit.design)
+    tree[names.FITTED_DATA] = _tree(stored)
     try:
         check_tree(tree, fit.spec, fit.design)
     except (TypeError, ValueError) as error:
@@ -128,8 +130,10 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
 
 def _least_version(spec: MixtureOfExperts, row_labels: bool) -> int:
     """First version of the format that has all that a fit has."""
-    if spec.response_rule.given is not None:
+    if spec.row_columns.time is not None:
         return FORMAT_VERSION
+    if spec.response_rule.given is not None:
+        return 3
     return 2 if row_labels else 1
 
 
@@ -263,9 +267,12 @@ def _design(
     ``most`` are the bytes that its matrices may take, None for any number.
     """
     stored = header["design"]
-    check_names("The stored design", stored, ("columns", "terms", "n_dropped"), (GROUP, ROW_LABELS))
+    optional = (GROUP, ROW_LABELS, stored_times.PAST)
+    check_names("The stored design", stored, ("columns", "terms", "n_dropped"), optional)
     check_whole("n_dropped", stored["n_dropped"], 0, 2**53)
-    rows = stored_rows(tree, stored["columns"], stored.get(GROUP), stored.get(ROW_LABELS))
+    times = stored.get(stored_times.PAST)
+    others = stored_times.count(times)
+    rows = stored_rows(tree, stored["columns"], stored.get(GROUP), stored.get(ROW_LABELS), others)
     design = Design.restored(
         spec.response_rule,
         spec.formulas,
@@ -279,6 +286,9 @@ def _design(
         raise _OtherTermsError
     if not np.allclose(design.response, rows.response, rtol=1e-12, atol=0):
         raise _OtherTermsError
+    if times is not None or spec.row_columns.time is not None:
+        dataset = tree[names.FITTED_DATA].to_dataset()
+        design = stored_times.restored(design, dataset, times, spec.row_columns)
     return replace(design, n_dropped=stored["n_dropped"])
 
 

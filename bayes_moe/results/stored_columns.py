@@ -66,11 +66,12 @@ def stored_rows(
     entries: list[dict[str, Any]],
     group: str | None,
     levels: list[dict[str, Any]] | None = None,
+    others: int = 0,
 ) -> StoredRows:
     """Rows of a saved fit, from the descriptions of its columns and of its levels of row labels.
 
     ``group`` is where they are; None for files of earlier versions, which have them only in
-    ``constant_data`` and ``observed_data``.
+    ``constant_data`` and ``observed_data``. There are ``others`` more variables.
     """
     levels = [] if levels is None else levels
     if not isinstance(levels, list):
@@ -80,9 +81,10 @@ def stored_rows(
             raise ValueError(f"the group {group!r} cannot hold the fitted rows")
         dataset = tree[group].to_dataset()
         sparse = {j: e for j, e in enumerate(entries) if e["dtype"] == SPARSE_ROWS}
-        if len(dataset.data_vars) != len(entries) + 2 * len(sparse) + len(levels) + 1:
+        found = len(dataset.data_vars) - others
+        if found != len(entries) + 2 * len(sparse) + len(levels) + 1:
             raise ValueError(
-                f"{len(dataset.data_vars) - 1} columns are stored, but {len(entries)} described, "
+                f"{found - 1} columns are stored, but {len(entries)} described, "
                 f"and {len(levels)} levels of row labels"
             )
         matrices = {e[names.COLUMN]: _matrix(dataset, j, e) for j, e in sparse.items()}
