@@ -115,6 +115,22 @@ def call_prior(_: Any, address: Any, values: Any, arguments: Any, count: Any, sl
 
 
 @intrinsic
+def call_chains(
+    _: Any,
+    address: Any,
+    rows: Any,
+    experts: Any,
+    series: Any,
+    kind: Any,
+    starts: Any,
+    densities: Any,
+    logits: Any,
+) -> Any:
+    """Log likelihood of chains: see :mod:`bayes_moe.kernels.chains`."""
+    return types.float64(*[types.int64] * 8), _caller(types.float64, 7)
+
+
+@intrinsic
 def call_density(
     _: Any, address: Any, size: Any, point: Any, gradient: Any, value: Any, model: Any
 ) -> Any:

@@ -30,8 +30,14 @@ from bayes_moe.kernels.family_rows import LARGEST
     LEADS,  # address (obs,) of the weights of groups at their first rows, zero at others
     LIMITS,  # number of records of the blocks' limits of a truncation, which follow the blocks
     EFFECTS,  # number of records of effects of groups
-) = range(19)
-HEAD = 19
+    CHAIN,  # address of the compiled likelihood of chains, or 0 if experts are no Markov chain
+    CHAIN_KIND,  # whether transitions are the same at all rows, and the first distribution
+    SERIES,  # number of series
+    STARTS,  # address (series + 1,) of their first rows in the order of time, and of all rows' end
+    PLACES,  # address (obs,) of the rows' positions in the order of time, one series after the other
+    STICKY,  # address of the number that is added to the logits of staying
+) = range(25)
+HEAD = 25
 
 (
     ADDENDS,  # address (obs,), or (row of predictors, obs)

@@ -14,12 +14,22 @@ from numba import carray, int64
 from numba.extending import register_jitable
 
 from bayes_moe.kernels.activations import activate, multiply_slopes
+from bayes_moe.kernels.chain_rows import run_chain, store_chain
 from bayes_moe.kernels.compile import DENSITY, REORDERED, VERSION, c_function, doubles
 from bayes_moe.kernels.coordinates import coefficients, to_coordinates
 from bayes_moe.kernels.experts import evaluate_experts
 from bayes_moe.kernels.family_rows import PACK, WIDTH
 from bayes_moe.kernels.group_effects import add_effects, effects, to_units
-from bayes_moe.kernels.linear_layout import BRANCH, BRANCHES, HEAD, ROWS, SIZE, SPLIT, SPLITS
+from bayes_moe.kernels.linear_layout import (
+    BRANCH,
+    BRANCHES,
+    CHAIN,
+    HEAD,
+    ROWS,
+    SIZE,
+    SPLIT,
+    SPLITS,
+)
 from bayes_moe.kernels.linear_model import (
     add_offsets,
     drop_copies,
@@ -180,6 +190,18 @@ def _back(delta: Any, turned: Any, rows: int, units: int, score: Any, width: int
 
 
 @register_jitable(fastmath=REORDERED)
+def _densities(p: Any, offsets: Any, q: Any, nets: Any, w: Any, start: int, width: int) -> None:
+    """Log densities of the experts in a chunk of rows, and their derivatives by predictors."""
+    stride = (p[ROWS] + PACK - 1) // PACK * PACK
+    predict(p, offsets.tables, w, start, width)
+    _forward(q[NETWORKS], nets, w, start, width, stride)
+    add_offsets(p, w, start, width)
+    add_effects(p, offsets.effects, w, start, width)
+    evaluate_experts(p, offsets.blocks, w, start, width)
+    leave_known(p, w, start, width)
+
+
+@register_jitable(fastmath=REORDERED)
 def _log_likelihood(p: Any, offsets: Any, q: Any, w: Any) -> float:
     """Log likelihood of all rows, a chunk at a time; its derivatives are added to ``slopes``."""
     value = 0.0
@@ -187,15 +209,16 @@ def _log_likelihood(p: Any, offsets: Any, q: Any, w: Any) -> float:
     networks = q[NETWORKS]
     _prepare(networks, nets, w.coefs)
     stride = (p[ROWS] + PACK - 1) // PACK * PACK
+    if p[CHAIN]:
+        for start in range(0, p[ROWS], WIDTH):
+            number = min(WIDTH, p[ROWS] - start)
+            _densities(p, offsets, q, nets, w, start, (number + PACK - 1) // PACK * PACK)
+            store_chain(p, w, start, number)
+        value = run_chain(p, w)
     for start in range(0, p[ROWS], WIDTH):
         number = min(WIDTH, p[ROWS] - start)
         width = (number + PACK - 1) // PACK * PACK
-        predict(p, offsets.tables, w, start, width)
-        _forward(networks, nets, w, start, width, stride)
-        add_offsets(p, w, start, width)
-        add_effects(p, offsets.effects, w, start, width)
-        evaluate_experts(p, offsets.blocks, w, start, width)
-        leave_known(p, w, start, width)
+        _densities(p, offsets, q, nets, w, start, width)
         value += log_mixture(p, offsets, w, w.room, start, number, width)
         drop_copies(p, w, number, width)
         gather(p, offsets, w, start, width)

@@ -28,6 +28,7 @@ from bayes_moe.kernels.families import kernel_of
 from bayes_moe.kernels.family_rows import PACK
 from bayes_moe.model.allocation import ByGroup
 from bayes_moe.model.blocks import Block
+from bayes_moe.model.chain_table import chain_entries
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.priors.coordinates import COORDINATES, coordinate_of
 from bayes_moe.priors.densities import formula, formula_arguments
@@ -58,7 +59,9 @@ class CompiledDensity:
     _of_rows: tuple[np.ndarray, ...] = ()
 
     def pick(self, which: np.ndarray | slice) -> CompiledDensity:
-        """Return the density of the rows at some positions."""
+        """Return the density of the rows at some positions; experts may be no Markov chain."""
+        if self.table[layout.CHAIN]:
+            raise ValueError("A part of the rows of a Markov chain has no density of its own.")
         table = self.table.copy()
         rows = np.arange(table[layout.ROWS])[which]
         table[layout.ROWS] = rows.size
@@ -222,7 +225,16 @@ class CompiledTable(ABC):
             layout.GATE: self.first_row[heads[0].site.coef] if heads else -1,
             layout.WEIGHTS: 0 if self.rows.weights is None else self.of_rows(self.rows.weights),
             **_sharing(self),
+            **self.chain(),
         }
+
+    def chain(self) -> dict[int, int]:
+        """Numbers of a model whose experts are a Markov chain; none of other models."""
+        gate = self.spec.structure.gate
+        if gate.chain is None:
+            return {}
+        still = gate.heads[0].site.coef in self.shared
+        return chain_entries(gate.chain, self.rows, still, self.address)
 
     def prior(
         self, prior: Prior, shape: tuple[int, ...], *, jacobian: bool, column: bool = False

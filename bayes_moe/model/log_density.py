@@ -202,11 +202,13 @@ class LogDensity(ABC):
 
 
 def has_kernels(spec: MixtureOfExperts) -> bool:
-    """Whether a model has a gate of softmaxes and families with a kernel."""
+    """Whether a model has a gate of softmaxes or a Markov chain, and families with a kernel."""
     from bayes_moe.kernels.families import has_kernel
 
     blocks = [part.block for part in spec.structure.factors]
-    return (spec.n_experts == 1 or spec.structure.gate.splits is not None) and all(
+    gate = spec.structure.gate
+    known = spec.n_experts == 1 or gate.splits is not None or gate.chain is not None
+    return known and all(
         has_kernel(b.family) and (b.family.truncation is None or has_kernel(b.family.truncation))
         for b in blocks
     )
