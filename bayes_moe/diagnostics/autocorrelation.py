@@ -98,8 +98,8 @@ def autocorrelations(fit: Fit) -> list[Autocorrelation]:
         return []
     sequences = Sequences.of(rows.observation.series, rows.size)
     order = np.arange(rows.size) if sequences.order is None else sequences.order
-    shares = responsibilities(fit).mean((names.CHAIN, names.DRAW))
-    shares = shares.transpose(names.EXPERT, names.OBS).values[:, order]
+    averaged = responsibilities(fit).mean((names.CHAIN, names.DRAW))
+    shares = averaged.transpose(names.EXPERT, names.OBS).values[:, order]
     residuals = expert_residuals(fit)[:, order]
     code = sequences.code[order]
     shortest = int((sequences.ends - sequences.starts).max())

@@ -105,8 +105,8 @@ class Backtest:
         part = self.results.sel({STEP: self._steps(first, last)})
         over = [dim for dim in (ORIGIN, SERIES, STEP) if dim != by]
         means = _each(part).mean(over)
-        figures = {name: means[name] for name in means.data_vars}
-        figures["RMSSE"] = np.sqrt(figures["RMSSE"])
+        figures = {str(name): means[name] for name in means.data_vars}
+        figures["RMSSE"] = figures["RMSSE"] ** 0.5
         columns = {
             name: values.transpose(*([] if by is None else [by]), FORECAST).values.ravel()
             for name, values in figures.items()

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayes_moe.core import names
 from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import SpecError
 from bayes_moe.core.progress import progress
+from bayes_moe.data.design import Design
 from bayes_moe.diagnostics.backtest_table import (
     FORECAST,
     MODEL,
@@ -22,7 +24,6 @@ from bayes_moe.diagnostics.backtest_table import (
 )
 from bayes_moe.fitting import fit
 from bayes_moe.inference.base import Method, method_of
-from bayes_moe.model.portability import is_portable
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.fit import Fit
 from bayes_moe.validation.model_forecasts import model_forecasts
@@ -31,6 +32,7 @@ from bayes_moe.validation.step_forecasts import StepForecast, normal, scales, se
 from bayes_moe.validation.stored_origins import StoredOrigins, digest, table_digest
 
 if TYPE_CHECKING:
+    import pandas as pd
     import xarray as xr
 
 DIMS = {2: (ORIGIN, SERIES), 3: (ORIGIN, SERIES, STEP), 4: (ORIGIN, FORECAST, SERIES, STEP)}
@@ -237,13 +239,40 @@ def continued(known: Fit, table: Any) -> Fit:
         For a model whose columns depend on the fitted table, so that its coefficients would mean
         something else beside another one.
     """
-    if not is_portable(known.spec, known.design):
+    longer = known.spec.design(table)
+    if not _same_columns(known.spec, known.design, longer):
         raise SpecError(
-            "The model's columns depend on the rows that it was fitted to (splines, categories, "
-            "networks, constraints), so that its posterior cannot go on with others: backtest it "
-            "with refit=True."
+            "The model's columns depend on the rows that it was fitted to (splines, trends, "
+            "categories, networks, constraints), so that its posterior cannot go on with others: "
+            "backtest it with refit=True."
         )
-    return replace(known, design=known.spec.design(table))
+    return replace(known, design=longer)
+
+
+def _same_columns(spec: MixtureOfExperts, design: Design, longer: Design) -> bool:
+    """Whether coefficients mean the same in the design of a table with more rows.
+
+    Predictors have to be linear, and their columns equal in the rows of both.
+    """
+    linear = all(predictor.portable for _, predictor in spec.structure.sites)
+    if not linear or spec.structure.constraints or design.depends_on_rows(names.RESPONSE):
+        return False
+    ours, theirs = (_when(each) for each in (design, longer))
+    at = theirs.get_indexer(ours)
+    pairs = [(design.rows.matrices[stem], longer.rows.matrices[stem]) for stem in design.formulas]
+    return bool((at >= 0).all()) and all(
+        one.terms == other.terms and not one.groups and np.array_equal(one.values, other.values[at])
+        for one, other in pairs
+    )
+
+
+def _when(design: Design) -> pd.MultiIndex:
+    """Series and time of each row."""
+    import pandas as pd
+
+    seen = design.rows.observation
+    series = np.zeros(design.rows.size) if seen.series is None else seen.series
+    return pd.MultiIndex.from_arrays([series, seen.time])
 
 
 def _stacked(ours: list[StepForecast], naive: list[StepForecast]) -> dict[str, np.ndarray]:

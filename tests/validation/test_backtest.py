@@ -214,7 +214,11 @@ def test_wrong_arguments_are_named(change, words):
 
 
 def test_models_of_the_fitted_table_need_refits():
-    spec = bm.mixture_of_experts("y ~ bs(x, df=4)", gate="~ 1", experts=1, time="day")
     data = table().assign(x=np.sin(np.arange(60)))
-    with pytest.raises(bm.SpecError, match="refit=True"):
-        bm.backtest(spec, data, refit=False, **ASKED)
+    for formula in ("y ~ bs(x, df=4)", "y ~ trend(day)"):
+        spec = bm.mixture_of_experts(formula, gate="~ 1", experts=1, time="day")
+        with pytest.raises(bm.SpecError, match="refit=True"):
+            bm.backtest(spec, data, refit=False, **ASKED)
+    season = 'y ~ season(day, "7D", 2)'
+    spec = bm.mixture_of_experts(season, gate="~ 1", experts=1, time="day")
+    assert bm.backtest(spec, data, refit=False, **ASKED).summary.shape == (2, 7)
