@@ -23,6 +23,7 @@ from bayes_moe.model.allocation_checks import check_shared_rows
 from bayes_moe.model.drawn_effects import with_drawn_effects
 from bayes_moe.model.evaluation import evaluate
 from bayes_moe.model.likelihood import random_expert
+from bayes_moe.model.memory import random_paths
 from bayes_moe.model.parameters import checked
 from bayes_moe.model.spec import MixtureOfExperts, with_levels
 
@@ -92,11 +93,15 @@ def simulate(
     if isinstance(parameters, Mapping):
         parameters = with_drawn_effects(spec, design, parameters, rng)
     values = checked(spec, design, parameters)
-    mixture = evaluate(spec, {k: v[None] for k, v in values.items()}, design.rows)
+    drawn = {k: v[None] for k, v in values.items()}
+    mixture = evaluate(spec, drawn, design.rows)
     grouped = with_groups(design.rows, columns, table, needed=True)
     check_shared_rows(spec.structure, columns, grouped)
     shared = allocation_of(grouped.observation)
-    chosen = shared.spread(random_expert(mixture.log_weights[0][:, shared.first].T, rng))
+    if spec.structure.gate.chain is None:
+        chosen = shared.spread(random_expert(mixture.log_weights[0][:, shared.first].T, rng))
+    else:
+        chosen = random_paths(spec.structure, drawn, design.rows, rng)[0]
     response = mixture.expert_random(rng)[0][..., chosen, np.arange(design.rows.size)]
     result = table.copy()
     rule = spec.response_rule

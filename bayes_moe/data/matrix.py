@@ -28,7 +28,8 @@ class Matrix:
     ``offset`` (obs, output), or (obs, 1) for all outputs alike, is what is added to the predictor;
     ``level`` is its mean over the fitted rows.
     ``groups`` are the columns of the formula's group terms. ``sequences`` say which rows follow one
-    another, where they are whole series of a model that has ``time``.
+    another, where they are whole series of a model that has ``time``. ``outputs`` (sample, output,
+    obs) are those of a predictor with memory, without the offset, where they are known.
     """
 
     terms: tuple[str, ...]
@@ -40,6 +41,7 @@ class Matrix:
     level: float = 0.0
     groups: tuple[GroupColumns, ...] = ()
     sequences: Sequences | None = None
+    outputs: np.ndarray | None = None
 
     @property
     def range(self) -> tuple[np.ndarray, np.ndarray]:
@@ -122,7 +124,8 @@ class Rows:
     ``obs_id`` (obs,) are positions in the table, and ``index`` (obs,) the user's own labels of the
     rows, if the table has any. ``observation`` is what is observed of the rows. ``before`` are the
     fitted rows that come before these in their series, with responses and the same numbers of
-    series: what models with memory read first; None if there are none.
+    series: what models with memory read first; None if there are none. ``part_of`` are the rows
+    that these were picked from and their positions (obs,) there, if those were whole series.
     """
 
     matrices: Mapping[str, Matrix]
@@ -131,6 +134,7 @@ class Rows:
     observation: Observation = UNOBSERVED
     index: pd.Index | None = None
     before: Rows | None = None
+    part_of: tuple[Rows, np.ndarray] | None = None
 
     @property
     def sequences(self) -> Sequences | None:
@@ -180,14 +184,19 @@ class Rows:
         """Rows whose matrices know which follow one another, after the rows ``before``."""
         sequences = self.observation.sequences
         matrices = {stem: replace(m, sequences=sequences) for stem, m in self.matrices.items()}
-        return replace(self, matrices=matrices, before=before)
+        return replace(self, matrices=matrices, before=before, part_of=None)
 
     def pick(self, which: slice | np.ndarray) -> Rows:
         """Rows at some positions."""
         matrices = {stem: m.pick(which) for stem, m in self.matrices.items()}
         seen = self.observation.pick(which)
         index = None if self.index is None else self.index[which]
-        return Rows(matrices, self.obs_id[which], self.columns.iloc[which], seen, index)
+        whole = self.part_of
+        if whole is None and self.sequences is not None:
+            whole = (self, np.arange(self.size))
+        part_of = None if whole is None else (whole[0], whole[1][which])
+        columns = self.columns.iloc[which]
+        return Rows(matrices, self.obs_id[which], columns, seen, index, part_of=part_of)
 
 
 def design_matrix(

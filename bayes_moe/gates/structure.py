@@ -270,7 +270,7 @@ class GateStructure:
     def eta(self, draws: Values, matrices: Mapping[str, Matrix]) -> np.ndarray:
         """Outputs of the predictors (sample, output, obs) of posterior draws on rows."""
         bound = [(h.predictor, h.site.bind(matrices[h.stem])) for h in self.heads]
-        etas = [predictor.shifted_eta(b, draws) for predictor, b in bound]
+        etas = [b.evaluated(predictor, draws) for predictor, b in bound]
         eta = etas[0] if len(etas) == 1 else np.concatenate(etas, axis=-2)
         return self.gain * eta if self.gain != 1.0 else eta
 

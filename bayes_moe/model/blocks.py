@@ -267,8 +267,7 @@ class Block:
             if c.formula is None:
                 params[c.parameter.name] = c.split(draws[c.stem][..., None])
             else:
-                b = c.site.bind(matrices[c.stem])
-                eta = c.predictor.shifted_eta(b, draws)
+                eta = c.site.bind(matrices[c.stem]).evaluated(c.predictor, draws)
                 params[c.parameter.name] = c.parameter.link.inverse(c.split(eta), NUMERIC)
         return params
 

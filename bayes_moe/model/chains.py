@@ -233,3 +233,23 @@ def _whole(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 def _by_time(log_moves: np.ndarray) -> np.ndarray:
     """Log transitions (..., time, from, to) from (..., from, to, obs)."""
     return np.moveaxis(log_moves, -1, -3)
+
+
+def random_paths(
+    chain: Transitions,
+    eta: np.ndarray,
+    sequences: Sequences,
+    before: np.ndarray,
+    uniform: np.ndarray,
+) -> np.ndarray:
+    """Experts (point, obs) drawn along the chain, from uniform numbers (point, obs)."""
+    arrays = _Arrays.of(chain, eta, np.zeros((len(eta), 1, 1)), sequences, before)
+    moves, points = arrays.log_transitions(), np.arange(len(eta))
+    paths = np.empty(uniform.shape, dtype=np.int64)
+    for q, at in enumerate(arrays.series()):
+        shares = np.exp(arrays.begin(q, _by_time(moves[..., at[:1]])))
+        for p, i in enumerate(at):
+            if p:
+                shares = np.exp(moves[points, paths[:, at[p - 1]], :, i])
+            paths[:, i] = markov_chain.drawn(shares, uniform[:, i])
+    return paths

@@ -75,7 +75,7 @@ class CompiledMixture(Mixture):
 
     def responsibilities(self, y: np.ndarray) -> np.ndarray:
         shares = self.log_components(y)
-        log_w = np.ascontiguousarray(self.log_weights)
+        log_w = np.ascontiguousarray(self.log_weights_and_future)
         kernels.responsibilities()(*_addresses(log_w, shares), *shares.shape)
         return shares
 

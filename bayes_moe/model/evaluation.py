@@ -20,6 +20,7 @@ from bayes_moe.core.threads import in_threads
 from bayes_moe.data.matrix import Rows
 from bayes_moe.model.allocation import observed_log_density, whole_groups
 from bayes_moe.model.group_integrals import GroupIntegrals
+from bayes_moe.model.memory import Memory, memory_of
 from bayes_moe.model.missing_features import evaluate_incomplete, has_gaps
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.model.shared_effects import (
@@ -60,10 +61,29 @@ def is_compiled(elements: int) -> bool:
     return elements >= COMPILED_ELEMENTS * (1 if imported else IMPORT_FACTOR)
 
 
+def memory(spec: MixtureOfExperts, draws: Values, rows: Rows) -> Memory | None:
+    """What draws take from the rows before; None of a model without memory.
+
+    Raises
+    ------
+    DataError, SpecError
+        See :func:`bayes_moe.model.memory.memory_of`.
+    """
+    compiled = is_compiled(_elements_by_row(spec, draws) * rows.size)
+    return memory_of(spec.structure, draws, rows, compiled=compiled)
+
+
 def evaluate(
-    spec: MixtureOfExperts, draws: Values, rows: Rows, *, compiled: bool = False
+    spec: MixtureOfExperts,
+    draws: Values,
+    rows: Rows,
+    *,
+    compiled: bool = False,
+    known: Memory | None = None,
 ) -> Mixture:
     """The mixture of posterior draws (sample, ...) of the reported variables on rows.
+
+    ``known`` is what a model with memory takes from the rows before; without it, it is computed.
 
     Raises
     ------
@@ -72,6 +92,10 @@ def evaluate(
     """
     for block in spec.structure.blocks:
         block.check_known(rows)
+    if spec.structure.has_memory:
+        found = memory(spec, draws, rows) if known is None else known
+        assert found is not None
+        return _remembered(spec, draws, rows, found, compiled=compiled)
     mixture = _mixture(spec, draws, rows, compiled=compiled)
     group = spec.row_columns.group
     if group is None or not has_shared_effects(spec.structure, spec.row_columns):
@@ -106,6 +130,20 @@ def _mixture(spec: MixtureOfExperts, draws: Values, rows: Rows, *, compiled: boo
     return _compiled(mixture) if compiled else mixture
 
 
+def _remembered(
+    spec: MixtureOfExperts, draws: Values, rows: Rows, found: Memory, *, compiled: bool
+) -> Mixture:
+    """The mixture of draws of a model with memory on rows."""
+    rows = replace(rows, matrices=found.read_by(rows.matrices))
+    if found.log_weights is None:
+        return _mixture(spec, draws, rows, compiled=compiled)
+    blocks = spec.structure.blocks
+    params = tuple(block.evaluate(draws, rows.matrices) for block in blocks)
+    mixture = Mixture(found.log_weights, blocks, params)
+    mixture = _compiled(mixture) if compiled else mixture
+    return replace(mixture, log_future=found.log_future)
+
+
 def _compiled(mixture: Mixture) -> Mixture:
     """Return a mixture with compiled loops, from one of known log weights."""
     from bayes_moe.model.compiled_mixture import CompiledMixture
@@ -131,7 +169,7 @@ def log_likelihood(spec: MixtureOfExperts, draws: Values, rows: Rows) -> np.ndar
 
 
 def chunks(
-    spec: MixtureOfExperts, draws: Values, rows: Rows
+    spec: MixtureOfExperts, draws: Values, rows: Rows, known: Memory | None = None
 ) -> Iterator[tuple[Where, Rows, Mixture]]:
     """Positions, rows and mixture of one bounded chunk of rows after another.
 
@@ -139,9 +177,10 @@ def chunks(
     next to each other.
     """
     compiled, slices = _plan(spec, draws, rows)
+    known = memory(spec, draws, rows) if known is None else known
     for where in slices:
-        part = rows.pick(where)
-        yield where, part, evaluate(spec, draws, part, compiled=compiled)
+        part, own = rows.pick(where), None if known is None else known.pick(where)
+        yield where, part, evaluate(spec, draws, part, compiled=compiled, known=own)
 
 
 def map_chunks[Result](
@@ -149,13 +188,15 @@ def map_chunks[Result](
     spec: MixtureOfExperts,
     draws: Values,
     rows: Rows,
+    known: Memory | None = None,
 ) -> Iterator[Result]:
     """A function of what :func:`chunks` yields, chunk by chunk, computed by threads."""
     compiled, slices = _plan(spec, draws, rows)
+    known = memory(spec, draws, rows) if known is None else known
 
     def of_chunk(where: Where) -> Result:
-        part = rows.pick(where)
-        return function(where, part, evaluate(spec, draws, part, compiled=compiled))
+        part, own = rows.pick(where), None if known is None else known.pick(where)
+        return function(where, part, evaluate(spec, draws, part, compiled=compiled, known=own))
 
     shared = _elements_by_row(spec, draws) * rows.size >= SHARED_ELEMENTS
     # NumPy and the compiled loops release the interpreter lock.

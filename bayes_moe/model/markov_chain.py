@@ -197,7 +197,7 @@ def random_path(
     shape = found.log_filtered.shape
     uniform = rng.random(shape[:-1])
     path = np.empty(shape[:-1], dtype=np.int64)
-    path[..., -1] = _drawn(np.exp(found.log_filtered[..., -1, :]), uniform[..., -1])
+    path[..., -1] = drawn(np.exp(found.log_filtered[..., -1, :]), uniform[..., -1])
     for t in range(shape[-2] - 2, -1, -1):
         log_moves = np.broadcast_to(
             log_transitions[..., t + 1, :, :], (*shape[:-2], shape[-1], shape[-1])
@@ -205,12 +205,25 @@ def random_path(
         to = np.take_along_axis(log_moves, path[..., t + 1, None, None], axis=-1)[..., 0]
         joint = found.log_filtered[..., t, :] + to
         joint = joint - joint.max(axis=-1, keepdims=True)
-        path[..., t] = _drawn(np.exp(joint), uniform[..., t])
+        path[..., t] = drawn(np.exp(joint), uniform[..., t])
     return path
 
 
-def _drawn(shares: np.ndarray, uniform: np.ndarray) -> np.ndarray:
+def drawn(shares: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     """Experts (...) with probabilities in proportion to shares (..., expert)."""
     cumulative = np.cumsum(shares, axis=-1)
     below = uniform[..., None] * cumulative[..., -1:] >= cumulative
     return np.minimum(below.sum(axis=-1), shares.shape[-1] - 1)
+
+
+def most_probable_by_pairs(xi: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Most probable path (time,) of a chain with given probabilities of pairs.
+
+    ``xi`` (time, from, to) are those of :func:`pairs` and ``shares`` (time, expert) smoothed
+    probabilities. Given all rows, the path of experts is a Markov chain with these, so that of one
+    draw it is the path of :func:`most_probable`.
+    """
+    with np.errstate(divide="ignore"):
+        log_first, log_xi = np.log(shares[0]), np.log(xi)
+        log_from = np.log(np.maximum(xi.sum(axis=-1, keepdims=True), TINY))
+    return most_probable(log_first, log_xi - log_from, np.zeros_like(shares))[0]

@@ -26,6 +26,7 @@ class MeasuredMixture(ABC):
     params: tuple[dict[str, np.ndarray], ...]
     sparse: bool = False
     integrals: GroupIntegrals | None = None
+    log_future: np.ndarray | None = None
 
     @abstractmethod
     def log_density(self, y: np.ndarray) -> np.ndarray:
@@ -110,6 +111,7 @@ class MeasuredMixture(ABC):
         return replace(
             self,
             log_weights=self.log_weights[:, experts],
+            log_future=None,
             blocks=tuple(replace(self.blocks[j], atoms=()) for j in kept),
             params=tuple(self.params[j] for j in kept),
         )

@@ -21,7 +21,9 @@ class Mixture(MeasuredMixture):
     ``log_weights`` is (sample, expert, obs); each parameter of a block is (sample, expert, obs)
     or (sample, expert, 1), and what is known of the rows is (obs,) or (1,). In a ``sparse``
     mixture some log weights are minus infinity. ``integrals`` are densities of groups with their
-    effects integrated out, where the model has such effects. Several responses are arrays ``y``
+    effects integrated out, where the model has such effects. ``log_future`` (sample, expert, obs)
+    is what later rows of a Markov chain say of a row's expert, whose log weights are given the
+    rows before. Several responses are arrays ``y``
     (response, obs); :meth:`margin` is the mixture of one of them.
     """
 
@@ -42,7 +44,12 @@ class Mixture(MeasuredMixture):
 
     def responsibilities(self, y: np.ndarray) -> np.ndarray:
         """Probability that each expert made ``y`` (sample, expert, obs)."""
-        return allocate(self.log_weights + self.log_components(y))[1]
+        return allocate(self.log_weights_and_future + self.log_components(y))[1]
+
+    @property
+    def log_weights_and_future(self) -> np.ndarray:
+        """Log weights (sample, expert, obs), with what later rows say of the experts."""
+        return self.log_weights if self.log_future is None else self.log_weights + self.log_future
 
     def moments(self, name: str) -> np.ndarray:
         """Figure of each expert's distribution (sample, expert, obs).
@@ -93,13 +100,19 @@ class Mixture(MeasuredMixture):
             ]
         )
 
-    def random(self, rng: np.random.Generator, shared: Allocation = EACH_ROW) -> np.ndarray:
+    def random(
+        self,
+        rng: np.random.Generator,
+        shared: Allocation = EACH_ROW,
+        chosen: np.ndarray | None = None,
+    ) -> np.ndarray:
         """One response a draw and row (sample, obs), or (sample, response, obs) of several.
 
-        Rows share experts as ``shared`` says.
+        Rows share experts as ``shared`` says; or ``chosen`` (sample, obs) are their experts.
         """
-        of_units = np.swapaxes(self.log_weights[..., shared.first], -1, -2)
-        chosen = shared.spread(random_expert(of_units, rng))
+        if chosen is None:
+            of_units = np.swapaxes(self.log_weights[..., shared.first], -1, -2)
+            chosen = shared.spread(random_expert(of_units, rng))
         drawn = self.expert_random(rng)
         chosen = chosen.reshape(len(chosen), *(1,) * (drawn.ndim - 2), -1)
         return np.take_along_axis(drawn, chosen, axis=-2)[..., 0, :]
@@ -131,8 +144,13 @@ class Mixture(MeasuredMixture):
             {n: v if v.ndim == 1 else v[index] for n, v in p.items()} for p in self.params
         )
         integrals = None if self.integrals is None else self.integrals.take(index)
+        future = None if self.log_future is None else self.log_future[index]
         return replace(
-            self, log_weights=self.log_weights[index], params=params, integrals=integrals
+            self,
+            log_weights=self.log_weights[index],
+            params=params,
+            integrals=integrals,
+            log_future=future,
         )
 
     def take_rows(self, index: np.ndarray) -> Self:
@@ -140,7 +158,9 @@ class Mixture(MeasuredMixture):
         params = tuple(
             {n: v if v.shape[-1] == 1 else v[..., index] for n, v in p.items()} for p in self.params
         )
-        return replace(self, log_weights=self.log_weights[..., index], params=params)
+        future = None if self.log_future is None else self.log_future[..., index]
+        weights = self.log_weights[..., index]
+        return replace(self, log_weights=weights, params=params, log_future=future)
 
     def _stack(self, parts: list[np.ndarray]) -> np.ndarray:
         samples, _, rows = self.log_weights.shape

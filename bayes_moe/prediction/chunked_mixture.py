@@ -16,13 +16,16 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.checks import check_one_of
 from bayes_moe.core.errors import SpecError
+from bayes_moe.data.formulas import looked_up
 from bayes_moe.data.group_terms import AVERAGE, ERROR, SAMPLE, UNSEEN
 from bayes_moe.data.matrix import Rows
 from bayes_moe.data.recording import uncut
+from bayes_moe.data.tables import to_pandas
 from bayes_moe.model.allocation import observed_rows
 from bayes_moe.model.allocation_checks import check_shared_rows
 from bayes_moe.model.effect_checks import integrates_effects
-from bayes_moe.model.evaluation import Where, chunks, map_chunks
+from bayes_moe.model.evaluation import Where, chunks, map_chunks, memory
+from bayes_moe.model.memory import Memory
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.model.shared_effects import has_shared_effects
 from bayes_moe.prediction.known_groups import with_known_groups
@@ -71,13 +74,18 @@ class ChunkedMixture:
             draws = with_known_groups(self.fit, draws)
         return with_new_groups(self.fit.spec, self.fit.design, self.rows, draws)
 
+    @cached_property
+    def memory(self) -> Memory | None:
+        """What all draws take from the rows before; None of a model without memory."""
+        return memory(self.fit.spec, self.draws, self.rows)
+
     def chunks(
         self, draws: Mapping[str, np.ndarray] | None = None
     ) -> Iterator[tuple[Where, Rows, Mixture]]:
         """Yield the positions, the rows and the mixture of each chunk, by default of all draws."""
-        for where, part, mixture in chunks(
-            self.fit.spec, self.draws if draws is None else draws, self.rows
-        ):
+        known = self.memory if draws is None else None
+        own = self.draws if draws is None else draws
+        for where, part, mixture in chunks(self.fit.spec, own, self.rows, known):
             yield where, part, self._kept(mixture, part)
 
     def _kept(self, mixture: Mixture, part: Rows) -> Mixture:
@@ -110,8 +118,9 @@ class ChunkedMixture:
                 self._kept(mixture, part), part, *(array[where] for array in beside)
             )
 
+        known = self.memory if draws is None else None
         draws = self.draws if draws is None else draws
-        found = [*self._mapped(of_chunk, draws)]
+        found = [*self._mapped(of_chunk, draws, known)]
         values = concatenated([part for _, part in found])
         positions = [where for where, _ in found if isinstance(where, np.ndarray)]
         # Chunks of whole groups need not be in the order of the rows.
@@ -121,9 +130,10 @@ class ChunkedMixture:
         self,
         function: Callable[[Where, Rows, Mixture], Result],
         draws: Mapping[str, np.ndarray],
+        known: Any = None,
     ) -> Iterator[Result]:
         """A function of the positions, the rows and the mixture of each chunk, in threads."""
-        return map_chunks(function, self.fit.spec, draws, self.rows)
+        return map_chunks(function, self.fit.spec, draws, self.rows, known)
 
     def map_few(self, statistic: Statistic, most: int) -> np.ndarray:
         """As :meth:`map`, of at most so many draws, evenly spaced: for all rows at once."""
@@ -227,7 +237,20 @@ def mixtures_on(
         observed = observed_rows(fit.design, columns, rows, unseen=unseen)
         check_shared_rows(fit.spec.structure, columns, observed)
         return ChunkedMixture(fit, observed, observed=True, given_effects=given_effects)
-    return ChunkedMixture(fit, fit.design.transform(rows, unseen=unseen))
+    return ChunkedMixture(fit, transformed(fit, rows, unseen))
+
+
+def transformed(fit: Fit, rows: Any, unseen: str = ERROR) -> Rows:
+    """Return rows of a table that predictions are for.
+
+    A Markov gate reads their responses, if the table has them: the weights of a row are given the
+    responses of the rows before.
+    """
+    if fit.spec.structure.gate.chain is None or rows is None:
+        return fit.design.transform(rows, unseen=unseen)
+    table = to_pandas(rows)
+    there = all(c in table for c in looked_up(fit.design.response_formula))
+    return fit.design.transform(rows, with_response=there, unseen=unseen)
 
 
 def concatenated(parts: list[np.ndarray]) -> np.ndarray:

@@ -60,9 +60,10 @@ class ForecastMixture(ChunkedMixture):
         self,
         function: Callable[[Where, Rows, Mixture], Result],
         draws: Mapping[str, np.ndarray],
+        known: Any = None,
     ) -> Iterator[Result]:
         if self.stored is None:
-            return super()._mapped(function, draws)
+            return super()._mapped(function, draws, known)
 
         def of_chunk(where: slice) -> Result:
             return function(where, self.rows.pick(where), self._part(draws[PATH], where))

@@ -20,7 +20,7 @@ from bayes_moe.model.allocation import (
 from bayes_moe.model.allocation_checks import check_shared_rows
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.model.shared_effects import has_shared_effects
-from bayes_moe.prediction.chunked_mixture import mixtures_on
+from bayes_moe.prediction.chunked_mixture import mixtures_on, transformed
 from bayes_moe.prediction.joint_predictive import JointPredictive, predictive_of
 from bayes_moe.prediction.predictive import Predictive
 from bayes_moe.prediction.recorded_rows import with_limits
@@ -97,6 +97,11 @@ def predict(
                 f"`top_k` must be a whole number between 1 and the number of experts, "
                 f"{fit.spec.n_experts}; it is {top_k!r}."
             )
+        if fit.spec.structure.gate.chain is not None:
+            raise SpecError(
+                "`top_k` cannot leave out experts of a Markov gate: the weights of later rows "
+                "depend on all of them."
+            )
         top_k = int(top_k)
     check_one_of("value of `unseen`", unseen, UNSEEN)
     if not isinstance(observed, bool):
@@ -123,7 +128,7 @@ def _predicted_rows(fit: Fit, rows: Any, unseen: str) -> Rows:
     """Rows of a table, with their groups if it has a column of them."""
     if rows is None:
         return fit.design.rows
-    found = with_groups(fit.design.transform(rows, unseen=unseen), fit.spec.row_columns, rows)
+    found = with_groups(transformed(fit, rows, unseen), fit.spec.row_columns, rows)
     check_shared_rows(fit.spec.structure, fit.spec.row_columns, found)
     return found
 

@@ -19,6 +19,7 @@ from bayes_moe.core.checks import as_numbers, check_between, check_share, check_
 from bayes_moe.core.errors import SpecError
 from bayes_moe.data.matrix import Rows
 from bayes_moe.model.allocation import allocation_of
+from bayes_moe.model.memory import has_unseen_path, random_paths
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction import density_modes, highest_density
 from bayes_moe.prediction.chunked_mixture import ChunkedMixture
@@ -346,8 +347,12 @@ def responses_of(
     dtype = np.int64 if fit.spec.structure.discrete else float
     several = (len(fit.responses),) if len(fit.responses) > 1 else ()
     responses = np.empty((n, *several, mixtures.rows.size), dtype=dtype)
+    paths = None
+    if has_unseen_path(fit.spec.structure, mixtures.rows):
+        paths = random_paths(fit.spec.structure, draws, mixtures.rows, rng)
     for where, part, mixture in mixtures.chunks(draws):
-        responses[..., where] = mixture.random(rng, allocation_of(part.observation))
+        chosen = None if paths is None else paths[:, where]
+        responses[..., where] = mixture.random(rng, allocation_of(part.observation), chosen)
     return responses
 
 
@@ -378,6 +383,4 @@ def _evaluate_at(
             "value, one a row, or grid=True to evaluate every row at every value."
         )
     response = np.broadcast_to(values, (rows.size,))
-    # The values replace the rows' response, so that chunks stay aligned.
-    with_values = replace(mixtures, rows=rows.with_response(response))
-    return mixtures.label(with_values.map(lambda m, part: function(m, part.observed)))
+    return mixtures.label(mixtures.map(lambda m, _, own: function(m, own), response))

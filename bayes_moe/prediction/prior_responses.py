@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from bayes_moe.data.matrix import Rows
 from bayes_moe.data.responses import response_dims
 from bayes_moe.model.allocation import allocation_of
 from bayes_moe.model.evaluation import chunks
+from bayes_moe.model.memory import random_paths
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.draws import stacked_draws, with_derived
 from bayes_moe.simulation import check_prior_draws, prior_draws
@@ -63,10 +65,16 @@ def prior_responses(
     responses = np.empty(shape, dtype=dtype)
     # Coefficients from wide priors may overflow: such responses are infinite or missing.
     with np.errstate(over="ignore", invalid="ignore"):
+        paths = None
+        if spec.structure.gate.chain is not None:
+            rows = replace(rows, observation=replace(rows.observation, response=None))
+            paths = random_paths(spec.structure, drawn, rows, rng)
         for where, part, mixture in chunks(spec, drawn, rows):
             shared, limits = allocation_of(part.observation), part.observation.limits
             mixture = mixture.uncensored if limits is None else mixture.recorded(limits)
-            responses[0][..., where] = mixture.random(rng, shared)
+            responses[0][..., where] = mixture.random(
+                rng, shared, None if paths is None else paths[:, where]
+            )
     dims = (names.CHAIN, names.DRAW, *of_rows)
     coords = {d: prior[d].values for d in dims[:2]} | {names.OBS: rows.obs_id} | labels
     return xr.Dataset({names.RESPONSE: (dims, np.moveaxis(responses, -1, 2))}, coords=coords)

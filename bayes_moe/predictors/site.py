@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bayes_moe.core import names
+from bayes_moe.core.arrays import Values
 from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.core.samples import Sample, sample_of
 from bayes_moe.data.matrix import Matrix
@@ -111,6 +112,17 @@ class Binding:
         """
         offset = self.matrix.offset_by_output
         return None if offset is None else self._by_output(offset)
+
+    def evaluated(self, predictor: Any, draws: Values) -> np.ndarray:
+        """Return a predictor (sample, output, obs) of draws, with the formula's offset.
+
+        It may be known: see :mod:`bayes_moe.model.memory`.
+        """
+        known = self.matrix.outputs
+        shifted: np.ndarray = (
+            predictor.shifted_eta(self, draws) if known is None else self.shifted(known)
+        )
+        return shifted
 
     def shifted(self, eta: np.ndarray) -> np.ndarray:
         """Return the predictor (..., output, obs) from that without the formula's offset."""
