@@ -11,6 +11,10 @@ the differences ``d_t(j, k) = s_t(j, k) + W_t+1(k) - W_t(j)`` are uncorrelated i
 
 ``Cov(S) = sum_t sum_jk xi_t,jk d_t(j, k) d_t(j, k)'``.
 
+Since ``sum_k q_t(k | j) d_t(j, k) = 0``, with ``s_t(j, k) = e_t(k) + g_t(j, k)`` of a row's density
+and of the gate, the sum over ``jk`` is ``sum_k r_k a_k a_k' - sum_j r_j W_j W_j'``, with ``a_k =
+e_k + W_t+1(k)``, and products of ``g``, which has one split's coefficients, with ``a`` and ``g``.
+
 The first row of a series has a state, and no move: there ``s`` is ``d log pi_k`` and the score of
 the row. No derivative is found by differences, and the work is linear in the rows.
 
@@ -32,7 +36,7 @@ from bayes_moe.em.cross_products import Features
 from bayes_moe.em.information import ObservedInformation, PredictorStack, RowTerms
 from bayes_moe.model.allocation import Allocation
 
-ELEMENTS = 2**21
+ELEMENTS = 2**20
 """Elements of the largest array of some rows."""
 
 
@@ -58,14 +62,20 @@ class ChainInformation(ObservedInformation):
         self._staying = np.flatnonzero(moves & (self.plan.first == self.plan.second))
 
     def weights(self, terms: RowTerms) -> np.ndarray:
-        """Weights of the expected information of rows and states, without that of first states."""
-        assert isinstance(terms, ChainTerms) and terms.gate is not None
+        """Weights of the information of rows and states, without that of first states.
+
+        Those of the gate are less what products of its own scores have in the covariance.
+        """
+        assert isinstance(terms, ChainTerms)
+        assert terms.gate is not None
         weights = np.zeros((len(terms.r), len(self.plan.first), terms.r.shape[2]))
         joint = terms.split * terms.gate
         joint[..., terms.starts] = 0.0
         first, second = self.plan.first[self._moves], self.plan.second[self._moves]
-        weights[:, self._moves] = -joint[:, first] * terms.gate[:, second]
-        weights[:, self._staying] += joint[:, self.plan.first[self._staying]]
+        gate, moves, same = terms.gate, terms.moves, self.plan.first[self._staying]
+        weights[:, self._moves] = (moves[:, first] - joint[:, first]) * gate[:, second]
+        weights[:, self._moves] += gate[:, first] * (moves[:, second] - joint[:, second])
+        weights[:, self._staying] += joint[:, same] - moves[:, same]
         self.subtract_seconds(weights, terms)
         return weights
 
@@ -103,7 +113,7 @@ class _ScoreSums:
 
     def parts(self) -> Iterator[slice]:
         """Rows, some at a time, the last ones first."""
-        step = max(1, ELEMENTS // (self.points * self.experts**2 * self.size))
+        step = max(1, ELEMENTS // (self.points * self.experts * self.size))
         for stop in range(self.rows, 0, -step):
             yield slice(max(0, stop - step), stop)
 
@@ -128,25 +138,27 @@ class _ScoreSums:
         of_state, chance = self._of_states(part), self._chances(part)
         sums = self._expected(part, of_state, chance, later)
         after = np.concatenate([sums[:, 1:], later[:, None]], axis=1)
-        reached = of_state + after  # of the state of each row
-        away = reached[:, :, None] - sums[:, :, :, None]
-        gate = self._by_state(self.terms.gate, part)
-        for j in range(self.experts):
-            for k in range(self.experts):
-                output = j * self.experts + k
-                x = self._features(output, part).T
-                own = away[:, :, j, :, self._coefs(output)]
-                own -= gate[:, :, j, k, None, None] * x[:, None]
-                away[:, :, j, k, self._coefs(output)] += x
-        moves = self._by_state(self.terms.moves, part)
-        away *= np.sqrt(moves)[..., None]
-        flat = away.reshape(self.points, -1, self.size)
-        covariance = np.matmul(np.swapaxes(flat, 1, 2), flat)
+        reached, first = of_state + after, sums[:, 0].copy()
+        moves, gate = self._by_state(self.terms.moves, part), self._by_state(self.terms.gate, part)
+        before, here = moves.sum(axis=3), moves.sum(axis=2)
         starts = self.terms.starts
-        here = np.flatnonzero((starts >= part.start) & (starts < part.stop))
-        if here.size:
-            covariance += self._of_first(here, reached[:, starts[here] - part.start])
-        return covariance, sums[:, 0]
+        at = np.flatnonzero((starts >= part.start) & (starts < part.stop))
+        covariance = np.zeros((self.points, self.size, self.size))
+        if at.size:
+            covariance += self._of_first(at, reached[:, starts[at] - part.start])
+        mean = (before[..., None] * sums).sum(axis=2, keepdims=True)  # sums may be large
+        sums -= mean
+        reached -= mean
+        covariance += _products(reached, here) - _products(sums, before)
+        joint = np.matmul(moves, reached)
+        for j, k in product(range(self.experts), range(self.experts)):
+            x = self._features(j * self.experts + k, part)
+            one = np.matmul(moves[:, None, :, j, k] * x, reached[:, :, k])
+            both = one - np.matmul(gate[:, None, :, j, k] * x, joint[:, :, j])
+            where = self._coefs(j * self.experts + k)
+            covariance[:, where] += both
+            covariance[:, :, where] += np.swapaxes(both, 1, 2)
+        return covariance, first
 
     def _of_first(self, here: np.ndarray, reached: np.ndarray) -> np.ndarray:
         """Terms (point, size, size) of first rows; ``reached`` (point, series, expert, size)."""
@@ -215,3 +227,9 @@ class _ScoreSums:
     def _coefs(self, output: int) -> slice:
         """Positions of the coefficients of an output."""
         return slice(int(self.stack.starts[output]), int(self.stack.starts[output + 1]))
+
+
+def _products(sums: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Products (point, size, size) of sums (point, obs, expert, size), by shares of experts."""
+    flat = (sums * np.sqrt(shares)[..., None]).reshape(len(sums), -1, sums.shape[-1])
+    return np.matmul(np.swapaxes(flat, 1, 2), flat)

@@ -1,8 +1,8 @@
 """The mixture of many points on rows whose experts are a Markov chain, and its derivatives.
 
-With ``r_k`` the probability, given all rows of a series, that a row has expert ``k``, ``xi_jk`` that
-of a move from ``j`` at the row before to ``k``, and ``P_jk`` the gate's probability of the move, the
-gradient of the log likelihood by the outputs of the gate is ``xi_jk - xi_j. P_jk``, and by
+With ``r_k`` the probability, given all rows of a series, that a row has expert ``k``, ``xi_jk``
+that of a move from ``j`` at the row before to ``k``, and ``P_jk`` the gate's probability of the
+move, the gradient of the log likelihood by outputs of the gate is ``xi_jk - xi_j. P_jk``, and by
 parameter ``a`` of expert ``k`` it is ``r_k s_ka``: each expert that a move comes from is a split of
 its own, with ``xi`` in the place of the responsibilities of branches. At the first row of a series
 it is ``sum_k r_k d log pi_k``, with ``pi`` the distribution of the first state.
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayes_moe.core.arrays import NUMERIC
+from bayes_moe.data.formulas import INTERCEPT
 from bayes_moe.data.matrix import Rows
 from bayes_moe.data.sequences import Sequences
 from bayes_moe.em.information import RowTerms
@@ -83,13 +84,14 @@ class ChainMixture(RowMixture):
         chain = vector.spec.structure.gate.chain
         assert chain is not None
         self.transitions, self.n_rows = chain, rows.size
+        scaling = self.blocks[0].scaling
+        constant = scaling is not None and scaling.matrix.terms == (INTERCEPT,)
+        self._homogeneous = constant and self.offsets[0] is None
         self.starts = Sequences.of(rows.observation.series, rows.size).starts
 
     def of_predictors(self, eta: list[np.ndarray], where: slice) -> ChainChunk:
         rows = self.n_rows
-        shape = (len(eta[0]), self.n_experts, self.n_experts, rows)
-        gate = np.exp(self.transitions.log_transitions(eta[0], NUMERIC))
-        gate = np.ascontiguousarray(np.broadcast_to(gate, shape))
+        gate = self._moves(eta[0])
         etas, above, narrow = self._predictors(eta)
         data = tuple(of_rows.at(where) for of_rows in self.data)
         densities = [
@@ -106,18 +108,29 @@ class ChainMixture(RowMixture):
             moves=moves, initial=initial,
         )  # fmt: skip
 
+    def _moves(self, eta: np.ndarray) -> np.ndarray:
+        """Probabilities (point, from, to, obs) of moves, from outputs of the gate."""
+        same = eta[..., :1] if self._homogeneous else eta
+        square, stay = (self.n_experts,) * 2, self.transitions.sticky * np.eye(self.n_experts)
+        moves = same.reshape(len(eta), *square, -1) + stay[..., None]
+        moves -= moves.max(axis=2, keepdims=True)
+        np.exp(moves, out=moves)
+        moves /= moves.sum(axis=2, keepdims=True)
+        return np.ascontiguousarray(np.broadcast_to(moves, (len(eta), *square, self.n_rows)))
+
     def _terms(
         self, chunk: Chunk, factors: list[Derivatives], r: np.ndarray
     ) -> tuple[RowTerms, np.ndarray, np.ndarray]:
         assert isinstance(chunk, ChainChunk)
-        assert chunk.gate is not None and chunk.initial is not None and chunk.moves is not None
-        initial, size = chunk.initial, self.stack.gate.size
+        initial, moves, size = chunk.initial, chunk.moves, self.stack.gate.size
+        assert chunk.gate is not None
+        assert initial is not None
+        assert moves is not None
         before = np.empty_like(r)
         before[..., 1:] = r[..., :-1]
         # As if each series had a row before, with the stationary distribution.
         before[..., self.starts] = np.swapaxes(initial.probabilities, 1, 2)
         split = np.repeat(before, self.n_experts, axis=1)
-        moves = chunk.moves
         if r is not chunk.r:
             moves = (before[:, :, None] * r[:, None]).reshape(split.shape)
         scores, at_floor, narrow = self._scores(chunk, factors, r)

@@ -16,37 +16,11 @@ rows, so that partitions of rows one by one are joined by those of stretches:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 
-from bayes_moe.data.matrix import Rows
-from bayes_moe.data.sequences import Sequences
-
 LEAST_LENGTH = 5
 """Least expected rows of a stretch."""
-WINDOWS = 5
-"""Windows of a long table that a subsample consists of."""
-
-
-def window_rows(rows: Rows, most: int, rng: np.random.Generator) -> Rows:
-    """About ``most`` rows in random windows of series, each of which counts as a series.
-
-    The rows are one series after the other.
-    """
-    length, count = most // WINDOWS, rows.size
-    edges = np.linspace(0, count - length, WINDOWS + 1)
-    firsts = [int(rng.uniform(a, b)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
-    firsts = np.maximum.accumulate(firsts)
-    for j in range(1, WINDOWS):  # windows do not overlap
-        firsts[j] = max(firsts[j], firsts[j - 1] + length)
-    at = np.minimum(np.concatenate([f + np.arange(length) for f in firsts]), count - 1)
-    at = np.unique(at)
-    window = np.searchsorted(firsts, at, side="right")
-    series = Sequences.of(rows.observation.series, count).code[at]
-    code = np.unique(np.column_stack([window, series]), axis=0, return_inverse=True)[1]
-    picked = rows.pick(at)
-    return replace(picked, observation=replace(picked.observation, series=code.ravel()))
 
 
 def _segments(x: np.ndarray, y: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:

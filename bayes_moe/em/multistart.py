@@ -22,9 +22,7 @@ from itertools import permutations
 import numpy as np
 
 from bayes_moe.core.progress import Progress, silent
-from bayes_moe.data.matrix import Rows
 from bayes_moe.em.chain_mixture import has_chain
-from bayes_moe.em.chain_starts import window_rows
 from bayes_moe.em.climb import GRADIENT, ROWS_AT_FLOOR, ClimbResult, run_em
 from bayes_moe.em.floors import within_floors, without_floors
 from bayes_moe.em.modes import (
@@ -48,9 +46,9 @@ from bayes_moe.em.split_merge import (
     moved_shares,
 )
 from bayes_moe.em.starting_points import initial_points
+from bayes_moe.em.subsample import finalists, some_rows
 from bayes_moe.em.tree_starts import tree_starts
 from bayes_moe.em.units import Units
-from bayes_moe.model.allocation import random_rows
 from bayes_moe.model.offset_rules import tells_apart
 from bayes_moe.model.spec import MixtureOfExperts
 
@@ -172,9 +170,9 @@ def search(
         return merge_modes(ends_of(objective, run(objective, theta)), rows)
     if rows.size <= most:
         return _search_from_partitions(objective, settings, run, rng)
-    part = Objective(vector, _some_rows(objective, most, rng), cores=settings.cores)
+    part = Objective(vector, some_rows(objective, most, rng), cores=settings.cores)
     rough = _search_from_partitions(part, settings, run, rng)
-    best = np.argsort(rough.singular, kind="stable")[:FINALISTS]
+    best = finalists(rough, FINALISTS)
     ends = ends_of(objective, run(objective, rough.theta[best], newton_first=True))
     ends = replace(
         ends,
@@ -185,14 +183,6 @@ def search(
         new_mode_chance=rough.new_mode_chance,
     )
     return merge_modes(ends, rows)
-
-
-def _some_rows(objective: Objective, most: int, rng: np.random.Generator) -> Rows:
-    """Random rows of which runs start: windows of series, where experts are a chain."""
-    if has_chain(objective.vector):
-        return window_rows(objective.rows, most, rng)
-    rows = objective.vector.design.rows
-    return rows.pick(random_rows(rows, most, rng))
 
 
 def _search_from_partitions(
@@ -215,10 +205,11 @@ def _search_from_partitions(
     starts = run(objective, _initial_points(objective, first, rng))
     modes = _of_starts(objective, starts)
     certain = _is_certain(modes)
-    if first < count and (certain or not with_moves):
-        others = run(objective, _initial_points(objective, count - first, rng), max_iter=RACE)
-        others = _continued(objective, run, others, settings.max_iter - RACE)
-        modes = _of_starts(objective, ClimbResult.concatenate([starts, others]))
+    others = not has_chain(objective.vector)  # whose runs take long
+    if first < count and others and (certain or not with_moves):
+        raced = run(objective, _initial_points(objective, count - first, rng), max_iter=RACE)
+        raced = _continued(objective, run, raced, settings.max_iter - RACE)
+        modes = _of_starts(objective, ClimbResult.concatenate([starts, raced]))
         modes = replace(modes, restarts=count)
         certain = _is_certain(modes)
     if certain or not with_moves:

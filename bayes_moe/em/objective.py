@@ -86,6 +86,8 @@ CHAIN_RULES = {**RULES, Curvature.OBSERVED: ChainInformation}
 
 CHAIN_ELEMENTS = 2**21
 """Elements of the largest array of whole series, which are read at once."""
+SHARED_POINTS = 20_000
+"""Rows times points from which on threads share the points of a chain."""
 
 
 @dataclass(frozen=True)
@@ -255,11 +257,15 @@ class Objective:
         if self._chain:
             elements, rows = CHAIN_ELEMENTS, self.rows.size
         group = max(1, elements // (rows * self._width(pairs)))
-        sums = []
-        for start in range(0, len(theta), group):
+        threads = self.cores if self._chain and self.rows.size * len(theta) >= SHARED_POINTS else 1
+        group = min(group, -(-len(theta) // threads))
+
+        def of_points(start: int) -> tuple[np.ndarray, ...]:
             points = slice(start, start + group)
             shares = None if allocation is None else allocation[points]
-            sums.append(self._sum_of(theta[points], information, shares, pairs))
+            return self._sum_of(theta[points], information, shares, pairs)
+
+        sums = list(in_threads(of_points, range(0, len(theta), group), threads))
         if len(sums) == 1:
             return sums[0]
         return tuple(np.concatenate(terms) for terms in zip(*sums, strict=True))
@@ -285,7 +291,10 @@ class Objective:
         return reduce(_add, in_threads(chunk_sum, self._slices(len(theta), pairs), cores))
 
     def _slices(self, points: int, pairs: int) -> Iterator[slice]:
-        """Chunks of rows whose largest array has about ``CHUNK_ELEMENTS`` elements; all of a chain."""
+        """Chunks of rows whose largest array has about ``CHUNK_ELEMENTS`` elements.
+
+        There is one of all rows of a Markov chain.
+        """
         if self._chain:
             yield slice(0, self.rows.size)
             return

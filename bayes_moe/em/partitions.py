@@ -58,7 +58,8 @@ def initial_partitions(
 ) -> np.ndarray:
     """Soft partitions (partition, expert, obs) of the rows, the kinds of the mix in turn.
 
-    By default it is :func:`mix_of` the model; rows of a Markov chain are one series after the other.
+    By default it is :func:`mix_of` the model. Rows of a Markov chain are one series after the
+    other.
     """
     k, n = spec.n_experts, rows.size
     mix = mix_of(spec) if mix is None else mix

@@ -180,6 +180,11 @@ def _some_groups(marginal: EffectMarginal, rng: np.random.Generator, start: Star
 def _check(vector: ParameterVector, rough: bool) -> None:
     """Raise :class:`SpecError` for what does not go with random effects."""
     structure = vector.spec.structure
+    if structure.gate.chain is not None:
+        raise SpecError(
+            "EM, MAP and Laplace's method do not integrate effects of groups out beside a Markov "
+            "gate: leave terms such as (1 | g) out, or use gate='softmax'."
+        )
     others = [
         p
         for s, p in structure.sites

@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bayes_moe.core.errors import SpecError
+from bayes_moe.em.chain_mixture import has_chain
 from bayes_moe.em.climb import ROWS_AT_FLOOR, ClimbResult, padded_paths
 from bayes_moe.em.constraint import feasible
 from bayes_moe.em.curvature_products import CurvatureProducts, TruncatedStep, truncated_step
@@ -111,6 +112,8 @@ def sparse_search(
 def check_smooth(vector: ParameterVector) -> None:
     """Raise :class:`SpecError` for objectives that gradients and products do not suffice for."""
     advice = "give the sparse columns as arrays, .toarray(), if they are few"
+    if has_chain(vector):
+        raise SpecError(f"A Markov gate is for columns that are arrays: {advice}.")
     if vector.has_kinks:
         raise SpecError(
             f"A Laplace prior has a kink, which is for columns that are arrays: {advice}, or use a "

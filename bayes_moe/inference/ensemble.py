@@ -129,6 +129,11 @@ class Ensemble(Method):
 
     def check(self, spec: MixtureOfExperts) -> None:
         super().check(spec)
+        if spec.structure.has_memory:
+            raise SpecError(
+                "An ensemble leaves rows out, on which the density of later rows of a series "
+                "depends: use method='map', 'em' or 'nuts'."
+            )
         if has_random_effects(spec):
             raise SpecError(
                 "An ensemble averages modes of parts of the rows, which random effects of groups "

@@ -35,6 +35,11 @@ OPTIMIZERS = ("auto", "lbfgs", "adam")
 MOST_ROWS = 20_000
 """Rows up to which ``"auto"`` is L-BFGS for models without a shared network."""
 
+CUT_SERIES = (
+    "Adam takes batches of rows, but the density of a row depends on the rows before it in its "
+    "series: use optimizer='lbfgs'."
+)
+
 
 @dataclass(frozen=True)
 class MAP(Method):
@@ -54,7 +59,8 @@ class MAP(Method):
     marginal mode (:mod:`bayes_moe.optimize.hyperparameters`), and the objective is the density
     given these; where second derivatives are not affordable they keep their initial values.
 
-    With columns that are sparse matrices the result is that of ``method="em"``.
+    With columns that are sparse matrices, and for linear experts under a Markov gate, the result is
+    that of ``method="em"``.
 
     Adam's result is no mode: a share of the rows is held out, and the run is stopped where their
     mean log density is best. Networks predict better so (docs/benchmarks.md): a mode with hundreds
@@ -135,7 +141,9 @@ class MAP(Method):
         if has_random_effects(spec):
             return self._grouped(spec, design, random_seed)
         if sparse_names(design.columns):
-            return self._sparse(spec, design, random_seed)
+            return self._by_em(spec, design, random_seed)
+        if spec.structure.gate.chain is not None and spec.structure.is_linear:
+            return self._by_em(spec, design, random_seed)
         rng = np.random.default_rng(random_seed)
         if self.by_batches(spec, design):
             return self._adam(spec, design, rng)
@@ -160,10 +168,14 @@ class MAP(Method):
         settings = {n: getattr(self, n) for n in ("restarts", "max_iter", "progressbar")}
         return _with_figures(EM(**settings).run(spec, design, random_seed), {}, "lbfgs", True)
 
-    def _sparse(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
-        """Modes of a model with sparse columns: those of EM, found by L-BFGS too."""
+    def _by_em(
+        self, spec: MixtureOfExperts, design: Design, random_seed: int
+    ) -> xr.DataTree:
+        """Modes of a linear model with sparse columns or a Markov gate: those of EM."""
         if self.optimizer == "adam":
-            raise SpecError(needs_arrays("optimizer='adam'", sparse_names(design.columns)))
+            if sparse_names(design.columns):
+                raise SpecError(needs_arrays("optimizer='adam'", sparse_names(design.columns)))
+            raise SpecError(CUT_SERIES)
         settings = {n: getattr(self, n) for n in ("restarts", "max_iter", "progressbar")}
         tree = EM(**settings).run(spec, design, random_seed)
         affordable = bool(tree[names.FIT].attrs.get(names.CURVATURE, 1))
@@ -175,12 +187,16 @@ class MAP(Method):
         Raises
         ------
         SpecError
-            If the user chose Adam, and the gate models the features' density.
+            If the user chose Adam, and rows depend on those before, or share experts by group, or
+            the gate models the features' density.
         """
         features, by_group = bool(spec.structure.gate.features), spec.row_columns.group is not None
+        memory = spec.structure.has_memory
         if self.optimizer == "auto":
             is_long = design.rows.size > MOST_ROWS and not spec.structure.is_linear
-            return (is_long or has_trunk(spec)) and not (features or by_group)
+            return (is_long or has_trunk(spec)) and not (features or by_group or memory)
+        if self.optimizer == "adam" and memory:
+            raise SpecError(CUT_SERIES)
         if self.optimizer == "adam" and by_group:
             raise SpecError(
                 "Adam takes batches of rows, which would cut groups that share an expert: use "

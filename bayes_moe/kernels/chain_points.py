@@ -17,18 +17,15 @@ Kim, C.-J. (1994). Dynamic linear models with Markov-switching. Journal of Econo
 
 from __future__ import annotations
 
-import ctypes
 import math
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
-from numba import int64
 from numba.extending import register_jitable
 
-from bayes_moe.kernels.compile import VERSION, c_function, doubles
-from bayes_moe.kernels.evaluation import whole_numbers
+from bayes_moe.kernels.compile import VERSION, doubles
+from bayes_moe.kernels.evaluation import lock_free, whole_numbers
 
 
 @register_jitable
@@ -117,7 +114,7 @@ def states() -> Any:
                 smoothed(move, share, pair, ends)
         return 0
 
-    return _callable(fill, 7)
+    return lock_free(fill, 7)
 
 
 @cache
@@ -157,10 +154,4 @@ def expected_sums() -> Any:
                 after = here
         return 0
 
-    return _callable(fill, 4)
-
-
-def _callable(function: Callable[..., int], arguments: int) -> Any:
-    """A compiled function of whole numbers, which releases the interpreter lock."""
-    compiled = c_function(int64(*[int64] * arguments), function)
-    return ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * arguments)(compiled.address)
+    return lock_free(fill, 4)

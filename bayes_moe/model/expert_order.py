@@ -56,9 +56,12 @@ def levels(spec: MixtureOfExperts, draws: Values, rows: Rows) -> np.ndarray:
     return total / picked.weight
 
 
-def _mixtures(spec: MixtureOfExperts, draws: Values, rows: Rows) -> Iterator[tuple[Rows, Mixture]]:
-    """Rows and mixture of chunks; of a Markov chain with equal weights, since rows are single."""
-    if spec.structure.gate.chain is None:
+def _mixtures(
+    spec: MixtureOfExperts, draws: Values, rows: Rows
+) -> Iterator[tuple[Rows, Mixture]]:
+    """Rows and mixture of chunks; with equal weights, where these alone depend on other rows."""
+    remember = any(getattr(p, "has_memory", False) for _, p in spec.structure.sites)
+    if spec.structure.gate.chain is None or remember:
         yield from ((part, mixture) for _, part, mixture in chunks(spec, draws, rows))
         return
     blocks = spec.structure.blocks
