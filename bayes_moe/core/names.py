@@ -14,6 +14,7 @@ RESPONSE_DIM = "response"
 ROW_WEIGHTS = "row_weights"
 FIRST_OF_GROUP = "first_row_of_group"
 KNOWN_EXPERT = "known_expert"
+SERIES_OF_ROW = "series_of_row"
 LIMIT_DIM = "limit"
 GATE = "gate"
 

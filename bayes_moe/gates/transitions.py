@@ -14,7 +14,8 @@ import numpy as np
 from bayes_moe.core.arrays import Arrays, log_softmax
 from bayes_moe.core.errors import SpecError
 
-INITIALS = ("stationary", "equal")
+STATIONARY = "stationary"
+INITIALS = (STATIONARY, "equal")
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Transitions:
         """Labels of the outputs, such as ``"0->1"``."""
         experts = range(self.n_experts)
         return tuple(f"{j}->{k}" for j in experts for k in experts)
+
+    @property
+    def staying(self) -> np.ndarray:
+        """What is added to the outputs (output,): ``sticky`` where a move stays."""
+        return self.sticky * np.eye(self.n_experts).ravel()
 
     def log_transitions(self, eta: Any, xp: Arrays) -> Any:
         """Log probabilities (..., from, to, obs) from outputs (..., output, obs)."""

@@ -14,6 +14,7 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.arrays import log_softmax, symbolic
 from bayes_moe.core.dim_pairs import NO_PAIRS, DimPairs
+from bayes_moe.core.errors import SpecError
 from bayes_moe.core.graph_context import GraphContext
 from bayes_moe.core.samples import Sample
 from bayes_moe.data.design import Design
@@ -21,7 +22,7 @@ from bayes_moe.data.matrix import Matrix, Rows
 from bayes_moe.data.responses import value_dims
 from bayes_moe.data.sparse_columns import check_no_sparse
 from bayes_moe.graph.constrained_variables import constrained_variables
-from bayes_moe.graph.mixture_variable import Observed, observed_mixture
+from bayes_moe.graph.mixture_variable import Observed, chain_outputs, observed_mixture
 from bayes_moe.model.allocation import ByGroup
 from bayes_moe.model.blocks import Block
 from bayes_moe.model.free_values import free_values
@@ -47,7 +48,7 @@ class Graph:
     model : pymc.Model
         The model; its response is the observed variable ``y``.
     log_weights : TensorVariable
-        Symbolic gate log weights (expert, obs).
+        Symbolic gate log weights (expert, obs); of a Markov gate, given the rows before.
     log_densities : TensorVariable
         Symbolic log density of the observed response under each expert (expert, obs); of zeros
         where the rows of a graph of a fit have no response.
@@ -206,17 +207,24 @@ def build_model(
             context = replace(context, made=constrained_variables(free, priors, context))
         parts = _Parts(rows.matrices, design, priors, context, _weights(rows, context))
         logits = spec.structure.gate.build(rows.matrices, design.first_sample, priors, context)
-        logits = _with_features(spec, rows, logits, parts)
+        logits = _with_features(spec, rows, _with_staying(spec, logits, rows), parts)
         params = [
             parts.of(part.block, part.own_response(design.rows))
             for part in spec.structure.factors
             if part.column is None
         ]
-        seen = Observed(observed, total, known, parts.weights, *_sharing(rows, context))
+        chain = spec.structure.gate.chain
+        series = None if chain is None else _series(rows, context)
+        sharing = (*_sharing(rows, context), chain, series)
+        seen = Observed(observed, total, known, parts.weights, *sharing)
         observed_mixture(spec.structure.blocks, logits, params, seen, likelihood)
     y, xp = observed.T if len(dims) > 1 else observed, symbolic()
     log_densities = log_components(y, spec.structure.blocks, params, xp)
-    own, weights = {} if context.given else priors, log_softmax(logits, xp)
+    own = {} if context.given else priors
+    if chain is None:
+        weights = log_softmax(logits, xp)
+    else:
+        weights = chain_outputs(y, spec.structure.blocks, logits, params, (chain, series))[1]
     return Graph(spec, shown, own, model, weights, log_densities, context.pairs)
 
 
@@ -255,6 +263,29 @@ def _sharing(rows: Rows, context: GraphContext) -> tuple[Any, Any]:
     if expert is not None:
         expert = context.data(names.KNOWN_EXPERT, expert, dims=names.OBS)
     return leader, expert
+
+
+def _series(rows: Rows, context: GraphContext) -> Any:
+    """Number of each row's series in the current PyMC model."""
+    if context.batch is not None or rows.before is not None:
+        raise SpecError(
+            "The rows of a graph with a Markov gate must be whole series: leave batch_size out, "
+            "and use bm.predict and bm.log_density for rows that continue fitted series."
+        )
+    if rows.sequences is None:
+        raise SpecError(
+            "A graph with a Markov gate needs the rows of each series in the order of time, with "
+            "times that increase."
+        )
+    return context.data(names.SERIES_OF_ROW, rows.sequences.code, dims=names.OBS)
+
+
+def _with_staying(spec: MixtureOfExperts, logits: Any, rows: Rows) -> Any:
+    """Logits of a gate, with what a Markov chain adds to those of staying; those (output, obs)."""
+    chain = spec.structure.gate.chain
+    if chain is None:
+        return logits
+    return logits + np.broadcast_to(chain.staying[:, None], (chain.outputs, rows.size))
 
 
 def _with_features(spec: MixtureOfExperts, rows: Rows, logits: Any, parts: _Parts) -> Any:

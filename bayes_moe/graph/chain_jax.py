@@ -1,4 +1,4 @@
-"""The likelihood of Markov chains of experts for JAX: a scan over the rows, one series after the other."""
+"""The likelihood of Markov chains of experts for JAX: a scan over the rows of all series."""
 
 from __future__ import annotations
 

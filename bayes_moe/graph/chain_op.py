@@ -1,7 +1,7 @@
 """Log densities of rows whose experts are a Markov chain, as PyTensor operations.
 
-Numba compiles the recursions of :mod:`bayes_moe.kernels.chain_adjoint`, other linkers call them as C
-functions, and for JAX they are replaced by scans (:mod:`bayes_moe.graph.chain_jax`).
+Numba compiles the recursions of :mod:`bayes_moe.kernels.chain_adjoint`, other linkers call them as
+C functions, and for JAX they are replaced by scans (:mod:`bayes_moe.graph.chain_jax`).
 """
 
 from __future__ import annotations
@@ -128,16 +128,17 @@ def _call(function: Any, sizes: Sequence[int], arrays: Sequence[np.ndarray]) -> 
 # --- numba ---------------------------------------------------------------------------------------
 
 
-def _numba(op: ChainValues | ChainSlopes, name: str) -> tuple[Any, str]:
-    """The compiled function of an operation, and the key of its cache entry."""
+def numba_function(arguments: str, name: str, *settings: int) -> tuple[Any, str]:
+    """The compiled function of an operation, and the key of its cache entry.
+
+    It is the function ``name`` of :mod:`bayes_moe.kernels.chain_adjoint`, with settings as its last
+    arguments.
+    """
     from bayes_moe.kernels import chain_adjoint
     from bayes_moe.kernels.compile import VERSION
 
-    more = ", by_value" if name == "chain_slopes" else ""
-    text = (
-        f"def chain(densities, logits, series{more}):\n"
-        f"    return {name}(densities, logits, series{more}, {int(op.is_stationary)})"
-    )
+    passed = ", ".join([arguments, *map(str, settings)])
+    text = f"def chain({arguments}):\n    return {name}({passed})"
     function = compile_numba_function_src(text, "chain", {name: getattr(chain_adjoint, name)})
     key = sha256((VERSION + text).encode()).hexdigest()
     return numba_basic.numba_njit(function, error_model="numpy"), key
@@ -145,12 +146,13 @@ def _numba(op: ChainValues | ChainSlopes, name: str) -> tuple[Any, str]:
 
 @numba_basic.register_funcify_and_cache_key(ChainValues)
 def _numba_values(op: ChainValues, node: Apply, **_: Any) -> tuple[Any, str]:
-    return _numba(op, "chain_values")
+    return numba_function("densities, logits, series", "chain_values", int(op.is_stationary))
 
 
 @numba_basic.register_funcify_and_cache_key(ChainSlopes)
 def _numba_slopes(op: ChainSlopes, node: Apply, **_: Any) -> tuple[Any, str]:
-    return _numba(op, "chain_slopes")
+    arguments = "densities, logits, series, by_value"
+    return numba_function(arguments, "chain_slopes", int(op.is_stationary))
 
 
 # --- JAX -----------------------------------------------------------------------------------------

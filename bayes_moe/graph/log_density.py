@@ -10,6 +10,7 @@ import numpy as np
 
 from bayes_moe.graph.build import Graph
 from bayes_moe.model.log_density import LogDensity, learned_scales
+from bayes_moe.model.memory_rules import check_parts
 
 
 class GraphLogDensity(LogDensity):
@@ -55,6 +56,8 @@ class GraphLogDensity(LogDensity):
         return float(prior), float(likelihood), np.where(self.free_coordinates, gradient, 0.0)
 
     def show(self, which: np.ndarray | slice) -> None:
+        if not isinstance(which, slice) or which != slice(None):
+            check_parts(self.spec, "The log density of a part of the rows")
         for variable, values in self._data:
             variable.set_value(values[which], borrow=True)
 

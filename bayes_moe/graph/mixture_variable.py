@@ -11,6 +11,7 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.arrays import along_rows, log_softmax
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
+from bayes_moe.gates.transitions import STATIONARY, Transitions
 from bayes_moe.model.allocation import symbolic_log_marginal
 from bayes_moe.model.blocks import Block
 from bayes_moe.model.likelihood import log_components, log_mixture, log_recorded
@@ -30,6 +31,8 @@ class _InputOrder:
     keys: tuple[tuple[int, str], ...]
     by_group: bool = False
     """Whether the input after the logits is the first row of each row's group."""
+    chain: Transitions | None = None
+    """The gate's Markov chain; the input after the logits then is the series of each row."""
 
     def pack(self, params: Sequence[Mapping[str, Any]]) -> list[Any]:
         """Parameters (obs, expert) or (1, expert): rows lead in a random variable's inputs.
@@ -39,8 +42,9 @@ class _InputOrder:
         return [params[j][name].T for j, name in self.keys]
 
     def split(self, inputs: Sequence[Any]) -> tuple[Any, Sequence[Any]]:
-        """First row of each row's group, or None, and the inputs after it."""
-        return (inputs[0], inputs[1:]) if self.by_group else (None, inputs)
+        """First row of each row's group, or its series, or None, and the inputs after it."""
+        has = self.by_group or self.chain is not None
+        return (inputs[0], inputs[1:]) if has else (None, inputs)
 
     def unpack(self, inputs: Sequence[Any]) -> list[dict[str, Any]]:
         """Parameters of every block by name, as they are among the inputs."""
@@ -52,8 +56,12 @@ class _InputOrder:
     @property
     def signature(self) -> str:
         """Signature of the random variable; known counts of rows are the same for all experts."""
-        leader = ["()"] if self.by_group else []
-        inputs = ["(k)", *leader, *(self._core(j, name) for j, name in self.keys)]
+        leader = ["()"] if self.by_group or self.chain is not None else []
+        inputs = [
+            "(k)" if self.chain is None else "(moves)",
+            *leader,
+            *(self._core(j, name) for j, name in self.keys),
+        ]
         return ",".join(inputs) + (f"->({self.last_dim})" if self.several else "->()")
 
     @property
@@ -83,12 +91,23 @@ class _InputOrder:
         labelled = name not in family.fixed and family.parameter(name).labels
         return f"(k{j},{name}{j})" if labelled else f"(k{j})"
 
+    def experts(self, logits: Any, leader: Any) -> Any:
+        """Symbolic draw (obs,) of the expert of each row; ``leader`` is that of :meth:`split`."""
+        import pymc as pm
+
+        if self.chain is not None:
+            from bayes_moe.graph.chain_draws import drawn_path
+
+            is_stationary = self.chain.initial == STATIONARY
+            return drawn_path(logits, leader, self.chain.n_experts, is_stationary)
+        expert = pm.Categorical.dist(logit_p=logits)
+        return expert if leader is None else expert[leader]
+
     def draw(self, logits: Any, *inputs: Any) -> Any:
         """Symbolic draw (obs,) or (obs, response): of every expert, the gate chooses one.
 
         Of a censored or truncated response, it is of the response itself, as if it were observed.
         """
-        import pymc as pm
         import pytensor.tensor as pt
 
         leader, rest = self.split(inputs)
@@ -97,9 +116,7 @@ class _InputOrder:
         ]
         params = self.unpack(full)
         parts = [b.family.dist(p) for b, p in zip(self.blocks, params, strict=True)]
-        expert = pm.Categorical.dist(logit_p=logits)
-        if leader is not None:
-            expert = expert[leader]
+        expert = self.experts(logits, leader)
         if self.censored:
             # Ends may be infinite: PyMC gives observed values the type of the draws.
             draws = pt.cast(pt.concatenate(parts, axis=-1), "float64")
@@ -126,7 +143,8 @@ class Observed:
     batch of so many rows, and their log likelihood is scaled up to that of all. If they are not
     ``known``, they only say how many rows there are. ``weights`` are (obs,), or None if all are 1.
     ``leader`` (obs,) is the position of the first row of each row's group, and ``expert`` (obs,)
-    that of each row's expert or -1; None where rows have no groups, and no known experts.
+    that of each row's expert or -1; None where rows have no groups, and no known experts. With the
+    ``chain`` of a gate, ``series`` (obs,) is the number of each row's series.
     """
 
     values: Any
@@ -135,6 +153,8 @@ class Observed:
     weights: Any = None
     leader: Any = None
     expert: Any = None
+    chain: Transitions | None = None
+    series: Any = None
 
 
 def observed_mixture(
@@ -150,21 +170,25 @@ def observed_mixture(
     ``logits`` and every parameter are (expert, obs) or (expert, 1), with the experts in the
     order of the blocks; known counts are (1, obs) or (1, 1). The variable is a free one if the
     responses are not known. Its log density is that of each row times its weight; of a group of
-    rows that share an expert it is at the first row, and zero at the others.
+    rows that share an expert it is at the first row, and zero at the others. Logits of a Markov
+    chain are those of its transitions (from and to, obs), and the log density of a row is that
+    given the rows before it.
     """
     import pymc as pm
     import pytensor.tensor as pt
 
     keys = tuple((j, n) for j, p in enumerate(params) for n in p)
-    order = _InputOrder(tuple(blocks), keys, observed.leader is not None)
+    order = _InputOrder(tuple(blocks), keys, observed.leader is not None, observed.chain)
     log_density = {"fused": _fused, "symbolic": _symbolic}[likelihood]
-    leader = [] if observed.leader is None else [observed.leader]
+    leader = [x for x in (observed.leader, observed.series) if x is not None]
 
     def logp(value: Any, gate: Any, *inputs: Any) -> Any:
         y, (first, rest) = order.rows_last(value), order.split(inputs)
         logits, unpacked = gate.mT, order.unpack([x.T for x in rest])
         others = _of_others(observed.expert, sum(len(b.positions) for b in blocks))
-        if first is not None:
+        if observed.chain is not None:
+            by_row = chain_outputs(y, blocks, logits, unpacked, (observed.chain, first))[0]
+        elif first is not None:
             by_row = _of_groups(y, blocks, (logits, others), unpacked, first)
         elif others is None:
             by_row = log_density(y, blocks, logits, unpacked)
@@ -226,6 +250,26 @@ def _of_groups(
         log_recorded(y, blocks, params, xp),
     )
     return value if recorded is None else value - symbolic_log_marginal(weights, recorded, leader)
+
+
+def chain_outputs(
+    y: Any,
+    blocks: Sequence[Block],
+    logits: Any,
+    params: Sequence[Mapping[str, Any]],
+    chain: tuple[Transitions, Any],
+) -> tuple[Any, Any]:
+    """Log density (obs,) of rows given those before, and log predicted weights (expert, obs).
+
+    ``logits`` (from and to, obs) are those of transitions, and ``chain`` the gate's with the series
+    (obs,) of rows.
+    """
+    from bayes_moe.graph.chain_op import chain_values
+
+    transitions, series = chain
+    rows = y[0] if y.ndim > 1 else y
+    densities = along_rows(log_components(y, blocks, params, symbolic_arrays()), rows)
+    return chain_values(densities, logits, series, transitions.initial == STATIONARY)
 
 
 def _symbolic(

@@ -26,6 +26,7 @@ from bayes_moe.inference.normal_approximation import (
     elbo,
     starts_at_modes,
 )
+from bayes_moe.model.memory_rules import check_parts
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.sampling.chain_starts import Starts
 
@@ -278,6 +279,7 @@ def _check_batch(batch_size: int | None, spec: MixtureOfExperts, design: Design)
             "A batch of rows would cut groups that share an expert: leave batch_size out, or use "
             "method='em' or 'laplace'."
         )
+    check_parts(spec, "A batch of rows", "Leave batch_size out.")
     if batch_size > design.rows.size:
         raise SpecError(
             f"`batch_size` must be at most the number of rows, {design.rows.size}; it is "

@@ -18,6 +18,7 @@ from bayes_moe.em.random_effects import has_random_effects
 from bayes_moe.inference.base import Method
 from bayes_moe.inference.map import MAP
 from bayes_moe.model.log_density import LogDensity
+from bayes_moe.model.memory_rules import check_parts
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.optimize.adam import RowSplit
 from bayes_moe.optimize.densities import log_density
@@ -146,6 +147,8 @@ class Ensemble(Method):
                 "An ensemble leaves rows out, which would cut groups that share an expert: use "
                 "method='map', 'em' or 'nuts'."
             )
+        advice = "Use method='map', 'em' or 'nuts'."
+        check_parts(spec, "An ensemble leaves rows out, which", advice)
         rng = np.random.default_rng(random_seed)
         splits = fold_splits(design.rows.size, self.members, self.validation, rng)
         seeds = [int(seed) for seed in rng.integers(2**32, size=self.members)]

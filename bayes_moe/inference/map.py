@@ -17,6 +17,7 @@ from bayes_moe.em.modes import merge_modes
 from bayes_moe.em.random_effects import has_random_effects
 from bayes_moe.inference.base import Method, check_linear_beside_groups
 from bayes_moe.inference.em import EM
+from bayes_moe.model.memory_rules import check_parts
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.optimize.adam import Schedule, descend
 from bayes_moe.optimize.densities import log_density
@@ -202,6 +203,8 @@ class MAP(Method):
                 "Adam takes batches of rows, which would cut groups that share an expert: use "
                 "optimizer='lbfgs'."
             )
+        if self.optimizer == "adam":
+            check_parts(spec, "Adam takes batches of rows, which", "Use optimizer='lbfgs'.")
         if self.optimizer == "adam" and features:
             raise SpecError(
                 f"Adam takes models of the response alone; the gate {spec.gate!r} models features "

@@ -1,15 +1,15 @@
-"""Log densities of rows whose experts are a Markov chain, and derivatives of any weighted sum of them.
+"""Log densities of rows whose experts are a Markov chain, and derivatives of functions of them.
 
-``log p(y_t | y_<t)`` of each row, by the Hamilton filter in logarithms. With ``g_t`` the derivative of
-a function by that of row ``t``, ``a_t`` the filtered probabilities and ``b_t(j | k)`` the probability
-that the row before was in ``j`` where row ``t`` is in ``k``, given the rows so far, its derivatives by
-the log densities are
+``log p(y_t | y_<t)`` of each row, by the Hamilton filter in logarithms. With ``g_t`` the derivative
+of a function by that of row ``t``, ``a_t`` the filtered probabilities and ``b_t(j | k)`` the
+probability that the row before was in ``j`` where row ``t`` is in ``k``, given the rows so far, its
+derivatives by the log densities are
 
 ``s_t(k) = m_t(k) + a_t(k) (g_t - sum_l m_t(l))``, ``m_{t-1}(j) = sum_k b_t(j | k) s_t(k)``,
 
 from the last row of a series back, and ``b_t(j | k) s_t(k)`` are those by log transitions. For
-``g = 1`` they are the smoothed probabilities of experts and moves, as Kim's smoother has them. All are
-bounded, whatever the densities.
+``g = 1`` they are the smoothed probabilities of experts and moves, as Kim's smoother has them. All
+are bounded, whatever the densities.
 
 References
 ----------
@@ -80,7 +80,7 @@ def _begin(moves: Any, here: int, steps: Any, log_p: Any, is_stationary: int) ->
 def filter_rows(
     densities: Any, moves: Any, before: Any, is_stationary: int, predicted: Any, filtered: Any
 ) -> Any:
-    """Log densities (obs,) of rows; fills log predicted and filtered probabilities (obs, expert)."""
+    """Log densities (obs,) of rows; fills log predicted and filtered ones (obs, expert)."""
     experts, rows = densities.shape
     size = experts * experts
     still = moves.size == size
@@ -121,7 +121,9 @@ def chain_values(densities: Any, logits: Any, series: Any, is_stationary: int) -
 
 
 @register_jitable
-def chain_slopes(densities: Any, logits: Any, series: Any, by_value: Any, is_stationary: int) -> Any:
+def chain_slopes(
+    densities: Any, logits: Any, series: Any, by_value: Any, is_stationary: int
+) -> Any:
     """Derivatives by log densities (expert, obs), and by logits in their shape.
 
     They are those of a function with derivatives ``by_value`` (obs,) by the log densities of rows;
@@ -161,6 +163,15 @@ def chain_slopes(densities: Any, logits: Any, series: Any, by_value: Any, is_sta
             by_move[:] = 0.0
         _add_by_logits(by_move, moves, here, by_logit, column, experts)
     return by_density, by_logit
+
+
+@register_jitable
+def chain_path(moves: Any, begins: Any, series: Any) -> Any:
+    """Experts (obs,) from draws given each expert of the row before (obs, from), or at a begin."""
+    path, before = np.empty(series.size, dtype=np.int64), before_of(series)
+    for t in range(series.size):
+        path[t] = begins[t] if before[t] < 0 else moves[t, path[before[t]]]
+    return path
 
 
 @register_jitable

@@ -1,9 +1,9 @@
 """Rows whose experts are a Markov chain, in a compiled density.
 
-In a first pass over the rows, the experts' log densities and the logits of the gate's transitions are
-stored in the order of time; :mod:`bayes_moe.kernels.chains` then puts smoothed probabilities and
-derivatives by the logits in their places. In a second pass they are read back: a row has its smoothed
-probabilities as responsibilities.
+In a first pass over the rows, the experts' log densities and the logits of the gate's transitions
+are stored in the order of time; :mod:`bayes_moe.kernels.chains` then puts smoothed probabilities
+and derivatives by the logits in their places. In a second pass they are read back: a row has its
+smoothed probabilities as responsibilities.
 """
 
 from __future__ import annotations

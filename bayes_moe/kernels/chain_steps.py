@@ -2,9 +2,9 @@
 
 Arrays are flat, rows in the order of time: ``e`` (row, expert) are densities divided by their
 largest in a row, ``p`` (row, from, to) transition probabilities into a row, ``alpha`` (row, expert)
-filtered probabilities, and ``total`` (row,) the sums by which these were divided. The backward steps
-replace densities by smoothed probabilities, and transitions by derivatives by their logits: the
-probability of a move minus that of its origin times the transition probability.
+filtered probabilities, and ``total`` (row,) the sums by which these were divided. The backward
+steps replace densities by smoothed probabilities, and transitions by derivatives by their logits:
+the probability of a move minus that of its origin times the transition probability.
 
 The functions ``log_...`` do the same with logarithms in place of densities and probabilities, whose
 products do not underflow.

@@ -104,7 +104,7 @@ def _first(p: Any, here: int, steps: Any, log_p: Any, steep: bool, kind: int) ->
 
 @register_jitable(fastmath=REORDERED)
 def _by_logits(p: Any, slopes: Any, first: int, experts: int, steep: bool) -> None:
-    """Put derivatives by logits, of those by log probabilities (from, to), in the place of ``p``."""
+    """Put derivatives by logits, of those by log probabilities (from, to), in place of ``p``."""
     for j in range(experts):
         total = 0.0
         for k in range(experts):
@@ -191,8 +191,8 @@ def _chains() -> Any:
 def chains() -> Any:
     """The compiled ``(rows, experts, series, kind, starts, densities, logits) -> log likelihood``.
 
-    ``kind`` is a sum of ``STILL`` and ``STATIONARY``. The last three are addresses: of the positions
-    of the first rows of series and the number of rows (series + 1,), of log densities
+    ``kind`` is a sum of ``STILL`` and ``STATIONARY``. The last three are addresses: of the
+    positions of the first rows of series and the number of rows (series + 1,), of log densities
     (row, expert), which smoothed probabilities replace, and of logits of transitions into each row
     (row, from, to), or (from, to) if they are the same at all rows, which derivatives replace.
     Rows are in the order of time, one series after the other. A stationary first distribution is

@@ -34,7 +34,7 @@ from bayes_moe.kernels.family_rows import LARGEST
     CHAIN_KIND,  # whether transitions are the same at all rows, and the first distribution
     SERIES,  # number of series
     STARTS,  # address (series + 1,) of their first rows in the order of time, and of all rows' end
-    PLACES,  # address (obs,) of the rows' positions in the order of time, one series after the other
+    PLACES,  # address (obs,) of the rows' positions in that order, one series after the other
     STICKY,  # address of the number that is added to the logits of staying
 ) = range(25)
 HEAD = 25

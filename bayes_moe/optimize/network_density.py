@@ -11,6 +11,7 @@ import numpy as np
 from bayes_moe.core.threads import in_threads
 from bayes_moe.data.design import Design
 from bayes_moe.model.log_density import LogDensity, has_kernels, learned_scales
+from bayes_moe.model.memory_rules import check_parts
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.optimize.free_variables import FreeVariables
 from bayes_moe.predictors import MLP, Linear
@@ -54,6 +55,8 @@ class NetworkDensity(LogDensity):
         return prior, likelihood, gradient
 
     def show(self, which: np.ndarray | slice) -> None:
+        if not isinstance(which, slice) or which != slice(None):
+            check_parts(self.spec, "The log density of a part of the rows")
         self.compiled = self._of_all_rows.pick(which)
 
     def lbfgs(
