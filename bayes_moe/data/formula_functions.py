@@ -61,7 +61,7 @@ SECONDS = {"Y": 31556952, "W": 604800, "D": 86400, "h": 3600, "m": 60, "s": 1}
 
 CALENDAR = {
     "year": "year", "quarter": "quarter", "month": "month", "monthday": "day",
-    "yearday": "dayofyear", "weekday": "dayofweek", "hour": "hour", "minute": "minute",
+    "yearday": "day_of_year", "weekday": "day_of_week", "hour": "hour", "minute": "minute",
 }  # fmt: skip
 """Functions of dates that give a whole number, with the names that pandas has for them."""
 

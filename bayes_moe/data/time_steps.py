@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from bayes_moe.data.tables import kind
 if TYPE_CHECKING:
     import pandas as pd
 
-TOLERANCE = 0.01
+TOLERANCE = 0.02
 """Largest difference between steps of numbers, relative to the step, that counts as none."""
 
 DAY = 86400.0
@@ -169,13 +170,14 @@ def _positions(column: pd.Series, anchor: int = 0) -> dict[str, np.ndarray]:
         return {"number": column.to_numpy(dtype=float)}
     zone = getattr(column.dtype, "tz", None)
     plain = column if zone is None else column.dt.tz_convert("UTC").dt.tz_localize(None)
-    found = {"second": _seconds(plain)}
     local = _local(column)
     index = pd.DatetimeIndex(local)
     clock = _seconds(local) % DAY
     steady = clock == clock[:1]
-    if zone is not None:
+    found = {}
+    if zone is not None:  # days by the clock come first: they may have 23 or 25 hours
         found["day"] = np.where(steady, np.floor(_seconds(local) / DAY), np.nan)
+    found["second"] = _seconds(plain)
     months = np.asarray(index.year * 12 + index.month, dtype=float)
     anchor = anchor or _anchor(column, "month")
     fits = np.asarray(index.day) == np.minimum(anchor, index.days_in_month)
@@ -241,6 +243,8 @@ def _with_frequencies(
     irregular = [j for j in range(len(starts)) if found[j] is None and ends[j] - starts[j] > 2]
     for j in irregular[:MOST_INFERRED]:
         part = pd.DatetimeIndex(_local(column.iloc[starts[j] : ends[j]]))
-        frequency = pd.infer_freq(part)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # pandas 3 says what pandas 4 will return
+            frequency = pd.infer_freq(part)
         if frequency is not None:
-            found[j] = Step("offset", 1.0, 0, frequency)
+            found[j] = Step("offset", 1.0, 0, str(getattr(frequency, "freqstr", frequency)))

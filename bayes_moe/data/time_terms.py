@@ -119,7 +119,9 @@ def check_time_terms(formulas: Sequence[str], rows: Iterable[str], time: str | N
                 f"The {what} cannot have {term.name!r} in it, which is of the rows before: make it "
                 "a column of the table."
             )
-    for term in time_terms(formulas) if time is None else ():
+    terms = time_terms(formulas)
+    if terms and time is None:
+        term = terms[0]
         raise SpecError(
             f"{term.name!r} is of the rows before: say which column orders the rows, as in "
             "time='date', and series='id' if the table has several series."
@@ -184,7 +186,7 @@ def numbers_of(column: pd.Series, terms: Sequence[TimeTerm]) -> np.ndarray:
         name = next(t.name for t in terms if column.name in t.columns)
         raise DataError(
             f"{name!r} needs a column of numbers; {column.name!r} holds {kind(plain)}, such as "
-            f"{plain.dropna().iloc[0]!r}."
+            f"{plain.dropna().iloc[0]!r}: make a column of numbers from it."
         )
     return np.asarray(plain.to_numpy(dtype=float, na_value=np.nan))
 

@@ -136,7 +136,7 @@ def test_names_that_are_nothing(formula, message):
         ("~ factor(k)", r"'factor': write C\(k\)\."),
         ("~ ns(x, 3)", r"'ns': natural cubic splines are cr\(x, df=3\) or cs"),
         ("~ s(x)", "'s': write cr.*predictor='spline'"),
-        ("~ lag(x)", "'lag': it looks at other rows"),
+        ("~ shift(x)", r"'shift': write lag\(x, 1\)"),
     ],
 )
 def test_functions_that_nobody_gave(formula, message):
