@@ -130,7 +130,7 @@ class ChunkedMixture:
         self,
         function: Callable[[Where, Rows, Mixture], Result],
         draws: Mapping[str, np.ndarray],
-        known: Any = None,
+        known: Memory | None,
     ) -> Iterator[Result]:
         """A function of the positions, the rows and the mixture of each chunk, in threads."""
         return map_chunks(function, self.fit.spec, draws, self.rows, known)

@@ -100,12 +100,12 @@ def forecast(
     if paths is not None:
         check_whole("paths", paths, 1)
     seed = seeds.resolve(random_seed)
-    _check_memory(fit)
     future = future_rows(fit, steps, data, series, unseen)
     for block in fit.spec.structure.blocks:
         block.check_known(future.rows)
     chain = fit.spec.structure.gate.chain is not None
     if chain or future.feedback:
+        _check_memory(fit)
         check_fitted_to_the_end(fit, timeline, future.codes, "A forecast of this model")
     return Forecast(fit, future.rows, future=future, stored=_stored(fit, future, paths, seed))
 
@@ -131,10 +131,11 @@ def _stored(fit: Fit, future: FutureRows, paths: int | None, seed: int) -> Store
 
 
 def _check_memory(fit: Fit) -> None:
-    """Raise :class:`SpecError` for predictors that remember rows before."""
+    """Raise :class:`SpecError` for predictors with memory where weights follow step by step."""
     for site, predictor in fit.spec.structure.sites:
         if getattr(predictor, "has_memory", False):
             raise SpecError(
-                f"{predictor!r} of {site.stem!r} remembers all rows before; forecasts with it are "
-                "not supported. Use lag() terms, rolling() terms or a Markov gate."
+                f"{predictor!r} of {site.stem!r} remembers all rows before: forecasts with it are "
+                "not supported under a Markov gate, nor where terms look back at responses ahead. "
+                "Forecast as many steps as these look back, or use lag() and rolling() terms."
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from os import cpu_count
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.threads import in_threads
 from bayes_moe.data.matrix import Rows
-from bayes_moe.model.evaluation import CHUNK_ELEMENTS, COMPILED_ROWS, Where, is_compiled
+from bayes_moe.model.evaluation import CHUNK_ELEMENTS, COMPILED_ROWS, Where, is_compiled, memory
+from bayes_moe.model.memory import Memory
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction.chunked_mixture import ChunkedMixture
 from bayes_moe.prediction.future_rows import FutureRows
@@ -45,6 +47,11 @@ class ForecastMixture(ChunkedMixture):
             return self._fitted_draws
         return {PATH: np.arange(len(self.stored.mixture.log_weights))}
 
+    @cached_property
+    def memory(self) -> Memory | None:
+        """What all draws take from the rows before; stored mixtures have it in them."""
+        return None if self.stored is not None else memory(self.fit.spec, self.draws, self.rows)
+
     def chunks(
         self, draws: Mapping[str, np.ndarray] | None = None
     ) -> Iterator[tuple[Where, Rows, Mixture]]:
@@ -60,7 +67,7 @@ class ForecastMixture(ChunkedMixture):
         self,
         function: Callable[[Where, Rows, Mixture], Result],
         draws: Mapping[str, np.ndarray],
-        known: Any = None,
+        known: Memory | None,
     ) -> Iterator[Result]:
         if self.stored is None:
             return super()._mapped(function, draws, known)

@@ -120,11 +120,6 @@ class Predictor(ABC):
         ]
         return np.concatenate(parts)
 
-    def shifted_eta(self, b: Binding, draws: Values) -> np.ndarray:
-        """Return eta (sample, output, obs) with the formula's offset, also of paths."""
-        paths = isinstance(b.matrix, PathMatrix)
-        return b.shifted(self.evaluate_each(b, draws) if paths else self.evaluate(b, draws))
-
     @abstractmethod
     def to_raw(self, b: Binding, values: Values) -> Values:
         """Return the sampler's variables from the reported ones; see :meth:`build`."""

@@ -13,6 +13,7 @@ from bayes_moe.core.arrays import Values
 from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.core.samples import Sample, sample_of
 from bayes_moe.data.matrix import Matrix
+from bayes_moe.data.path_matrix import PathMatrix
 from bayes_moe.priors.defaults import Units, units_of
 
 NO_RESPONSE = Sample(np.zeros(0))
@@ -116,13 +117,15 @@ class Binding:
     def evaluated(self, predictor: Any, draws: Values) -> np.ndarray:
         """Return a predictor (sample, output, obs) of draws, with the formula's offset.
 
-        It may be known: see :mod:`bayes_moe.model.memory`.
+        It may be known: see :mod:`bayes_moe.model.memory`. Of a
+        :class:`bayes_moe.data.path_matrix.PathMatrix` it is (sample, output, path).
         """
         known = self.matrix.outputs
-        shifted: np.ndarray = (
-            predictor.shifted_eta(self, draws) if known is None else self.shifted(known)
-        )
-        return shifted
+        if known is None:
+            of_paths = isinstance(self.matrix, PathMatrix)
+            known = (predictor.evaluate_each if of_paths else predictor.evaluate)(self, draws)
+        eta = known
+        return self.shifted(eta)
 
     def shifted(self, eta: np.ndarray) -> np.ndarray:
         """Return the predictor (..., output, obs) from that without the formula's offset."""

@@ -67,7 +67,7 @@ def test_paths_of_each_draw_are_seen_as_rows(case):
     """Each of three draws has four paths of its own."""
     of_paths = case.matrix.at(case.matrix.values[:4])
     paths = PathMatrix.of(of_paths, case.matrix.values[:12], 3)
-    found = case.predictor.shifted_eta(case.site.bind(paths), case.values)
+    found = case.site.bind(paths).evaluated(case.predictor, case.values)
     expected = np.stack([case.eta[j, :, 4 * j : 4 * j + 4] for j in range(3)])
     np.testing.assert_allclose(found, expected, atol=1e-10)
     slow = Predictor.evaluate_each(case.predictor, case.site.bind(paths), case.values)
