@@ -9,6 +9,7 @@ from .core.errors import FitFileError as FitFileError
 from .core.errors import MissingRowsWarning as MissingRowsWarning
 from .core.errors import SpecError as SpecError
 from .data.datasets import load_dataset as load_dataset
+from .diagnostics.backtest_table import Backtest as Backtest
 from .diagnostics.comparison import compare as compare
 from .diagnostics.information import information as information
 from .diagnostics.information import modes as modes
@@ -53,6 +54,10 @@ from .prediction.class_scores import reliability as reliability
 from .prediction.extension import extend as extend
 from .prediction.forecast import forecast as forecast
 from .prediction.forecast_result import Forecast as Forecast
+from .prediction.forecast_scores import crps as crps
+from .prediction.forecast_scores import crps_normal_mixture as crps_normal_mixture
+from .prediction.forecast_scores import mase as mase
+from .prediction.forecast_scores import rmsse as rmsse
 from .prediction.joint_predictive import JointPredictive as JointPredictive
 from .prediction.predict import log_density as log_density
 from .prediction.predict import margin as margin
@@ -69,9 +74,13 @@ from .results.fit import Fit as Fit
 from .results.storage import load as load
 from .results.storage import save as save
 from .simulation import simulate as simulate
+from .validation.backtest import backtest as backtest
+from .validation.leave_future_out import LeaveFutureOut as LeaveFutureOut
+from .validation.leave_future_out import lfo as lfo
 
 __version__: str
 __all__ = [
+    "Backtest",
     "ConvergenceWarning",
     "DataError",
     "Diagnosis",
@@ -81,6 +90,7 @@ __all__ = [
     "Forecast",
     "Graph",
     "JointPredictive",
+    "LeaveFutureOut",
     "MissingRowsWarning",
     "MixtureOfExperts",
     "Predictive",
@@ -88,12 +98,15 @@ __all__ = [
     "PriorPredictive",
     "SpecError",
     "allocation",
+    "backtest",
     "build",
     "class_scores",
     "coclustering",
     "combine",
     "compare",
     "confusion_matrix",
+    "crps",
+    "crps_normal_mixture",
     "diagnose",
     "effective_experts",
     "experts_in_use",
@@ -104,10 +117,12 @@ __all__ = [
     "gates",
     "hierarchical_mixture",
     "information",
+    "lfo",
     "load",
     "load_dataset",
     "log_density",
     "margin",
+    "mase",
     "mixture_density",
     "mixture_of_experts",
     "modes",
@@ -133,6 +148,7 @@ __all__ = [
     "reliability",
     "residuals",
     "responsibilities",
+    "rmsse",
     "save",
     "simulate",
     "state_path",

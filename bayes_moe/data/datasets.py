@@ -140,6 +140,25 @@ SOURCES = {
         "(minutes until this eruption), duration (of this eruption, in minutes; 2, 3 or 4 if it "
         "was recorded at night as short, medium or long)."
     ),
+    "demand": (
+        "Taylor, J. W. (2003). Short-term electricity demand forecasting using double seasonal "
+        "exponential smoothing. Journal of the Operational Research Society, 54(8), 799-805. "
+        "4032 rows: half hours from Monday, 5 June 2000, to Sunday, 27 August 2000. Columns: time "
+        "(beginning of the half hour), demand (electricity in England and Wales, megawatts)."
+    ),
+    "sunspots": (
+        "Sunspot Index Data Center, Royal Observatory of Belgium: yearly mean total sunspot "
+        "number, in the series before its revision in 2015. "
+        "309 rows: 1700 to 2008. Columns: year, sunspots (mean of the year's daily numbers)."
+    ),
+    "growth": (
+        "United States Bureau of Economic Analysis, real gross domestic product, seasonally "
+        "adjusted, as retrieved in 2009 from the Federal Reserve Bank of St. Louis; recessions: "
+        "National Bureau of Economic Research, US business cycle expansions and contractions. "
+        "202 rows: quarters from 1959 to 2009. Columns: quarter (its first day), growth (400 "
+        "times the difference of logs, per cent a year), recession (1 after a peak up to the "
+        "trough, as dated by the NBER)."
+    ),
     "periwinkle": (
         "Fisher, N. I. (1993). Statistical analysis of circular data. Cambridge University Press, "
         "table B.20; measured by Underwood, A. J., & Chapman, M. G. "
@@ -181,6 +200,10 @@ def load_dataset(name: str) -> pd.DataFrame:
         ``"betablocker"``: deaths in the arms of 22 trials, 44 rows (Yusuf et al. 1985).
         ``"gasoline"``: share of crude oil that becomes gasoline, 32 rows (Prater 1956).
         ``"geyser"``: waiting times and durations of eruptions, 299 rows (Azzalini and Bowman 1990).
+        ``"demand"``: electricity demand of England and Wales by half hours, 4032 rows (Taylor
+        2003).
+        ``"sunspots"``: yearly numbers of sunspots, 309 rows.
+        ``"growth"``: quarterly growth of real GDP in the United States, with recessions, 202 rows.
         ``"periwinkle"``: directions in which snails move, 31 rows (Fisher 1993).
 
     Returns

@@ -86,16 +86,23 @@ class OtherTimes:
         return Sequences.of(self.codes, len(self.codes)).increasing(self.times)
 
     def check_steps(self) -> None:
-        """Raise :class:`DataError` where a row is not one step after the row before it."""
+        """Raise :class:`DataError` where a row is not one step after the row before it.
+
+        The row before is one of this table, and of the first of a series a fitted one, if any.
+        """
         united = _United.of(self, ())
-        broken = united.broken()[united.at]
+        order = np.argsort(united.at, kind="stable")
+        at = united.at[order]
+        broken = united.broken()[at]
+        broken[1:] |= (np.diff(at) != 1) & (np.diff(self.codes[order]) == 0)
         if broken.any():
-            row = int(np.argmax(broken))
-            before = united.column.iloc[united.at[row] - 1]
+            k = int(np.argmax(broken))
+            again = k > 0 and self.codes[order[k]] == self.codes[order[k - 1]]
+            before = united.column.iloc[at[k - 1] if again else at[k] - 1]
             raise DataError(
-                f"A model with memory reads all rows of a series: row {row} "
-                f"({united.moment(row)}) comes after {before}, which is not one step. Add the rows "
-                "between them, or give the row as one of a new series."
+                f"A model with memory reads all rows of a series: row {order[k]} "
+                f"({united.moment(order[k])}) comes after {before}, which is not one step. Add the "
+                "rows between them, or give the row as one of a new series."
             )
 
     def named(self, code: int) -> str:

@@ -186,7 +186,7 @@ def numbers_of(column: pd.Series, terms: Sequence[TimeTerm]) -> np.ndarray:
         name = next(t.name for t in terms if column.name in t.columns)
         raise DataError(
             f"{name!r} needs a column of numbers; {column.name!r} holds {kind(plain)}, such as "
-            f"{plain.dropna().iloc[0]!r}."
+            f"{plain.dropna().iloc[0]!r}: make a column of numbers from it."
         )
     return np.asarray(plain.to_numpy(dtype=float, na_value=np.nan))
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bayes_moe.core import html
+from bayes_moe.diagnostics.autocorrelation import Autocorrelation, autocorrelations
 from bayes_moe.diagnostics.check import Figures, check
 from bayes_moe.diagnostics.usage import hill_number, usage, usage_table
 from bayes_moe.results.fit import Fit
@@ -75,7 +76,9 @@ def diagnose(fit: Fit) -> Diagnosis:
     evidence lower bound has settled, the Pareto k, and the effective number of resampled draws.
     Of an ensemble it checks whether its members have converged, and the held-out log density.
     Of any fit it checks whether two experts predict the same on the rows that they take; the
-    effective number of experts counts these as one.
+    effective number of experts counts these as one. Of a model with ``time`` it tests whether the
+    residuals of each expert are correlated with those of the rows before, weighted by
+    responsibility (Ljung-Box; of one numeric response).
 
     Parameters
     ----------
@@ -95,21 +98,27 @@ def diagnose(fit: Fit) -> Diagnosis:
     checked = check(fit.idata, fit.spec, fit.design)
     shares = usage(fit)
     table = usage_table(shares)
-    problems = [*checked.problems, *_idle(table)]
+    correlations = autocorrelations(fit)
+    correlated = [each.problem for each in correlations if each.problem]
+    problems = [*checked.problems, *_idle(table), *correlated]
     effective = float(hill_number(checked.experts.merged(shares)).mean())
     return Diagnosis(
         ok=not problems,
         verdict=_verdict(checked.figures, table, problems, fit.design),
         problems=tuple(problems),
-        table=_figure_table(checked.figures, effective),
+        table=_figure_table(checked.figures, effective, correlations),
         usage=table,
     )
 
 
-def _figure_table(figures: Figures, effective: float) -> pd.DataFrame:
+def _figure_table(
+    figures: Figures, effective: float, correlations: list[Autocorrelation]
+) -> pd.DataFrame:
     import pandas as pd
 
     values = figures.table | {"effective experts": f"{effective:.2f}"}
+    for each in correlations:
+        values[f"residuals of expert {each.label}"] = each.figure
     return pd.DataFrame({"value": pd.Series(values, dtype=object)})
 
 

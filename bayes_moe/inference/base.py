@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -149,3 +150,19 @@ def no_gradient(spec: MixtureOfExperts, what: str) -> str:
         f"{what} needs a gradient, and {predictor!r} of {site.stem!r} has none: use method='nuts' "
         "with nuts_sampler='pymc', which is then the default and moves trees in steps of their own."
     )
+
+
+def method_of(method: str | Method, settings: Mapping[str, Any]) -> Method:
+    """A method, or the one of a name with these settings.
+
+    Raises
+    ------
+    SpecError
+        For an unknown name, unknown settings, and settings beside a method.
+    """
+    if not isinstance(method, Method):
+        chosen: Method = registry.resolve("method", method).from_settings(dict(settings))
+        return chosen
+    if settings:
+        raise SpecError(f"Give settings inside the method, not beside it: {', '.join(settings)}.")
+    return method

@@ -5,6 +5,9 @@ import pandas as pd
 import pytest
 
 import bayes_moe as bm
+from bayes_moe.data.class_labels import ResponseRule
+from bayes_moe.data.design import Design
+from bayes_moe.data.observation import RowColumns
 from bayes_moe.data.sequences import Sequences
 from bayes_moe.data.time_steps import gap_in, series_steps
 
@@ -124,3 +127,33 @@ def test_whole_series_are_in_the_matrices():
     assert design.n_lost == 0
     new = table.assign(t=table["t"] + 3, s=table["s"].replace("b", "c"))
     np.testing.assert_array_equal(design.transform(new).observation.series, [0, 2, 2, 0, 0, 2])
+
+
+def test_models_with_memory_read_every_row():
+    rule = ResponseRule("y", row_columns=RowColumns(time="t", series="s", memory=True))
+    table = pd.DataFrame({"t": np.tile(np.arange(10), 2), "s": np.repeat([*"ab"], 10)})
+    table["y"] = np.random.default_rng(0).normal(size=20)
+
+    def design(rows, missing="raise"):
+        return Design.from_data(rule, {"mu": "~ 1"}, rows, missing=missing)
+
+    fitted = design(table)
+    following = table.iloc[10:13].assign(t=[10, 11, 12])
+    rows = fitted.transform(following)
+    assert rows.before.size == 10
+    np.testing.assert_array_equal(rows.before.observation.series, 1)
+    np.testing.assert_array_equal(rows.before.observed, table["y"][10:])
+    assert rows.before.sequences is not None
+    assert fitted.transform(following.assign(s="c")).before is None
+    assert fitted.transform(table.iloc[4:8]).before.size == 4
+    gap = table.assign(y=table["y"].mask(table.index == 14))
+    with (
+        pytest.warns(bm.MissingRowsWarning),
+        pytest.raises(bm.DataError, match=r"row\(s\) 14 of series 'b' are between others"),
+    ):
+        design(gap, "drop")
+    with pytest.raises(bm.DataError, match="A model with memory needs times in regular steps"):
+        design(table.drop(index=3))
+    for other in (following.iloc[1:], following.iloc[[0, 2]], table.iloc[[12, 15]]):
+        with pytest.raises(bm.DataError, match=r"of series 'b'. comes after .* not one step"):
+            fitted.transform(other)

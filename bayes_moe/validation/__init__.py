@@ -1,0 +1,1 @@
+"""Forecasts held to what came: rolling origins, and scores of rows by those before them."""

@@ -1,0 +1,187 @@
+"""Forecasts of electricity demand beside MSTL and harmonic regression, from the same origins.
+
+Run as ``python -m benchmarks.forecasting``; MSTL needs the package ``statsforecast``, which is not
+among those for development.
+"""
+
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from importlib.util import find_spec
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+import bayes_moe as bm
+from bayes_moe.validation.origins import Origin, SeriesTable, rolling_origins
+from bayes_moe.validation.step_forecasts import StepForecast, normal, scales, seasonal_naive
+from benchmarks.timing import Row
+
+DAY, WEEK = 48, 336
+ORIGINS = 20
+LAGS = (1, 2, 3, 47, 48, 49, 335, 336, 337)
+"""Rows before: the last ones, and those about the same time a day and a week ago."""
+
+Array = NDArray[np.float64]
+Peer = Callable[[Array, int], tuple[Array, Array]]
+"""Means and standard deviations (step,) of the steps after a history."""
+
+
+def waves(n: int, daily: int, weekly: int) -> dict[str, Array]:
+    """Sines and cosines by name: of a day, and of a week where they are not those of a day."""
+    at = np.arange(n)
+    pairs = [("day", k, DAY) for k in range(1, daily + 1)]
+    pairs += [("week", k, WEEK) for k in range(1, weekly + 1) if k % 7 or k // 7 > daily]
+    return {
+        f"{name}_{part}{k}": function(2 * np.pi * k * at / period)
+        for name, k, period in pairs
+        for part, function in (("sin", np.sin), ("cos", np.cos))
+    }
+
+
+def demand(daily: int = 16, weekly: int = 40) -> pd.DataFrame:
+    """Log of the half-hourly demand of England and Wales, with waves of days and weeks."""
+    table = bm.load_dataset("demand")
+    log = np.log(table["demand"].to_numpy(float))
+    times = pd.to_datetime(table["time"])
+    return pd.DataFrame({"time": times, "load": log, **waves(len(table), daily, weekly)})
+
+
+def spec(table: pd.DataFrame, experts: int, **settings: str) -> bm.MixtureOfExperts:
+    """Experts with all waves and lags; a gate that knows the time of day and the day of the week."""
+    terms = [name for name in table if name.startswith(("day_", "week_"))]
+    terms += [f"lag(load, {lag})" for lag in LAGS]
+    gate = '~ season(time, "1D", 3) + weekday(time)' if experts > 1 else "~ 1"
+    formula = "load ~ " + " + ".join(terms)
+    return bm.mixture_of_experts(formula, gate=gate, experts=experts, time="time", **settings)
+
+
+def naive(history: Array, steps: int) -> tuple[Array, Array]:
+    return seasonal_naive(history, WEEK, steps)
+
+
+def mstl(history: Array, steps: int) -> tuple[Array, Array]:
+    """Seasonal parts by loess, and exponential smoothing of what is left, chosen by AICc."""
+    from statsforecast.models import MSTL, AutoETS
+
+    model = MSTL(season_length=[DAY, WEEK], trend_forecaster=AutoETS(model="ZZN"))
+    found = model.forecast(y=history, h=steps, level=[95])
+    mean = np.asarray(found["mean"])
+    return mean, (np.asarray(found["hi-95"]) - mean) / 1.959963984540054
+
+
+def harmonic(history: Array, steps: int) -> tuple[Array, Array]:
+    """Regression on the waves of demand() with autoregressive errors of order 9."""
+    from statsmodels.tsa.arima.model import ARIMA
+
+    features = np.column_stack([*waves(len(history) + steps, 16, 40).values()])
+    model = ARIMA(history, exog=features[: len(history)], order=(9, 0, 0), trend="c")
+    found = model.fit(method="yule_walker", gls=True).get_forecast(
+        steps, exog=features[len(history) :]
+    )
+    return np.asarray(found.predicted_mean), np.asarray(found.se_mean)
+
+
+PEERS: dict[str, Peer] = {"seasonal naive": naive, "harmonic regression": harmonic}
+if find_spec("statsforecast"):
+    PEERS["MSTL, AutoETS"] = mstl
+
+
+def scored(y: Array, forecast: StepForecast, scale: tuple[float, float], steps: int) -> Array:
+    """Means over the first steps of what Backtest.scores is a mean of."""
+    median, low80, high80, low95, high95 = forecast.quantiles[:, :steps]
+    came = y[:steps]
+    each = [
+        np.abs(came - median) / scale[0],
+        (came - forecast.mean[:steps]) ** 2 / scale[1],
+        forecast.crps[:steps],
+        forecast.log_score[:steps],
+        (low80 <= came) & (came <= high80),
+        (low95 <= came) & (came <= high95),
+    ]
+    return np.array([np.mean(values) for values in each])
+
+
+def peers(table: pd.DataFrame, origins: list[Origin]) -> list[Row]:
+    """Rows of the peers, refitted at each origin."""
+    y, rows = table["load"].to_numpy(), []
+    for name, peer in PEERS.items():
+        start, figures = time.perf_counter(), []
+        for origin in origins:
+            history, came = y[origin.histories[0]], y[origin.ahead[0]]
+            forecast = normal(came, *peer(history, WEEK))
+            scale = scales(history, WEEK)
+            figures.append([scored(came, forecast, scale, steps) for steps in (DAY, WEEK)])
+        seconds = time.perf_counter() - start
+        for steps, means in zip((DAY, WEEK), np.mean(figures, axis=0), strict=True):
+            rows.append(row(name, steps, means, seconds))
+    return rows
+
+
+def ours(name: str, table: pd.DataFrame, model: bm.MixtureOfExperts, restarts: int) -> list[Row]:
+    """Rows of a model whose posterior is renewed every seventh origin, a week."""
+    start = time.perf_counter()
+    found = bm.backtest(
+        model,
+        table,
+        horizon=WEEK,
+        origins=ORIGINS,
+        step=DAY,
+        season=WEEK,
+        method="laplace",
+        restarts=restarts,
+        draws=100,
+        refit=7,
+        random_seed=1,
+        path=f"/tmp/{name.replace(' ', '_').replace(',', '')}.json"
+        if "--keep" in sys.argv
+        else None,
+    )
+    seconds = time.perf_counter() - start
+    rows = []
+    for steps in (DAY, WEEK):
+        line = found.scores(last=steps).loc["model"]
+        means = line.to_numpy()[:6].copy()
+        means[1] **= 2
+        rows.append(row(name, steps, means, seconds))
+    return rows
+
+
+def row(name: str, steps: int, means: Array, seconds: float) -> Row:
+    return {
+        "forecast": name,
+        "days ahead": steps // DAY,
+        "MASE": round(float(means[0]), 3),
+        "RMSSE": round(float(np.sqrt(means[1])), 3),
+        "CRPS, %": round(100 * float(means[2]), 3),
+        "log score": round(float(means[3]), 3),
+        "coverage 80 %": round(100 * float(means[4]), 1),
+        "coverage 95 %": round(100 * float(means[5]), 1),
+        "seconds": round(seconds),
+    }
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    wanted = [a for a in sys.argv[1:] if not a.startswith("--")]
+    small, large = demand(16, 20), demand(16, 40)
+    cuts = rolling_origins(SeriesTable.read(spec(large, 1), large), WEEK, ORIGINS, DAY, WEEK + 2)
+    models = {
+        "one expert, sd by time of day": (large, 1, {"sigma": '~ season(time, "1D", 4)'}),
+        "two experts": (small, 2, {}),
+        "two experts, sd by time of day": (small, 2, {"sigma": '~ season(time, "1D", 4)'}),
+        "three experts": (small, 3, {}),
+    }
+    rows = [] if wanted and "peers" not in wanted else peers(large, cuts)
+    print(pd.DataFrame(rows).to_string(), flush=True)
+    for name, (table, experts, settings) in models.items():
+        if wanted and name not in wanted:
+            continue
+        own = ours(name, table, spec(table, experts, **settings), 2)
+        print(pd.DataFrame(own).to_string(), flush=True)
+
+
+if __name__ == "__main__":
+    main()
