@@ -162,7 +162,7 @@ def test_a_part_of_the_rows_remembers_all(spec):
 
 
 def test_predictions_of_fitted_rows_are_one_step_ahead(fit):
-    filters, smoothers, log_f = chain_of(fit, renamed(series_table(50)))
+    filters, smoothers, _ = chain_of(fit, renamed(series_table(50)))
     weights = bm.predict(fit).weights()
     np.testing.assert_allclose(weights.values, np.exp(filters.log_predicted).mean(0).T, atol=1e-10)
     density = bm.log_density(fit)
