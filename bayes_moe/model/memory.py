@@ -83,15 +83,20 @@ def memory_of(structure: Structure, draws: Values, rows: Rows, *, compiled: bool
     if not structure.has_memory:
         return None
     whole, at = (rows, None) if rows.part_of is None else rows.part_of
-    if whole.sequences is None:
-        raise DataError(
-            "The model's predictions depend on the rows before: give the table the columns of "
-            "`time` (and `series`), with times that increase within each series."
-        )
+    check_in_time(structure, whole)
     found = Memory(_outputs(structure, draws, whole))
     if structure.gate.chain is not None:
         found = _with_weights(structure, draws, whole, found, compiled)
     return found if at is None else found.pick(at)
+
+
+def check_in_time(structure: Structure, rows: Rows) -> None:
+    """Raise :class:`DataError` for rows that a model with memory cannot follow one by one."""
+    if structure.has_memory and rows.sequences is None:
+        raise DataError(
+            "The model's predictions depend on the rows before: give the table the columns of "
+            "`time` (and `series`), with times that increase within each series."
+        )
 
 
 def last_experts(

@@ -25,7 +25,7 @@ from bayes_moe.model.allocation import observed_rows
 from bayes_moe.model.allocation_checks import check_shared_rows
 from bayes_moe.model.effect_checks import integrates_effects
 from bayes_moe.model.evaluation import Where, chunks, map_chunks, memory
-from bayes_moe.model.memory import Memory
+from bayes_moe.model.memory import Memory, check_in_time
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.model.shared_effects import has_shared_effects
 from bayes_moe.prediction.known_groups import with_known_groups
@@ -246,11 +246,13 @@ def transformed(fit: Fit, rows: Any, unseen: str = ERROR) -> Rows:
     A Markov gate reads their responses, if the table has them: the weights of a row are given the
     responses of the rows before.
     """
-    if fit.spec.structure.gate.chain is None or rows is None:
-        return fit.design.transform(rows, unseen=unseen)
-    table = to_pandas(rows)
-    there = all(c in table for c in looked_up(fit.design.response_formula))
-    return fit.design.transform(rows, with_response=there, unseen=unseen)
+    structure, there = fit.spec.structure, False
+    if structure.gate.chain is not None and rows is not None:
+        table = to_pandas(rows)
+        there = all(c in table for c in looked_up(fit.design.response_formula))
+    found = fit.design.transform(rows, with_response=there, unseen=unseen)
+    check_in_time(structure, found)
+    return found
 
 
 def concatenated(parts: list[np.ndarray]) -> np.ndarray:

@@ -115,9 +115,7 @@ def test_slopes_are_those_of_differences(initial, compiled):
 def test_several_series_are_chains_of_their_own(compiled):
     chain, eta, log_f = chain_of(3, n=15)
     code = np.array([1, 0, 1, 1, 0, 2, 2, 0, 1, 2, 2, 0, 1, 0, 2])
-    found = chains.filters(
-        chain, eta[None], log_f[None], Sequences.of(code, 15), compiled=compiled
-    )
+    found = chains.filters(chain, eta[None], log_f[None], Sequences.of(code, 15), compiled=compiled)
     for series in range(3):
         at = np.flatnonzero(code == series)
         own = chains.filters(chain, eta[None][..., at], log_f[None][..., at], Sequences.of(None, 5))
@@ -170,9 +168,7 @@ def statsmodels_likelihood(experts, tvtp, seed=0):
     x, z = rng.normal(size=(n, 2)), rng.normal(size=n)
     y = np.cumsum(rng.normal(size=n)) * 0.3 + x @ [1.0, -0.5]
     features = np.column_stack([np.ones(n), z]) if tvtp else None
-    model = MarkovRegression(
-        y, experts, exog=x, switching_variance=True, exog_tvtp=features
-    )
+    model = MarkovRegression(y, experts, exog=x, switching_variance=True, exog_tvtp=features)
     mu = rng.normal(size=(experts, 3))
     variance = rng.uniform(0.3, 2, experts)
     # Logits of moves to all experts but the last one, from each.
