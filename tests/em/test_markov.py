@@ -20,6 +20,7 @@ from bayes_moe.em.objective import Curvature, Objective, responsibilities
 from bayes_moe.em.subsample import window_rows
 from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.model.chains import smoothers
+from bayes_moe.model.spec import bound
 
 H = 1e-5
 
@@ -70,7 +71,8 @@ def small_objective(model, rows=18, likelihood=False, seed=0):
     data = {"t": np.tile(np.arange(rows // 3), 3), "s": np.repeat(list("abc"), rows // 3)}
     data |= {"x": rng.normal(size=rows), "y": rng.normal(size=rows), "v": rng.normal(size=rows)}
     data |= {"n": rng.poisson(2.0, rows), "c": rng.permutation(np.resize(list("uvw"), rows))}
-    vector = parameter_vector(model, model.design(pd.DataFrame(data)), likelihood=likelihood)
+    design = model.design(pd.DataFrame(data))
+    vector = parameter_vector(bound(model, design), design, likelihood=likelihood)
     theta = 0.5 * rng.normal(size=(2, vector.size))
     if vector.constraint is not None:
         theta = vector.constraint.project(theta)
@@ -133,7 +135,7 @@ MODELS = {
         series="s",
     ),
     "shared": chain("~ x", experts=3, series="s", shared=["sigma"]),
-    "offset": chain("~ x + offset(v)", series="s"),
+    "offset": chain("~ x + offset(v, x, n, v)", series="s"),
 }
 
 
@@ -177,7 +179,10 @@ def test_first_states(stationary):
         return share @ log_first(eta)
 
     seconds = [
-        [mean(eta + d + e) - mean(eta + d - e) - mean(eta - d + e) + mean(eta - d - e) for e in steps]
+        [
+            mean(eta + d + e) - mean(eta + d - e) - mean(eta - d + e) + mean(eta - d - e)
+            for e in steps
+        ]
         for d in steps
     ]
     information = found.information(share[None, None])[0, 0]
@@ -398,7 +403,9 @@ def test_maxima_are_at_least_those_of_statsmodels(data, formula, gate, settings)
             2,
             exog=table[terms].to_numpy() if terms else None,
             switching_variance=not settings,
-            exog_tvtp=None if gate == "~ 1" else np.column_stack([np.ones(len(table)), table["lag"]]),
+            exog_tvtp=None
+            if gate == "~ 1"
+            else np.column_stack([np.ones(len(table)), table["lag"]]),
         )
     )
     model = chain(gate, formula, **settings)
