@@ -56,6 +56,9 @@ from .prediction.predict import responsibilities as responsibilities
 from .prediction.predictive import Predictive as Predictive
 from .prediction.residuals import pit as pit
 from .prediction.residuals import residuals as residuals
+from .prediction.states import state_path as state_path
+from .prediction.states import states as states
+from .prediction.states import transitions as transitions
 from .priors.prior import Prior as Prior
 from .results.fit import Fit as Fit
 from .results.storage import load as load
@@ -122,7 +125,10 @@ __all__ = [
     "responsibilities",
     "save",
     "simulate",
+    "state_path",
+    "states",
     "summary",
+    "transitions",
     "tree_text",
     "usage",
 ]

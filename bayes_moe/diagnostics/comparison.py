@@ -106,6 +106,14 @@ def _check_fits(fits: Any) -> None:
             "bm.predict(fit, rows).logpdf(y)."
         )
     points = [name for name, fit in fits.items() if fit.is_point]
+    chains = [name for name, fit in fits.items() if fit.spec.structure.gate.chain is not None]
+    if chains and not points:
+        raise SpecError(
+            f"{chains[0]!r} has a Markov gate: the log density of a row is given the rows before, "
+            "so leaving out a row changes those of the rows after it, and there is no leave-one-out "
+            "estimate. Compare forecasts of rows that were left out at the end, by bm.backtest(), "
+            "or modes (method='em') by information criteria."
+        )
     if 0 < len(points) < len(fits):
         others = [name for name in fits if name not in points]
         raise SpecError(

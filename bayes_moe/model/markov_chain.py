@@ -214,3 +214,16 @@ def drawn(shares: np.ndarray, uniform: np.ndarray) -> np.ndarray:
     cumulative = np.cumsum(shares, axis=-1)
     below = uniform[..., None] * cumulative[..., -1:] >= cumulative
     return np.minimum(below.sum(axis=-1), shares.shape[-1] - 1)
+
+
+def most_probable_by_pairs(xi: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Most probable path (time,) of a chain with given probabilities of pairs.
+
+    ``xi`` (time, from, to) are those of :func:`pairs` and ``shares`` (time, expert) smoothed
+    probabilities. Given all rows, the path of experts is a Markov chain with these, so that of one
+    draw it is the path of :func:`most_probable`.
+    """
+    with np.errstate(divide="ignore"):
+        log_first, log_xi = np.log(shares[0]), np.log(xi)
+        log_from = np.log(np.maximum(xi.sum(axis=-1, keepdims=True), TINY))
+    return most_probable(log_first, log_xi - log_from, np.zeros_like(shares))[0]

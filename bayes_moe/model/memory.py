@@ -18,7 +18,7 @@ from os import cpu_count
 
 import numpy as np
 
-from bayes_moe.core.arrays import Values
+from bayes_moe.core.arrays import NUMERIC, Values
 from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.core.threads import in_threads
 from bayes_moe.data.matrix import Matrix, Rows
@@ -123,6 +123,44 @@ def has_unseen_path(structure: Structure, rows: Rows) -> bool:
     return structure.gate.chain is not None and rows.response is None
 
 
+@dataclass(frozen=True)
+class ChainPart:
+    """The chain of some draws on whole series.
+
+    Attributes
+    ----------
+    where : slice
+        Positions of the draws.
+    log_moves : array (sample, from, to, obs)
+        Log probabilities of moves.
+    log_f : array (sample, expert, obs)
+        Log densities; zero without responses.
+    before : array (sample, series, expert)
+        Probabilities of the expert of the row before each series, NaN without one.
+    filters : Filters
+        Filters of the series.
+    """
+
+    where: slice
+    log_moves: np.ndarray
+    log_f: np.ndarray
+    before: np.ndarray
+    filters: chains.Filters
+
+
+def chain_parts(structure: Structure, draws: Values, rows: Rows) -> Iterator[ChainPart]:
+    """The chain of some draws at a time on whole series, in NumPy."""
+    chain = structure.gate.chain
+    assert chain is not None
+    before = last_experts(structure, draws, rows)
+    memory = Memory(_outputs(structure, draws, rows))
+    for where, own in _parts(structure, draws, rows.size):
+        eta, log_f = _read(structure, own, rows, _some(memory, where), compiled=False)
+        found = chains.filters(chain, eta, log_f, _sequences(rows), before[where])
+        moves = chain.log_transitions(eta, NUMERIC)
+        yield ChainPart(where, moves, log_f, before[where], found)
+
+
 def random_paths(
     structure: Structure, draws: Values, rows: Rows, rng: np.random.Generator
 ) -> np.ndarray:
@@ -180,9 +218,23 @@ def _filters(
     compiled: bool,
 ) -> chains.Filters:
     """Filters of some draws on whole series."""
-    gate, matrices = structure.gate, memory.read_by(rows.matrices)
-    assert gate.chain is not None
+    assert structure.gate.chain is not None
+    eta, log_f = _read(structure, draws, rows, memory, compiled=compiled)
+    sequences = _sequences(rows)
+    return chains.filters(structure.gate.chain, eta, log_f, sequences, before, compiled=compiled)
+
+
+def _sequences(rows: Rows) -> Sequences:
+    """Sequences of whole series."""
     assert rows.sequences is not None
+    return rows.sequences
+
+
+def _read(
+    structure: Structure, draws: Values, rows: Rows, memory: Memory, *, compiled: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs of the gate (sample, output, obs) and log densities (sample, expert, obs)."""
+    gate, matrices = structure.gate, memory.read_by(rows.matrices)
     eta = gate.eta(draws, matrices)
     log_f = np.zeros((len(eta), gate.n_experts, rows.size))
     if rows.response is not None:
@@ -193,7 +245,7 @@ def _filters(
 
             made = CompiledMixture(log_f, structure.blocks, params)
         log_f = made.log_components(rows.response)
-    return chains.filters(gate.chain, eta, log_f, rows.sequences, before, compiled=compiled)
+    return eta, log_f
 
 
 def _outputs(structure: Structure, draws: Values, rows: Rows) -> Outputs:

@@ -40,8 +40,15 @@ def feature_grid(fit: Fit, feature: str, at: Mapping[str, Any] | None = None) ->
     Raises
     ------
     SpecError
-        If ``at`` names the column itself.
+        If ``at`` names the column itself, and for a model whose predictions depend on the rows
+        before.
     """
+    if fit.spec.structure.has_memory:
+        raise SpecError(
+            f"Curves over {feature!r} are of rows by themselves, but predictions of this model "
+            "depend on the rows before. Show them over time: bm.predict(fit) are predictions of "
+            "the fitted rows, bm.states(fit) the experts' probabilities."
+        )
     return grid_along(fit.design, feature, at, fit.spec.structure.row_count_formulas)
 
 
