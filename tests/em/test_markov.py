@@ -397,15 +397,14 @@ def test_maxima_are_at_least_those_of_statsmodels(data, formula, gate, settings)
 
     table = data()
     terms = [] if formula.endswith("1") else formula.split("~")[1].replace(" ", "").split("+")
+    moved_by = None if gate == "~ 1" else np.column_stack([np.ones(len(table)), table["lag"]])
     other = best_of_starts(
         MarkovRegression(
             table["y"].to_numpy(),
             2,
             exog=table[terms].to_numpy() if terms else None,
             switching_variance=not settings,
-            exog_tvtp=None
-            if gate == "~ 1"
-            else np.column_stack([np.ones(len(table)), table["lag"]]),
+            exog_tvtp=moved_by,
         )
     )
     model = chain(gate, formula, **settings)
