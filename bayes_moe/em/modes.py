@@ -253,7 +253,7 @@ def _distinct(modes: Modes, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
     for j in np.argsort(-modes.value, kind="stable"):
         for m, k in enumerate(distinct):
             tolerance = SAME_VALUE + 1e-9 * abs(modes.value[k])
-            close = modes.value[k] - modes.value[j] <= tolerance
+            close = modes.value[j] >= modes.value[k] - tolerance  # also of -inf
             if close and np.abs(density[k] - density[j]).max() <= SAME_ROWS:
                 hits[m] += int(modes.hits[j])
                 break
