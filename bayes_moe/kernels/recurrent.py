@@ -187,8 +187,7 @@ _prototype = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64)
 
 
 def _call(cell: str, arrays: tuple[np.ndarray, ...], slopes: np.ndarray | None) -> None:
-    previous, weights, bias, states, kept = arrays
-    copies, rows, units = states.shape
+    copies, rows, units = arrays[3].shape  # of the states
     addresses = [a.ctypes.data for a in arrays]
     addresses.append(0 if slopes is None else slopes.ctypes.data)
     job = np.array([CELLS[cell], copies, rows, units, *addresses], dtype=np.int64)

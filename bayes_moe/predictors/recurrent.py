@@ -146,7 +146,7 @@ class Recurrent(Basis):
 
             weights = [w if site.each else w[None] for w in weights]
             shaped = [self._with_sums(w, j) for j, w in enumerate(weights)]
-            states = States(self.cell)(features, *shaped)[0]
+            states: Any = States(self.cell).make_node(features, *shaped).outputs[0]
             return states.swapaxes(1, 2) if site.each else states.squeeze(0).T
         lead = weights[0].shape[: weights[0].ndim - core[0]]
         flat = [
@@ -155,8 +155,8 @@ class Recurrent(Basis):
         ]
         z, previous = features[:, :-1], features[:, -1].astype(np.int64)
         run = resolve_path("bayes_moe.kernels.recurrent:states_of")
-        states = run(self.cell, np.ascontiguousarray(z), previous, *flat)[0]
-        return np.swapaxes(states, -1, -2).reshape(*lead, self.units, len(z))
+        found = run(self.cell, np.ascontiguousarray(z), previous, *flat)[0]
+        return np.swapaxes(found, -1, -2).reshape(*lead, self.units, len(z))
 
     def evaluate(self, b: Binding, draws: Values) -> np.ndarray:
         copies = b.site.outputs if b.site.each else 1

@@ -93,7 +93,8 @@ def test_attention_to_the_past_is_a_loop_over_rows_and_lags(heads):
         for h in range(heads):
             query, key = values["gate_query"][h] @ row, values["gate_key"][h]
             score = [
-                query @ key @ z[s] / size**0.5 + values["gate_lag"][h, l] for l, s in enumerate(own)
+                query @ key @ z[s] / size**0.5 + values["gate_lag"][h, lag]
+                for lag, s in enumerate(own)
             ]
             weight = np.exp(score) / np.exp(score).sum()
             seen.append(weight)
