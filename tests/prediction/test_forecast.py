@@ -363,7 +363,7 @@ def with_x(table):
 
 
 def test_features_that_are_not_known_ahead_are_named(with_x):
-    with pytest.raises(bm.DataError, match="next 48 rows of the series 'a', 'b' need .* 'x'"):
+    with pytest.raises(bm.DataError, match=r"next 48 rows of the series 'a', 'b' need .* 'x'"):
         bm.forecast(with_x)
 
 
