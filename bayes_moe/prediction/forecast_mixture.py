@@ -41,7 +41,7 @@ class ForecastMixture(ChunkedMixture):
     stored: StoredMixtures | None = None
 
     @property
-    def draws(self) -> dict[str, np.ndarray]:  # type: ignore[override]
+    def draws(self) -> dict[str, np.ndarray]:
         """Reported variables (sample, ...) by name, or the numbers of the stored paths."""
         if self.stored is None:
             return self._fitted_draws
@@ -131,7 +131,8 @@ class ForecastMixture(ChunkedMixture):
         assert future is not None
         step = {STEP: np.arange(1, future.steps + 1)}
         if future.series == (None,):
-            coords, time = {**before, **step, **after}, ((STEP,), future.times[0])
+            coords: dict[str, Any] = {**before, **step, **after}
+            time: tuple[Any, Any] = ((STEP,), future.times[0])
         else:
             shape = (*values.shape[:axis], *future.times.shape, *values.shape[axis + 1 :])
             values = values.reshape(shape)

@@ -217,8 +217,9 @@ class Forecast(Predictive):
                 table[f"probability_{label}"] = found.sel({names.CLASS: label}).values.ravel()
             return pd.DataFrame(table)
         table |= {"mean": self.mean().values.ravel(), "sd": self.sd().values.ravel()}
-        several = isinstance(ci_prob, Sequence | np.ndarray)
-        for prob in ci_prob if several else [ci_prob]:  # type: ignore[union-attr]
+        several = isinstance(ci_prob, Sequence)
+        levels: list[Any] = list(ci_prob) if isinstance(ci_prob, Sequence) else [ci_prob]
+        for prob in levels:
             ending = f"_{100 * prob:g}" if several else ""
             bounds = self.interval(prob).values.reshape(-1, 2)
             for j, bound in enumerate(names.CI_BOUNDS):

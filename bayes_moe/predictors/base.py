@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +15,6 @@ from bayes_moe.core.errors import SpecError
 from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.core.linalg import least_squares
 from bayes_moe.data.matrix import Matrix
-from bayes_moe.data.path_matrix import PathMatrix
 from bayes_moe.predictors.site import Binding, Site
 from bayes_moe.predictors.variables import Variables, about_zero, coefficients
 from bayes_moe.priors.prior import Prior
@@ -68,6 +67,9 @@ class Predictor(ABC):
     kind: ClassVar[str]
     gradient: ClassVar[bool] = True
     """Whether the log density has a gradient by all its parameters."""
+    on_paths: ClassVar[bool] = False
+    """Whether :meth:`evaluate` knows a :class:`bayes_moe.data.path_matrix.PathMatrix`, and returns
+    (sample, output, path) of it; otherwise one draw is evaluated after the other."""
     portable: ClassVar[bool] = False
     """Whether reported variables mean the same on every table, if the formula's columns do."""
     has_memory: ClassVar[bool] = False
@@ -107,22 +109,6 @@ class Predictor(ABC):
     @abstractmethod
     def evaluate(self, b: Binding, draws: Values) -> np.ndarray:
         """Return eta (sample, output, obs) of posterior draws on the rows of a binding."""
-
-    def evaluate_each(self, b: Binding, draws: Values) -> np.ndarray:
-        """Return eta (sample, output, path) of draws on paths of which each draw has its own.
-
-        The matrix of the binding is a :class:`bayes_moe.data.path_matrix.PathMatrix`. By default
-        one draw is evaluated after the other, which takes a call for each.
-        """
-        matrix = b.matrix
-        assert isinstance(matrix, PathMatrix)
-        parts = [
-            self.evaluate(
-                replace(b, matrix=matrix.of_sample(j)), {n: v[j : j + 1] for n, v in draws.items()}
-            )
-            for j in range(matrix.samples)
-        ]
-        return np.concatenate(parts)
 
     @abstractmethod
     def to_raw(self, b: Binding, values: Values) -> Values:

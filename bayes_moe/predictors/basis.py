@@ -13,7 +13,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -41,6 +41,8 @@ class Basis(Predictor):
     Coefficients refer to these features, and their prior to ``raw``: its scale is a factor of
     :meth:`spread`.
     """
+
+    on_paths: ClassVar[bool] = True
 
     @abstractmethod
     def labels(self, matrix: Matrix) -> list[str]:
@@ -103,16 +105,11 @@ class Basis(Predictor):
 
     def evaluate(self, b: Binding, draws: Values) -> np.ndarray:
         coef, features = draws[b.site.coef], self.features(b.matrix)
+        if isinstance(b.matrix, PathMatrix):
+            features = b.matrix.by_sample(features)  # (sample, path, input)
+            own = self.feature_site(b.site).each and self.variables(b.site).basis
+            features = features[:, None] if own else features
         eta: np.ndarray = _eta(self, b.site, coef, draws, features, NUMERIC)
-        return eta
-
-    def evaluate_each(self, b: Binding, draws: Values) -> np.ndarray:
-        matrix, site = b.matrix, b.site
-        assert isinstance(matrix, PathMatrix)
-        features = matrix.by_sample(self.features(matrix))  # (sample, path, input)
-        own = self.feature_site(site).each and self.variables(site).basis
-        features = features[:, None] if own else features
-        eta: np.ndarray = _eta(self, site, draws[site.coef], draws, features, NUMERIC)
         return eta
 
     def to_raw(self, b: Binding, values: Values) -> Values:

@@ -50,6 +50,7 @@ class Bilinear(Predictor):
     heads: int = 1
 
     kind: ClassVar[str] = "bilinear"
+    on_paths: ClassVar[bool] = True  # products of the matrix know the rows of each draw
 
     def length(self, matrix: Matrix) -> int:
         """Length of queries and keys."""
@@ -107,9 +108,6 @@ class Bilinear(Predictor):
         coef = draws[b.site.coef]  # (sample, head, expert, term)
         eta = b.matrix.product(coef.reshape(-1, coef.shape[-1]))
         return eta.reshape(len(coef), -1, eta.shape[-1])
-
-    def evaluate_each(self, b: Binding, draws: Values) -> np.ndarray:
-        return self.evaluate(b, draws)
 
     def to_raw(self, b: Binding, values: Values) -> Values:
         coef = np.asarray(values[b.site.coef])

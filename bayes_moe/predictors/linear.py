@@ -34,6 +34,7 @@ class Linear(Predictor):
     """A linear predictor; its features are the columns of a formula's design."""
 
     kind: ClassVar[str] = "linear"
+    on_paths: ClassVar[bool] = True  # products of the matrix know the rows of each draw
     portable: ClassVar[bool] = True
 
     @property
@@ -107,9 +108,6 @@ class Linear(Predictor):
         coef = draws[b.site.coef]  # (sample, output, term)
         eta = b.matrix.product(coef.reshape(-1, coef.shape[-1]))
         return eta.reshape(*coef.shape[:-1], -1)
-
-    def evaluate_each(self, b: Binding, draws: Values) -> np.ndarray:
-        return self.evaluate(b, draws)  # the product knows the rows of each draw
 
     def to_raw(self, b: Binding, values: Values) -> Values:
         raw = Scaling(b.matrix, b.units).to_raw(values[b.site.coef])

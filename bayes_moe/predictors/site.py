@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -122,8 +122,8 @@ class Binding:
         """
         known = self.matrix.outputs
         if known is None:
-            of_paths = isinstance(self.matrix, PathMatrix)
-            known = (predictor.evaluate_each if of_paths else predictor.evaluate)(self, draws)
+            each = isinstance(self.matrix, PathMatrix) and not predictor.on_paths
+            known = each_draw(predictor, self, draws) if each else predictor.evaluate(self, draws)
         eta = known
         return self.shifted(eta)
 
@@ -160,3 +160,16 @@ class Binding:
             if width in (1, outputs)
             else offset.repeat(outputs // width, axis=offset.ndim - 2)
         )
+
+
+def each_draw(predictor: Any, b: Binding, draws: Values) -> np.ndarray:
+    """Predictor (sample, output, path) on paths, one draw after the other."""
+    matrix = b.matrix
+    assert isinstance(matrix, PathMatrix)
+    parts = [
+        predictor.evaluate(
+            replace(b, matrix=matrix.of_sample(j)), {n: v[j : j + 1] for n, v in draws.items()}
+        )
+        for j in range(matrix.samples)
+    ]
+    return np.concatenate(parts)

@@ -268,7 +268,7 @@ def test_each_path_is_the_prediction_of_a_table_with_its_own_lags(name, table):
     recorded = np.exp(drawn) if response == "p" else drawn
     recorded = np.maximum(recorded, -1) if "censored" in formula else recorded
     stored, draws = ahead.stored.mixture, stacked_draws(spec, fit.idata["posterior"].to_dataset())
-    for path in range(6):
+    for path in (0, 4):  # one of each draw
         longer = pd.concat([data, new.assign(**{response: recorded[path]})], ignore_index=True)
         longer = longer.sort_values(["id", "date"], kind="stable").reset_index(drop=True)
         again = fit_with(
@@ -363,7 +363,7 @@ def with_x(table):
 
 
 def test_features_that_are_not_known_ahead_are_named(with_x):
-    with pytest.raises(bm.DataError, match="next 48 rows of the series 'a', 'b' need .* 'x'"):
+    with pytest.raises(bm.DataError, match=r"next 48 rows of the series 'a', 'b' need .* 'x'"):
         bm.forecast(with_x)
 
 

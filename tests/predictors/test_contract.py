@@ -19,8 +19,9 @@ from bayes_moe.predictors import (
     Linear,
     Spline,
 )
-from bayes_moe.predictors.base import Predictor, Target
+from bayes_moe.predictors.base import Target
 from bayes_moe.predictors.scaling import scaling_of
+from bayes_moe.predictors.site import each_draw
 from tests.support.examples import EXPERTS, GATE, OUTPUTS, RESPONSE, in_turn, matrix_of
 from tests.support.examples import PREDICTORS as EXAMPLES
 
@@ -70,7 +71,7 @@ def test_paths_of_each_draw_are_seen_as_rows(case):
     found = case.site.bind(paths).evaluated(case.predictor, case.values)
     expected = np.stack([case.eta[j, :, 4 * j : 4 * j + 4] for j in range(3)])
     np.testing.assert_allclose(found, expected, atol=1e-10)
-    slow = Predictor.evaluate_each(case.predictor, case.site.bind(paths), case.values)
+    slow = each_draw(case.predictor, case.site.bind(paths), case.values)
     np.testing.assert_allclose(slow, expected, atol=1e-10)
 
 
