@@ -272,6 +272,7 @@ def _when(design: Design) -> pd.MultiIndex:
 
     seen = design.rows.observation
     series = np.zeros(design.rows.size) if seen.series is None else seen.series
+    assert seen.time is not None  # of a model with times
     return pd.MultiIndex.from_arrays([series, seen.time])
 
 
