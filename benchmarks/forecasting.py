@@ -21,7 +21,7 @@ from benchmarks.timing import Row
 
 DAY, WEEK = 48, 336
 ORIGINS = 20
-LAGS = (1, 2, 3, 47, 48, 49, 335, 336, 337)
+LAGS = (1, 2, 3, 46, 47, 48, 49, 50, 95, 96, 97, 335, 336, 337)
 """Rows before: the last ones, and those about the same time a day and a week ago."""
 
 Array = NDArray[np.float64]
@@ -50,7 +50,7 @@ def demand(daily: int = 16, weekly: int = 40) -> pd.DataFrame:
 
 
 def spec(table: pd.DataFrame, experts: int, **settings: str) -> bm.MixtureOfExperts:
-    """Experts with all waves and lags; a gate that knows the time of day and the day of the week."""
+    """Experts with all waves and lags; a gate that knows the time of day and the weekday."""
     terms = [name for name in table if name.startswith(("day_", "week_"))]
     terms += [f"lag(load, {lag})" for lag in LAGS]
     gate = '~ season(time, "1D", 3) + weekday(time)' if experts > 1 else "~ 1"
@@ -135,9 +135,6 @@ def ours(name: str, table: pd.DataFrame, model: bm.MixtureOfExperts, restarts: i
         draws=100,
         refit=7,
         random_seed=1,
-        path=f"/tmp/{name.replace(' ', '_').replace(',', '')}.json"
-        if "--keep" in sys.argv
-        else None,
     )
     seconds = time.perf_counter() - start
     rows = []
@@ -166,7 +163,7 @@ def row(name: str, steps: int, means: Array, seconds: float) -> Row:
 def main() -> None:
     warnings.simplefilter("ignore")
     wanted = [a for a in sys.argv[1:] if not a.startswith("--")]
-    small, large = demand(16, 20), demand(16, 40)
+    small, large = demand(16, 20), demand(20, 120)
     cuts = rolling_origins(SeriesTable.read(spec(large, 1), large), WEEK, ORIGINS, DAY, WEEK + 2)
     models = {
         "one expert, sd by time of day": (large, 1, {"sigma": '~ season(time, "1D", 4)'}),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from bayes_moe.core import registry
@@ -165,4 +165,11 @@ def method_of(method: str | Method, settings: Mapping[str, Any]) -> Method:
         return chosen
     if settings:
         raise SpecError(f"Give settings inside the method, not beside it: {', '.join(settings)}.")
+    return method
+
+
+def silent_method(method: Method) -> Method:
+    """The method without a progress bar of its own, for many fits under one bar."""
+    if any(field.name == "progressbar" for field in fields(method)):  # type: ignore[arg-type]
+        return replace(method, progressbar=False)  # type: ignore[type-var]
     return method

@@ -23,7 +23,7 @@ from bayes_moe.diagnostics.backtest_table import (
     Backtest,
 )
 from bayes_moe.fitting import fit
-from bayes_moe.inference.base import Method, method_of
+from bayes_moe.inference.base import Method, method_of, silent_method
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.fit import Fit
 from bayes_moe.validation.model_forecasts import model_forecasts
@@ -116,7 +116,7 @@ def backtest(
     apart = horizon if step is None else step
     check_whole("step", apart, 1)
     every = _refits_every(refit, origins)
-    chosen = method_of(method, settings)
+    chosen = silent_method(method_of(method, settings))
     rows = SeriesTable.read(spec, data)
     length = _season(season, rows)
     cuts = rolling_origins(rows, horizon, origins, apart, length + 2)
@@ -272,6 +272,7 @@ def _when(design: Design) -> pd.MultiIndex:
 
     seen = design.rows.observation
     series = np.zeros(design.rows.size) if seen.series is None else seen.series
+    assert seen.time is not None  # of a model with times
     return pd.MultiIndex.from_arrays([series, seen.time])
 
 

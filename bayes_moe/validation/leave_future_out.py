@@ -13,7 +13,7 @@ from bayes_moe.core.checks import check_whole, is_number
 from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.core.progress import progress
 from bayes_moe.fitting import fit
-from bayes_moe.inference.base import Method, method_of
+from bayes_moe.inference.base import Method, method_of, silent_method
 from bayes_moe.inference.importance import pareto_k, smoothed
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.prediction.predict import log_density
@@ -122,7 +122,7 @@ def lfo(
         raise SpecError(f"`spec` must be a MixtureOfExperts, got {type(spec).__name__}.")
     if threshold is not None and (not is_number(threshold) or not threshold > 0):
         raise SpecError(f"`threshold` must be a positive number or None; it is {threshold!r}.")
-    chosen, seed = method_of(method, settings), seeds.resolve(random_seed)
+    chosen, seed = silent_method(method_of(method, settings)), seeds.resolve(random_seed)
     rows = SeriesTable.read(spec, data)
     moments = np.unique(rows.times)
     known = len(moments) // 2 if first is None else first
