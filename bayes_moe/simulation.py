@@ -82,13 +82,8 @@ def simulate(
     rng = np.random.default_rng(seeds.resolve(random_seed))
     if parameters is None:
         spec, parameters = _from_prior(spec, table, rng)
-    design = Design.from_data(
-        _rule_in_time(spec, table),
-        spec.formulas,
-        table,
-        center=spec.center,
-        functions=spec.functions,
-    )
+    settings = {"center": spec.center, "functions": spec.functions}
+    design = Design.from_data(_rule_in_time(spec, table), spec.formulas, table, **settings)
     table = table.iloc[design.rows.obs_id] if design.n_lost else table
     if isinstance(parameters, Mapping):
         parameters = with_drawn_effects(spec, design, parameters, rng)
@@ -113,9 +108,15 @@ def simulate(
         result[column] = drawn
     if expert_column is not None:
         result[expert_column] = np.asarray(spec.expert_labels)[chosen]
-    pairs, dims = spec.structure.pairs, spec.structure.dims
-    result.attrs["parameters"] = {k: pairs.reported(v, dims[k]).tolist() for k, v in values.items()}
+    reported = _reported(spec, values)
+    result.attrs["parameters"] = {name: value.tolist() for name, value in reported.items()}
     return result
+
+
+def _reported(spec: MixtureOfExperts, values: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Values of variables in the shapes in which they are reported."""
+    pairs, dims = spec.structure.pairs, spec.structure.dims
+    return {name: pairs.reported(value, dims[name]) for name, value in values.items()}
 
 
 def _rule_in_time(spec: MixtureOfExperts, table: pd.DataFrame) -> ResponseRule:
@@ -183,5 +184,4 @@ def _from_prior(
     design = spec.design(table)
     spec = with_levels(spec, design.levels)
     drawn = prior_draws(spec, design, 1, int(rng.integers(2**31)))
-    pairs, dims = spec.structure.pairs, spec.structure.dims
-    return spec, {name: pairs.reported(v[0], dims[name]) for name, v in drawn.items()}
+    return spec, _reported(spec, {name: v[0] for name, v in drawn.items()})

@@ -214,10 +214,9 @@ class Design(InTime):
             dense = design_matrix(known, terms, center, weights, (offset, groups[stem]))
             matrices[stem] = with_columns(dense, used.columns, (stem, formula), weights, center)
         seen = replace(used.observation, response=observed)
-        cells = with_gap_cells(used.columns, used.gaps)
-        rows = Rows(matrices, positions, cells, seen, used.index).in_time()
-        described = (rows, response.term, dict(formulas), center, used.n_dropped, fitted, may_miss)
-        return cls(*described, response.levels, grouped, response.limits, used.past)
+        rows = Rows(matrices, positions, with_gap_cells(used.columns, used.gaps), seen, used.index)
+        described = (response.term, dict(formulas), center, used.n_dropped, fitted, may_miss)
+        return cls(rows.in_time(), *described, response.levels, grouped, response.limits, used.past)
 
     def labelled(self, obs_id: np.ndarray, index: pd.Index | None = None) -> Design:
         """The same design with other positions (obs,) of its rows, and other labels (obs,)."""
@@ -287,10 +286,10 @@ class Design(InTime):
         table = matrices_as_fitted(to_pandas(data), self.columns)
         index = row_labels(table)
         functions = next(iter(self._fitted.values())).functions
-        table, in_time = self.past.placed(table.reset_index(drop=True), functions)
+        table, in_time = self.past.placed(table, functions)
         expressions = [*self.formulas.values()] + ([self.response_formula] if with_response else [])
         used = _needed(self.columns, expressions, table)
-        limits, table = self.limits if with_response else None, table[used]
+        limits, table = self.limits if with_response else None, table[used].reset_index(drop=True)
         table, ends = open_ends(limits, table, self.formulas.values())
         table, gaps = fill_gaps(table, self.may_miss, self.columns)
         complete, _ = refuse_or_drop(table, "raise", "Fill or remove them.")

@@ -231,17 +231,11 @@ def setting(name: str, argument: Argument, node: ast.expr, text: str) -> Any:
             if isinstance(literal, str) and literal:
                 return literal
             wanted = "the name of a column in quotes"
-        case "date":
-            if _is_date(literal):
-                return literal
-            wanted = "a date in quotes, such as '2020-01-31' or '2020-01-31T12:00'"
-        case "period":
-            if not isinstance(literal, str) and constant(node, text) > 0:
-                return constant(node, text)
-            if isinstance(literal, str) and _PERIOD.fullmatch(literal):
-                return literal
-            units = ", ".join(f"'1{unit}'" for unit in listed.SECONDS)
-            wanted = f"a length of time such as {units}, or a number above 0 for numeric times"
+        case "date" | "period":
+            given = _of_time(argument.kind, literal, node, text)
+            if given is not None:
+                return given
+            wanted = _OF_TIME[argument.kind]
         case "level":
             return _level(name, argument, node, text)
         case "numbers":
@@ -253,6 +247,24 @@ def setting(name: str, argument: Argument, node: ast.expr, text: str) -> Any:
         f"The argument {argument.name!r} of {name!r} must be {wanted}; it is {shown(node)!r} in "
         f"the formula term {text!r}."
     )
+
+
+_OF_TIME = {
+    "date": "a date in quotes, such as '2020-01-31' or '2020-01-31T12:00'",
+    "period": "a length of time such as "
+    + ", ".join(f"'1{unit}'" for unit in listed.SECONDS)
+    + ", or a number above 0 for numeric times",
+}
+"""What dates and periods must be."""
+
+
+def _of_time(wanted: str, literal: Any, node: ast.expr, text: str) -> Any:
+    """A date, or a period as text or number; None for anything else."""
+    if isinstance(literal, str):
+        is_one = _is_date(literal) if wanted == "date" else bool(_PERIOD.fullmatch(literal))
+        return literal if is_one else None
+    number = constant(node, text) if wanted == "period" else 0.0
+    return number if number > 0 else None
 
 
 def _is_date(literal: Any) -> bool:

@@ -151,7 +151,8 @@ class _Evaluation:
         if isinstance(value, FactorValues | dict):  # a proxy that passes for what it holds
             return value
         if isinstance(value, pd.Series):
-            return self.plain(value, self.expression.body) if _is_time(value) else value
+            of_time = kind(value) in ("dates", "durations")
+            return self.plain(value, self.expression.body) if of_time else value
         if isinstance(value, np.ndarray) and value.ndim > 1:
             return value.astype(float)
         return np.array(np.broadcast_to(np.asarray(value, dtype=float), len(self.table)))
@@ -367,10 +368,6 @@ def _column(table: pd.DataFrame, name: str) -> pd.Series:
 def _remedy(column: pd.Series, text: str) -> str:
     dates = f"write time({text}), the days since the first fitted date"
     return dates if kind(column) == "dates" else "make a column of numbers from it"
-
-
-def _is_time(column: pd.Series) -> bool:
-    return kind(column) in ("dates", "durations")
 
 
 def _as_labels(value: Any) -> Any:

@@ -137,8 +137,7 @@ class MixtureOfExperts(Record):
         structure = structure_of(gate, ordered, frozen, stated, known=known)
         self._set(gate=gate, experts=ordered, priors=frozen, center=center, structure=structure)
         rule = response_rule(self.response, [e.family for e in listed], listed[0].levels)
-        columns = check_row_columns((weights, group, expert, time, series), structure.expert_labels)
-        columns = replace(columns, memory=bool(getattr(structure, "has_memory", False)))
+        columns = _row_columns((weights, group, expert, time, series), structure)
         counts = tuple(structure.row_count_formulas)
         self._set(response_rule=replace(rule, counts=counts, row_columns=columns))
         self._set(row_columns=columns)
@@ -328,6 +327,12 @@ class MixtureOfExperts(Record):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self).from_dict, (self.to_dict(), dict(self.functions))
+
+
+def _row_columns(columns: Sequence[Any], structure: Structure) -> RowColumns:
+    """Columns that say more of the rows, for a model that may read these one after the other."""
+    found = check_row_columns(columns, structure.expert_labels)
+    return replace(found, memory=bool(getattr(structure, "has_memory", False)))
 
 
 def _called(

@@ -81,12 +81,10 @@ def stored_rows(
             raise ValueError(f"the group {group!r} cannot hold the fitted rows")
         dataset = tree[group].to_dataset()
         sparse = {j: e for j, e in enumerate(entries) if e["dtype"] == SPARSE_ROWS}
-        found = len(dataset.data_vars) - others
-        if found != len(entries) + 2 * len(sparse) + len(levels) + 1:
-            raise ValueError(
-                f"{found - 1} columns are stored, but {len(entries)} described, "
-                f"and {len(levels)} levels of row labels"
-            )
+        found = len(dataset.data_vars) - others - 1
+        if found != len(entries) + 2 * len(sparse) + len(levels):
+            described = f"{len(entries)} described, and {len(levels)} levels of row labels"
+            raise ValueError(f"{found} columns are stored, but {described}")
         matrices = {e[names.COLUMN]: _matrix(dataset, j, e) for j, e in sparse.items()}
         stored = {
             e[names.COLUMN]: dataset[str(j)] for j, e in enumerate(entries) if j not in sparse
