@@ -1,4 +1,4 @@
-"""The likelihood of a Markov chain in PyTensor: rows' densities, and derivatives of any function."""
+"""The likelihood of a Markov chain in PyTensor: rows' densities and derivatives of functions."""
 
 import numpy as np
 import pytensor

@@ -1,4 +1,4 @@
-"""The compiled density of a model with a Markov gate is the objective's, PyMC's and statsmodels'."""
+"""The density of a model with a Markov gate is the objective's, PyMC's and statsmodels'."""
 
 import numpy as np
 import pandas as pd
@@ -27,7 +27,8 @@ def interleaved():
     """The table of all families as three series whose rows alternate."""
     rows = table()
     series = np.random.default_rng(0).integers(3, size=len(rows))
-    return rows.assign(t=np.arange(len(rows)), id=np.array(["a", "b", "c"])[series])
+    rows = rows.assign(id=np.array(["a", "b", "c"])[series])
+    return rows.assign(t=rows.groupby("id").cumcount())
 
 
 def chained(family, gate, **more):
@@ -63,12 +64,6 @@ ROWS = interleaved()
 def free(spec, rows):
     """Coordinates with the Jacobian and no floor: the density that a sampler sees."""
     return without_floors(parameter_vector(spec, spec.design(rows), jacobian=True))
-
-
-def near_start(moving, seed=0):
-    rng = np.random.default_rng(seed)
-    at = rng.normal(0, 0.5, moving.size)
-    return at if moving.constraint is None else moving.constraint.project(at[None])[0]
 
 
 @pytest.mark.parametrize("name", list(CASES))
@@ -182,7 +177,7 @@ def test_chains_agree_and_rows_have_their_density_given_those_before(drawn):
     values = {
         n: posterior[n].stack(s=("chain", "draw")).transpose("s", ...).values
         for n in spec.variables
-    }  # noqa: E501
+    }
     points = moving.points(values)
     prior, native = moving.log_prior(points)[0], LinearTable(moving).density()
     found = by_row.stack(s=("chain", "draw")).sum("obs_id").values
