@@ -82,8 +82,8 @@ def simulate(
     rng = np.random.default_rng(seeds.resolve(random_seed))
     if parameters is None:
         spec, parameters = _from_prior(spec, table, rng)
-    settings = {"center": spec.center, "functions": spec.functions}
-    design = Design.from_data(_rule_in_time(spec, table), spec.formulas, table, **settings)
+    rule, own = _rule_in_time(spec, table), spec.functions
+    design = Design.from_data(rule, spec.formulas, table, center=spec.center, functions=own)
     table = table.iloc[design.rows.obs_id] if design.n_lost else table
     if isinstance(parameters, Mapping):
         parameters = with_drawn_effects(spec, design, parameters, rng)
