@@ -31,7 +31,7 @@ def intervals_cover(fit, driven):
 def test_intervals_cover_planted_parameters_as_often_as_they_say(driven):
     gate = Markov("~ z" if driven else "~ 1")
     spec = bm.mixture_of_experts("y ~ x", experts=2, gate=gate, time="t")
-    settings = {"draws": 300, "chains": 2, "cores": 1, "progressbar": False}
+    settings = {"draws": 1000, "chains": 4, "cores": 1, "progressbar": False}
     covered = []
     for seed in range(TABLES):
         rows = regimes(200, [7, seed], driven=driven)

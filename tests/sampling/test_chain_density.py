@@ -88,13 +88,15 @@ def test_the_compiled_densities_are_pymc_s(name):
     spec = CASES[name]
     design, moving = spec.design(ROWS), free(spec, ROWS)
     graph = GraphLogDensity(internal_graph(spec, design), jacobian=True)
-    free_variables = FreeVariables.of(spec, design, spec.resolve_priors(design))
     values = bm.fit(spec, ROWS, "em", random_seed=1, progressbar=False).idata.posterior
     values = {n: values[n].values[0, 0] for n in spec.variables}
     point = graph.point(values)
     value, gradient = graph(point)
     at = moving.points({n: v[None] for n, v in values.items()})[0]
     assert LinearTable(moving).density()(at)[0] == pytest.approx(value, rel=1e-11)
+    if spec.structure.constraints:  # these have no other compiled density
+        return
+    free_variables = FreeVariables.of(spec, design, spec.resolve_priors(design))
     grouped = GroupedTable(free_variables, jacobian=True).density()(point)
     assert grouped[0] == pytest.approx(value, rel=1e-11)
     np.testing.assert_allclose(grouped[1], gradient, atol=1e-9 * max(1, np.abs(gradient).max()))
@@ -122,6 +124,7 @@ def test_the_likelihood_is_statsmodels(driven):
     assert LinearTable(moving).density()(theta)[0] - prior == pytest.approx(expected, abs=1e-8)
 
 
+@pytest.mark.slow
 def test_networks_beside_a_markov_gate_have_pymc_s_density():
     spec = bm.mixture_of_experts("y ~ x", experts=2, gate=Markov("~ z"), predictor="mlp", time="t")
     design = spec.design(regimes(300, 0))
@@ -164,15 +167,15 @@ def test_a_graph_of_rows_that_continue_a_fitted_series_is_refused():
 def drawn():
     rows = pd.concat([regimes(90, s).assign(id=s) for s in (0, 1)])
     spec = bm.mixture_of_experts("y ~ x", experts=2, gate=Markov("~ z"), time="t", series="id")
-    settings = {"draws": 150, "chains": 2, "progressbar": False, "random_seed": 1}
+    settings = {"draws": 500, "chains": 2, "progressbar": False, "random_seed": 1}
     return rows, spec, bm.fit(spec, rows, "nuts", **settings)
 
 
 def test_chains_agree_and_rows_have_their_density_given_those_before(drawn):
     rows, spec, fit = drawn
     assert float(bm.summary(fit)["r_hat"].astype(float).max()) < 1.1
-    by_row = fit.idata.log_likelihood["y"].isel(draw=[0, 149])
-    posterior = fit.idata.posterior.isel(draw=[0, 149])
+    by_row = fit.idata.log_likelihood["y"].isel(draw=[0, 499])
+    posterior = fit.idata.posterior.isel(draw=[0, 499])
     moving = free(spec, rows)
     values = {
         n: posterior[n].stack(s=("chain", "draw")).transpose("s", ...).values
