@@ -82,8 +82,7 @@ def simulate(
     rng = np.random.default_rng(seeds.resolve(random_seed))
     if parameters is None:
         spec, parameters = _from_prior(spec, table, rng)
-    rule, own = _rule_in_time(spec, table), spec.functions
-    design = Design.from_data(rule, spec.formulas, table, center=spec.center, functions=own)
+    design = _design(spec, table)
     table = table.iloc[design.rows.obs_id] if design.n_lost else table
     if isinstance(parameters, Mapping):
         parameters = with_drawn_effects(spec, design, parameters, rng)
@@ -119,12 +118,14 @@ def _reported(spec: MixtureOfExperts, values: Mapping[str, np.ndarray]) -> dict[
     return {name: pairs.reported(value, dims[name]) for name, value in values.items()}
 
 
-def _rule_in_time(spec: MixtureOfExperts, table: pd.DataFrame) -> ResponseRule:
-    """No response, and the columns of times and series where a table has or needs them."""
-    columns = spec.row_columns
+def _design(spec: MixtureOfExperts, table: pd.DataFrame) -> Design:
+    """Design of a table without responses, in time where it has times or needs them."""
+    columns, rule = spec.row_columns, ResponseRule("")
     if columns.time in table or time_terms(spec.expressions, table.columns):
-        return ResponseRule("", row_columns=in_time_only(columns))
-    return ResponseRule("")
+        rule = ResponseRule("", row_columns=in_time_only(columns))
+    return Design.from_data(
+        rule, spec.formulas, table, center=spec.center, functions=spec.functions
+    )
 
 
 def _check_lags(spec: MixtureOfExperts, responses: list[str], table: pd.DataFrame) -> None:

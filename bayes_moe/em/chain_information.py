@@ -45,13 +45,14 @@ class ChainInformation(ObservedInformation):
 
     def __init__(self, stack: PredictorStack) -> None:
         self.stack = stack
-        first, second = [], []
+        first: list[np.ndarray] = []
+        second: list[np.ndarray] = []
         for split in stack.gate.splits:
             i, j = np.triu_indices(split.rows.stop - split.rows.start)
             first.append(i + split.rows.start)
             second.append(j + split.rows.start)
-        for j, one in enumerate(stack.parts):
-            for other in stack.parts[j:]:
+        for at, one in enumerate(stack.parts):
+            for other in stack.parts[at:]:
                 both = sorted({*one.members} & {*other.members})
                 first.append(one.outputs[[one.members.index(k) for k in both]])
                 second.append(other.outputs[[other.members.index(k) for k in both]])

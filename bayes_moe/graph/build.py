@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from threading import Lock
@@ -195,13 +195,12 @@ def build_model(
     dims, labels = value_dims(spec.response)
     response = rows.observed.T if known else np.zeros((rows.size, *map(len, labels.values())))
     with pm.Model(coords=dict(coords or {}) | spec.structure.coords(shown) | labels) as model:
-        observed = pm.Data(f"{names.RESPONSE}_data", response, dims=dims)
+        observed, total = pm.Data(f"{names.RESPONSE}_data", response, dims=dims), None
         if context.mark is not None:
             model.register_data_var(context.mark)
-        total = None if batch_size is None else rows.size
         if batch_size is not None:
             observed, chosen = pm.Minibatch(observed, np.arange(rows.size), batch_size=batch_size)
-            context = replace(context, batch=chosen)
+            context, total = replace(context, batch=chosen), rows.size
         free = None if context.given else free_values(spec, design, priors)
         if free is not None:
             context = replace(context, made=constrained_variables(free, priors, context))
@@ -214,18 +213,23 @@ def build_model(
             if part.column is None
         ]
         chain = spec.structure.gate.chain
-        series = None if chain is None else _series(rows, context)
-        sharing = (*_sharing(rows, context), chain, series)
-        seen = Observed(observed, total, known, parts.weights, *sharing)
+        moves = None if chain is None else (chain, _series(rows, context))
+        sharing = (parts.weights, *_sharing(rows, context), *(moves or (None, None)))
+        seen = Observed(observed, total, known, *sharing)
         observed_mixture(spec.structure.blocks, logits, params, seen, likelihood)
-    y, xp = observed.T if len(dims) > 1 else observed, symbolic()
-    log_densities = log_components(y, spec.structure.blocks, params, xp)
-    own = {} if context.given else priors
-    if chain is None:
-        weights = log_softmax(logits, xp)
-    else:
-        weights = chain_outputs(y, spec.structure.blocks, logits, params, (chain, series))[1]
-    return Graph(spec, shown, own, model, weights, log_densities, context.pairs)
+    y = observed.T if len(dims) > 1 else observed
+    arrays = _mixture_of(y, spec.structure.blocks, logits, params, moves)
+    return Graph(spec, shown, {} if context.given else priors, model, *arrays, context.pairs)
+
+
+def _mixture_of(
+    y: Any, blocks: Sequence[Block], logits: Any, params: Sequence[dict[str, Any]], moves: Any
+) -> tuple[Any, Any]:
+    """Log weights and log densities (expert, obs); ``moves`` are a chain and series, or None."""
+    log_densities = log_components(y, blocks, params, symbolic())
+    if moves is None:
+        return log_softmax(logits, symbolic()), log_densities
+    return chain_outputs(y, blocks, logits, params, moves)[1], log_densities
 
 
 @dataclass(frozen=True, eq=False)

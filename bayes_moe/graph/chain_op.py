@@ -64,7 +64,7 @@ class ChainValues(Op):
             why = "the probabilities that a Markov chain predicts have no derivatives here"
             unknown = [grad_not_implemented(self, j, x, why) for j, x in enumerate(inputs[:2])]
             return [*unknown, disconnected_type()]
-        slopes = ChainSlopes(self.is_stationary)(*inputs, by_value)
+        slopes: Any = ChainSlopes(self.is_stationary)(*inputs, by_value)
         return [*slopes, disconnected_type()]
 
     def connection_pattern(self, node: Apply) -> list[list[bool]]:
@@ -84,7 +84,7 @@ class ChainSlopes(Op):
 
     def make_node(self, *values: Any) -> Apply:
         *first, by_value = values
-        inputs = [*_inputs(*first), pt.as_tensor(by_value, dtype="float64")]
+        inputs: list[Any] = [*_inputs(*first), pt.as_tensor(by_value, dtype="float64")]
         return Apply(self, inputs, [pt.matrix(dtype="float64"), inputs[1].type()])
 
     def infer_shape(self, node: Apply, shapes: Sequence[Any]) -> list[Any]:
@@ -106,8 +106,8 @@ class ChainSlopes(Op):
 
 def chain_values(densities: Any, logits: Any, series: Any, is_stationary: bool) -> tuple[Any, Any]:
     """Symbolic outputs of :class:`ChainValues`."""
-    value, predicted = ChainValues(is_stationary)(densities, logits, series)
-    return value, predicted
+    found: Any = ChainValues(is_stationary)(densities, logits, series)
+    return found[0], found[1]
 
 
 def _inputs(densities: Any, logits: Any, series: Any) -> list[Any]:

@@ -186,7 +186,7 @@ def observed_mixture(
         y, (first, rest) = order.rows_last(value), order.split(inputs)
         logits, unpacked = gate.mT, order.unpack([x.T for x in rest])
         others = _of_others(observed.expert, sum(len(b.positions) for b in blocks))
-        if observed.chain is not None:
+        if observed.chain is not None:  # of a row given those before
             by_row = chain_outputs(y, blocks, logits, unpacked, (observed.chain, first))[0]
         elif first is not None:
             by_row = _of_groups(y, blocks, (logits, others), unpacked, first)
@@ -199,7 +199,6 @@ def observed_mixture(
         return by_row if observed.weights is None else by_row * observed.weights
 
     rows, batch = observed.values, observed.total_size is not None
-
     return pm.CustomDist(
         names.RESPONSE,
         along_rows(logits, rows[:, 0] if order.several else rows).T,

@@ -128,11 +128,8 @@ def backtest(
         "refit": every,
         "method": [type(chosen).__name__, str(chosen)],
     }
-    marks = {
-        "model": digest(spec.to_dict()),
-        "table": table_digest(rows.table),
-        "setting": digest(asked),
-    }
+    parts = {"model": digest(spec.to_dict()), "table": table_digest(rows.table)}
+    marks = parts | {"setting": digest(asked)}
     stored = StoredOrigins.open(path, marks, random_seed)
     run = _Run(spec, rows, chosen, length, every, stored.seed)
     with progress("Backtest", shown=progressbar) as update:
