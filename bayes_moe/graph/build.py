@@ -191,9 +191,8 @@ def build_model(
     unit = dict.fromkeys(spec.variables, Prior("Normal", sigma=1.0))
     priors = unit if context.given else spec.resolve_priors(design)
     shown = replace(design, rows=rows)
-    known = rows.response is not None
     dims, labels = value_dims(spec.response)
-    response = rows.observed.T if known else np.zeros((rows.size, *map(len, labels.values())))
+    response = _responses(rows, labels)
     with pm.Model(coords=dict(coords or {}) | spec.structure.coords(shown) | labels) as model:
         observed, total = pm.Data(f"{names.RESPONSE}_data", response, dims=dims), None
         if context.mark is not None:
@@ -215,11 +214,18 @@ def build_model(
         chain = spec.structure.gate.chain
         moves = None if chain is None else (chain, _series(rows, context))
         sharing = (parts.weights, *_sharing(rows, context), *(moves or (None, None)))
-        seen = Observed(observed, total, known, *sharing)
+        seen = Observed(observed, total, rows.response is not None, *sharing)
         observed_mixture(spec.structure.blocks, logits, params, seen, likelihood)
     y = observed.T if len(dims) > 1 else observed
     arrays = _mixture_of(y, spec.structure.blocks, logits, params, moves)
     return Graph(spec, shown, {} if context.given else priors, model, *arrays, context.pairs)
+
+
+def _responses(rows: Rows, labels: Mapping[str, Any]) -> np.ndarray:
+    """Responses (obs, ...) of rows, zero where they are not known."""
+    if rows.response is not None:
+        return rows.observed.T
+    return np.zeros((rows.size, *map(len, labels.values())))
 
 
 def _mixture_of(

@@ -120,9 +120,11 @@ def _doubles(values: Any) -> np.ndarray:
 
 
 def _call(function: Any, sizes: Sequence[int], arrays: Sequence[np.ndarray]) -> None:
-    """Call a C function with whole numbers and addresses."""
-    prototype = ctypes.CFUNCTYPE(ctypes.c_int64, *[ctypes.c_int64] * (len(sizes) + len(arrays)))
-    prototype(function.address)(*sizes, *(a.ctypes.data for a in arrays))
+    """Call a C function with whole numbers and the addresses of arrays, the series as doubles."""
+    prototype = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_int64, ctypes.c_int64)
+    numbers = np.array(sizes, dtype=np.int64)
+    addresses = np.array([a.ctypes.data for a in arrays], dtype=np.int64)
+    prototype(function.address)(numbers.ctypes.data, addresses.ctypes.data)
 
 
 # --- numba ---------------------------------------------------------------------------------------

@@ -170,16 +170,15 @@ def observed_mixture(
     ``logits`` and every parameter are (expert, obs) or (expert, 1), with the experts in the
     order of the blocks; known counts are (1, obs) or (1, 1). The variable is a free one if the
     responses are not known. Its log density is that of each row times its weight; of a group of
-    rows that share an expert it is at the first row, and zero at the others. Logits of a Markov
-    chain are those of its transitions (from and to, obs), and the log density of a row is that
-    given the rows before it.
+    rows that share an expert it is at the first row, and zero at the others. Logits of a chain are
+    those of its moves (from and to, obs), and the log density of a row is given those before.
     """
     import pymc as pm
     import pytensor.tensor as pt
 
     keys = tuple((j, n) for j, p in enumerate(params) for n in p)
     order = _InputOrder(tuple(blocks), keys, observed.leader is not None, observed.chain)
-    log_density = {"fused": _fused, "symbolic": _symbolic}[likelihood]
+    log_density = _fused if likelihood == "fused" else _symbolic
     leader = [x for x in (observed.leader, observed.series) if x is not None]
 
     def logp(value: Any, gate: Any, *inputs: Any) -> Any:
@@ -193,8 +192,8 @@ def observed_mixture(
         elif others is None:
             by_row = log_density(y, blocks, logits, unpacked)
         else:  # the weight of those that a row can have, and their mixture
-            xp, possible = symbolic_arrays(), logits + others
-            share = xp.logsumexp(possible, axis=-2) - xp.logsumexp(logits, axis=-2)
+            possible = logits + others
+            share = _log_share(possible, logits)
             by_row = log_density(y, blocks, possible, unpacked) + share
         return by_row if observed.weights is None else by_row * observed.weights
 
@@ -305,3 +304,9 @@ def _fused(
     rows = y[0] if y.ndim > 1 else y
     density = fused_mixture(rows, logits, parts)
     return density - fused_mixture(rows, logits, limits) if limits else density
+
+
+def _log_share(possible: Any, logits: Any) -> Any:
+    """Log of the share (obs,) of the weights of experts that rows can have, from logits."""
+    xp = symbolic_arrays()
+    return xp.logsumexp(possible, axis=-2) - xp.logsumexp(logits, axis=-2)

@@ -32,6 +32,7 @@ from numba.extending import register_jitable
 from bayes_moe.kernels.chain_steps import log_sum
 from bayes_moe.kernels.chains import LEAST
 from bayes_moe.kernels.compile import VERSION, c_function, doubles
+from bayes_moe.kernels.evaluation import whole_numbers
 from bayes_moe.kernels.stationary import stationary, stationary_slopes
 
 
@@ -191,11 +192,11 @@ def _add_by_logits(
 def _values() -> Any:
     version = VERSION
 
-    def values(
-        experts: int, rows: int, columns: int, kind: int, series: int, densities: int, logits: int,
-        value: int, predicted: int,
-    ) -> int:  # fmt: skip
+    def values(sizes: int, arrays: int) -> int:
         version  # noqa: B018  (a kept function belongs to one version of the sources)
+        n, at = whole_numbers(sizes, 4), whole_numbers(arrays, 5)
+        experts, rows, columns, kind = n[0], n[1], n[2], n[3]
+        series, densities, logits, value, predicted = at[0], at[1], at[2], at[3], at[4]
         f = doubles(densities, experts * rows).reshape(experts, rows)
         eta = doubles(logits, experts * experts * columns).reshape(experts * experts, columns)
         found = chain_values(f, eta, doubles(series, rows), kind)
@@ -209,11 +210,12 @@ def _values() -> Any:
 def _slopes() -> Any:
     version = VERSION
 
-    def slopes(
-        experts: int, rows: int, columns: int, kind: int, series: int, densities: int, logits: int,
-        by_value: int, by_density: int, by_logit: int,
-    ) -> int:  # fmt: skip
+    def slopes(sizes: int, arrays: int) -> int:
         version  # noqa: B018
+        n, at = whole_numbers(sizes, 4), whole_numbers(arrays, 6)
+        experts, rows, columns, kind = n[0], n[1], n[2], n[3]
+        series, densities, logits = at[0], at[1], at[2]
+        by_value, by_density, by_logit = at[3], at[4], at[5]
         f = doubles(densities, experts * rows).reshape(experts, rows)
         eta = doubles(logits, experts * experts * columns).reshape(experts * experts, columns)
         found = chain_slopes(f, eta, doubles(series, rows), doubles(by_value, rows), kind)
@@ -226,11 +228,11 @@ def _slopes() -> Any:
 
 @cache
 def values() -> Any:
-    """:func:`chain_values` as a C function of sizes and addresses; ``series`` are doubles."""
-    return c_function(int64(*[int64] * 9), _values())
+    """:func:`chain_values` as a C function of the addresses of sizes and of addresses."""
+    return c_function(int64(int64, int64), _values())
 
 
 @cache
 def slopes() -> Any:
-    """:func:`chain_slopes` as a C function of sizes and addresses; ``series`` are doubles."""
-    return c_function(int64(*[int64] * 10), _slopes())
+    """:func:`chain_slopes` as a C function of the addresses of sizes and of addresses."""
+    return c_function(int64(int64, int64), _slopes())

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numba.extending import register_jitable
 
 from bayes_moe.kernels.chains import STILL
@@ -64,16 +65,12 @@ def store_chain(p: Any, w: Any, start: int, number: int) -> None:
 @register_jitable(fastmath=REORDERED)
 def run_chain(p: Any, w: Any) -> float:
     """Log likelihood of all series, from what is stored of all rows."""
-    return call_chains(
-        p[CHAIN],
-        p[ROWS],
-        p[EXPERTS],
-        p[SERIES],
-        p[CHAIN_KIND],
-        p[STARTS],
-        w.states.ctypes.data,
-        w.moves.ctypes.data,
+    sizes = np.empty(4, np.int64)
+    sizes[0], sizes[1], sizes[2], sizes[3] = p[ROWS], p[EXPERTS], p[SERIES], p[CHAIN_KIND]
+    value = call_chains(
+        p[CHAIN], sizes.ctypes.data, p[STARTS], w.states.ctypes.data, w.moves.ctypes.data
     )
+    return value if sizes[0] else 0.0  # read here, so that the array is not freed before the call
 
 
 @register_jitable(fastmath=REORDERED)

@@ -26,6 +26,7 @@ from numba.extending import register_jitable
 from bayes_moe.kernels.chain_steps import backward, forward, log_backward, log_forward, log_sum
 from bayes_moe.kernels.compile import REORDERED, VERSION, c_function, doubles
 from bayes_moe.kernels.elementary import exp
+from bayes_moe.kernels.evaluation import whole_numbers
 from bayes_moe.kernels.stationary import stationary, stationary_slopes
 
 LEAST = -1e300
@@ -170,10 +171,10 @@ def _all_series(start: Any, e: Any, p: Any, kind: int, steep: bool) -> float:
 def _chains() -> Any:
     version = VERSION
 
-    def chains(
-        rows: int, experts: int, series: int, kind: int, starts: int, densities: int, logits: int
-    ) -> float:
+    def chains(sizes: int, starts: int, densities: int, logits: int) -> float:
         version  # noqa: B018  (a kept function belongs to one version of the sources)
+        numbers = whole_numbers(sizes, 4)
+        rows, experts, series, kind = numbers[0], numbers[1], numbers[2], numbers[3]
         start, e = doubles(starts, series + 1), doubles(densities, rows * experts)
         p = doubles(logits, experts * experts * (1 if kind & STILL else rows))
         steep = _relative(p, experts)
@@ -189,13 +190,14 @@ def _chains() -> Any:
 
 @cache
 def chains() -> Any:
-    """The compiled ``(rows, experts, series, kind, starts, densities, logits) -> log likelihood``.
+    """The compiled ``(sizes, starts, densities, logits) -> log likelihood``, of addresses.
 
-    ``kind`` is a sum of ``STILL`` and ``STATIONARY``. The last three are addresses: of the
-    positions of the first rows of series and the number of rows (series + 1,), of log densities
-    (row, expert), which smoothed probabilities replace, and of logits of transitions into each row
-    (row, from, to), or (from, to) if they are the same at all rows, which derivatives replace.
-    Rows are in the order of time, one series after the other. A stationary first distribution is
-    that of the transitions at the first row of a series.
+    ``sizes`` are the whole numbers of rows, experts and series, and the kind, a sum of
+    ``STILL`` and ``STATIONARY``. The others are of the positions of the first rows of series
+    and the number of rows (series + 1,), of log densities (row, expert), which smoothed
+    probabilities replace, and of logits of transitions into each row (row, from, to), or (from,
+    to) if they are the same at all rows, which derivatives replace. Rows are in the order of
+    time, one series after the other. A stationary first distribution is that of the transitions
+    at the first row of a series.
     """
-    return c_function(float64(*[int64] * 7), _chains())
+    return c_function(float64(*[int64] * 4), _chains())

@@ -118,16 +118,13 @@ def call_prior(_: Any, address: Any, values: Any, arguments: Any, count: Any, sl
 def call_chains(
     _: Any,
     address: Any,
-    rows: Any,
-    experts: Any,
-    series: Any,
-    kind: Any,
+    sizes: Any,
     starts: Any,
     densities: Any,
     logits: Any,
 ) -> Any:
     """Log likelihood of chains: see :mod:`bayes_moe.kernels.chains`."""
-    return types.float64(*[types.int64] * 8), _caller(types.float64, 7)
+    return types.float64(*[types.int64] * 5), _caller(types.float64, 4)
 
 
 @intrinsic

@@ -20,7 +20,7 @@ from bayes_moe.kernels import tail_tables
 from bayes_moe.kernels import tails as tail_kernels
 from bayes_moe.kernels.families import has_kernel
 from bayes_moe.model.blocks import Block
-from bayes_moe.model.mixture import Mixture
+from bayes_moe.model.mixture import Mixture, with_future
 
 LARGEST_RESPONSE = 1e50
 """Largest response whose square, in scales of an expert, the kernels take for a number."""
@@ -75,7 +75,7 @@ class CompiledMixture(Mixture):
 
     def responsibilities(self, y: np.ndarray) -> np.ndarray:
         shares = self.log_components(y)
-        log_w = np.ascontiguousarray(self.log_weights_and_future)
+        log_w = np.ascontiguousarray(with_future(self))
         kernels.responsibilities()(*_addresses(log_w, shares), *shares.shape)
         return shares
 

@@ -44,12 +44,7 @@ class Mixture(MeasuredMixture):
 
     def responsibilities(self, y: np.ndarray) -> np.ndarray:
         """Probability that each expert made ``y`` (sample, expert, obs)."""
-        return allocate(self.log_weights_and_future + self.log_components(y))[1]
-
-    @property
-    def log_weights_and_future(self) -> np.ndarray:
-        """Log weights (sample, expert, obs), with what later rows say of the experts."""
-        return self.log_weights if self.log_future is None else self.log_weights + self.log_future
+        return allocate(with_future(self) + self.log_components(y))[1]
 
     def moments(self, name: str) -> np.ndarray:
         """Figure of each expert's distribution (sample, expert, obs).
@@ -169,3 +164,9 @@ class Mixture(MeasuredMixture):
             for block, part in zip(self.blocks, parts, strict=True)
         ]
         return full[0] if len(full) == 1 else np.concatenate(full, axis=-2)
+
+
+def with_future(mixture: Mixture) -> np.ndarray:
+    """Log weights (sample, expert, obs), with what later rows say of the experts."""
+    future = mixture.log_future
+    return mixture.log_weights if future is None else mixture.log_weights + future

@@ -17,9 +17,9 @@ def evaluate(densities, logits, starts, stationary):
     f, eta = (np.array(a, dtype=float, order="C") for a in (densities, logits))
     kind = chains.STATIONARY * stationary + chains.STILL * (eta.ndim == 2)
     first = np.array([*starts, len(f)], dtype=float)
-    call = ctypes.CFUNCTYPE(ctypes.c_double, *[ctypes.c_int64] * 7)(chains.chains().address)
-    addresses = (a.ctypes.data for a in (first, f, eta))
-    return call(*f.shape, len(starts), kind, *addresses), f, eta
+    call = ctypes.CFUNCTYPE(ctypes.c_double, *[ctypes.c_int64] * 4)(chains.chains().address)
+    sizes = np.array([*f.shape, len(starts), kind], dtype=np.int64)
+    return call(*(a.ctypes.data for a in (sizes, first, f, eta))), f, eta
 
 
 def random_chain(experts, still, seed=0, rows=8):
