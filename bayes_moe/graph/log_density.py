@@ -57,7 +57,7 @@ class GraphLogDensity(LogDensity):
 
     def show(self, which: np.ndarray | slice) -> None:
         if not isinstance(which, slice) or which != slice(None):
-            check_parts(self.spec, "The log density of a part of the rows")
+            check_parts(self.spec.structure, "The log density of a part of the rows")
         for variable, values in self._data:
             variable.set_value(values[which], borrow=True)
 

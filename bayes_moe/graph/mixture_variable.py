@@ -193,8 +193,7 @@ def observed_mixture(
             by_row = log_density(y, blocks, logits, unpacked)
         else:  # the weight of those that a row can have, and their mixture
             possible = logits + others
-            share = _log_share(possible, logits)
-            by_row = log_density(y, blocks, possible, unpacked) + share
+            by_row = log_density(y, blocks, possible, unpacked) + _log_share(possible, logits)
         return by_row if observed.weights is None else by_row * observed.weights
 
     rows, batch = observed.values, observed.total_size is not None

@@ -279,7 +279,7 @@ def _check_batch(batch_size: int | None, spec: MixtureOfExperts, design: Design)
             "A batch of rows would cut groups that share an expert: leave batch_size out, or use "
             "method='em' or 'laplace'."
         )
-    check_parts(spec, "A batch of rows", "Leave batch_size out.")
+    check_parts(spec.structure, "A batch of rows", "Leave batch_size out.")
     if batch_size > design.rows.size:
         raise SpecError(
             f"`batch_size` must be at most the number of rows, {design.rows.size}; it is "

@@ -131,7 +131,7 @@ class Ensemble(Method):
     def check(self, spec: MixtureOfExperts) -> None:
         super().check(spec)
         advice = "Use method='map', 'em' or 'nuts'."
-        check_parts(spec, "An ensemble leaves rows out, which", advice)
+        check_parts(spec.structure, "An ensemble leaves rows out, which", advice)
         if has_random_effects(spec):
             raise SpecError(
                 "An ensemble averages modes of parts of the rows, which random effects of groups "

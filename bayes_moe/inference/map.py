@@ -134,7 +134,7 @@ class MAP(Method):
         super().check(spec)
         check_linear_beside_groups(spec, "method='map'")
         if self.optimizer == "adam":
-            check_parts(spec, ADAM, LBFGS)
+            check_parts(spec.structure, ADAM, LBFGS)
         if has_random_effects(spec) and self.optimizer == "adam":
             raise SpecError("Adam does not integrate random effects out: use optimizer='lbfgs'.")
 

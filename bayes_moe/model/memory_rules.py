@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from bayes_moe.core.errors import SpecError
 from bayes_moe.data.observation import RowColumns
 from bayes_moe.model.structure import Structure
 from bayes_moe.predictors.random_effects import RandomEffects
-
-if TYPE_CHECKING:
-    from bayes_moe.model.spec import MixtureOfExperts
 
 REFUSED = {
     "group": "all rows of a group have one expert, but along a chain each row has its own",
@@ -20,12 +15,12 @@ REFUSED = {
 """Columns that a Markov gate does not go with, and why."""
 
 
-def check_parts(spec: MixtureOfExperts, what: str, instead: str = "") -> None:
+def check_parts(structure: Structure, what: str, instead: str = "") -> None:
     """Raise :class:`SpecError` for a model with memory, of which a part of the rows says nothing.
 
     ``what`` takes a part of the rows, and ``instead`` says what to use.
     """
-    if spec.structure.has_memory:
+    if structure.has_memory:
         raise SpecError(
             f"{what} would cut series, but in this model a row depends on the rows before it."
             + (f" {instead}" if instead else "")

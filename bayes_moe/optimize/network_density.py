@@ -56,7 +56,7 @@ class NetworkDensity(LogDensity):
 
     def show(self, which: np.ndarray | slice) -> None:
         if not isinstance(which, slice) or which != slice(None):
-            check_parts(self.spec, "The log density of a part of the rows")
+            check_parts(self.spec.structure, "The log density of a part of the rows")
         self.compiled = self._of_all_rows.pick(which)
 
     def lbfgs(
