@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -70,6 +73,7 @@ def _season(
         )
     length = seconds_of(period) if isinstance(period, str) else float(period)
     times = _numbers(values, "season", source, state)
+    state["wave"] = (source, length)
     waves = {
         f"{name}{j}": function(2 * np.pi * j * np.mod(times / length, 1.0))
         for j in range(1, order + 1)
@@ -84,6 +88,42 @@ def _season(
         if name != state["without"]
     }
     return FactorValues(columns, kind="numerical", spans_intercept=False, format="{name}[{field}]")
+
+
+def distinct_waves(
+    columns: dict[str, Any], state: Mapping[str, Any], seen: set[tuple[Any, ...]]
+) -> dict[str, Any]:
+    """Columns of a term by itself, without waves that an earlier term has.
+
+    The seventh wave of a week is the first of a day. ``state`` is what functions remember, by the
+    text of their calls, and ``seen`` are the waves of earlier terms, to which these are added.
+    """
+    kept: dict[str, Any] = {}
+    own: set[tuple[Any, ...]] = set()
+    for name, values in columns.items():
+        wave = _wave(name, state)
+        if wave is None or wave not in seen:
+            kept[name] = values
+            own |= set() if wave is None else {wave}
+    if not kept:  # refused as duplicates
+        return columns
+    seen |= own
+    return kept
+
+
+def _wave(column: str, state: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """Times, sine or cosine, and frequency of a column of a season; None for another column."""
+    found = re.fullmatch(r"(season\(.*\))\[(sin|cos)(\d+)\]", column)
+    if found is None:
+        return None
+    try:
+        call = ast.unparse(ast.parse(found[1], mode="eval"))
+    except SyntaxError:  # a name in backticks
+        return None
+    known = state.get(call, {}).get("wave")
+    if known is None:
+        return None
+    return known[0], found[2], float(f"{int(found[3]) / known[1]:.11g}")
 
 
 def _without(

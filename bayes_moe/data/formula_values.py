@@ -1,7 +1,6 @@
 """Values of formulas on a table: listed functions of float64 columns, and nothing else.
 
-The expressions of a formula are evaluated node by node here, not by Python's ``eval``; formulaic
-puts the columns of terms together.
+Expressions are evaluated node by node, not by Python's ``eval``; formulaic makes columns of terms.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from formulaic.transforms.patsy_compat import PATSY_COMPAT_TRANSFORMS
 from interface_meta import override
 
 from bayes_moe.core.errors import DataError, unknown
-from bayes_moe.data.calendar import of_times
+from bayes_moe.data.calendar import distinct_waves, of_times
 from bayes_moe.data.formula_arguments import (
     ARITHMETIC,
     COMPARISONS,
@@ -68,8 +67,8 @@ class Materializer(PandasMaterializer):
         super().__init__(table)
         self.functions = functions
         self.expected = expected
-        self._of_factors = 0
-        self._of_terms = 0
+        self._of_factors = self._of_terms = 0
+        self._waves: set[tuple[Any, ...]] = set()
 
     @override
     def _lookup(self, name: str) -> tuple[Any, set[Any]]:
@@ -100,8 +99,8 @@ class Materializer(PandasMaterializer):
             columns -= 1  # the baseline has none
         else:
             columns = len(values) if isinstance(values, dict) else (*np.shape(values)[1:], 1)[0]
-        # A term has at least the product of its factors' columns, which exceeds this sum.
-        self._of_factors += max(columns - 1, 0)
+        # A term has at least the product of its factors' columns, but seasons may share waves.
+        self._of_factors += 0 if factor.expr.startswith("season(") else max(columns - 1, 0)
         self._check_expected(self._of_factors)
         return evaluated
 
@@ -115,10 +114,13 @@ class Materializer(PandasMaterializer):
         """Columns of a term, unless there are too many."""
         count = _product(factors)
         _check_columns(":".join(str(next(iter(f), "")) for f in factors), count)
-        self._of_terms += count
+        columns: dict[str, Any] = {}
+        if len(factors) == 1 and str(next(iter(factors[0]), "")).startswith("season("):
+            made = super()._get_columns_for_term(factors, spec, scale)
+            columns = distinct_waves(made, spec.transform_state, self._waves)
+        self._of_terms += len(columns) or count
         self._check_expected(self._of_terms)
-        columns: dict[str, Any] = super()._get_columns_for_term(factors, spec, scale)
-        return columns
+        return columns or super()._get_columns_for_term(factors, spec, scale)
 
 
 def expression_values(table: pd.DataFrame, text: str, functions: Functions) -> np.ndarray:
@@ -128,10 +130,7 @@ def expression_values(table: pd.DataFrame, text: str, functions: Functions) -> n
 
 
 class _Evaluation:
-    """One expression on one table.
-
-    ``state`` is what functions remember of the fitted rows, by the text of their calls.
-    """
+    """One expression on one table; ``state`` is what functions remember, by texts of calls."""
 
     def __init__(
         self,

@@ -122,3 +122,20 @@ def test_seasons_are_saved(tmp_path):
     following = pd.DataFrame({"t": again.design.step.after(rows["t"].iloc[-1], 24)})
     found = bm.predict(again, following).mean()
     np.testing.assert_array_equal(found, bm.predict(fit, following).mean())
+
+
+def test_a_wave_that_two_seasons_have_is_in_one():
+    """The seventh wave of a week is the first of a day; in products each season has all."""
+    times = pd.date_range("2020-01-01", periods=400, freq="h")
+    table = pd.DataFrame({"t": times, "x": np.arange(400.0) % 5, "y": np.arange(400.0) ** 0.5})
+    both = 'season(t, "1D", 2) + season(t, "7D", 15)'
+    design = bm.mixture_of_experts(f"y ~ {both}", experts=1, time="t").design(table)
+    terms = design.rows.matrices["mu"].terms
+    assert len(terms) == 1 + 2 * (2 + 15 - 2)
+    absent = {f"season(t, '7D', 15)[{name}{j}]" for name in ("sin", "cos") for j in (7, 14)}
+    assert not absent & {*terms}
+    some = design.transform(table[100:200]).matrices["mu"]
+    np.testing.assert_array_equal(some.values, design.rows.matrices["mu"].values[100:200])
+    product = 'season(t, "1D", 2):x + season(t, "7D", 15)'
+    design = bm.mixture_of_experts(f"y ~ {product}", experts=1, time="t").design(table)
+    assert len(design.rows.matrices["mu"].terms) == 1 + 2 * (2 + 15)

@@ -66,6 +66,8 @@ def test_graph_and_prediction_are_one(case):
 
 def test_paths_of_each_draw_are_seen_as_rows(case):
     """Each of three draws has four paths of its own."""
+    if case.predictor.has_memory:
+        pytest.skip("its states are of whole series: forecasts refuse it beside lags ahead")
     of_paths = case.matrix.at(case.matrix.values[:4])
     paths = PathMatrix.of(of_paths, case.matrix.values[:12], 3)
     found = case.site.bind(paths).evaluated(case.predictor, case.values)
