@@ -168,6 +168,10 @@ SOURCES = {
 }
 
 
+DATES = {"demand": ("time",), "growth": ("quarter",)}
+"""Columns of dates, by the name of the data set."""
+
+
 def load_dataset(name: str) -> pd.DataFrame:
     """Load one of the data sets that ship with the package.
 
@@ -222,6 +226,6 @@ def load_dataset(name: str) -> pd.DataFrame:
         raise DataError(unknown("data set", name, SOURCES))
     path = resources.files("bayes_moe") / "data" / "csv" / f"{name}.csv"
     with path.open(encoding="utf-8") as handle:
-        table = pd.read_csv(handle)
+        table = pd.read_csv(handle, parse_dates=list(DATES.get(name, ())))
     table.attrs["source"] = SOURCES[name]
     return table
