@@ -1,5 +1,7 @@
 """The density of a model with a Markov gate is the objective's, PyMC's and statsmodels'."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -168,7 +170,9 @@ def drawn():
     rows = pd.concat([regimes(90, s).assign(id=s) for s in (0, 1)])
     spec = bm.mixture_of_experts("y ~ x", experts=2, gate=Markov("~ z"), time="t", series="id")
     settings = {"draws": 500, "chains": 2, "progressbar": False, "random_seed": 1}
-    return rows, spec, bm.fit(spec, rows, "nuts", **settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bm.ConvergenceWarning)  # few draws: R-hat is tested below
+        return rows, spec, bm.fit(spec, rows, "nuts", **settings)
 
 
 def test_chains_agree_and_rows_have_their_density_given_those_before(drawn):
