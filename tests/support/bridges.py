@@ -17,7 +17,11 @@ from bayes_moe.results.fit import Fit
 from bayes_moe.results.mode_tree import dataset
 from tests.support.examples import GATE_EXPERTS, GATES, PREDICTORS, PREDICTORS_WITHOUT_GRADIENT
 
-KINDS = {**{n: p for n, (p, _) in PREDICTORS.items()}, **PREDICTORS_WITHOUT_GRADIENT}
+KINDS = {
+    **{n: p for n, (p, _) in PREDICTORS.items() if not p.has_memory},
+    **PREDICTORS_WITHOUT_GRADIENT,
+}
+"""Predictors of single rows: those with memory are of tables with times."""
 COLUMNS = {n: columns for n, (_, columns) in PREDICTORS.items()}
 PAIRS = [(gate, predictor) for gate in GATES for predictor in KINDS]
 """Every gate with every predictor."""
