@@ -31,7 +31,7 @@ def table(rows=N, seed=0):
     g = np.tile(["a", "b", "c"], rows)[:rows]
     return pd.DataFrame(
         {"x": x, "z": z, "e": e, "count": count, "y": y, "g": g, "w": rng.random(rows) + 0.5}
-    )
+    ).assign(t=np.arange(rows))
 
 
 def counts(formula="count ~ x", **more):
@@ -62,7 +62,7 @@ def models():
     for name, (predictor, columns) in PREDICTORS.items():
         features = " + ".join(["x", "z", "w"][:columns])
         found[f"predictor: {name}"] = bm.mixture_of_experts(
-            f"y ~ {features} + offset(10 * z)", gate="~ 1", predictor=predictor
+            f"y ~ {features} + offset(10 * z)", gate="~ 1", predictor=predictor, time="t"
         )
     found["sigma"] = bm.mixture_of_experts("y ~ 1", gate="~ 1", sigma="~ 1 + offset(z)")
     found["classes"] = bm.mixture_of_experts(
@@ -106,6 +106,7 @@ def test_an_offset_is_added_to_every_predictor(name):
             bm.Expert(e.formula.replace(" + offset(10 * z)", ""), predictor=dict(e.predictors))
             for e in spec.experts
         ],
+        time="t",
     )
     data = table()
     design = spec.design(data)

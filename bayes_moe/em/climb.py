@@ -268,9 +268,12 @@ class _EMState:
         which, step, predicted, norm, vanished, concave, settled, size = (
             x[use_newton] for x in (which, step, predicted, norm, vanished, concave, settled, size)
         )
+        before = self.theta[which]
         gained = self._move(which, step, predicted)
         no_gain = gained <= 0
         ended = (vanished & concave) | (no_gain & (settled | (norm <= ACCEPTED_GRADIENT * size)))
+        hidden = ended & no_gain & concave & (predicted <= 2 * LEAST_GAIN * size)
+        self._finish(which[hidden], step[hidden], before[hidden])
         diverges = self.objective.eta_size(whole[ended]) > RUNNING
         self.running[which[ended]] = diverges
         self.converged[which[ended]] = concave[ended] & ~diverges.any(axis=1)
@@ -280,6 +283,15 @@ class _EMState:
         self.try_newton[to_sweeps] = False
         self.next_try[to_sweeps] = self.sweeps[to_sweeps] + SWEEPS_BETWEEN
         self._stop_floored(which, evaluation.at_floor[use_newton])
+
+    def _finish(self, which: np.ndarray, step: np.ndarray, before: np.ndarray) -> None:
+        """Take last steps of Newton's method whose gains the objective's rounding hides.
+
+        ``before`` (point, coordinate) are the points before the steps were tried.
+        """
+        if not self.vector.has_kinks:
+            left = (self.theta[which] == before).all(axis=1)
+            self.theta[which[left]] += step[left]
 
     def _projected(self, theta: np.ndarray, evaluation: Evaluation) -> Evaluation:
         return projected(self.vector, theta, evaluation) if self.vector.has_kinks else evaluation

@@ -85,9 +85,11 @@ def test_every_predictor(name):
     predictor, columns = PREDICTORS[name]
     rng = np.random.default_rng(0)
     table = pd.DataFrame(rng.normal(5, 2, (N, columns)), columns=[f"x{j}" for j in range(columns)])
-    table["y"] = rng.normal(size=N)
+    table = table.assign(y=rng.normal(size=N), t=np.arange(N))
     formula = " + ".join(f"x{j}" for j in range(columns))
-    spec = bm.mixture_of_experts(f"y ~ {formula}", gate="~ x0", experts=2, predictor=predictor)
+    spec = bm.mixture_of_experts(
+        f"y ~ {formula}", gate="~ x0", experts=2, predictor=predictor, time="t"
+    )
     check_groups(bm.prior_predictive(spec, table, draws=DRAWS, random_seed=1), table)
 
 
