@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from bayes_moe.core import names
 from bayes_moe.data.matrix import Rows
@@ -159,7 +159,7 @@ def _test(label: str, z: np.ndarray, r: np.ndarray, code: np.ndarray, lags: int)
         u = np.nan_to_num(product / (variance * np.sqrt(squares)), nan=0.0, posinf=0.0, neginf=0.0)
         rho = np.nan_to_num(product / (variance * pairs), nan=0.0, posinf=0.0, neginf=0.0)
     statistic = float((n + 2) / n * (u**2).sum())
-    return Autocorrelation(label, n, rho, statistic, float(stats.chi2.sf(statistic, lags)))
+    return Autocorrelation(label, n, rho, statistic, float(special.chdtrc(lags, statistic)))
 
 
 def _shown(p: float) -> str:

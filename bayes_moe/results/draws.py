@@ -259,8 +259,8 @@ def columns_to_dataset(
                 name += "_"
         if matrix_in(series) is not None:
             for part, entries in stored_parts(series).items():
-                dim = f"{name}_{'row_end' if part == 'indptr' else 'entry'}"
-                variables[f"{name}_{part}"] = (dim, entries, {names.COLUMN: column})
+                along = f"{name}_{'row_end' if part == 'indptr' else 'entry'}"
+                variables[f"{name}_{part}"] = (along, entries, {names.COLUMN: column})
             continue
         is_numeric = types.is_numeric_dtype(series.dtype)  # booleans count as numeric
         values = series.to_numpy() if is_numeric else series.astype(str).to_numpy(dtype=str)
