@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bayes_moe.core import html
-from bayes_moe.diagnostics.autocorrelation import Autocorrelation, autocorrelations
 from bayes_moe.diagnostics.check import Figures, check
 from bayes_moe.diagnostics.usage import hill_number, usage, usage_table
 from bayes_moe.results.fit import Fit
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bayes_moe.data.design import Design
+    from bayes_moe.diagnostics.autocorrelation import Autocorrelation
 
 LEAST_USAGE = 0.02
 
@@ -98,7 +98,7 @@ def diagnose(fit: Fit) -> Diagnosis:
     checked = check(fit.idata, fit.spec, fit.design)
     shares = usage(fit)
     table = usage_table(shares)
-    correlations = autocorrelations(fit)
+    correlations = _correlations(fit)
     correlated = [each.problem for each in correlations if each.problem]
     problems = [*checked.problems, *_idle(table), *correlated]
     effective = float(hill_number(checked.experts.merged(shares)).mean())
@@ -109,6 +109,16 @@ def diagnose(fit: Fit) -> Diagnosis:
         table=_figure_table(checked.figures, effective, correlations),
         usage=table,
     )
+
+
+def _correlations(fit: Fit) -> list[Autocorrelation]:
+    """Autocorrelations of the experts' residuals; none of models without times."""
+    if fit.design.rows.observation.time is None:
+        return []
+    # It reads predictions, which other diagnoses do not wait for.
+    from bayes_moe.diagnostics.autocorrelation import autocorrelations
+
+    return autocorrelations(fit)
 
 
 def _figure_table(
