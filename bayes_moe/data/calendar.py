@@ -127,7 +127,7 @@ def _wave(column: str, state: Mapping[str, Any]) -> tuple[Any, ...] | None:
 
 
 def _without(
-    times: np.ndarray, waves: dict[str, np.ndarray], length: float, told: tuple[str, Any, int]
+    times: np.ndarray, waves: dict[str, np.ndarray], length: float, shown: tuple[str, Any, int]
 ) -> str:
     """Wave that equally spaced times cannot tell from its partner, or the empty string.
 
@@ -136,7 +136,7 @@ def _without(
     DataError
         For more waves than the times can tell apart.
     """
-    source, period, order = told
+    source, period, order = shown
     steps = np.diff(np.unique(times))
     if not steps.size:
         raise DataError(f"season({source}) of one time only: leave it out.")

@@ -223,7 +223,7 @@ FUNCTIONS: Mapping[str, FormulaFunction] = MappingProxyType(
 """Functions of formulas by name."""
 
 NAMED_AS_COLUMNS = frozenset(name for name, f in FUNCTIONS.items() if f.group == "dates")
-"""Functions whose names columns may have: a call is told from a column by its brackets."""
+"""Functions whose names columns may have: a call differs from a column by its brackets."""
 
 CONTRASTS: Mapping[str, FormulaFunction] = MappingProxyType(
     {

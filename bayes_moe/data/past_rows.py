@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,15 +40,14 @@ class PastRows:
 
     def applied(
         self, table: pd.DataFrame, functions: Functions | None
-    ) -> tuple[pd.DataFrame, np.ndarray]:
-        """Table with the columns of terms, and a mask (row,) of the rows that have none."""
-        lost = np.zeros(len(table), dtype=bool)
+    ) -> tuple[pd.DataFrame, np.ndarray, PastRows]:
+        """Table with the columns of terms, a mask (row,) of the rows that have none, and these."""
         new = [t for t in self.terms if t.name not in table]
         if self.timeline is None or not new:
-            return table, lost
+            return table, np.zeros(len(table), dtype=bool), self
         lost = self.timeline.without_past(new)
-        self.lost.update(self.timeline.lost_by_series(lost))  # type: ignore[attr-defined]
-        return table.assign(**self.timeline.derived(new, functions)), lost
+        counted = replace(self, lost=self.timeline.lost_by_series(lost))
+        return table.assign(**self.timeline.derived(new, functions)), lost, counted
 
     def placed(
         self, table: pd.DataFrame, functions: Functions | None

@@ -68,7 +68,7 @@ def columns_in_use(
     index, table = row_labels(table), table.reset_index(drop=True)
     table = with_moments(table, rule.row_columns.time)
     past = past_rows(table, rule.row_columns, expressions)
-    table, lost = past.applied(table, functions)
+    table, lost, past = past.applied(table, functions)
     used = used_columns(expressions, list(table.columns))
     absent = rule.row_columns.without_weight(table, functions) | lost
     # In the place of a row without weight stands another: what it holds does not matter.

@@ -6,8 +6,8 @@ too long. Arrays of one point are (output, obs) as everywhere, with ``moves`` (f
 the order of a gate's outputs; ``rows`` are positions of the rows of one series in order, and the
 move at a row is that from the row before it in its series.
 
-The functions of one series take arrays of any strides; :func:`filters` and :func:`smoothers` are C
-functions of numbers and addresses of contiguous arrays (sample, ..., obs), without the lock.
+The functions of one series take arrays of any strides; :func:`filters` is a C
+function of numbers and addresses of contiguous arrays (sample, ..., obs), without the lock.
 """
 
 from __future__ import annotations
@@ -21,10 +21,43 @@ from numba.extending import register_jitable
 
 from bayes_moe.kernels.compile import REORDERED, VERSION, doubles
 from bayes_moe.kernels.evaluation import lock_free, softmax, whole_numbers
-from bayes_moe.kernels.filter_start import stationary, stationary_slopes
 
 EQUAL = 1
 """A series begins with equal probabilities, not with its stationary distribution."""
+
+TINY = 1e-300
+"""Least probability that a probability is divided by."""
+
+
+@register_jitable
+def stationary(moves: Any, row: int, reduced: Any, shares: Any) -> None:
+    """Fill ``shares`` (expert,) with the stationary distribution of a row's transition matrix.
+
+    ``reduced`` (from, to) is room.
+    """
+    experts = shares.size
+    for j in range(experts):
+        for k in range(experts):
+            reduced[j, k] = moves[j * experts + k, row]
+    for n in range(experts - 1, 0, -1):
+        leaving = 0.0
+        for k in range(n):
+            leaving += reduced[n, k]
+        leaving = max(leaving, TINY)
+        for j in range(n):
+            reduced[j, n] /= leaving
+            for k in range(n):
+                reduced[j, k] += reduced[j, n] * reduced[n, k]
+    shares[0] = 1.0
+    total = 1.0
+    for n in range(1, experts):
+        share = 0.0
+        for j in range(n):
+            share += shares[j] * reduced[j, n]
+        shares[n] = share
+        total += share
+    for n in range(experts):
+        shares[n] = max(shares[n] / total, TINY)
 
 
 @register_jitable
@@ -83,25 +116,6 @@ def future_of_series(rows: Any, moves: Any, predicted: Any, filtered: Any, futur
                 ratio = filtered[k, after] * future[k, after] / predicted[k, after]
                 for j in range(experts):
                     future[j, i] += moves[j * experts + k, after] * ratio
-
-
-@register_jitable
-def pairs_of_series(
-    rows: Any, moves: Any, predicted: Any, filtered: Any, future: Any, xi: Any
-) -> None:
-    """Fill ``xi`` (from * to, obs): probabilities of each move, zero at the first row."""
-    experts = predicted.shape[0]
-    for k in range(experts * experts):
-        xi[k, rows[0]] = 0.0
-    for p in range(1, rows.size):
-        i, h = rows[p], rows[p - 1]
-        for k in range(experts):
-            ratio = 0.0
-            if predicted[k, i] > 0.0:
-                ratio = filtered[k, i] * future[k, i] / predicted[k, i]
-            for j in range(experts):
-                move = j * experts + k
-                xi[move, i] = filtered[j, h] * moves[move, i] * ratio
 
 
 @register_jitable(fastmath=REORDERED)
@@ -237,100 +251,3 @@ def filters() -> Any:
         return 0
 
     return lock_free(fill, 3)
-
-
-@cache
-def smoothers() -> Any:
-    """The C function ``(read, written, sizes) -> 0``: smoothed probabilities and slopes.
-
-    ``read`` and ``sizes`` are those of :func:`filters`, with probabilities before that are NaN: no
-    series continues rows before. ``written`` are addresses of log densities
-    (sample, obs), smoothed probabilities (sample, expert, obs), which are the derivatives of the
-    log likelihood by the log densities, of probabilities of moves (sample, from * to, obs), zero at
-    first rows, and of the derivatives of the log likelihood by the outputs of the gate (sample,
-    from * to, obs).
-    """
-    version = VERSION
-
-    def fill(read_: int, written_: int, sizes_: int) -> int:
-        version  # noqa: B018
-        read, written, sizes = (
-            whole_numbers(read_, 6),
-            whole_numbers(written_, 4),
-            whole_numbers(sizes_, 4),
-        )
-        samples, experts, obs, series = sizes[0], sizes[1], sizes[2], sizes[3]
-        order, starts = whole_numbers(read[4], obs), whole_numbers(read[5], series)
-        size, pairs, shares = experts * obs, experts * experts * obs, series * experts
-        eta, log_f = doubles(read[0], samples * pairs), doubles(read[1], samples * size)
-        before, settings = doubles(read[2], samples * shares), doubles(read[3], 2)
-        log_density, smoothed = (
-            doubles(written[0], samples * obs),
-            doubles(written[1], samples * size),
-        )
-        moved, slopes = doubles(written[2], samples * pairs), doubles(written[3], samples * pairs)
-        room = rooms(experts, obs)
-        for s in range(samples):
-            filter_point(
-                eta[s * pairs : (s + 1) * pairs],
-                log_f[s * size : (s + 1) * size].reshape(experts, obs),
-                order,
-                starts,
-                before[s * shares : (s + 1) * shares].reshape(series, experts),
-                settings,
-                room,
-            )
-            slopes_of_point(
-                order,
-                starts,
-                int(settings[1]),
-                room,
-                smoothed[s * size : (s + 1) * size].reshape(experts, obs),
-                moved[s * pairs : (s + 1) * pairs].reshape(experts * experts, obs),
-                slopes[s * pairs : (s + 1) * pairs].reshape(experts * experts, obs),
-            )
-            for i in range(obs):
-                log_density[s * obs + i] = room[5][i]
-        return 0
-
-    return lock_free(fill, 3)
-
-
-@register_jitable
-def slopes_of_point(
-    order: Any, starts: Any, initial: int, room: Any, smoothed: Any, xi: Any, slopes: Any
-) -> None:
-    """Fill in smoothed probabilities, pairs and slopes after :func:`filter_point`.
-
-    No series continues rows before. See :func:`smoothers`.
-    """
-    _, _, reduced, first, moves, _, predicted, filtered, future = room
-    experts, obs = predicted.shape
-    for k in range(experts):
-        for i in range(obs):
-            smoothed[k, i] = filtered[k, i] * future[k, i]
-    by_shares, at_first = np.empty(experts), np.empty(experts * experts)
-    for s in range(starts.size):
-        end = starts[s + 1] if s + 1 < starts.size else obs
-        rows = order[starts[s] : end]
-        pairs_of_series(rows, moves, predicted, filtered, future, xi)
-        i = rows[0]
-        if initial != EQUAL:
-            stationary(moves, i, reduced, first)
-            for k in range(experts):
-                by_shares[k] = smoothed[k, i] / first[k]
-            stationary_slopes(moves, i, first, by_shares, reduced, at_first)
-            for move in range(experts * experts):
-                slopes[move, i] = at_first[move]
-        else:
-            for move in range(experts * experts):
-                slopes[move, i] = 0.0
-        for p in range(1, rows.size):
-            i = rows[p]
-            for j in range(experts):
-                total = 0.0
-                for k in range(experts):
-                    total += xi[j * experts + k, i]
-                for k in range(experts):
-                    move = j * experts + k
-                    slopes[move, i] = xi[move, i] - moves[move, i] * total

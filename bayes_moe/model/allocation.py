@@ -13,7 +13,6 @@ An expert that is known is the only one that a row can have: the densities of th
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -27,10 +26,7 @@ from bayes_moe.data.design import Design
 from bayes_moe.data.group_terms import ERROR
 from bayes_moe.data.matrix import Rows
 from bayes_moe.data.observation import Observation, RowColumns
-from bayes_moe.data.sequences import Sequences
 from bayes_moe.data.tables import to_pandas
-from bayes_moe.gates.transitions import Transitions
-from bayes_moe.model.chains import Smoothers, smoothers
 from bayes_moe.model.likelihood import allocate, log_mixture
 
 
@@ -179,51 +175,16 @@ class ByGroup(Allocation):
         return values
 
 
-@dataclass(frozen=True)
-class ByChain(Independent):
-    """The experts of rows are a Markov chain along each series.
-
-    Every row has an expert of its own, which depends on that of the row before. In place of log
-    weights, methods take the outputs of the gate (..., from * to, obs). The log density of a row is
-    that given the rows before, and responsibilities are smoothed probabilities.
-    """
-
-    chain: Transitions
-    sequences: Sequences
-
-    def smoothers(
-        self, outputs: np.ndarray, log_densities: np.ndarray, *, compiled: bool | None = None
-    ) -> Smoothers:
-        """Smoothed probabilities, probabilities of moves and slopes (point, ..., obs).
-
-        ``compiled`` says whether loops are; by default they are where numba is imported.
-        """
-        compiled = "numba" in sys.modules if compiled is None else compiled
-        return smoothers(
-            self.chain, outputs, self.possible(log_densities), self.sequences, compiled=compiled
-        )
-
-    def by_unit(
-        self, log_weights: np.ndarray, log_densities: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        found = self.smoothers(log_weights, log_densities)
-        return found.log_density, found.shares
-
-
 EACH_ROW = Independent(None)
 """Rows that each have an expert of their own, of which none is known."""
 
 
-def allocation_of(seen: Observation, chain: Transitions | None = None) -> Allocation:
+def allocation_of(seen: Observation) -> Allocation:
     """How rows share an expert, by what is observed of them.
 
-    With the ``chain`` of the gate, rows are whole series and the allocation takes outputs of the
-    gate. Without, log weights of a chain are those given the rows before, as those of a
-    :class:`~bayes_moe.model.mixture.Mixture` are: then each row has an expert of its own.
+    Under a Markov gate each row has an expert of its own: log weights of a
+    :class:`~bayes_moe.model.mixture.Mixture` are those given the rows before.
     """
-    if chain is not None:
-        size = 0 if seen.time is None else len(seen.time)
-        return ByChain(seen.expert, chain, Sequences.of(seen.series, size))
     if seen.group is None or not len(seen.group):
         return EACH_ROW if seen.expert is None else Independent(seen.expert)
     return ByGroup.of(seen.group, seen.expert)

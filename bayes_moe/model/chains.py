@@ -86,12 +86,9 @@ def smoothers(
     eta: np.ndarray,
     log_densities: np.ndarray,
     sequences: Sequences,
-    *,
-    compiled: bool = False,
 ) -> Smoothers:
-    """Smooth all series, with the derivatives of the log likelihood."""
-    arrays = _Arrays.of(chain, eta, log_densities, sequences, None)
-    return arrays.compiled_smoothers() if compiled else arrays.smoothers()
+    """Smooth all series, with the derivatives of the log likelihood, in NumPy."""
+    return _Arrays.of(chain, eta, log_densities, sequences, None).smoothers()
 
 
 @dataclass(frozen=True)
@@ -202,19 +199,6 @@ class _Arrays:
             found.log_future,
             found.log_last,
         )
-        return found
-
-    def compiled_smoothers(self) -> Smoothers:
-        from bayes_moe.kernels import markov
-
-        points, _, rows = self.log_f.shape
-        found = Smoothers(
-            np.empty((points, rows)),
-            np.empty_like(self.log_f),
-            np.empty_like(self.eta),
-            np.empty_like(self.eta),
-        )
-        self._call(markov.smoothers(), found.log_density, found.shares, found.moves, found.slopes)
         return found
 
     def _call(self, function: Any, *written: np.ndarray) -> None:

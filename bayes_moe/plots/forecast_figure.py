@@ -116,7 +116,7 @@ def plot_forecast(
     mean, bounds = _centre(found), [found.interval(p).values for p in probabilities]
     ahead_x = _times(found)
     experts = {names.EXPERT: found.fit.spec.expert_labels} if found.fit.spec.n_experts > 1 else {}
-    labels = [str(found.future.series[j]) for j in shown]  # type: ignore[union-attr]
+    labels = [str(found.ahead.series[j]) for j in shown]
     canvas = panels({PANEL: labels, **experts}, (plot_collection, backend, visuals), pc_kwargs)
     by_series = [b.reshape(*ahead_x.shape, 2) for b in bounds]
     lines, bands, limits = {}, {}, {}
@@ -141,7 +141,7 @@ def _shown_series(found: Forecast, series: Any) -> list[int]:
     """Positions of the series of a forecast that are shown."""
     from bayes_moe.core.errors import DataError, unknown
 
-    every = found.future.series  # type: ignore[union-attr]
+    every = found.ahead.series
     if series is None:
         return list(range(min(len(every), MOST_PANELS)))
     wanted = list(series) if isinstance(series, list | tuple | np.ndarray) else [series]

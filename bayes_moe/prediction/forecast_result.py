@@ -60,12 +60,13 @@ class Forecast(Predictive):
         return self.stored is not None and self.stored.responses is not None
 
     @property
-    def _ahead(self) -> FutureRows:
+    def ahead(self) -> FutureRows:
+        """The rows that are forecast, with their series and times."""
         assert self.future is not None
         return self.future
 
     def __repr__(self) -> str:
-        ahead = self._ahead
+        ahead = self.ahead
         of = "" if ahead.series == (None,) else f" of {len(ahead.series)} series"
         how = "exact" if not self.simulated else f"{len(self._responses)} paths"
         first, last = ahead.times[0, 0], ahead.times[0, -1]
@@ -106,7 +107,7 @@ class Forecast(Predictive):
         values = as_numbers("y", y)
         if grid or not values.ndim or values.shape == (self.rows.size,):
             return values
-        shape = self._ahead.times.shape
+        shape = self.ahead.times.shape
         if values.shape != shape:
             wanted = f"(step,) = ({shape[1]},)" if shape[0] == 1 else f"(series, step) = {shape}"
             raise SpecError(
@@ -181,7 +182,7 @@ class Forecast(Predictive):
         """
         check_ordered(self.fit, "band of paths", "probabilities()")
         inside, drawn = probability_inside(ci_prob), self.paths(random_seed=random_seed)
-        by_series = drawn.values.reshape(len(drawn), *self._ahead.times.shape)
+        by_series = drawn.values.reshape(len(drawn), *self.ahead.times.shape)
         ordered = np.sort(by_series, axis=0)
         ranks = by_series.argsort(axis=0).argsort(axis=0)
         outermost = np.minimum(ranks, len(ranks) - 1 - ranks).min(axis=-1)  # (path, series)
@@ -205,7 +206,7 @@ class Forecast(Predictive):
         """
         import pandas as pd
 
-        ahead, columns = self._ahead, self.fit.design.past.timeline.columns  # type: ignore[union-attr]
+        ahead, columns = self.ahead, self.fit.spec.row_columns
         table: dict[str, Any] = {}
         if columns.series is not None:
             table[columns.series] = np.repeat(np.array(ahead.series, dtype=object), ahead.steps)
@@ -252,7 +253,7 @@ class Forecast(Predictive):
             count = len(self.stored.mixture.log_weights)
             picked = np.arange(count) if size is None else rng.integers(count, size=size)
             margin = replace(self.stored, mixture=self.stored.mixture.margin(self.fit.response))
-            return chain_paths(margin, self._ahead, picked, rng)
+            return chain_paths(margin, self.ahead, picked, rng)
         draws, count = mixtures.draws, len(next(iter(mixtures.draws.values())))
         if size is not None:
             picked = rng.integers(count, size=size)

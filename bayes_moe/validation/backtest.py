@@ -58,7 +58,7 @@ def backtest(
 
     From each origin the model is fitted to the rows up to it, and forecasts the next ones of each
     series. Features of the rows ahead, other than lags, are taken from the table: they are known in
-    advance, or the backtest is of forecasts that are told them.
+    advance, or the backtest is of forecasts that know them.
 
     Parameters
     ----------

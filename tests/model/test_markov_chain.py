@@ -42,7 +42,12 @@ def test_sums_over_all_paths(initial, compiled):
     total = special.logsumexp(joint)
     weight = np.exp(joint - total)
     one = Sequences.of(None, N)
-    found = chains.smoothers(chain, eta[None], log_f[None], one, compiled=compiled)
+    found = chains.smoothers(chain, eta[None], log_f[None], one)
+    filtered = chains.filters(chain, eta[None], log_f[None], one, compiled=compiled)
+    np.testing.assert_allclose(filtered.log_density, found.log_density, atol=1e-12)
+    joint = filtered.log_predicted + filtered.log_future + log_f
+    shares = special.softmax(joint, axis=1)
+    np.testing.assert_allclose(shares, found.shares, atol=1e-12)
     assert found.log_density.sum() == pytest.approx(total, abs=1e-12)
     shares = np.array([[weight[paths[:, t] == k].sum() for t in range(N)] for k in range(K)])
     np.testing.assert_allclose(found.shares[0], shares, atol=1e-12)
@@ -90,8 +95,7 @@ def test_drawn_paths_have_the_smoothed_probabilities():
 
 
 @pytest.mark.parametrize("initial", ["stationary", "equal"])
-@pytest.mark.parametrize("compiled", [False, True])
-def test_slopes_are_those_of_differences(initial, compiled):
+def test_slopes_are_those_of_differences(initial):
     chain, eta, log_f = chain_of(2, initial)
     code = np.array([0, 1, 0, 0, 1, 0, 1, 1])
     sequences = Sequences.of(code, N)
@@ -107,7 +111,7 @@ def test_slopes_are_those_of_differences(initial, compiled):
         up[at] += step
         down[at] -= step
         numeric[at] = (total(up) - total(down)) / (2 * step)
-    found = chains.smoothers(chain, eta[None], log_f[None], sequences, compiled=compiled)
+    found = chains.smoothers(chain, eta[None], log_f[None], sequences)
     np.testing.assert_allclose(found.slopes[0], numeric, atol=1e-9)
 
 
@@ -150,10 +154,10 @@ def test_long_series_neither_overflow_nor_underflow():
     chain, eta, log_f = chain_of(5, n=3000)
     log_f = 400 * log_f[None]
     found = [
-        chains.smoothers(chain, eta[None], log_f, Sequences.of(None, 3000), compiled=compiled)
+        chains.filters(chain, eta[None], log_f, Sequences.of(None, 3000), compiled=compiled)
         for compiled in (False, True)
     ]
-    for name in ("log_density", "shares", "moves", "slopes"):
+    for name in ("log_density", "log_predicted", "log_future"):
         one, other = (getattr(f, name) for f in found)
         assert np.isfinite(one).all()
         np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-9)
