@@ -110,8 +110,8 @@ def _check_fits(fits: Any) -> None:
     if chains and not points:
         raise SpecError(
             f"{chains[0]!r} has a Markov gate: the log density of a row is given the rows before, "
-            "so leaving out a row changes those of the rows after it, and there is no estimate by "
-            "leaving rows out one by one. Compare forecasts of the last rows, by bm.backtest(), "
+            "so leaving out a row changes those of the rows after it, and there is no "
+            "leave-one-out estimate. Compare forecasts of the last rows, by bm.backtest(), "
             "or modes (method='em') by information criteria."
         )
     if 0 < len(points) < len(fits):
