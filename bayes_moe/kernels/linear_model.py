@@ -15,7 +15,6 @@ import numpy as np
 from numba import carray, int64
 from numba.extending import register_jitable
 
-from bayes_moe.kernels.chain_rows import chain_space, read_chain, run_chain, store_chain
 from bayes_moe.kernels.compile import (
     COPY,
     DENSITY,
@@ -43,7 +42,6 @@ from bayes_moe.kernels.linear_layout import (
     BLOCKS,
     BRANCH,
     BRANCHES,
-    CHAIN,
     COEF,
     COEFS,
     COUNT_UNITS,
@@ -105,7 +103,6 @@ class Workspace(NamedTuple):
     derivatives by them, ``joint`` the log densities of the experts (and of the gate's splits), then
     their responsibilities. ``scratch`` belongs to one expert, ``work`` and ``room`` to the gate.
     ``kept`` are the derivatives of the density, beside those of the probability of limits.
-    ``states`` and ``moves`` are of all rows: see :mod:`bayes_moe.kernels.chain_rows`.
     """
 
     coefs: Any
@@ -118,8 +115,6 @@ class Workspace(NamedTuple):
     work: Any
     room: Any
     kept: Any
-    states: Any
-    moves: Any
 
 
 @register_jitable(fastmath=REORDERED)
@@ -138,7 +133,6 @@ def workspace_of(p: Any) -> Any:
     """Arrays for an evaluation of the model of a table; predictors have a last row of zeros."""
     experts, predictors = p[EXPERTS], p[PREDICTORS]
     high = predictors + 1 if p[SPLITS] else predictors
-    states, moves = chain_space(p)
     w = Workspace(
         np.empty(p[COEFS]),
         np.empty(predictors),
@@ -150,8 +144,6 @@ def workspace_of(p: Any) -> Any:
         np.empty(4 * WIDTH),
         np.empty(3 * experts * WIDTH if p[SPLITS] else 0),
         np.empty(predictors * WIDTH if p[LIMITS] else 0),
-        np.empty(states),
-        np.empty(moves),
     )
     fill(w.eta[predictors * WIDTH :], 0.0)
     return w
@@ -225,15 +217,11 @@ def log_mixture(
 def mix_experts(p: Any, offsets: Any, w: Any, start: int, number: int, width: int) -> float:
     """Sum of the log densities of a chunk; ``joint`` holds responsibilities afterwards.
 
-    If rows share an expert by group, ``joint`` holds the groups' log densities before. Of a Markov
-    chain the log likelihood is that of :func:`~bayes_moe.kernels.chain_rows.run_chain`.
+    If rows share an expert by group, ``joint`` holds the groups' log densities before.
     """
     experts = p[EXPERTS]
     value = 0.0
-    if p[CHAIN]:
-        read_chain(p, w, start, number)
-        weigh(p, offsets.blocks, w, width)
-    elif p[SPLITS]:
+    if p[SPLITS]:
         mix_splits(p[offsets.splits :], p[SPLITS], w, experts, width)
         value = _sum_of_rows(p, row_of(w.joint, experts + p[SPLITS] - 1, number), start)
         responsibilities(p[offsets.splits :], p[SPLITS], w, experts, width)
@@ -321,12 +309,6 @@ def _log_likelihood(p: Any, offsets: Any, w: Any) -> float:
             if p[LIMITS]:
                 evaluate_experts(p, offsets.limits, w, start, width)
                 add_to_groups(p, w, limits, start, number)
-    if p[CHAIN]:
-        for start in range(0, p[ROWS], WIDTH):
-            number = min(WIDTH, p[ROWS] - start)
-            _densities(p, offsets, w, start, (number + PACK - 1) // PACK * PACK)
-            store_chain(p, w, start, number)
-        value = run_chain(p, w)
     for start in range(0, p[ROWS], WIDTH):
         number = min(WIDTH, p[ROWS] - start)
         width = (number + PACK - 1) // PACK * PACK

@@ -14,22 +14,12 @@ from numba import carray, int64
 from numba.extending import register_jitable
 
 from bayes_moe.kernels.activations import activate, multiply_slopes
-from bayes_moe.kernels.chain_rows import run_chain, store_chain
 from bayes_moe.kernels.compile import DENSITY, REORDERED, VERSION, c_function, doubles
 from bayes_moe.kernels.coordinates import coefficients, to_coordinates
 from bayes_moe.kernels.experts import evaluate_experts
 from bayes_moe.kernels.family_rows import PACK, WIDTH
 from bayes_moe.kernels.group_effects import add_effects, effects, to_units
-from bayes_moe.kernels.linear_layout import (
-    BRANCH,
-    BRANCHES,
-    CHAIN,
-    HEAD,
-    ROWS,
-    SIZE,
-    SPLIT,
-    SPLITS,
-)
+from bayes_moe.kernels.linear_layout import BRANCH, BRANCHES, HEAD, ROWS, SIZE, SPLIT, SPLITS
 from bayes_moe.kernels.linear_model import (
     add_offsets,
     drop_copies,
@@ -85,7 +75,7 @@ class Nets(NamedTuple):
 
 
 @register_jitable(fastmath=REORDERED)
-def _nets(q: Any) -> Any:
+def nets_of(q: Any) -> Any:
     """Networks of a model from their part of the table."""
     end = NETWORK_HEAD + NETWORK * q[NETWORKS]
     return Nets(
@@ -99,7 +89,7 @@ def _nets(q: Any) -> Any:
 
 
 @register_jitable(fastmath=REORDERED)
-def _prepare(networks: int, nets: Any, coefs: Any) -> None:
+def prepare(networks: int, nets: Any, coefs: Any) -> None:
     """Fill transposed weights, and the rows of ones."""
     for j in range(networks):
         n = nets.records[j * NETWORK :]
@@ -125,7 +115,7 @@ def _turn(weights: Any, rows: int, columns: int, turned: Any) -> None:
 
 
 @register_jitable(fastmath=REORDERED)
-def _forward(networks: int, nets: Any, w: Any, start: int, width: int, stride: int) -> None:
+def forward(networks: int, nets: Any, w: Any, start: int, width: int, stride: int) -> None:
     """Units of every network on a chunk of rows, and its predictors."""
     for j in range(networks):
         n = nets.records[j * NETWORK :]
@@ -152,7 +142,7 @@ def _forward(networks: int, nets: Any, w: Any, start: int, width: int, stride: i
 
 
 @register_jitable(fastmath=REORDERED)
-def _backward(networks: int, nets: Any, w: Any, start: int, width: int, stride: int) -> None:
+def backward(networks: int, nets: Any, w: Any, start: int, width: int, stride: int) -> None:
     """Add a chunk's derivatives by the weights and coefficients of every network to ``slopes``."""
     for j in range(networks):
         n = nets.records[j * NETWORK :]
@@ -190,43 +180,31 @@ def _back(delta: Any, turned: Any, rows: int, units: int, score: Any, width: int
 
 
 @register_jitable(fastmath=REORDERED)
-def _densities(p: Any, offsets: Any, q: Any, nets: Any, w: Any, start: int, width: int) -> None:
-    """Log densities of the experts in a chunk of rows, and their derivatives by predictors."""
-    stride = (p[ROWS] + PACK - 1) // PACK * PACK
-    predict(p, offsets.tables, w, start, width)
-    _forward(q[NETWORKS], nets, w, start, width, stride)
-    add_offsets(p, w, start, width)
-    add_effects(p, offsets.effects, w, start, width)
-    evaluate_experts(p, offsets.blocks, w, start, width)
-    leave_known(p, w, start, width)
-
-
-@register_jitable(fastmath=REORDERED)
 def _log_likelihood(p: Any, offsets: Any, q: Any, w: Any) -> float:
     """Log likelihood of all rows, a chunk at a time; its derivatives are added to ``slopes``."""
     value = 0.0
-    nets = _nets(q)
+    nets = nets_of(q)
     networks = q[NETWORKS]
-    _prepare(networks, nets, w.coefs)
+    prepare(networks, nets, w.coefs)
     stride = (p[ROWS] + PACK - 1) // PACK * PACK
-    if p[CHAIN]:
-        for start in range(0, p[ROWS], WIDTH):
-            number = min(WIDTH, p[ROWS] - start)
-            _densities(p, offsets, q, nets, w, start, (number + PACK - 1) // PACK * PACK)
-            store_chain(p, w, start, number)
-        value = run_chain(p, w)
     for start in range(0, p[ROWS], WIDTH):
         number = min(WIDTH, p[ROWS] - start)
         width = (number + PACK - 1) // PACK * PACK
-        _densities(p, offsets, q, nets, w, start, width)
+        predict(p, offsets.tables, w, start, width)
+        forward(networks, nets, w, start, width, stride)
+        add_offsets(p, w, start, width)
+        add_effects(p, offsets.effects, w, start, width)
+        evaluate_experts(p, offsets.blocks, w, start, width)
+        leave_known(p, w, start, width)
         value += log_mixture(p, offsets, w, w.room, start, number, width)
         drop_copies(p, w, number, width)
         gather(p, offsets, w, start, width)
-        _backward(networks, nets, w, start, width, stride)
+        backward(networks, nets, w, start, width, stride)
     return value
 
 
-def _log_density() -> Any:
+def density_of(log_likelihood: Any) -> Any:
+    """The function of a table, from one like :func:`_log_likelihood`."""
     version = VERSION
 
     def log_density(dim: int, x_: Any, grad_: Any, value_: Any, model: Any) -> int:
@@ -250,7 +228,7 @@ def _log_density() -> Any:
         if weight != 0.0:
             fill_shared(p, offsets.slots, w)
             effects(p, offsets.effects, x, w.coefs)
-            likelihood = _log_likelihood(p, offsets, q, w)
+            likelihood = log_likelihood(p, offsets, q, w)
             for c in range(w.slopes.size):
                 w.slopes[c] *= weight
         fill(grad, 0.0)
@@ -275,4 +253,4 @@ def log_density() -> Any:
     If ``size`` is one more than the number of coordinates, the last number of the point is a weight
     of the log likelihood in the gradient, and ``value`` gets log prior and log likelihood.
     """
-    return c_function(DENSITY, _log_density())
+    return c_function(DENSITY, density_of(_log_likelihood))

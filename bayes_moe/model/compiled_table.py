@@ -22,10 +22,11 @@ from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.data.matrix import Rows
 from bayes_moe.families import Family
 from bayes_moe.gates.splits import Split
-from bayes_moe.kernels import lbfgs, linear_model, many_points, priors
+from bayes_moe.kernels import chain_model, lbfgs, linear_model, many_points, priors
 from bayes_moe.kernels import linear_layout as layout
 from bayes_moe.kernels.families import kernel_of
 from bayes_moe.kernels.family_rows import PACK
+from bayes_moe.kernels.network_layout import NETWORK_HEAD
 from bayes_moe.model.allocation import ByGroup
 from bayes_moe.model.blocks import Block
 from bayes_moe.model.chain_table import chain_entries
@@ -181,13 +182,14 @@ class CompiledTable(ABC):
         }
         head = self.head() | {kind: len(records) for kind, records in kinds.items()}
         records = [record(layout.HEAD, head), *chain(*kinds.values()), *self.networks()]
+        is_chain = self.spec.structure.gate.chain is not None
+        function = chain_model.log_density() if is_chain else self.function()
         table = np.array([*chain(*records)], dtype=np.int64)
-        arrays, by_row = tuple(self.arrays), tuple(self.by_row)
-        return CompiledDensity(self.size, self.function(), table, arrays, by_row)
+        return CompiledDensity(self.size, function, table, tuple(self.arrays), tuple(self.by_row))
 
     @abstractmethod
     def function(self) -> Any:
-        """The compiled function that reads the table."""
+        """The compiled function that reads the table, unless experts are a Markov chain."""
 
     @abstractmethod
     def tables(self) -> list[list[int]]:
@@ -198,8 +200,8 @@ class CompiledTable(ABC):
         """Records of blocks of coordinates."""
 
     def networks(self) -> list[list[int]]:
-        """Records of networks, after all others; none if the function knows no networks."""
-        return []
+        """Records of networks, after all others; here those of no network."""
+        return [record(NETWORK_HEAD, {})]
 
     def address(self, values: np.ndarray) -> int:
         """Address of an array, which is kept alive."""

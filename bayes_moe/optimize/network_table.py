@@ -258,9 +258,6 @@ class GroupedTable(NetworkTable):
     def function(self) -> Any:
         return linear_model.log_density()
 
-    def networks(self) -> list[list[int]]:
-        return []
-
 
 def _groups(free: FreeVariables) -> list[Group]:
     """Groups of the parts of a model."""
