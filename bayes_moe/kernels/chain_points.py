@@ -1,82 +1,19 @@
 """Chains of experts at many points: probabilities of states given all rows, and sums of scores.
 
-Arrays are (point, ..., obs), rows one series after the other. With ``P_jk`` the probability of a
-move, ``b_k`` the densities of a row over their largest, and filtered probabilities ``a``, a row's
-predicted probabilities are ``p_k = sum_j a_j P_jk``, and ``a_k = p_k b_k / sum_l p_l b_l`` at the
-row itself (Hamilton's filter). Probabilities given all rows follow backwards (Kim's smoother): of
-the move from ``j`` to ``k``, ``xi_jk = a_j P_jk s_k / p_k``, and ``s_j = sum_k xi_jk`` at the row
-before. No term is a ratio of numbers of which one may be far below the other.
-
-References
-----------
-Hamilton, J. D. (1989). A new approach to the economic analysis of nonstationary time series and the
-business cycle. Econometrica, 57(2), 357-384.
-
-Kim, C.-J. (1994). Dynamic linear models with Markov-switching. Journal of Econometrics, 60, 1-22.
+Arrays are (point, ..., obs), rows one series after the other. The recursions are those of
+:mod:`bayes_moe.kernels.markov`.
 """
 
 from __future__ import annotations
 
-import math
 from functools import cache
 from typing import Any
 
 import numpy as np
-from numba.extending import register_jitable
 
 from bayes_moe.kernels.compile import VERSION, doubles
 from bayes_moe.kernels.evaluation import lock_free, whole_numbers
-
-
-@register_jitable
-def filtered(move: Any, density: Any, initial: Any, share: Any, value: Any, ends: Any) -> None:
-    """Filtered probabilities ``share`` (expert * obs) of a series, and log densities of its rows.
-
-    ``ends`` are the number of experts, of all rows, and the first and last row of the series.
-    """
-    experts, rows, start, stop = ends
-    ahead = np.empty(experts)
-    for t in range(start, stop):
-        top, total = -math.inf, 0.0
-        for k in range(experts):
-            top = max(top, density[k * rows + t])
-        for k in range(experts):
-            ahead[k] = initial[k]
-            if t > start:
-                ahead[k] = 0.0
-                for j in range(experts):
-                    ahead[k] += share[j * rows + t - 1] * move[(j * experts + k) * rows + t]
-            if top > -math.inf:
-                ahead[k] *= math.exp(density[k * rows + t] - top)
-            total += ahead[k]
-        value[t] = math.log(total) + top if total > 0.0 else -math.inf
-        for k in range(experts):
-            share[k * rows + t] = ahead[k] / total if total > 0.0 else math.nan
-
-
-@register_jitable
-def smoothed(move: Any, share: Any, pairs: Any, ends: Any) -> None:
-    """Replace filtered by smoothed probabilities; ``pairs`` are those of moves.
-
-    Arrays are those of :func:`filtered`; ``pairs`` (from * to * obs) are zero at the first row.
-    """
-    experts, rows, start, stop = ends
-    for t in range(stop - 1, start, -1):
-        for k in range(experts):
-            ahead = 0.0
-            for j in range(experts):
-                ahead += share[j * rows + t - 1] * move[(j * experts + k) * rows + t]
-            ratio = share[k * rows + t] / ahead if ahead > 0.0 else 0.0
-            for j in range(experts):
-                at = (j * experts + k) * rows + t
-                pairs[at] = share[j * rows + t - 1] * move[at] * ratio
-        for j in range(experts):
-            total = 0.0
-            for k in range(experts):
-                total += pairs[(j * experts + k) * rows + t]
-            share[j * rows + t - 1] = total
-    for j in range(experts * experts):
-        pairs[j * rows + start] = 0.0
+from bayes_moe.kernels.markov import filter_series, smooth_series
 
 
 @cache
@@ -102,16 +39,19 @@ def states() -> Any:
         moves, densities = doubles(move_, points * square), doubles(density_, points * size)
         values, shares = doubles(value_, points * rows), doubles(share_, points * size)
         pairs = doubles(pair_, points * square)
+        order, future = np.arange(rows), np.empty((experts, rows))
+        predicted, filtered = np.empty((experts, rows)), np.empty((experts, rows))
         for b in range(points):
-            move, pair = moves[b * square : (b + 1) * square], pairs[b * square : (b + 1) * square]
-            density, share = densities[b * size : (b + 1) * size], shares[b * size : (b + 1) * size]
             value = values[b * rows : (b + 1) * rows]
+            density = densities[b * size : (b + 1) * size].reshape(experts, rows)
+            share = shares[b * size : (b + 1) * size].reshape(experts, rows)
+            move = moves[b * square : (b + 1) * square].reshape(experts * experts, rows)
+            pair = pairs[b * square : (b + 1) * square].reshape(experts * experts, rows)
             for s in range(series):
-                stop = starts[s + 1] if s + 1 < series else rows
-                ends = (experts, rows, starts[s], stop)
-                first = (b * series + s) * experts
-                filtered(move, density, initial[first : first + experts], share, value, ends)
-                smoothed(move, share, pair, ends)
+                own = order[starts[s] : starts[s + 1] if s + 1 < series else rows]
+                first = initial[(b * series + s) * experts : (b * series + s + 1) * experts]
+                filter_series(own, first, move, density, value, predicted, filtered)
+                smooth_series(own, move, predicted, filtered, future, share, pair)
         return 0
 
     return lock_free(fill, 7)

@@ -6,8 +6,22 @@ too long. Arrays of one point are (output, obs) as everywhere, with ``moves`` (f
 the order of a gate's outputs; ``rows`` are positions of the rows of one series in order, and the
 move at a row is that from the row before it in its series.
 
-The functions of one series take arrays of any strides; :func:`filters` is a C
-function of numbers and addresses of contiguous arrays (sample, ..., obs), without the lock.
+With ``P_jk`` the probability of a move, ``f_k`` the densities of a row, and filtered probabilities
+``a_j`` of the row before, a row's predicted probabilities are ``p_k = sum_j a_j P_jk``, and ``a_k =
+p_k f_k / sum_l p_l f_l`` (Hamilton's filter). Probabilities given all rows follow backwards (Kim's
+smoother): of the move from ``j`` to ``k``, ``xi_jk = a_j P_jk s_k / p_k``, and ``s_j = sum_k
+xi_jk`` at the row before. No term is a ratio of numbers of which one may be far below the other.
+
+The functions of one series are those of EM too (:mod:`bayes_moe.kernels.chain_points`);
+:func:`filters` is a C function of numbers and addresses of contiguous arrays (sample, ..., obs),
+without the lock.
+
+References
+----------
+Hamilton, J. D. (1989). A new approach to the economic analysis of nonstationary time series and the
+business cycle. Econometrica, 57(2), 357-384.
+
+Kim, C.-J. (1994). Dynamic linear models with Markov-switching. Journal of Econometrics, 60, 1-22.
 """
 
 from __future__ import annotations
@@ -21,43 +35,13 @@ from numba.extending import register_jitable
 
 from bayes_moe.kernels.compile import REORDERED, VERSION, doubles
 from bayes_moe.kernels.evaluation import lock_free, softmax, whole_numbers
+from bayes_moe.kernels.stationary import stationary
 
 EQUAL = 1
 """A series begins with equal probabilities, not with its stationary distribution."""
 
 TINY = 1e-300
-"""Least probability that a probability is divided by."""
-
-
-@register_jitable
-def stationary(moves: Any, row: int, reduced: Any, shares: Any) -> None:
-    """Fill ``shares`` (expert,) with the stationary distribution of a row's transition matrix.
-
-    ``reduced`` (from, to) is room.
-    """
-    experts = shares.size
-    for j in range(experts):
-        for k in range(experts):
-            reduced[j, k] = moves[j * experts + k, row]
-    for n in range(experts - 1, 0, -1):
-        leaving = 0.0
-        for k in range(n):
-            leaving += reduced[n, k]
-        leaving = max(leaving, TINY)
-        for j in range(n):
-            reduced[j, n] /= leaving
-            for k in range(n):
-                reduced[j, k] += reduced[j, n] * reduced[n, k]
-    shares[0] = 1.0
-    total = 1.0
-    for n in range(1, experts):
-        share = 0.0
-        for j in range(n):
-            share += shares[j] * reduced[j, n]
-        shares[n] = share
-        total += share
-    for n in range(experts):
-        shares[n] = max(shares[n] / total, TINY)
+"""Least probability whose logarithm, or inverse, is taken."""
 
 
 @register_jitable
@@ -73,7 +57,9 @@ def filter_series(
     experts = first.size
     for p in range(rows.size):
         i, h = rows[p], rows[max(p - 1, 0)]
-        top = -math.inf
+        top, total = -math.inf, 0.0
+        for k in range(experts):
+            top = max(top, log_f[k, i])
         for k in range(experts):
             share = first[k]
             if p > 0:
@@ -81,41 +67,68 @@ def filter_series(
                 for j in range(experts):
                     share += filtered[j, h] * moves[j * experts + k, i]
             predicted[k, i] = share
-            joint = math.log(share) + log_f[k, i] if share > 0.0 else -math.inf
-            filtered[k, i] = joint
-            top = max(top, joint)
-        if not top > -math.inf or top == math.inf:  # no expert can have the row
-            log_density[i] = top
-            for k in range(experts):
-                filtered[k, i] = predicted[k, i]
-            continue
-        total = 0.0
-        for k in range(experts):
-            filtered[k, i] = math.exp(filtered[k, i] - top)
+            filtered[k, i] = share * math.exp(log_f[k, i] - top)
             total += filtered[k, i]
+        if not TINY < total < math.inf:
+            top, total = _in_logs(i, log_f, predicted, filtered)
         log_density[i] = top + math.log(total)
         for k in range(experts):
             filtered[k, i] /= total
 
 
 @register_jitable
-def future_of_series(rows: Any, moves: Any, predicted: Any, filtered: Any, future: Any) -> None:
-    """Fill ``future`` (expert, obs): what the rows after each one say of its expert, as a factor.
+def _in_logs(i: int, log_f: Any, predicted: Any, filtered: Any) -> Any:
+    """Fill in a row where products of probabilities and densities are no numbers, or underflow.
 
-    Smoothed probabilities are ``filtered * future``.
+    Returned are the largest logarithm, and the sum of what is relative to it.
     """
-    experts = predicted.shape[0]
+    experts, top = predicted.shape[0], -math.inf
     for k in range(experts):
-        future[k, rows[rows.size - 1]] = 1.0
-    for p in range(rows.size - 2, -1, -1):
-        i, after = rows[p], rows[p + 1]
-        for j in range(experts):
-            future[j, i] = 0.0
+        share = predicted[k, i]
+        filtered[k, i] = math.log(share) + log_f[k, i] if share > 0.0 else -math.inf
+        top = max(top, filtered[k, i])
+    if not top > -math.inf or top == math.inf:  # no expert can have the row
         for k in range(experts):
-            if predicted[k, after] > 0.0:
-                ratio = filtered[k, after] * future[k, after] / predicted[k, after]
-                for j in range(experts):
-                    future[j, i] += moves[j * experts + k, after] * ratio
+            filtered[k, i] = predicted[k, i]
+        return top, 1.0
+    total = 0.0
+    for k in range(experts):
+        filtered[k, i] = math.exp(filtered[k, i] - top)
+        total += filtered[k, i]
+    return top, total
+
+
+@register_jitable
+def smooth_series(
+    rows: Any, moves: Any, predicted: Any, filtered: Any, future: Any, smoothed: Any, pairs: Any
+) -> None:
+    """Fill in Kim's smoother of one series, after :func:`filter_series`.
+
+    ``future`` (expert, obs) is what the rows after each one say of its expert, as a factor:
+    ``smoothed`` probabilities are ``filtered * future``. ``pairs`` (from * to, obs) are those of
+    moves, zero at the first row, unless the array is empty.
+    """
+    experts, of_pairs = predicted.shape[0], pairs.size > 0
+    last = rows[rows.size - 1]
+    for k in range(experts):
+        future[k, last] = 1.0
+        smoothed[k, last] = filtered[k, last]
+    for p in range(rows.size - 1, 0, -1):
+        i, h = rows[p], rows[p - 1]
+        for j in range(experts):
+            future[j, h] = 0.0
+        for k in range(experts):
+            ratio = smoothed[k, i] / predicted[k, i] if predicted[k, i] > 0.0 else 0.0
+            for j in range(experts):
+                part = moves[j * experts + k, i] * ratio
+                future[j, h] += part
+                if of_pairs:
+                    pairs[j * experts + k, i] = filtered[j, h] * part
+        for j in range(experts):
+            smoothed[j, h] = filtered[j, h] * future[j, h]
+    if of_pairs:
+        for c in range(experts * experts):
+            pairs[c, rows[0]] = 0.0
 
 
 @register_jitable(fastmath=REORDERED)
@@ -138,10 +151,11 @@ def probabilities(
 
 
 @register_jitable
-def begin(moves: Any, row: int, before: Any, initial: int, reduced: Any, first: Any) -> None:
+def begin(moves: Any, row: int, before: Any, initial: int, steps: Any, first: Any) -> None:
     """Fill ``first`` (expert,): probabilities of the expert of a series' first row.
 
     ``before`` (expert,) are the filtered probabilities of the row before, NaN if there is none.
+    ``steps`` is the room of :func:`~bayes_moe.kernels.stationary.stationary`.
     """
     experts = first.size
     if before[0] == before[0]:
@@ -153,7 +167,12 @@ def begin(moves: Any, row: int, before: Any, initial: int, reduced: Any, first: 
         for k in range(experts):
             first[k] = 1.0 / experts
     else:
-        stationary(moves, row, reduced, first)
+        size = experts * experts
+        for c in range(size):
+            steps[steps.size - size + c] = math.log(max(moves[c, row], TINY))
+        stationary(steps, first, experts)
+        for k in range(experts):
+            first[k] = max(math.exp(first[k]), TINY)
 
 
 @register_jitable
@@ -166,33 +185,37 @@ def filter_point(
     ``before`` (series, expert) as in :func:`begin`. ``order`` (obs,) are positions of the rows one
     series after the other and ``starts`` (series,) those of the first ones in that order;
     ``settings`` the preference for staying and :data:`EQUAL` or 0. ``room`` is made by
-    :func:`rooms`, and has moves (from * to, obs), log densities (obs,), and predicted, filtered and
-    future (expert, obs) afterwards, its last five.
+    :func:`rooms`, and has log densities (obs,), and predicted, filtered and future (expert, obs)
+    afterwards, its first four.
     """
-    work, shifted, reduced, first, moves, log_density, predicted, filtered, future = room
+    log_density, predicted, filtered, future, smoothed, moves, none, work, shifted, steps, first = (
+        room
+    )
     experts, obs = predicted.shape
     probabilities(eta, settings[0], experts, work, shifted, moves.reshape(moves.size))
     for s in range(starts.size):
         end = starts[s + 1] if s + 1 < starts.size else obs
         rows = order[starts[s] : end]
-        begin(moves, rows[0], before[s], int(settings[1]), reduced, first)
+        begin(moves, rows[0], before[s], int(settings[1]), steps, first)
         filter_series(rows, first, moves, log_f, log_density, predicted, filtered)
-        future_of_series(rows, moves, predicted, filtered, future)
+        smooth_series(rows, moves, predicted, filtered, future, smoothed, none)
 
 
 @register_jitable
 def rooms(experts: int, obs: int) -> Any:
     """Arrays of one point: see :func:`filter_point`."""
     return (
-        np.empty(2 * obs),
-        np.empty(experts * obs),
-        np.empty((experts, experts)),
-        np.empty(experts),
-        np.empty((experts * experts, obs)),
         np.empty(obs),
         np.empty((experts, obs)),
         np.empty((experts, obs)),
         np.empty((experts, obs)),
+        np.empty((experts, obs)),
+        np.empty((experts * experts, obs)),
+        np.empty((0, obs)),
+        np.empty(2 * obs),
+        np.empty(experts * obs),
+        np.empty(experts**3),
+        np.empty(experts),
     )
 
 
@@ -237,17 +260,17 @@ def filters() -> Any:
                 settings,
                 room,
             )
-            found = room[6].reshape(size), room[8].reshape(size)
+            found = room[1].reshape(size), room[3].reshape(size)
             for i in range(size):
                 predicted[s * size + i] = math.log(found[0][i])
                 future[s * size + i] = math.log(found[1][i])
             for i in range(obs):
-                log_density[s * obs + i] = room[5][i]
+                log_density[s * obs + i] = room[0][i]
             for q in range(series):
                 end = starts[q + 1] if q + 1 < series else obs
                 for k in range(experts):
                     at = s * shares + q * experts + k
-                    last[at] = math.log(room[7][k, order[end - 1]])
+                    last[at] = math.log(room[2][k, order[end - 1]])
         return 0
 
     return lock_free(fill, 3)
