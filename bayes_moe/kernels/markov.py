@@ -109,23 +109,23 @@ def smooth_series(
     moves, zero at the first row, unless the array is empty.
     """
     experts, of_pairs = predicted.shape[0], pairs.size > 0
-    last = rows[rows.size - 1]
+    ratio, last = np.empty(experts), rows[rows.size - 1]
     for k in range(experts):
         future[k, last] = 1.0
         smoothed[k, last] = filtered[k, last]
     for p in range(rows.size - 1, 0, -1):
         i, h = rows[p], rows[p - 1]
-        for j in range(experts):
-            future[j, h] = 0.0
         for k in range(experts):
-            ratio = smoothed[k, i] / predicted[k, i] if predicted[k, i] > 0.0 else 0.0
-            for j in range(experts):
-                part = moves[j * experts + k, i] * ratio
-                future[j, h] += part
-                if of_pairs:
-                    pairs[j * experts + k, i] = filtered[j, h] * part
+            ratio[k] = smoothed[k, i] / predicted[k, i] if predicted[k, i] > 0.0 else 0.0
         for j in range(experts):
-            smoothed[j, h] = filtered[j, h] * future[j, h]
+            share, total = filtered[j, h], 0.0
+            for k in range(experts):
+                part = moves[j * experts + k, i] * ratio[k]
+                total += part
+                if of_pairs:
+                    pairs[j * experts + k, i] = share * part
+            future[j, h] = total
+            smoothed[j, h] = share * total
     if of_pairs:
         for c in range(experts * experts):
             pairs[c, rows[0]] = 0.0

@@ -230,7 +230,7 @@ def test_weights_go_on_without_responses(fit):
 def test_draws_of_rows_ahead_share_a_path(fit):
     """Two steps of a sticky chain have the same expert more often than two rows by chance."""
     ahead = pd.DataFrame({"t": [16, 17], "id": "a", "x": [0.0, 0.0]})
-    drawn = bm.predict(fit, ahead).sample(size=20000, random_seed=1).values
+    drawn = bm.predict(fit, ahead).sample(size=4000, random_seed=1).values
     draws = stacked_draws(fit.spec, fit.idata["posterior"].to_dataset())
     first = by_sample(bm.states(fit, ahead, kind="predicted", draws=True))[:, 0]
     rows = fit.design.transform(ahead)
@@ -310,7 +310,7 @@ def test_weights_that_would_take_too_much_memory_are_refused(fit, monkeypatch):
 
 def test_simulated_experts_are_a_chain():
     spec = bm.mixture_of_experts("y ~ 1", gate=Markov("~ 1", sticky=0.0), experts=2, time="t")
-    rows = pd.DataFrame({"t": np.arange(20000)})
+    rows = pd.DataFrame({"t": np.arange(4000)})
     coef = np.array([[1.0], [-1.0], [-0.3], [0.3]])
     parameters = {"gate_coef": coef, "mu_coef": [[0.0], [5.0]], "sigma": [1.0, 1.0]}
     found = bm.simulate(spec, rows, parameters, random_seed=1, expert_column="k")
@@ -319,5 +319,5 @@ def test_simulated_experts_are_a_chain():
     matrix /= matrix.sum(axis=1, keepdims=True)
     for j in range(2):
         after = k[1:][k[:-1] == j]
-        assert (after == 1).mean() == pytest.approx(matrix[j, 1], abs=0.02)
-    assert k.mean() == pytest.approx(markov_chain.stationary(matrix)[1], abs=0.02)
+        assert (after == 1).mean() == pytest.approx(matrix[j, 1], abs=0.04)
+    assert k.mean() == pytest.approx(markov_chain.stationary(matrix)[1], abs=0.04)
