@@ -5,6 +5,11 @@ paths of experts, by the forward recursion; its derivatives by the backward recu
 log densities are the smoothed probabilities of the experts, those by logits of transitions
 ``P(z_{t-1} = j, z_t = k | y) - P(z_{t-1} = j | y) P_t(k | j)``.
 
+The recursions are those of :mod:`bayes_moe.kernels.markov`, which EM and predictions read, but in
+place: rows are in memory one after the other, all exponentials are taken first, as vectors, and
+derivatives by logits replace these, so that a gradient needs no array but its results. Those of
+:mod:`bayes_moe.kernels.chain_adjoint` are of any function of the rows' densities.
+
 References
 ----------
 Hamilton, J. D. (1989). A new approach to the economic analysis of nonstationary time series and the

@@ -208,6 +208,19 @@ def test_states_are_those_of_smoothers():
         np.testing.assert_allclose(one, reference, atol=1e-9)
 
 
+def test_an_expert_that_is_never_reached_has_no_row_however_well_it_fits():
+    first, moves = np.array([[[1.0, 0.0]]]), np.repeat(np.eye(2).reshape(1, 4, 1), 3, axis=2)
+    log_f = np.array([[[-1.0, -2000.0, -2.0], [0.0, 0.0, 0.0]]])
+    value, r, pairs = states(first, moves, log_f, np.array([0]))
+    np.testing.assert_allclose(value, log_f[:, 0])
+    np.testing.assert_array_equal(r[0], [[1, 1, 1], [0, 0, 0]])
+    np.testing.assert_array_equal(pairs[0], [[0, 1, 1], [0, 0, 0], [0, 0, 0], [0, 0, 0]])
+    log_f[..., 1] = -np.inf  # no expert can have the row: it says nothing of the others
+    value, r, _ = states(first, moves, log_f, np.array([0]))
+    np.testing.assert_array_equal(value[0], [-1.0, -np.inf, -2.0])
+    np.testing.assert_array_equal(r[0], [[1, 1, 1], [0, 0, 0]])
+
+
 # --- starts ---------------------------------------------------------------------------------------
 
 
