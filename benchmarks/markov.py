@@ -25,7 +25,8 @@ from benchmarks.timing import Row
 Array = NDArray[np.float64]
 STICKY = 2.0
 SETTINGS = {"draws": 1000, "tune": 1000, "chains": 4}
-SHORT = {"draws": 10, "tune": 10, "chains": 1}
+SHORT = {"draws": 200, "tune": 200, "chains": 4}
+"""Of the first runs, which compile all that is not compiled yet."""
 
 
 def regimes(rows: int, seed: int) -> pd.DataFrame:
@@ -231,8 +232,7 @@ in one warm process, by `python -m benchmarks.markov`."""
 
 def main(rounds: int) -> None:
     load = os.getloadavg()[0]
-    rows = [nuts(n, rounds) for n in (300, 1000)]
-    rows += [em(n, rounds, starts) for n, starts in ((500, 20), (2000, 20))]
+    rows = [em(n, rounds, 20) for n in (500, 2000)] + [nuts(300, rounds)]
     section = Section("Markov gates: NUTS beside PyMC, EM beside statsmodels", TEXT, rows)
     print(terminal(section))
     put(section, rounds, load)
