@@ -14,6 +14,13 @@ from numba import carray, int64
 from numba.extending import register_jitable
 
 from bayes_moe.kernels.activations import activate, multiply_slopes
+from bayes_moe.kernels.cell_rows import (
+    cells_of,
+    gather_cells,
+    predict_cells,
+    run_cells,
+    run_cells_back,
+)
 from bayes_moe.kernels.chain_rows import run_chain, store_chain
 from bayes_moe.kernels.compile import DENSITY, REORDERED, VERSION, c_function, doubles
 from bayes_moe.kernels.coordinates import coefficients, to_coordinates
@@ -45,6 +52,8 @@ from bayes_moe.kernels.linear_products import fill, gather_sums, predict_rows
 from bayes_moe.kernels.mixture import row_of
 from bayes_moe.kernels.network_layout import (
     ACTIVATION,
+    CELL,
+    CELLS,
     DEPTH,
     FED,
     HEIGHT,
@@ -76,6 +85,7 @@ class Nets(NamedTuple):
     first inputs, ``delta`` and ``below`` derivatives by the units of two layers.
     """
 
+    count: int
     records: Any
     layers: Any
     units: Any
@@ -89,6 +99,7 @@ def _nets(q: Any) -> Any:
     """Networks of a model from their part of the table."""
     end = NETWORK_HEAD + NETWORK * q[NETWORKS]
     return Nets(
+        q[NETWORKS],
         q[NETWORK_HEAD:end],
         q[end:],
         np.empty(q[UNITS] * WIDTH),
@@ -190,11 +201,12 @@ def _back(delta: Any, turned: Any, rows: int, units: int, score: Any, width: int
 
 
 @register_jitable(fastmath=REORDERED)
-def _densities(p: Any, offsets: Any, q: Any, nets: Any, w: Any, start: int, width: int) -> None:
+def _densities(p: Any, offsets: Any, nets: Any, cells: Any, w: Any, start: int, width: int) -> None:
     """Log densities of the experts in a chunk of rows, and their derivatives by predictors."""
     stride = (p[ROWS] + PACK - 1) // PACK * PACK
     predict(p, offsets.tables, w, start, width)
-    _forward(q[NETWORKS], nets, w, start, width, stride)
+    _forward(nets.count, nets, w, start, width, stride)
+    predict_cells(p, cells, w, start, width)
     add_offsets(p, w, start, width)
     add_effects(p, offsets.effects, w, start, width)
     evaluate_experts(p, offsets.blocks, w, start, width)
@@ -208,21 +220,25 @@ def _log_likelihood(p: Any, offsets: Any, q: Any, w: Any) -> float:
     nets = _nets(q)
     networks = q[NETWORKS]
     _prepare(networks, nets, w.coefs)
+    cells = cells_of(p, q, q[NETWORK_HEAD + NETWORK * networks + LAYER_SIZE * q[LAYERS] :])
+    run_cells(p, cells, w)
     stride = (p[ROWS] + PACK - 1) // PACK * PACK
     if p[CHAIN]:
         for start in range(0, p[ROWS], WIDTH):
             number = min(WIDTH, p[ROWS] - start)
-            _densities(p, offsets, q, nets, w, start, (number + PACK - 1) // PACK * PACK)
+            _densities(p, offsets, nets, cells, w, start, (number + PACK - 1) // PACK * PACK)
             store_chain(p, w, start, number)
         value = run_chain(p, w)
     for start in range(0, p[ROWS], WIDTH):
         number = min(WIDTH, p[ROWS] - start)
         width = (number + PACK - 1) // PACK * PACK
-        _densities(p, offsets, q, nets, w, start, width)
+        _densities(p, offsets, nets, cells, w, start, width)
         value += log_mixture(p, offsets, w, w.room, start, number, width)
         drop_copies(p, w, number, width)
         gather(p, offsets, w, start, width)
         _backward(networks, nets, w, start, width, stride)
+        gather_cells(p, cells, w, start, number, width)
+    run_cells_back(p, cells, w)
     return value
 
 
@@ -239,7 +255,7 @@ def _log_density() -> Any:
         end = offsets.splits + SPLIT * p[SPLITS] + BRANCH * p[BRANCHES]
         p = carray(model, end + NETWORK_HEAD, int64)
         q = p[end:]
-        size = NETWORK_HEAD + NETWORK * q[NETWORKS] + LAYER_SIZE * q[LAYERS]
+        size = NETWORK_HEAD + NETWORK * q[NETWORKS] + LAYER_SIZE * q[LAYERS] + CELL * q[CELLS]
         p = carray(model, end + size, int64)
         q = p[end:]
         x, grad = carray(x_, dim), carray(grad_, dim)

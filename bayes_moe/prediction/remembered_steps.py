@@ -54,5 +54,7 @@ class RememberedSteps:
 
     def read_by(self, matrices: Mapping[str, Matrix]) -> dict[str, Matrix]:
         """Matrices of the next step, with the outputs of predictors with memory."""
-        known = {s: replace(matrices[s], outputs=w.step(matrices[s])) for s, w in self.walks.items()}
+        known = {
+            s: replace(matrices[s], outputs=w.step(matrices[s])) for s, w in self.walks.items()
+        }
         return {**matrices, **known}

@@ -75,6 +75,8 @@ class Predictor(ABC):
     """Whether reported variables mean the same on every table, if the formula's columns do."""
     has_memory: ClassVar[bool] = False
     """Whether eta of a row depends on rows before it in its series, so that ``time`` is needed."""
+    whole_series: ClassVar[bool] = False
+    """Whether eta of a part of a series' rows can only be computed with the rows before these."""
     compiled: ClassVar[bool] = False
     """Whether eta is computed by loops that numba compiles, which JAX does not have."""
 

@@ -153,9 +153,7 @@ class PastAttention(Basis):
         size = copies * b.matrix.values.size * (self.window + 1)
         return in_parts(super().evaluate, b, draws, tuple(self.variables(b.site).dims), size)
 
-    def walk(
-        self, b: Binding, draws: Values, last: np.ndarray, paths: int
-    ) -> _AttentionWalk:
+    def walk(self, b: Binding, draws: Values, last: np.ndarray, paths: int) -> _AttentionWalk:
         z, previous = b.matrix.standardised, previous_rows(b.matrix, self)
         at = rows_back(previous, last, self.window).T  # (series, lag)
         past = np.where((at >= 0)[..., None], z[np.maximum(at, 0)], 0.0)

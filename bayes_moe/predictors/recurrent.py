@@ -103,6 +103,7 @@ class Recurrent(Basis):
     scale: str = "learned"
 
     has_memory: ClassVar[bool] = True
+    whole_series: ClassVar[bool] = True
     compiled: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -170,9 +171,7 @@ class Recurrent(Basis):
         ]
         return weights[0].shape[: weights[0].ndim - core[0]], flat
 
-    def walk(
-        self, b: Binding, draws: Values, last: np.ndarray, paths: int
-    ) -> _RecurrentWalk:
+    def walk(self, b: Binding, draws: Values, last: np.ndarray, paths: int) -> _RecurrentWalk:
         features = self.features(b.matrix)
         z, previous = features[:, :-1], features[:, -1].astype(np.int64)
         lead, flat = self._copies(b.site, draws)
