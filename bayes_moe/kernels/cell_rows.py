@@ -47,7 +47,7 @@ class Cells(NamedTuple):
     transposed coefficients of one cell, ``delta`` derivatives by its units in a chunk of rows.
     """
 
-    count: int
+    cells: int
     run: int
     records: Any
     at: Any
@@ -110,7 +110,7 @@ def run_cells(p: Any, cells: Any, w: Any) -> None:
     """States of all rows."""
     rows = p[ROWS]
     stride = (rows + PACK - 1) // PACK * PACK
-    for j in range(cells.count):
+    for j in range(cells.cells):
         job = _job(p, cells, j, w, w.coefs)
         call_job(cells.run, job.ctypes.data)
         units, first = cells.at[j + 1] - cells.at[j], rows * cells.at[j]
@@ -126,7 +126,7 @@ def run_cells(p: Any, cells: Any, w: Any) -> None:
 def predict_cells(p: Any, cells: Any, w: Any, start: int, width: int) -> None:
     """Predictors of a chunk of rows from the states."""
     stride = (p[ROWS] + PACK - 1) // PACK * PACK
-    for j in range(cells.count):
+    for j in range(cells.cells):
         c = cells.records[j * CELL :]
         first, outputs = c[CELL_FIRST], c[CELL_LAST] - c[CELL_FIRST]
         turned = cells.turned[(cells.at[j] + j) * stride + start :]
@@ -141,7 +141,7 @@ def gather_cells(p: Any, cells: Any, w: Any, start: int, number: int, width: int
     """Add a chunk's derivatives by coefficients, and store those by the states."""
     rows = p[ROWS]
     stride = (rows + PACK - 1) // PACK * PACK
-    for j in range(cells.count):
+    for j in range(cells.cells):
         c = cells.records[j * CELL :]
         first, outputs, units = c[CELL_FIRST], c[CELL_LAST] - c[CELL_FIRST], c[CELL_UNITS]
         turned = cells.turned[(cells.at[j] + j) * stride + start :]
@@ -163,7 +163,7 @@ def gather_cells(p: Any, cells: Any, w: Any, start: int, number: int, width: int
 @register_jitable(fastmath=REORDERED)
 def run_cells_back(p: Any, cells: Any, w: Any) -> None:
     """Add derivatives by the weights of cells to ``slopes``, from those by the states."""
-    for j in range(cells.count):
+    for j in range(cells.cells):
         job = _job(p, cells, j, w, w.slopes)
         job[recurrent.SLOPES] = cells.slopes.ctypes.data + DOUBLE_SIZE * p[ROWS] * cells.at[j]
         call_job(cells.run, job.ctypes.data)

@@ -1,8 +1,8 @@
 """Positions in the part of a model's table that describes its networks.
 
 It follows the records of :mod:`bayes_moe.kernels.linear_layout`: ``NETWORK_HEAD`` numbers, then
-records of networks, of their hidden layers, and of recurrent cells. Hidden weights are coefficients, (unit, input) of
-each layer. The first input of a layer is 1.
+records of networks, of their hidden layers, and of recurrent cells. Hidden weights are
+coefficients, (unit, input) of each layer. The first input of a layer is 1.
 """
 
 from __future__ import annotations

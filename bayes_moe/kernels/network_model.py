@@ -85,7 +85,7 @@ class Nets(NamedTuple):
     first inputs, ``delta`` and ``below`` derivatives by the units of two layers.
     """
 
-    count: int
+    nets: int
     records: Any
     layers: Any
     units: Any
@@ -205,7 +205,7 @@ def _densities(p: Any, offsets: Any, nets: Any, cells: Any, w: Any, start: int, 
     """Log densities of the experts in a chunk of rows, and their derivatives by predictors."""
     stride = (p[ROWS] + PACK - 1) // PACK * PACK
     predict(p, offsets.tables, w, start, width)
-    _forward(nets.count, nets, w, start, width, stride)
+    _forward(nets.nets, nets, w, start, width, stride)
     predict_cells(p, cells, w, start, width)
     add_offsets(p, w, start, width)
     add_effects(p, offsets.effects, w, start, width)

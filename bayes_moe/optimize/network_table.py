@@ -215,7 +215,7 @@ class NetworkTable(CompiledTable):
         if group.net is None or not isinstance(group.net[0], Recurrent):
             return []
         assert group.features is not None
-        net, b = group.net
+        net = group.net[0]
         z, previous = group.features[:, :-1], group.features[:, -1].astype(np.int64)
         self.arrays.append(previous)
         first, copies, sizes = group.members[0], _copies(group), _hidden(group)

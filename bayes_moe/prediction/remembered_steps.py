@@ -11,8 +11,8 @@ from bayes_moe.core.arrays import Values
 from bayes_moe.data.matrix import Matrix
 from bayes_moe.model.memory import last_experts
 from bayes_moe.prediction.filtered_ends import filtered_ends
-from bayes_moe.predictors.walk import Walk
 from bayes_moe.prediction.future_rows import FutureRows
+from bayes_moe.predictors.walk import Walk
 from bayes_moe.results.fit import Fit
 
 

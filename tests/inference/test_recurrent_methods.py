@@ -61,7 +61,7 @@ def test_slopes_of_the_compiled_density_are_differences(compiled):
 
 
 def test_the_compiled_likelihood_is_that_of_the_rows(compiled):
-    """NumPy's evaluation of the whole series, whose states a test holds to a loop and to PyTorch."""
+    """NumPy evaluates whole series, whose states a test holds to a loop and to PyTorch."""
     spec, design = compiled.spec, compiled.design
     x = 0.5 * np.random.default_rng(2).standard_normal(compiled.free.size)
     values = {n: v[None] for n, v in compiled.variables(x).items()}
