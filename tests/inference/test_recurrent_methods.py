@@ -1,5 +1,7 @@
 """Methods on recurrent gates: Adam on whole series, Laplace's method, and the compiled density."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -143,10 +145,11 @@ def test_adam_takes_batches_of_rows_under_attention_to_the_past():
 
 
 @pytest.fixture(scope="module")
-@pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 def laplace():
     spec = described(Recurrent("~ x", units=2, scale="fixed"))
-    return bm.fit(spec, mixed_table(), "laplace", restarts=2, draws=100, **QUIET)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", bm.ConvergenceWarning)
+        return bm.fit(spec, mixed_table(), "laplace", restarts=2, draws=100, **QUIET)
 
 
 def test_laplace_of_the_last_layer_holds_the_cells_weights(laplace):
