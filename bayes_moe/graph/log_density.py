@@ -10,7 +10,7 @@ import numpy as np
 
 from bayes_moe.graph.build import Graph
 from bayes_moe.model.log_density import LogDensity, learned_scales
-from bayes_moe.model.memory_rules import check_parts
+from bayes_moe.model.memory_rules import check_whole_series
 
 
 class GraphLogDensity(LogDensity):
@@ -57,7 +57,7 @@ class GraphLogDensity(LogDensity):
 
     def show(self, which: np.ndarray | slice) -> None:
         if not isinstance(which, slice) or which != slice(None):
-            check_parts(self.spec.structure, "The log density of a part of the rows")
+            check_whole_series(self.spec.structure, "The log density of a part of the rows")
         for variable, values in self._data:
             variable.set_value(values[which], borrow=True)
 

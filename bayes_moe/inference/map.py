@@ -20,7 +20,7 @@ from bayes_moe.inference.em import EM
 from bayes_moe.model.memory_rules import check_parts
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.optimize.adam import Schedule, descend
-from bayes_moe.optimize.densities import log_density
+from bayes_moe.optimize.densities import has_compiled_network, log_density
 from bayes_moe.optimize.graph_modes import ends
 from bayes_moe.optimize.hyperparameters import optimise_hyperparameters
 from bayes_moe.optimize.lbfgs import search
@@ -36,7 +36,7 @@ OPTIMIZERS = ("auto", "lbfgs", "adam")
 MOST_ROWS = 20_000
 """Rows up to which ``"auto"`` is L-BFGS for models without a shared network."""
 
-ADAM, LBFGS = "Adam takes batches of rows, which", "Use optimizer='lbfgs'."
+LBFGS = "Use optimizer='lbfgs'."
 
 
 @dataclass(frozen=True)
@@ -83,17 +83,19 @@ class MAP(Method):
     optimizer : {"auto", "lbfgs", "adam"}
         ``"auto"`` is Adam for mixture density networks (a network that predictors share, see
         :class:`bayes_moe.predictors.MLP`), and for other models that are not linear on more than
-        20,000 rows; else L-BFGS, which is that of models with memory too: batches of rows would
-        cut their series.
+        20,000 rows; else L-BFGS, which is that of models with memory too.
     batch_size : int, optional
-        Rows of a batch of Adam; by default 64 to 1000, more for longer tables.
+        Rows of a batch of Adam; by default 64 to 1000, more for longer tables. Recurrent networks
+        read whole series, so each step is on all rows, and ``batch_size`` is refused.
     epochs : int, optional
-        Most passes of Adam over the rows; by default as many as make 12,000 steps, at least 25.
+        Most passes of Adam over the rows; by default as many as make 12,000 steps, at least 25;
+        2000 of recurrent networks.
     learning_rate : float
         Initial learning rate of Adam, for batches of up to 1000 rows; it grows with the square root
         of larger ones, and falls to zero along half a cosine.
     validation : float
-        Share of the rows that Adam holds out, of at most 20,000 rows.
+        Share of the rows that Adam holds out, of at most 20,000 rows; of recurrent networks the
+        last rows of each series.
     patience : int, optional
         Epochs without a rise of the held-out density after which half of those that remain are
         skipped; by default a fifth of the epochs, and at least three.
@@ -133,10 +135,17 @@ class MAP(Method):
     def check(self, spec: MixtureOfExperts) -> None:
         super().check(spec)
         check_linear_beside_groups(spec, "method='map'")
-        if self.optimizer == "adam":
-            check_parts(spec.structure, ADAM, LBFGS)
+        if self.optimizer == "adam" and spec.structure.whole_series:
+            self._check_series(spec)
         if has_random_effects(spec) and self.optimizer == "adam":
             raise SpecError("Adam does not integrate random effects out: use optimizer='lbfgs'.")
+
+    def _check_series(self, spec: MixtureOfExperts) -> None:
+        """Raise :class:`SpecError` where Adam cannot hold rows out of series, or takes batches."""
+        if spec.structure.gate.chain is not None or not has_compiled_network(spec):
+            check_parts(spec.structure, "Adam holds rows out, which", LBFGS)
+        if self.batch_size is not None:
+            check_parts(spec.structure, "A batch of rows", "Leave batch_size out.")
 
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         if has_random_effects(spec):

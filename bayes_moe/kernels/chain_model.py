@@ -5,8 +5,8 @@ are stored in the order of time; :mod:`bayes_moe.kernels.chains` then puts smoot
 and derivatives by the logits in their places. In a second pass they are read back: a row has its
 smoothed probabilities as responsibilities.
 
-It is a function of its own, for networks and for models without any, so that those of other models
-are compiled as if there were no chains.
+It is a function of its own, with networks and cells or without, so that those of other models are
+compiled as if there were no chains.
 """
 
 from __future__ import annotations
@@ -17,6 +17,13 @@ from typing import Any
 import numpy as np
 from numba.extending import register_jitable
 
+from bayes_moe.kernels.cell_rows import (
+    cells_of,
+    gather_cells,
+    predict_cells,
+    run_cells,
+    run_cells_back,
+)
 from bayes_moe.kernels.chains import STILL
 from bayes_moe.kernels.compile import (
     DENSITY,
@@ -52,6 +59,8 @@ def _log_likelihood(p: Any, offsets: Any, q: Any, w: Any) -> float:
     """Log likelihood of all series; its derivatives are added to ``slopes``."""
     value, nets, networks = 0.0, nets_of(q), q[NETWORKS]
     prepare(networks, nets, w.coefs)
+    cells = cells_of(p, q)
+    run_cells(p, cells, w)
     stride = (p[ROWS] + PACK - 1) // PACK * PACK
     size = p[EXPERTS] * p[EXPERTS]
     states = np.empty(p[ROWS] * p[EXPERTS])
@@ -62,6 +71,7 @@ def _log_likelihood(p: Any, offsets: Any, q: Any, w: Any) -> float:
             width = (number + PACK - 1) // PACK * PACK
             predict(p, offsets.tables, w, start, width)
             forward(networks, nets, w, start, width, stride)
+            predict_cells(p, cells, w, start, width)
             add_offsets(p, w, start, width)
             add_effects(p, offsets.effects, w, start, width)
             evaluate_experts(p, offsets.blocks, w, start, width)
@@ -71,10 +81,12 @@ def _log_likelihood(p: Any, offsets: Any, q: Any, w: Any) -> float:
                 drop_copies(p, w, number, width)
                 gather(p, offsets, w, start, width)
                 backward(networks, nets, w, start, width, stride)
+                gather_cells(p, cells, w, start, number, width)
             else:
                 _store(p, w, states, moves, start, number)
         if not reads:
             value = _run(p, states, moves)
+    run_cells_back(p, cells, w)
     return value
 
 

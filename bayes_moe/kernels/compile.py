@@ -133,3 +133,9 @@ def call_density(
 ) -> Any:
     """Status of a compiled log density: see :mod:`bayes_moe.kernels.linear_model`."""
     return types.int64(*[types.int64] * 6), _caller(types.int64, 5)
+
+
+@intrinsic
+def call_job(_: Any, address: Any, job: Any) -> Any:
+    """Result of a function of the address of a job, such as :mod:`bayes_moe.kernels.recurrent`."""
+    return types.int64(*[types.int64] * 2), _caller(types.int64, 1)

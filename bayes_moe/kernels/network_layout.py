@@ -1,8 +1,8 @@
 """Positions in the part of a model's table that describes its networks.
 
 It follows the records of :mod:`bayes_moe.kernels.linear_layout`: ``NETWORK_HEAD`` numbers, then
-records of networks and of their hidden layers. Hidden weights are coefficients, (unit, input) of
-each layer. The first input of a layer is 1.
+records of networks, of their hidden layers, and of recurrent cells. Hidden weights are
+coefficients, (unit, input) of each layer. The first input of a layer is 1.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from __future__ import annotations
     UNITS,  # rows of units of all layers, a row of ones before each layer's
     TURNED,  # weights whose transposes are needed
     WIDEST,  # most units of a layer
-) = range(5)
-NETWORK_HEAD = 5
+    CELLS,  # number of recurrent cells
+    CELL_RUN,  # address of their function, :func:`bayes_moe.kernels.recurrent.run`
+) = range(7)
+NETWORK_HEAD = 7
 
 (
     INPUTS,  # address (input, obs)
@@ -39,3 +41,18 @@ LAYER_SIZE = 5
 
 TANH, SOFTPLUS, RELU = range(3)
 ACTIVATIONS = {"tanh": TANH, "softplus": SOFTPLUS, "relu": RELU}
+
+(
+    KIND,  # of the cell, as in kernels/recurrent
+    CELL_UNITS,
+    CELL_TERMS,  # number of features
+    CELL_FEATURES,  # address (obs, term)
+    CELL_BEFORE,  # address of the positions of the rows before (obs,)
+    CELL_INPUTS,  # first weight of the features, (gate and unit, term)
+    CELL_WEIGHTS,  # first weight of the state before, (gate and unit, unit)
+    CELL_BIAS,  # first constant (unit,)
+    CELL_FIRST,  # first row of predictors that are linear in the states
+    CELL_LAST,  # one past the last such row
+    CELL_AT,  # first coefficient
+) = range(11)
+CELL = 11

@@ -14,6 +14,13 @@ from numba import carray, int64
 from numba.extending import register_jitable
 
 from bayes_moe.kernels.activations import activate, multiply_slopes
+from bayes_moe.kernels.cell_rows import (
+    cells_of,
+    gather_cells,
+    predict_cells,
+    run_cells,
+    run_cells_back,
+)
 from bayes_moe.kernels.compile import DENSITY, REORDERED, VERSION, c_function, doubles
 from bayes_moe.kernels.coordinates import coefficients, to_coordinates
 from bayes_moe.kernels.experts import evaluate_experts
@@ -35,6 +42,8 @@ from bayes_moe.kernels.linear_products import fill, gather_sums, predict_rows
 from bayes_moe.kernels.mixture import row_of
 from bayes_moe.kernels.network_layout import (
     ACTIVATION,
+    CELL,
+    CELLS,
     DEPTH,
     FED,
     HEIGHT,
@@ -186,12 +195,15 @@ def _log_likelihood(p: Any, offsets: Any, q: Any, w: Any) -> float:
     nets = nets_of(q)
     networks = q[NETWORKS]
     prepare(networks, nets, w.coefs)
+    cells = cells_of(p, q)
+    run_cells(p, cells, w)
     stride = (p[ROWS] + PACK - 1) // PACK * PACK
     for start in range(0, p[ROWS], WIDTH):
         number = min(WIDTH, p[ROWS] - start)
         width = (number + PACK - 1) // PACK * PACK
         predict(p, offsets.tables, w, start, width)
         forward(networks, nets, w, start, width, stride)
+        predict_cells(p, cells, w, start, width)
         add_offsets(p, w, start, width)
         add_effects(p, offsets.effects, w, start, width)
         evaluate_experts(p, offsets.blocks, w, start, width)
@@ -200,6 +212,8 @@ def _log_likelihood(p: Any, offsets: Any, q: Any, w: Any) -> float:
         drop_copies(p, w, number, width)
         gather(p, offsets, w, start, width)
         backward(networks, nets, w, start, width, stride)
+        gather_cells(p, cells, w, start, number, width)
+    run_cells_back(p, cells, w)
     return value
 
 
@@ -217,7 +231,7 @@ def density_of(log_likelihood: Any) -> Any:
         end = offsets.splits + SPLIT * p[SPLITS] + BRANCH * p[BRANCHES]
         p = carray(model, end + NETWORK_HEAD, int64)
         q = p[end:]
-        size = NETWORK_HEAD + NETWORK * q[NETWORKS] + LAYER_SIZE * q[LAYERS]
+        size = NETWORK_HEAD + NETWORK * q[NETWORKS] + LAYER_SIZE * q[LAYERS] + CELL * q[CELLS]
         p = carray(model, end + size, int64)
         q = p[end:]
         x, grad = carray(x_, dim), carray(grad_, dim)

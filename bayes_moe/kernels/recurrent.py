@@ -44,8 +44,13 @@ KEPT = {"rnn": 1, "gru": 4}
     STATES,  # address of the states (copy, obs, unit)
     KEPT_AT,  # address of what backpropagation reads (copy, obs, number and unit)
     SLOPES,  # address of derivatives by the states (copy, obs, unit); 0 for the pass forward
-) = range(10)
-JOB = 10
+    TERMS,  # number of features; 0 where products with these are not made here
+    FEATURES,  # address of the features (obs, term)
+    INPUTS,  # address of W (gate and unit, term), or of derivatives by it, which are added to
+    BY_WEIGHTS,  # address of derivatives by U and m, which are added to
+    BY_BIAS,
+) = range(15)
+JOB = 15
 
 
 # --- the pass forward ----------------------------------------------------------------------------
@@ -140,6 +145,63 @@ def backward(
                 slopes[before, j] += below[j]
 
 
+# --- products with features, and of derivatives ---------------------------------------------------
+
+
+@register_jitable(fastmath=REORDERED)
+def sums_of_inputs(z: Any, inputs: Any, kept: Any, turned: Any) -> None:
+    """Begin ``kept`` (obs, ...) with ``W z`` from features (obs, term) and W (gate and unit, term).
+
+    ``turned`` is a place for W' (term, gate and unit).
+    """
+    wide = len(inputs)
+    for k in range(z.shape[1]):
+        for i in range(wide):
+            turned[k, i] = inputs[i, k]
+    for t in range(len(z)):
+        row = kept[t]
+        for i in range(wide):
+            row[i] = 0.0
+        for k in range(z.shape[1]):
+            value, of_term = z[t, k], turned[k]
+            for i in range(wide):
+                row[i] += value * of_term[i]
+
+
+@register_jitable(fastmath=REORDERED)
+def add_slopes(
+    cell: int, previous: Any, z: Any, states: Any, kept: Any, slopes: tuple[Any, Any, Any]
+) -> None:
+    """Add derivatives by W, U and m to ``slopes``, from ``kept`` after the pass backward."""
+    by_inputs, by_weights, by_bias = slopes
+    units = states.shape[1]
+    wide = units if cell == RNN else 3 * units
+    of_term, of_state = np.zeros((z.shape[1], wide)), np.zeros((units, wide))
+    for t in range(len(z)):
+        row, before = kept[t], previous[t]
+        for k in range(z.shape[1]):
+            value, to = z[t, k], of_term[k]
+            for i in range(wide):
+                to[i] += value * row[i]
+        if before >= 0:
+            # The candidate of a GRU reads the state through the product of its reset gate.
+            last = 0 if cell == RNN else units
+            for j in range(units):
+                h, to = states[before, j], of_state[j]
+                for i in range(wide - last):
+                    to[i] += h * row[i]
+                for i in range(last):
+                    to[wide - last + i] += h * row[wide + i]
+        if cell == GRU:
+            for i in range(units):
+                by_bias[i] += row[wide + i]
+    for i in range(wide):
+        for k in range(z.shape[1]):
+            by_inputs[i, k] += of_term[k, i]
+        for j in range(units):
+            by_weights[i, j] += of_state[j, i]
+
+
 # --- for C ---------------------------------------------------------------------------------------
 
 
@@ -154,7 +216,9 @@ def _run() -> Any:
         number = units if cell == RNN else 4 * units
         previous = carray(pointer(p[PREVIOUS]), rows, int64)
         place = np.empty(2 * wide)
-        turned = np.empty((units, wide))
+        turned, terms = np.empty((units, wide)), p[TERMS]
+        z = doubles(p[FEATURES], rows * terms).reshape((rows, terms))
+        inputs = doubles(p[INPUTS], wide * terms).reshape((wide, terms))
         for copy in range(p[COPIES]):
             weights = doubles(p[WEIGHTS], p[COPIES] * wide * units)
             weights = weights[copy * wide * units :][: wide * units].reshape((wide, units))
@@ -166,7 +230,13 @@ def _run() -> Any:
                 slopes = doubles(p[SLOPES], p[COPIES] * rows * units)
                 slopes = slopes[copy * rows * units :][: rows * units].reshape((rows, units))
                 backward(cell, previous, weights, states, kept, slopes, place)
+                if terms > 0:
+                    by_weights = doubles(p[BY_WEIGHTS], wide * units).reshape((wide, units))
+                    by_bias = doubles(p[BY_BIAS], units)
+                    add_slopes(cell, previous, z, states, kept, (inputs, by_weights, by_bias))
             else:
+                if terms > 0:
+                    sums_of_inputs(z, inputs, kept, np.empty((terms, wide)))
                 for i in range(wide):
                     for j in range(units):
                         turned[j, i] = weights[i, j]
@@ -190,7 +260,8 @@ def _call(cell: str, arrays: tuple[np.ndarray, ...], slopes: np.ndarray | None) 
     copies, rows, units = arrays[3].shape  # of the states
     addresses = [a.ctypes.data for a in arrays]
     addresses.append(0 if slopes is None else slopes.ctypes.data)
-    job = np.array([CELLS[cell], copies, rows, units, *addresses], dtype=np.int64)
+    job = np.zeros(JOB, dtype=np.int64)
+    job[: SLOPES + 1] = [CELLS[cell], copies, rows, units, *addresses]
     _prototype(run().address)(job.ctypes.data)
 
 

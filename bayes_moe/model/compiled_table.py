@@ -72,6 +72,14 @@ class CompiledDensity:
             table[self.table == values.ctypes.data] = some.ctypes.data
         return replace(self, table=table, _of_rows=chosen)
 
+    def weighed(self, weights: np.ndarray) -> CompiledDensity:
+        """Return the density under weights (obs,) of the rows; experts may be no Markov chain."""
+        if self.table[layout.CHAIN]:
+            raise ValueError("Rows of a Markov chain have no weights.")
+        table, values = self.table.copy(), long(weights)
+        table[layout.WEIGHTS] = values.ctypes.data
+        return replace(self, table=table, _kept=(*self._kept, values))
+
     @property
     def copy(self) -> Any:
         """The compiled function by which a sampler stores a draw."""

@@ -120,6 +120,11 @@ def last_experts(
     return found
 
 
+def remembered(structure: Structure, draws: Values, rows: Rows) -> Mapping[str, Matrix]:
+    """Matrices of whole series of rows, those of predictors with memory with their outputs."""
+    return Memory(_outputs(structure, draws, rows)).read_by(rows.matrices)
+
+
 def has_unseen_path(structure: Structure, rows: Rows) -> bool:
     """Whether rows are steps of a chain of which no response is known.
 

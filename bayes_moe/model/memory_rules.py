@@ -27,6 +27,15 @@ def check_parts(structure: Structure, what: str, instead: str = "") -> None:
         )
 
 
+def check_whole_series(structure: Structure, what: str) -> None:
+    """Raise :class:`SpecError` for a model whose density of some rows needs the rows before.
+
+    ``what`` takes a part of the rows.
+    """
+    if structure.whole_series:
+        check_parts(structure, what)
+
+
 def check_memory(structure: Structure, columns: RowColumns) -> None:
     """Raise :class:`SpecError` for a model with memory that lacks a time, or has what it cannot.
 

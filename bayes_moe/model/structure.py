@@ -143,6 +143,16 @@ class Structure:
         return self.measure.discrete
 
     @property
+    def whole_series(self) -> bool:
+        """Whether the density of some rows can only be computed with the rows before these.
+
+        Attention to the rows before has their features among those of the row itself.
+        """
+        return self.gate.chain is not None or any(
+            getattr(p, "whole_series", False) for _, p in self.sites
+        )
+
+    @property
     def has_memory(self) -> bool:
         """Whether the density of a row depends on the rows before it in its series."""
         if self.gate.chain is not None:

@@ -4,6 +4,9 @@ A step uses the gradient of ``log prior + (n / b) log likelihood`` on a batch of
 rows. The number of steps is fixed in advance, and the learning rate falls to zero along half a
 cosine, as a constant rate would leave the iterates with the noise of the batches.
 
+Where predictors read whole series, every step is on all training rows: those but the last of each
+series, which are held out. Recurrent networks read all rows, of which those held out do not count.
+
 The share ``validation`` of the rows is held out, and their mean log density evaluated after every
 epoch. If it has not risen for ``patience`` epochs, the steps continue from the best point, and half
 of the remaining cosine is skipped. Points are moving averages of those that Adam steps to, which
@@ -14,14 +17,16 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from os import cpu_count
 
 import numpy as np
 
+from bayes_moe.core.errors import SpecError
 from bayes_moe.core.progress import silent
 from bayes_moe.core.threads import in_threads
+from bayes_moe.data.sequences import Sequences
 from bayes_moe.model.log_density import LogDensity
 from bayes_moe.optimize.densities import OfRows, of_rows
 from bayes_moe.optimize.lbfgs import LBFGSResult
@@ -33,6 +38,8 @@ RACE = 100
 """Steps from each of several starts, before the lower half is dropped for the first time."""
 STEPS = 12_000
 """Default number of steps, unless they are fewer than ``LEAST_EPOCHS``: more gain little."""
+WHOLE_STEPS = 2000
+"""Default number of steps where each is on all rows, as recurrent networks read whole series."""
 LEAST_EPOCHS = 25
 """Least default number of epochs."""
 MOST_HELD_OUT = 20_000
@@ -121,6 +128,18 @@ class RowSplit:
         order = rng.permutation(size)
         count = min(max(1, round(share * size)), size - 1, MOST_HELD_OUT)
         return cls(np.sort(order[count:]), np.sort(order[:count]))
+
+    @classmethod
+    def last(cls, sequences: Sequences, share: float) -> RowSplit:
+        """The last rows of each series are held out; of a series of one row none."""
+        order = np.arange(len(sequences.code)) if sequences.order is None else sequences.order
+        late = np.zeros(len(order), dtype=bool)
+        for start, end in zip(sequences.starts, sequences.ends, strict=True):
+            count = min(max(1, round(share * (end - start))), end - start - 1)
+            late[order[end - count : end]] = True
+        if not late.any():
+            raise SpecError("Adam holds the last rows of series out: no series has two rows.")
+        return cls(np.flatnonzero(~late), np.flatnonzero(late))
 
 
 class Adam:
@@ -225,7 +244,8 @@ class Judge:
     """Mean log density of the response over some rows, as a function of the vector."""
 
     def __init__(self, surface: LogDensity, which: np.ndarray) -> None:
-        chunks = np.split(which, np.arange(CHUNK, len(which), CHUNK))
+        chunk = _chunk(surface)
+        chunks = np.split(which, np.arange(chunk, len(which), chunk))
         self.parts = [of_rows(surface, chunk) for chunk in chunks]
         self.count = surface.design.rows.pick(which).weight
 
@@ -234,16 +254,21 @@ class Judge:
         return total / self.count if np.isfinite(total) else -np.inf
 
 
+def _chunk(surface: LogDensity) -> int:
+    """Rows in a chunk of an evaluation: all, where all are read for each."""
+    return surface.design.rows.size if surface.spec.structure.whole_series else CHUNK
+
+
 def on_all_rows(surface: LogDensity, x: np.ndarray) -> tuple[float, np.ndarray]:
     """Log posterior of all rows and its gradient, in chunks."""
-    size = surface.design.rows.size
+    size, chunk = surface.design.rows.size, _chunk(surface)
     value, gradient = 0.0, np.zeros_like(x)
-    for start in range(0, size, CHUNK):
-        part = of_rows(surface, np.arange(start, min(start + CHUNK, size)))
+    for start in range(0, size, chunk):
+        part = of_rows(surface, np.arange(start, min(start + chunk, size)))
         prior, likelihood, slope = part.weighted(x, 1.0)
         value, gradient = value + likelihood, gradient + slope
     of_prior = part.weighted(x, 0.0)[2]
-    chunks = -(-size // CHUNK)  # each chunk's gradient has the prior's once
+    chunks = -(-size // chunk)  # each chunk's gradient has the prior's once
     return value + prior, gradient - (chunks - 1) * of_prior
 
 
@@ -278,10 +303,14 @@ def descend(
     progress : callable
         Called with the numbers of runs and epochs that have ended, and of all.
     split : RowSplit, optional
-        Training and held-out rows; by default a random split.
+        Training and held-out rows; by default a random split, or the last rows of each series
+        where predictors read whole series.
     """
     if split is None:
-        split = RowSplit.random(surface.design.rows.size, schedule.validation, rng)
+        split = _split(surface, schedule.validation, rng)
+    if surface.spec.structure.whole_series:
+        epochs = WHOLE_STEPS if schedule.epochs is None else schedule.epochs
+        schedule = replace(schedule, batch_size=len(split.train), epochs=epochs)
     count = len(split.train)
     stream = Stream(surface, split.train, schedule.batch(count), rng)
     task = _Task(stream, Judge(surface, split.held_out), schedule, count)
@@ -291,6 +320,15 @@ def descend(
     result = _run_epochs(task, *best, lambda j: progress(rounds + j, total))
     progress(total, total)
     return judged(surface, result.x, result.steps, result.settled), result
+
+
+def _split(surface: LogDensity, share: float, rng: np.random.Generator) -> RowSplit:
+    """Training and held-out rows: these are the last of each series, where series are whole."""
+    if surface.spec.structure.whole_series:
+        sequences = surface.design.rows.sequences
+        assert sequences is not None
+        return RowSplit.last(sequences, share)
+    return RowSplit.random(surface.design.rows.size, share, rng)
 
 
 @dataclass(frozen=True)

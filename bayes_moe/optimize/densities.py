@@ -52,11 +52,14 @@ class Shown:
 def of_rows(surface: LogDensity, which: np.ndarray) -> OfRows:
     """Return the log density of the rows at some positions.
 
+    Under predictors that read whole series, rows elsewhere are read, but do not count.
     Parts of a compiled density are independent of each other; those of a graph share its data, and
     may not be used by several threads.
     """
     if not isinstance(surface, NetworkDensity):
         return Shown(surface, which)
+    if surface.spec.structure.whole_series:
+        return surface.counting(which)
     part = copy(surface)
     part.show(which)
     return part

@@ -19,6 +19,7 @@ from bayes_moe.predictors import MLP, Linear, Predictor
 from bayes_moe.predictors.group_basis import without_effects
 from bayes_moe.predictors.group_effects import internal_prior
 from bayes_moe.predictors.random_effects import RandomEffects
+from bayes_moe.predictors.recurrent import Recurrent
 from bayes_moe.predictors.scaling import Scaling
 from bayes_moe.predictors.site import Binding
 from bayes_moe.predictors.variables import reported_hyperparameters
@@ -183,7 +184,7 @@ def _variables(part: Part, priors: Mapping[str, Prior]) -> Iterator[FreeVariable
     if isinstance(predictor, Linear):
         prior, _ = predictor.internal_prior(b, part.prior, priors, CONSTANTS)
     else:
-        assert isinstance(predictor, MLP)
+        assert isinstance(predictor, MLP | Recurrent)
         prior = part.prior.over_terms(b.site.coef, tuple(predictor.labels(b.matrix)))
     width = part.outputs if b.site.mixing is None else len(b.site.mixing)
     yield FreeVariable(b.site.raw, (shapes[b.site.coef][-1], width), prior, column=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from copy import copy
 from os import cpu_count
 from typing import Any, ClassVar
 
@@ -11,11 +12,12 @@ import numpy as np
 from bayes_moe.core.threads import in_threads
 from bayes_moe.data.design import Design
 from bayes_moe.model.log_density import LogDensity, has_kernels, learned_scales
-from bayes_moe.model.memory_rules import check_parts
+from bayes_moe.model.memory_rules import check_whole_series
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.optimize.free_variables import FreeVariables
 from bayes_moe.predictors import MLP, Linear
 from bayes_moe.predictors.random_effects import RandomEffects
+from bayes_moe.predictors.recurrent import Recurrent
 
 
 class NetworkDensity(LogDensity):
@@ -56,8 +58,19 @@ class NetworkDensity(LogDensity):
 
     def show(self, which: np.ndarray | slice) -> None:
         if not isinstance(which, slice) or which != slice(None):
-            check_parts(self.spec.structure, "The log density of a part of the rows")
+            check_whole_series(self.spec.structure, "The log density of a part of the rows")
         self.compiled = self._of_all_rows.pick(which)
+
+    def counting(self, which: np.ndarray) -> NetworkDensity:
+        """Return the density in which the rows at some positions count, while all are read.
+
+        The rows may be any but those of a Markov chain.
+        """
+        part, rows = copy(self), self.design.rows
+        weights = np.zeros(rows.size)
+        weights[which] = 1.0 if rows.weights is None else rows.weights[which]
+        part.compiled = self._of_all_rows.weighed(weights)
+        return part
 
     def lbfgs(
         self, start: np.ndarray, most: int, memory: int, limits: tuple[float, float]
@@ -89,12 +102,12 @@ class NetworkDensity(LogDensity):
 def supports(spec: MixtureOfExperts) -> bool:
     """Whether a model has a :class:`NetworkDensity`.
 
-    It needs a gate of softmaxes, predictors that are networks or linear (random effects included),
-    families with a kernel,
-    and rows that have an expert each.
+    It needs a gate of softmaxes or a Markov chain, predictors that are networks, recurrent ones
+    among them, or linear (random effects included), families with a kernel, and rows that have an
+    expert each.
     """
     structure = spec.structure
     if spec.row_columns.group is not None:
         return False
-    known = all(type(p) in (Linear, RandomEffects, MLP) for _, p in structure.sites)
+    known = all(type(p) in (Linear, RandomEffects, MLP, Recurrent) for _, p in structure.sites)
     return known and structure.gate.features is None and has_kernels(spec)

@@ -11,7 +11,7 @@ from bayes_moe.core import names
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.data.design import Design
 from bayes_moe.kernels import linear_layout as layout
-from bayes_moe.kernels import linear_model, network_model
+from bayes_moe.kernels import linear_model, network_model, recurrent
 from bayes_moe.kernels import network_layout as networks
 from bayes_moe.model.compiled_table import CompiledTable, record
 from bayes_moe.model.internal_values import Part, parts
@@ -19,6 +19,7 @@ from bayes_moe.optimize.effects_table import PlacedEffects, placed_effects
 from bayes_moe.optimize.free_variables import FreeVariable, FreeVariables
 from bayes_moe.predictors import MLP, Binding
 from bayes_moe.predictors.group_basis import without_effects
+from bayes_moe.predictors.recurrent import Recurrent
 
 
 @dataclass
@@ -30,7 +31,7 @@ class Group:
     """
 
     features: np.ndarray | None
-    net: tuple[MLP, Binding] | None
+    net: tuple[MLP | Recurrent, Binding] | None
     members: list[Part] = field(default_factory=list)
 
     @property
@@ -198,18 +199,56 @@ class NetworkTable(CompiledTable):
         records: list[list[int]] = []
         layers: list[list[int]] = []
         for group in self.groups:
-            if group.net is not None:
+            if group.net is not None and isinstance(group.net[0], MLP):
                 for copy in range(_copies(group)):
                     records.append(self.network(group, copy, len(layers), sizes))
                     layers += self.layers(group, copy, sizes)
+        cells = [c for group in self.groups for c in self.cells(group)]
         counts = {networks.NETWORKS: len(records), networks.LAYERS: len(layers)}
-        return [record(networks.NETWORK_HEAD, counts | sizes), *records, *layers]
+        counts |= {networks.CELLS: len(cells)}
+        if cells:
+            counts |= {networks.CELL_RUN: recurrent.run().address}
+        return [record(networks.NETWORK_HEAD, counts | sizes), *records, *layers, *cells]
+
+    def cells(self, group: Group) -> list[list[int]]:
+        """Records of the recurrent cells of a group: of all its outputs, or one of each expert."""
+        if group.net is None or not isinstance(group.net[0], Recurrent):
+            return []
+        assert group.features is not None
+        net = group.net[0]
+        z, previous = group.features[:, :-1], group.features[:, -1].astype(np.int64)
+        self.arrays.append(previous)
+        first, copies, sizes = group.members[0], _copies(group), _hidden(group)
+        weights = [(self.first_weight[name], size // copies) for name, size in sizes.items()]
+        shared = {
+            networks.KIND: recurrent.CELLS[net.cell],
+            networks.CELL_UNITS: net.units,
+            networks.CELL_TERMS: z.shape[1],
+            networks.CELL_FEATURES: self.address(z),
+            networks.CELL_BEFORE: int(previous.ctypes.data),
+        }
+        at = (networks.CELL_INPUTS, networks.CELL_WEIGHTS, networks.CELL_BIAS)
+        outputs = first.outputs // copies
+        return [
+            record(
+                networks.CELL,
+                shared
+                | {n: start + j * size for n, (start, size) in zip(at, weights, strict=False)}
+                | {
+                    networks.CELL_FIRST: self.first_row[first.variable] + j * outputs,
+                    networks.CELL_LAST: self.first_row[first.variable] + (j + 1) * outputs,
+                    networks.CELL_AT: self.first_coef[first.variable] + j * outputs * _terms(first),
+                },
+            )
+            for j in range(copies)
+        ]
 
     def network(self, group: Group, copy: int, layer: int, sizes: dict[int, int]) -> list[int]:
         """Record of a network: that of all outputs of a group, or of its expert ``copy``."""
         assert group.net is not None
         assert group.features is not None
         first, copies, net = group.members[0], _copies(group), group.net[0]
+        assert isinstance(net, MLP)
         outputs = sum(part.outputs for part in group.members) // copies
         row = self.first_row[first.variable] + copy * outputs
         turned = sizes[networks.TURNED]
@@ -233,6 +272,7 @@ class NetworkTable(CompiledTable):
         assert group.net is not None
         assert group.features is not None
         net, records, fed = group.net[0], [], group.features.shape[1]
+        assert isinstance(net, MLP)
         for name, height in zip(_hidden(group), net.hidden, strict=True):
             entries = {
                 networks.HEIGHT: height,
@@ -274,6 +314,9 @@ def _groups(free: FreeVariables) -> list[Group]:
                 trunks[root] = Group(predictor.features(b.matrix), (predictor, b))
                 groups.append(trunks[root])
             trunks[root].members.append(part)
+            continue
+        if isinstance(predictor, Recurrent):
+            groups.append(Group(predictor.features(b.matrix), (predictor, b), [part]))
             continue
         features = without_effects(predictor).basis(b.matrix).standardised
         same = (

@@ -34,7 +34,7 @@ def wide_starts(
 
     Learned scales of hidden weights are ``WIDE``.
     """
-    starts = first_values(spec, _subsample(design, SUBSAMPLE, rng), count, rng, search=None)
+    starts = first_values(spec, _subsample(spec, design, SUBSAMPLE, rng), count, rng, search=None)
     scales = _scales(spec)
     return [
         {name: np.full_like(v, WIDE) if name in scales else v for name, v in start.items()}
@@ -49,11 +49,15 @@ def raced_starts(
 
     These are searched for in a subsample of long tables.
     """
-    return first_values(spec, _subsample(design, ROWS, rng), count, rng, SEARCH)
+    return first_values(spec, _subsample(spec, design, ROWS, rng), count, rng, SEARCH)
 
 
-def _subsample(design: Design, most: int, rng: np.random.Generator) -> Design:
-    """A design with at most so many rows."""
+def _subsample(
+    spec: MixtureOfExperts, design: Design, most: int, rng: np.random.Generator
+) -> Design:
+    """A design with at most so many rows; all, where a row depends on those before."""
+    if spec.structure.has_memory:
+        return design
     size = design.rows.size
     positions = np.sort(rng.choice(size, min(most, size), replace=False))
     return replace(design, rows=design.rows.pick(positions))

@@ -103,9 +103,7 @@ def forecast(
     future = future_rows(fit, steps, data, series, unseen)
     for block in fit.spec.structure.blocks:
         block.check_known(future.rows)
-    chain = fit.spec.structure.gate.chain is not None
-    if chain or future.feedback:
-        _check_memory(fit)
+    if fit.spec.structure.has_memory or future.feedback:
         check_fitted_to_the_end(fit, timeline, future.codes, "A forecast of this model")
     return Forecast(fit, future.rows, future=future, stored=_stored(fit, future, paths, seed))
 
@@ -128,14 +126,3 @@ def _stored(fit: Fit, future: FutureRows, paths: int | None, seed: int) -> Store
     count = len(next(iter(draws.values())))
     each = -(-(PATHS if paths is None else paths) // count)
     return simulate_paths(fit, future, draws, each, np.random.default_rng(seed))
-
-
-def _check_memory(fit: Fit) -> None:
-    """Raise :class:`SpecError` for predictors with memory where weights follow step by step."""
-    for site, predictor in fit.spec.structure.sites:
-        if getattr(predictor, "has_memory", False):
-            raise SpecError(
-                f"{predictor!r} of {site.stem!r} remembers all rows before: forecasts with it are "
-                "not supported under a Markov gate, nor where terms look back at responses ahead. "
-                "Forecast as many steps as these look back, or use lag() and rolling() terms."
-            )

@@ -18,11 +18,12 @@ from bayes_moe.data.censored_response import INTERVAL
 from bayes_moe.data.matrix import Matrix
 from bayes_moe.model.blocks import Block
 from bayes_moe.model.likelihood import random_expert
+from bayes_moe.model.memory import remembered
 from bayes_moe.model.mixture import Mixture
-from bayes_moe.prediction.filtered_ends import filtered_ends
 from bayes_moe.prediction.future_rows import FutureRows
 from bayes_moe.prediction.path_features import PathFeatures
 from bayes_moe.prediction.path_sources import PathSources
+from bayes_moe.prediction.remembered_steps import RememberedSteps, ends_of
 from bayes_moe.results.fit import Fit
 
 MOST_NUMBERS = 2**28
@@ -66,12 +67,12 @@ def simulate_paths(
     chain, series = structure.gate.chain, len(future.codes)
     state = None
     if chain is not None:
-        ends = filtered_ends(structure, draws, fit.design.rows, future.codes)
-        state = np.repeat(ends, paths, axis=-1)
+        state = np.repeat(ends_of(fit, future, draws), paths, axis=-1)
+    remembered = RememberedSteps.of(fit, future, draws, paths)
     moves = _Moves(fit, draws)
     store = _Store(structure.blocks, future, samples, paths)
     for step in range(future.steps):
-        matrices = features.at(step, sources.at(step))
+        matrices = remembered.read_by(features.at(step, sources.at(step)))
         params = tuple(block.evaluate(draws, matrices) for block in structure.blocks)
         if state is None:
             log_weights = _log_weights(fit, draws, matrices, (samples, series * paths))
@@ -98,15 +99,15 @@ def propagated(fit: Fit, future: FutureRows, draws: Values) -> StoredMixtures:
     samples, experts = len(next(iter(draws.values()))), structure.gate.n_experts
     check_size(fit, samples * experts * (experts + len(structure.components)) * rows.size)
     assert structure.gate.chain is not None
-    first = filtered_ends(structure, draws, fit.design.rows, future.codes)
-    eta = structure.gate.eta(draws, rows.matrices)
+    first, matrices = ends_of(fit, future, draws), remembered(structure, draws, rows)
+    eta = structure.gate.eta(draws, matrices)
     moves = np.exp(structure.gate.chain.log_transitions(eta, NUMERIC))
     moves = np.broadcast_to(moves, (*moves.shape[:3], rows.size))
     weights, state = np.empty((samples, experts, rows.size)), first
     for own in future.by_step:
         state = np.einsum("sjo,sjko->sko", state, moves[..., own])
         weights[..., own] = state
-    params = tuple(block.evaluate(draws, rows.matrices) for block in structure.blocks)
+    params = tuple(block.evaluate(draws, matrices) for block in structure.blocks)
     with np.errstate(divide="ignore"):
         mixture = Mixture(np.log(weights), structure.blocks, params)
     return StoredMixtures(mixture, first=first, moves=moves)

@@ -192,7 +192,12 @@ def _eta(
     predictor: Basis, site: Site, coef: Any, values: Mapping[str, Any], features: Any, xp: Arrays
 ) -> Any:
     """Sum (..., output, obs) of coefficients (..., output, feature) times features."""
-    phi, slopes = predictor.phi(site, values, features, xp), coef[..., 1:]
+    return summed(predictor, site, coef, predictor.phi(site, values, features, xp), xp)
+
+
+def summed(predictor: Basis, site: Site, coef: Any, phi: Any, xp: Arrays) -> Any:
+    """Sum (..., output, obs) of coefficients times the features but the intercept, ``phi``."""
+    slopes = coef[..., 1:]
     # With hidden weights per expert, each output has features of its own: one product per output.
     if predictor.feature_site(site).each and predictor.variables(site).basis:
         total = xp.matmul(slopes[..., None, :], phi)[..., 0, :]

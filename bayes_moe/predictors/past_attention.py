@@ -9,15 +9,16 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.core.arrays import Arrays, Values
+from bayes_moe.core.arrays import NUMERIC, Arrays, Values
 from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import SpecError
 from bayes_moe.data.formulas import INTERCEPT
 from bayes_moe.data.matrix import Matrix
-from bayes_moe.predictors.basis import Basis
+from bayes_moe.predictors.basis import Basis, summed
 from bayes_moe.predictors.series import in_parts, previous_rows
 from bayes_moe.predictors.site import Binding, Site
 from bayes_moe.predictors.variables import Variable, Variables, coefficients
+from bayes_moe.predictors.walk import features_of, rows_back
 from bayes_moe.priors.prior import Prior
 
 MOST_WINDOW, MOST_SIZE, MOST_HEADS = 10_000, 1000, 100
@@ -118,18 +119,19 @@ class PastAttention(Basis):
     def phi(self, site: Site, values: Mapping[str, Any], features: Any, xp: Arrays) -> Any:
         query, key, bias = (values[name] for name in _names(site))
         lags = self.window + 1
-        past = features.reshape((features.shape[0], -1, lags))  # (obs, term, lag)
-        now = past[:, :, 0]
+        lead = tuple(features.shape[j] for j in range(features.ndim - 1))
+        past = features.reshape((*lead, -1, lags))  # (..., obs, term, lag)
+        now = past[..., 0]
         averages = []
         for h in range(self.heads):
             product = xp.matmul(query[..., h, :, :].swapaxes(-1, -2), key[..., h, :, :])
             wanted = xp.matmul(now, product) / np.sqrt(self.size)  # (..., obs, term)
             score = (wanted[..., None] * past).sum(axis=-2) + bias[..., h, None, :]
-            score = xp.where(past[:, 0] > 0, score, np.full((1, lags), NEVER))
+            score = xp.where(past[..., 0, :] > 0, score, np.full((1, lags), NEVER))
             weights = xp.exp(score - xp.logsumexp(score, axis=-1, keepdims=True))
-            averages.append((weights[..., None, :] * past[:, 1:]).sum(axis=-1))
+            averages.append((weights[..., None, :] * past[..., 1:, :]).sum(axis=-1))
         # The row's own features get the leading axes of the averages.
-        found = xp.concatenate([now[:, 1:] + 0.0 * averages[0], *averages], axis=-1)
+        found = xp.concatenate([now[..., 1:] + 0.0 * averages[0], *averages], axis=-1)
         return found.swapaxes(-1, -2)
 
     def attention(self, b: Binding, draws: Values) -> np.ndarray:
@@ -150,6 +152,13 @@ class PastAttention(Basis):
         copies = b.site.outputs if b.site.each else 1
         size = copies * b.matrix.values.size * (self.window + 1)
         return in_parts(super().evaluate, b, draws, tuple(self.variables(b.site).dims), size)
+
+    def walk(self, b: Binding, draws: Values, last: np.ndarray, paths: int) -> _AttentionWalk:
+        z, previous = b.matrix.standardised, previous_rows(b.matrix, self)
+        at = rows_back(previous, last, self.window).T  # (series, lag)
+        past = np.where((at >= 0)[..., None], z[np.maximum(at, 0)], 0.0)
+        past = np.repeat(np.swapaxes(past, -1, -2), paths, axis=0)[None]
+        return _AttentionWalk(self, b.site, draws, past)
 
     def variables(self, site: Site) -> Variables:
         stem = site.stem
@@ -201,6 +210,32 @@ class PastAttention(Basis):
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.kind} | asdict(self)
+
+
+class _AttentionWalk:
+    """Features (sample or 1, path, term, lag) of the last rows on paths."""
+
+    def __init__(self, own: PastAttention, site: Site, draws: Values, past: np.ndarray) -> None:
+        self.own, self.site, self.draws, self.past = own, site, draws, past
+
+    def step(self, matrix: Matrix) -> np.ndarray:
+        """See :class:`bayes_moe.predictors.walk.Walk`."""
+        now = features_of(matrix)[..., None]
+        size = 8 * len(now) * self.past[0].size
+        if size > MOST_BYTES:
+            raise SpecError(
+                f"{self.own!r} would keep {size / 1e9:.1f} GB, the features of the last "
+                f"{self.own.window} rows of all paths: take fewer `paths`, or fewer series at a "
+                "time (`series`)."
+            )
+        before = np.broadcast_to(self.past, (len(now), *self.past.shape[1:]))
+        window = np.concatenate([now, before], axis=-1)
+        self.past = window[..., :-1]
+        features = window.reshape(*window.shape[:2], -1)
+        features = features[:, None] if self.site.each else features
+        phi = self.own.phi(self.site, self.draws, features, NUMERIC)
+        coef = np.asarray(self.draws[self.site.coef])
+        return np.asarray(summed(self.own, self.site, coef, phi, NUMERIC))
 
 
 def _names(site: Site) -> tuple[str, str, str]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy.special import expit
 
 from bayes_moe.core import names
 from bayes_moe.core.arrays import NUMERIC, Arrays, Values
@@ -20,10 +21,11 @@ from bayes_moe.core.errors import SpecError
 from bayes_moe.core.registry import resolve_path
 from bayes_moe.data.formulas import INTERCEPT
 from bayes_moe.data.matrix import Matrix
-from bayes_moe.predictors.basis import Basis
-from bayes_moe.predictors.series import in_parts, previous_rows
+from bayes_moe.predictors.basis import Basis, summed
+from bayes_moe.predictors.series import PART, in_parts, previous_rows
 from bayes_moe.predictors.site import Binding, Site
 from bayes_moe.predictors.variables import Variable, Variables, coefficients
+from bayes_moe.predictors.walk import features_of
 from bayes_moe.priors.prior import Prior
 
 SUMS = {"gru": ("reset", "update", "candidate"), "rnn": ("candidate",)}
@@ -101,6 +103,7 @@ class Recurrent(Basis):
     scale: str = "learned"
 
     has_memory: ClassVar[bool] = True
+    whole_series: ClassVar[bool] = True
     compiled: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -140,7 +143,6 @@ class Recurrent(Basis):
 
     def phi(self, site: Site, values: Mapping[str, Any], features: Any, xp: Arrays) -> Any:
         weights = [values[v.name] for v in self.variables(site) if v.in_basis]
-        core = self.ranks(site)
         if xp is not NUMERIC:
             from bayes_moe.predictors.recurrent_op import States
 
@@ -148,15 +150,42 @@ class Recurrent(Basis):
             shaped = [self._with_sums(w, j) for j, w in enumerate(weights)]
             states: Any = States(self.cell).make_node(features, *shaped).outputs[0]
             return states.swapaxes(1, 2) if site.each else states.squeeze(0).T
-        lead = weights[0].shape[: weights[0].ndim - core[0]]
+        lead, flat = self._copies(site, values)
+        z, previous = features[:, :-1], features[:, -1].astype(np.int64)
+        found = self._states(z, previous, flat)
+        return np.swapaxes(found, -1, -2).reshape(*lead, self.units, len(z))
+
+    def _states(self, z: np.ndarray, previous: np.ndarray, flat: list[np.ndarray]) -> np.ndarray:
+        """States (copy, obs, unit) of cells with some weights (copy, ...)."""
+        run = resolve_path("bayes_moe.kernels.recurrent:states_of")
+        found: np.ndarray = run(self.cell, np.ascontiguousarray(z), previous, *flat)[0]
+        return found
+
+    def _copies(self, site: Site, values: Mapping[str, Any]) -> tuple[Any, list[np.ndarray]]:
+        """Leading shape of the weights, and these as those of copies of the cell (copy, ...)."""
+        weights = [np.asarray(values[v.name]) for v in self.variables(site) if v.in_basis]
+        core = self.ranks(site)
         flat = [
             self._with_sums(w.reshape(-1, *w.shape[w.ndim - rank :]), j)
             for j, (w, rank) in enumerate(zip(weights, core, strict=True))
         ]
+        return weights[0].shape[: weights[0].ndim - core[0]], flat
+
+    def walk(self, b: Binding, draws: Values, last: np.ndarray, paths: int) -> _RecurrentWalk:
+        features = self.features(b.matrix)
         z, previous = features[:, :-1], features[:, -1].astype(np.int64)
-        run = resolve_path("bayes_moe.kernels.recurrent:states_of")
-        found = run(self.cell, np.ascontiguousarray(z), previous, *flat)[0]
-        return np.swapaxes(found, -1, -2).reshape(*lead, self.units, len(z))
+        lead, flat = self._copies(b.site, draws)
+        copies = len(flat[0])
+        state = np.zeros((copies, len(last), self.units))
+        known = last >= 0
+        each = max(1, PART // max(1, len(z) * self.units * (self.sums + 2)))
+        for start in range(0, copies, each) if known.any() else ():
+            some = slice(start, start + each)
+            states = self._states(z, previous, [w[some] for w in flat])
+            state[some, known] = states[:, last[known]]
+        state = np.repeat(state.reshape(*lead, len(last), self.units), paths, axis=-2)
+        weights = [w.reshape(*lead, *w.shape[1:]) for w in flat]
+        return _RecurrentWalk(self, b.site, np.asarray(draws[b.site.coef]), weights, state)
 
     def evaluate(self, b: Binding, draws: Values) -> np.ndarray:
         copies = b.site.outputs if b.site.each else 1
@@ -220,6 +249,40 @@ class Recurrent(Basis):
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.cell, "units": self.units, "scale": self.scale}
+
+
+class _RecurrentWalk:
+    """States (sample, path, unit), or (sample, output, path, unit), of cells on paths."""
+
+    def __init__(
+        self,
+        net: Recurrent,
+        site: Site,
+        coef: np.ndarray,
+        weights: list[np.ndarray],
+        state: np.ndarray,
+    ) -> None:
+        self.net, self.site, self.coef, self.state = net, site, coef, state
+        self.inputs, self.recurrent, *self.constants = weights
+
+    def step(self, matrix: Matrix) -> np.ndarray:
+        """See :class:`bayes_moe.predictors.walk.Walk`."""
+        z, h = features_of(matrix), self.state
+        if self.site.each:
+            z = z[:, None]
+        # As (sample, [output], gate, path, unit): products over short axes, without BLAS.
+        read = np.einsum("...pt,...gut->...gpu", z, self.inputs)
+        kept = np.einsum("...pv,...guv->...gpu", h, self.recurrent)
+        if self.net.cell == "rnn":
+            self.state = np.tanh((read + kept)[..., 0, :, :])
+        else:
+            gates = expit(read[..., :2, :, :] + kept[..., :2, :, :])
+            reset, update = gates[..., 0, :, :], gates[..., 1, :, :]
+            memory = kept[..., 2, :, :] + self.constants[0][..., None, :]
+            candidate = np.tanh(read[..., 2, :, :] + reset * memory)
+            self.state = candidate + update * (h - candidate)
+        phi = np.swapaxes(self.state, -1, -2)
+        return np.asarray(summed(self.net, self.site, self.coef, phi, NUMERIC))
 
 
 def plain(units: int = 8, scale: str = "learned") -> Recurrent:

@@ -183,7 +183,7 @@ def test_a_fit_is_saved_and_reads_the_same(fit, tmp_path):
     ("method", "settings", "message"),
     [
         ("em", {}, "not linear"),
-        ("map", {"optimizer": "adam"}, "would cut series"),
+        ("map", {"optimizer": "adam", "batch_size": 8}, "would cut series"),
         ("ensemble", {}, "would cut series"),
         ("advi", {"batch_size": 10}, "would cut series"),
         ("nuts", {"nuts_sampler": "numpyro"}, "compiled loops over series"),
@@ -266,11 +266,12 @@ def accuracy(fit, table, regime):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 def test_a_recurrent_gate_remembers_a_cue_that_a_static_one_cannot():
-    (table, _), (later, regime) = cued(1500, 1), cued(2000, 101)
-    settings = {"random_seed": 1, "progressbar": False}
-    found = {}
-    for gate in (Recurrent("~ cue"), bm.gates.Softmax("~ cue")):
-        spec = bm.MixtureOfExperts(gate, [bm.Expert("y ~ x")] * 2, time="t")
-        found[gate.kind] = accuracy(bm.fit(spec, table, "map", **settings), later, regime)
-    assert found["recurrent"] >= 0.95
-    assert found["softmax"] < 0.65
+    found = {"recurrent": [], "softmax": []}
+    for seed in (1, 2, 3):
+        (table, _), (later, regime) = cued(1500, seed), cued(2000, 100 + seed)
+        settings = {"random_seed": seed, "progressbar": False}
+        for gate in (Recurrent("~ cue"), bm.gates.Softmax("~ cue")):
+            spec = bm.MixtureOfExperts(gate, [bm.Expert("y ~ x")] * 2, time="t")
+            found[gate.kind].append(accuracy(bm.fit(spec, table, "map", **settings), later, regime))
+    assert min(found["recurrent"]) >= 0.95
+    assert max(found["softmax"]) < 0.8

@@ -1,0 +1,44 @@
+"""Predictors with memory step by step on paths, of which each has features of its own."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from bayes_moe.data.matrix import Matrix
+from bayes_moe.data.path_matrix import PathMatrix
+
+
+class Walk(Protocol):
+    """What a predictor with memory carries from step to step, of all draws and paths.
+
+    It begins after the last rows of series. Rows of a step are (series, path).
+    """
+
+    def step(self, matrix: Matrix) -> np.ndarray:
+        """Return eta (sample, output, series * path) of the next row, without the offset.
+
+        ``matrix`` has the features of that row: those of each path, or of a
+        :class:`bayes_moe.data.path_matrix.PathMatrix` of each path of each draw.
+        """
+
+
+def features_of(matrix: Matrix) -> np.ndarray:
+    """Standardised features (sample or 1, path, term) of one step."""
+    values = matrix.standardised
+    found = matrix.by_sample(values) if isinstance(matrix, PathMatrix) else values[None]
+    return np.asarray(found)
+
+
+def rows_back(previous: np.ndarray, last: np.ndarray, count: int) -> np.ndarray:
+    """Positions (count, series) of the last rows of series, the latest first.
+
+    They are -1 before the first row; ``previous`` (obs,) is the row before each row, ``last``
+    (series,) the last row of each series.
+    """
+    found, at = np.full((count, len(last)), -1, dtype=np.int64), np.array(last, dtype=np.int64)
+    for lag in range(count):
+        found[lag] = at
+        at = np.where(at >= 0, previous[at], -1)
+    return found
