@@ -60,6 +60,20 @@ class TimeTerm:
         """Number of rows before that are needed."""
         return self.back + (self.function == "diff")
 
+    @property
+    def words(self) -> str:
+        """What it is, in words: ``"mean of x in the 3 rows before, without the row itself"``."""
+        before = f"{self.back} row{'s' if self.back > 1 else ''} before"
+        match self.function:
+            case "lag":
+                return f"{self.source} of the row {before}"
+            case "diff":
+                return (
+                    f"{self.source} of the row before minus that of the row {before} it, without "
+                    "the row itself"
+                )
+        return f"{self.how} of {self.source} in the {before}, without the row itself"
+
     def of(self, window: np.ndarray) -> np.ndarray:
         """Value (...) of a row, from source values (rows, ...) of it and of the rows before.
 
