@@ -171,10 +171,10 @@ def check_same_columns(
         if not read or stem not in sites:  # the gate of one expert has no predictor
             continue
         columns, labels = design.columns, design.rows.obs_id
-        pair = [d._fitted[stem].apply(columns, labels) for d in (design, other)]
+        own, moved = (d._fitted[stem].apply(columns, labels) for d in (design, other))
         predictor = sites[stem]
         plain = predictor.portable or isinstance(predictor, RandomEffects)
-        if not plain or not np.allclose(*pair, rtol=1e-9, atol=1e-12, equal_nan=True):
+        if not plain or not np.allclose(own, moved, rtol=1e-9, atol=1e-12, equal_nan=True):
             raise SpecError(
                 f"The columns of {stem!r} ({formula!r}, {predictor!r}) depend on all responses "
                 f"that {read[0]!r} reads, as knots, scales and bounds do, and these are to be "
