@@ -205,6 +205,8 @@ def test_short_series_are_named():
     early = data.drop(index=range(116, 120))
     with pytest.raises(bm.DataError, match="Series 'b' ends at row 115, 0 rows after"):
         bm.backtest(spec, early, **{**ASKED, "origins": 1})
+    with pytest.raises(bm.DataError, match=r"'y' is missing in row\(s\) 50\. Fill"):
+        bm.backtest(SPEC, table().assign(y=table()["y"].mask(table().index == 50)), **ASKED)
     with pytest.raises(bm.DataError, match="60 times, and 40 origins 2 apart"):
         bm.backtest(SPEC, table(), **{**ASKED, "origins": 40})
 
