@@ -63,14 +63,15 @@ class TimeTerm:
     @property
     def words(self) -> str:
         """What it is, in words: ``"mean of x in the 3 rows before, without the row itself"``."""
-        before = f"{self.back} row{'s' if self.back > 1 else ''} before"
+        before = f"{self.back} rows before" if self.back > 1 else "row before"
         match self.function:
             case "lag":
-                return f"{self.source} of the row {before}"
+                where = f"{self.back} rows back" if self.back > 1 else "of the row before"
+                return f"{self.source} {where}"
             case "diff":
                 return (
-                    f"{self.source} of the row before minus that of the row {before} it, without "
-                    "the row itself"
+                    f"change of {self.source} in the {self.back} step(s) up to the row before, "
+                    "without the row itself"
                 )
         return f"{self.how} of {self.source} in the {before}, without the row itself"
 
