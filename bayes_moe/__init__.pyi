@@ -32,6 +32,7 @@ from .model.recipes import hierarchical_mixture as hierarchical_mixture
 from .model.recipes import mixture_density as mixture_density
 from .model.recipes import mixture_of_experts as mixture_of_experts
 from .model.spec import MixtureOfExperts as MixtureOfExperts
+from .plots.backtest_figure import plot_backtest as plot_backtest
 from .plots.class_curves import plot_classes as plot_classes
 from .plots.class_tables import plot_confusion as plot_confusion
 from .plots.class_tables import plot_reliability as plot_reliability
@@ -129,6 +130,7 @@ __all__ = [
     "node_probabilities",
     "node_responsibilities",
     "pit",
+    "plot_backtest",
     "plot_classes",
     "plot_components",
     "plot_confusion",

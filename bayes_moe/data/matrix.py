@@ -62,8 +62,12 @@ class Matrix:
         return np.array_equal(self.values, other.values)
 
     def equals(self, other: Matrix) -> bool:
-        """Whether values and offset are those of another matrix."""
-        pairs = ((self.values, other.values), (self.offset, other.offset))
+        """Whether values, offset and outputs are those of another matrix."""
+        pairs = (
+            (self.values, other.values),
+            (self.offset, other.offset),
+            (self.outputs, other.outputs),
+        )
         return all(
             a is b or (a is not None and b is not None and np.array_equal(a, b, equal_nan=True))
             for a, b in pairs

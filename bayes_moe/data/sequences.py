@@ -82,7 +82,8 @@ def time_values(
     if kind(column) not in ("numbers", "dates"):
         raise DataError(
             f"`time` needs dates or numbers; the column {time!r} holds {kind(column)}, such as "
-            f"{column.iloc[0]!r}. Dates in text become dates by pandas.to_datetime()."
+            f"{column.iloc[0]!r}. Dates in text, and Python's own, become dates by "
+            "pandas.to_datetime()."
         )
     codes = np.zeros(len(table), dtype=np.int64)
     if series is not None:

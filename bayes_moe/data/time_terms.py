@@ -60,6 +60,21 @@ class TimeTerm:
         """Number of rows before that are needed."""
         return self.back + (self.function == "diff")
 
+    @property
+    def words(self) -> str:
+        """What it is, in words: ``"mean of x in the 3 rows before, without the row itself"``."""
+        before = f"{self.back} rows before" if self.back > 1 else "row before"
+        match self.function:
+            case "lag":
+                where = f"{self.back} rows back" if self.back > 1 else "of the row before"
+                return f"{self.source} {where}"
+            case "diff":
+                return (
+                    f"change of {self.source} in the {self.back} step(s) up to the row before, "
+                    "without the row itself"
+                )
+        return f"{self.how} of {self.source} in the {before}, without the row itself"
+
     def of(self, window: np.ndarray) -> np.ndarray:
         """Value (...) of a row, from source values (rows, ...) of it and of the rows before.
 

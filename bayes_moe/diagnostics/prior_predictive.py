@@ -212,7 +212,9 @@ def prior_predictive(
     responses far outside the observed range, or gates that give all rows to one expert, is worth a
     second look before a fit. Nothing is compiled. Of a truncated response, and of a censored one
     whose limits the formula states, responses are drawn as they would be recorded; of one with a
-    status or with intervals, they are those before censoring.
+    status or with intervals, they are those before censoring. Terms that look back at the response,
+    such as ``lag(y, 1)``, read the observed rows before, so that draws are one step ahead;
+    :func:`simulate` draws whole series.
 
     Parameters
     ----------

@@ -17,6 +17,7 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.data.reference_grid import Grid
+from bayes_moe.diagnostics.backtest_table import FORECAST
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -26,6 +27,8 @@ VISUALS = ("pe_line", "ci_band", "observed_scatter", "xlabel", "ylabel", "legend
 PLOT_ARGUMENTS = ("at", "backend", "ci_prob", "feature", "kind", "plot_collection", "visuals")
 """Arguments of the plots beside those of a collection, for hints at misspelt ones."""
 VALUE = "value"
+COLOURED = (names.EXPERT, names.CLASS, FORECAST)
+"""Dimensions that colours tell apart."""
 
 SIZE = (7.0, 4.3)  # inches
 BAND_ALPHA = 0.22
@@ -140,8 +143,8 @@ def open_canvas(
 
 
 def coloured(data: xr.DataArray) -> str | None:
-    """Return the dimension of the data that colours tell apart: experts, or classes, or None."""
-    return next((dim for dim in (names.EXPERT, names.CLASS) if dim in data.dims), None)
+    """Return the dimension of the data that colours tell apart, such as experts, or None."""
+    return next((dim for dim in COLOURED if dim in data.dims), None)
 
 
 def class_colours(count: int) -> dict[str, list[str]]:

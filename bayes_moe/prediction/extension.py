@@ -12,12 +12,12 @@ from bayes_moe.core import names, seeds
 from bayes_moe.core.checks import check_one_of, check_whole
 from bayes_moe.core.errors import SpecError
 from bayes_moe.graph.build import Graph, build_design
+from bayes_moe.graph.prior_draws import check_prior_draws
 from bayes_moe.prediction.joint_predictive import predictive_of
 from bayes_moe.prediction.prior_responses import prior_dataset, prior_responses
 from bayes_moe.prediction.recorded_rows import with_limits
 from bayes_moe.results.draws import pointwise, stacked_draws
 from bayes_moe.results.fit import Fit, posterior_of
-from bayes_moe.simulation import check_prior_draws
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -66,7 +66,8 @@ def extend(fit: Fit, *groups: str, draws: int = PRIOR_DRAWS, random_seed: int | 
 
     Predictive draws are of what would be recorded of the rows, as the observed data are: of a
     truncated response within the limits, and with the limit in place of a response beyond a limit
-    of censoring, which the formula must state, ``censored(y, upper=limit)``.
+    of censoring, which the formula must state, ``censored(y, upper=limit)``. Terms that look back
+    at the response, such as ``lag(y, 1)``, read the observed rows before: draws are one step ahead.
     """
     if not groups:
         raise SpecError(f"Name the groups to add: {', '.join(map(repr, GROUPS))}.")

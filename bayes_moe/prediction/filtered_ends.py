@@ -8,12 +8,13 @@ draws, and others read more of them, up to the whole series.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from bayes_moe.core.arrays import NUMERIC, Values
-from bayes_moe.data.matrix import Rows
+from bayes_moe.data.matrix import Matrix, Rows
+from bayes_moe.data.path_matrix import PathMatrix
 from bayes_moe.data.sequences import Sequences
 from bayes_moe.gates.transitions import Transitions
 from bayes_moe.model.chains import filters
@@ -46,6 +47,28 @@ def filtered_ends(
     return found
 
 
+def transitions(structure: Structure, draws: Values, matrices: Mapping[str, Matrix]) -> np.ndarray:
+    """Probabilities of the moves (sample, from, to, obs) to the rows of some matrices.
+
+    Where the gate's features are the same in all rows, so are the moves: (sample, from, to, 1).
+    """
+    gate = structure.gate
+    own = {head.stem: matrices[head.stem] for head in gate.heads}
+    recalls = any(getattr(head.predictor, "has_memory", False) for head in gate.heads)
+    if not recalls and all(_is_constant(matrix) for matrix in own.values()):
+        own = {stem: matrix.pick(slice(0, 1)) for stem, matrix in own.items()}
+    found: np.ndarray = np.exp(_chain(structure).log_transitions(gate.eta(draws, own), NUMERIC))
+    return found
+
+
+def _is_constant(matrix: Matrix) -> bool:
+    """Whether all rows have the same features."""
+    if isinstance(matrix, PathMatrix) or matrix.groups:
+        return False
+    arrays = [matrix.values] if matrix.offset is None else [matrix.values, matrix.offset]
+    return all(bool((values == values[:1]).all()) for values in arrays)
+
+
 def _end_of(structure: Structure, draws: Values, rows: Rows) -> np.ndarray:
     """Probabilities (sample, expert) of the expert of the last row of one series."""
     samples, experts = len(next(iter(draws.values()))), structure.gate.n_experts
@@ -71,8 +94,11 @@ def _end_of(structure: Structure, draws: Values, rows: Rows) -> np.ndarray:
 
 def _from_each(structure: Structure, draws: Values, rows: Rows) -> np.ndarray:
     """Probabilities (sample, expert of the first row, expert of the last row) of a series' tail."""
-    eta, log_densities = _outputs(structure, draws, rows)
-    moves = np.exp(_chain(structure).log_transitions(eta, NUMERIC))
+    moves, log_densities = (
+        transitions(structure, draws, rows.matrices),
+        _densities(structure, draws, rows),
+    )
+    moves = np.broadcast_to(moves, (*moves.shape[:3], rows.size))
     top = log_densities.max(axis=1, keepdims=True)
     likelihoods = np.exp(log_densities - np.where(np.isfinite(top), top, 0.0))
     state = np.broadcast_to(np.eye(moves.shape[1]), moves.shape[:3])
@@ -90,21 +116,23 @@ def _from_each(structure: Structure, draws: Values, rows: Rows) -> np.ndarray:
 
 def _of_all(structure: Structure, draws: Values, rows: Rows) -> np.ndarray:
     """Probabilities (sample, expert) of the expert of the last row, by the filter of all rows."""
-    eta, log_densities = _outputs(structure, draws, rows)
+    eta, log_densities = (
+        structure.gate.eta(draws, rows.matrices),
+        _densities(structure, draws, rows),
+    )
     one = Sequences.of(None, rows.size)
     compiled = log_densities.size >= 2**20
     filtered = filters(_chain(structure), eta, log_densities, one, compiled=compiled)
     return np.asarray(np.exp(filtered.log_last[:, 0]))
 
 
-def _outputs(structure: Structure, draws: Values, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
-    """Outputs of the gate (sample, from * to, obs) and log densities (sample, expert, obs)."""
+def _densities(structure: Structure, draws: Values, rows: Rows) -> np.ndarray:
+    """Log densities (sample, expert, obs) of rows under each expert."""
     samples, experts = len(next(iter(draws.values()))), structure.gate.n_experts
     params = tuple(block.evaluate(draws, rows.matrices) for block in structure.blocks)
     flat = np.zeros((samples, experts, rows.size))
     with np.errstate(all="ignore"):
-        density = Mixture(flat, structure.blocks, params).log_components(rows.observed)
-    return structure.gate.eta(draws, rows.matrices), density
+        return Mixture(flat, structure.blocks, params).log_components(rows.observed)
 
 
 def _chain(structure: Structure) -> Transitions:

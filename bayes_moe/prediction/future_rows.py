@@ -253,30 +253,33 @@ def _after_history(
     known = known.assign(**dict.fromkeys(hidden, np.nan))
     ahead = source_values(known, term, functions)
     found = np.empty(len(table))
-    for j, code in enumerate(codes):
-        past = history(fit, timeline, term, code)
+    for j, past in enumerate(histories(fit, timeline, term, codes).T):
         rows = slice(j * count, (j + 1) * count)
         found[rows] = term.along(np.concatenate([past, ahead[rows]]))[-count:]
     return found
 
 
-def history(fit: Fit, timeline: Timeline, term: TimeTerm, code: int) -> np.ndarray:
-    """Source values (reach,) of a term in the last rows of a series.
+def histories(fit: Fit, timeline: Timeline, term: TimeTerm, codes: Sequence[int]) -> np.ndarray:
+    """Source values (reach, series) of a term in the last rows of some series.
 
     Raises
     ------
     DataError
         For missing ones, and series with fewer rows.
     """
-    rows = last_rows(timeline, code, term.reach)
-    values = source_values(timeline.table.iloc[rows], term, fit.spec.functions)
-    if len(rows) < term.reach or not np.isfinite(values).all():
-        raise DataError(
-            f"{term.name!r} of the next row needs {listed(term.columns)} in the last "
-            f"{term.reach} row(s){timeline.of_series(code)}: {len(rows)} row(s) are there, of "
-            f"which {int((~np.isfinite(values)).sum())} have a missing value."
-        )
-    return values
+    every = source_values(timeline.table, term, fit.spec.functions)
+    found = np.full((term.reach, len(codes)), np.nan)
+    order, starts, ends = timeline.order, timeline.sequences.starts, timeline.sequences.ends
+    for j, code in enumerate(codes):
+        values = every[order[max(starts[code], ends[code] - term.reach) : ends[code]]]
+        if len(values) < term.reach or not np.isfinite(values).all():
+            raise DataError(
+                f"{term.name!r} of the next row needs {listed(term.columns)} in the last "
+                f"{term.reach} row(s){timeline.of_series(code)}: {len(values)} row(s) are there, "
+                f"of which {int((~np.isfinite(values)).sum())} have a missing value."
+            )
+        found[:, j] = values
+    return found
 
 
 def check_fitted_to_the_end(fit: Fit, timeline: Timeline, codes: Sequence[int], what: str) -> None:

@@ -12,7 +12,7 @@ from bayes_moe.data.censored_response import limits_of
 from bayes_moe.data.formula_values import expression_values
 from bayes_moe.data.responses import response_parts
 from bayes_moe.data.time_terms import TimeTerm
-from bayes_moe.prediction.future_rows import FutureRows, history, timeline_of
+from bayes_moe.prediction.future_rows import FutureRows, histories, timeline_of
 from bayes_moe.results.fit import Fit
 
 Source = Callable[[np.ndarray, int], np.ndarray]
@@ -50,7 +50,7 @@ class PathSources:
             shape = (reach + future.steps, samples, len(future.codes) * paths)
             values[term.source] = np.full(shape, np.nan)
         for term in terms:
-            known = np.stack([history(fit, timeline, term, c) for c in future.codes], axis=-1)
+            known = histories(fit, timeline, term, future.codes)
             rows = slice(reach - term.reach, reach)
             values[term.source][rows] = np.repeat(known, paths, axis=-1)[:, None]
         return cls(terms, sources, reach, values)

@@ -11,12 +11,12 @@ from bayes_moe.core import names
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Rows
 from bayes_moe.data.responses import response_dims
+from bayes_moe.graph.prior_draws import check_prior_draws, prior_draws
 from bayes_moe.model.allocation import allocation_of
 from bayes_moe.model.evaluation import chunks
 from bayes_moe.model.memory import random_paths
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results.draws import stacked_draws, with_derived
-from bayes_moe.simulation import check_prior_draws, prior_draws
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -20,6 +20,7 @@ from bayes_moe.model.blocks import Block
 from bayes_moe.model.likelihood import random_expert
 from bayes_moe.model.memory import remembered
 from bayes_moe.model.mixture import Mixture
+from bayes_moe.prediction.filtered_ends import transitions
 from bayes_moe.prediction.future_rows import FutureRows
 from bayes_moe.prediction.path_features import PathFeatures
 from bayes_moe.prediction.path_sources import PathSources
@@ -68,14 +69,14 @@ def simulate_paths(
     state = None
     if chain is not None:
         state = np.repeat(ends_of(fit, future, draws), paths, axis=-1)
-    remembered = RememberedSteps.of(fit, future, draws, paths)
-    moves = _Moves(fit, draws)
+    carried = RememberedSteps.of(fit, future, draws, paths)
+    moves = Moves(fit, draws)
     store = _Store(structure.blocks, future, samples, paths)
     for step in range(future.steps):
-        matrices = remembered.read_by(features.at(step, sources.at(step)))
+        matrices = carried.read_by(features.at(step, sources.at(step)))
         params = tuple(block.evaluate(draws, matrices) for block in structure.blocks)
         if state is None:
-            log_weights = _log_weights(fit, draws, matrices, (samples, series * paths))
+            log_weights = gate_log_weights(fit, draws, matrices, (samples, series * paths))
         else:
             log_weights = moves.log_weights(matrices, state)
         mixture = Mixture(log_weights, structure.blocks, params)
@@ -98,10 +99,8 @@ def propagated(fit: Fit, future: FutureRows, draws: Values) -> StoredMixtures:
     structure, rows = fit.spec.structure, future.rows
     samples, experts = len(next(iter(draws.values()))), structure.gate.n_experts
     check_size(fit, samples * experts * (experts + len(structure.components)) * rows.size)
-    assert structure.gate.chain is not None
     first, matrices = ends_of(fit, future, draws), remembered(structure, draws, rows)
-    eta = structure.gate.eta(draws, matrices)
-    moves = np.exp(structure.gate.chain.log_transitions(eta, NUMERIC))
+    moves = transitions(structure, draws, matrices)
     moves = np.broadcast_to(moves, (*moves.shape[:3], rows.size))
     weights, state = np.empty((samples, experts, rows.size)), first
     for own in future.by_step:
@@ -128,7 +127,7 @@ def chain_paths(
         first = np.log(stored.first[picked])
         before = random_expert(np.swapaxes(first, -1, -2), rng)  # (path, series)
         for own in future.by_step:
-            moves = stored.moves[picked][..., own]  # (path, from, to, series)
+            moves = stored.moves[..., own][picked]  # (path, from, to, series)
             of_state = np.take_along_axis(moves, before[:, None, None], axis=1)[:, 0]
             before = random_expert(np.log(np.swapaxes(of_state, -1, -2)), rng)
             chosen[:, own] = before
@@ -163,7 +162,7 @@ def _limits(fit: Fit, future: FutureRows) -> np.ndarray | None:
     return fit.design.recording(future.table)
 
 
-def _log_weights(
+def gate_log_weights(
     fit: Fit, draws: Values, matrices: dict[str, Matrix], shape: tuple[int, int]
 ) -> np.ndarray:
     """Log weights (sample, expert, series * path) of a gate without memory."""
@@ -174,22 +173,19 @@ def _log_weights(
     return np.broadcast_to(found, (shape[0], gate.n_experts, shape[1]))
 
 
-class _Moves:
+class Moves:
     """Moves of a Markov gate (sample, from, to, series * path), kept while features stay."""
 
     def __init__(self, fit: Fit, draws: Values) -> None:
-        self.gate, self.draws = fit.spec.structure.gate, draws
+        self.structure, self.draws = fit.spec.structure, draws
         self.known: tuple[dict[str, Matrix], np.ndarray] | None = None
 
     def at(self, matrices: dict[str, Matrix]) -> np.ndarray:
         """Probabilities of the moves to the rows of some matrices."""
-        own = {h.stem: matrices[h.stem] for h in self.gate.heads}
+        own = {h.stem: matrices[h.stem] for h in self.structure.gate.heads}
         if self.known is not None and all(m.equals(self.known[0][n]) for n, m in own.items()):
             return self.known[1]
-        assert self.gate.chain is not None
-        moves = np.exp(
-            self.gate.chain.log_transitions(self.gate.eta(self.draws, matrices), NUMERIC)
-        )
+        moves = transitions(self.structure, self.draws, matrices)
         self.known = own, moves
         return moves
 

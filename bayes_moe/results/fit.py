@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from bayes_moe.core import html, names
 from bayes_moe.core.errors import SpecError, listed
 from bayes_moe.data.design import Design
+from bayes_moe.data.formulas import looked_up
 from bayes_moe.data.responses import response_parts
 from bayes_moe.model.spec import MixtureOfExperts
 
@@ -171,5 +172,16 @@ class Fit:
             f"({', '.join(dict.fromkeys(e.family.kind for e in self.spec.experts))}), "
             f"{rows.size} rows{f' ({left})' if left else ''}{weight}, "
             f"{size}{'' if self.complete else ', incomplete'}\n"
-            f"variables: {', '.join(self.spec.variables)}"
+            f"variables: {', '.join(self.spec.variables)}{self._rows_before}"
         )
+
+    @property
+    def _rows_before(self) -> str:
+        """What terms are of features that pandas would compute with the row itself."""
+        parts = {*looked_up(self.design.response_formula)}
+        terms = [
+            f"{t.name} is the {t.words}"
+            for t in self.design.time_terms
+            if t.function != "lag" and not {*t.columns} & parts
+        ]
+        return f"\nrows before: {'; '.join(terms)}" if terms else ""

@@ -13,6 +13,8 @@ from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import SpecError
 from bayes_moe.core.progress import progress
 from bayes_moe.data.design import Design
+from bayes_moe.data.sequences import Sequences
+from bayes_moe.data.time_steps import DAY, series_steps
 from bayes_moe.diagnostics.backtest_table import (
     FORECAST,
     MODEL,
@@ -77,7 +79,8 @@ def backtest(
         the uncertainty of the parameters out of the intervals; ``"laplace"`` has it.
     season : int or str, optional
         Steps of a season, of the naive forecasts and of the scales of MASE and RMSSE; or its length
-        in time, such as ``"7D"``. By default 1: the naive forecast is the last value.
+        in time, such as ``"7D"``, or ``"1Y"`` of months and quarters. By default 1: the naive
+        forecast is the last value.
     refit : bool or int
         True: fit at each origin. A number ``n``: at each ``n``-th. False: at the first only.
         Between fits the posterior stays, and lags and states go on with the rows that have become
@@ -157,32 +160,52 @@ def _season(season: Any, rows: SeriesTable) -> int:
     Raises
     ------
     SpecError
-        For anything but whole numbers and lengths that are a whole number of the first steps.
+        For anything but whole numbers and lengths that are a whole number of steps.
     """
     if season is None:
         return 1
     if not isinstance(season, str):
         check_whole("season", season, 1)
         return int(season)
-    import pandas as pd
-
-    try:
-        seconds = pd.Timedelta(season).total_seconds()
-    except ValueError as error:
-        raise SpecError(
-            f"`season` must be a number of steps, or a length in time such as '7D'; it is "
-            f"{season!r}."
-        ) from error
-    first = rows.times[rows.positions[0][:2]]
-    size = float(np.diff(first)[0]) if len(first) > 1 else np.nan
-    steps = seconds / size
-    is_date = pd.api.types.is_datetime64_any_dtype(rows.table[rows.time])
-    if not is_date or not steps >= 1 or abs(steps - round(steps)) > 1e-6:
+    steps = _in_steps(season, rows)
+    if not steps >= 1 or abs(steps - round(steps)) > 1e-6:
         raise SpecError(
             f"The season {season!r} is no whole number of steps of {rows.time!r}, one or more: "
             "give their number."
         )
     return round(steps)
+
+
+def _in_steps(season: str, rows: SeriesTable) -> float:
+    """Steps of the first series that a length in time has; NaN if this is not known.
+
+    Years have twelve months, and weeks five business days.
+
+    Raises
+    ------
+    SpecError
+        For a text that is no length in time.
+    """
+    import pandas as pd
+
+    column = rows.table[rows.time].iloc[rows.positions[0]].reset_index(drop=True)
+    step = series_steps(column, Sequences.of(None, len(column)))[0]
+    years = season.strip().upper().removesuffix("Y")
+    if season.strip().upper().endswith("Y") and years.isdecimal():
+        return 12 * int(years) / step.size if step and step.unit == "month" else np.nan
+    try:
+        days = pd.Timedelta(season).total_seconds() / DAY
+    except ValueError as error:
+        raise SpecError(
+            f"`season` must be a number of steps, or a length in time such as '7D', or '1Y' of "
+            f"monthly times; it is {season!r}."
+        ) from error
+    sizes = {"second": 1 / DAY, "day": 1.0, "business day": 7 / 5}
+    if step is None or step.unit not in sizes:
+        return np.nan
+    if step.unit == "business day" and days % 7:
+        return np.nan
+    return float(days / (sizes[step.unit] * step.size))
 
 
 @dataclass

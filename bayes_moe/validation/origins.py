@@ -9,6 +9,8 @@ import numpy as np
 
 from bayes_moe.core.errors import DataError, SpecError, listed
 from bayes_moe.data.design import Design
+from bayes_moe.data.formulas import looked_up
+from bayes_moe.data.responses import response_formula
 from bayes_moe.data.sequences import Sequences, times_of
 from bayes_moe.data.tables import to_pandas
 from bayes_moe.model.spec import MixtureOfExperts
@@ -61,6 +63,7 @@ class SeriesTable:
                 "times, so that forecasts know only earlier rows."
             )
         table = to_pandas(data).reset_index(drop=True)
+        _check_responses(spec.response_rule.response, table)
         # The response alone, without the formulas, of which lags lose the first rows.
         design = Design.from_data(spec.response_rule, {}, table, functions=spec.functions)
         if design.levels is not None or design.limits is not None or design.response.ndim > 1:
@@ -81,6 +84,17 @@ class SeriesTable:
     def name(self, number: int) -> str:
         """The series of a number, for messages."""
         return "The series" if self.series is None else f"Series {self.labels[number]!r}"
+
+
+def _check_responses(response: str, table: pd.DataFrame) -> None:
+    """Raise :class:`DataError` for rows without a response."""
+    for name in looked_up(response_formula(response)):
+        missing = np.flatnonzero(table[name].isna()) if name in table else np.empty(0, dtype=int)
+        if missing.size:
+            raise DataError(
+                f"Forecasts are held to the response in every row; {name!r} is missing in row(s) "
+                f"{listed(missing)}. Fill them, or take the rows of a series after the gap."
+            )
 
 
 @dataclass(frozen=True)

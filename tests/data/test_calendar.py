@@ -110,20 +110,6 @@ def test_another_time_zone_is_refused():
         fitted.apply(table("UTC").iloc[:4], np.arange(4))
 
 
-def test_seasons_are_saved(tmp_path):
-    rows = table("Europe/Berlin")
-    rows["y"] = np.sin(rows["t"].dt.hour / 4) + np.random.default_rng(0).normal(size=len(rows))
-    spec = bm.mixture_of_experts(
-        "y ~ trend(t) + season(t, '1D', order=2) + lag(y, 24)", experts=1, time="t"
-    )
-    fit = bm.fit(spec, rows, "em", random_seed=1)
-    bm.save(fit, tmp_path / "fit.nc")
-    again = bm.load(tmp_path / "fit.nc")
-    following = pd.DataFrame({"t": again.design.step.after(rows["t"].iloc[-1], 24)})
-    found = bm.predict(again, following).mean()
-    np.testing.assert_array_equal(found, bm.predict(fit, following).mean())
-
-
 def test_a_wave_that_two_seasons_have_is_in_one():
     """The seventh wave of a week is the first of a day; in products each season has all."""
     times = pd.date_range("2020-01-01", periods=400, freq="h")

@@ -7,6 +7,7 @@ from statsmodels.tsa.ar_model import AutoReg
 
 import bayes_moe as bm
 from bayes_moe.data.time_terms import TimeTerm, time_terms
+from tests.support.given_draws import fit_with
 
 FORMULA = (
     "y ~ lag(y, 1) + lag(log(x), k=2) + diff(x) + diff(y, 3) + rolling(x, 4) + "
@@ -216,7 +217,7 @@ def test_other_tables_without_their_past(design):
 def test_fits_are_saved_with_all_rows_in_time(tmp_path):
     table = panel().assign(date=lambda t: t["date"].dt.tz_localize("Europe/Berlin"))
     table.loc[40, "y"] = np.nan
-    spec = described("y ~ lag(y, 2) + lag(x, 4)")
+    spec = described("y ~ lag(y, 2) + lag(x, 4) + trend(date) + season(date, '1Y', order=2)")
     with pytest.warns(bm.MissingRowsWarning, match="left out 2 of"):
         fit = bm.fit(spec, table, "em", missing="drop", random_seed=1)
     assert "(2 dropped, 8 without earlier rows)" in repr(fit)
@@ -237,6 +238,18 @@ def test_fits_are_saved_with_all_rows_in_time(tmp_path):
     np.testing.assert_array_equal(
         bm.predict(again, following).mean(), bm.predict(fit, following).mean()
     )
+
+
+def test_a_fit_says_that_the_row_itself_is_not_in():
+    spec = described("y ~ rolling(x, 3) + diff(x, 2) + rolling(y, 2) + lag(x, 1)")
+    fit = fit_with(spec, panel(), mu_coef=np.zeros((1, 1, 5)), sigma=np.ones((1, 1)))
+    shown = repr(fit).splitlines()[-1]
+    assert shown == (
+        "rows before: rolling(x, 3) is the mean of x in the 3 rows before, without the row itself; "
+        "diff(x, 2) is the change of x in the 2 step(s) up to the row before, without the row "
+        "itself"
+    )
+    assert fit.design.time_terms[-1].words == "x of the row before"
 
 
 def test_rows_without_a_lag_are_dropped_and_rows_without_weight_are_the_past():
@@ -262,8 +275,6 @@ def test_simulation_and_plots():
     assert len(drawn) == len(table) - 4
     assert drawn["y"].notna().all()
     spec = described("y ~ lag(y, 1) + x")
-    with pytest.raises(bm.SpecError, match=r"'lag\(y, 1\)' is of the response itself"):
-        bm.simulate(spec, table, random_seed=1)
     with pytest.raises(bm.DataError, match=r"Unknown feature 'y'. Valid: 'lag\(y, 1\)', 'x'"):
         bm.plot_predictive(bm.fit(spec, table, "em", random_seed=1), feature="y")
 

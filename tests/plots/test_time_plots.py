@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 
 import bayes_moe as bm
 from tests.support.given_draws import fit_with
@@ -31,6 +32,24 @@ def fit(table):
     rng = np.random.default_rng(1)
     draws = {"gate_coef": 0.1 * rng.normal(size=(5, 2, 1)), "sigma": np.ones((5, 2))}
     return fit_with(spec, table, **draws, mu_coef=0.2 * rng.normal(size=(5, 2, 5)))
+
+
+def backtest_of(origins=4, series=("a", "b"), steps=3):
+    """A backtest of random figures."""
+    rng = np.random.default_rng(2)
+    dims = ("forecast", "origin", "series", "step")
+    shape = (2, origins, len(series), steps)
+    figures = {n: (dims, rng.normal(size=shape)) for n in ("mean", "median", "crps", "log_score")}
+    for level in (80, 95):
+        half = 0.01 * level + rng.random(shape)
+        figures |= {f"lower_{level}": (dims, -half), f"upper_{level}": (dims, half)}
+    figures |= {"y": (dims[1:], rng.normal(size=shape[1:]))}
+    scale = (dims[1:3], np.ones(shape[1:3]))
+    figures |= {"absolute_scale": scale, "squared_scale": scale}
+    times = pd.date_range("2024-01-01", periods=origins).to_numpy()
+    coords = {"forecast": ["model", "seasonal naive"], "origin": times, "series": list(series)}
+    data = xr.Dataset(figures, coords={**coords, "step": np.arange(1, steps + 1)})
+    return bm.Backtest(data, 7, "y")
 
 
 def axes_of(collection):
@@ -115,3 +134,39 @@ def test_what_cannot_be_plotted_is_named(table):
     draws = {n: np.ones((1, *shape)) for n, shape in shapes.items()}
     with pytest.raises(bm.SpecError, match="linear predictors"):
         bm.plot_components(fit_with(deep, table, **draws, sigma=np.ones((1, 1))))
+
+
+@pytest.mark.parametrize("by", ["step", "origin", "series"])
+def test_a_backtest_has_the_scores_of_its_table(by):
+    found = backtest_of()
+    pc = bm.plot_backtest(found, by=by)
+    axes = axes_of(pc)
+    shown = ["MASE", "CRPS", "inside 80 %", "inside 95 %"]
+    assert [ax.get_ylabel() for ax in axes] == shown
+    table, points = found.scores(by), pc.viz["pe_scatter"]["value"]
+    for panel in points["panel"].values:
+        for name in ("model", "seasonal naive"):
+            drawn = points.sel(panel=panel, forecast=name).item().get_offsets()[:, 1]
+            np.testing.assert_allclose(drawn, table.xs(name, level="forecast")[panel])
+    assert ("pe_line" in pc.viz.children) == (by != "series")
+    nominal = pc.viz["nominal"]["value"].sel(panel="coverage_95").item()
+    assert set(nominal.get_ydata()) == {0.95}
+    if by == "series":
+        assert [t.get_text() for t in axes[-1].get_xticklabels()] == ["a", "b"]
+    assert axes[-1].get_xlabel() == {"step": "steps ahead"}.get(by, by)
+
+
+def test_a_backtest_in_plotly():
+    pytest.importorskip("plotly")
+    pc = bm.plot_backtest(backtest_of(1, steps=1), scores="log_score", backend="plotly")
+    assert {"pe_line", "pe_scatter", "legend"} <= {*pc.viz.children}
+    assert "nominal" not in pc.viz.children
+
+
+def test_scores_and_axes_that_a_backtest_lacks_are_named():
+    with pytest.raises(bm.SpecError, match="Did you mean 'CRPS'"):
+        bm.plot_backtest(backtest_of(), scores="crps")
+    with pytest.raises(bm.SpecError, match="`by`"):
+        bm.plot_backtest(backtest_of(), by="steps")
+    with pytest.raises(bm.SpecError, match=r"result of bm\.backtest"):
+        bm.plot_backtest(backtest_of().table)

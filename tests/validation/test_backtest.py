@@ -7,6 +7,7 @@ from scipy import stats
 
 import bayes_moe as bm
 from bayes_moe.validation import backtest as module
+from bayes_moe.validation.origins import SeriesTable
 from bayes_moe.validation.step_forecasts import seasonal_naive
 
 
@@ -66,7 +67,7 @@ def test_forecasts_are_those_of_a_fit_to_the_rows_before(whole):
 def test_no_forecast_knows_later_rows(whole):
     changed = table()
     changed.loc[changed.index >= 54, "y"] += 100.0
-    other = bm.backtest(SPEC, changed, **ASKED)
+    other = bm.backtest(SPEC, changed.iloc[:56], **{**ASKED, "origins": 2})
     for name in ("mean", "median", "lower_80", "upper_95"):
         before, after = (b.results[name].isel(origin=slice(2)).values for b in (whole, other))
         np.testing.assert_array_equal(before, after)
@@ -156,7 +157,7 @@ def test_without_refits_the_posterior_stays_and_lags_go_on(whole, monkeypatch):
     means = kept.results["mean"].sel(forecast="model", step=1).values[:, 0]
     np.testing.assert_allclose(means, a + b * table()["y"].to_numpy()[[50, 52, 54, 56]], rtol=1e-9)
     assert float(means[0]) == float(whole.results["mean"].sel(forecast="model", step=1)[0, 0])
-    bm.backtest(SPEC, table(), refit=2, **ASKED)
+    bm.backtest(SPEC, table(), refit=2, **{**ASKED, "origins": 3})
     assert len(fits) == 3
 
 
@@ -165,22 +166,34 @@ def test_several_series_are_cut_at_the_same_time():
     spec = lagged(series="id")
     # The order of a table's rows does not matter, as long as times increase within a series.
     mixed = data.sort_values("day", kind="stable", ignore_index=True)
-    found = [bm.backtest(spec, rows, **{**ASKED, "origins": 2}) for rows in (data, mixed)]
+    found = [bm.backtest(spec, rows, **{**ASKED, "origins": 1}) for rows in (data, mixed)]
     assert found[0].results["series"].values.tolist() == ["a", "b"]
     np.testing.assert_allclose(found[0].results["mean"], found[1].results["mean"], rtol=1e-6)
     second = data["y"].to_numpy()[60:]
-    np.testing.assert_array_equal(found[0].results["y"][0, 1], second[55:58])
-    assert found[0].summary["n"].tolist() == [12, 12]
+    np.testing.assert_array_equal(found[0].results["y"][0, 1], second[57:60])
+    assert found[0].summary["n"].tolist() == [6, 6]
 
 
-def test_a_season_may_be_a_length_in_time():
-    data = table()
-    asked = {**ASKED, "origins": 1}
-    found = bm.backtest(SPEC, data, **{**asked, "season": "7D"})
-    assert found.season == 7
-    for wrong in ("soon", "12h", 0):
+@pytest.mark.parametrize(
+    ("start", "frequency", "season", "steps"),
+    [
+        ("2024-01-01", "D", "7D", 7),
+        ("2024-01-01", "MS", "1Y", 12),
+        ("2024-03-31", "QE", "2Y", 8),
+        ("2024-01-01", "B", "1W", 5),
+        ("2024-10-26 22:00+02:00", "h", "1D", 24),
+    ],
+)
+def test_a_season_may_be_a_length_in_time(start, frequency, season, steps):
+    times = pd.date_range(start, periods=60, freq=frequency)
+    rows = SeriesTable.read(SPEC, table().assign(day=times))
+    assert module._season(season, rows) == steps
+
+
+def test_a_season_of_no_length_is_named():
+    for wrong in ("soon", "12h", "1Y", 0):
         with pytest.raises(bm.SpecError, match="season"):
-            bm.backtest(SPEC, data, **{**asked, "season": wrong})
+            bm.backtest(SPEC, table(), **{**ASKED, "origins": 1, "season": wrong})
 
 
 def test_short_series_are_named():
@@ -192,6 +205,8 @@ def test_short_series_are_named():
     early = data.drop(index=range(116, 120))
     with pytest.raises(bm.DataError, match="Series 'b' ends at row 115, 0 rows after"):
         bm.backtest(spec, early, **{**ASKED, "origins": 1})
+    with pytest.raises(bm.DataError, match=r"'y' is missing in row\(s\) 50\. Fill"):
+        bm.backtest(SPEC, table().assign(y=table()["y"].mask(table().index == 50)), **ASKED)
     with pytest.raises(bm.DataError, match="60 times, and 40 origins 2 apart"):
         bm.backtest(SPEC, table(), **{**ASKED, "origins": 40})
 
@@ -221,4 +236,5 @@ def test_models_of_the_fitted_table_need_refits():
             bm.backtest(spec, data, refit=False, **ASKED)
     season = 'y ~ season(day, "7D", 2)'
     spec = bm.mixture_of_experts(season, gate="~ 1", experts=1, time="day")
-    assert bm.backtest(spec, data, refit=False, **ASKED).summary.shape == (2, 7)
+    asked = {**ASKED, "origins": 2}
+    assert bm.backtest(spec, data, refit=False, **asked).summary.shape == (2, 7)

@@ -52,13 +52,13 @@ def test_weighted_draws_find_the_conjugate_answer(data):
 
 def test_without_threshold_each_row_has_a_fit(data):
     spec = bm.mixture_of_experts("y ~ lag(y, 1)", gate="~ 1", experts=1, time="t")
-    found = bm.lfo(spec, data, first=36, threshold=None, draws=500, random_seed=1)
-    assert found.n_fits == 4
-    for t in range(36, N):
-        fit = bm.fit(spec, data.iloc[:t], "laplace", draws=4000, random_seed=t)
+    found = bm.lfo(spec, data, first=38, threshold=None, draws=500, random_seed=1)
+    assert found.n_fits == 2
+    for t in range(38, N):
+        fit = bm.fit(spec, data.iloc[:t], "laplace", draws=1000, random_seed=t)
         density = bm.log_density(fit, data.iloc[[t]]).values.ravel()
         expected = special.logsumexp(density) - np.log(density.size)
-        assert found.table["log_score"].loc[t] == pytest.approx(expected, abs=0.03)
+        assert found.table["log_score"].loc[t] == pytest.approx(expected, abs=0.05)
 
 
 def test_uneven_weights_make_a_refit(data):
