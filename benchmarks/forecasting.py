@@ -87,15 +87,14 @@ def spec(table: pd.DataFrame, experts: int, **settings: str) -> bm.MixtureOfExpe
     terms = [name for name in table if name.startswith(("day_", "week_", "dusk", "warm"))]
     terms += ["lag(load, 1)", *(f"diff(load, {rows})" for rows in CHANGES)]
     gate = '~ season(time, "1D", 3) + C(weekday(time))' if experts > 1 else "~ 1"
+    spreads = {"lag(load, 1)": 0.003} | {name: 0.1 for name in terms if name[0] in "dw"}
+    spreads |= {name: 1.0 for name in terms if name.startswith(("dusk", "warm", "diff"))}
     return bm.mixture_of_experts(
         "load ~ offset(lag(load, 1)) + " + " + ".join(terms),
         gate=gate,
         experts=experts,
         time="time",
-        priors={
-            "mu_coef[Intercept]": bm.Prior("Normal", mu=0, sigma=1e-6),
-            "mu_coef[lag(load, 1)]": bm.Prior("Normal", mu=0, sigma=0.003),
-        },
+        priors={"mu_coef": bm.Prior("Normal", mu=0, sigma=[1e-6, *map(spreads.get, terms)])},
         **settings,
     )
 

@@ -115,7 +115,9 @@ class PathFeatures:
         for j, name in self._columns[stem]:
             filled[:, j] = values[name].ravel()
         offsets = [values[name].reshape(-1, 1) for name in self._offsets(stem)]
-        return PathMatrix.of(plain, filled, self.samples, np.sum(offsets, axis=0) if offsets else None)
+        return PathMatrix.of(
+            plain, filled, self.samples, np.sum(offsets, axis=0) if offsets else None
+        )
 
     def _applied(
         self, stem: str, plain: Matrix, own: np.ndarray, values: Mapping[str, np.ndarray]
