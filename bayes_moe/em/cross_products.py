@@ -21,6 +21,8 @@ from bayes_moe.em.sparse_features import SparseTable
 
 LARGEST_CACHE = 2**23
 """Elements of products of features that are kept between passes (64 MiB)."""
+WIDE = 64
+"""Terms from which products are made of whole tables, if there are fewer weights than terms."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,8 @@ class Features:
         flat = weights.reshape(-1, weights.shape[-1])
         if isinstance(self.tables[a], SparseTable) or isinstance(self.tables[b], SparseTable):
             return self._sparse_products(flat, a, b, where).reshape(shape)
+        if min(shape[2:]) >= WIDE and len(flat) < min(shape[2:]):
+            return self._wide_products(flat, a, b, where).reshape(shape)
         sums = np.matmul(flat, self._of_pairs(a, b, where).T)
         if a != b:
             return sums.reshape(shape)
@@ -120,6 +124,17 @@ class Features:
         square[:, i, j] = sums
         square[:, j, i] = sums
         return square.reshape(shape)
+
+    def _wide_products(self, flat: np.ndarray, a: int, b: int, where: slice) -> np.ndarray:
+        """Sums (weight, term, term) for weights (weight, obs), of tables with many terms.
+
+        One product of matrices for each weight: products of all pairs of terms, made anew for each
+        part of the rows, take far longer.
+        """
+        one, other = self.take(a, where), self.take(b, where)
+        found = np.stack([np.matmul(one * w, other.T) for w in flat])
+        # Rounding alone makes the products of a table with itself asymmetric.
+        return found if a != b else (found + np.swapaxes(found, -1, -2)) / 2
 
     def _sparse_products(self, flat: np.ndarray, a: int, b: int, where: slice) -> np.ndarray:
         """Sums (weight, term, term) for weights (weight, obs), where a table is sparse."""

@@ -85,22 +85,39 @@ class PathFeatures:
 
     @cached_property
     def _columns(self) -> dict[str, list[tuple[int, str]]]:
-        """Positions of columns that are terms themselves, by stems that have no others of them."""
+        """Positions of columns that are terms themselves, by stems that have no others of them.
+
+        Offsets of these stems are terms themselves, too.
+        """
         found = {}
         for stem, read in self._read.items():
-            matrix = self.future.rows.matrices[stem]
+            if not read:
+                continue
+            matrix, offsets = self.future.rows.matrices[stem], self._offsets(stem)
             mentions = [(j, t) for j, t in enumerate(matrix.terms) if any(n in t for n in read)]
-            plain = all(t in read for _, t in mentions) and {t for _, t in mentions} == {*read}
-            if read and plain and matrix.offset is None:
+            plain = all(t in read for _, t in (*mentions, *enumerate(offsets)))
+            whole = {t for _, t in mentions} | {*offsets} == {*read}
+            if plain and whole:
                 found[stem] = mentions
         return found
 
+    def _offsets(self, stem: str) -> tuple[str, ...]:
+        """What the offsets of a formula add to it: names of terms, where they are such."""
+        fitted = self.fit.design._fitted[stem]
+        own = set(fitted.columns) - set(fitted.terms)
+        return tuple(
+            name.removeprefix("offset(").removesuffix(")") for name in fitted.columns if name in own
+        )
+
     def _filled(self, stem: str, plain: Matrix, values: Mapping[str, np.ndarray]) -> PathMatrix:
-        """Matrix whose columns are the terms themselves."""
+        """Matrix whose columns and offsets are the terms themselves."""
         filled = np.tile(plain.values, (self.samples, 1))
         for j, name in self._columns[stem]:
             filled[:, j] = values[name].ravel()
-        return PathMatrix.of(plain, filled, self.samples)
+        offsets = [values[name].reshape(-1, 1) for name in self._offsets(stem)]
+        return PathMatrix.of(
+            plain, filled, self.samples, np.sum(offsets, axis=0) if offsets else None
+        )
 
     def _applied(
         self, stem: str, plain: Matrix, own: np.ndarray, values: Mapping[str, np.ndarray]

@@ -235,6 +235,7 @@ CASES = {
     "gaussian gate": ("y ~ lag(y, 1)", {"gate": bm.gates.Gaussian("~ lag(y, 1) + x")}),
     "random effects": ("y ~ lag(y, 1) + (1 | id)", {"series": "id"}),
     "offset": ("y ~ x + offset(0.5 * lag(y * x, 1))", {}),
+    "changes": ("y ~ x + offset(lag(y, 1)) + diff(y, 2)", {}),
     "markov gate of counts": ("n ~ lag(n, 1)", {"family": "poisson", "gate": bm.gates.Markov()}),
     "markov gate, censored": (
         "censored(y, lower=-1) ~ lag(y, 1) + diff(y)",
