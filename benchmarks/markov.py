@@ -85,12 +85,12 @@ class Draws:
 
     def apart(self, other: "Draws") -> float:
         """Largest difference of means in Monte Carlo standard errors."""
-        errors = np.hypot(*(of_each("mcse", d.quantities) for d in (self, other)))
+        one, two = (of_each("mcse", d.quantities) for d in (self, other))
         away = self.quantities.mean(axis=(0, 1)) - other.quantities.mean(axis=(0, 1))
-        return float((np.abs(away) / errors).max())
+        return float((np.abs(away) / np.hypot(one, two)).max())
 
 
-def ours(table: pd.DataFrame, seed: int, **settings: int) -> Draws:
+def ours(table: pd.DataFrame, seed: int, **settings: Any) -> Draws:
     """A whole call; the columns are standardised, so that its units are those by hand."""
     began = time.perf_counter()
     fit = bm.fit(spec("~ z"), table, "nuts", random_seed=seed, progressbar=False, **settings)
@@ -200,7 +200,11 @@ def statsmodels(table: pd.DataFrame, starts: int) -> tuple[float, float]:
 def em(rows: int, rounds: int, starts: int) -> Row:
     """A row of the table: the same likelihood, and as many starts."""
     table, model = regimes(rows, 2), spec("~ 1")
-    settings = {"objective": "likelihood", "restarts": starts, "progressbar": False}
+    settings: dict[str, Any] = {
+        "objective": "likelihood",
+        "restarts": starts,
+        "progressbar": False,
+    }
     found: list[tuple[float, float, float, float]] = []
     for seed in range(rounds + 1):  # the first apart
         began = time.perf_counter()

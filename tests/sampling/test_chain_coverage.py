@@ -13,7 +13,7 @@ TABLES, SHARE, RISK = 20, 0.9, 0.001
 
 def intervals_cover(fit, driven):
     """Whether 90 % intervals cover each planted parameter, and its name."""
-    posterior = fit.idata.posterior.stack(s=("chain", "draw"))
+    posterior = fit.idata.posterior.to_dataset().stack(s=("chain", "draw"))
     order = posterior["mu_coef"].isel(mu_term=0).mean("s").values.argsort()
     mu = posterior["mu_coef"].transpose("expert", "mu_term", "s").values[order]
     sigma = posterior["sigma"].transpose("expert", "s").values[order]
