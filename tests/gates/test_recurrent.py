@@ -185,7 +185,8 @@ def test_a_fit_is_saved_and_reads_the_same(fit, tmp_path):
         ("em", {}, "not linear"),
         ("map", {"optimizer": "adam", "batch_size": 8}, "would cut series"),
         ("ensemble", {}, "would cut series"),
-        ("advi", {"batch_size": 10}, "would cut series"),
+        ("advi", {}, "method='laplace'"),
+        ("pathfinder", {}, "compiled loops over series"),
         ("nuts", {"nuts_sampler": "numpyro"}, "compiled loops over series"),
     ],
 )
