@@ -13,6 +13,7 @@ from bayes_moe.optimize.adam import RowSplit
 from bayes_moe.optimize.densities import log_density, of_rows
 from bayes_moe.optimize.lbfgs import newton_along
 from bayes_moe.optimize.network_density import NetworkDensity
+from tests.support.cues import cued
 from tests.support.examples import series_table
 from tests.support.graphs import internal_graph
 
@@ -198,3 +199,17 @@ def test_laplace_has_the_curvature_of_the_objective_given_the_cells_weights(lapl
     stored = laplace.idata["standard_error"]
     for name in ("gate_coef", "mu_coef", "sigma"):
         np.testing.assert_allclose(stored[name].values, errors[name], rtol=1e-3)
+
+
+# --- NUTS -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_nuts_of_two_units_ends_and_says_that_its_chains_are_not_to_be_trusted():
+    """The task of docs/recurrent.md: long trees and divergences, not a graph that never compiles."""
+    table, _ = cued(150, 1, delay=3, gap=(10, 20))
+    gate = Recurrent("~ cue", units=2, scale="fixed")
+    spec = bm.MixtureOfExperts(gate, [bm.Expert("y ~ x")] * 2, time="t")
+    with pytest.warns(bm.ConvergenceWarning, match="diverg"):
+        fit = bm.fit(spec, table, "nuts", chains=2, tune=200, draws=100, **QUIET)
+    assert int(fit.idata["sample_stats"]["diverging"].sum()) > 0
