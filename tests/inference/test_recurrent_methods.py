@@ -172,7 +172,7 @@ def test_laplace_has_the_curvature_of_the_objective_given_the_cells_weights(lapl
     free = np.flatnonzero(moving)
     modes = laplace.idata["modes"].to_dataset()
     drawn = laplace.idata["posterior"]["gate_input"].isel(chain=0, draw=0)
-    best = int(np.abs(modes["gate_input"] - drawn).sum(drawn.dims).argmin())
+    best = int(np.argmin(np.abs(modes["gate_input"] - drawn).sum(drawn.dims).values))
     x = density.point({n: modes[n].values[best] for n in spec.variables})
     x = newton_along(density, x, moving)  # the mode given the cell's weights
 
@@ -206,7 +206,7 @@ def test_laplace_has_the_curvature_of_the_objective_given_the_cells_weights(lapl
 
 @pytest.mark.slow
 def test_nuts_of_two_units_ends_and_says_that_its_chains_are_not_to_be_trusted():
-    """The task of docs/recurrent.md: long trees and divergences, not a graph that never compiles."""
+    """The task of docs/recurrent.md: long trees and divergences, and no graph to compile."""
     table, _ = cued(150, 1, delay=3, gap=(10, 20))
     gate = Recurrent("~ cue", units=2, scale="fixed")
     spec = bm.MixtureOfExperts(gate, [bm.Expert("y ~ x")] * 2, time="t")
