@@ -28,6 +28,7 @@ from bayes_moe.inference.normal_approximation import (
 )
 from bayes_moe.model.memory_rules import check_parts
 from bayes_moe.model.spec import MixtureOfExperts
+from bayes_moe.predictors.recurrent import Recurrent
 from bayes_moe.sampling.chain_starts import Starts
 
 if TYPE_CHECKING:
@@ -188,6 +189,16 @@ class ADVI(Method):
         check_share("learning_rate", self.learning_rate)
         if not isinstance(self.full_rank, bool):
             raise SpecError(f"`full_rank` must be True or False; it is {self.full_rank!r}.")
+
+    def check(self, spec: MixtureOfExperts) -> None:
+        super().check(spec)
+        for site, predictor in spec.structure.sites:
+            if isinstance(predictor, Recurrent):
+                raise SpecError(
+                    f"ADVI is far from the posterior of recurrent networks, whose units may trade "
+                    f"places and signs: {predictor!r} of {site.stem!r} is not for it. Use "
+                    "method='laplace', or 'map' or 'nuts'."
+                )
 
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         _check_batch(self.batch_size, spec, design)

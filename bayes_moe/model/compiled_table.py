@@ -74,8 +74,6 @@ class CompiledDensity:
 
     def weighed(self, weights: np.ndarray) -> CompiledDensity:
         """Return the density under weights (obs,) of the rows; experts may be no Markov chain."""
-        if self.table[layout.CHAIN]:
-            raise ValueError("Rows of a Markov chain have no weights.")
         table, values = self.table.copy(), long(weights)
         table[layout.WEIGHTS] = values.ctypes.data
         return replace(self, table=table, _kept=(*self._kept, values))
@@ -178,13 +176,14 @@ class CompiledTable(ABC):
     def density(self) -> CompiledDensity:
         """The compiled log density of the model."""
         splits, ways = self.gate()
+        truncated = self.spec.structure.blocks[0].family.truncation is not None
         kinds = {
             layout.ADDED: self.added(),
             layout.EFFECTS: self.effects,
             layout.TABLES: self.tables(),
             layout.SLOTS: self.slots(),
             layout.BLOCKS: self.blocks(),
-            layout.LIMITS: self.blocks(limits=True) if _is_truncated(self.spec) else [],
+            layout.LIMITS: self.blocks(limits=True) if truncated else [],
             layout.SPLITS: splits,
             layout.BRANCHES: ways,
         }
@@ -363,11 +362,6 @@ class CompiledTable(ABC):
         first = self.first_row[head.site.coef] - head.outputs.start
         rows = [first + j for j in range(split.rows.start, split.rows.stop)]
         return [*rows, self.predictors] if split.pinned else rows
-
-
-def _is_truncated(spec: MixtureOfExperts) -> bool:
-    """Whether rows were only recorded because the response is between limits."""
-    return spec.structure.blocks[0].family.truncation is not None
 
 
 def _sharing(table: CompiledTable) -> dict[int, int]:

@@ -66,6 +66,8 @@ class NetworkDensity(LogDensity):
 
         The rows may be any but those of a Markov chain.
         """
+        if self.spec.structure.gate.chain is not None:
+            check_whole_series(self.spec.structure, "The log density of a part of the rows")
         part, rows = copy(self), self.design.rows
         weights = np.zeros(rows.size)
         weights[which] = 1.0 if rows.weights is None else rows.weights[which]

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bayes_moe.core.arrays import Values
+from bayes_moe.core.errors import SpecError
 from bayes_moe.data.matrix import Matrix
 from bayes_moe.model.memory import last_experts
 from bayes_moe.prediction.filtered_ends import filtered_ends
 from bayes_moe.prediction.future_rows import FutureRows
-from bayes_moe.predictors.walk import Walk
+from bayes_moe.predictors.walk import Walk, Walking
 from bayes_moe.results.fit import Fit
 
 
@@ -49,6 +50,12 @@ class RememberedSteps:
                 own = [np.flatnonzero(series == code) for code in future.codes]
                 last = np.array([at[-1] if len(at) else -1 for at in own])
                 b = site.bind(rows.matrices[site.stem])
+                if not isinstance(predictor, Walking):
+                    raise SpecError(
+                        f"{predictor!r} of {site.stem!r} cannot be evaluated row by row: forecasts "
+                        "with it are not supported where terms look back at responses ahead. "
+                        "Forecast as many steps as these look back."
+                    )
                 walks[site.stem] = predictor.walk(b, draws, last, paths)
         return cls(walks)
 

@@ -17,7 +17,6 @@ from bayes_moe.core.linalg import least_squares
 from bayes_moe.data.matrix import Matrix
 from bayes_moe.predictors.site import Binding, Site
 from bayes_moe.predictors.variables import Variables, about_zero, coefficients
-from bayes_moe.predictors.walk import Walk
 from bayes_moe.priors.prior import Prior
 
 NO_PRIORS: Mapping[str, Prior] = {}
@@ -112,22 +111,6 @@ class Predictor(ABC):
     @abstractmethod
     def evaluate(self, b: Binding, draws: Values) -> np.ndarray:
         """Return eta (sample, output, obs) of posterior draws on the rows of a binding."""
-
-    def walk(self, b: Binding, draws: Values, last: np.ndarray, paths: int) -> Walk:
-        """Return what a predictor with memory carries after the rows ``last`` (series,).
-
-        The binding has whole series of rows, and ``paths`` go on from each of these.
-
-        Raises
-        ------
-        SpecError
-            For a predictor that cannot be evaluated step by step.
-        """
-        raise SpecError(
-            f"{self!r} of {b.site.stem!r} cannot be evaluated row by row: forecasts with it are "
-            "not supported where terms look back at responses ahead. Forecast as many steps as "
-            "these look back."
-        )
 
     @abstractmethod
     def to_raw(self, b: Binding, values: Values) -> Values:

@@ -152,19 +152,14 @@ class Recurrent(Basis):
             return states.swapaxes(1, 2) if site.each else states.squeeze(0).T
         lead, flat = self._copies(site, values)
         z, previous = features[:, :-1], features[:, -1].astype(np.int64)
-        found = self._states(z, previous, flat)
+        found = _states(self.cell, z, previous, flat)
         return np.swapaxes(found, -1, -2).reshape(*lead, self.units, len(z))
-
-    def _states(self, z: np.ndarray, previous: np.ndarray, flat: list[np.ndarray]) -> np.ndarray:
-        """States (copy, obs, unit) of cells with some weights (copy, ...)."""
-        run = resolve_path("bayes_moe.kernels.recurrent:states_of")
-        found: np.ndarray = run(self.cell, np.ascontiguousarray(z), previous, *flat)[0]
-        return found
 
     def _copies(self, site: Site, values: Mapping[str, Any]) -> tuple[Any, list[np.ndarray]]:
         """Leading shape of the weights, and these as those of copies of the cell (copy, ...)."""
         weights = [np.asarray(values[v.name]) for v in self.variables(site) if v.in_basis]
-        core = self.ranks(site)
+        own = [v for v in self.variables(site) if v.in_basis]
+        core = [len(v.dims) - len(site.lead) for v in own]
         flat = [
             self._with_sums(w.reshape(-1, *w.shape[w.ndim - rank :]), j)
             for j, (w, rank) in enumerate(zip(weights, core, strict=True))
@@ -181,7 +176,7 @@ class Recurrent(Basis):
         each = max(1, PART // max(1, len(z) * self.units * (self.sums + 2)))
         for start in range(0, copies, each) if known.any() else ():
             some = slice(start, start + each)
-            states = self._states(z, previous, [w[some] for w in flat])
+            states = _states(self.cell, z, previous, [w[some] for w in flat])
             state[some, known] = states[:, last[known]]
         state = np.repeat(state.reshape(*lead, len(last), self.units), paths, axis=-2)
         weights = [w.reshape(*lead, *w.shape[1:]) for w in flat]
@@ -195,10 +190,6 @@ class Recurrent(Basis):
     def _with_sums(self, weights: Any, position: int) -> Any:
         """Weights (copy, ...) with the axis of sums, which a plain cell's lack; constants alike."""
         return weights if self.cell == "gru" or position > 1 else weights[:, None]
-
-    def ranks(self, site: Site) -> list[int]:
-        """Numbers of dimensions of the weights of one cell."""
-        return [len(v.dims) - len(site.lead) for v in self.variables(site) if v.in_basis]
 
     def variables(self, site: Site) -> Variables:
         stem, unit = site.stem, names.part(site.stem, names.UNIT)
@@ -249,6 +240,15 @@ class Recurrent(Basis):
 
     def to_dict(self) -> dict[str, Any]:
         return {"kind": self.cell, "units": self.units, "scale": self.scale}
+
+
+def _states(
+    cell: str, z: np.ndarray, previous: np.ndarray, weights: list[np.ndarray]
+) -> np.ndarray:
+    """States (copy, obs, unit) of cells with some weights (copy, ...)."""
+    run = resolve_path("bayes_moe.kernels.recurrent:states_of")
+    found: np.ndarray = run(cell, np.ascontiguousarray(z), previous, *weights)[0]
+    return found
 
 
 class _RecurrentWalk:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from bayes_moe.core.arrays import Values
 from bayes_moe.data.matrix import Matrix
 from bayes_moe.data.path_matrix import PathMatrix
+from bayes_moe.predictors.site import Binding
 
 
 class Walk(Protocol):
@@ -21,6 +23,17 @@ class Walk(Protocol):
 
         ``matrix`` has the features of that row: those of each path, or of a
         :class:`bayes_moe.data.path_matrix.PathMatrix` of each path of each draw.
+        """
+
+
+@runtime_checkable
+class Walking(Protocol):
+    """A predictor with memory that can be evaluated row by row."""
+
+    def walk(self, b: Binding, draws: Values, last: np.ndarray, paths: int) -> Walk:
+        """Return what is carried after the rows ``last`` (series,), -1 before a first row.
+
+        The binding has whole series of rows, and ``paths`` go on from each of these.
         """
 
 

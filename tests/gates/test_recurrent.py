@@ -1,7 +1,5 @@
 """Gates that remember features of earlier rows: recurrent ones, and attention to the past."""
 
-from itertools import pairwise
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +10,7 @@ from bayes_moe.gates import Attention, Recurrent
 from bayes_moe.model.evaluation import evaluate
 from bayes_moe.predictors.past_attention import PastAttention
 from tests.support import contracts
+from tests.support.cues import cued
 from tests.support.examples import GATES_WITH_MEMORY, series_table
 
 EXAMPLES = {n: g for n, g in GATES_WITH_MEMORY.items() if g.kind != "markov"}
@@ -185,7 +184,8 @@ def test_a_fit_is_saved_and_reads_the_same(fit, tmp_path):
         ("em", {}, "not linear"),
         ("map", {"optimizer": "adam", "batch_size": 8}, "would cut series"),
         ("ensemble", {}, "would cut series"),
-        ("advi", {"batch_size": 10}, "would cut series"),
+        ("advi", {}, "method='laplace'"),
+        ("pathfinder", {}, "compiled loops over series"),
         ("nuts", {"nuts_sampler": "numpyro"}, "compiled loops over series"),
     ],
 )
@@ -240,20 +240,6 @@ def test_descriptions_round_trip():
 
 
 # --- what they learn ------------------------------------------------------------------------------
-
-
-def cued(n, seed, delay=20, gap=(30, 70)):
-    """A cue of 1 or -1 at random times sets the regime from ``delay`` rows later on."""
-    rng = np.random.default_rng(seed)
-    cue, regime = np.zeros(n), np.zeros(n, dtype=int)
-    times = np.cumsum(rng.integers(*gap, size=n // gap[0] + 1))
-    times = times[times < n]
-    cue[times] = rng.choice([-1.0, 1.0], len(times))
-    for at, to in pairwise([*(times + delay), n]):
-        regime[at:to] = cue[at - delay] > 0
-    x = rng.normal(size=n)
-    y = np.where(regime == 1, 1.5 + x, -1.5 - x) + 0.5 * rng.normal(size=n)
-    return pd.DataFrame({"t": np.arange(n), "cue": cue, "x": x, "y": y}), regime
 
 
 def accuracy(fit, table, regime):
