@@ -132,9 +132,10 @@ class Features:
         part of the rows, take far longer.
         """
         one, other = self.take(a, where), self.take(b, where)
-        found = np.stack([np.matmul(one * w, other.T) for w in flat])
-        # Rounding alone makes the products of a table with itself asymmetric.
-        return found if a != b else (found + np.swapaxes(found, -1, -2)) / 2
+        found: np.ndarray = np.stack([np.matmul(one * w, other.T) for w in flat])
+        if a == b:  # rounding alone makes these asymmetric
+            found = (found + np.swapaxes(found, -1, -2)) / 2
+        return found
 
     def _sparse_products(self, flat: np.ndarray, a: int, b: int, where: slice) -> np.ndarray:
         """Sums (weight, term, term) for weights (weight, obs), where a table is sparse."""
