@@ -346,11 +346,11 @@ class CompiledTable(ABC):
         ordered = sorted(branching.splits, key=lambda s: -s.depth)
         places = {frozenset(s.below): branching.experts + j for j, s in enumerate(ordered)}
         places |= {frozenset([k]): k for k in range(branching.experts)}
-        splits: list[list[int]] = []
-        ways: list[list[int]] = []
+        splits, ways = list[list[int]](), list[list[int]]()
         for split in ordered:
-            entries = {layout.FROM: len(ways), layout.WAYS: split.branches}
-            splits.append(record(layout.SPLIT, entries))
+            splits.append(
+                record(layout.SPLIT, {layout.FROM: len(ways), layout.WAYS: split.branches})
+            )
             for row, leaves in zip(self.logits(split), split.leaves, strict=True):
                 entries = {layout.LOGIT: row, layout.PLACE: places[frozenset(leaves)]}
                 ways.append(record(layout.BRANCH, entries))
