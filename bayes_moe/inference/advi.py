@@ -197,7 +197,7 @@ class ADVI(Method):
                 raise SpecError(
                     f"ADVI is far from the posterior of recurrent networks, whose units may trade "
                     f"places and signs: {predictor!r} of {site.stem!r} is not for it. Use "
-                    "method='laplace', or 'map' or 'nuts'."
+                    "method='laplace' or 'map'."
                 )
 
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:

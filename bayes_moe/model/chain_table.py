@@ -2,33 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import numpy as np
 
 from bayes_moe.data.matrix import Rows
 from bayes_moe.data.sequences import Sequences
-from bayes_moe.gates.transitions import Transitions
 from bayes_moe.kernels import chains
 from bayes_moe.kernels import linear_layout as layout
+from bayes_moe.model.structure import Structure
 
 
 def chain_entries(
-    chain: Transitions, rows: Rows, still: bool, address: Callable[[np.ndarray], int]
+    structure: Structure,
+    rows: Rows,
+    shared: Container[str],
+    address: Callable[[np.ndarray], int],
 ) -> dict[int, int]:
-    """Numbers of the head of a table, for rows that are whole series.
+    """Numbers of the head of a table, for rows that are whole series; none without a chain.
 
     Parameters
     ----------
-    chain : Transitions
-        The gate's.
+    structure : Structure
+        The model's.
     rows : Rows
         The rows, those of each series in the order of time.
-    still : bool
-        Whether the outputs of the gate are the same for all rows.
+    shared : container of str
+        Variables whose outputs are the same for all rows.
     address : callable
         From an array to its address.
     """
+    gate = structure.gate
+    chain = gate.chain
+    if chain is None:
+        return {}
+    still = gate.heads[0].site.coef in shared
     sequences = Sequences.of(rows.observation.series, rows.size)
     order = np.arange(rows.size) if sequences.order is None else sequences.order
     places = np.empty(rows.size)

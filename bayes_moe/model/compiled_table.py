@@ -234,7 +234,7 @@ class CompiledTable(ABC):
             layout.GATE: self.first_row[heads[0].site.coef] if heads else -1,
             layout.WEIGHTS: 0 if self.rows.weights is None else self.of_rows(self.rows.weights),
             **_sharing(self),
-            **_chain(self),
+            **chain_entries(self.spec.structure, self.rows, self.shared, self.address),
         }
 
     def prior(
@@ -391,12 +391,3 @@ def long(values: np.ndarray) -> np.ndarray:
     width = [(0, 0)] * (values.ndim - 1) + [(0, missing)]
     # Padding keeps the order of the axes in memory, but addresses are of rows.
     return np.ascontiguousarray(np.pad(np.asarray(values, dtype=float), width, mode="edge"))
-
-
-def _chain(table: CompiledTable) -> dict[int, int]:
-    """Numbers of a model whose experts are a Markov chain; none of other models."""
-    gate = table.spec.structure.gate
-    if gate.chain is None:
-        return {}
-    still = gate.heads[0].site.coef in table.shared
-    return chain_entries(gate.chain, table.rows, still, table.address)
