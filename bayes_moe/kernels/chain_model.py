@@ -20,7 +20,6 @@ from numba.extending import register_jitable
 from bayes_moe.kernels.cell_rows import (
     cells_of,
     gather_cells,
-    predict_cells,
     run_cells,
     run_cells_back,
 )
@@ -33,9 +32,8 @@ from bayes_moe.kernels.compile import (
     call_chains,
     doubles,
 )
-from bayes_moe.kernels.experts import evaluate_experts, weigh
+from bayes_moe.kernels.experts import weigh
 from bayes_moe.kernels.family_rows import PACK, WIDTH
-from bayes_moe.kernels.group_effects import add_effects
 from bayes_moe.kernels.linear_layout import (
     CHAIN,
     CHAIN_KIND,
@@ -47,18 +45,17 @@ from bayes_moe.kernels.linear_layout import (
     STARTS,
     STICKY,
 )
-from bayes_moe.kernels.linear_model import add_offsets, drop_copies, gather, predict
+from bayes_moe.kernels.linear_model import drop_copies, gather
 from bayes_moe.kernels.linear_products import fill
 from bayes_moe.kernels.mixture import row_of
-from bayes_moe.kernels.network_layout import NETWORKS
-from bayes_moe.kernels.network_model import backward, density_of, forward, nets_of, prepare
+from bayes_moe.kernels.network_model import backward, densities, density_of, nets_of, prepare
 
 
 @register_jitable(fastmath=REORDERED)
 def _log_likelihood(p: Any, offsets: Any, q: Any, w: Any) -> float:
     """Log likelihood of all series; its derivatives are added to ``slopes``."""
-    value, nets, networks = 0.0, nets_of(q), q[NETWORKS]
-    prepare(networks, nets, w.coefs)
+    value, nets = 0.0, nets_of(q)
+    prepare(nets, w.coefs)
     cells = cells_of(p, q)
     run_cells(p, cells, w)
     stride = (p[ROWS] + PACK - 1) // PACK * PACK
@@ -69,18 +66,13 @@ def _log_likelihood(p: Any, offsets: Any, q: Any, w: Any) -> float:
         for start in range(0, p[ROWS], WIDTH):
             number = min(WIDTH, p[ROWS] - start)
             width = (number + PACK - 1) // PACK * PACK
-            predict(p, offsets.tables, w, start, width)
-            forward(networks, nets, w, start, width, stride)
-            predict_cells(p, cells, w, start, width)
-            add_offsets(p, w, start, width)
-            add_effects(p, offsets.effects, w, start, width)
-            evaluate_experts(p, offsets.blocks, w, start, width)
+            densities(p, offsets, nets, cells, w, start, width)
             if reads:
                 _read(p, w, states, moves, start, number)
                 weigh(p, offsets.blocks, w, width)
                 drop_copies(p, w, number, width)
                 gather(p, offsets, w, start, width)
-                backward(networks, nets, w, start, width, stride)
+                backward(nets, w, start, width, stride)
                 gather_cells(p, cells, w, start, number, width)
             else:
                 _store(p, w, states, moves, start, number)

@@ -75,6 +75,7 @@ class Nets(NamedTuple):
     first inputs, ``delta`` and ``below`` derivatives by the units of two layers.
     """
 
+    count: int
     records: Any
     layers: Any
     units: Any
@@ -88,6 +89,7 @@ def nets_of(q: Any) -> Any:
     """Networks of a model from their part of the table."""
     end = NETWORK_HEAD + NETWORK * q[NETWORKS]
     return Nets(
+        q[NETWORKS],
         q[NETWORK_HEAD:end],
         q[end:],
         np.empty(q[UNITS] * WIDTH),
@@ -98,9 +100,9 @@ def nets_of(q: Any) -> Any:
 
 
 @register_jitable(fastmath=REORDERED)
-def prepare(networks: int, nets: Any, coefs: Any) -> None:
+def prepare(nets: Any, coefs: Any) -> None:
     """Fill transposed weights, and the rows of ones."""
-    for j in range(networks):
+    for j in range(nets.count):
         n = nets.records[j * NETWORK :]
         height = 0
         for i in range(n[DEPTH]):
@@ -124,9 +126,9 @@ def _turn(weights: Any, rows: int, columns: int, turned: Any) -> None:
 
 
 @register_jitable(fastmath=REORDERED)
-def forward(networks: int, nets: Any, w: Any, start: int, width: int, stride: int) -> None:
+def forward(nets: Any, w: Any, start: int, width: int, stride: int) -> None:
     """Units of every network on a chunk of rows, and its predictors."""
-    for j in range(networks):
+    for j in range(nets.count):
         n = nets.records[j * NETWORK :]
         below, terms = nets.units, 0
         for i in range(n[DEPTH]):
@@ -151,9 +153,9 @@ def forward(networks: int, nets: Any, w: Any, start: int, width: int, stride: in
 
 
 @register_jitable(fastmath=REORDERED)
-def backward(networks: int, nets: Any, w: Any, start: int, width: int, stride: int) -> None:
+def backward(nets: Any, w: Any, start: int, width: int, stride: int) -> None:
     """Add a chunk's derivatives by the weights and coefficients of every network to ``slopes``."""
-    for j in range(networks):
+    for j in range(nets.count):
         n = nets.records[j * NETWORK :]
         first, outputs = n[OUT_FIRST], n[OUT_LAST] - n[OUT_FIRST]
         depth = n[DEPTH]
@@ -189,29 +191,35 @@ def _back(delta: Any, turned: Any, rows: int, units: int, score: Any, width: int
 
 
 @register_jitable(fastmath=REORDERED)
+def densities(p: Any, offsets: Any, nets: Any, cells: Any, w: Any, start: int, width: int) -> None:
+    """Log densities of the experts in a chunk of rows, and their derivatives by predictors."""
+    stride = (p[ROWS] + PACK - 1) // PACK * PACK
+    predict(p, offsets.tables, w, start, width)
+    forward(nets, w, start, width, stride)
+    predict_cells(p, cells, w, start, width)
+    add_offsets(p, w, start, width)
+    add_effects(p, offsets.effects, w, start, width)
+    evaluate_experts(p, offsets.blocks, w, start, width)
+
+
+@register_jitable(fastmath=REORDERED)
 def _log_likelihood(p: Any, offsets: Any, q: Any, w: Any) -> float:
     """Log likelihood of all rows, a chunk at a time; its derivatives are added to ``slopes``."""
     value = 0.0
     nets = nets_of(q)
-    networks = q[NETWORKS]
-    prepare(networks, nets, w.coefs)
+    prepare(nets, w.coefs)
     cells = cells_of(p, q)
     run_cells(p, cells, w)
     stride = (p[ROWS] + PACK - 1) // PACK * PACK
     for start in range(0, p[ROWS], WIDTH):
         number = min(WIDTH, p[ROWS] - start)
         width = (number + PACK - 1) // PACK * PACK
-        predict(p, offsets.tables, w, start, width)
-        forward(networks, nets, w, start, width, stride)
-        predict_cells(p, cells, w, start, width)
-        add_offsets(p, w, start, width)
-        add_effects(p, offsets.effects, w, start, width)
-        evaluate_experts(p, offsets.blocks, w, start, width)
+        densities(p, offsets, nets, cells, w, start, width)
         leave_known(p, w, start, width)
         value += log_mixture(p, offsets, w, w.room, start, number, width)
         drop_copies(p, w, number, width)
         gather(p, offsets, w, start, width)
-        backward(networks, nets, w, start, width, stride)
+        backward(nets, w, start, width, stride)
         gather_cells(p, cells, w, start, number, width)
     run_cells_back(p, cells, w)
     return value
