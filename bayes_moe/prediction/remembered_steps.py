@@ -13,7 +13,7 @@ from bayes_moe.data.matrix import Matrix
 from bayes_moe.model.memory import last_experts
 from bayes_moe.prediction.filtered_ends import filtered_ends
 from bayes_moe.prediction.future_rows import FutureRows
-from bayes_moe.predictors.walk import Walk, Walking
+from bayes_moe.predictors.stepwise import Steps, Stepwise
 from bayes_moe.results.fit import Fit
 
 
@@ -30,7 +30,7 @@ def ends_of(fit: Fit, future: FutureRows, draws: Values) -> np.ndarray:
 class RememberedSteps:
     """What each predictor with memory carries, by stem; none in a model without."""
 
-    walks: Mapping[str, Walk]
+    carried: Mapping[str, Steps]
 
     @classmethod
     def of(cls, fit: Fit, future: FutureRows, draws: Values, paths: int) -> RememberedSteps:
@@ -43,25 +43,25 @@ class RememberedSteps:
         """
         rows = fit.design.rows
         series = rows.observation.series
-        walks = {}
+        carried = {}
         for site, predictor in fit.spec.structure.sites:
             if predictor.has_memory:
                 assert series is not None
                 own = [np.flatnonzero(series == code) for code in future.codes]
                 last = np.array([at[-1] if len(at) else -1 for at in own])
                 b = site.bind(rows.matrices[site.stem])
-                if not isinstance(predictor, Walking):
+                if not isinstance(predictor, Stepwise):
                     raise SpecError(
                         f"{predictor!r} of {site.stem!r} cannot be evaluated row by row: forecasts "
                         "with it are not supported where terms look back at responses ahead. "
                         "Forecast as many steps as these look back."
                     )
-                walks[site.stem] = predictor.walk(b, draws, last, paths)
-        return cls(walks)
+                carried[site.stem] = predictor.steps(b, draws, last, paths)
+        return cls(carried)
 
     def read_by(self, matrices: Mapping[str, Matrix]) -> dict[str, Matrix]:
         """Matrices of the next step, with the outputs of predictors with memory."""
         known = {
-            s: replace(matrices[s], outputs=w.step(matrices[s])) for s, w in self.walks.items()
+            s: replace(matrices[s], outputs=w.step(matrices[s])) for s, w in self.carried.items()
         }
         return {**matrices, **known}

@@ -17,8 +17,8 @@ from bayes_moe.data.matrix import Matrix
 from bayes_moe.predictors.basis import Basis, summed
 from bayes_moe.predictors.series import in_parts, previous_rows
 from bayes_moe.predictors.site import Binding, Site
+from bayes_moe.predictors.stepwise import features_of, rows_back
 from bayes_moe.predictors.variables import Variable, Variables, coefficients
-from bayes_moe.predictors.walk import features_of, rows_back
 from bayes_moe.priors.prior import Prior
 
 MOST_WINDOW, MOST_SIZE, MOST_HEADS = 10_000, 1000, 100
@@ -153,12 +153,12 @@ class PastAttention(Basis):
         size = copies * b.matrix.values.size * (self.window + 1)
         return in_parts(super().evaluate, b, draws, tuple(self.variables(b.site).dims), size)
 
-    def walk(self, b: Binding, draws: Values, last: np.ndarray, paths: int) -> _AttentionWalk:
+    def steps(self, b: Binding, draws: Values, last: np.ndarray, paths: int) -> _AttentionSteps:
         z, previous = b.matrix.standardised, previous_rows(b.matrix, self)
         at = rows_back(previous, last, self.window).T  # (series, lag)
         past = np.where((at >= 0)[..., None], z[np.maximum(at, 0)], 0.0)
         past = np.repeat(np.swapaxes(past, -1, -2), paths, axis=0)[None]
-        return _AttentionWalk(self, b.site, draws, past)
+        return _AttentionSteps(self, b.site, draws, past)
 
     def variables(self, site: Site) -> Variables:
         stem = site.stem
@@ -212,14 +212,14 @@ class PastAttention(Basis):
         return {"kind": self.kind} | asdict(self)
 
 
-class _AttentionWalk:
+class _AttentionSteps:
     """Features (sample or 1, path, term, lag) of the last rows on paths."""
 
     def __init__(self, own: PastAttention, site: Site, draws: Values, past: np.ndarray) -> None:
         self.own, self.site, self.draws, self.past = own, site, draws, past
 
     def step(self, matrix: Matrix) -> np.ndarray:
-        """See :class:`bayes_moe.predictors.walk.Walk`."""
+        """See :class:`bayes_moe.predictors.stepwise.Steps`."""
         now = features_of(matrix)[..., None]
         size = 8 * len(now) * self.past[0].size
         if size > MOST_BYTES:

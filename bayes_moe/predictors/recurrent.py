@@ -24,8 +24,8 @@ from bayes_moe.data.matrix import Matrix
 from bayes_moe.predictors.basis import Basis, summed
 from bayes_moe.predictors.series import PART, in_parts, previous_rows
 from bayes_moe.predictors.site import Binding, Site
+from bayes_moe.predictors.stepwise import features_of
 from bayes_moe.predictors.variables import Variable, Variables, coefficients
-from bayes_moe.predictors.walk import features_of
 from bayes_moe.priors.prior import Prior
 
 SUMS = {"gru": ("reset", "update", "candidate"), "rnn": ("candidate",)}
@@ -166,7 +166,7 @@ class Recurrent(Basis):
         ]
         return weights[0].shape[: weights[0].ndim - core[0]], flat
 
-    def walk(self, b: Binding, draws: Values, last: np.ndarray, paths: int) -> _RecurrentWalk:
+    def steps(self, b: Binding, draws: Values, last: np.ndarray, paths: int) -> _RecurrentSteps:
         features = self.features(b.matrix)
         z, previous = features[:, :-1], features[:, -1].astype(np.int64)
         lead, flat = self._copies(b.site, draws)
@@ -180,7 +180,7 @@ class Recurrent(Basis):
             state[some, known] = states[:, last[known]]
         state = np.repeat(state.reshape(*lead, len(last), self.units), paths, axis=-2)
         weights = [w.reshape(*lead, *w.shape[1:]) for w in flat]
-        return _RecurrentWalk(self, b.site, np.asarray(draws[b.site.coef]), weights, state)
+        return _RecurrentSteps(self, b.site, np.asarray(draws[b.site.coef]), weights, state)
 
     def evaluate(self, b: Binding, draws: Values) -> np.ndarray:
         copies = b.site.outputs if b.site.each else 1
@@ -251,7 +251,7 @@ def _states(
     return found
 
 
-class _RecurrentWalk:
+class _RecurrentSteps:
     """States (sample, path, unit), or (sample, output, path, unit), of cells on paths."""
 
     def __init__(
@@ -266,7 +266,7 @@ class _RecurrentWalk:
         self.inputs, self.recurrent, *self.constants = weights
 
     def step(self, matrix: Matrix) -> np.ndarray:
-        """See :class:`bayes_moe.predictors.walk.Walk`."""
+        """See :class:`bayes_moe.predictors.stepwise.Steps`."""
         z, h = features_of(matrix), self.state
         if self.site.each:
             z = z[:, None]

@@ -12,7 +12,7 @@ from bayes_moe.data.path_matrix import PathMatrix
 from bayes_moe.predictors.site import Binding
 
 
-class Walk(Protocol):
+class Steps(Protocol):
     """What a predictor with memory carries from step to step, of all draws and paths.
 
     It begins after the last rows of series. Rows of a step are (series, path).
@@ -27,10 +27,10 @@ class Walk(Protocol):
 
 
 @runtime_checkable
-class Walking(Protocol):
+class Stepwise(Protocol):
     """A predictor with memory that can be evaluated row by row."""
 
-    def walk(self, b: Binding, draws: Values, last: np.ndarray, paths: int) -> Walk:
+    def steps(self, b: Binding, draws: Values, last: np.ndarray, paths: int) -> Steps:
         """Return what is carried after the rows ``last`` (series,), -1 before a first row.
 
         The binding has whole series of rows, and ``paths`` go on from each of these.
