@@ -139,7 +139,7 @@ def test_adam_refuses_what_would_cut_series(spec, settings, message):
 @pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
 def test_adam_takes_batches_of_rows_under_attention_to_the_past():
     spec = described(Attention("~ x", over="past", window=3))
-    fit = bm.fit(spec, mixed_table(), "map", optimizer="adam", restarts=2, epochs=20, **QUIET)
+    fit = bm.fit(spec, mixed_table(), "map", optimizer="adam", restarts=2, epochs=200, **QUIET)
     figures = fit.idata["fit"]
     assert float(figures["validation_log_density"]) > float(figures["validation_path"][0])
 
