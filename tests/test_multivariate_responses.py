@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pymc as pm
 import pytest
+from pytensor.compile.mode import Mode
 from scipy import stats
 from sklearn.datasets import load_iris
 from sklearn.mixture import GaussianMixture
@@ -17,6 +18,10 @@ from tests.support import contracts
 
 FORMULA = "cbind(length, width, petal) ~ petal_width"
 NAMES = ["length", "width", "petal"]
+QUICK = {
+    "progressbar": False,
+    "compile_kwargs": {"mode": Mode(linker="py", optimizer="fast_compile")},
+}
 
 
 @pytest.fixture(scope="module")
@@ -213,8 +218,8 @@ def test_the_graph_of_counts_is_the_model(outcomes):
     contracts.objective_is_the_graphs_log_density(spec, spec.design(table))
     fit = bm.fit(spec, table, "laplace", random_seed=0, draws=3, chains=2)
     with bm.build(spec, table).model:
-        found = pm.compute_log_likelihood(fit.idata.copy(), progressbar=False)
-        drawn = pm.sample_posterior_predictive(fit.idata, random_seed=1, progressbar=False)
+        found = pm.compute_log_likelihood(fit.idata.copy(), **QUICK)
+        drawn = pm.sample_posterior_predictive(fit.idata, random_seed=1, **QUICK)
     np.testing.assert_allclose(
         found.log_likelihood["y"].values, bm.log_density(fit).values, rtol=1e-9, atol=1e-9
     )
@@ -340,9 +345,9 @@ def test_the_graph_is_the_model(spec, fit, iris):
     graph = bm.build(spec, iris)
     few = fit.idata.isel(chain=slice(1), draw=slice(5))
     with graph.model:
-        found = pm.compute_log_likelihood(few.copy(), progressbar=False)
+        found = pm.compute_log_likelihood(few.copy(), **QUICK)
         drawn = pm.sample_posterior_predictive(
-            fit.idata, random_seed=1, progressbar=False
+            fit.idata, random_seed=1, **QUICK
         ).posterior_predictive["y"]
     np.testing.assert_allclose(
         found.log_likelihood["y"].values, bm.log_density(fit).values[:1, :5], rtol=1e-9, atol=1e-9

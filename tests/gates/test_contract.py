@@ -25,9 +25,6 @@ from tests.support.examples import GATES as EXAMPLES
 from tests.support.examples import gate_table as table
 from tests.support.graphs import internal_graph
 
-COMPILED = {"hsgp"}
-"""Gates that are sampled although their graphs take long to compile: one stands for all."""
-
 
 @pytest.fixture(scope="module", params=list(EXAMPLES))
 def spec(request):
@@ -105,21 +102,17 @@ def sampled(spec):
     assert np.isfinite(bm.predict(fit).mean()).all()
 
 
-def is_quick(spec, request):
-    return supports(spec) or request.node.callspec.params["spec"] in COMPILED
-
-
 @pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
-def test_nuts_runs(spec, request):
-    if not is_quick(spec, request):
+def test_nuts_runs(spec):
+    if not supports(spec):
         pytest.skip("its graph takes long to compile: a slow test")
     sampled(spec)
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::bayes_moe.core.errors.ConvergenceWarning")
-def test_nuts_runs_on_graphs_that_take_long_to_compile(spec, request):
-    if is_quick(spec, request):
+def test_nuts_runs_on_graphs_that_take_long_to_compile(spec):
+    if supports(spec):
         pytest.skip("it runs in the quick test")
     sampled(spec)
 
@@ -196,7 +189,8 @@ def test_a_tree_of_depth_one_is_a_softmax():
     import pymc as pm
 
     for seed in range(5):
-        drawn = pm.draw([one.model[n] for n in flat.variables], random_seed=seed)
+        wanted = [one.model[n] for n in flat.variables]
+        drawn = pm.draw(wanted, random_seed=seed, mode="FAST_COMPILE")
         values = dict(zip(flat.variables, drawn, strict=True))
         logps = [
             g.model.compile_logp(mode="FAST_COMPILE")(g.unconstrained(values)) for g in (one, other)
