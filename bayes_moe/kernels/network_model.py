@@ -75,7 +75,7 @@ class Nets(NamedTuple):
     first inputs, ``delta`` and ``below`` derivatives by the units of two layers.
     """
 
-    count: int
+    networks: int
     records: Any
     layers: Any
     units: Any
@@ -102,7 +102,7 @@ def nets_of(q: Any) -> Any:
 @register_jitable(fastmath=REORDERED)
 def prepare(nets: Any, coefs: Any) -> None:
     """Fill transposed weights, and the rows of ones."""
-    for j in range(nets.count):
+    for j in range(nets.networks):
         n = nets.records[j * NETWORK :]
         height = 0
         for i in range(n[DEPTH]):
@@ -128,7 +128,7 @@ def _turn(weights: Any, rows: int, columns: int, turned: Any) -> None:
 @register_jitable(fastmath=REORDERED)
 def forward(nets: Any, w: Any, start: int, width: int, stride: int) -> None:
     """Units of every network on a chunk of rows, and its predictors."""
-    for j in range(nets.count):
+    for j in range(nets.networks):
         n = nets.records[j * NETWORK :]
         below, terms = nets.units, 0
         for i in range(n[DEPTH]):
@@ -155,7 +155,7 @@ def forward(nets: Any, w: Any, start: int, width: int, stride: int) -> None:
 @register_jitable(fastmath=REORDERED)
 def backward(nets: Any, w: Any, start: int, width: int, stride: int) -> None:
     """Add a chunk's derivatives by the weights and coefficients of every network to ``slopes``."""
-    for j in range(nets.count):
+    for j in range(nets.networks):
         n = nets.records[j * NETWORK :]
         first, outputs = n[OUT_FIRST], n[OUT_LAST] - n[OUT_FIRST]
         depth = n[DEPTH]
