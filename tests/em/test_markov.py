@@ -361,7 +361,7 @@ def test_sparse_columns_are_refused(table):
 
 
 def test_adam_and_ensembles_are_refused(spec, table):
-    with pytest.raises(SpecError, match="batches of rows"):
+    with pytest.raises(SpecError, match="Adam holds rows out"):
         bm.fit(spec, table, "map", optimizer="adam", random_seed=1)
     with pytest.raises(SpecError, match="leaves rows out"):
         bm.fit(spec, table, "ensemble", random_seed=1)
