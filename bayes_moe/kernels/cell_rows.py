@@ -118,7 +118,7 @@ def run_cells(p: Any, cells: Any, w: Any) -> None:
     stride = (rows + PACK - 1) // PACK * PACK
     for j in range(cells.cells):
         job = _job(p, cells, j, w, w.coefs)
-        call_job(cells.run, job.ctypes.data)
+        call_job(cells.run, job)
         units, first = cells.at[j + 1] - cells.at[j], rows * cells.at[j]
         turned = cells.turned[(cells.at[j] + j) * stride :]
         fill(turned[:stride], 1.0)
@@ -172,4 +172,4 @@ def run_cells_back(p: Any, cells: Any, w: Any) -> None:
     for j in range(cells.cells):
         job = _job(p, cells, j, w, w.slopes)
         job[recurrent.SLOPES] = cells.slopes.ctypes.data + DOUBLE_SIZE * p[ROWS] * cells.at[j]
-        call_job(cells.run, job.ctypes.data)
+        call_job(cells.run, job)

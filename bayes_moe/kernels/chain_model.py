@@ -109,10 +109,8 @@ def _run(p: Any, states: Any, moves: Any) -> float:
     """Log likelihood of all series, from what is stored of all rows."""
     sizes = np.empty(4, np.int64)
     sizes[0], sizes[1], sizes[2], sizes[3] = p[ROWS], p[EXPERTS], p[SERIES], p[CHAIN_KIND]
-    value = call_chains(
-        p[CHAIN], sizes.ctypes.data, p[STARTS], states.ctypes.data, moves.ctypes.data
-    )
-    return value if sizes[0] else 0.0  # read here, so that the array is not freed before the call
+    found: float = call_chains(p[CHAIN], sizes, p[STARTS], states, moves)
+    return found
 
 
 @register_jitable(fastmath=REORDERED)

@@ -91,13 +91,24 @@ def doubles(address: int, count: int) -> Any:
 
 
 def _caller(result: Any, arguments: int) -> Any:
-    """Code generator of an intrinsic that calls the C function at an address on whole numbers."""
+    """Code generator of an intrinsic that calls the C function at an address on whole numbers.
+
+    An argument that is an array is its address, and lives until the function has returned: one of
+    which only ``.ctypes.data`` is given may be freed before the call.
+    """
     integer = ir.IntType(64)
     returned = ir.DoubleType() if result is types.float64 else integer
 
-    def codegen(_: Any, builder: Any, __: Any, values: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         function_type = ir.FunctionType(returned, [integer] * arguments).as_pointer()
-        return builder.call(builder.inttoptr(values[0], function_type), values[1:])
+        numbers = []
+        for kind, value in zip(signature.args[1:], values[1:], strict=True):
+            if isinstance(kind, types.Array):
+                data = context.make_array(kind)(context, builder, value).data
+                numbers.append(builder.ptrtoint(data, integer))
+            else:
+                numbers.append(value)
+        return builder.call(builder.inttoptr(values[0], function_type), numbers)
 
     return codegen
 
@@ -124,7 +135,9 @@ def call_chains(
     logits: Any,
 ) -> Any:
     """Log likelihood of chains: see :mod:`bayes_moe.kernels.chains`."""
-    return types.float64(*[types.int64] * 5), _caller(types.float64, 4)
+    return types.float64(types.int64, sizes, types.int64, densities, logits), _caller(
+        types.float64, 4
+    )
 
 
 @intrinsic
@@ -137,5 +150,5 @@ def call_density(
 
 @intrinsic
 def call_job(_: Any, address: Any, job: Any) -> Any:
-    """Result of a function of the address of a job, such as :mod:`bayes_moe.kernels.recurrent`."""
-    return types.int64(*[types.int64] * 2), _caller(types.int64, 1)
+    """Result of a function of a job (number,), such as :mod:`bayes_moe.kernels.recurrent`."""
+    return types.int64(types.int64, job), _caller(types.int64, 1)

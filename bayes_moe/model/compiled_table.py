@@ -72,7 +72,7 @@ class CompiledDensity:
             table[self.table == values.ctypes.data] = some.ctypes.data
         return replace(self, table=table, _of_rows=chosen)
 
-    def weighed(self, weights: np.ndarray) -> CompiledDensity:
+    def with_row_weights(self, weights: np.ndarray) -> CompiledDensity:
         """Return the density under weights (obs,) of the rows; experts may be no Markov chain."""
         table, values = self.table.copy(), long(weights)
         table[layout.WEIGHTS] = values.ctypes.data

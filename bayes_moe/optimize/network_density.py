@@ -71,7 +71,7 @@ class NetworkDensity(LogDensity):
         part, rows = copy(self), self.design.rows
         weights = np.zeros(rows.size)
         weights[which] = 1.0 if rows.weights is None else rows.weights[which]
-        part.compiled = self._of_all_rows.weighed(weights)
+        part.compiled = self._of_all_rows.with_row_weights(weights)
         return part
 
     def lbfgs(
