@@ -3,6 +3,7 @@
 from . import families as families
 from . import gates as gates
 from . import predictors as predictors
+from . import text as text
 from .core.errors import ConvergenceWarning as ConvergenceWarning
 from .core.errors import DataError as DataError
 from .core.errors import FitFileError as FitFileError

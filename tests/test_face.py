@@ -40,7 +40,7 @@ def test_functions_win_over_modules():
         "print(sorted({m.name for m in pkgutil.iter_modules(bayes_moe.__path__)} "
         "& set(bayes_moe.__all__)))"
     )
-    assert names == "['families', 'gates', 'predictors']"
+    assert names == "['families', 'gates', 'predictors', 'text']"
 
 
 @pytest.mark.parametrize("name", bm.__all__)
