@@ -1,5 +1,11 @@
 """Fits that several tests read, made once a session."""
 
+import os
+
+# Most graphs of tests are evaluated a few times: where no mode is named they run in Python, which
+# is ready in tenths of a second. The package's own compiling, and nutpie's, name their modes.
+os.environ.setdefault("PYTENSOR_FLAGS", "linker=py,optimizer=fast_compile")
+
 import numpy as np
 import pandas as pd
 import pytest
