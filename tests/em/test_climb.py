@@ -24,7 +24,7 @@ from tests.support.examples import (
 )
 from tests.support.problems import climbs, faults, problem
 
-FAST = range(40)
+FAST = range(16)
 SLOW = range(1000, 1500)
 OF_A_FAMILY = range(2000, 2200)
 ONE_RESPONSE = (*FAMILIES, *CLASSES, *WITHOUT_PARAMETERS, *FAMILIES_WITH_ZEROS)

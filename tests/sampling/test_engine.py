@@ -290,7 +290,7 @@ def compilations(monkeypatch):
 
 
 @few_draws
-@pytest.mark.parametrize("backend", ["numba", "jax"])
+@pytest.mark.parametrize("backend", [pytest.param("numba", marks=pytest.mark.slow), "jax"])
 def test_a_graph_is_compiled_once_for_all_data(monkeypatch, tone_spec, tone, backend):
     pytest.importorskip(backend)
     calls = compilations(monkeypatch)
