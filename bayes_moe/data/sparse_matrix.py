@@ -14,7 +14,7 @@ import numpy as np
 
 from bayes_moe.core.errors import DataError, SpecError, listed
 from bayes_moe.data.formulas import INTERCEPT
-from bayes_moe.data.matrix import Matrix
+from bayes_moe.data.matrix import Matrix, Rows
 from bayes_moe.data.sparse_columns import needs_arrays, sparse_names, stacked, term_names
 from bayes_moe.data.sparse_terms import sparse_terms
 from bayes_moe.data.tables import LARGEST, ROUNDING, SMALLEST
@@ -115,6 +115,19 @@ class SparseMatrix(Matrix):
         a, b = self.offset, other.offset
         same_offset = a is b or (a is not None and b is not None and np.array_equal(a, b))
         return same_offset and self.same_values(other)
+
+
+def sparse_in(rows: Rows) -> list[str]:
+    """Names of sparse columns and text terms that are features of rows."""
+    parts = [m.columns for m in rows.matrices.values() if isinstance(m, SparseMatrix)]
+    return [*dict.fromkeys([*sparse_names(rows.columns), *(n for part in parts for n in part)])]
+
+
+def check_no_sparse(rows: Rows, what: str) -> None:
+    """Raise :class:`SpecError` for ``what`` needing arrays where features of rows are sparse."""
+    names = sparse_in(rows)
+    if names:
+        raise SpecError(needs_arrays(what, names))
 
 
 def with_columns(

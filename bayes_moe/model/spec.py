@@ -18,6 +18,7 @@ from bayes_moe.data.formulas import own_functions, without_offsets
 from bayes_moe.data.group_terms import without_groups
 from bayes_moe.data.observation import NAMES, RowColumns, check_row_columns
 from bayes_moe.data.responses import response_formula
+from bayes_moe.data.fitted_texts import check_text_terms
 from bayes_moe.data.time_terms import check_time_terms
 from bayes_moe.gates import Gate
 from bayes_moe.model import allocation_checks, sparse_rules, spec_checks
@@ -148,6 +149,7 @@ class MixtureOfExperts(Record):
         spec_checks.check_gate_formulas(gate)
         self._set(functions=_called(self.expressions, check_functions(functions)))
         check_time_terms(self.expressions, columns.formulas, time)
+        check_text_terms(self.expressions, columns.formulas, structure.row_count_formulas)
         whole = {name: prior for name, prior in frozen.items() if not is_part(name)}
         spec_checks.check_structure(gate, structure, self.formulas, whole)
 

@@ -23,6 +23,7 @@ from bayes_moe.data.formula_functions import MissingFunctionError
 from bayes_moe.data.responses import response_columns
 from bayes_moe.data.sparse_columns import sparse_names, term_names
 from bayes_moe.data.sparse_terms import sparse_terms
+from bayes_moe.data.used_columns import Stored
 from bayes_moe.model.missing_rules import integrable
 from bayes_moe.model.spec import MixtureOfExperts
 from bayes_moe.results import netcdf_trees, stored_times
@@ -280,7 +281,7 @@ def _design(
         center=spec.center,
         may_miss=integrable(spec.gate, spec.structure),
         functions=spec.functions,
-        expected=_expected(spec, stored["terms"], rows.columns, most),
+        stored=Stored(_expected(spec, stored["terms"], rows.columns, most)),
     ).labelled(rows.positions, rows.index)
     if _terms(design) != stored["terms"]:
         raise _OtherTermsError
