@@ -222,8 +222,8 @@ class Design(InTime):
         seen = replace(used.observation, response=observed)
         rows = Rows(matrices, positions, with_gap_cells(used.columns, used.gaps), seen, used.index)
         described = (response.term, dict(formulas), center, used.n_dropped, fitted, may_miss)
-        known = (response.levels, grouped, response.limits, used.past, texts)
-        return cls(rows.in_time(), *described, *known)
+        found = (response.levels, grouped, response.limits, used.past, texts)
+        return cls(rows.in_time(), *described, *found)
 
     def labelled(self, obs_id: np.ndarray, index: pd.Index | None = None) -> Design:
         """The same design with other positions (obs,) of its rows, and other labels (obs,)."""

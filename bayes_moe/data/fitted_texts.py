@@ -22,10 +22,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class FittedTexts:
-    """Text terms of formulas with what was fitted, by the names of the terms."""
+    """Text terms of formulas with what was fitted, by the names of the terms.
+
+    Attributes
+    ----------
+    terms : mapping of str to TextTerm
+        The terms.
+    vectors : mapping of str to TextVectors
+        What was fitted to their texts.
+    weighted : mapping of str to sparse matrix (obs, term)
+        Numbers of terms in the fitted rows: one matrix for all text terms that have the same ones.
+    """
 
     terms: Mapping[str, TextTerm] = field(default_factory=dict)
     vectors: Mapping[str, TextVectors] = field(default_factory=dict)
+    weighted: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, formulas: Iterable[str], columns: pd.DataFrame) -> tuple[Self, pd.DataFrame]:
@@ -40,18 +51,23 @@ class FittedTexts:
         """
         terms = text_terms(formulas)
         counted: dict[Any, tuple[TextVectors, Any]] = {}
-        vectors, features = {}, {}
+        vectors, every = {}, {}
         for name, term in terms.items():
-            key = (term.column, term.settings.of_terms)
+            key = term.source
             if key not in counted:
                 texts = texts_in(columns[term.column], name)
                 counted[key] = TextVectors.fit(texts, term.settings.of_terms, repr(name))
             found, weighted = counted[key]
             if term.settings.components is not None:
                 found = found.decomposed(weighted, term.settings.components, repr(name))
-            vectors[name], features[name] = found, found.projected(weighted)
-        result = cls(terms, vectors)
-        return result, result._beside(columns, features)
+            vectors[name], every[name] = found, weighted
+        result = cls(terms, vectors, every)
+        return result, result.of_fitted(columns)
+
+    def of_fitted(self, columns: pd.DataFrame) -> pd.DataFrame:
+        """The table of the fitted rows with the columns of the terms."""
+        made = {name: v.projected(self.weighted[name]) for name, v in self.vectors.items()}
+        return self._beside(columns, made)
 
     def applied(self, columns: pd.DataFrame) -> pd.DataFrame:
         """A complete table with the columns of the terms.
@@ -64,15 +80,11 @@ class FittedTexts:
         counted: dict[Any, Any] = {}
         features = {}
         for name, term in self.terms.items():
-            key, vectors = (term.column, term.settings.of_terms), self.vectors[name]
+            key, vectors = term.source, self.vectors[name]
             if key not in counted:
                 counted[key] = vectors.terms_of(texts_in(columns[term.column], name))
             features[name] = vectors.projected(counted[key])
         return self._beside(columns, features)
-
-    def of(self, formula: str) -> list[TextTerm]:
-        """Text terms of one formula."""
-        return [*text_terms([formula]).values()]
 
     @property
     def columns(self) -> set[str]:

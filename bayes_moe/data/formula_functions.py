@@ -104,8 +104,8 @@ class FormulaFunction:
 
     ``group`` is ``"element"``, ``"fitted"`` (remembers the fitted rows), ``"categories"``,
     ``"contrasts"``, ``"names"``, ``"dates"``, ``"past"`` (of the rows before in a series),
-    ``"text"``, ``"columns"`` or ``"offset"``. With ``more``, up to so many further arguments by position are
-    like the first.
+    ``"text"``, ``"columns"`` or ``"offset"``. With ``more``, up to so many further arguments by
+    position are like the first.
     """
 
     group: str

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from numbers import Integral, Real
 from typing import Any, Self
 
-from bayes_moe.core.errors import SpecError, listed, unknown
+from bayes_moe.core.checks import is_number, is_whole
+from bayes_moe.core.errors import SpecError, unknown
 
 ANALYZERS = ("word", "char", "char_wb")
 """What terms are made of: words, characters, or characters within words."""
@@ -21,7 +21,7 @@ MOST_NGRAM = 20
 MOST_COMPONENTS = 1000
 """Most components of a singular value decomposition."""
 
-MOST_HASHED = 2**24
+MOST_HASHED = 2**20
 """Most numbers that terms are hashed to."""
 
 LEAST_ROWS = 2
@@ -79,7 +79,7 @@ class TextSettings:
             For values that a setting cannot have, and settings that do not go together.
         """
         known = {name: value for name, value in given.items() if value is not None}
-        read = {name: _READ[name](name, value, where) for name, value in known.items()}
+        read: dict[str, Any] = {n: _READ[n](n, value, where) for n, value in known.items()}
         _check_together(read, where)
         if read.get("weighting", "tfidf") != "tfidf":
             read = {"sublinear": False, **read}
@@ -98,6 +98,11 @@ class TextTerm:
     name: str
     column: str
     settings: TextSettings
+
+    @property
+    def source(self) -> tuple[str, TextSettings]:
+        """The column and the settings on which the numbers of terms depend."""
+        return self.column, self.settings.of_terms
 
 
 def _check_together(read: Mapping[str, Any], where: str) -> None:
@@ -130,7 +135,7 @@ def _refuse(name: str, value: Any, where: str, wanted: str) -> SpecError:
 
 def _whole(name: str, value: Any, where: str) -> int:
     most = {"components": MOST_COMPONENTS, "hashing": MOST_HASHED}.get(name, 10**9)
-    if isinstance(value, bool) or not isinstance(value, Integral) or not 1 <= value <= most:
+    if not is_whole(value) or not 1 <= value <= most:
         raise _refuse(name, value, where, f"a whole number from 1 to {most}")
     return int(value)
 
@@ -149,20 +154,19 @@ def _choice(name: str, value: Any, where: str) -> str:
 
 
 def _ngrams(name: str, value: Any, where: str) -> tuple[int, int]:
-    ends = (value, value) if isinstance(value, Integral) else value
+    ends = (value, value) if is_whole(value) else value
     if isinstance(ends, tuple | list) and len(ends) == 2:
         least, most = ends
-        whole = all(isinstance(n, Integral) and not isinstance(n, bool) for n in ends)
-        if whole and 1 <= least <= most <= MOST_NGRAM:
+        if all(map(is_whole, ends)) and 1 <= least <= most <= MOST_NGRAM:
             return int(least), int(most)
     wanted = f"a whole number, or two such as (1, 2), from 1 to {MOST_NGRAM}"
     raise _refuse(name, value, where, wanted)
 
 
 def _rows(name: str, value: Any, where: str) -> int | float:
-    if isinstance(value, Integral) and not isinstance(value, bool) and 1 <= value <= 10**9:
+    if is_whole(value) and 1 <= value <= 10**9:
         return int(value)
-    if isinstance(value, Real) and not isinstance(value, Integral) and 0 < value < 1:
+    if is_number(value) and 0 < value < 1:
         return float(value)
     raise _refuse(name, value, where, "a number of rows from 1, or a share of them such as 0.01")
 

@@ -54,7 +54,7 @@ class TextVectors:
         """
         need("sklearn", "sklearn")
         if settings.hashing is not None:
-            terms = tuple(map(str, range(settings.hashing)))
+            terms = hashed_terms(settings)
             counts = _vectoriser(settings, None).transform(texts)
         else:
             terms, counts = _vocabulary(texts, settings, where)
@@ -135,6 +135,11 @@ class TextVectors:
             square = np.bincount(row, found.data**2, minlength=found.shape[0])
             found.data /= np.sqrt(square)[row]
         return found
+
+
+def hashed_terms(settings: TextSettings) -> tuple[str, ...]:
+    """Names of hashed terms, which are numbers; none without hashing."""
+    return tuple(map(str, range(settings.hashing or 0)))
 
 
 def _vocabulary(

@@ -52,7 +52,7 @@ class UsedColumns:
         """Fitted text terms of formulas, and the columns with theirs."""
         if self.texts is None:
             return FittedTexts.fit(formulas, self.columns)
-        return self.texts, self.texts.applied(self.columns)
+        return self.texts, self.texts.of_fitted(self.columns)
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,12 @@ from bayes_moe.core.errors import SpecError
 from bayes_moe.core.records import Record, check_names, from_settings, plain
 from bayes_moe.data.class_labels import Levels, ResponseRule
 from bayes_moe.data.design import Design
+from bayes_moe.data.fitted_texts import check_text_terms
 from bayes_moe.data.formula_functions import check_functions, check_known
 from bayes_moe.data.formulas import own_functions, without_offsets
 from bayes_moe.data.group_terms import without_groups
 from bayes_moe.data.observation import NAMES, RowColumns, check_row_columns
 from bayes_moe.data.responses import response_formula
-from bayes_moe.data.fitted_texts import check_text_terms
 from bayes_moe.data.time_terms import check_time_terms
 from bayes_moe.gates import Gate
 from bayes_moe.model import allocation_checks, sparse_rules, spec_checks
