@@ -91,6 +91,18 @@ class FittedTexts:
         """Columns of the table whose texts the terms read."""
         return {term.column for term in self.terms.values()}
 
+    def typical(self, column: str) -> int:
+        """Row (obs,) of the fitted text that is most similar to all others on average.
+
+        The similarity of two texts is the cosine of the angle between their numbers of terms, in
+        the first text term that reads the column.
+        """
+        name = next(t.name for t in self.terms.values() if t.column == column)
+        rows = self.weighted[name]
+        length = np.sqrt((rows**2).sum(axis=1))
+        unit = np.divide(1, length, out=np.zeros(len(length)), where=length > 0)
+        return int(np.argmax(unit * (rows @ (unit @ rows))))
+
     def _beside(self, columns: pd.DataFrame, features: Mapping[str, Any]) -> pd.DataFrame:
         """Table with the features of terms as columns."""
         if not features:

@@ -152,6 +152,15 @@ def text_terms(formulas: Iterable[str]) -> dict[str, TextTerm]:
     return {t.name: t for formula in formulas for e in expressions(formula) for t in e.texts}
 
 
+def text_columns(formulas: Iterable[str], available: list[str]) -> list[str]:
+    """Columns that text terms of formulas read and nothing else in them uses."""
+    formulas = [*formulas]
+    other = (f for formula in formulas for f in _factors(formula) if not is_text(f))
+    used = {c for factor in other for c in columns_of(factor, available)[0]}
+    read = dict.fromkeys(t.column for t in text_terms(formulas).values())
+    return [column for column in read if column not in used]
+
+
 def offset_columns(formula: str) -> list[int]:
     """Number of columns of each offset in a formula: one, or one an output."""
     parsed = parse_formula(without_groups(formula))

@@ -42,6 +42,8 @@ class TextSettings:
         Least and largest number of words or characters of a term.
     min_df : int or float
         Rows that a term has to be in: a number of them, or a share below 1.
+    max_df : int, float or None
+        Rows that a term may be in at most: a number of them, or a share below 1; None for all.
     max_terms : int or None
         Most terms, those with the most occurrences.
     lowercase : bool
@@ -60,6 +62,7 @@ class TextSettings:
     analyzer: str = "word"
     ngrams: tuple[int, int] = (1, 1)
     min_df: int | float = LEAST_ROWS
+    max_df: int | float | None = None
     max_terms: int | None = None
     lowercase: bool = True
     sublinear: bool = True
@@ -107,7 +110,7 @@ class TextTerm:
 
 def _check_together(read: Mapping[str, Any], where: str) -> None:
     """Raise :class:`SpecError` for settings of which one would be without effect."""
-    hashed = [name for name in ("min_df", "max_terms") if name in read and "hashing" in read]
+    hashed = [name for name in ("min_df", "max_df", "max_terms") if name in read and "hashing" in read]
     if hashed:
         raise SpecError(
             f"{where} has hashing= and {hashed[0]}=: hashed terms have no vocabulary that could be "
@@ -186,6 +189,7 @@ _READ = {
     "analyzer": _choice,
     "ngrams": _ngrams,
     "min_df": _rows,
+    "max_df": _rows,
     "max_terms": _whole,
     "lowercase": _flag,
     "sublinear": _flag,

@@ -162,8 +162,8 @@ def _no_term(where: str, settings: TextSettings) -> str:
     if isinstance(settings.min_df, float):
         least = f"a share of {settings.min_df} of the rows"
     return (
-        f"{where} has no term: of the {made}, none is in at least {least}. Give a smaller min_df=, "
-        "another analyzer= or fewer stop_words=."
+        f"{where} has no term: of the {made}, none is in at least {least} and in no more than "
+        "max_df= allows. Give a smaller min_df=, another analyzer= or fewer stop_words=."
     )
 
 
@@ -186,4 +186,9 @@ def _vectoriser(settings: TextSettings, terms: tuple[str, ...] | None) -> Any:
         return CountVectorizer(
             vocabulary=dict(zip(terms, range(len(terms)), strict=True)), **common
         )
-    return CountVectorizer(min_df=settings.min_df, max_features=settings.max_terms, **common)
+    limits = {
+        "min_df": settings.min_df,
+        "max_df": 1.0 if settings.max_df is None else settings.max_df,
+        "max_features": settings.max_terms,
+    }
+    return CountVectorizer(**limits, **common)

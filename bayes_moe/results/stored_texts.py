@@ -34,7 +34,7 @@ def described(design: Design) -> dict[str, Any]:
 
 def with_texts(dataset: xr.Dataset, design: Design) -> xr.Dataset:
     """Dataset with what was fitted of the text terms too."""
-    variables = {}
+    variables: dict[str, tuple[tuple[str, ...], Any]] = {}
     for j, vectors in enumerate(design.texts.vectors.values()):
         along, parts = f"text_{j}_term", _parts(vectors.settings)
         if TERMS in parts:
