@@ -110,7 +110,9 @@ class TextTerm:
 
 def _check_together(read: Mapping[str, Any], where: str) -> None:
     """Raise :class:`SpecError` for settings of which one would be without effect."""
-    hashed = [name for name in ("min_df", "max_df", "max_terms") if name in read and "hashing" in read]
+    hashed = [
+        name for name in ("min_df", "max_df", "max_terms") if name in read and "hashing" in read
+    ]
     if hashed:
         raise SpecError(
             f"{where} has hashing= and {hashed[0]}=: hashed terms have no vocabulary that could be "

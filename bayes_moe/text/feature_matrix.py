@@ -101,8 +101,8 @@ def features(
 ) -> TextFeatures:
     r"""Features of texts, as the term ``text(...)`` of formulas makes them.
 
-    Terms are scikit-learn's. With ``weighting="tfidf"``, term :math:`j` that is :math:`f_{ij}` times
-    in text :math:`i`, and in :math:`d_j` of the :math:`n` texts, has the number
+    Terms are scikit-learn's. With ``weighting="tfidf"``, term :math:`j` that is :math:`f_{ij}`
+    times in text :math:`i`, and in :math:`d_j` of the :math:`n` texts, has the number
 
     .. math:: x_{ij} = (1 + \log f_{ij}) \Bigl(\log \frac{1 + n}{1 + d_j} + 1\Bigr) / c_i,
 
