@@ -26,9 +26,10 @@ from bayes_moe.data.design_checks import (
     check_degenerate,
 )
 from bayes_moe.data.fitted_groups import FittedGroups, fit_groups
+from bayes_moe.data.fitted_texts import NO_TEXTS, FittedTexts
 from bayes_moe.data.fitted_types import as_fitted
 from bayes_moe.data.formula_functions import Functions
-from bayes_moe.data.formulas import FittedFormula, looked_up, used_columns
+from bayes_moe.data.formulas import FittedFormula, looked_up, text_terms, used_columns
 from bayes_moe.data.group_terms import ERROR
 from bayes_moe.data.in_time import InTime
 from bayes_moe.data.matrix import Rows, design_matrix
@@ -49,7 +50,7 @@ from bayes_moe.data.sparse_columns import matrices_as_fitted
 from bayes_moe.data.sparse_matrix import beside_sparse, with_columns
 from bayes_moe.data.sparse_terms import dense_part
 from bayes_moe.data.tables import in_index, row_labels, to_pandas
-from bayes_moe.data.used_columns import UsedColumns, columns_in_use
+from bayes_moe.data.used_columns import Stored, UsedColumns, columns_in_use
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,6 +81,8 @@ class Design(InTime):
         What the response states of censoring and truncation; None if it is observed in all rows.
     past : PastRows
         All rows in time, and the terms that look back: see :mod:`bayes_moe.data.past_rows`.
+    texts : FittedTexts
+        Text terms of the formulas, fitted to the rows.
     """
 
     rows: Rows
@@ -93,6 +96,7 @@ class Design(InTime):
     _groups: Mapping[str, tuple[FittedGroups, ...]] = field(default_factory=dict)
     limits: Limits | None = None
     past: PastRows = NO_PAST
+    texts: FittedTexts = NO_TEXTS
 
     @classmethod
     def from_data(
@@ -153,11 +157,11 @@ class Design(InTime):
         center: bool,
         may_miss: Mapping[str, str | None],
         functions: Functions | None,
-        expected: Mapping[str, int],
+        stored: Stored,
     ) -> Design:
-        """Fit formulas to the columns of a saved fit again.
+        """Fit formulas to the columns of a saved fit again, with its fitted text terms.
 
-        ``expected`` are the numbers of columns that formulas make, by stem (``"y"`` for the
+        ``stored`` has the numbers of columns that formulas make, by stem (``"y"`` for the
         response): a formula that makes more is refused before these are made.
 
         Raises
@@ -167,8 +171,9 @@ class Design(InTime):
         """
         rule = _rule(response)
         used = columns_in_use(columns, rule, formulas, ("model", may_miss), functions)
+        used = replace(used, texts=stored.texts)
         coded = CodedResponse.read(used.columns, np.flatnonzero(used.kept), rule, used.limits)
-        return cls._fit(used, coded, formulas, center, may_miss, functions, expected)
+        return cls._fit(used, coded, formulas, center, may_miss, functions, stored.columns)
 
     @classmethod
     def _fit(
@@ -185,11 +190,12 @@ class Design(InTime):
         positions = np.flatnonzero(used.kept)
         check_all_features(formulas, used.columns)
         fitted: dict[str, FittedFormula] = {}
+        texts, wide = used.with_texts(formulas.values())
 
         def values_of(stem: str, formula: str) -> np.ndarray:
             fitted[stem], values = FittedFormula.fit(
                 formula,
-                response.columns if stem == names.RESPONSE else used.columns,
+                response.columns if stem == names.RESPONSE else wide,
                 positions,
                 functions,
                 is_response=stem == names.RESPONSE,
@@ -206,17 +212,18 @@ class Design(InTime):
         fit = partial(FittedFormula.fit, functions=functions)
         grouped, groups = fit_groups(formulas, used.columns, positions, fit, weights)
         for stem, formula in formulas.items():
-            every = values_of(stem, dense_part(formula, used.columns))
+            every = values_of(stem, dense_part(formula, wide))
             terms, (values, offset) = fitted[stem].terms, fitted[stem].parted(every)
             if observed is not None:
                 check_degenerate(values, terms, stem)
             known = with_gaps(values, terms, used.gaps)
             dense = design_matrix(known, terms, center, weights, (offset, groups[stem]))
-            matrices[stem] = with_columns(dense, used.columns, (stem, formula), weights, center)
+            matrices[stem] = with_columns(dense, wide, (stem, formula), weights, center)
         seen = replace(used.observation, response=observed)
         rows = Rows(matrices, positions, with_gap_cells(used.columns, used.gaps), seen, used.index)
         described = (response.term, dict(formulas), center, used.n_dropped, fitted, may_miss)
-        return cls(rows.in_time(), *described, response.levels, grouped, response.limits, used.past)
+        found = (response.levels, grouped, response.limits, used.past, texts)
+        return cls(rows.in_time(), *described, *found)
 
     def labelled(self, obs_id: np.ndarray, index: pd.Index | None = None) -> Design:
         """The same design with other positions (obs,) of its rows, and other labels (obs,)."""
@@ -258,13 +265,13 @@ class Design(InTime):
         return table
 
     def depends_on_rows(self, stem: str) -> bool:
-        """Whether columns depend on the fitted rows: on their categories, knots or means.
+        """Whether columns depend on the fitted rows: on their categories, knots, means or texts.
 
         ``stem`` is that of a formula, or ``"y"`` for the response.
         """
         fitted = self._fitted[stem]
-        groups = bool(self._groups.get(stem))
-        return bool(fitted.spec.transform_state) or bool(fitted.categories) or groups
+        more = bool(self._groups.get(stem)) or bool(text_terms([self.formulas.get(stem, "~ 1")]))
+        return bool(fitted.spec.transform_state) or bool(fitted.categories) or more
 
     def transform(
         self, data: Any = None, *, with_response: bool = False, unseen: str = ERROR
@@ -294,14 +301,14 @@ class Design(InTime):
         table, gaps = fill_gaps(table, self.may_miss, self.columns)
         complete, _ = refuse_or_drop(table, "raise", "Fill or remove them.")
         columns = self._typed(complete)
-        labels = np.arange(len(columns))
+        labels, wide = np.arange(len(columns)), self.texts.applied(columns)
         matrices = {}
         for stem, matrix in self.rows.matrices.items():
             fitted = self._fitted[stem]
-            values, offset = fitted.parted(fitted.apply(columns, labels))
+            values, offset = fitted.parted(fitted.apply(wide, labels))
             groups = tuple(g.apply(columns, labels, unseen) for g in self._groups.get(stem, ()))
             known = with_gaps(values, matrix.terms, gaps)
-            at = matrix.at(beside_sparse(matrix, known, columns), offset)
+            at = matrix.at(beside_sparse(matrix, known, wide), offset)
             matrices[stem] = replace(at, groups=groups)
         response = None
         if with_response:
@@ -338,7 +345,7 @@ class Design(InTime):
 
     def _typed(self, columns: pd.DataFrame) -> pd.DataFrame:
         """New columns in the types of the fitted ones; DataError for values these cannot hold."""
-        labelled = () if self.levels is None else looked_up(self.response_term)
+        labelled = [] if self.levels is None else looked_up(self.response_term)
         fits = self._fitted.values()
         return as_fitted(columns, self.columns, self.formulas, fits, labelled)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from bayes_moe.core.errors import DataError, listed
-from bayes_moe.data.formulas import FittedFormula, used_columns
+from bayes_moe.data.formulas import FittedFormula, text_columns, used_columns
 from bayes_moe.data.group_terms import group_columns, without_groups
 from bayes_moe.data.tables import check_known, kind
 
@@ -30,11 +30,13 @@ def as_fitted(
     if not len(columns):
         return fitted[list(columns)].iloc[:0]
     converted = {}
+    available = [*map(str, fitted)]
     # Columns of groups alone may have others than the fitted ones.
     free = {*labelled} | (
         group_columns(formulas.values())
-        - {*used_columns([without_groups(f) for f in formulas.values()], [*fitted])}
+        - {*used_columns([without_groups(f) for f in formulas.values()], available)}
     )
+    free |= {*text_columns(formulas.values(), available)}  # any texts
     for name in map(str, columns):
         if name in free:
             converted[name] = columns[name]

@@ -236,6 +236,11 @@ def setting(name: str, argument: Argument, node: ast.expr, text: str) -> Any:
             if given is not None:
                 return given
             wanted = _OF_TIME[argument.kind]
+        case "literal":
+            try:
+                return ast.literal_eval(node)
+            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+                wanted = "written out, as a number, a text, True, False or a list of them"
         case "level":
             return _level(name, argument, node, text)
         case "numbers":

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bayes_moe.core.errors import SpecError, unknown
+from bayes_moe.data.text_settings import SETTINGS
 
 Functions = Mapping[str, Callable[..., Any]]
 """Functions of the user by the names under which formulas call them."""
@@ -53,6 +54,9 @@ MOST_BACK = 100_000
 SUMMARIES = ("mean", "sd", "min", "max", "sum")
 """What ``rolling`` makes of the rows before."""
 
+TEXT = "text"
+"""The function that makes features of texts."""
+
 COLUMNS = "cols"
 """The function that stands for all columns whose names match a pattern."""
 
@@ -80,8 +84,9 @@ class Argument:
     ``kind`` is ``"values"`` (an expression of columns), ``"labels"`` (one whose whole numbers stay
     labels), ``"dates"`` (a column of dates), ``"date"`` (one in quotes), ``"period"`` (a length of
     time in quotes, or a number), ``"pattern"``, ``"number"``, ``"numbers"``, ``"count"``,
-    ``"flag"``, ``"choice"``, ``"level"``, ``"levels"``, ``"contrasts"`` or ``"column"``; ``least``
-    and ``most`` bound a count, and ``choices`` are the valid strings.
+    ``"flag"``, ``"choice"``, ``"level"``, ``"levels"``, ``"contrasts"``, ``"column"`` or
+    ``"literal"`` (any constant of Python); ``least`` and ``most`` bound a count, and ``choices``
+    are the valid strings.
     """
 
     name: str
@@ -99,8 +104,8 @@ class FormulaFunction:
 
     ``group`` is ``"element"``, ``"fitted"`` (remembers the fitted rows), ``"categories"``,
     ``"contrasts"``, ``"names"``, ``"dates"``, ``"past"`` (of the rows before in a series),
-    ``"columns"`` or ``"offset"``. With ``more``, up to so many further arguments by position are
-    like the first.
+    ``"text"``, ``"columns"`` or ``"offset"``. With ``more``, up to so many further arguments by
+    position are like the first.
     """
 
     group: str
@@ -214,6 +219,9 @@ FUNCTIONS: Mapping[str, FormulaFunction] = MappingProxyType(
                 Argument("how", "choice", choices=SUMMARIES),
             ),
         ),
+        TEXT: FormulaFunction(
+            "text", (_x("labels"), *(Argument(name, "literal") for name in SETTINGS))
+        ),
         COLUMNS: FormulaFunction("columns", (_x("pattern", "pattern"),)),
         OFFSET: FormulaFunction("offset", (_x(),), more=MOST_COLUMNS - 1),
         "I": FormulaFunction("names", (_x(),)),
@@ -222,7 +230,7 @@ FUNCTIONS: Mapping[str, FormulaFunction] = MappingProxyType(
 )
 """Functions of formulas by name."""
 
-NAMED_AS_COLUMNS = frozenset(name for name, f in FUNCTIONS.items() if f.group == "dates")
+NAMED_AS_COLUMNS = frozenset(n for n, f in FUNCTIONS.items() if f.group in ("dates", "text"))
 """Functions whose names columns may have: a call differs from a column by its brackets."""
 
 CONTRASTS: Mapping[str, FormulaFunction] = MappingProxyType(

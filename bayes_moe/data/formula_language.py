@@ -30,6 +30,7 @@ from bayes_moe.data.formula_arguments import (
     setting,
 )
 from bayes_moe.data.formula_functions import Argument
+from bayes_moe.data.text_settings import TextSettings, TextTerm
 
 MOST_CHARACTERS = 2_000
 """Length of one expression."""
@@ -81,6 +82,8 @@ class Expression:
         Patterns whose columns it uses.
     past : tuple of Past
         Values of the rows before that it uses.
+    texts : tuple of TextTerm
+        The text term that it is, if it is one.
     """
 
     text: str
@@ -91,6 +94,7 @@ class Expression:
     own: frozenset[str] = frozenset()
     patterns: tuple[str, ...] = ()
     past: tuple[Past, ...] = ()
+    texts: tuple[TextTerm, ...] = ()
 
     def shown(self, node: ast.expr) -> str:
         """Text of a part of the expression, in the standard form."""
@@ -108,6 +112,8 @@ class _Found:
     own: set[str] = field(default_factory=set)
     patterns: list[str] = field(default_factory=list)
     past: list[Past] = field(default_factory=list)
+    whole: ast.expr | None = None
+    texts: list[TextTerm] = field(default_factory=list)
 
 
 @lru_cache(maxsize=4096)
@@ -126,7 +132,7 @@ def parse_expression(text: str) -> Expression:
             f"{text[:40]!r}..."
         )
     tree, quoted = _tree(text)
-    found = _Found(text, quoted)
+    found = _Found(text, quoted, whole=tree.body)
     _check_size(tree.body, found)
     _check_values(tree.body, found)
     if listed.OFFSET in found.called and not _is_call(tree.body, listed.OFFSET):
@@ -148,6 +154,7 @@ def parse_expression(text: str) -> Expression:
         frozenset(found.own),
         tuple(dict.fromkeys(found.patterns)),
         tuple(found.past),
+        tuple(found.texts),
     )
 
 
@@ -273,6 +280,9 @@ def _check_call(node: ast.Call, found: _Found) -> None:
         if call.function.group == "past":
             _check_past(node, call, found)
             return
+        if call.function.group == "text":
+            _check_text(node, call, found)
+            return
     for argument, value in call.arguments:
         _check_argument(call.name, argument, value, found)
     if call.name in ("power", "pow", "float_power"):
@@ -306,6 +316,25 @@ def _check_past(node: ast.Call, call: Call, found: _Found) -> None:
     found.own |= inner.own
     text, of = _standard(node, found.quoted), _standard(source, found.quoted)
     found.past.append(Past(text, call, of, tuple(dict.fromkeys(inner.columns))))
+
+
+def _check_text(node: ast.Call, call: Call, found: _Found) -> None:
+    """Note a text term; raise :class:`SpecError` for one that cannot be."""
+    if node is not found.whole:
+        raise SpecError(
+            f"The formula term {found.text!r} has text() inside: it makes several columns, and is "
+            "a term by itself, as in 'y ~ x + text(review)'."
+        )
+    (_, source), *others = call.arguments
+    if not isinstance(source, ast.Name):
+        raise SpecError(
+            f"text() takes the name of a column of texts, in backticks if it is no plain name; it "
+            f"has {_standard(source, found.quoted)!r} in the formula term {found.text!r}."
+        )
+    given = {a.name: setting(call.name, a, value, found.text) for a, value in others}
+    name = _standard(node, found.quoted)
+    settings = TextSettings.of(given, repr(name))
+    found.texts.append(TextTerm(name, found.quoted.get(source.id, source.id), settings))
 
 
 def _check_back(name: str, node: ast.expr, found: _Found) -> None:

@@ -85,6 +85,8 @@ class Materializer(PandasMaterializer):
     def _evaluate(self, expr: str, metadata: Any, spec: Any) -> tuple[Any, set[Any]]:
         """Values of an expression."""
         expression = parse_expression(expr)
+        if expression.texts:  # columns made before
+            return self._lookup(expression.text)
         evaluation = _Evaluation(self.data, expression, self.functions, spec.transform_state)
         return evaluation.result(), set()
 

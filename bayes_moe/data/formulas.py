@@ -17,13 +17,20 @@ import numpy as np
 
 from bayes_moe.core.errors import DataError, SpecError, unknown
 from bayes_moe.data.censored_response import limits_of
-from bayes_moe.data.formula_factors import category_column, columns_of, is_lookup
+from bayes_moe.data.formula_factors import (
+    category_column,
+    check_texts,
+    columns_of,
+    is_lookup,
+    is_text,
+)
 from bayes_moe.data.formula_functions import NAMED_AS_COLUMNS, Functions, check_known
 from bayes_moe.data.formula_language import Expression, parse_expression
 from bayes_moe.data.formula_matrix import finite_values, materialise, unstable
 from bayes_moe.data.group_terms import parts, without_groups
 from bayes_moe.data.offsets import check_offsets, cut_out, is_offset, width
 from bayes_moe.data.tables import in_index
+from bayes_moe.data.text_settings import TextTerm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,6 +145,20 @@ def own_functions(formulas: Iterable[str]) -> list[str]:
 def expressions(formula: str) -> list[Expression]:
     """Expressions in a formula, which are not columns by their names."""
     return [parse_expression(f.expr) for f in _factors(formula) if not is_lookup(f)]
+
+
+def text_terms(formulas: Iterable[str]) -> dict[str, TextTerm]:
+    """Text terms of formulas by name."""
+    return {t.name: t for formula in formulas for e in expressions(formula) for t in e.texts}
+
+
+def text_columns(formulas: Iterable[str], available: list[str]) -> list[str]:
+    """Columns that text terms of formulas read and nothing else in them uses."""
+    formulas = [*formulas]
+    other = (f for formula in formulas for f in _factors(formula) if not is_text(f))
+    used = {c for factor in other for c in columns_of(factor, available)[0]}
+    read = dict.fromkeys(t.column for t in text_terms(formulas).values())
+    return [column for column in read if column not in used]
 
 
 def offset_columns(formula: str) -> list[int]:
@@ -316,7 +337,7 @@ class FittedFormula:
         self, columns: pd.DataFrame, values: np.ndarray, labels: np.ndarray
     ) -> None:
         """DataError for terms that depend on other rows, such as ``x - x.mean()``."""
-        if all(is_lookup(factor) for factor in _factors(self.formula)):
+        if all(is_lookup(f) or is_text(f) for f in _factors(self.formula)):
             return
         size = np.abs(values).max(axis=0)
         for half in (slice(0, None, 2), slice(1, None, 2)):
@@ -338,6 +359,7 @@ def _parse(formula: str) -> Any:
     try:
         parsed = parse(formula)
         check_offsets(parsed, formula)
+        check_texts(parsed, formula)
         return parsed
     except SpecError:
         raise

@@ -25,7 +25,7 @@ SPARSE_ROWS = "sparse rows"
 """Name of the type of a column that is a sparse matrix."""
 
 
-def element(name: str, j: int) -> str:
+def element(name: str, j: int | str) -> str:
     """Name of column ``j`` of a matrix."""
     return f"{name}[{j}]"
 
@@ -39,16 +39,16 @@ def members(name: str, available: Iterable[str]) -> list[str]:
     return found
 
 
-PAST = re.compile(r"(lag|diff|rolling)\(.+\)")
-"""Names of columns of the rows before."""
+MADE = re.compile(r"(lag|diff|rolling|text)\(.+\)(\[\d+\])?", re.DOTALL)
+"""Names of columns that terms make, of the rows before and of texts."""
 
 
 def matching(pattern: str, available: Iterable[str]) -> list[str]:
     """Columns whose names match a pattern with ``*``, ``?`` and ``[...]``, in the table's order.
 
-    Columns of terms such as ``lag(x, 1)`` are no columns of the user's table.
+    Columns of terms such as ``lag(x, 1)`` and ``text(z)`` are no columns of the user's table.
     """
-    return [n for n in available if fnmatchcase(n, pattern) and not PAST.fullmatch(n)]
+    return [n for n in available if fnmatchcase(n, pattern) and not MADE.fullmatch(n)]
 
 
 def check_width(name: str, fitted: Iterable[str], available: Iterable[str]) -> None:

@@ -12,7 +12,13 @@ import numpy as np
 
 from bayes_moe.core.errors import DataError, SpecError, unknown
 from bayes_moe.data.design import Design
-from bayes_moe.data.formulas import parse_formula, used_columns, without_offsets
+from bayes_moe.data.formulas import (
+    parse_formula,
+    text_columns,
+    text_terms,
+    used_columns,
+    without_offsets,
+)
 from bayes_moe.data.group_terms import AVERAGE, designs, group_columns
 from bayes_moe.data.sparse_columns import at_medians, sparse_names
 from bayes_moe.data.tables import kind
@@ -22,6 +28,10 @@ if TYPE_CHECKING:
 
 EQUIDISTANT, QUANTILES = 150, 51
 """Most points of a grid over a numeric column: equidistant values, and quantiles of its values."""
+
+
+LONGEST = 40
+"""Characters of a fixed value in a legend."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +81,21 @@ def columns_of(
     """Return the columns that predictors use; those of all predictors if ``stems`` is None.
 
     Without ``offsets``, those that their offsets alone use are left out. So are columns that only
-    tell groups of random effects apart, and sparse matrices.
+    tell groups of random effects apart, sparse matrices, and texts.
     """
+    left_out = {*sparse_names(design.columns), *texts_of(design)}
     formulas = [design.formulas[s] for s in (design.formulas if stems is None else stems)]
     formulas = [part for formula in formulas for part in designs(formula)]
     formulas = formulas if offsets else [without_offsets(formula) for formula in formulas]
-    sparse = sparse_names(design.columns)
     used = used_columns(formulas, list(design.columns.columns))
-    return [column for column in used if column not in sparse]
+    return [column for column in used if column not in left_out]
+
+
+def texts_of(design: Design, stems: Iterable[str] | None = None) -> list[str]:
+    """Return the columns of texts that predictors use; those of all predictors by default."""
+    every = text_columns(design.formulas.values(), list(design.columns.columns))
+    read = text_terms(design.formulas[s] for s in (design.formulas if stems is None else stems))
+    return [column for column in every if column in {t.column for t in read.values()}]
 
 
 def choose_feature(
@@ -100,6 +117,11 @@ def choose_feature(
     columns = columns_of(design)
     others = columns_of(design, {*design.formulas} - {*counts}, offsets=False)
     if feature is not None:
+        if feature in texts_of(design):
+            raise DataError(
+                f"The column {feature!r} holds texts, along which there are no plots; the others "
+                f"are at one text, which at={{{feature!r}: 'a text'}} replaces."
+            )
         if feature not in columns:
             raise DataError(unknown("feature", feature, others or columns))
         return feature
@@ -109,7 +131,10 @@ def choose_feature(
         if len(choice) == 1:
             return choice[0]
     if not candidates:
-        raise SpecError("The model uses no column, so there is no feature to plot against.")
+        beside = " beside texts" if texts_of(design) else ""
+        raise SpecError(
+            f"The model uses no column{beside}, so there is no feature to plot against."
+        )
     listed = ", ".join(repr(c) for c in candidates)
     raise SpecError(f"Say which `feature` to plot against; the candidates are {listed}.")
 
@@ -126,7 +151,8 @@ def grid_along(
     so that a few outlying values leave enough points where most rows are. A categorical one has
     every observed category. Numeric columns are fixed at their median, dates at the
     last one, others at their most frequent category; groups of random effects are the average one,
-    whose effects are 0. The columns of a sparse matrix are at their medians, mostly 0.
+    whose effects are 0. The columns of a sparse matrix are at their medians, mostly 0. A column
+    of texts is at the one that is most similar to all others on average.
     Columns of predictors in ``whole`` have whole numbers only.
 
     Parameters
@@ -155,9 +181,10 @@ def grid_along(
         raise SpecError(f"`at` cannot hold {feature!r}: it is the feature of the plot.")
     columns = columns_of(design)
     groups = [c for c in design.columns.columns if c in _grouping(design)]
+    known = (*columns, *groups, *texts_of(design))
     for column in at:
-        if column not in (*columns, *groups):
-            raise DataError(unknown("column in `at`", column, (*columns, *groups)))
+        if column not in known:
+            raise DataError(unknown("column in `at`", column, known))
     observed, whole_columns = design.columns, columns_of(design, whole)
     if kind(observed[feature]) == "dates":
         raise DataError(
@@ -181,6 +208,9 @@ def grid_along(
     for column in groups:
         fixed[column] = _fixed_group(design, column, at)
         rows[column] = pd.Series([fixed[column]] * len(steps), dtype=object)
+    for column in texts_of(design):
+        fixed[column] = _fixed_text(design, column, at)
+        rows[column] = pd.Series([fixed[column]] * len(steps), dtype=object)
     whole_feature = not levels and bool((observed[feature].dropna() % 1 == 0).all())
     for column in sparse_names(observed):
         rows[column] = at_medians(observed[column], len(steps))
@@ -194,8 +224,16 @@ def with_values(grid: Grid, values: np.ndarray) -> Grid:
 
 
 def state(fixed: Mapping[str, Any]) -> list[str]:
-    """Return one text per fixed column, such as ``"x = 1.5"``."""
-    return [f"{c} = {v:.4g}" if isinstance(v, float) else f"{c} = {v}" for c, v in fixed.items()]
+    """Return one text per fixed column, such as ``"x = 1.5"``; long texts are cut."""
+    return [f"{c} = {_shown(v)}" for c, v in fixed.items()]
+
+
+def _shown(value: Any) -> str:
+    """Return a fixed value as text of one line."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = " ".join(str(value).split())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def plain_name(term: str) -> str:
@@ -206,10 +244,15 @@ def plain_name(term: str) -> str:
 
 
 def is_categorical(design: Design, column: str) -> bool:
-    """Whether the model treats a column as categories: text, truth values, or inside ``C()``."""
+    """Whether the model treats a column as categories: text, truth values, or inside ``C()``.
+
+    A column that ``text()`` alone reads is none.
+    """
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
     series = design.columns[column]
+    if column in texts_of(design):
+        return False
     if is_bool_dtype(series) or not is_numeric_dtype(series):
         return True
     factors = {
@@ -272,6 +315,14 @@ def _fixed_group(design: Design, column: str, at: Mapping[str, Any]) -> Any:
     if at[column] not in levels:
         raise DataError(unknown(f"group of {column!r} in `at`", at[column], levels))
     return at[column]
+
+
+def _fixed_text(design: Design, column: str, at: Mapping[str, Any]) -> str:
+    """Return the text that a column is fixed at: by default a typical one."""
+    text = at.get(column, design.columns[column].iloc[design.texts.typical(column)])
+    if not isinstance(text, str):
+        raise DataError(f"`at` must hold {column!r} at a text; it is {text!r:.80}.")
+    return text
 
 
 def _levels(series: pd.Series) -> tuple[Any, ...]:

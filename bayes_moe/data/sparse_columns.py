@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayes_moe.core.errors import DataError, SpecError, listed
+from bayes_moe.core.errors import DataError, listed
 from bayes_moe.data.matrix_columns import SPARSE_ROWS, element, elements, members
 
 if TYPE_CHECKING:
@@ -103,8 +103,11 @@ def matrices_as_fitted(table: pd.DataFrame, fitted: pd.DataFrame) -> pd.DataFram
 
 def term_names(columns: pd.DataFrame, names: Iterable[str]) -> tuple[str, ...]:
     """Names of the terms of sparse columns of a table."""
-    widths = {name: matrix_in(columns[name]).shape[1] for name in names}
-    return tuple(element(name, j) for name, width in widths.items() for j in range(width))
+    found: list[str] = []
+    for name in names:
+        rows = columns[name].array
+        found += [element(name, j) for j in rows.labels or range(rows.matrix.shape[1])]
+    return tuple(found)
 
 
 def stacked(columns: pd.DataFrame, names: Iterable[str]) -> Any:
@@ -115,19 +118,15 @@ def stacked(columns: pd.DataFrame, names: Iterable[str]) -> Any:
     return every[0] if len(every) == 1 else hstack(every, format="csr")
 
 
-def check_no_sparse(columns: pd.DataFrame, what: str) -> None:
-    """Raise :class:`SpecError` for ``what`` needing arrays where columns are sparse matrices."""
-    names = sparse_names(columns)
-    if names:
-        raise SpecError(needs_arrays(what, names))
-
-
 def needs_arrays(what: str, names: Iterable[str]) -> str:
     """Message on something that takes no sparse matrix."""
     names = [*names]
+    instead = f"give an array, {names[0]}.toarray(), of few columns"
+    if names[0].endswith(")"):
+        instead = f"write {names[0][:-1]}, components=100), which makes few columns of it"
     return (
         f"{what} takes no sparse matrix, as the column(s) {listed(names)}: use method='em' or "
-        f"'map' with linear predictors, or give an array, {names[0]}.toarray(), of few columns."
+        f"'map' with linear predictors, or {instead}."
     )
 
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import numpy as np
 
 from bayes_moe.core.errors import DataError, SpecError, listed
+from bayes_moe.data.formula_functions import TEXT
 from bayes_moe.data.formulas import INTERCEPT
-from bayes_moe.data.matrix import Matrix
+from bayes_moe.data.matrix import Matrix, Rows
 from bayes_moe.data.sparse_columns import needs_arrays, sparse_names, stacked, term_names
 from bayes_moe.data.sparse_terms import sparse_terms
 from bayes_moe.data.tables import LARGEST, ROUNDING, SMALLEST
@@ -117,6 +118,19 @@ class SparseMatrix(Matrix):
         return same_offset and self.same_values(other)
 
 
+def sparse_in(rows: Rows) -> list[str]:
+    """Names of sparse columns and text terms that are features of rows."""
+    parts = [m.columns for m in rows.matrices.values() if isinstance(m, SparseMatrix)]
+    return [*dict.fromkeys([*sparse_names(rows.columns), *(n for part in parts for n in part)])]
+
+
+def check_no_sparse(rows: Rows, what: str) -> None:
+    """Raise :class:`SpecError` for ``what`` needing arrays where features of rows are sparse."""
+    names = sparse_in(rows)
+    if names:
+        raise SpecError(needs_arrays(what, names))
+
+
 def with_columns(
     matrix: Matrix,
     columns: pd.DataFrame,
@@ -203,8 +217,11 @@ def check_sparse(sparse: Any, terms: tuple[str, ...], stem: str, has_intercept: 
         )
     constant = (size > 0) & (most - least <= ROUNDING * size)
     if has_intercept and constant.any():
-        named = listed([terms[j] for j in np.flatnonzero(constant)])
+        named = [terms[j] for j in np.flatnonzero(constant)]
+        remedy = "Remove them from the matrix."
+        if all(name.startswith(f"{TEXT}(") for name in named):
+            remedy = "Leave them out by max_df=0.99 or stop_words= in the text term."
         raise DataError(
             f"Sparse design column(s) of {stem!r} are constant up to rounding, beside the constant "
-            f"term {INTERCEPT!r}: {named}. Remove them from the matrix."
+            f"term {INTERCEPT!r}: {listed(named)}. {remedy}"
         )

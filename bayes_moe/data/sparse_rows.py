@@ -38,14 +38,16 @@ class SparseRows(ExtensionArray):
     ----------
     matrix : sparse matrix (row, column)
         Of any format; it is kept in compressed rows of float64, without entries that are twice.
+    labels : tuple of str, optional
+        Names of the columns; by default their numbers.
     """
 
-    def __init__(self, matrix: Any) -> None:
+    def __init__(self, matrix: Any, labels: tuple[str, ...] | None = None) -> None:
         rows = csr_array(matrix, dtype=float)
         if not rows.has_canonical_format:
             rows = rows.copy()
             rows.sum_duplicates()
-        self.matrix = rows
+        self.matrix, self.labels = rows, labels
 
     @classmethod
     def _from_sequence(cls, scalars: Any, *, dtype: Any = None, copy: bool = False) -> Self:
@@ -53,7 +55,8 @@ class SparseRows(ExtensionArray):
 
     @classmethod
     def _concat_same_type(cls, to_concat: Sequence[Self]) -> Self:
-        return cls(vstack([part.matrix for part in to_concat], format="csr"))
+        rows = vstack([part.matrix for part in to_concat], format="csr")
+        return cls(rows, to_concat[0].labels)
 
     @property
     def dtype(self) -> Any:
@@ -76,7 +79,7 @@ class SparseRows(ExtensionArray):
             item = item[0]
         if not isinstance(item, slice):
             item = check_array_indexer(self, item)
-        return type(self)(self.matrix[item])
+        return type(self)(self.matrix[item], self.labels)
 
     def __eq__(self, other: Any) -> Any:
         same = isinstance(other, SparseRows) and self.matrix.shape == other.matrix.shape
@@ -94,16 +97,21 @@ class SparseRows(ExtensionArray):
         where = np.asarray(indices, dtype=np.intp)
         if allow_fill and (where < 0).any():
             raise ValueError("a sparse matrix has no missing rows")
-        return type(self)(self.matrix[where])
+        return type(self)(self.matrix[where], self.labels)
 
     def copy(self) -> Self:
         """Return the same rows, with entries of their own."""
-        return type(self)(self.matrix.copy())
+        return type(self)(self.matrix.copy(), self.labels)
 
     def _formatter(self, boxed: bool = False) -> Any:
         return lambda row: f"{np.count_nonzero(row)} of {len(row)} not 0"
 
 
-def column_of(matrix: Any, index: pd.Index | None = None) -> pd.Series:
-    """Return a sparse matrix (row, column) as a column of a table."""
-    return pd.Series(SparseRows(matrix), index=index)
+def column_of(
+    matrix: Any, index: pd.Index | None = None, labels: tuple[str, ...] | None = None
+) -> pd.Series:
+    """Return a sparse matrix (row, column), whose columns may have names, as a column of a table.
+
+    ``index`` are the labels of the rows.
+    """
+    return pd.Series(SparseRows(matrix, labels), index=index)

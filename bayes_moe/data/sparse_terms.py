@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from bayes_moe.core.errors import DataError
-from bayes_moe.data.formula_factors import columns_of, is_lookup
-from bayes_moe.data.formulas import parse_formula
+from bayes_moe.data.formula_factors import columns_of, is_lookup, is_text
+from bayes_moe.data.formulas import parse_formula, text_terms
 from bayes_moe.data.group_terms import parts, without_groups
 from bayes_moe.data.sparse_columns import sparse_names
 
@@ -36,7 +36,7 @@ def sparse_terms(formula: str, names: Iterable[str]) -> tuple[str, ...]:
             if n in known
         }
         for name, factor in used.items():
-            if len(term.factors) > 1 or not is_lookup(factor):
+            if len(term.factors) > 1 or not (is_lookup(factor) or is_text(factor)):
                 raise DataError(_only_a_term(name, str(term), formula))
             found[name] = None
     for part in grouped:
@@ -59,4 +59,6 @@ def _only_a_term(name: str, term: str, formula: str) -> str:
 def dense_part(formula: str, columns: pd.DataFrame) -> str:
     """The text of a formula without group terms and those that are sparse columns of a table."""
     sparse = sparse_terms(formula, sparse_names(columns))
-    return without_groups(formula) + "".join(f" - `{name}`" for name in sparse)
+    made = text_terms([formula])
+    left_out = (name if name in made else f"`{name}`" for name in sparse)
+    return without_groups(formula) + "".join(f" - {name}" for name in left_out)

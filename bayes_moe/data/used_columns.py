@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from bayes_moe.core.errors import DataError
 from bayes_moe.data.censored_response import Limits, limits_in
 from bayes_moe.data.class_labels import ResponseRule
+from bayes_moe.data.fitted_texts import NO_TEXTS, FittedTexts
 from bayes_moe.data.formula_functions import Functions
 from bayes_moe.data.formulas import used_columns
 from bayes_moe.data.missing import fill_gaps, missing_advice, refuse_or_drop
@@ -33,7 +34,8 @@ class UsedColumns:
     (obs,), and ``index`` (obs,) holds the table's own labels of the kept rows. ``observation`` is
     what other columns than the response say of these, ``n_dropped`` how many rows are left out
     because of missing values. ``limits`` state what is known of a censored response. ``past`` are
-    the rows in time and the terms that look back along them.
+    the rows in time and the terms that look back along them. ``texts`` are the fitted text terms of
+    a saved design; those of another are to be fitted.
     """
 
     columns: pd.DataFrame
@@ -44,6 +46,21 @@ class UsedColumns:
     n_dropped: int
     limits: Limits | None = None
     past: PastRows = NO_PAST
+    texts: FittedTexts | None = None
+
+    def with_texts(self, formulas: Iterable[str]) -> tuple[FittedTexts, pd.DataFrame]:
+        """Fitted text terms of formulas, and the columns with theirs."""
+        if self.texts is None:
+            return FittedTexts.fit(formulas, self.columns)
+        return self.texts, self.texts.of_fitted(self.columns)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a saved fit says of its design: numbers of columns by stem, and fitted text terms."""
+
+    columns: Mapping[str, int] = field(default_factory=dict)
+    texts: FittedTexts = NO_TEXTS
 
 
 def columns_in_use(

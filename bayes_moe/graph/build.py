@@ -20,7 +20,7 @@ from bayes_moe.core.samples import Sample
 from bayes_moe.data.design import Design
 from bayes_moe.data.matrix import Matrix, Rows
 from bayes_moe.data.responses import value_dims
-from bayes_moe.data.sparse_columns import check_no_sparse
+from bayes_moe.data.sparse_matrix import check_no_sparse
 from bayes_moe.graph.constrained_variables import constrained_variables
 from bayes_moe.graph.mixture_variable import Observed, chain_outputs, observed_mixture
 from bayes_moe.model.allocation import ByGroup
@@ -186,7 +186,7 @@ def build_model(
     """
     import pymc as pm
 
-    check_no_sparse(rows.columns, "PyMC's graph of a model")
+    check_no_sparse(rows, "PyMC's graph of a model")
     # A placeholder: the variables of a fit have no prior.
     unit = dict.fromkeys(spec.variables, Prior("Normal", sigma=1.0))
     priors = unit if context.given else spec.resolve_priors(design)

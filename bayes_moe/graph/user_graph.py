@@ -17,7 +17,7 @@ from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.core.graph_context import GraphContext
 from bayes_moe.data.design import Design
 from bayes_moe.data.formulas import used_columns
-from bayes_moe.data.sparse_columns import check_no_sparse
+from bayes_moe.data.sparse_matrix import check_no_sparse
 from bayes_moe.data.tables import to_pandas
 from bayes_moe.graph.build import Graph, build_model
 from bayes_moe.graph.mixture_variable import LIKELIHOODS
@@ -119,7 +119,7 @@ def _of_fit(fit: Fitted, data: Any, likelihood: str) -> Graph:
         rows = observed_rows(design, spec.row_columns, data)
     else:
         rows = with_groups(design.transform(data), spec.row_columns, data)
-    check_no_sparse(rows.columns, "PyMC's graph of a model")
+    check_no_sparse(rows, "PyMC's graph of a model")
     check_shared_rows(spec.structure, spec.row_columns, rows)
     if any(np.isnan(m.values).any() for m in rows.matrices.values()):
         raise SpecError(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from bayes_moe.core import registry
 from bayes_moe.core.errors import SpecError, closest, unknown
 from bayes_moe.data.design import Design
-from bayes_moe.data.sparse_columns import check_no_sparse
+from bayes_moe.data.sparse_matrix import check_no_sparse
 from bayes_moe.em.random_effects import has_random_effects
 from bayes_moe.families import quoted
 from bayes_moe.families.derivation import only_numeric
@@ -104,7 +104,7 @@ class Method(ABC):
     def check_design(self, design: Design) -> None:
         """Raise :class:`SpecError` for columns that the method does not take."""
         if not self.takes_sparse:
-            check_no_sparse(design.columns, f"method={self.name!r}")
+            check_no_sparse(design.rows, f"method={self.name!r}")
 
     @abstractmethod
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:

@@ -15,7 +15,7 @@ from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.core.progress import Progress, progress
 from bayes_moe.core.threads import one_blas_thread
 from bayes_moe.data.design import Design
-from bayes_moe.data.sparse_columns import sparse_names
+from bayes_moe.data.sparse_matrix import sparse_in
 from bayes_moe.em.hyperparameters import optimise_hyperparameters
 from bayes_moe.em.missing_e_step import has_missing_features, mean_imputed_design
 from bayes_moe.em.missing_search import curvature_figures, search_incomplete
@@ -167,7 +167,7 @@ class EM(Method):
         """Modes of complete data, hyperparameters at their marginal mode."""
         start, rng = _user_start(self.start, vector), np.random.default_rng(random_seed)
         find = optimise_hyperparameters if vector.hyperparameters else search
-        if sparse_names(vector.design.columns):
+        if sparse_in(vector.design.rows):
             find = sparse_search
         with progress("EM", shown=self.progressbar) as update:
             return find(vector, self._search_settings(update), rng, start)

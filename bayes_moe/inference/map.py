@@ -12,7 +12,8 @@ from bayes_moe.core.checks import check_one_of, check_share, check_whole
 from bayes_moe.core.errors import SpecError
 from bayes_moe.core.progress import progress
 from bayes_moe.data.design import Design
-from bayes_moe.data.sparse_columns import needs_arrays, sparse_names
+from bayes_moe.data.sparse_columns import needs_arrays
+from bayes_moe.data.sparse_matrix import sparse_in
 from bayes_moe.em.modes import merge_modes
 from bayes_moe.em.random_effects import has_random_effects
 from bayes_moe.inference.base import Method, check_linear_beside_groups
@@ -150,7 +151,7 @@ class MAP(Method):
     def run(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         if has_random_effects(spec):
             return self._grouped(spec, design, random_seed)
-        if sparse_names(design.columns):
+        if sparse_in(design.rows):
             return self._by_em(spec, design, random_seed)
         if spec.structure.gate.chain is not None and spec.structure.is_linear:
             return self._by_em(spec, design, random_seed)
@@ -181,7 +182,7 @@ class MAP(Method):
     def _by_em(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         """Modes of a linear model with sparse columns or a Markov gate: those of EM."""
         if self.optimizer == "adam":
-            raise SpecError(needs_arrays("optimizer='adam'", sparse_names(design.columns)))
+            raise SpecError(needs_arrays("optimizer='adam'", sparse_in(design.rows)))
         settings = {n: getattr(self, n) for n in ("restarts", "max_iter", "progressbar")}
         tree = EM(**settings).run(spec, design, random_seed)
         affordable = bool(tree[names.FIT].attrs.get(names.CURVATURE, 1))

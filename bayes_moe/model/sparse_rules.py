@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from bayes_moe.core.errors import SpecError
 from bayes_moe.data.design import Design
-from bayes_moe.data.sparse_columns import needs_arrays, sparse_names
-from bayes_moe.data.sparse_matrix import SparseMatrix
+from bayes_moe.data.sparse_columns import needs_arrays
+from bayes_moe.data.sparse_matrix import SparseMatrix, sparse_in
 from bayes_moe.model.structure import Structure
 from bayes_moe.predictors.linear import Linear
 
 
 def check_sparse(structure: Structure, design: Design) -> None:
     """Raise :class:`SpecError` for a part of a model that takes no sparse columns of a design."""
-    sparse = sparse_names(design.columns)
+    sparse = sparse_in(design.rows)
     if not sparse:
         return
     matrices = design.rows.matrices

@@ -13,6 +13,7 @@ from bayes_moe.core.errors import SpecError
 from bayes_moe.core.records import Record, check_names, from_settings, plain
 from bayes_moe.data.class_labels import Levels, ResponseRule
 from bayes_moe.data.design import Design
+from bayes_moe.data.fitted_texts import check_text_terms
 from bayes_moe.data.formula_functions import check_functions, check_known
 from bayes_moe.data.formulas import own_functions, without_offsets
 from bayes_moe.data.group_terms import without_groups
@@ -148,6 +149,7 @@ class MixtureOfExperts(Record):
         spec_checks.check_gate_formulas(gate)
         self._set(functions=_called(self.expressions, check_functions(functions)))
         check_time_terms(self.expressions, columns.formulas, time)
+        check_text_terms(self.expressions, columns.formulas, structure.row_count_formulas)
         whole = {name: prior for name, prior in frozen.items() if not is_part(name)}
         spec_checks.check_structure(gate, structure, self.formulas, whole)
 

@@ -11,7 +11,14 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.core.checks import check_share
 from bayes_moe.core.errors import SpecError
-from bayes_moe.data.reference_grid import Grid, columns_of, grid_along, is_categorical, state
+from bayes_moe.data.reference_grid import (
+    Grid,
+    columns_of,
+    grid_along,
+    is_categorical,
+    state,
+    texts_of,
+)
 from bayes_moe.plots.level_bands import bands_of, by_interval
 from bayes_moe.prediction.predict import row_responsibilities
 from bayes_moe.prediction.predictive import Predictive
@@ -62,7 +69,7 @@ def panel_grid(fit: Fit, feature: str, at: Mapping[str, Any] | None = None) -> G
 
 def fixed_columns(fit: Fit, grid: Grid, stems: Sequence[str]) -> dict[str, Any]:
     """Return the fixed values of the columns that some predictors use."""
-    columns = columns_of(fit.design, stems)
+    columns = [*columns_of(fit.design, stems), *texts_of(fit.design, stems)]
     return {column: value for column, value in grid.fixed.items() if column in columns}
 
 

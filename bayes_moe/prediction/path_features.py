@@ -109,6 +109,11 @@ class PathFeatures:
             name.removeprefix("offset(").removesuffix(")") for name in fitted.columns if name in own
         )
 
+    @cached_property
+    def _table(self) -> pd.DataFrame:
+        """The next rows with the columns of text terms."""
+        return self.fit.design.texts.applied(self.future.rows.columns)
+
     def _filled(self, stem: str, plain: Matrix, values: Mapping[str, np.ndarray]) -> PathMatrix:
         """Matrix whose columns and offsets are the terms themselves."""
         filled = np.tile(plain.values, (self.samples, 1))
@@ -124,7 +129,7 @@ class PathFeatures:
     ) -> PathMatrix:
         """Matrix of a formula that makes more of the terms, evaluated on all paths."""
         fitted = self.fit.design._fitted[stem]
-        table: pd.DataFrame = self.future.rows.columns.iloc[np.repeat(own, self.paths)]
+        table: pd.DataFrame = self._table.iloc[np.repeat(own, self.paths)]
         index = np.tile(np.arange(len(table)), self.samples)
         table = table.iloc[index].reset_index(drop=True)
         table = table.assign(**{name: value.ravel() for name, value in values.items()})

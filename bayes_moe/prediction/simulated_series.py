@@ -170,7 +170,7 @@ def check_same_columns(
         read = [t.name for t in terms if t.name in design.columns and _reads(formula, t.name)]
         if not read or stem not in sites:  # the gate of one expert has no predictor
             continue
-        columns, labels = design.columns, design.rows.obs_id
+        columns, labels = design.texts.applied(design.columns), design.rows.obs_id
         own, moved = (d._fitted[stem].apply(columns, labels) for d in (design, other))
         predictor = sites[stem]
         plain = predictor.portable or isinstance(predictor, RandomEffects)

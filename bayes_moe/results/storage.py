@@ -19,13 +19,16 @@ from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import PACKAGE_FILES, FitFileError
 from bayes_moe.core.records import check_names
 from bayes_moe.data.design import Design
+from bayes_moe.data.fitted_texts import FittedTexts
 from bayes_moe.data.formula_functions import MissingFunctionError
+from bayes_moe.data.formulas import text_terms
 from bayes_moe.data.responses import response_columns
 from bayes_moe.data.sparse_columns import sparse_names, term_names
 from bayes_moe.data.sparse_terms import sparse_terms
+from bayes_moe.data.used_columns import Stored
 from bayes_moe.model.missing_rules import integrable
 from bayes_moe.model.spec import MixtureOfExperts
-from bayes_moe.results import netcdf_trees, stored_times
+from bayes_moe.results import netcdf_trees, stored_texts, stored_times
 from bayes_moe.results.draws import with_table_mark, without_internal
 from bayes_moe.results.fit import Fit, kind_of
 from bayes_moe.results.fit_checks import check_tree
@@ -42,9 +45,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 FORMAT = "bayes_moe fit"
-FORMAT_VERSION = 4
-"""Version 4 has rows in time, version 3 labels of classes, version 2 row labels; a file without any
-of these is of version 1, for earlier packages."""
+FORMAT_VERSION = 5
+"""Version 5 has text terms, version 4 rows in time, version 3 labels of classes, version 2 row
+labels; a file without any of these is of version 1, for earlier packages."""
 LEAST_BYTES, MOST_RATIO = 2**29, 64
 """Bytes that the design matrices of a file of any length may take, and that those of a longer one
 may take as a multiple of its length, with the products of their columns."""
@@ -100,6 +103,7 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
             GROUP: names.FITTED_DATA,
         }
         | stored_times.described(fit.design)
+        | stored_texts.described(fit.design)
         | ({} if levels is None else {ROW_LABELS: describe_columns(levels)}),
     }
     if names.FITTED_DATA in fit.idata.children:
@@ -110,7 +114,7 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
     tree = fit.idata.copy()
     tree.attrs[HEADER] = json.dumps(description)
     stored = stored_times.with_times(fitted_data(fit.design, levels), fit.design)
-    tree[names.FITTED_DATA] = _tree(stored)
+    tree[names.FITTED_DATA] = _tree(stored_texts.with_texts(stored, fit.design))
     try:
         check_tree(tree, fit.spec, fit.design)
     except (TypeError, ValueError) as error:
@@ -130,8 +134,10 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
 
 def _least_version(spec: MixtureOfExperts, row_labels: bool) -> int:
     """First version of the format that has all that a fit has."""
-    if spec.row_columns.time is not None:
+    if text_terms(spec.formulas.values()):
         return FORMAT_VERSION
+    if spec.row_columns.time is not None:
+        return 4
     if spec.response_rule.given is not None:
         return 3
     return 2 if row_labels else 1
@@ -267,12 +273,14 @@ def _design(
     ``most`` are the bytes that its matrices may take, None for any number.
     """
     stored = header["design"]
-    optional = (GROUP, ROW_LABELS, stored_times.PAST)
+    optional = (GROUP, ROW_LABELS, stored_times.PAST, stored_texts.TEXTS)
     check_names("The stored design", stored, ("columns", "terms", "n_dropped"), optional)
     check_whole("n_dropped", stored["n_dropped"], 0, 2**53)
     times = stored.get(stored_times.PAST)
-    others = stored_times.count(times)
+    others = stored_times.count(times) + stored_texts.count(stored.get(stored_texts.TEXTS), spec)
     rows = stored_rows(tree, stored["columns"], stored.get(GROUP), stored.get(ROW_LABELS), others)
+    fitted = tree[names.FITTED_DATA].to_dataset() if names.FITTED_DATA in tree.children else None
+    texts = stored_texts.restored(fitted, spec, len(rows.columns))
     design = Design.restored(
         spec.response_rule,
         spec.formulas,
@@ -280,25 +288,27 @@ def _design(
         center=spec.center,
         may_miss=integrable(spec.gate, spec.structure),
         functions=spec.functions,
-        expected=_expected(spec, stored["terms"], rows.columns, most),
+        stored=Stored(_expected(spec, stored["terms"], (rows.columns, texts), most), texts),
     ).labelled(rows.positions, rows.index)
     if _terms(design) != stored["terms"]:
         raise _OtherTermsError
     if not np.allclose(design.response, rows.response, rtol=1e-12, atol=0):
         raise _OtherTermsError
     if times is not None or spec.row_columns.time is not None:
-        dataset = tree[names.FITTED_DATA].to_dataset()
-        design = stored_times.restored(design, dataset, times, spec.row_columns)
+        assert fitted is not None
+        design = stored_times.restored(design, fitted, times, spec.row_columns)
     return replace(design, n_dropped=stored["n_dropped"])
 
 
 def _expected(
-    spec: MixtureOfExperts, terms: Any, columns: pd.DataFrame, most: int | None
+    spec: MixtureOfExperts, terms: Any, made_of: tuple[pd.DataFrame, FittedTexts], most: int | None
 ) -> dict[str, int]:
     """Numbers of columns by stem, from the stored names of these; bounded with all rows.
 
-    Sparse matrices among the ``columns`` are in the file as they are in memory.
+    The formulas are made of columns and of fitted text terms. Sparse matrices among these are in
+    the file as they are in memory.
     """
+    columns, texts = made_of
     if not isinstance(terms, dict):
         raise ValueError("the columns of the formulas are not listed")
     if terms.keys() != spec.formulas.keys():
@@ -306,7 +316,9 @@ def _expected(
     counts = {stem: len(of) if isinstance(of, list) else 0 for stem, of in terms.items()}
     rows, sparse = len(columns), sparse_names(columns)
     dense = {
-        stem: counts[stem] - len(term_names(columns, sparse_terms(formula, sparse)))
+        stem: counts[stem]
+        - len(term_names(columns, sparse_terms(formula, sparse)))
+        - stored_texts.sparse_width(texts, formula)
         for stem, formula in spec.formulas.items()
     }
     size = 8 * sum(count * (rows + count) for count in dense.values())

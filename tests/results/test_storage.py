@@ -172,7 +172,7 @@ def put(value, *path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (put(5, "version"), "has format version 5; .*reads up to 4. Upgrade"),
+        (put(6, "version"), "has format version 6; .*reads up to 5. Upgrade"),
         (put("new", "version"), "not a fit saved by bayes_moe"),
         (delete("version"), "not a fit saved by bayes_moe"),
         (delete("format"), "not a fit saved by bayes_moe"),
