@@ -211,7 +211,7 @@ class LanguageModel:
     @cached_property
     def counts(self) -> Counts:
         """Counts of the whole corpus."""
-        return self._count([whole(codes) for codes in self.documents])
+        return self.count([whole(codes) for codes in self.documents])
 
     @cached_property
     def scorer(self) -> Scorer:
@@ -244,7 +244,7 @@ class LanguageModel:
             others = [part for i, other in enumerate(folds) if i != j for part in other]
             stream = stream_of(fold)
             where, occurrences = distinct(stream, self.order)
-            scorer = Scorer(self._count(others), self.experts)
+            scorer = Scorer(self.count(others), self.experts)
             tables.append(scorer.table(stream, where, occurrences))
         return joined(tables)
 
@@ -278,5 +278,6 @@ class LanguageModel:
         found = fit_model(self.spec, self.table(), method, random_seed=random_seed, **settings)
         return FittedLanguageModel(self.vocabulary, self.scorer, found)
 
-    def _count(self, parts: Sequence[Part]) -> Counts:
+    def count(self, parts: Sequence[Part]) -> Counts:
+        """Counts of some parts of the corpus."""
         return count_ngrams(stream_of(parts), self.order, self.vocabulary.size)
