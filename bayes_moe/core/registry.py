@@ -45,6 +45,7 @@ TABLE: dict[str, dict[str, str]] = {
         "zeroinflated": "bayes_moe.families.zero_inflated:ZeroInflated",
         "hurdle": "bayes_moe.families.zero_inflated:Hurdle",
         "pointmass": "bayes_moe.families.point_mass:PointMass",
+        "given": "bayes_moe.families.given:Given",
     },
     "predictor": {
         "linear": "bayes_moe.predictors.linear:Linear",

@@ -1,4 +1,4 @@
-"""Known counts of each row that a family needs beside the response: numbers of trials."""
+"""Known numbers of each row that a family needs beside the response: trials, or log densities."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from bayes_moe.core import names
-from bayes_moe.core.checks import is_whole
+from bayes_moe.core.checks import is_number, is_whole
 from bayes_moe.core.errors import DataError, SpecError, listed
 from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.data.formulas import looked_up, parse_formula
 from bayes_moe.data.matrix import Matrix, Rows
 from bayes_moe.data.tables import kind
+
+REAL = ("log_density",)
+"""Known numbers that are not counts: any finite number."""
 
 
 @dataclass(frozen=True)
@@ -22,12 +25,13 @@ class RowCount:
     """A known count: a column or expression of the table, or one whole number for all rows.
 
     ``name`` is the family's, such as ``"trials"``; ``stem`` names its data variable and its design
-    matrix; ``term`` is the expression or the number.
+    matrix; ``term`` is the expression or the number. Numbers of the names in :data:`REAL` are not
+    counts.
     """
 
     name: str
     stem: str
-    term: str | int
+    term: str | float
 
     @property
     def formula(self) -> str | None:
@@ -38,9 +42,9 @@ class RowCount:
         self, matrices: Mapping[str, Matrix], where: slice | np.ndarray = slice(None)
     ) -> np.ndarray:
         """Counts (obs,) of the rows ``where``, or (1,) for one number."""
-        if isinstance(self.term, int):
-            return np.array([float(self.term)])
-        return matrices[self.stem].values[where, 0]
+        if isinstance(self.term, str):
+            return matrices[self.stem].values[where, 0]
+        return np.array([float(self.term)])
 
     def data(self, matrices: Mapping[str, Matrix], context: GraphContext = CONSTANTS) -> Any:
         """Counts in the current PyMC model: (1, obs), or (1, 1) for one number."""
@@ -52,7 +56,7 @@ class RowCount:
         return context.data(self.stem, values, dims=names.OBS)[None]
 
     def check(self, rows: Rows) -> None:
-        """Raise :class:`DataError` unless it is one column of whole numbers >= 0."""
+        """Raise :class:`DataError` unless it is one column of numbers, counts whole and >= 0."""
         if self.formula is None:
             return
         for column in (c for c in looked_up(self.formula) if c in rows.columns):
@@ -68,6 +72,8 @@ class RowCount:
                 f"`{self.name}` must be one column; {self.term!r} makes {len(terms)}: "
                 f"{listed(terms)}."
             )
+        if self.name in REAL:
+            return
         values = self.values(rows.matrices)
         wrong = np.flatnonzero((values < 0) | (values != np.floor(values)))
         if wrong.size:
@@ -78,21 +84,22 @@ class RowCount:
             )
 
 
-def check_row_count(name: str, term: Any) -> str | int:
+def check_row_count(name: str, term: Any) -> str | float:
     """Known count that a user specified: a term of a formula, or a whole number.
 
     Raises
     ------
     SpecError
-        Unless it is one term of a formula, or a whole number of at least 1.
+        Unless it is one term of a formula, or a whole number of at least 1; of the names in
+        :data:`REAL`, a finite number.
     """
-    if is_whole(term) and term >= 1:
+    if name in REAL and is_number(term) and np.isfinite(term):
+        return float(term)
+    if is_whole(term) and term >= 1 and name not in REAL:
         return int(term)
     if not isinstance(term, str):
-        raise SpecError(
-            f"`{name}` must be a column, an expression, or a whole number of at least 1; it is "
-            f"{term!r}."
-        )
+        number = "finite number" if name in REAL else "whole number of at least 1"
+        raise SpecError(f"`{name}` must be a column, an expression, or a {number}; it is {term!r}.")
     reason = ""
     try:
         terms = parse_formula(str(RowCount(name, name, term).formula))

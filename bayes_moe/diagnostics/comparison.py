@@ -12,6 +12,7 @@ from bayes_moe.core.checks import check_one_of
 from bayes_moe.core.errors import SpecError, listed
 from bayes_moe.data.observation import Observation
 from bayes_moe.data.response_derivative import log_slope, response_columns
+from bayes_moe.data.row_counts import REAL
 from bayes_moe.diagnostics.information import information
 from bayes_moe.model.allocation import allocation_of
 from bayes_moe.results.by_group import by_group
@@ -184,7 +185,8 @@ def _check_trials(both: str, one: Fit, other: Fit) -> None:
     counts: dict[str, list[np.ndarray]] = {}
     for fit in (one, other):
         for block in fit.spec.structure.blocks:
-            for name, values in block.known(fit.design.rows.matrices).items():
+            known = block.known(fit.design.rows.matrices)
+            for name, values in ((k, v) for k, v in known.items() if k not in REAL):
                 every = counts.setdefault(name, [])
                 every.append(np.broadcast_to(values, (fit.design.rows.size,)))
     for name, arrays in counts.items():

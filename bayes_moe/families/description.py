@@ -42,6 +42,9 @@ class Support:
     support: ClassVar[str] = "numbers"
     """Valid responses, in words, for error messages."""
 
+    stands_alone: ClassVar[bool] = False
+    """Whether a model may consist of experts of it alone although it has no parameters."""
+
     @property
     def known_counts(self) -> tuple[str, ...]:
         """Names of the known counts of each row."""

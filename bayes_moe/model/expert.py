@@ -12,7 +12,7 @@ from bayes_moe.core.errors import SpecError, unknown
 from bayes_moe.core.records import Record
 from bayes_moe.data.class_labels import Levels
 from bayes_moe.data.formulas import check_right_hand_side, offset_columns, split_formula
-from bayes_moe.data.row_counts import check_row_count
+from bayes_moe.data.row_counts import REAL, check_row_count
 from bayes_moe.families import Family, quoted
 from bayes_moe.model.class_levels import checked_levels
 from bayes_moe.predictors import Linear, Predictor
@@ -51,10 +51,10 @@ class Expert(Record):
         Column or expression, positive in every row, that the location is proportional to, of a
         family whose location is on a log scale: ``exposure="e"`` is the same as
         ``+ offset(log(e))`` in the formula, and coefficients are of the rate per unit.
-    **parameters : str or int
+    **parameters : str or number
         Formulas of other family parameters, e.g. ``sigma="~ x"`` (on the log link), and what the
         family must know of a row: ``trials="n"``, a column or an expression such as ``"I(a + b)"``,
-        or ``trials=4`` (binomial).
+        or ``trials=4`` (binomial); ``log_density="column"`` (given).
 
     Raises
     ------
@@ -78,7 +78,7 @@ class Expert(Record):
     family: Family
     name: str | None
     formulas: tuple[tuple[str, str], ...]
-    known: tuple[tuple[str, str | int], ...]
+    known: tuple[tuple[str, str | float], ...]
     predictors: tuple[tuple[str, Predictor], ...]
     levels: Levels | None
     exposure: str | None
@@ -91,7 +91,7 @@ class Expert(Record):
         predictor: Any = None,
         levels: Iterable[Any] | None = None,
         exposure: str | None = None,
-        **parameters: str | int,
+        **parameters: str | float,
     ) -> None:
         described = families.made(family)
         own = described.settings.get(families.LEVELS)
@@ -222,7 +222,7 @@ def _check_exposure(exposure: Any, family: Family) -> None:
 
 
 def _check_parameters(
-    family: Family, formulas: Mapping[str, Any], known: Mapping[str, str | int]
+    family: Family, formulas: Mapping[str, Any], known: Mapping[str, str | float]
 ) -> None:
     """Raise :class:`SpecError` for formulas of unknown parameters, and for missing counts."""
     free, counts = free_parameters(family), family.known_counts
@@ -236,9 +236,10 @@ def _check_parameters(
         _check_formula(parameter, text)
     for needed in counts:
         if needed not in known:
+            column = f"{needed}='n', where n is a column"
+            given = column if needed in REAL else f"{column}, or {needed}=4 if all rows have 4"
             raise SpecError(
-                f"The family {quoted(family)} needs the {needed} of each row: give "
-                f"{needed}='n', where n is a column, or {needed}=4 if all rows have 4."
+                f"The family {quoted(family)} needs the {needed} of each row: give {given}."
             )
 
 

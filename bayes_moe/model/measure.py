@@ -87,7 +87,8 @@ def measure_of(families: Sequence[Family]) -> Measure:
     Raises
     ------
     SpecError
-        If there is none, or none of the families with a density or counts has parameters.
+        If there is none, or none of the families with a density or counts has parameters or given
+        densities.
     """
     return _measure(tuple(dict.fromkeys(families)))
 
@@ -102,7 +103,7 @@ def _measure(families: tuple[Family, ...]) -> Measure:
             f"{quoted(counts[0])} cannot be compared with the density of {quoted(dense[0])}. Only "
             "'pointmass' goes with both."
         )
-    if not any(f.parameters for f in (*counts, *dense)):
+    if not any(f.parameters or f.stands_alone for f in (*counts, *dense)):
         raise SpecError(
             f"The family {quoted(families[0])} is for experts beside others: add one of counts or "
             "with a density that has parameters."

@@ -57,6 +57,11 @@ def check_parts(gate: Any, experts: tuple[Any, ...], priors: Any, center: Any) -
             f"Experts must share one list of classes; got levels={levels[0]!r} and {levels[1]!r}."
         )
     measure_of([e.family for e in experts])
+    if len(experts) == 1 and experts[0].family.stands_alone:
+        raise SpecError(
+            f"One expert of family {experts[0].family.kind!r} leaves nothing to fit: give two or "
+            "more, between which the gate chooses."
+        )
     if not isinstance(center, bool):
         raise SpecError(f"`center` must be True or False; it is {center!r}.")
     if priors is not None and not isinstance(priors, Mapping):

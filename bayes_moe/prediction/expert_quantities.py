@@ -12,6 +12,7 @@ from bayes_moe.core import names
 from bayes_moe.core.errors import SpecError
 from bayes_moe.data.class_labels import TWO
 from bayes_moe.data.matrix import Rows
+from bayes_moe.families.given import refuse
 from bayes_moe.model.mixture import Mixture
 from bayes_moe.prediction.chunked_mixture import ChunkedMixture
 from bayes_moe.prediction.recorded_rows import check_uncut
@@ -95,8 +96,23 @@ class ExpertQuantities(GateQuantities):
         )
 
 
+def only_densities(fit: Fit) -> bool:
+    """Whether an expert's distribution is known by the densities of the rows' responses alone."""
+    return any(block.family.stands_alone for block in fit.spec.structure.blocks)
+
+
+def check_distribution(fit: Fit, what: str) -> None:
+    """Raise :class:`SpecError` if an expert's distribution is not known as a whole."""
+    if only_densities(fit):
+        refuse(what)
+
+
 def check_ordered(fit: Fit, what: str, instead: str) -> None:
-    """Raise :class:`SpecError` for a summary by codes of classes that have no order."""
+    """Raise :class:`SpecError` for a summary by codes of classes without order, or of densities.
+
+    The latter are those of :class:`bayes_moe.families.given.Given`.
+    """
+    check_distribution(fit, what)
     rule = fit.spec.response_rule
     if rule.takes not in (None, TWO) and not rule.ordered:
         raise SpecError(

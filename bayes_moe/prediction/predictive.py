@@ -29,7 +29,7 @@ from bayes_moe.prediction.class_quantities import (
     probability_inside,
 )
 from bayes_moe.prediction.density_modes import by_rows, searched_turning_points
-from bayes_moe.prediction.expert_quantities import check_ordered
+from bayes_moe.prediction.expert_quantities import check_distribution, check_ordered, only_densities
 from bayes_moe.prediction.highest_density import highest_density_sets, searched_sets
 from bayes_moe.prediction.quantiles import cdf
 from bayes_moe.prediction.recorded_rows import check_uncut
@@ -69,8 +69,16 @@ class Predictive(ClassQuantities):
         """HTML for notebooks: what is predicted, and means and intervals of the first rows."""
         few = replace(self, rows=self.rows.pick(slice(HTML_ROWS)))
         labels = few.weights()[names.OBS].values
-        if has_classes(self.fit):
-            head: tuple[str, ...] = ("row", "class", "probability", "entropy")
+        if only_densities(self.fit):
+            weights = few.weights()
+            labelled = (f"weight of {k}" for k in self.fit.spec.expert_labels)
+            head: tuple[str, ...] = ("row", *labelled)
+            rows = [
+                (label, *(f"{value:.4g}" for value in numbers))
+                for label, numbers in zip(labels, weights.values, strict=True)
+            ]
+        elif has_classes(self.fit):
+            head = ("row", "class", "probability", "entropy")
             values = [(text, (p, h)) for text, p, h in few.likeliest()]
             rows = [
                 (label, text, *(f"{value:.4g}" for value in numbers))
@@ -138,6 +146,7 @@ class Predictive(ClassQuantities):
             One value for all rows, or one value a row: the result is (obs_id). With
             ``grid=True`` every row is evaluated at every value: (obs_id, y).
         """
+        check_distribution(self.fit, "densities of other responses")
 
         def log_mean(mixture: Mixture, y: np.ndarray) -> np.ndarray:
             # Densities underflow in the tails.

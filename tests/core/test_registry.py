@@ -7,7 +7,7 @@ from tests.support import examples
 
 def test_every_family_has_an_example():
     every = [*examples.FAMILIES, *examples.CLASSES, *examples.WITHOUT_PARAMETERS]
-    every += examples.OF_SEVERAL_RESPONSES
+    every += [*examples.OF_SEVERAL_RESPONSES, *examples.OF_KNOWN_DENSITIES]
     with_zeros = {families.by_name(name).kind for name in examples.FAMILIES_WITH_ZEROS}
     assert {*every, *with_zeros} == set(registry.TABLE["family"])
 

@@ -231,6 +231,9 @@ CLASSES = {
 WITHOUT_PARAMETERS = {"pointmass": {"at": 0.0}, "uniform": {"lower": 0.0}}
 """Families that are for experts beside others, with settings: they have no parameters."""
 
+OF_KNOWN_DENSITIES = ("given",)
+"""Families whose densities are columns of the table: tested in ``families/test_given``."""
+
 OF_SEVERAL_RESPONSES = ("mvnormal", "multinomial")
 """Families of several responses: tests/families/test_multivariate.py has their contract."""
 

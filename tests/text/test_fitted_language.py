@@ -1,0 +1,105 @@
+"""Fitted language models: scores, next tokens, random texts, and responsibilities."""
+
+import numpy as np
+import pytest
+
+import bayes_moe as bm
+from tests.text.verses import VERSES
+
+NEW = "the king and the cat sing to the moon; when the dog was not in the house"
+
+
+@pytest.fixture(scope="module")
+def chars():
+    return bm.text.language_model(VERSES, 3, gate="~ backoff_1 + backoff_2").fit(random_seed=1)
+
+
+@pytest.fixture(scope="module")
+def words():
+    model = bm.text.language_model(VERSES, 2, level="word", gate="~ 1", min_count=2)
+    return model.fit(random_seed=1)
+
+
+def test_scores_are_the_package_s_log_densities(chars):
+    table = bm.text.language_model(VERSES, 3).table(NEW)
+    bits = -bm.log_density(chars.fit, table).values.sum() / np.log(2)
+    found = chars.scores(NEW, blocks=1)
+    assert found["bits"].tolist() == pytest.approx([bits])
+    assert found["tokens"].tolist() == [len(NEW) + 1]
+    blocks = chars.scores(NEW)
+    assert len(blocks) == 20
+    assert blocks["bits"].sum() == pytest.approx(bits)
+    per_token = bits / (len(NEW) + 1)
+    assert chars.bits_per_token(NEW).estimate == pytest.approx(per_token)
+    assert chars.perplexity(NEW).estimate == pytest.approx(2**per_token)
+
+
+def test_standard_errors_are_over_documents(chars):
+    texts = {"one": NEW, "two": "a song of the moon", "three": VERSES[0]}
+    found = chars.scores(texts)
+    assert list(found.index) == ["one", "two", "three"]
+    estimate = chars.bits_per_character(texts)
+    rate = found["bits"].sum() / found["characters"].sum()
+    rest = (found["bits"] - rate * found["characters"]).to_numpy()
+    se = np.sqrt((rest**2).sum() * 3 / 2) / found["characters"].sum()
+    assert estimate == pytest.approx((rate, se))
+    assert np.isnan(chars.bits_per_token(NEW, blocks=1).se)
+    with pytest.raises(bm.SpecError, match="single document"):
+        chars.scores(texts, blocks=3)
+
+
+def test_one_expert_alone(chars):
+    table = bm.text.language_model(VERSES, 3).table(NEW)
+    bits = -table["log_p_kn2"].sum() / np.log(2)
+    assert chars.scores(NEW, expert="kn2", blocks=1)["bits"].item() == pytest.approx(bits)
+    with pytest.raises(bm.SpecError, match="kn9"):
+        chars.scores(NEW, expert="kn9")
+
+
+def test_characters_of_words(words):
+    found = words.scores("The king, the  queen", blocks=1)
+    assert found[["tokens", "characters"]].to_numpy().tolist() == [[6, 21]]
+
+
+def test_next_tokens_have_the_probabilities_of_the_text(chars, words):
+    for model, prompt, token in ((chars, "the kin", "g"), (words, "the", "king")):
+        found = model.next(prompt, most=model.vocabulary.size)
+        assert found["probability"].sum() == pytest.approx(1.0)
+        joiner = "" if model is chars else " "
+        shares = model.responsibilities(f"{prompt}{joiner}{token}").iloc[-2]
+        row = found.set_index("token").loc[token]
+        assert row["probability"] == pytest.approx(shares["probability"])
+        labels = [str(k) for k in model.fit.spec.expert_labels]
+        expected = (row[labels] / row[labels].sum()).to_numpy(dtype=float)
+        np.testing.assert_allclose(shares[labels].to_numpy(dtype=float), expected)
+
+
+def test_responsibilities_are_the_package_s(chars):
+    table = bm.text.language_model(VERSES, 3).table(NEW)
+    found = chars.responsibilities(NEW)
+    expected = bm.responsibilities(chars.fit, table).values[0, 0]
+    np.testing.assert_allclose(found[["kn1", "kn2", "kn3"]], expected, atol=1e-12)
+    assert found["token"].iloc[-1] == "<end>"
+
+
+def test_random_texts(chars, words):
+    text = chars.sample(40, "the ", random_seed=1)
+    assert text.startswith("the ")
+    assert text == chars.sample(40, "the ", random_seed=1)
+    assert text != chars.sample(40, "the ", random_seed=2)
+    assert "<unk>" not in words.sample(15, "the", random_seed=1)
+
+
+def test_bad_requests_are_refused(chars):
+    for ask in (
+        lambda: chars.next(3),
+        lambda: chars.next("a", most=0),
+        lambda: chars.next("a", ci_prob=1.0),
+        lambda: chars.sample(0),
+        lambda: chars.responsibilities(["a"]),
+        lambda: chars.scores("ab", blocks=0),
+    ):
+        with pytest.raises(bm.SpecError):
+            ask()
+    with pytest.raises(bm.DataError, match="empty"):
+        chars.scores(["a", ""])
