@@ -141,8 +141,13 @@ def symmetrised(
         raise DataError(
             f"`forward` has the links of {len(ours)} pairs and `backward` those of {len(theirs)}."
         )
-    join = {"grow-diag": _grown, "intersection": set.intersection, "union": set.union}[method]
-    return [sorted(join(a, b)) for a, b in zip(ours, theirs, strict=True)]
+    return [sorted(_joined(a, b, method)) for a, b in zip(ours, theirs, strict=True)]
+
+
+def _joined(forward: set[Link], backward: set[Link], method: str) -> set[Link]:
+    if method == "grow-diag":
+        return _grown(forward, backward)
+    return forward & backward if method == "intersection" else forward | backward
 
 
 def _grown(forward: set[Link], backward: set[Link]) -> set[Link]:

@@ -54,7 +54,7 @@ class Shapes:
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Pairs of one shape: their numbers, and words (pair, position), those of the source with NULL."""
+    """Pairs of one shape: their numbers, and their words (pair, position), NULL first."""
 
     shape: int
     rows: np.ndarray

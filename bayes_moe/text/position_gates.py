@@ -1,5 +1,4 @@
-"""Gates over source positions: uniform, a table by lengths, or a softmax of the distance to the
-diagonal.
+"""Gates over source positions: uniform, a table by lengths, or a softmax along the diagonal.
 
 All state the probabilities of the positions of a list of shapes, in the flat layout of
 :class:`~bayes_moe.text.cooccurrence.Shapes`, and their next value from expected counts there.
@@ -160,7 +159,7 @@ class DiagonalGate(PositionGate):
     def step(self, shapes: Shapes, counts: np.ndarray) -> Self:
         i, distance = _distances(shapes)
         words = np.where(i == 0, 0.0, counts)
-        null = self.null if self.fixed_null else float(1 - words.sum() / counts.sum())
+        null = self.null if self.fixed_null else max(0.0, float(1 - words.sum() / counts.sum()))
         rows = np.add.reduceat(words, shapes.row_starts)
         observed = float(words @ distance)
         strength = self.strength

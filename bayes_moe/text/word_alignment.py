@@ -12,11 +12,11 @@ from bayes_moe.core import html
 from bayes_moe.core.checks import check_number, check_one_of, check_positive, check_whole
 from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.core.progress import progress
-from bayes_moe.prediction.class_quantities import probability_inside
 from bayes_moe.text import stored_alignment
-from bayes_moe.text.alignment_em import Cells, Run, Settings, run
 from bayes_moe.text.aligned_pairs import links_of, log_likelihoods, responsibilities
-from bayes_moe.text.parallel_text import NULL, ParallelText, SentencePairs, as_tokens
+from bayes_moe.text.alignment_em import Cells, Run, Settings, run
+from bayes_moe.text.alignment_tables import translations, word_for_word
+from bayes_moe.text.parallel_text import NULL, ParallelText, SentencePairs
 from bayes_moe.text.position_gates import DiagonalGate, PositionGate, TableGate, UniformGate
 
 if TYPE_CHECKING:
@@ -232,26 +232,7 @@ class Alignment:
         SpecError
             For a word that the source texts lack, and other settings that cannot be.
         """
-        import pandas as pd
-
-        if n is not None:
-            check_whole("n", n, 1)
-        inside = probability_inside(ci_prob)
-        row = 0 if word is None else self.text.source.check(word) + 1
-        table, pairs = self.run.table, self.run.table.pairs
-        of = np.arange(pairs.starts[row], pairs.starts[row + 1])
-        of = of[np.argsort(-table.counts[of], kind="stable")][:n]
-        lower, upper = table.interval(of, inside)
-        words = [self.text.target.words[t] for t in pairs.target[of]]
-        return pd.DataFrame(
-            {
-                "probability": table.mean()[0][of],
-                "lower": lower,
-                "upper": upper,
-                "count": table.counts[of],
-            },
-            index=pd.Index(words, name=NULL if word is None else word),
-        )
+        return translations(self.run.table, self.text, word, n, ci_prob)
 
     def alignments(
         self,
@@ -340,12 +321,7 @@ class Alignment:
         pandas.DataFrame
             ``source``, ``target`` and ``probability`` by word; missing for unknown source words.
         """
-        import pandas as pd
-
-        words = as_tokens(sentence, self.text.tokenizer, "The sentence")
-        rows = [self._best(word) for word in words]
-        columns = ["source", "target", "probability"]
-        return pd.DataFrame(rows, columns=columns).astype({"probability": float})
+        return word_for_word(self.run.table, self.text, sentence)
 
     def save(self, path: Any) -> None:
         """Write the alignment to a file of arrays and JSON, which :func:`load_alignment` reads.
@@ -353,12 +329,6 @@ class Alignment:
         A tokenizer of the user's is not kept; give it to :func:`load_alignment` again.
         """
         stored_alignment.save(path, self.model, self.settings, self.text, self.run)
-
-    def _best(self, word: str) -> tuple[str, str | None, float]:
-        if word not in self.text.source:
-            return word, None, np.nan
-        line = self.translation_table(word, 1)
-        return word, str(line.index[0]), float(line["probability"].iloc[0])
 
     def _pairs(self, source: Any, target: Any) -> SentencePairs:
         if (source is None) != (target is None):
