@@ -165,6 +165,13 @@ SOURCES = {
         "31 rows: movements of small sea snails after they were put further down the shore. "
         "Columns: distance, direction (degrees)."
     ),
+    "numerals": (
+        "Made for this package by the rules of English and German number words; in the public "
+        "domain. "
+        "300 rows: whole numbers from 1 to 9999, drawn at random. Columns: number, english, german "
+        "(its words, those of German apart), links (of words that mean the same, as source-target "
+        "positions from 0)."
+    ),
 }
 
 
@@ -209,6 +216,7 @@ def load_dataset(name: str) -> pd.DataFrame:
         ``"sunspots"``: yearly numbers of sunspots, 309 rows.
         ``"growth"``: quarterly growth of real GDP in the United States, with recessions, 202 rows.
         ``"periwinkle"``: directions in which snails move, 31 rows (Fisher 1993).
+        ``"numerals"``: number words in English and German with links of words, 300 rows.
 
     Returns
     -------

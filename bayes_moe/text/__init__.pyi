@@ -1,5 +1,9 @@
 # The public names of `bm.text`, each stated once: `__init__.py` loads from this file.
 
+from .alignment_figure import plot_alignment as plot_alignment
+from .alignment_scores import alignment_error_rate as alignment_error_rate
+from .alignment_scores import alignment_scores as alignment_scores
+from .alignment_scores import symmetrised as symmetrised
 from .feature_matrix import TextFeatures as TextFeatures
 from .feature_matrix import features as features
 from .fitted_language import Estimate as Estimate
@@ -7,3 +11,6 @@ from .fitted_language import FittedLanguageModel as FittedLanguageModel
 from .language_model import LanguageModel as LanguageModel
 from .language_model import language_model as language_model
 from .smoothing import Ngram as Ngram
+from .word_alignment import Alignment as Alignment
+from .word_alignment import alignment as alignment
+from .word_alignment import load_alignment as load_alignment
