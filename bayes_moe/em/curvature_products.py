@@ -63,41 +63,51 @@ class CurvatureProducts:
 
     def times(self, step: np.ndarray) -> np.ndarray:
         """The information times a step (free,) of the free coordinates."""
-        full = self.expanded(step)
+        return self.times_each(step[None])[0]
+
+    def times_each(self, steps: np.ndarray) -> np.ndarray:
+        """The information times steps (step, free) of the free coordinates."""
+        constraint = self.vector.constraint
+        full = steps if constraint is None else constraint.step(steps)
         eta = self._predictors(full)
-        sums = np.zeros((self._stack.size, self._weights.shape[1]))
+        sums = np.zeros_like(eta)
         for first, second, w in zip(
             self._plan.first, self._plan.second, self._weights, strict=True
         ):
-            sums[first] += w * eta[second]
+            sums[:, first] += w * eta[:, second]
             if first != second:
-                sums[second] += w * eta[first]
+                sums[:, second] += w * eta[:, first]
         found = self._by_coordinate(sums) - self._prior * full
-        return reduced_gradient(self.vector, found[None])[0]
+        return reduced_gradient(self.vector, found)
+
+    @property
+    def width(self) -> int:
+        """Numbers of the predictors of all rows."""
+        return self._stack.size * self._weights.shape[1]
 
     def expanded(self, step: np.ndarray) -> np.ndarray:
         """Step (coordinate,) of one of the free coordinates (free,)."""
         constraint = self.vector.constraint
         return step if constraint is None else constraint.step(step[None])[0]
 
-    def _predictors(self, step: np.ndarray) -> np.ndarray:
-        """Changes (output, obs) of the linear predictors by a step (coordinate,)."""
-        rows = self._weights.shape[1]
-        eta = np.empty((self._stack.size, rows))
+    def _predictors(self, steps: np.ndarray) -> np.ndarray:
+        """Changes (step, output, obs) of the linear predictors by steps (step, coordinate)."""
+        eta = np.empty((len(steps), self._stack.size, self._weights.shape[1]))
         blocks = zip(self.vector.blocks, self._stack.places, self._features.of, strict=True)
         for block, places, table in blocks:
-            coef = block.raw(step[None])[0] * block.unit
-            eta[places] = self._features.predictors(coef, table, slice(None))
+            coef = block.raw(steps) * block.unit
+            eta[:, places] = self._features.predictors(coef, table, slice(None))
         return eta
 
     def _by_coordinate(self, scores: np.ndarray) -> np.ndarray:
-        """Sums over rows (coordinate,) of derivatives (output, obs) by the linear predictors."""
+        """Sums over rows (..., coordinate) of derivatives (..., output, obs) by the predictors."""
+        each = scores.reshape(-1, *scores.shape[-2:])
         slopes = [
-            self._features.sums(scores[places], table, slice(None)).ravel()
+            self._features.sums(each[:, places], table, slice(None)).reshape(len(each), -1)
             for places, table in zip(self._stack.places, self._features.of, strict=True)
         ]
-        found = self._stack.to_coordinates((np.concatenate(slopes) * self._stack.units)[None])
-        return found[0]
+        found = self._stack.to_coordinates(np.concatenate(slopes, axis=1) * self._stack.units)
+        return found.reshape(*scores.shape[:-2], -1)
 
     def _scales(self) -> np.ndarray:
         """The diagonal (free,) of the information, without products of different outputs."""
