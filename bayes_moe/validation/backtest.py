@@ -263,7 +263,7 @@ def continued(known: Fit, table: Any) -> Fit:
     if not _same_columns(known.spec, known.design, longer):
         raise SpecError(
             "The model's columns depend on the rows that it was fitted to (splines, trends, "
-            "categories, networks, constraints), so that its posterior cannot go on with others: "
+            "categories, networks), so that its posterior cannot go on with others: "
             "backtest it with refit=True."
         )
     return replace(known, design=longer)
@@ -272,10 +272,11 @@ def continued(known: Fit, table: Any) -> Fit:
 def _same_columns(spec: MixtureOfExperts, design: Design, longer: Design) -> bool:
     """Whether coefficients mean the same in the design of a table with more rows.
 
-    Predictors have to be linear, and their columns equal in the rows of both.
+    Predictors have to be linear, and their columns equal in the rows of both. What is shared or
+    held is so in reported values, which the rows do not change.
     """
     linear = all(predictor.portable for _, predictor in spec.structure.sites)
-    if not linear or spec.structure.constraints or design.depends_on_rows(names.RESPONSE):
+    if not linear or design.depends_on_rows(names.RESPONSE):
         return False
     ours, theirs = (_when(each) for each in (design, longer))
     at = theirs.get_indexer(ours)

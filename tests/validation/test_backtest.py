@@ -161,6 +161,29 @@ def test_without_refits_the_posterior_stays_and_lags_go_on(whole, monkeypatch):
     assert len(fits) == 3
 
 
+def test_shared_and_held_parameters_stay_where_a_posterior_goes_on(monkeypatch):
+    fits = []
+    fit = module.fit
+    monkeypatch.setattr(module, "fit", lambda *a, **k: fits.append(fit(*a, **k)) or fits[-1])
+    spec = bm.mixture_of_experts(
+        "y ~ lag(y, 1)",
+        gate="~ 1",
+        time="day",
+        shared=("mu_coef[lag(y, 1)]",),
+        fixed={"mu_coef[1, Intercept]": 0.25},
+    )
+    data = table()
+    kept = bm.backtest(spec, data, refit=False, restarts=1, **ASKED)
+    assert len(fits) == 1
+    found = {n: fits[0].idata["posterior"][n].values[0, 0] for n in ("mu_coef", "gate_coef")}
+    assert found["mu_coef"][1, 0] == 0.25 and np.ptp(found["mu_coef"][:, 1]) == 0
+    weights = np.exp(found["gate_coef"][:, 0])
+    last = data["y"].to_numpy()[[50, 52, 54, 56]]
+    means = (found["mu_coef"] @ [np.ones(4), last]).T @ (weights / weights.sum())
+    here = kept.results["mean"].sel(forecast="model", step=1).values[:, 0]
+    np.testing.assert_allclose(here, means, rtol=1e-9)
+
+
 def test_several_series_are_cut_at_the_same_time():
     data = table(series=("a", "b"))
     spec = lagged(series="id")
