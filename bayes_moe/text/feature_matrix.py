@@ -207,7 +207,7 @@ def _column(texts: Iterable[str]) -> pd.Series:
             f"{WHERE} has {absent.size} missing text(s), first at position {absent[0]}: leave them "
             "out, or give '' for a text without words."
         )
-    return column.rename(column.name if column.name is not None else "texts")
+    return column if column.name is not None else column.rename("texts")
 
 
 def _shown(values: Any, names: tuple[str, ...], index: pd.Index) -> Any:
