@@ -190,17 +190,14 @@ class Design(InTime):
         positions = np.flatnonzero(used.kept)
         check_all_features(formulas, used.columns)
         fitted: dict[str, FittedFormula] = {}
+        fit = partial(FittedFormula.fit, functions=functions)
         texts, wide = used.with_texts(formulas.values())
 
         def values_of(stem: str, formula: str) -> np.ndarray:
-            fitted[stem], values = FittedFormula.fit(
-                formula,
-                response.columns if stem == names.RESPONSE else wide,
-                positions,
-                functions,
-                is_response=stem == names.RESPONSE,
-                expected=expected.get(stem),
-            )
+            own = stem == names.RESPONSE
+            columns, most = response.columns if own else wide, expected.get(stem)
+            found = fit(formula, columns, positions, is_response=own, expected=most)
+            fitted[stem], values = found
             return values
 
         observed = None
@@ -209,7 +206,6 @@ class Design(InTime):
             values = values_of(names.RESPONSE, response_formula(response.term))
             observed = response_values(response.term, values, response.limits, used.gaps, positions)
         matrices, weights = {}, used.observation.weights
-        fit = partial(FittedFormula.fit, functions=functions)
         grouped, groups = fit_groups(formulas, used.columns, positions, fit, weights)
         for stem, formula in formulas.items():
             every = values_of(stem, dense_part(formula, wide))

@@ -236,13 +236,8 @@ def setting(name: str, argument: Argument, node: ast.expr, text: str) -> Any:
             if given is not None:
                 return given
             wanted = _OF_TIME[argument.kind]
-        case "literal":
-            try:
-                return ast.literal_eval(node)
-            except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
-                wanted = "written out, as a number, a text, True, False or a list of them"
-        case "level":
-            return _level(name, argument, node, text)
+        case "level" | "literal":
+            return _READ[argument.kind](name, argument, node, text)
         case "numbers":
             return [constant(item, text) for item in _items(name, argument, node, text)]
         case _:
@@ -280,6 +275,17 @@ def _is_date(literal: Any) -> bool:
         return False
 
 
+def _literal(name: str, argument: Argument, node: ast.expr, text: str) -> Any:
+    """Any constant of Python, or a list of them."""
+    try:
+        return ast.literal_eval(node)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
+        raise SpecError(
+            f"The argument {argument.name!r} of {name!r} must be written out, as a number, a text, "
+            f"True, False or a list of them; it is {shown(node)!r} in the formula term {text!r}."
+        ) from error
+
+
 def _items(name: str, argument: Argument, node: ast.expr, text: str) -> list[ast.expr]:
     if not isinstance(node, ast.List | ast.Tuple):
         raise SpecError(
@@ -300,6 +306,10 @@ def _level(name: str, argument: Argument, node: ast.expr, text: str) -> Any:
             f"it has {shown(node)!r} in the formula term {text!r}."
         )
     return int(value) if value == int(value) else value
+
+
+_READ = {"level": _level, "literal": _literal}
+"""What reads constants."""
 
 
 def contrasts(node: ast.expr, text: str) -> Call | dict[Any, list[float]] | list[Any] | None:

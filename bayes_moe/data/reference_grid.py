@@ -181,9 +181,8 @@ def grid_along(
         raise SpecError(f"`at` cannot hold {feature!r}: it is the feature of the plot.")
     columns = columns_of(design)
     groups = [c for c in design.columns.columns if c in _grouping(design)]
-    known = (*columns, *groups, *texts_of(design))
     for column in at:
-        if column not in known:
+        if column not in (known := (*columns, *groups, *texts_of(design))):
             raise DataError(unknown("column in `at`", column, known))
     observed, whole_columns = design.columns, columns_of(design, whole)
     if kind(observed[feature]) == "dates":
@@ -205,11 +204,8 @@ def grid_along(
         values = steps if column == feature else [fixed[column]] * len(steps)
         dtype = observed[column].dtype if is_categorical(design, column) else float
         rows[column] = pd.Series(values, dtype=dtype)
-    for column in groups:
-        fixed[column] = _fixed_group(design, column, at)
-        rows[column] = pd.Series([fixed[column]] * len(steps), dtype=object)
-    for column in texts_of(design):
-        fixed[column] = _fixed_text(design, column, at)
+    for column in (*groups, *texts_of(design)):
+        fixed[column] = (_fixed_group if column in groups else _fixed_text)(design, column, at)
         rows[column] = pd.Series([fixed[column]] * len(steps), dtype=object)
     whole_feature = not levels and bool((observed[feature].dropna() % 1 == 0).all())
     for column in sparse_names(observed):

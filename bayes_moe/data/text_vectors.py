@@ -15,9 +15,7 @@ import numpy as np
 
 from bayes_moe.core.errors import DataError, need
 from bayes_moe.data.text_settings import TextSettings
-
-LEAST_SIZE = 1e-10
-"""Singular value, relative to the largest, below which there are no more directions."""
+from bayes_moe.data.truncated_svd import right_directions
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,20 +71,12 @@ class TextVectors:
         DataError
             For more components than the texts have directions.
         """
-        from sklearn.decomposition import TruncatedSVD
-
-        rows = int((np.diff(weighted.indptr) > 0).sum())
-        most = min(rows, len(np.unique(weighted.indices)))
-        if components <= most:
-            svd = TruncatedSVD(components, random_state=0).fit(weighted)
-            sizes = svd.singular_values_
-            most = int((sizes > LEAST_SIZE * sizes[0]).sum())
-        if components > most:
+        directions = right_directions(weighted, components)
+        if len(directions) < components:
             raise DataError(
                 f"{where} asks for components={components}, but the {weighted.shape[0]} texts with "
-                f"{len(self.terms)} terms have {most}: give at most that many."
+                f"{len(self.terms)} terms have {len(directions)}: give at most that many."
             )
-        directions = np.ascontiguousarray(svd.components_)
         return replace(self, settings=replace(self.settings, components=components),
                        components=directions)  # fmt: skip
 

@@ -148,8 +148,7 @@ class MixtureOfExperts(Record):
         check_memory(structure, columns)
         spec_checks.check_gate_formulas(gate)
         self._set(functions=_called(self.expressions, check_functions(functions)))
-        check_time_terms(self.expressions, columns.formulas, time)
-        check_text_terms(self.expressions, columns.formulas, structure.row_count_formulas)
+        _check_terms(self)
         whole = {name: prior for name, prior in frozen.items() if not is_part(name)}
         spec_checks.check_structure(gate, structure, self.formulas, whole)
 
@@ -334,6 +333,13 @@ def _row_columns(columns: Sequence[Any], structure: Structure) -> RowColumns:
     """Columns that say more of the rows, for a model that may read these one after the other."""
     found = check_row_columns(columns, structure.expert_labels)
     return replace(found, memory=bool(getattr(structure, "has_memory", False)))
+
+
+def _check_terms(spec: MixtureOfExperts) -> None:
+    """Raise :class:`SpecError` for terms of rows before, and of texts, where there can be none."""
+    columns, counts = spec.row_columns, spec.structure.row_count_formulas
+    check_time_terms(spec.expressions, columns.formulas, columns.time)
+    check_text_terms(spec.expressions, columns.formulas, counts)
 
 
 def _called(

@@ -113,8 +113,7 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
         )
     tree = fit.idata.copy()
     tree.attrs[HEADER] = json.dumps(description)
-    stored = stored_times.with_times(fitted_data(fit.design, levels), fit.design)
-    tree[names.FITTED_DATA] = _tree(stored_texts.with_texts(stored, fit.design))
+    tree[names.FITTED_DATA] = _tree(_stored(fit.design, levels))
     try:
         check_tree(tree, fit.spec, fit.design)
     except (TypeError, ValueError) as error:
@@ -130,6 +129,12 @@ def save(fit: Fit, path: str | os.PathLike[str]) -> Path:
 
     netcdf_trees.write(tree, target, verify)
     return target
+
+
+def _stored(design: Design, levels: pd.DataFrame | None) -> xr.Dataset:
+    """Used columns, response and row labels, rows in time, and what was fitted of text terms."""
+    rows = stored_times.with_times(fitted_data(design, levels), design)
+    return stored_texts.with_texts(rows, design)
 
 
 def _least_version(spec: MixtureOfExperts, row_labels: bool) -> int:

@@ -115,8 +115,8 @@ def features(
     texts : sequence of str
         The texts, as a list, an array or a Series. An empty one is a row of zeros.
     components : int, optional
-        Number of components of the truncated singular value decomposition (scikit-learn's, by
-        random projections with a fixed seed); by default the features are the terms.
+        Number of components of the truncated singular value decomposition; by default the
+        features are the terms.
     analyzer : {"word", "char", "char_wb"}, optional
         What terms are made of: words of two or more letters or digits (the default), characters,
         or characters within words.
@@ -207,7 +207,7 @@ def _column(texts: Iterable[str]) -> pd.Series:
             f"{WHERE} has {absent.size} missing text(s), first at position {absent[0]}: leave them "
             "out, or give '' for a text without words."
         )
-    return column.rename(column.name if column.name is not None else "texts")
+    return column if column.name is not None else column.rename("texts")
 
 
 def _shown(values: Any, names: tuple[str, ...], index: pd.Index) -> Any:
