@@ -5,5 +5,15 @@ from .fitted_language import FittedLanguageModel as FittedLanguageModel
 from .language_model import LanguageModel as LanguageModel
 from .language_model import language_model as language_model
 from .smoothing import Ngram as Ngram
+from .stored_language import load as load
+from .stored_language import save as save
 
-__all__ = ["Estimate", "FittedLanguageModel", "LanguageModel", "Ngram", "language_model"]
+__all__ = [
+    "Estimate",
+    "FittedLanguageModel",
+    "LanguageModel",
+    "Ngram",
+    "language_model",
+    "load",
+    "save",
+]
