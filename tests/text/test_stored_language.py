@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import bayes_moe as bm
-from tests.text.verses import VERSES
+from tests.support.verses import VERSES
 
 
 @pytest.fixture(scope="module")
