@@ -12,6 +12,8 @@ from .fitted_language import FittedLanguageModel as FittedLanguageModel
 from .language_model import LanguageModel as LanguageModel
 from .language_model import language_model as language_model
 from .smoothing import Ngram as Ngram
+from .stored_language import load as load
+from .stored_language import save as save
 from .top_terms import top_terms as top_terms
 from .word_alignment import Alignment as Alignment
 from .word_alignment import alignment as alignment

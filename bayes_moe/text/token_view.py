@@ -13,8 +13,19 @@ from bayes_moe.text.corpus import CHAR, END
 if TYPE_CHECKING:
     import pandas as pd
 
-HUES = (230, 30, 140, 0, 280, 190, 60, 330, 100, 255)
-"""Hues of experts, in degrees, in an order in which neighbours differ."""
+COLOURS = (
+    (31, 119, 180),
+    (255, 127, 14),
+    (44, 160, 44),
+    (214, 39, 40),
+    (148, 103, 189),
+    (140, 86, 75),
+    (227, 119, 194),
+    (127, 127, 127),
+    (188, 189, 34),
+    (23, 190, 207),
+)
+"""Red, green and blue of experts: those of the pictures, C0, C1, ... of matplotlib; then again."""
 STRONGEST = 0.6
 """Opacity of a token that is surely one expert's: text stays legible on light and dark pages."""
 MOST = 4000
@@ -23,8 +34,8 @@ MOST = 4000
 
 def colour(expert: int, opacity: float) -> str:
     """CSS colour of an expert, which a page's own background shows through."""
-    hue, light = HUES[expert % len(HUES)], 55 if expert < len(HUES) else 40
-    return f"hsla({hue},75%,{light}%,{opacity:.2f})"
+    red, green, blue = COLOURS[expert % len(COLOURS)]
+    return f"rgba({red},{green},{blue},{opacity:.2f})"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -172,3 +172,14 @@ def test_its_description_and_score():
     assert not np.any(found.score)
     expected = np.tile(params["log_density"], (2, 1))
     np.testing.assert_array_equal(Given().log_density(np.zeros(3), params, NUMERIC), expected)
+
+
+def test_its_random_variable_in_a_graph_raises_when_drawn():
+    params = {"given": np.zeros((2, 1)), "log_density": np.array([[-1.0, -2.0]])}
+    with pytest.raises(bm.SpecError, match="there are no draws"):
+        Given().dist(params).eval(mode="FAST_COMPILE")
+
+
+def test_one_expert_alone_leaves_nothing_to_fit():
+    with pytest.raises(bm.SpecError, match="nothing to fit"):
+        stacked(left="left")

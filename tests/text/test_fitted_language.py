@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import bayes_moe as bm
-from tests.text.verses import VERSES
+from tests.support.verses import VERSES
 
 NEW = "the king and the cat sing to the moon; when the dog was not in the house"
 

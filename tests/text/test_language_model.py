@@ -14,7 +14,7 @@ from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.text import Ngram
 from bayes_moe.text.context_table import Scorer
 from bayes_moe.text.corpus import whole
-from tests.text.verses import VERSES
+from tests.support.verses import VERSES
 
 EXPERTS = [Ngram(2), Ngram(3), Ngram(3, "dirichlet", concentration=2.0)]
 LETTERS = "".join(sorted({*"".join(VERSES)}))

@@ -33,4 +33,4 @@ def test_text_is_escaped_and_coloured():
 def test_words_have_spaces_between_them():
     assert "</span> <span" in view(["a", "b"], "word")._repr_html_()
     assert repr(view(["a", "b"])) == "TokenView of 2 tokens: kn1 75%, kn2 25%"
-    assert colour(0, 0.5) != colour(10, 0.5)
+    assert colour(0, 0.5) == colour(10, 0.5) == "rgba(31,119,180,0.50)"
