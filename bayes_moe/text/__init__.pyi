@@ -7,6 +7,8 @@ from .alignment_scores import symmetrised as symmetrised
 from .example_rows import example_rows as example_rows
 from .feature_matrix import TextFeatures as TextFeatures
 from .feature_matrix import features as features
+from .fitted_alignment import Alignment as Alignment
+from .fitted_alignment import load_alignment as load_alignment
 from .fitted_language import Estimate as Estimate
 from .fitted_language import FittedLanguageModel as FittedLanguageModel
 from .language_model import LanguageModel as LanguageModel
@@ -17,4 +19,3 @@ from .stored_language import save as save
 from .top_terms import top_terms as top_terms
 from .word_alignment import Alignment as Alignment
 from .word_alignment import alignment as alignment
-from .word_alignment import load_alignment as load_alignment

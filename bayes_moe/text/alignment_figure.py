@@ -10,7 +10,7 @@ import numpy as np
 from bayes_moe.core.errors import SpecError
 from bayes_moe.plots.canvas import Canvas, Look, name_axes, open_canvas, set_yticks
 from bayes_moe.plots.ticks import fit_categories
-from bayes_moe.text.word_alignment import Alignment
+from bayes_moe.text.fitted_alignment import Alignment
 
 if TYPE_CHECKING:
     import xarray as xr

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bayes_moe.core.checks import check_whole
+from bayes_moe.core.errors import SpecError
 from bayes_moe.prediction.class_quantities import probability_inside
+from bayes_moe.text.cooccurrence import WordPairs
 from bayes_moe.text.parallel_text import NULL, ParallelText, as_tokens
 from bayes_moe.text.translation import TranslationTable
 
@@ -51,6 +54,61 @@ def word_for_word(table: TranslationTable, text: ParallelText, sentence: Any) ->
             rows.append((word, None, np.nan))
     found = pd.DataFrame(rows, columns=["source", "target", "probability"])
     return found.astype({"probability": float})
+
+
+Rows = list[tuple[str, int]]
+"""Source words with their rows of the table."""
+
+
+def rows_of(text: ParallelText, words: Any) -> Rows:
+    """Rows of source words, None for NULL.
+
+    Raises
+    ------
+    SpecError
+        For anything but a list of known words, each once.
+    """
+    if isinstance(words, str) or not isinstance(words, Iterable):
+        raise SpecError(f"`words` must be a list of source words; it is {words!r:.100}.")
+    rows = [(NULL, 0) if w is None else (w, text.source.check(w) + 1) for w in words]
+    if not rows or len({row for _, row in rows}) < len(rows):
+        raise SpecError("`words` must have at least one word, and each of them once.")
+    return rows
+
+
+def drawn_translations(
+    text: ParallelText,
+    pairs: WordPairs,
+    rows: Rows,
+    n: int,
+    ci_prob: float | None,
+    chain: Iterable[np.ndarray],
+    tune: int,
+) -> pd.DataFrame:
+    """Means and intervals of the rows of some words over the draws of tables after ``tune``."""
+    import pandas as pd
+
+    inside = probability_inside(ci_prob)
+    of = np.concatenate([np.arange(pairs.starts[r], pairs.starts[r + 1]) for _, r in rows])
+    kept = np.array([table[of] for step, table in enumerate(chain) if step >= tune])
+    mean = kept.mean(axis=0)
+    low, high = np.quantile(kept, [(1 - inside) / 2, (1 + inside) / 2], axis=0)
+    halves = np.array_split(kept, 2)
+    sizes = [pairs.starts[r + 1] - pairs.starts[r] for _, r in rows]
+    source = np.repeat(np.arange(len(rows)), sizes)
+    order = np.lexsort((-mean, source))
+    rank = np.concatenate([np.arange(size) for size in sizes])
+    chosen = order[rank < n]
+    index = pd.MultiIndex.from_arrays(
+        [
+            [rows[k][0] for k in source[chosen]],
+            [text.target.words[t] for t in pairs.target[of[chosen]]],
+        ],
+        names=["source", "target"],
+    )
+    difference = np.abs(halves[0].mean(axis=0) - halves[1].mean(axis=0))
+    columns = {"probability": mean, "lower": low, "upper": high, "half_difference": difference}
+    return pd.DataFrame({name: v[chosen] for name, v in columns.items()}, index=index)
 
 
 def _likeliest(table: TranslationTable, row: int) -> np.ndarray:

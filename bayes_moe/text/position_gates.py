@@ -33,6 +33,10 @@ class PositionGate(ABC):
         """Return the gate that maximises the expected log posterior of counts (entry,)."""
 
     @abstractmethod
+    def draw(self, shapes: Shapes, counts: np.ndarray, rng: np.random.Generator) -> Self:
+        """Return a draw of the gate given counts (entry,) of known positions."""
+
+    @abstractmethod
     def log_prior(self) -> float:
         """Return the log prior of the parameters, up to a constant."""
 
@@ -59,6 +63,9 @@ class UniformGate(PositionGate):
         return uniform(shapes, self.null)
 
     def step(self, shapes: Shapes, counts: np.ndarray) -> Self:
+        return self
+
+    def draw(self, shapes: Shapes, counts: np.ndarray, rng: np.random.Generator) -> Self:
         return self
 
     def log_prior(self) -> float:
@@ -110,7 +117,13 @@ class TableGate(PositionGate):
         return values
 
     def step(self, shapes: Shapes, counts: np.ndarray) -> Self:
-        counts = counts + (self.concentration - 1)
+        return self._normalised(shapes, counts + (self.concentration - 1))
+
+    def draw(self, shapes: Shapes, counts: np.ndarray, rng: np.random.Generator) -> Self:
+        return self._normalised(shapes, rng.gamma(counts + self.concentration))
+
+    def _normalised(self, shapes: Shapes, counts: np.ndarray) -> Self:
+        """Table with rows in proportion to weights (entry,), but for a fixed share of NULL."""
         share = 1.0
         if self.null is not None:
             i = shapes.coordinates()[0]
@@ -157,9 +170,31 @@ class DiagonalGate(PositionGate):
         return np.where(i == 0, self.null, (1 - self.null) * values)
 
     def step(self, shapes: Shapes, counts: np.ndarray) -> Self:
-        i, distance = _distances(shapes)
-        words = np.where(i == 0, 0.0, counts)
+        words = np.where(_distances(shapes)[0] == 0, 0.0, counts)
         null = self.null if self.fixed_null else max(0.0, float(1 - words.sum() / counts.sum()))
+        return replace(self, null=null, strength=self._mode(shapes, words)[0])
+
+    def draw(self, shapes: Shapes, counts: np.ndarray, rng: np.random.Generator) -> Self:
+        words = np.where(_distances(shapes)[0] == 0, 0.0, counts)
+        made, of = words.sum(), counts.sum()
+        null = self.null if self.fixed_null else float(rng.beta(1 + of - made, 1 + made))
+        # Metropolis-Hastings: the conditional density of the strength is nearly normal.
+        mode, curvature = self._mode(shapes, words)
+        proposed = mode + float(rng.normal()) / np.sqrt(curvature)
+
+        def log_weight(strength: float) -> float:
+            shares = replace(self, null=0.0, strength=strength).weights(shapes)
+            used = words > 0
+            density = words[used] @ np.log(np.maximum(shares[used], np.finfo(float).tiny))
+            prior = -0.5 * (strength / STRENGTH_SD) ** 2
+            return float(density + prior + 0.5 * curvature * (strength - mode) ** 2)
+
+        accepted = np.log(rng.random()) < log_weight(proposed) - log_weight(self.strength)
+        return replace(self, null=null, strength=proposed if accepted else self.strength)
+
+    def _mode(self, shapes: Shapes, words: np.ndarray) -> tuple[float, float]:
+        """Strength of largest density given counts of source words (entry,), and the curvature."""
+        _, distance = _distances(shapes)
         rows = np.add.reduceat(words, shapes.row_starts)
         observed = float(words @ distance)
         strength = self.strength
@@ -175,7 +210,7 @@ class DiagonalGate(PositionGate):
             strength += move
             if abs(move) < 1e-10 * (1 + abs(strength)):
                 break
-        return replace(self, null=null, strength=strength)
+        return strength, float(curvature)
 
     def log_prior(self) -> float:
         return -0.5 * (self.strength / STRENGTH_SD) ** 2
@@ -183,7 +218,7 @@ class DiagonalGate(PositionGate):
     def describe(self) -> str:
         how = "fixed" if self.fixed_null else "estimated"
         return (
-            f"softmax of -{self.strength:.3g} |i/l - j/m| (strength estimated); "
+            f"softmax of {-self.strength:.3g} |i/l - j/m| (strength estimated); "
             f"NULL {self.null:.3g} ({how})"
         )
 
