@@ -1,9 +1,10 @@
 """Variances of single coefficients of models with too many for a matrix: a system of each.
 
 The variance of a linear function ``c' theta`` under the normal approximation at a mode is
-``c' H^-1 c``, with ``H`` the observed information. Conjugate gradients solve ``H x = c`` by products
-with ``H`` alone (:mod:`bayes_moe.em.curvature_products`), so that variances of some coefficients
-take seconds where the inverse of all would not fit into memory. They are exact up to the tolerance.
+``c' H^-1 c``, with ``H`` the observed information. Conjugate gradients solve ``H x = c`` by
+products with ``H`` alone (:mod:`bayes_moe.em.curvature_products`), so that variances of some
+coefficients take seconds where the inverse of all would not fit into memory. They are exact up to
+the tolerance.
 """
 
 from __future__ import annotations

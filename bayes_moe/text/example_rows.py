@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from bayes_moe.model.allocation import observed_responsibilities
 from bayes_moe.prediction.chunked_mixture import mixtures_on
 from bayes_moe.prediction.class_quantities import as_array, class_labels, has_classes
 from bayes_moe.prediction.predict import predict
+from bayes_moe.prediction.predictive import Predictive
 from bayes_moe.results.fit import Fit
 
 if TYPE_CHECKING:
@@ -88,10 +89,10 @@ def example_rows(fit: Fit, texts: Sequence[Any], n: int = 3, rows: Any = None) -
 
 def _predictions(fit: Fit, rows: Any) -> tuple[np.ndarray, np.ndarray]:
     """Predictions (obs,) of all experts together, and (expert, obs) of each alone."""
-    shown = predict(fit, rows)
+    shown = cast("Predictive", predict(fit, rows))  # the fit has one response
     if not has_classes(fit):
-        alone = shown.expert_means().transpose(names.EXPERT, ...)
-        return shown.mean().values, alone.values
+        means = shown.expert_means().transpose(names.EXPERT, ...)
+        return shown.mean().values, means.values
     labels = as_array(class_labels(fit))
     together = shown.probabilities().transpose(..., names.CLASS).values
     alone = shown.expert_probabilities().transpose(names.EXPERT, ..., names.CLASS).values

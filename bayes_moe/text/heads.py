@@ -135,13 +135,15 @@ def functions_of(
             continue
         weights, words = _components(column, components[column], len(places))
         order = [places[k] for k in range(len(places))]
-        to_terms = sparse.csr_array((np.ones(len(order)), (range(len(order)), order)),
-                                    (len(order), width))
+        to_terms = sparse.csr_array(
+            (np.ones(len(order)), (range(len(order)), order)), (len(order), width)
+        )
         parts.append(sparse.csr_array(weights @ to_terms))
         labels += words
         spreads.append(np.full(len(words), np.nan))
-    return Functions(np.array(labels, dtype=object), sparse.vstack(parts).tocsr(),
-                     np.concatenate(spreads))
+    return Functions(
+        np.array(labels, dtype=object), sparse.vstack(parts).tocsr(), np.concatenate(spreads)
+    )
 
 
 def check_columns(
@@ -182,9 +184,7 @@ def _named(names: Mapping[str, Sequence[str]], term: str, column: str, place: in
     return str(names[column][place])
 
 
-def _components(
-    column: str, given: tuple[Any, Sequence[str]], count: int
-) -> tuple[Any, list[str]]:
+def _components(column: str, given: tuple[Any, Sequence[str]], count: int) -> tuple[Any, list[str]]:
     """Weights (word, component) and words of the components of a column."""
     if not isinstance(given, tuple) or len(given) != 2:
         raise SpecError(f"`components[{column!r}]` is a pair: a matrix (word, component), words.")

@@ -55,8 +55,8 @@ def top_terms(
     variables : str or sequence of str, optional
         Coefficients to show, such as ``"p_coef"`` or ``"gate_coef"``; by default all.
     names : mapping of str to sequence of str, optional
-        By column, names of the columns of a matrix: ``{"words": vectorizer.get_feature_names_out()}``
-        for the terms ``words[0]``, ``words[1]``, ...
+        By column, names of the columns of a matrix, for the terms ``words[0]``, ``words[1]``, ...:
+        ``{"words": vectorizer.get_feature_names_out()}``.
     components : mapping of str to tuple, optional
         By column, a matrix (word, component) and the words: columns that are components
         ``z = x V`` of a table of words are mapped back, as ``z' beta = x' (V beta)``. Of
