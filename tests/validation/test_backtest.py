@@ -176,7 +176,8 @@ def test_shared_and_held_parameters_stay_where_a_posterior_goes_on(monkeypatch):
     kept = bm.backtest(spec, data, refit=False, restarts=1, **ASKED)
     assert len(fits) == 1
     found = {n: fits[0].idata["posterior"][n].values[0, 0] for n in ("mu_coef", "gate_coef")}
-    assert found["mu_coef"][1, 0] == 0.25 and np.ptp(found["mu_coef"][:, 1]) == 0
+    assert found["mu_coef"][1, 0] == 0.25
+    assert np.ptp(found["mu_coef"][:, 1]) == 0
     weights = np.exp(found["gate_coef"][:, 0])
     last = data["y"].to_numpy()[[50, 52, 54, 56]]
     means = (found["mu_coef"] @ [np.ones(4), last]).T @ (weights / weights.sum())
