@@ -17,5 +17,4 @@ from .smoothing import Ngram as Ngram
 from .stored_language import load as load
 from .stored_language import save as save
 from .top_terms import top_terms as top_terms
-from .word_alignment import Alignment as Alignment
 from .word_alignment import alignment as alignment
