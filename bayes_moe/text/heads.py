@@ -163,6 +163,19 @@ def check_columns(
     return given
 
 
+def text_components(fit: Fit, heads: Iterable[Head]) -> dict[str, tuple[Any, Sequence[str]]]:
+    """Matrices (word, component) and words of the text terms that are columns of some heads.
+
+    Hashed words have no names, so that their components stay what they are.
+    """
+    has = {c for head in heads for c in _columns(head.matrix)}
+    return {
+        name: (vectors.components.T, vectors.terms)
+        for name, vectors in fit.design.texts.vectors.items()
+        if name in has and vectors.components is not None and vectors.settings.hashing is None
+    }
+
+
 def _columns(matrix: Matrix) -> Iterator[str]:
     return (column for column, place in map(_element, matrix.terms) if place >= 0)
 

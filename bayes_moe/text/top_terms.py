@@ -12,7 +12,14 @@ from bayes_moe.core.checks import check_one_of, check_share, check_whole
 from bayes_moe.results.draws import stacked_draws
 from bayes_moe.results.fit import Fit, posterior_of
 from bayes_moe.text.coefficient_sds import ModeSpread, diverging, mode_spread, stored_sds
-from bayes_moe.text.heads import Functions, Head, check_columns, functions_of, heads_of
+from bayes_moe.text.heads import (
+    Functions,
+    Head,
+    check_columns,
+    functions_of,
+    heads_of,
+    text_components,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +67,8 @@ def top_terms(
     components : mapping of str to tuple, optional
         By column, a matrix (word, component) and the words: columns that are components
         ``z = x V`` of a table of words are mapped back, as ``z' beta = x' (V beta)``. Of
-        scikit-learn's ``TruncatedSVD`` the matrix is ``svd.components_.T``.
+        scikit-learn's ``TruncatedSVD`` the matrix is ``svd.components_.T``. Components of text
+        terms, ``text(review, components=100)``, are mapped back without being given here.
 
     Returns
     -------
@@ -95,7 +103,7 @@ def top_terms(
     check_one_of("value of `by`", by, ORDERS)
     heads = heads_of(fit, variables)
     named = check_columns(heads, "names", names)
-    mapped = check_columns(heads, "components", components)
+    mapped = text_components(fit, heads) | dict(check_columns(heads, "components", components))
     values = stacked_draws(fit.spec, posterior_of(fit.idata))
     spread = mode_spread(fit, values) if _is_mode(fit) else None
     functions: dict[str, Functions] = {}

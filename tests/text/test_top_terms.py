@@ -8,6 +8,7 @@ from scipy.stats import norm
 import bayes_moe as bm
 from bayes_moe.core.errors import SpecError
 from bayes_moe.text import coefficient_sds
+from tests.support.texts import reviews
 
 WORDS = [f"w{j}" for j in range(12)]
 
@@ -77,6 +78,24 @@ def test_components_are_mapped_back_to_words(fit, monkeypatch):
     sparse_back = {"z": (sparse.csr_array(back), WORDS)}
     same = bm.text.top_terms(fit, 12, variables="gate_coef", components=sparse_back)
     np.testing.assert_allclose(same["mean"], other["mean"])
+
+
+def test_text_terms_have_words():
+    """Of sparse terms by their names, of components through those that the design has."""
+    priors = {"p_coef": bm.Prior("Normal", mu=0, sigma=2)}
+    formula, gate = "y ~ text(review)", "~ text(review, components=3)"
+    spec = bm.mixture_of_experts(formula, gate=gate, family="bernoulli", priors=priors)
+    fit = bm.fit(spec, reviews(), "em", random_seed=1, restarts=1, progressbar=False)
+    found = bm.text.top_terms(fit, 4)
+    vectors = fit.design.texts.vectors["text(review, components=3)"]
+    one = found[(found.variable == "gate_coef") & (found.expert == 0)].iloc[0]
+    coef = fit.idata.posterior["gate_coef"].values[0, 0, 0, 1:]
+    expected = vectors.components.T @ coef
+    assert one["mean"] == pytest.approx(expected[np.argmax(np.abs(expected))])
+    assert one["term"] == vectors.terms[np.argmax(np.abs(expected))]
+    assert set(found[found.variable == "p_coef"].term) <= {
+        f"text(review)[{w}]" for w in vectors.terms
+    }
 
 
 def test_draws_have_their_own_intervals():
