@@ -7,6 +7,7 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 import bayes_moe as bm
+from bayes_moe.core import names
 from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.data import text_vectors
 from bayes_moe.data.reference_grid import choose_feature, grid_along, state
@@ -230,3 +231,41 @@ def test_there_are_no_plots_along_texts(design):
     alone = described("y ~ text(review)").design(TABLE)
     with pytest.raises(SpecError, match="uses no column beside texts"):
         choose_feature(alone, None, ["p"])
+
+
+# --- graphs and time ------------------------------------------------------------------------------
+
+
+def test_graphs_of_components_keep_internal_variables():
+    graph = bm.build(described(f"y ~ {BOTH}"), TABLE)
+    assert {v.name for v in graph.model.free_RVs} == {"gate_raw", "p_raw"}
+    assert names.TABLE_MARK in graph.model.named_vars
+
+
+def test_forecasts_read_the_texts_of_the_next_rows():
+    table = TABLE.assign(t=np.arange(len(TABLE), dtype=float))
+    spec = bm.mixture_of_experts(f"x ~ I(lag(x, 1)**2) + {BOTH}", experts=1, time="t")
+    fit = bm.fit(spec, table, "laplace", draws=50, random_seed=1)
+    ahead = NEW[["review"]][:3].assign(t=np.arange(3.0) + len(TABLE))
+    found = bm.forecast(fit, data=ahead, random_seed=1).mean()
+    coef = fit.idata.posterior["mu_coef"].values.reshape(-1, 5)
+    known = np.r_[1, TABLE["x"].iloc[-1] ** 2]
+    features = fit.design.texts.vectors[BOTH].of(NEW["review"][:1].tolist())[0]
+    expected = (coef @ np.r_[known, features]).mean()
+    assert np.ravel(found)[0] == pytest.approx(expected, rel=1e-9)
+    assert np.isfinite(found).all()
+    with pytest.raises(DataError, match=r"need the column\(s\) 'review'"):
+        bm.forecast(fit, 3, random_seed=1)
+
+
+def test_simulated_series_read_texts():
+    table = TABLE.assign(t=np.arange(len(TABLE), dtype=float))
+    table.loc[1:, "x"] = np.nan
+    spec = bm.mixture_of_experts(f"x ~ lag(x, 1) + {BOTH}", gate="~ 1", experts=1, time="t")
+    coef = np.array([[0.5, 0.2, 1.0, -1.0, 2.0]])
+    made = bm.simulate(spec, table, {"mu_coef": coef, "sigma": [1e-9]}, random_seed=1)
+    features = spec.design(TABLE.assign(t=table["t"])).texts.applied(TABLE)
+    values = features[[f"{BOTH}[{j}]" for j in range(3)]].to_numpy()
+    x = made["x"].to_numpy()
+    expected = 0.5 + 0.2 * x[:-1] + values[1:] @ coef[0, 2:]
+    np.testing.assert_allclose(x[1:], expected, atol=1e-6)
