@@ -2,8 +2,8 @@
 
 from .fitted_language import Estimate as Estimate
 from .fitted_language import FittedLanguageModel as FittedLanguageModel
-from .language_model import LanguageModel as LanguageModel
-from .language_model import language_model as language_model
+from .ngram_model import LanguageModel as LanguageModel
+from .ngram_model import language_model as language_model
 from .smoothing import Ngram as Ngram
 from .stored_language import load as load
 from .stored_language import save as save
