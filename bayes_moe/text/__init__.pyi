@@ -11,8 +11,8 @@ from .fitted_alignment import Alignment as Alignment
 from .fitted_alignment import load_alignment as load_alignment
 from .fitted_language import Estimate as Estimate
 from .fitted_language import FittedLanguageModel as FittedLanguageModel
-from .language_model import LanguageModel as LanguageModel
-from .language_model import language_model as language_model
+from .ngram_model import LanguageModel as LanguageModel
+from .ngram_model import language_model as language_model
 from .smoothing import Ngram as Ngram
 from .stored_language import load as load
 from .stored_language import save as save
