@@ -8,13 +8,12 @@ from .example_rows import example_rows as example_rows
 from .feature_matrix import TextFeatures as TextFeatures
 from .feature_matrix import features as features
 from .fitted_alignment import Alignment as Alignment
-from .fitted_alignment import load_alignment as load_alignment
 from .fitted_language import Estimate as Estimate
 from .fitted_language import FittedLanguageModel as FittedLanguageModel
 from .ngram_model import LanguageModel as LanguageModel
 from .ngram_model import language_model as language_model
 from .smoothing import Ngram as Ngram
-from .stored_language import load as load
-from .stored_language import save as save
+from .storage import load as load
+from .storage import save as save
 from .top_terms import top_terms as top_terms
 from .word_alignment import alignment as alignment

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,6 @@ from bayes_moe.core import html, seeds
 from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.core.progress import progress
-from bayes_moe.text import stored_alignment
 from bayes_moe.text.aligned_pairs import links_of, log_likelihoods, responsibilities
 from bayes_moe.text.alignment_draws import table_draws
 from bayes_moe.text.alignment_em import Cells, Run, Settings
@@ -241,13 +240,6 @@ class Alignment:
         """
         return word_for_word(self.run.table, self.text, sentence)
 
-    def save(self, path: Any) -> None:
-        """Write the alignment to a file of arrays and JSON, which :func:`load_alignment` reads.
-
-        A tokenizer of the user's is not kept; give it to :func:`load_alignment` again.
-        """
-        stored_alignment.save(path, self.model, self.settings, self.text, self.run)
-
     def _pairs(self, source: Any, target: Any) -> SentencePairs:
         if (source is None) != (target is None):
             raise SpecError("Give both `source` and `target`, or neither of them.")
@@ -286,25 +278,3 @@ class Alignment:
     def _repr_html_(self) -> str:
         """What was fitted to what, for notebooks."""
         return html.view(f"Word alignment, {MODELS[self.model]}", html.table([], self._facts()))
-
-
-def load_alignment(
-    path: Any, *, tokenizer: Callable[[str], Iterable[str]] | None = None
-) -> Alignment:
-    """Read an alignment that ``Alignment.save`` has written.
-
-    Parameters
-    ----------
-    path : path
-        The file.
-    tokenizer : callable, optional
-        That of the fit, if it had one.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    FitFileError
-        For a file of something else, and one that was made with a tokenizer, if none is given.
-    """
-    return Alignment(*stored_alignment.load(path, tokenizer))

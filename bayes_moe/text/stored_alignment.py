@@ -19,22 +19,15 @@ from bayes_moe.text.position_gates import DiagonalGate, PositionGate, TableGate,
 from bayes_moe.text.translation import TranslationTable
 
 FORMAT, VERSION = "bayes_moe word alignment", 1
+MEMBER = "record.npy"
+"""The JSON, by which the file is told from others."""
 
 Parts = tuple[str, Settings, ParallelText, Run]
 """What an alignment is made of."""
 
 
-def save(path: Any, model: str, settings: Settings, text: ParallelText, run: Run) -> None:
-    """Write an alignment to a file.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such folder.
-    """
-    target = Path(path)
-    if not target.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {str(target.parent)!r} to save in.")
+def save(target: Path, model: str, settings: Settings, text: ParallelText, run: Run) -> Path:
+    """Write an alignment to a file, which is returned."""
     table = run.table
     gate, arrays = _stored_gate(run.gate)
     record = {
@@ -64,19 +57,18 @@ def save(path: Any, model: str, settings: Settings, text: ParallelText, run: Run
     with temporary.open("wb") as handle:
         np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]
     os.replace(temporary, target)
+    return target
 
 
-def load(path: Any, tokenizer: Tokenizer | None) -> Parts:
+def load(path: Path, tokenizer: Tokenizer | None) -> Parts:
     """Read an alignment that :func:`save` has written.
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
     FitFileError
         For a file of something else, and one that was made with a tokenizer, if none is given.
     """
-    record, arrays = _read(Path(path))
+    record, arrays = _read(path)
     if record["tokenizer"] and tokenizer is None:
         raise FitFileError(
             f"The alignment in {str(path)!r} was made with a tokenizer, which no file keeps: "
@@ -103,8 +95,6 @@ def load(path: Any, tokenizer: Tokenizer | None) -> Parts:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    if not path.exists():
-        raise FileNotFoundError(f"There is no file {str(path)!r}.")
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import zipfile
 from io import BytesIO
@@ -27,25 +26,8 @@ FIT, COUNTS, HEADER = "fit.nc", "counts.npz", "model.json"
 ARRAYS = ("keys", "counts", "preceding")
 
 
-def save(model: FittedLanguageModel, path: str | os.PathLike[str]) -> Path:
-    """Save a fitted language model to one file, a ZIP archive without pickles.
-
-    Parameters
-    ----------
-    model : FittedLanguageModel
-        A fitted language model.
-    path : path
-        The file; one that is there is replaced.
-
-    Returns
-    -------
-    Path
-        The file.
-    """
-    if not isinstance(model, FittedLanguageModel):
-        raise SpecError(
-            f"Expected a fitted language model, got {type(model).__name__}: bm.save is for fits."
-        )
+def save(model: FittedLanguageModel, target: Path) -> Path:
+    """Write a fitted language model to a file, which is returned."""
     levels = model.scorer.counts.levels
     header = {
         "format": FORMAT,
@@ -59,7 +41,6 @@ def save(model: FittedLanguageModel, path: str | os.PathLike[str]) -> Path:
     arrays = BytesIO()
     named = {f"{name}{k}": getattr(lv, name) for k, lv in enumerate(levels) for name in ARRAYS}
     np.savez_compressed(arrays, allow_pickle=False, **named)
-    target = Path(path)
     with tempfile.TemporaryDirectory() as folder:
         fit = storage.save(model.fit, Path(folder) / FIT)
         with zipfile.ZipFile(target, "w") as archive:
@@ -69,7 +50,7 @@ def save(model: FittedLanguageModel, path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def load(path: str | os.PathLike[str]) -> FittedLanguageModel:
+def load(path: Path) -> FittedLanguageModel:
     """Load a language model that :func:`save` wrote.
 
     Raises
@@ -86,11 +67,9 @@ def load(path: str | os.PathLike[str]) -> FittedLanguageModel:
             experts = [Ngram(**record) for record in header["experts"]]
             fit = storage.load(archive.extract(FIT, folder))
         _check_experts(experts, counts, fit)
-    except FileNotFoundError:
-        raise
     except (zipfile.BadZipFile, KeyError, TypeError, ValueError, OSError, SpecError) as error:
         raise FitFileError(
-            f"{os.fspath(path)!r} is no file of bm.text.save, or damaged: {error}"
+            f"{str(path)!r} is no file of bm.text.save, or damaged: {error}"
         ) from error
     return FittedLanguageModel(vocabulary, Scorer(counts, experts), fit)
 
