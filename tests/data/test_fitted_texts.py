@@ -13,6 +13,7 @@ from bayes_moe.data import text_vectors
 from bayes_moe.data.reference_grid import choose_feature, grid_along, state
 from bayes_moe.data.sparse_matrix import sparse_in
 from bayes_moe.model.portability import is_portable, portable_stems
+from tests.support.given_draws import fit_with
 from tests.support.texts import reviews
 
 TABLE, NEW = reviews(), reviews(15, seed=1)
@@ -245,10 +246,10 @@ def test_graphs_of_components_keep_internal_variables():
 def test_forecasts_read_the_texts_of_the_next_rows():
     table = TABLE.assign(t=np.arange(len(TABLE), dtype=float))
     spec = bm.mixture_of_experts(f"x ~ I(lag(x, 1)**2) + {BOTH}", experts=1, time="t")
-    fit = bm.fit(spec, table, "laplace", draws=50, random_seed=1)
+    coef = np.random.default_rng(0).normal(size=(20, 5))
+    fit = fit_with(spec, table, mu_coef=coef[:, None], sigma=np.full((20, 1), 0.1))
     ahead = NEW[["review"]][:3].assign(t=np.arange(3.0) + len(TABLE))
     found = bm.forecast(fit, data=ahead, random_seed=1).mean()
-    coef = fit.idata.posterior["mu_coef"].values.reshape(-1, 5)
     known = np.r_[1, TABLE["x"].iloc[-1] ** 2]
     features = fit.design.texts.vectors[BOTH].of(NEW["review"][:1].tolist())[0]
     expected = (coef @ np.r_[known, features]).mean()
