@@ -96,7 +96,8 @@ def test_the_log_likelihood_never_falls(fixed, table):
         objective = Objective(parameter_vector(spec, design, likelihood=True))
         split = initial_partitions(spec, design.rows, 6, np.random.default_rng(1))
         climbed = run_em(objective, initial_points(objective, split), max_iter=60)
-        assert np.all(np.diff(climbed.path, axis=0) >= -1e-9 * np.abs(climbed.path[:-1]))
+        falls = np.diff(climbed.path, axis=0) < -1e-9 * np.abs(climbed.path[:-1])
+        assert not falls.any()  # the path is NaN from where it ends
 
 
 def test_the_table_is_that_of_an_ordinary_mixture(fixed, table):
