@@ -55,7 +55,7 @@ def test_fixed_weights_are_those_of_plain_em(fixed, table):
     fit = fixed.fit(objective="likelihood", tol=1e-13, random_seed=1).fit
     density, times = np.exp(logs(table)), table["occurrences"].to_numpy()
     weights = np.full(3, 1 / 3)
-    for _ in range(20_000):
+    for _ in range(5_000):
         joint = density * weights
         weights = times @ (joint / joint.sum(axis=1, keepdims=True)) / times.sum()
     found = bm.predict(fit, table.head(1)).weights().values[0]
@@ -90,13 +90,14 @@ def test_the_gate_of_the_context_has_the_best_posterior_that_scipy_finds(table):
 
 
 def test_the_log_likelihood_never_falls(fixed, table):
-    gated = bm.text.language_model(VERSES, 3)
+    gated = bm.text.language_model(VERSES, 3, experts=EXPERTS)
     for spec in (fixed.spec, gated.spec):
         design = spec.design(table)
         objective = Objective(parameter_vector(spec, design, likelihood=True))
         split = initial_partitions(spec, design.rows, 6, np.random.default_rng(1))
         climbed = run_em(objective, initial_points(objective, split), max_iter=60)
-        assert np.all(np.diff(climbed.path, axis=0) >= -1e-9 * np.abs(climbed.path[:-1]))
+        falls = np.diff(climbed.path, axis=0) < -1e-9 * np.abs(climbed.path[:-1])
+        assert not falls.any()  # the path is NaN from where it ends
 
 
 def test_the_table_is_that_of_an_ordinary_mixture(fixed, table):
