@@ -16,6 +16,8 @@ from typing import Any
 
 import bayes_moe as bm
 
+SETTINGS: dict[str, Any] = {"iterations": 15, "tolerance": 1e-5, "progressbar": False}
+
 Links = list[list[tuple[int, int]]]
 
 
@@ -66,10 +68,8 @@ def main(folder: str) -> None:
     print(f"{len(greek):,} verses, {sum(map(len, greek)):,} and {sum(map(len, english)):,} words")
     for method in ("em", "variational"):
         for model in ("ibm1", "ibm2", "diagonal"):
-            fit, took = seconds(
-                bm.text.alignment, greek, english, model, method=method, progressbar=False
-            )
-            back = bm.text.alignment(english, greek, model, method=method, progressbar=False)
+            fit, took = seconds(bm.text.alignment, greek, english, model, method=method, **SETTINGS)
+            back = bm.text.alignment(english, greek, model, method=method, **SETTINGS)
             found = fit.alignments()
             both = bm.text.symmetrised(found, back.alignments())
             rates = [bm.text.alignment_error_rate(links, gold) for links in (found, both)]

@@ -33,12 +33,12 @@ def exact_means(source, target, columns):
 def test_means_are_those_of_all_alignments():
     fit = bm.text.alignment(["a b", "b", "a b"], ["x y", "y", "z x"], concentration=ALPHA)
     exact = exact_means([[1, 2], [2], [1, 2]], [[0, 1], [1], [2, 0]], 3)
-    table = fit.sampled_table([None, "a", "b"], draws=2500, tune=50, random_seed=1)
+    table = fit.sampled_table([None, "a", "b"], draws=1200, tune=50, random_seed=1)
     for (source, target), line in table.iterrows():
         wanted = exact[["NULL", "a", "b"].index(source), "xyz".index(target)]
-        assert line["probability"] == pytest.approx(wanted, abs=0.03)
+        assert line["probability"] == pytest.approx(wanted, abs=0.04)
         assert line["lower"] < line["probability"] < line["upper"]
-        assert line["half_difference"] < 0.06
+        assert line["half_difference"] < 0.08
 
 
 def test_the_seed_decides():
@@ -55,7 +55,7 @@ def test_gates_are_drawn_given_positions():
     counts = 5 * DiagonalGate(0.25, False, 4.0).weights(shapes)
     rng = np.random.default_rng(0)
     gate, strengths, nulls = DiagonalGate(0.1, False, 0.0), [], []
-    for _ in range(600):
+    for _ in range(300):
         gate = gate.draw(shapes, counts, rng)
         strengths.append(gate.strength)
         nulls.append(gate.null)
@@ -68,8 +68,8 @@ def test_gates_are_drawn_given_positions():
     density = np.exp(logs - logs.max())
     mean = (grid * density).sum() / density.sum()
     sd = np.sqrt(((grid - mean) ** 2 * density).sum() / density.sum())
-    assert np.mean(strengths) == pytest.approx(mean, abs=4 * sd / 20)
-    assert np.std(strengths) == pytest.approx(sd, rel=0.15)
+    assert np.mean(strengths) == pytest.approx(mean, abs=4 * sd / 14)
+    assert np.std(strengths) == pytest.approx(sd, rel=0.2)
     of = counts.sum()
     assert np.mean(nulls) == pytest.approx((1 + 0.25 * of) / (2 + of), abs=0.015)
     rows = np.add.reduceat(
