@@ -179,24 +179,25 @@ def test_intervals_of_top_terms_cover():
 @pytest.mark.slow
 def test_intervals_of_two_experts_cover():
     inside = total = 0
-    for seed in range(5):
+    for seed in range(4):
         rng = np.random.default_rng(seed)
-        n, words = 2500, 1000
+        n, words = 2500, 1050
         x = sparse.random_array((n, words), density=0.01, rng=rng, format="csr")
         x.data[:] = 1.0
-        z = rng.normal(size=n)
-        beta = rng.normal(0, 1, (2, words))
-        beta[0, 0], beta[1, 0] = -1.0, 1.0
-        mine = (rng.random(n) < 1 / (1 + np.exp(-6 * z))).astype(int)
-        mu = np.array([-4.0, 4.0])[mine] + np.einsum("nw,nw->n", x.toarray(), beta[mine])
-        table = {"y": mu + rng.normal(size=n), "x": x, "z": z}
-        intercept = [10.0] + [1.0] * words
-        priors = {"mu_coef": bm.Prior("Normal", mu=0, sigma=intercept)}
-        spec = bm.mixture_of_experts("y ~ x", gate="~ z", priors=priors)
-        fit = bm.fit(spec, table, "em", random_seed=0, restarts=1, progressbar=False)
-        found = bm.text.top_terms(fit, 30, variables="mu_coef", prob=0.9)
+        z, beta = rng.normal(size=n), rng.normal(0, 0.3, (2, words))
+        mine = rng.random(n) < 1 / (1 + np.exp(-6 * z))
+        eta = np.where(mine, 1.5 + x @ beta[1], -1.5 + x @ beta[0])
+        table = {"y": rng.binomial(20, 1 / (1 + np.exp(-eta))), "x": x, "z": z}
+        priors = {"p_coef": bm.Prior("Normal", mu=0, sigma=[3.0] + [0.3] * words)}
+        family = bm.families.Binomial()
+        spec = bm.mixture_of_experts(
+            "y ~ x", gate="~ z", experts=2, family=family, priors=priors, trials=20
+        )
+        start = np.column_stack([~mine, mine]).astype(float)
+        fit = bm.fit(spec, table, "em", random_seed=0, start=start, progressbar=False)
+        found = bm.text.top_terms(fit, 30, variables="p_coef")
         at = [int(term[2:-1]) for term in found.term]
         true = beta[found.expert.to_numpy().astype(int), at]
         inside += ((found.lower < true) & (true < found.upper)).sum()
         total += len(true)
-    assert 0.86 < inside / total < 0.94
+    assert 0.84 < inside / total < 0.95
