@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,10 +24,13 @@ DAY, WEEK = 48, 336
 ORIGINS = 20
 CHANGES = (1, 2, 3, 46, 47, 48, 49, 95, 96, 97, 334, 335, 336)
 """Changes up to the last row: over the last rows, and since about that time a day or a week ago."""
+MORE_CHANGES = (*range(1, 6), *range(46, 51), *range(94, 98), *range(334, 338))
 LATITUDE, LONGITUDE, ZONE = 52.5, -1.5, 1.0
 """Middle of England and Wales, in degrees, and hours of its summer time before universal time."""
 
 Array = NDArray[np.float64]
+Singles = dict[tuple[str, int], Array]
+"""MASE by origin, by forecast and steps ahead."""
 Peer = Callable[[Array, int], tuple[Array, Array]]
 """Means and standard deviations (step,) of the steps after a history."""
 
@@ -79,24 +83,41 @@ def demand(daily: int = 24, weekly: int = 80) -> pd.DataFrame:
     return pd.DataFrame({"time": times, "load": log, **known})
 
 
-def spec(table: pd.DataFrame, experts: int, **settings: str) -> bm.MixtureOfExperts:
-    """Experts of the change since the last half hour: waves, earlier changes, the coming of dark.
+class Description(NamedTuple):
+    """What models differ in: experts, changes, prior sd of the waves, waves in the sd."""
+
+    regimes: int
+    changes: tuple[int, ...]
+    waves: float
+    spread: int
+
+
+MODELS = {
+    "one expert": Description(1, CHANGES, 0.1, 4),
+    "one expert, 18 changes": Description(1, MORE_CHANGES, 0.01, 2),
+    "two regimes, 18 changes": Description(2, MORE_CHANGES, 0.01, 2),
+}
+
+
+def spec(table: pd.DataFrame, how: Description) -> bm.MixtureOfExperts:
+    """Changes since the last half hour: waves, earlier changes, the coming of dark.
 
     The level returns to zero by a small share each half hour, which the prior has at a few
-    thousandths or less. There is no intercept, by which it would drift.
+    thousandths or less. There is no intercept, by which it would drift. Several experts are regimes
+    of a Markov chain: they differ in the standard deviation and its course over the day.
     """
-    terms = [name for name in table if name.startswith(("day_", "week_", "dusk", "warm"))]
-    terms += ["lag(load, 1)", *(f"diff(load, {rows})" for rows in CHANGES)]
-    gate = '~ season(time, "1D", 3) + C(weekday(time))' if experts > 1 else "~ 1"
-    spreads = {"lag(load, 1)": 0.003} | {name: 0.1 for name in terms if name[0] in "dw"}
-    spreads |= {name: 1.0 for name in terms if name.startswith(("dusk", "warm", "diff"))}
+    terms = [name for name in table if name.startswith(("day_", "week_", "dusk"))]
+    terms += ["lag(load, 1)", *(f"diff(load, {rows})" for rows in how.changes)]
+    spreads = {"lag(load, 1)": 0.003} | {name: how.waves for name in terms if name[0] in "dw"}
+    spreads |= {name: 1.0 for name in terms if name.startswith(("dusk", "diff"))}
     return bm.mixture_of_experts(
         "load ~ 0 + offset(lag(load, 1)) + " + " + ".join(terms),
-        gate=gate,
-        experts=experts,
+        sigma=f'~ season(time, "1D", {how.spread})',
+        gate=bm.gates.Markov("~ 1") if how.regimes > 1 else "~ 1",
+        experts=how.regimes,
+        shared=("mu_coef",) if how.regimes > 1 else (),
         time="time",
         priors={"mu_coef": bm.Prior("Normal", mu=0, sigma=[*map(spreads.get, terms)])},
-        **settings,
     )
 
 
@@ -146,7 +167,7 @@ def scored(y: Array, forecast: StepForecast, scale: tuple[float, float], steps: 
     return np.array([np.mean(values) for values in each])
 
 
-def peers(table: pd.DataFrame, origins: list[Origin]) -> list[Row]:
+def peers(table: pd.DataFrame, origins: list[Origin], single: Singles) -> list[Row]:
     """Rows of the peers, refitted at each origin."""
     y, rows = table["load"].to_numpy(), []
     for name, peer in PEERS.items():
@@ -157,12 +178,13 @@ def peers(table: pd.DataFrame, origins: list[Origin]) -> list[Row]:
             scale = scales(history, WEEK)
             figures.append([scored(came, forecast, scale, steps) for steps in (DAY, WEEK)])
         seconds = time.perf_counter() - start
-        for steps, means in zip((DAY, WEEK), np.mean(figures, axis=0), strict=True):
-            rows.append(row(name, steps, means, seconds))
+        for at, steps in enumerate((DAY, WEEK)):
+            single[name, steps] = np.array(figures)[:, at, 0]
+            rows.append(row(name, steps, np.mean(figures, axis=0)[at], seconds))
     return rows
 
 
-def ours(name: str, table: pd.DataFrame, model: bm.MixtureOfExperts) -> list[Row]:
+def ours(name: str, table: pd.DataFrame, model: bm.MixtureOfExperts, single: Singles) -> list[Row]:
     """Rows of a model that is fitted anew at every seventh origin, a week."""
     start = time.perf_counter()
     found = bm.backtest(
@@ -183,6 +205,11 @@ def ours(name: str, table: pd.DataFrame, model: bm.MixtureOfExperts) -> list[Row
         line = found.scores(last=steps).loc["model"]
         means = line.to_numpy()[:6].copy()
         means[1] **= 2
+        error = np.abs(found.results["y"] - found.results["median"].sel(forecast="model"))
+        scale = found.results["absolute_scale"]
+        each = (error.isel(step=slice(0, steps)).mean("step") / scale).values.ravel()
+        assert abs(each.mean() - means[0]) < 1e-9  # origins count the same
+        single[name, steps] = each
         rows.append(row(name, steps, means, seconds))
     return rows
 
@@ -201,18 +228,35 @@ def row(name: str, steps: int, means: Array, seconds: float) -> Row:
     }
 
 
+def differences(single: Singles) -> None:
+    """MASE of the models less that of each peer at the same origins, with standard errors.
+
+    Origins a day apart are not independent a week ahead: there the standard error is too small.
+    """
+    for (name, steps), values in single.items():
+        for other in PEERS:
+            if name not in PEERS and (other, steps) in single:
+                less = values - single[other, steps]
+                error = less.std(ddof=1) / np.sqrt(len(less))
+                print(f"{name}, {steps} steps: {less.mean():.3f} ({error:.3f}) to {other}")
+
+
 def main() -> None:
     warnings.simplefilter("ignore")
     wanted = [a for a in sys.argv[1:] if not a.startswith("--")]
     table = demand()
-    cuts = rolling_origins(SeriesTable.read(spec(table, 1), table), WEEK, ORIGINS, DAY, WEEK + 2)
-    rows = [] if wanted and "peers" not in wanted else peers(table, cuts)
+    cuts = rolling_origins(
+        SeriesTable.read(spec(table, MODELS["one expert"]), table), WEEK, ORIGINS, DAY, WEEK + 2
+    )
+    single: Singles = {}
+    rows = [] if wanted and "peers" not in wanted else peers(table, cuts, single)
     print(pd.DataFrame(rows).to_string(), flush=True)
-    for name, experts in {"one expert": 1, "two experts": 2}.items():
+    for name, how in MODELS.items():
         if wanted and name not in wanted:
             continue
-        own = ours(name, table, spec(table, experts, sigma='~ season(time, "1D", 4)'))
+        own = ours(name, table, spec(table, how), single)
         print(pd.DataFrame(own).to_string(), flush=True)
+    differences(single)
 
 
 if __name__ == "__main__":
