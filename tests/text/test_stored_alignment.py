@@ -25,10 +25,10 @@ def test_files_of_something_else_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no file"):
         bm.text.load(tmp_path / "none.npz")
     (tmp_path / "text.npz").write_text("no archive")
-    with pytest.raises(FitFileError, match="no file of bm.text.save"):
+    with pytest.raises(FitFileError, match=r"no file of bm.text.save"):
         bm.text.load(tmp_path / "text.npz")
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
-    with pytest.raises(FitFileError, match="no file of bm.text.save"):
+    with pytest.raises(FitFileError, match=r"no file of bm.text.save"):
         bm.text.load(tmp_path / "other.npz")
 
 
