@@ -84,6 +84,7 @@ def test_classes_have_few_methods():
 def face():
     """Qualified names of what users call: functions of the face, and its classes."""
     values = [getattr(bayes_moe, name) for name in bayes_moe.__all__]
+    values += [getattr(bayes_moe.text, name) for name in bayes_moe.text.__all__]
     return {f"{v.__module__}.{v.__qualname__}" for v in values if not inspect.ismodule(v)}
 
 
