@@ -138,6 +138,7 @@ def test_experts_of_other_families_may_be_beside_it(forecasts):
     bm.MixtureOfExperts(bm.gates.Softmax("~ 1"), [stacked(discrete=True).experts[0], count])
 
 
+@pytest.mark.filterwarnings("ignore::bayes_moe.ConvergenceWarning")  # the flat one has no row
 def test_a_number_is_a_density_of_every_row(forecasts):
     spec = stacked(left="left", flat=-3.0)
     found = bm.fit(spec, forecasts, "em", random_seed=1)

@@ -112,6 +112,7 @@ def test_the_table_is_that_of_an_ordinary_mixture(fixed, table):
     assert bm.responsibilities(fit, new).sizes["obs_id"] == len(new)
 
 
+@pytest.mark.filterwarnings("ignore::bayes_moe.ConvergenceWarning")  # so few tokens
 def test_laplace_and_a_corpus_of_one_text():
     model = bm.text.language_model(" ".join(VERSES), 2)
     fitted = model.fit("laplace", draws=20, chains=2, random_seed=1)
