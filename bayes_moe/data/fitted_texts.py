@@ -124,6 +124,18 @@ NO_TEXTS = FittedTexts()
 """A model without text terms."""
 
 
+def check_no_columns_of_terms(formulas: Iterable[str], columns: Iterable[str]) -> None:
+    """Raise :class:`DataError` for columns of a user's table that have the name of a text term."""
+    given = [*columns]
+    for name in text_terms(formulas):
+        taken = [c for c in given if c == name or (c.startswith(f"{name}[") and c.endswith("]"))]
+        if taken:
+            raise DataError(
+                f"The table has a column {taken[0]!r}, which is the name of what the text term "
+                f"{name!r} makes. Rename it."
+            )
+
+
 def check_text_terms(
     formulas: Sequence[str], rows: Iterable[str], counts: Mapping[str, str]
 ) -> None:

@@ -125,8 +125,8 @@ def needs_arrays(what: str, names: Iterable[str]) -> str:
     if names[0].endswith(")"):
         instead = f"write {names[0][:-1]}, components=100), which makes few columns of it"
     return (
-        f"{what} takes no sparse matrix, as the column(s) {listed(names)}: use method='em' or "
-        f"'map' with linear predictors, or {instead}."
+        f"{what} takes no sparse matrix, as the column(s) {listed(names)}: use method='em', "
+        f"'map' or 'laplace' with linear predictors, or {instead}."
     )
 
 

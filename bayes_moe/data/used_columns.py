@@ -11,7 +11,7 @@ import numpy as np
 from bayes_moe.core.errors import DataError
 from bayes_moe.data.censored_response import Limits, limits_in
 from bayes_moe.data.class_labels import ResponseRule
-from bayes_moe.data.fitted_texts import NO_TEXTS, FittedTexts
+from bayes_moe.data.fitted_texts import NO_TEXTS, FittedTexts, check_no_columns_of_terms
 from bayes_moe.data.formula_functions import Functions
 from bayes_moe.data.formulas import used_columns
 from bayes_moe.data.missing import fill_gaps, missing_advice, refuse_or_drop
@@ -81,6 +81,7 @@ def columns_in_use(
     rule.row_columns.check_columns(table)
     left = [response_formula(rule.response)] if rule.response else []
     expressions = [*left, *formulas.values(), *rule.row_columns.formulas]
+    check_no_columns_of_terms(expressions, table.columns)
     used_columns(expressions, list(table.columns), index=table.index.names)
     index, table = row_labels(table), table.reset_index(drop=True)
     table = with_moments(table, rule.row_columns.time)

@@ -34,20 +34,20 @@ def _of_gate(gate: Gate, column: str) -> Iterator[str]:
 
 
 def _of_block(block: Block, column: str) -> Iterator[str]:
-    location, *others = block.components
-    assert location.formula is not None
     used = [c for c in block.components if c.formula is not None and _uses(c.formula, column)]
     if any(c.formula is not None and group_terms(c.formula) for c in block.components):
         yield "experts have random effects of groups"
     for c in used:
         if not isinstance(c.predictor, Linear):
             yield f"{c.parameter.name!r} of an expert uses it in {c.predictor!r}"
-    for term in _other_terms(location.formula, column):
-        yield f"{location.parameter.name!r} of an expert uses {term!r}"
-    family = block.family.kind
-    if family != "normal" and column in _plain_columns(location.formula):
-        yield f"experts of the family {family!r} use it"
-    other_formulas = {c.parameter.name: c.formula for c in others} | {
+    for location in block.components[:1]:  # families without parameters have none
+        assert location.formula is not None
+        for term in _other_terms(location.formula, column):
+            yield f"{location.parameter.name!r} of an expert uses {term!r}"
+        family = block.family.kind
+        if family != "normal" and column in _plain_columns(location.formula):
+            yield f"experts of the family {family!r} use it"
+    other_formulas = {c.parameter.name: c.formula for c in block.components[1:]} | {
         k.name: k.formula for k in block.knowns
     }
     for name, formula in other_formulas.items():

@@ -135,4 +135,6 @@ def _vectors(dataset: xr.Dataset, j: int, settings: TextSettings) -> TextVectors
     for part, shape in shapes.items():
         if part in parts and (parts[part].shape != shape or parts[part].dtype.kind != "f"):
             raise ValueError(f"the {part} of a text term do not fit its {len(terms)} terms")
+        if part in parts and not np.isfinite(parts[part]).all():
+            raise ValueError(f"the {part} of a text term are not all finite")
     return TextVectors(settings, terms, parts.get(IDF), parts.get(COMPONENTS))

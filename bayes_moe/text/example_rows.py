@@ -65,7 +65,7 @@ def example_rows(fit: Fit, texts: Sequence[Any], n: int = 3, rows: Any = None) -
     if len(texts) != by_expert.shape[1]:
         raise DataError(
             f"There are {len(texts)} texts and {by_expert.shape[1]} rows: give one text a row, in "
-            "the same order."
+            "the same order (of fitted rows, without those that were left out for missing values)."
         )
     response = np.asarray(mixtures.rows.observed)
     if has_classes(fit):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -198,8 +198,10 @@ def _column(texts: Iterable[str]) -> pd.Series:
     """
     import pandas as pd
 
-    if isinstance(texts, str) or not isinstance(texts, Iterable):
-        raise DataError(f"{WHERE} takes a list of texts; it got {texts!r:.60}.")
+    if isinstance(texts, str | Mapping) or not isinstance(texts, Iterable):
+        raise DataError(
+            f"{WHERE} takes a list of texts, such as the values of a mapping; it got {texts!r:.60}."
+        )
     column = texts if isinstance(texts, pd.Series) else pd.Series([*texts], dtype=object)
     absent = np.flatnonzero(column.isna().to_numpy(dtype=bool))
     if absent.size:

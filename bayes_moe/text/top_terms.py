@@ -57,8 +57,8 @@ def top_terms(
     prob : float
         Probability of the intervals.
     by : {"effect", "coefficient"}
-        Whether terms are chosen by the effect or by ``|E[beta_j]|``: the latter are
-        rare words, of which few rows know anything.
+        Whether terms are chosen by the effect or by ``|E[beta_j]|``: the latter are often
+        rare words, which are in few rows.
     variables : str or sequence of str, optional
         Coefficients to show, such as ``"p_coef"`` or ``"gate_coef"``; by default all.
     names : mapping of str to sequence of str, optional

@@ -263,7 +263,7 @@ def continued(known: Fit, table: Any) -> Fit:
     if not _same_columns(known.spec, known.design, longer):
         raise SpecError(
             "The model's columns depend on the rows that it was fitted to (splines, trends, "
-            "categories, networks), so that its posterior cannot go on with others: "
+            "categories, texts, networks), so that its posterior cannot go on with others: "
             "backtest it with refit=True."
         )
     return replace(known, design=longer)

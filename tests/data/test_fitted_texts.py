@@ -192,6 +192,12 @@ def test_absent_columns_are_named(design):
             read(TABLE.drop(columns="review"))
 
 
+@pytest.mark.parametrize("column", ["text(review, components=2)[0]", "text(review, components=2)"])
+def test_columns_of_the_name_of_a_term_are_refused(column):
+    with pytest.raises(DataError, match=r"name of what the text term .* makes. Rename it"):
+        described("y ~ text(review, components=2)", "~ 1").design(TABLE.assign(**{column: 1.0}))
+
+
 def test_terms_in_every_text_are_refused_beside_a_constant():
     table = TABLE.assign(review="film " + TABLE["review"])
     with pytest.raises(DataError, match=r"constant .*max_df=0\.99 or stop_words="):

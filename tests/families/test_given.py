@@ -165,6 +165,18 @@ def test_bad_columns_are_refused(forecasts):
         Given("yes")
 
 
+def test_a_gate_may_model_its_features(forecasts):
+    experts = [bm.Expert("y", "given", name=n, log_density=n) for n in ("left", "right")]
+    fit = bm.fit(
+        bm.MixtureOfExperts(bm.gates.Gaussian("~ z"), experts),
+        forecasts,
+        "em",
+        random_seed=1,
+        restarts=2,
+    )
+    assert np.isfinite(bm.predict(fit, forecasts).weights()).all()
+
+
 def test_its_description_and_score():
     assert families.by_name("given") == Given()
     assert families.made(Given(True).to_dict()) == Given(discrete=True)

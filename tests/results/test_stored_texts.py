@@ -121,6 +121,8 @@ def header(change):
     [
         (changed("0_indices", lambda v: v + 10_000), "entries beyond its columns"),
         (changed("0_indptr", lambda v: v[::-1]), "do not fit its entries"),
+        (changed("0_idf", lambda v: np.where(np.arange(len(v)), v, np.nan)), "not all finite"),
+        (changed("0_components", lambda v: np.inf * v), "not all finite"),
         (changed("1_terms", lambda v: [v[0]] * len(v)), "one of them is there twice"),
         (header(lambda r: r["design"].pop("texts")), "the text terms are others"),
         (header(lambda r: r["design"].update(texts=["text(x)"])), "the text terms are others"),

@@ -51,8 +51,9 @@ def test_lists_and_arrays_are_texts_too():
 @pytest.mark.parametrize(
     ("texts", "message"),
     [
-        ("one text", "takes a list of texts; it got 'one text'"),
+        ("one text", "takes a list of texts.*; it got 'one text'"),
         (3, "takes a list of texts"),
+        ({"title": "a text"}, "such as the values of a mapping"),
         (["a text", None], r"has 1 missing text\(s\), first at position 1"),
         (pd.Series([1.0, 2.0]), "needs a column of texts; 'texts' holds numbers, such as 1.0"),
         (
