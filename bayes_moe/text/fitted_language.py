@@ -13,6 +13,7 @@ from scipy import special
 from bayes_moe.core import names, seeds
 from bayes_moe.core.checks import check_one_of, check_share, check_whole
 from bayes_moe.core.errors import SpecError
+from bayes_moe.data.formulas import offset_columns
 from bayes_moe.gates import Softmax
 from bayes_moe.prediction.predict import predict
 from bayes_moe.predictors import Linear
@@ -303,6 +304,8 @@ class FittedLanguageModel:
         spec = self.fit.spec
         linear = all(isinstance(p, Linear) for _, p in spec.structure.sites)
         if not (isinstance(spec.gate, Softmax) and linear and spec.variables == ("gate_coef",)):
+            return None
+        if spec.gate.temperature != 1 or offset_columns(spec.formulas[names.GATE]):
             return None
         coefficients = posterior_of(self.fit.idata)["gate_coef"]
         terms = [str(t) for t in coefficients[coefficients.dims[-1]].values]

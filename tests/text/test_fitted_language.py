@@ -82,6 +82,25 @@ def test_responsibilities_are_the_package_s(chars):
     assert found["token"].iloc[-1] == "<end>"
 
 
+@pytest.mark.parametrize(
+    "gate",
+    [
+        bm.gates.Softmax("~ backoff_1", temperature=0.25),
+        "~ backoff_1 + offset(2 * count_1, 0 * count_1)",
+    ],
+    ids=["temperature", "offset"],
+)
+def test_next_tokens_are_by_the_whole_gate(gate):
+    lm = bm.text.language_model(VERSES, 2, gate=gate).fit(random_seed=1)
+    shares = lm.responsibilities("the kin").iloc[-2]  # n after "the ki"
+    row = lm.next("the ki", most=lm.vocabulary.size).set_index("token").loc["n"]
+    assert row["probability"] == pytest.approx(shares["probability"])
+    assert row["kn1"] / row["probability"] == pytest.approx(shares["kn1"])
+    table = bm.text.language_model(VERSES, 2, gate=gate).table("the kin").iloc[6:7]
+    weights = bm.predict(lm.fit, table).weights().values[0]
+    np.testing.assert_allclose(lm._draws(lm._contexts("the ki")).mean(axis=0), weights)
+
+
 def test_random_texts(chars, words):
     text = chars.sample(40, "the ", random_seed=1)
     assert text.startswith("the ")
