@@ -11,6 +11,7 @@ import numpy as np
 
 from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import DataError, SpecError
+from bayes_moe.data.formulas import used_columns
 from bayes_moe.families.given import Given
 from bayes_moe.fitting import fit as fit_model
 from bayes_moe.gates import Gate, Softmax
@@ -97,7 +98,8 @@ def language_model(
     DataError
         For documents that are empty or no text, or a corpus too short for the folds.
     SpecError
-        For settings out of range, experts of a higher order, or two of the same name.
+        For settings out of range, experts of a higher order, or two of the same name, and a gate of
+        other columns than the context's.
 
     References
     ----------
@@ -133,6 +135,7 @@ def language_model(
         priors=priors,
         weights=COUNT,
     )
+    _check_gate(spec, order)
     return LanguageModel(vocabulary, codes, order, chosen, folds, spec)
 
 
@@ -171,6 +174,22 @@ def _gate(gate: Any, order: int) -> Gate:
     if not isinstance(gate, Gate):
         raise SpecError(f"`gate` must be a formula or a gate of bm.gates; it is {gate!r:.80}.")
     return gate
+
+
+def _check_gate(spec: MixtureOfExperts, order: int) -> None:
+    """Raise :class:`SpecError` unless the gate's formulas use columns of the context alone.
+
+    A gate of the predicted token's columns would make probabilities that do not sum to one.
+    """
+    valid = context_columns(order)
+    try:
+        used_columns([spec.formulas[stem] for stem in spec.gate.formulas], valid)
+    except DataError as error:
+        columns = ", ".join(valid) or "none, since order=1 has no context: write '~ 1'"
+        raise SpecError(
+            f"The gate of a language model may use the columns of the context alone, none of the "
+            f"predicted token. Valid: {columns}. {error}"
+        ) from error
 
 
 @dataclass(frozen=True, eq=False, repr=False)
