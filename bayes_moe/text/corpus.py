@@ -7,19 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 
 from bayes_moe.core.errors import DataError, SpecError
+from bayes_moe.text.word_patterns import word_pattern
 
 CHAR, WORD = "char", "word"
 BOUNDARY, UNKNOWN = 0, 1
 """Codes of the start and end of a document, and of tokens outside the vocabulary."""
 END, UNK = "<end>", "<unk>"
 """How these two are shown."""
-WORDS = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
-"""A word, with apostrophes inside, or one other character that is no space."""
-NO_SPACE_BEFORE = re.compile(r"\s+([.,;:!?)\]}’'])")
+APOSTROPHES = "'’"
+"""What may be inside words."""
+CLOSING = ".,;:!?)]}"
+"""What has no space before it. Of quotation marks it is not known whether they open or close."""
+NO_SPACE_BEFORE = re.compile(rf"\s+([{re.escape(CLOSING)}])")
 
 
 def as_documents(corpus: Any, what: str = "corpus") -> dict[Any, str]:
@@ -92,9 +96,28 @@ class Vocabulary:
         return len(self.tokens)
 
     def split(self, text: str) -> list[str]:
-        """Tokens of a text."""
-        cased = text.lower() if self.lowercase else text
-        return list(cased) if self.level == CHAR else WORDS.findall(cased)
+        """Tokens of a text, which is composed first (NFC)."""
+        composed = normalize("NFC", text)
+        if self.level == CHAR:
+            return list(composed.lower() if self.lowercase else composed)
+        words = word_pattern(APOSTROPHES).findall(composed)
+        return [word.lower() for word in words] if self.lowercase else words
+
+    def lengths(self, text: str) -> np.ndarray:
+        """Characters (token + 1,) of a composed text (NFC) that belong to each token and the end.
+
+        They are those from the end of the token before to its own. The document's end has those
+        after the last token, and counts as one itself. Some characters are two in lower case, such
+        as a capital I with a dot: both together count as one.
+        """
+        composed = normalize("NFC", text)
+        if self.level == CHAR:
+            ends = np.arange(1, len(composed) + 1)
+            if self.lowercase:
+                ends = np.repeat(ends, [len(c.lower()) for c in composed])
+        else:
+            ends = np.array([w.end() for w in word_pattern(APOSTROPHES).finditer(composed)], int)
+        return np.diff(ends, prepend=0, append=len(composed) + 1)
 
     def encode(self, text: str) -> np.ndarray:
         """Codes (token,) of a text, without boundaries."""

@@ -259,11 +259,7 @@ class FittedLanguageModel:
         else:
             stream = stream_of([whole(self.vocabulary.encode(text))])
             p = self.scorer.expert(stream, np.flatnonzero(stream.predicted), alone)
-        lengths = np.ones(len(p))
-        if self.vocabulary.level != "char":
-            lengths[:-1] = [len(token) for token in self.vocabulary.split(text)]
-            lengths[-1] += len(text) - lengths[:-1].sum()  # spaces
-        return -np.log2(p), lengths
+        return -np.log2(p), self.vocabulary.lengths(text)
 
     def _chunks(self, text: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Mean weights and probabilities (token, expert) of pieces of a document."""

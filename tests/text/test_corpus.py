@@ -38,6 +38,27 @@ def test_words_and_rare_ones():
     assert letters.encode("abz").tolist() == [2, 3, 1]
 
 
+@pytest.mark.parametrize(
+    ("level", "text", "lengths"),
+    [
+        ("char", "İa", [1, 0, 1, 1]),  # two characters in lower case
+        ("word", "İn  a.", [2, 3, 1, 1]),
+        ("word", "e\u0301te\u0301", [3, 1]),  # composed
+        ("word", "  ", [3]),
+    ],
+)
+def test_characters_are_the_text_s_own(level, text, lengths):
+    found = Vocabulary.of({0: text}, level, 1, True)
+    assert found.lengths(text).tolist() == lengths
+    assert len(found.encode(text)) + 1 == len(lengths)
+
+
+def test_decomposed_texts_are_the_same_tokens():
+    found = Vocabulary.of({0: "e\u0301te\u0301"}, "char", 1, False)
+    assert found.tokens[2:] == ("t", "é")
+    assert found.encode("été").tolist() == found.encode("e\u0301te\u0301").tolist() == [3, 2, 3]
+
+
 def test_streams_begin_and_end_with_boundaries():
     found = stream_of([whole(np.array([2, 3])), whole(np.array([4]))])
     assert found.codes.tolist() == [0, 2, 3, 0, 0, 4, 0]

@@ -59,6 +59,17 @@ def test_one_expert_alone(chars):
 def test_characters_of_words(words):
     found = words.scores("The king, the  queen", blocks=1)
     assert found[["tokens", "characters"]].to_numpy().tolist() == [[6, 21]]
+    # "The", " king", ",", " the", "  queen", and the end.
+    tokens = words.scores("The king, the  queen", blocks=6)
+    assert tokens["characters"].tolist() == [3, 5, 1, 4, 7, 1]
+    spaced = words.scores(" the \n", blocks=2)
+    assert spaced["characters"].tolist() == [4, 3]
+
+
+def test_standard_errors_of_words_are_of_their_own_characters(words):
+    text = " ".join(["the king was in the house"] * 20)
+    found = words.scores(text, blocks=20)
+    assert found["characters"].max() / found["characters"].min() < 1.6
 
 
 def test_next_tokens_have_the_probabilities_of_the_text(chars, words):
