@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,14 +12,14 @@ from scipy import special
 
 from bayes_moe.core import names, seeds
 from bayes_moe.core.checks import check_one_of, check_share, check_whole
-from bayes_moe.core.errors import SpecError
+from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.data.formulas import offset_columns
 from bayes_moe.gates import Softmax
 from bayes_moe.prediction.predict import predict
 from bayes_moe.predictors import Linear
 from bayes_moe.results.fit import Fit, posterior_of
 from bayes_moe.text.context_table import Scorer, context_columns
-from bayes_moe.text.corpus import UNKNOWN, Vocabulary, as_documents, stream_of, whole
+from bayes_moe.text.corpus import CHAR, UNKNOWN, Vocabulary, as_documents, stream_of, whole
 from bayes_moe.text.token_view import TokenView
 
 if TYPE_CHECKING:
@@ -143,8 +143,22 @@ class FittedLanguageModel:
     def bits_per_character(
         self, texts: Any, *, expert: str | None = None, blocks: int | None = None
     ) -> Estimate:
-        """Return bits a character, which also models of words have; see :meth:`bits_per_token`."""
-        found = self.scores(texts, expert=expert, blocks=blocks)
+        """Return bits a character; see :meth:`bits_per_token`.
+
+        A model of words has them too, for texts all of whose words it knows: the spelling of
+        others has no probability. Its characters are those of the words and of what is between
+        them; which spaces those are is not modelled and needs no bits, and neither does the case of
+        letters under ``lowercase=True``. Characters are those of the composed text (NFC).
+
+        Raises
+        ------
+        DataError
+            For a model of words, and texts with words outside its vocabulary.
+        """
+        documents = as_documents(texts, "texts")
+        if self.vocabulary.level != CHAR:
+            self._check_known(documents)
+        found = self.scores(documents, expert=expert, blocks=blocks)
         return Estimate.ratio(found["bits"], found["characters"])
 
     def perplexity(
@@ -174,8 +188,9 @@ class FittedLanguageModel:
         -------
         pandas.DataFrame
             ``token``, ``probability`` (the mean over draws), ``lower`` and ``upper`` (an
-            equal-tailed interval over draws: of the gate alone, for the counts are given), and
-            the parts of the probability that are each expert's.
+            equal-tailed interval over draws: of the gate alone, for the counts are given; fits by
+            "em" and "map" have one draw, so that both are the probability), and the parts of the
+            probability that are each expert's.
         """
         import pandas as pd
 
@@ -199,9 +214,10 @@ class FittedLanguageModel:
         return pd.DataFrame(columns)
 
     def sample(self, n: int, prompt: str = "", *, random_seed: int | None = None) -> str:
-        """Return the prompt with at most ``n`` random tokens after it.
+        """Return the prompt, as it is, with at most ``n`` random tokens after it.
 
-        It ends where the document's end is drawn. The token ``<unk>`` is never drawn: the
+        Words have a space before them, and most punctuation marks have none; quotation marks have
+        one, since it is not known whether they open or close. The text ends where the document's end is drawn. The token ``<unk>`` is never drawn: the
         probabilities of the others are divided by their sum.
 
         Parameters
@@ -224,9 +240,7 @@ class FittedLanguageModel:
                 break
             drawn.append(self.vocabulary.tokens[token])
             contexts = self.scorer.counts.advance(contexts, token)
-        text = self.vocabulary.join(drawn)
-        joint = "" if self.vocabulary.level == "char" or not prompt else " "
-        return self.vocabulary.tidy(f"{prompt}{joint}{text}")
+        return self.vocabulary.continued(prompt, drawn)
 
     def responsibilities(self, text: str) -> pd.DataFrame:
         """Return the probability (token, expert) that each token of a text is an expert's.
@@ -270,6 +284,22 @@ class FittedLanguageModel:
             table = self.scorer.table(stream, where[begin : begin + CHUNK])
             weights = predict(self.fit, table).weights().values
             yield weights, np.exp(table[columns].to_numpy())
+
+    def _check_known(self, documents: Mapping[Any, str]) -> None:
+        """Raise :class:`DataError` for documents with words outside the vocabulary."""
+        unknown, first = 0, None
+        for title, text in documents.items():
+            at = np.flatnonzero(self.vocabulary.encode(text) == UNKNOWN)
+            if len(at) and first is None:
+                first = f"{self.vocabulary.split(text)[at[0]]!r} in the document {title!r}"
+            unknown += len(at)
+        if unknown:
+            raise DataError(
+                f"`texts` have {unknown:,} word(s) outside the vocabulary, the first {first}. "
+                "Their spelling has no probability under a model of words, so that there are no "
+                "bits a character: use bits_per_token or perplexity (among models of the same "
+                "vocabulary), a corpus and min_count with all words, or level='char'."
+            )
 
     def _contexts(self, prompt: str) -> list[int]:
         """Contexts of lengths 0, 1, ... after a prompt."""

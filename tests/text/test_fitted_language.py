@@ -66,6 +66,15 @@ def test_characters_of_words(words):
     assert spaced["characters"].tolist() == [4, 3]
 
 
+def test_bits_a_character_are_of_words_that_are_known(words):
+    text = "the king , the dish"
+    found = words.bits_per_character(iter([text]))
+    expected = words.scores([text], blocks=1)["bits"].sum() / (len(text) + 1)
+    assert found.estimate == pytest.approx(expected)
+    with pytest.raises(bm.DataError, match="2 word.s. outside .* first 'zzz' in the document 'b'"):
+        words.bits_per_character({"a": text, "b": "the zzz qqq"})
+
+
 def test_standard_errors_of_words_are_of_their_own_characters(words):
     text = " ".join(["the king was in the house"] * 20)
     found = words.scores(text, blocks=20)
@@ -118,6 +127,7 @@ def test_random_texts(chars, words):
     assert text == chars.sample(40, "the ", random_seed=1)
     assert text != chars.sample(40, "the ", random_seed=2)
     assert "<unk>" not in words.sample(15, "the", random_seed=1)
+    assert words.sample(15, "The king , 'the ", random_seed=1).startswith("The king , 'the ")
 
 
 def test_bad_requests_are_refused(chars):
