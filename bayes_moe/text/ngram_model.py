@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayes_moe.core import names
 from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.data.formulas import used_columns
@@ -143,6 +144,11 @@ def checked_experts(experts: Sequence[Ngram] | None, order: int) -> tuple[Ngram,
     """Experts of a language model, or the n-grams of all orders."""
     if experts is None:
         return tuple(Ngram(k) for k in range(1, order + 1))
+    if isinstance(experts, str) or not isinstance(experts, Iterable):
+        raise SpecError(
+            f"`experts` must be a list of bm.text.Ngram(...); it is {experts!r:.80}. The experts "
+            "of all orders up to `order` are the default."
+        )
     chosen = tuple(experts)
     for expert in chosen:
         if not isinstance(expert, Ngram):
@@ -151,16 +157,16 @@ def checked_experts(experts: Sequence[Ngram] | None, order: int) -> tuple[Ngram,
             raise SpecError(
                 f"An expert has the order {expert.order}, above order={order} of the model."
             )
-    names = [expert.name for expert in chosen]
+    labels = [expert.name for expert in chosen]
     if len(chosen) < 2:
         raise SpecError(
             "A language model needs at least two experts, between which its gate chooses; the "
             "scores of a single one are `scores(texts, expert=...)` of a model that has it."
         )
-    if len({*names}) < len(names):
+    if len({*labels}) < len(labels):
         raise SpecError(
             f"`experts` must be n-grams that differ in name, which is smoothing and order; they "
-            f"are {', '.join(names)}. Give Ngram(..., label=...) to one of them."
+            f"are {', '.join(labels)}. Give Ngram(..., label=...) to one of them."
         )
     return chosen
 
@@ -221,10 +227,10 @@ class LanguageModel:
 
     def __repr__(self) -> str:
         size = sum(map(len, self.documents))
-        names = ", ".join(expert.name for expert in self.experts)
+        experts = ", ".join(expert.name for expert in self.experts)
         return (
             f"LanguageModel of {size:,} tokens ({self.vocabulary.level}) in {len(self.documents)} "
-            f"document(s), vocabulary {self.vocabulary.size:,}, experts {names}"
+            f"document(s), vocabulary {self.vocabulary.size:,}, experts {experts}"
         )
 
     @cached_property
@@ -291,10 +297,25 @@ class LanguageModel:
         FittedLanguageModel
             With ``perplexity``, ``next``, ``sample``, ``responsibilities`` and ``view``; its
             ``fit`` is the fit of :attr:`spec` to :meth:`table`.
+
+        Raises
+        ------
+        DataError
+            For a corpus so short that columns of the gate are equal or constant.
         """
         if method == "em":
             settings = {"restarts": 1} | settings
-        found = fit_model(self.spec, self.table(), method, random_seed=random_seed, **settings)
+        table = self.table()
+        try:
+            found = fit_model(self.spec, table, method, random_seed=random_seed, **settings)
+        except DataError as error:
+            if self.spec.gate != _gate(None, self.order) or f"{names.GATE!r}" not in str(error):
+                raise
+            raise DataError(
+                f"The corpus is too short for the default gate, which is of {len(table)} rows and "
+                f"all columns of the context, some of them equal or constant: give gate='~ 1' (fixed weights), "
+                f"gate='~ count_1', or a longer corpus. {error}"
+            ) from error
         return FittedLanguageModel(self.vocabulary, self.scorer, found)
 
     def count(self, parts: Sequence[Part]) -> Counts:

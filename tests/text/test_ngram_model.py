@@ -133,6 +133,9 @@ def test_laplace_and_a_corpus_of_one_text():
         ({"experts": [Ngram(2)]}, "at least two experts"),
         ({"experts": [Ngram(2), Ngram(7)]}, "above order=3"),
         ({"experts": [Ngram(2), Ngram(2, discount=0.5)]}, "differ in name"),
+        ({"experts": 3}, "must be a list of bm.text.Ngram"),
+        ({"experts": "kn3"}, "must be a list of bm.text.Ngram"),
+        ({"experts": Ngram(2)}, "must be a list of bm.text.Ngram"),
         ({"experts": ["kn2", "kn3"]}, r"must be bm.text.Ngram"),
         ({"gate": 3}, "`gate` must be a formula"),
     ],
@@ -166,3 +169,11 @@ def test_gates_of_the_predicted_token_are_refused(gate, name):
 def test_bad_corpora_are_refused():
     with pytest.raises(bm.DataError, match="fewer tokens than folds"):
         bm.text.language_model("ab")
+
+
+def test_a_corpus_too_short_for_the_default_gate_is_refused():
+    with pytest.raises(bm.DataError, match="too short for the default gate.* gate='~ 1'"):
+        bm.text.language_model("abcdefgh", 2, folds=2).fit(random_seed=1)
+    with pytest.raises(bm.DataError, match="^The design column"):
+        model = bm.text.language_model("abcdefgh", 2, folds=2, gate="~ count_1 + followers_1")
+        model.fit(random_seed=1)
