@@ -90,7 +90,7 @@ class FittedLanguageModel:
 
         Parameters
         ----------
-        texts : str, sequence of str, or mapping of str
+        texts : str, iterable of str, or mapping of str
             Texts, each a whole document, whose end is predicted too.
         expert : str, optional
             The scores of one expert alone, in place of the mixture: ``"kn6"`` is an interpolated
@@ -102,8 +102,9 @@ class FittedLanguageModel:
         Returns
         -------
         pandas.DataFrame
-            ``tokens`` (with the end), ``characters`` (with the end as one) and ``bits``, which is
-            minus the binary log of the probability: the average over the posterior's draws.
+            ``tokens`` (with the end), ``characters`` of the composed text (NFC), with the end as
+            one and spaces with the word after them, and ``bits``: minus the binary log of the
+            probability, which is the average over the posterior's draws.
         """
         import pandas as pd
 
@@ -217,8 +218,9 @@ class FittedLanguageModel:
         """Return the prompt, as it is, with at most ``n`` random tokens after it.
 
         Words have a space before them, and most punctuation marks have none; quotation marks have
-        one, since it is not known whether they open or close. The text ends where the document's end is drawn. The token ``<unk>`` is never drawn: the
-        probabilities of the others are divided by their sum.
+        one, since it is not known whether they open or close. The text ends where the document's
+        end is drawn. The token ``<unk>`` is never drawn: the probabilities of the others are
+        divided by their sum.
 
         Parameters
         ----------

@@ -65,8 +65,9 @@ def language_model(
 
     Parameters
     ----------
-    corpus : str, sequence of str, or mapping of str
-        One text, documents, or documents by title.
+    corpus : str, iterable of str, or mapping of str
+        One text, documents, or documents by title (also as a pandas Series with an index of texts).
+        Texts are composed first (Unicode NFC).
     order : int
         Highest order: the predicted token and ``order - 1`` before it.
     experts : sequence of Ngram, optional
@@ -140,7 +141,7 @@ def language_model(
     return LanguageModel(vocabulary, codes, order, chosen, folds, spec)
 
 
-def checked_experts(experts: Sequence[Ngram] | None, order: int) -> tuple[Ngram, ...]:
+def checked_experts(experts: Any, order: int) -> tuple[Ngram, ...]:
     """Experts of a language model, or the n-grams of all orders."""
     if experts is None:
         return tuple(Ngram(k) for k in range(1, order + 1))
@@ -312,9 +313,9 @@ class LanguageModel:
             if self.spec.gate != _gate(None, self.order) or f"{names.GATE!r}" not in str(error):
                 raise
             raise DataError(
-                f"The corpus is too short for the default gate, which is of {len(table)} rows and "
-                f"all columns of the context, some of them equal or constant: give gate='~ 1' (fixed weights), "
-                f"gate='~ count_1', or a longer corpus. {error}"
+                f"The corpus is too short for the default gate, which uses all columns of the "
+                f"context: some are equal or constant in its {len(table)} rows. Give gate='~ 1' "
+                f"(fixed weights), gate='~ count_1', or a longer corpus. {error}"
             ) from error
         return FittedLanguageModel(self.vocabulary, self.scorer, found)
 

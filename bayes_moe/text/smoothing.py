@@ -40,8 +40,8 @@ class Ngram:
         Peto 1995).
     discount : float or sequence of float, optional
         What Kneser-Ney takes from each count, above 0 and below 1: one number for all orders, or
-        one for each order from 1 on. By default three numbers for each order, for counts of 1, 2 and more, estimated from
-        the numbers of n-grams that occur once, twice, ... ("modified").
+        one for each order from 1 on. By default three numbers for each order, for counts of 1, 2
+        and more, estimated from the numbers of n-grams that occur once, twice, ... ("modified").
     concentration : float
         Of the Dirichlet prior: how many occurrences the shorter context counts for.
     label : str, optional

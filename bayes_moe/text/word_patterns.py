@@ -14,9 +14,9 @@ JOINERS = "\u200c\u200d"
 
 @lru_cache
 def marks() -> str:
-    """Combining marks and joiners, as the inside of a character class.
+    r"""Combining marks and joiners, as the inside of a character class.
 
-    Python's ``\\w`` is without them, so that it ends at every vowel sign of, say, Hindi.
+    Python's ``\w`` is without them, so that it ends at every vowel sign of, say, Hindi.
     """
     ranges: list[list[int]] = []
     for code in (code for block in BLOCKS for code in block):

@@ -71,7 +71,7 @@ def test_bits_a_character_are_of_words_that_are_known(words):
     found = words.bits_per_character(iter([text]))
     expected = words.scores([text], blocks=1)["bits"].sum() / (len(text) + 1)
     assert found.estimate == pytest.approx(expected)
-    with pytest.raises(bm.DataError, match="2 word.s. outside .* first 'zzz' in the document 'b'"):
+    with pytest.raises(bm.DataError, match=r"2 word.s. outside .* first 'zzz' in the document 'b'"):
         words.bits_per_character({"a": text, "b": "the zzz qqq"})
 
 

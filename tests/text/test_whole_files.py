@@ -18,8 +18,13 @@ def test_a_file_is_replaced_when_all_is_written(tmp_path):
 def test_a_file_stays_after_an_error(tmp_path):
     target = tmp_path / "file"
     target.write_text("old")
-    with pytest.raises(KeyboardInterrupt), replacing(target) as temporary:
-        temporary.write_text("half")
-        raise KeyboardInterrupt
+
+    def write_half():
+        with replacing(target) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_half()
     assert target.read_text() == "old"
     assert [*tmp_path.iterdir()] == [target]
