@@ -3,44 +3,41 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 
 from bayes_moe.core.errors import DataError, SpecError
+from bayes_moe.text.word_patterns import word_pattern
 
 CHAR, WORD = "char", "word"
 BOUNDARY, UNKNOWN = 0, 1
 """Codes of the start and end of a document, and of tokens outside the vocabulary."""
 END, UNK = "<end>", "<unk>"
 """How these two are shown."""
-WORDS = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
-"""A word, with apostrophes inside, or one other character that is no space."""
-NO_SPACE_BEFORE = re.compile(r"\s+([.,;:!?)\]}’'])")
+APOSTROPHES = "'’"
+"""What may be inside words."""
+CLOSING = ".,;:!?)]}"
+"""What has no space before it. Of quotation marks it is not known whether they open or close."""
+NO_SPACE_BEFORE = re.compile(rf"\s+([{re.escape(CLOSING)}])")
 
 
 def as_documents(corpus: Any, what: str = "corpus") -> dict[Any, str]:
-    """Documents by title: of one text, of a sequence of texts (0, 1, ...), or of a mapping.
+    """Documents by title: of one text, a mapping, or texts in order, which get numbers (0, 1, ...).
+
+    A pandas Series has its index as titles if these are texts.
 
     Raises
     ------
     DataError
-        For what is none of these, and for documents that are no text or empty.
+        For what is none of these, and for documents that are no text, empty, or of one title.
     """
-    if isinstance(corpus, str):
-        named: dict[Any, Any] = {0: corpus}
-    elif isinstance(corpus, Mapping):
-        named = dict(corpus)
-    elif isinstance(corpus, Sequence) or hasattr(corpus, "tolist"):
-        named = dict(enumerate(corpus))
-    else:
-        raise DataError(
-            f"`{what}` must be a text, a list of texts, or a mapping of titles to texts; it is "
-            f"{type(corpus).__name__}."
-        )
+    named = _titled(corpus, what)
     if not named:
         raise DataError(f"`{what}` has no documents.")
     for title, text in named.items():
@@ -49,6 +46,28 @@ def as_documents(corpus: Any, what: str = "corpus") -> dict[Any, str]:
         if not text.strip():
             raise DataError(f"The document {title!r} of `{what}` is empty.")
     return named
+
+
+def _titled(corpus: Any, what: str) -> dict[Any, Any]:
+    """Documents by title, unchecked."""
+    if isinstance(corpus, str):
+        return {0: corpus}
+    if isinstance(corpus, Mapping):
+        return dict(corpus)
+    # A set has no order that stays; a table is iterated by its columns.
+    several = isinstance(corpus, Iterable) and not hasattr(corpus, "columns")
+    if not several or isinstance(corpus, Set | bytes) or getattr(corpus, "ndim", 1) != 1:
+        raise DataError(
+            f"`{what}` must be a text, a list, column or other sequence of texts, or a mapping of "
+            f"titles to texts; it is {type(corpus).__name__}."
+        )
+    titles, texts = getattr(corpus, "index", None), list(corpus)
+    if not isinstance(titles, Iterable) or not all(isinstance(t, str) for t in titles):
+        return dict(enumerate(texts))
+    doubled = [title for title, count in Counter(titles).items() if count > 1]
+    if doubled:
+        raise DataError(f"`{what}` has several documents of the title {doubled[0]!r}.")
+    return dict(zip(titles, texts, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +111,28 @@ class Vocabulary:
         return len(self.tokens)
 
     def split(self, text: str) -> list[str]:
-        """Tokens of a text."""
-        cased = text.lower() if self.lowercase else text
-        return list(cased) if self.level == CHAR else WORDS.findall(cased)
+        """Tokens of a text, which is composed first (NFC)."""
+        composed = normalize("NFC", text)
+        if self.level == CHAR:
+            return list(composed.lower() if self.lowercase else composed)
+        words = word_pattern(APOSTROPHES).findall(composed)
+        return [word.lower() for word in words] if self.lowercase else words
+
+    def lengths(self, text: str) -> np.ndarray:
+        """Characters (token + 1,) of a composed text (NFC) that belong to each token and the end.
+
+        They are those from the end of the token before to its own. The document's end has those
+        after the last token, and counts as one itself. Some characters are two in lower case, such
+        as a capital I with a dot: both together count as one.
+        """
+        composed = normalize("NFC", text)
+        if self.level == CHAR:
+            ends = np.arange(1, len(composed) + 1)
+            if self.lowercase:
+                ends = np.repeat(ends, [len(c.lower()) for c in composed])
+        else:
+            ends = np.array([w.end() for w in word_pattern(APOSTROPHES).finditer(composed)], int)
+        return np.diff(ends, prepend=0, append=len(composed) + 1)
 
     def encode(self, text: str) -> np.ndarray:
         """Codes (token,) of a text, without boundaries."""
@@ -102,15 +140,13 @@ class Vocabulary:
         split = self.split(text)
         return np.fromiter((codes.get(t, UNKNOWN) for t in split), np.int64, len(split))
 
-    def join(self, tokens: Sequence[str]) -> str:
-        """Text of tokens: words with spaces between them."""
+    def continued(self, text: str, tokens: Sequence[str]) -> str:
+        """A text, as it is, and tokens after it: words with spaces, but not before punctuation."""
         if self.level == CHAR:
-            return "".join(tokens)
-        return " ".join(tokens)
-
-    def tidy(self, text: str) -> str:
-        """A text of words without spaces before punctuation marks."""
-        return text if self.level == CHAR else NO_SPACE_BEFORE.sub(r"\1", text)
+            return text + "".join(tokens)
+        added = NO_SPACE_BEFORE.sub(r"\1", " ".join(tokens))
+        spaced = not added or not text or text[-1].isspace() or added[0] in CLOSING
+        return text + ("" if spaced else " ") + added
 
 
 def check_level(level: Any) -> None:

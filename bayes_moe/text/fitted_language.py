@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,13 +12,14 @@ from scipy import special
 
 from bayes_moe.core import names, seeds
 from bayes_moe.core.checks import check_one_of, check_share, check_whole
-from bayes_moe.core.errors import SpecError
+from bayes_moe.core.errors import DataError, SpecError
+from bayes_moe.data.formulas import offset_columns
 from bayes_moe.gates import Softmax
 from bayes_moe.prediction.predict import predict
 from bayes_moe.predictors import Linear
 from bayes_moe.results.fit import Fit, posterior_of
 from bayes_moe.text.context_table import Scorer, context_columns
-from bayes_moe.text.corpus import UNKNOWN, Vocabulary, as_documents, stream_of, whole
+from bayes_moe.text.corpus import CHAR, UNKNOWN, Vocabulary, as_documents, stream_of, whole
 from bayes_moe.text.token_view import TokenView
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class FittedLanguageModel:
 
         Parameters
         ----------
-        texts : str, sequence of str, or mapping of str
+        texts : str, iterable of str, or mapping of str
             Texts, each a whole document, whose end is predicted too.
         expert : str, optional
             The scores of one expert alone, in place of the mixture: ``"kn6"`` is an interpolated
@@ -101,8 +102,9 @@ class FittedLanguageModel:
         Returns
         -------
         pandas.DataFrame
-            ``tokens`` (with the end), ``characters`` (with the end as one) and ``bits``, which is
-            minus the binary log of the probability: the average over the posterior's draws.
+            ``tokens`` (with the end), ``characters`` of the composed text (NFC), with the end as
+            one and spaces with the word after them, and ``bits``: minus the binary log of the
+            probability, which is the average over the posterior's draws.
         """
         import pandas as pd
 
@@ -142,8 +144,22 @@ class FittedLanguageModel:
     def bits_per_character(
         self, texts: Any, *, expert: str | None = None, blocks: int | None = None
     ) -> Estimate:
-        """Return bits a character, which also models of words have; see :meth:`bits_per_token`."""
-        found = self.scores(texts, expert=expert, blocks=blocks)
+        """Return bits a character; see :meth:`bits_per_token`.
+
+        A model of words has them too, for texts all of whose words it knows: the spelling of
+        others has no probability. Its characters are those of the words and of what is between
+        them; which spaces those are is not modelled and needs no bits, and neither does the case of
+        letters under ``lowercase=True``. Characters are those of the composed text (NFC).
+
+        Raises
+        ------
+        DataError
+            For a model of words, and texts with words outside its vocabulary.
+        """
+        documents = as_documents(texts, "texts")
+        if self.vocabulary.level != CHAR:
+            self._check_known(documents)
+        found = self.scores(documents, expert=expert, blocks=blocks)
         return Estimate.ratio(found["bits"], found["characters"])
 
     def perplexity(
@@ -173,8 +189,9 @@ class FittedLanguageModel:
         -------
         pandas.DataFrame
             ``token``, ``probability`` (the mean over draws), ``lower`` and ``upper`` (an
-            equal-tailed interval over draws: of the gate alone, for the counts are given), and
-            the parts of the probability that are each expert's.
+            equal-tailed interval over draws: of the gate alone, for the counts are given; fits by
+            "em" and "map" have one draw, so that both are the probability), and the parts of the
+            probability that are each expert's.
         """
         import pandas as pd
 
@@ -198,10 +215,12 @@ class FittedLanguageModel:
         return pd.DataFrame(columns)
 
     def sample(self, n: int, prompt: str = "", *, random_seed: int | None = None) -> str:
-        """Return the prompt with at most ``n`` random tokens after it.
+        """Return the prompt, as it is, with at most ``n`` random tokens after it.
 
-        It ends where the document's end is drawn. The token ``<unk>`` is never drawn: the
-        probabilities of the others are divided by their sum.
+        Words have a space before them, and most punctuation marks have none; quotation marks have
+        one, since it is not known whether they open or close. The text ends where the document's
+        end is drawn. The token ``<unk>`` is never drawn: the probabilities of the others are
+        divided by their sum.
 
         Parameters
         ----------
@@ -223,9 +242,7 @@ class FittedLanguageModel:
                 break
             drawn.append(self.vocabulary.tokens[token])
             contexts = self.scorer.counts.advance(contexts, token)
-        text = self.vocabulary.join(drawn)
-        joint = "" if self.vocabulary.level == "char" or not prompt else " "
-        return self.vocabulary.tidy(f"{prompt}{joint}{text}")
+        return self.vocabulary.continued(prompt, drawn)
 
     def responsibilities(self, text: str) -> pd.DataFrame:
         """Return the probability (token, expert) that each token of a text is an expert's.
@@ -258,11 +275,7 @@ class FittedLanguageModel:
         else:
             stream = stream_of([whole(self.vocabulary.encode(text))])
             p = self.scorer.expert(stream, np.flatnonzero(stream.predicted), alone)
-        lengths = np.ones(len(p))
-        if self.vocabulary.level != "char":
-            lengths[:-1] = [len(token) for token in self.vocabulary.split(text)]
-            lengths[-1] += len(text) - lengths[:-1].sum()  # spaces
-        return -np.log2(p), lengths
+        return -np.log2(p), self.vocabulary.lengths(text)
 
     def _chunks(self, text: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Mean weights and probabilities (token, expert) of pieces of a document."""
@@ -273,6 +286,22 @@ class FittedLanguageModel:
             table = self.scorer.table(stream, where[begin : begin + CHUNK])
             weights = predict(self.fit, table).weights().values
             yield weights, np.exp(table[columns].to_numpy())
+
+    def _check_known(self, documents: Mapping[Any, str]) -> None:
+        """Raise :class:`DataError` for documents with words outside the vocabulary."""
+        unknown, first = 0, None
+        for title, text in documents.items():
+            at = np.flatnonzero(self.vocabulary.encode(text) == UNKNOWN)
+            if len(at) and first is None:
+                first = f"{self.vocabulary.split(text)[at[0]]!r} in the document {title!r}"
+            unknown += len(at)
+        if unknown:
+            raise DataError(
+                f"`texts` have {unknown:,} word(s) outside the vocabulary, the first {first}. "
+                "Their spelling has no probability under a model of words, so that there are no "
+                "bits a character: use bits_per_token or perplexity (among models of the same "
+                "vocabulary), a corpus and min_count with all words, or level='char'."
+            )
 
     def _contexts(self, prompt: str) -> list[int]:
         """Contexts of lengths 0, 1, ... after a prompt."""
@@ -303,6 +332,8 @@ class FittedLanguageModel:
         spec = self.fit.spec
         linear = all(isinstance(p, Linear) for _, p in spec.structure.sites)
         if not (isinstance(spec.gate, Softmax) and linear and spec.variables == ("gate_coef",)):
+            return None
+        if spec.gate.temperature != 1 or offset_columns(spec.formulas[names.GATE]):
             return None
         coefficients = posterior_of(self.fit.idata)["gate_coef"]
         terms = [str(t) for t in coefficients[coefficients.dims[-1]].values]

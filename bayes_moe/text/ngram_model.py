@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayes_moe.core import names
 from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import DataError, SpecError
+from bayes_moe.data.formulas import used_columns
 from bayes_moe.families.given import Given
 from bayes_moe.fitting import fit as fit_model
 from bayes_moe.gates import Gate, Softmax
@@ -63,8 +65,9 @@ def language_model(
 
     Parameters
     ----------
-    corpus : str, sequence of str, or mapping of str
-        One text, documents, or documents by title.
+    corpus : str, iterable of str, or mapping of str
+        One text, documents, or documents by title (also as a pandas Series with an index of texts).
+        Texts are composed first (Unicode NFC).
     order : int
         Highest order: the predicted token and ``order - 1`` before it.
     experts : sequence of Ngram, optional
@@ -97,7 +100,8 @@ def language_model(
     DataError
         For documents that are empty or no text, or a corpus too short for the folds.
     SpecError
-        For settings out of range, experts of a higher order, or two of the same name.
+        For settings out of range, experts of a higher order, or two of the same name, and a gate of
+        other columns than the context's.
 
     References
     ----------
@@ -133,13 +137,19 @@ def language_model(
         priors=priors,
         weights=COUNT,
     )
+    _check_gate(spec, order)
     return LanguageModel(vocabulary, codes, order, chosen, folds, spec)
 
 
-def checked_experts(experts: Sequence[Ngram] | None, order: int) -> tuple[Ngram, ...]:
+def checked_experts(experts: Any, order: int) -> tuple[Ngram, ...]:
     """Experts of a language model, or the n-grams of all orders."""
     if experts is None:
         return tuple(Ngram(k) for k in range(1, order + 1))
+    if isinstance(experts, str) or not isinstance(experts, Iterable):
+        raise SpecError(
+            f"`experts` must be a list of bm.text.Ngram(...); it is {experts!r:.80}. The experts "
+            "of all orders up to `order` are the default."
+        )
     chosen = tuple(experts)
     for expert in chosen:
         if not isinstance(expert, Ngram):
@@ -148,16 +158,16 @@ def checked_experts(experts: Sequence[Ngram] | None, order: int) -> tuple[Ngram,
             raise SpecError(
                 f"An expert has the order {expert.order}, above order={order} of the model."
             )
-    names = [expert.name for expert in chosen]
+    labels = [expert.name for expert in chosen]
     if len(chosen) < 2:
         raise SpecError(
             "A language model needs at least two experts, between which its gate chooses; the "
             "scores of a single one are `scores(texts, expert=...)` of a model that has it."
         )
-    if len({*names}) < len(names):
+    if len({*labels}) < len(labels):
         raise SpecError(
             f"`experts` must be n-grams that differ in name, which is smoothing and order; they "
-            f"are {', '.join(names)}. Give Ngram(..., label=...) to one of them."
+            f"are {', '.join(labels)}. Give Ngram(..., label=...) to one of them."
         )
     return chosen
 
@@ -171,6 +181,22 @@ def _gate(gate: Any, order: int) -> Gate:
     if not isinstance(gate, Gate):
         raise SpecError(f"`gate` must be a formula or a gate of bm.gates; it is {gate!r:.80}.")
     return gate
+
+
+def _check_gate(spec: MixtureOfExperts, order: int) -> None:
+    """Raise :class:`SpecError` unless the gate's formulas use columns of the context alone.
+
+    A gate of the predicted token's columns would make probabilities that do not sum to one.
+    """
+    valid = context_columns(order)
+    try:
+        used_columns([spec.formulas[stem] for stem in spec.gate.formulas], valid)
+    except DataError as error:
+        columns = ", ".join(valid) or "none, since order=1 has no context: write '~ 1'"
+        raise SpecError(
+            f"The gate of a language model may use the columns of the context alone, none of the "
+            f"predicted token. Valid: {columns}. {error}"
+        ) from error
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -202,10 +228,10 @@ class LanguageModel:
 
     def __repr__(self) -> str:
         size = sum(map(len, self.documents))
-        names = ", ".join(expert.name for expert in self.experts)
+        experts = ", ".join(expert.name for expert in self.experts)
         return (
             f"LanguageModel of {size:,} tokens ({self.vocabulary.level}) in {len(self.documents)} "
-            f"document(s), vocabulary {self.vocabulary.size:,}, experts {names}"
+            f"document(s), vocabulary {self.vocabulary.size:,}, experts {experts}"
         )
 
     @cached_property
@@ -272,10 +298,25 @@ class LanguageModel:
         FittedLanguageModel
             With ``perplexity``, ``next``, ``sample``, ``responsibilities`` and ``view``; its
             ``fit`` is the fit of :attr:`spec` to :meth:`table`.
+
+        Raises
+        ------
+        DataError
+            For a corpus so short that columns of the gate are equal or constant.
         """
         if method == "em":
             settings = {"restarts": 1} | settings
-        found = fit_model(self.spec, self.table(), method, random_seed=random_seed, **settings)
+        table = self.table()
+        try:
+            found = fit_model(self.spec, table, method, random_seed=random_seed, **settings)
+        except DataError as error:
+            if self.spec.gate != _gate(None, self.order) or f"{names.GATE!r}" not in str(error):
+                raise
+            raise DataError(
+                f"The corpus is too short for the default gate, which uses all columns of the "
+                f"context: some are equal or constant in its {len(table)} rows. Give gate='~ 1' "
+                f"(fixed weights), gate='~ count_1', or a longer corpus. {error}"
+            ) from error
         return FittedLanguageModel(self.vocabulary, self.scorer, found)
 
     def count(self, parts: Sequence[Part]) -> Counts:

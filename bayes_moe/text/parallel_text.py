@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -11,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from bayes_moe.core.errors import DataError, SpecError, nearest
+from bayes_moe.text.word_patterns import word_pattern
 
 NULL = "NULL"
 """Label of the empty source word, which stands before the first one."""
 
-TOKEN = re.compile(r"\w+(?:['’\-]\w+)*|[^\w\s]")
-"""A word, with apostrophes and hyphens inside it, or a single mark of punctuation."""
+INNER = "'’\\-"
+"""Characters inside words, written as in a character class."""
 
 Tokenizer = Callable[[str], Iterable[str]]
 Sentence = str | Sequence[str]
@@ -25,15 +25,15 @@ Sentence = str | Sequence[str]
 def tokens(text: str) -> list[str]:
     """Tokens of a text: words in lower case, and marks of punctuation.
 
-    A word is a run of letters, digits and underscores, with apostrophes and hyphens inside it;
-    Unicode text is composed first (NFC).
+    A word is a run of letters with their marks, digits and underscores, with apostrophes and
+    hyphens inside it; Unicode text is composed first (NFC).
 
     Examples
     --------
     >>> tokens("Don't go -- it's twenty-three!")
     ["don't", 'go', '-', '-', "it's", 'twenty-three', '!']
     """
-    return TOKEN.findall(unicodedata.normalize("NFC", text).lower())
+    return word_pattern(INNER).findall(unicodedata.normalize("NFC", text).lower())
 
 
 def as_tokens(sentence: Any, tokenizer: Tokenizer | None, what: str) -> list[str]:

@@ -13,6 +13,7 @@ has the distribution of the shorter one.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,9 +39,9 @@ class Ngram:
         hierarchical Pitman-Yor process (Teh 2006), or a hierarchical Dirichlet prior (MacKay and
         Peto 1995).
     discount : float or sequence of float, optional
-        What Kneser-Ney takes from each count: one number for all orders, or one for each order from
-        1 on. By default three numbers for each order, for counts of 1, 2 and more, estimated from
-        the numbers of n-grams that occur once, twice, ... ("modified").
+        What Kneser-Ney takes from each count, above 0 and below 1: one number for all orders, or
+        one for each order from 1 on. By default three numbers for each order, for counts of 1, 2
+        and more, estimated from the numbers of n-grams that occur once, twice, ... ("modified").
     concentration : float
         Of the Dirichlet prior: how many occurrences the shorter context counts for.
     label : str, optional
@@ -78,12 +79,13 @@ class Ngram:
             return
         if self.smoothing != KNESER_NEY:
             raise SpecError("`discount` belongs to smoothing='kneser_ney'.")
-        several = not is_number(self.discount)
+        several = isinstance(self.discount, Iterable) and not isinstance(self.discount, str)
         given = tuple(self.discount) if several else (self.discount,) * self.order
-        if len(given) != self.order or not all(is_number(d) and 0 <= d < 1 for d in given):
+        if len(given) != self.order or not all(is_number(d) and 0 < d < 1 for d in given):
             raise SpecError(
-                f"`discount` must be a number from 0 to below 1, or one for each of the "
-                f"{self.order} orders; it is {self.discount!r}."
+                f"`discount` must be a number above 0 and below 1, or one for each of the "
+                f"{self.order} orders; it is {self.discount!r}. Tokens that do not occur would "
+                "have no probability without a discount."
             )
         object.__setattr__(self, "discount", tuple(map(float, given)))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from bayes_moe.text.cooccurrence import Shapes, WordPairs
 from bayes_moe.text.parallel_text import ParallelText, SentencePairs, Tokenizer, Vocabulary
 from bayes_moe.text.position_gates import DiagonalGate, PositionGate, TableGate, UniformGate
 from bayes_moe.text.translation import TranslationTable
+from bayes_moe.text.whole_files import replacing
 
 FORMAT, VERSION = "bayes_moe word alignment", 1
 MEMBER = "record.npy"
@@ -52,11 +52,8 @@ def save(target: Path, model: str, settings: Settings, text: ParallelText, run: 
     for name, side in (("source", text.pairs.source), ("target", text.pairs.target)):
         arrays[f"{name}_words"] = np.concatenate(side).astype(np.int32)
         arrays[f"{name}_lengths"] = np.array([len(s) for s in side], dtype=np.int32)
-    # The file is complete at any moment.
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    with temporary.open("wb") as handle:
+    with replacing(target) as temporary, temporary.open("wb") as handle:
         np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]
-    os.replace(temporary, target)
     return target
 
 

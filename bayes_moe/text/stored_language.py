@@ -19,6 +19,7 @@ from bayes_moe.text.corpus import END, UNK, Vocabulary, check_level
 from bayes_moe.text.fitted_language import FittedLanguageModel
 from bayes_moe.text.ngrams import Counts, Level
 from bayes_moe.text.smoothing import Ngram
+from bayes_moe.text.whole_files import replacing
 
 FORMAT = "bayes_moe language model"
 FIT, COUNTS, HEADER = "fit.nc", "counts.npz", "model.json"
@@ -43,7 +44,7 @@ def save(model: FittedLanguageModel, target: Path) -> Path:
     np.savez_compressed(arrays, allow_pickle=False, **named)
     with tempfile.TemporaryDirectory() as folder:
         fit = storage.save(model.fit, Path(folder) / FIT)
-        with zipfile.ZipFile(target, "w") as archive:
+        with replacing(target) as temporary, zipfile.ZipFile(temporary, "w") as archive:
             archive.writestr(HEADER, json.dumps(header))
             archive.writestr(COUNTS, arrays.getvalue())
             archive.write(fit, FIT)

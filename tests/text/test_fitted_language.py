@@ -59,6 +59,26 @@ def test_one_expert_alone(chars):
 def test_characters_of_words(words):
     found = words.scores("The king, the  queen", blocks=1)
     assert found[["tokens", "characters"]].to_numpy().tolist() == [[6, 21]]
+    # "The", " king", ",", " the", "  queen", and the end.
+    tokens = words.scores("The king, the  queen", blocks=6)
+    assert tokens["characters"].tolist() == [3, 5, 1, 4, 7, 1]
+    spaced = words.scores(" the \n", blocks=2)
+    assert spaced["characters"].tolist() == [4, 3]
+
+
+def test_bits_a_character_are_of_words_that_are_known(words):
+    text = "the king , the dish"
+    found = words.bits_per_character(iter([text]))
+    expected = words.scores([text], blocks=1)["bits"].sum() / (len(text) + 1)
+    assert found.estimate == pytest.approx(expected)
+    with pytest.raises(bm.DataError, match=r"2 word.s. outside .* first 'zzz' in the document 'b'"):
+        words.bits_per_character({"a": text, "b": "the zzz qqq"})
+
+
+def test_standard_errors_of_words_are_of_their_own_characters(words):
+    text = " ".join(["the king was in the house"] * 20)
+    found = words.scores(text, blocks=20)
+    assert found["characters"].max() / found["characters"].min() < 1.6
 
 
 def test_next_tokens_have_the_probabilities_of_the_text(chars, words):
@@ -82,12 +102,32 @@ def test_responsibilities_are_the_package_s(chars):
     assert found["token"].iloc[-1] == "<end>"
 
 
+@pytest.mark.parametrize(
+    "gate",
+    [
+        bm.gates.Softmax("~ backoff_1", temperature=0.25),
+        "~ backoff_1 + offset(2 * count_1, 0 * count_1)",
+    ],
+    ids=["temperature", "offset"],
+)
+def test_next_tokens_are_by_the_whole_gate(gate):
+    lm = bm.text.language_model(VERSES, 2, gate=gate).fit(random_seed=1)
+    shares = lm.responsibilities("the kin").iloc[-2]  # n after "the ki"
+    row = lm.next("the ki", most=lm.vocabulary.size).set_index("token").loc["n"]
+    assert row["probability"] == pytest.approx(shares["probability"])
+    assert row["kn1"] / row["probability"] == pytest.approx(shares["kn1"])
+    table = bm.text.language_model(VERSES, 2, gate=gate).table("the kin").iloc[6:7]
+    weights = bm.predict(lm.fit, table).weights().values[0]
+    np.testing.assert_allclose(lm._draws(lm._contexts("the ki")).mean(axis=0), weights)
+
+
 def test_random_texts(chars, words):
     text = chars.sample(40, "the ", random_seed=1)
     assert text.startswith("the ")
     assert text == chars.sample(40, "the ", random_seed=1)
     assert text != chars.sample(40, "the ", random_seed=2)
     assert "<unk>" not in words.sample(15, "the", random_seed=1)
+    assert words.sample(15, "The king , 'the ", random_seed=1).startswith("The king , 'the ")
 
 
 def test_bad_requests_are_refused(chars):

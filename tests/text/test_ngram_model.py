@@ -133,6 +133,9 @@ def test_laplace_and_a_corpus_of_one_text():
         ({"experts": [Ngram(2)]}, "at least two experts"),
         ({"experts": [Ngram(2), Ngram(7)]}, "above order=3"),
         ({"experts": [Ngram(2), Ngram(2, discount=0.5)]}, "differ in name"),
+        ({"experts": 3}, "must be a list of bm.text.Ngram"),
+        ({"experts": "kn3"}, "must be a list of bm.text.Ngram"),
+        ({"experts": Ngram(2)}, "must be a list of bm.text.Ngram"),
         ({"experts": ["kn2", "kn3"]}, r"must be bm.text.Ngram"),
         ({"gate": 3}, "`gate` must be a formula"),
     ],
@@ -142,8 +145,35 @@ def test_bad_settings_are_refused(settings, words):
         bm.text.language_model(VERSES, **{"order": 3} | settings)
 
 
+@pytest.mark.parametrize(
+    ("gate", "name"),
+    [
+        ("~ unseen", "unseen"),
+        ("~ log_p_kn2", "log_p_kn2"),
+        ("~ count_1 + occurrences", "occurrences"),
+        ("~ count_1 + offset(log_p_kn1, log_p_kn2)", "log_p_kn1"),
+        ("~ count_1 + (1 | occurrences)", "occurrences"),
+        ("~ count_2", "count_2"),
+        (bm.gates.Gaussian("~ count_1 + log_p_kn1"), "log_p_kn1"),
+        (bm.gates.StickBreaking("~ exp(log_p_kn1)"), "log_p_kn1"),
+        (bm.gates.Softmax("~ log_p_kn1", predictor="mlp"), "log_p_kn1"),
+    ],
+    ids=str,
+)
+def test_gates_of_the_predicted_token_are_refused(gate, name):
+    with pytest.raises(bm.SpecError, match=r"Valid: count_1, followers_1, backoff_1\.") as error:
+        bm.text.language_model(VERSES, 2, gate=gate)
+    assert repr(name) in str(error.value)
+
+
 def test_bad_corpora_are_refused():
     with pytest.raises(bm.DataError, match="fewer tokens than folds"):
         bm.text.language_model("ab")
-    with pytest.raises(bm.DataError, match="'unseen'"):
-        bm.text.language_model(VERSES, 2, gate="~ unseen").fit(random_seed=1)
+
+
+def test_a_corpus_too_short_for_the_default_gate_is_refused():
+    with pytest.raises(bm.DataError, match=r"too short for the default gate.* gate='~ 1'"):
+        bm.text.language_model("abcdefgh", 2, folds=2).fit(random_seed=1)
+    model = bm.text.language_model("abcdefgh", 2, folds=2, gate="~ count_1 + followers_1")
+    with pytest.raises(bm.DataError, match=r"^The design column"):
+        model.fit(random_seed=1)

@@ -43,8 +43,10 @@ def matches(vocabulary, counts):
 
 @pytest.mark.parametrize("discount", NLTK["scores"])
 def test_kneser_ney_is_nltk_s(counts, matches, discount):
-    # Their unigrams have no discount.
-    steps = steps_of(counts, Ngram(3, discount=[0.0, float(discount), float(discount)]))
+    expert = Ngram(3, discount=float(discount))
+    # Their unigrams have no discount, which an n-gram of ours may not have.
+    object.__setattr__(expert, "discount", (0.0, float(discount), float(discount)))
+    steps = steps_of(counts, expert)
     found = probabilities(counts, steps, matches)
     np.testing.assert_allclose(found, NLTK["scores"][discount], rtol=1e-12)
 
@@ -103,6 +105,11 @@ def test_settings_out_of_range_are_refused():
         {"order": 2, "smoothing": "laplace"},
         {"order": 2, "discount": 1.0},
         {"order": 2, "discount": [0.1]},
+        {"order": 2, "discount": 0.0},
+        {"order": 2, "discount": [0.0, 0.5]},
+        {"order": 3, "discount": True},
+        {"order": 3, "discount": "abc"},
+        {"order": 2, "discount": float("nan")},
         {"order": 2, "concentration": 0},
         {"order": 2, "smoothing": "dirichlet", "discount": 0.5},
         {"order": 2, "label": "a b"},

@@ -31,6 +31,16 @@ def test_a_loaded_model_is_the_same(model, path):
     assert loaded.sample(9, random_seed=1) == model.sample(9, random_seed=1)
 
 
+def test_a_file_stays_when_a_new_one_cannot_be_written(model, path, tmp_path, monkeypatch):
+    target = tmp_path / "model.zip"
+    target.write_bytes(path.read_bytes())
+    monkeypatch.setattr(zipfile.ZipFile, "write", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        bm.text.save(model, target)
+    assert target.read_bytes() == path.read_bytes()
+    assert [*tmp_path.iterdir()] == [target]
+
+
 def changed(path, target, name, edit):
     """The file with one member changed."""
     with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w") as new:

@@ -1,0 +1,26 @@
+"""Files that are complete at any moment: written beside the target, then put in its place."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Path of a temporary file in the target's folder, which takes its place if all went well.
+
+    After an error the temporary file is removed, and the target is as it was.
+    """
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    try:
+        yield temporary
+        with temporary.open("rb") as stored:
+            os.fsync(stored.fileno())
+        os.replace(temporary, target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
