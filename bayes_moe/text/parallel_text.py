@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ NULL = "NULL"
 
 TOKEN = re.compile(r"\w+(?:['’\-]\w+)*|[^\w\s]")
 """A word, with apostrophes and hyphens inside it, or a single mark of punctuation."""
+MAY_COMBINE = re.compile("[\u0300-\U0010ffff]")
+"""Characters from the first combining mark on: texts without them need no look for marks."""
+JOINERS = "\u200c\u200d"
 
 Tokenizer = Callable[[str], Iterable[str]]
 Sentence = str | Sequence[str]
@@ -26,14 +30,30 @@ def tokens(text: str) -> list[str]:
     """Tokens of a text: words in lower case, and marks of punctuation.
 
     A word is a run of letters, digits and underscores, with apostrophes and hyphens inside it;
-    Unicode text is composed first (NFC).
+    Unicode text is composed first (NFC). Combining marks, such as vowel signs, and joiners belong
+    to the word before them (Unicode Standard Annex 29, rule WB4).
 
     Examples
     --------
     >>> tokens("Don't go -- it's twenty-three!")
     ["don't", 'go', '-', '-', "it's", 'twenty-three', '!']
     """
-    return TOKEN.findall(unicodedata.normalize("NFC", text).lower())
+    composed = unicodedata.normalize("NFC", text).lower()
+    pattern = _token_with_marks() if MAY_COMBINE.search(composed) else TOKEN
+    return pattern.findall(composed)
+
+
+@cache
+def _token_with_marks() -> re.Pattern[str]:
+    """Pattern as :data:`TOKEN`, with combining marks inside words: ``\\w`` has none of them."""
+    # Beyond these planes there are ideographs and private characters only.
+    points = [*range(0x300, 0x20000), *range(0xE0000, 0xE0200)]
+    marks = np.array([p for p in points if unicodedata.category(chr(p))[0] == "M"])
+    # Ranges are found faster than single characters.
+    runs = np.split(marks, np.flatnonzero(np.diff(marks) > 1) + 1)
+    inside = "".join(f"{chr(run[0])}-{chr(run[-1])}" for run in runs)
+    word = rf"\w[\w{inside}{JOINERS}]*"
+    return re.compile(rf"{word}(?:['’\-]{word})*|[^\w\s]")
 
 
 def as_tokens(sentence: Any, tokenizer: Tokenizer | None, what: str) -> list[str]:
@@ -45,13 +65,19 @@ def as_tokens(sentence: Any, tokenizer: Tokenizer | None, what: str) -> list[str
         For anything but texts and lists of texts, and for sentences without a token.
     """
     if isinstance(sentence, str):
-        found = list((tokenizer or tokens)(sentence))
+        made = (tokenizer or tokens)(sentence)
+        if isinstance(made, str | bytes) or not isinstance(made, Iterable):
+            raise DataError(
+                f"{what}: `tokenizer` must return a list of words; it returned {made!r:.100}."
+            )
+        found = list(made)
     elif isinstance(sentence, list | tuple | np.ndarray):
         found = list(sentence)
     else:
         raise DataError(f"{what} must be a text or a list of words; it is {sentence!r:.100}.")
     if not all(isinstance(token, str) for token in found):
-        raise DataError(f"{what} must have texts as words; it is {sentence!r:.100}.")
+        by = ", as `tokenizer` splits it," if tokenizer and isinstance(sentence, str) else ""
+        raise DataError(f"{what}{by} must have texts as words; it is {found!r:.100}.")
     if not found:
         raise DataError(f"{what} has no word: leave the pair out.")
     return [str(token) for token in found]
