@@ -179,9 +179,7 @@ def _as_sets(name: str, alignments: Any) -> list[set[Link]]:
         try:
             pairs = [(i, j) for i, j in links]
         except (TypeError, ValueError) as error:
-            raise DataError(
-                f"{wanted} sentence pair; that of pair {number} has {error}."
-            ) from error
+            raise DataError(f"{wanted} sentence pair; pair {number} has {links!r:.100}.") from error
         for pair in pairs:
             if not all(is_whole(place) and place >= 0 for place in pair):
                 raise DataError(

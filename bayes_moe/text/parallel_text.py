@@ -45,7 +45,7 @@ def tokens(text: str) -> list[str]:
 
 @cache
 def _token_with_marks() -> re.Pattern[str]:
-    """Pattern as :data:`TOKEN`, with combining marks inside words: ``\\w`` has none of them."""
+    """Pattern as :data:`TOKEN`, with combining marks inside words: no mark is a letter."""
     # Beyond these planes there are ideographs and private characters only.
     points = [*range(0x300, 0x20000), *range(0xE0000, 0xE0200)]
     marks = np.array([p for p in points if unicodedata.category(chr(p))[0] == "M"])

@@ -47,9 +47,9 @@ def test_bad_links_are_named():
     [(0.9, 0), (0.0, 0), (-1, 0), (0, True), "00", ("0", "0"), (0, None), (0, 0, 0), (0,), 3],
 )
 def test_links_are_pairs_of_whole_numbers(link):
-    with pytest.raises(DataError, match="`found` must have a list of links.*pair 1 has"):
+    with pytest.raises(DataError, match=r"`found` must have a list of links.*pair 1 has"):
         bm.text.alignment_error_rate([[], [link]], [[], [(0, 0)]])
-    with pytest.raises(DataError, match="`backward` must have a list of links.*pair 1 has"):
+    with pytest.raises(DataError, match=r"`backward` must have a list of links.*pair 1 has"):
         bm.text.symmetrised([[], []], [[], [link]])
 
 

@@ -63,7 +63,7 @@ def test_a_tokenizer_of_the_user_is_used():
 
 @pytest.mark.parametrize("made", [None, 3, "a b", b"a b", [1], ["a", None]])
 def test_what_a_tokenizer_must_return_is_said(made):
-    with pytest.raises(DataError, match="Sentence 1 of `source`.*`tokenizer`"):
+    with pytest.raises(DataError, match=r"Sentence 1 of `source`.*`tokenizer`"):
         ParallelText.read(["a", "b"], ["x", "y"], lambda text: made if text == "b" else [text])
 
 
