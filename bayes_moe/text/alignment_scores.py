@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from bayes_moe.core.checks import check_one_of
+from bayes_moe.core.checks import check_one_of, is_whole
 from bayes_moe.core.errors import DataError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def alignment_scores(
     Raises
     ------
     DataError
-        For unlike numbers of pairs, and entries that are no links.
+        For unlike numbers of pairs, and entries that are no links: pairs of whole numbers >= 0.
 
     References
     ----------
@@ -127,7 +127,7 @@ def symmetrised(
     SpecError
         For an unknown method.
     DataError
-        For unlike numbers of pairs, and entries that are no links.
+        For unlike numbers of pairs, and entries that are no links: pairs of whole numbers >= 0.
 
     References
     ----------
@@ -171,10 +171,19 @@ def _grown(forward: set[Link], backward: set[Link]) -> set[Link]:
 
 def _as_sets(name: str, alignments: Any) -> list[set[Link]]:
     """Links of each pair as a set."""
-    try:
-        return [{(int(i), int(j)) for i, j in links} for links in alignments]
-    except (TypeError, ValueError) as error:
-        raise DataError(
-            f"`{name}` must have a list of links (source position, target position) for each "
-            f"sentence pair: {error}."
-        ) from error
+    wanted = f"`{name}` must have a list of links (source position, target position) for each"
+    if isinstance(alignments, str) or not isinstance(alignments, Iterable):
+        raise DataError(f"{wanted} sentence pair; it is {alignments!r:.100}.")
+    sets: list[set[Link]] = []
+    for number, links in enumerate(alignments):
+        try:
+            pairs = [(i, j) for i, j in links]
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{wanted} sentence pair; pair {number} has {links!r:.100}.") from error
+        for pair in pairs:
+            if not all(is_whole(place) and place >= 0 for place in pair):
+                raise DataError(
+                    f"{wanted} sentence pair, whole numbers >= 0; pair {number} has {pair!r:.100}."
+                )
+        sets.append({(int(i), int(j)) for i, j in pairs})
+    return sets

@@ -10,6 +10,7 @@ import numpy as np
 from bayes_moe.core.checks import check_whole
 from bayes_moe.core.errors import SpecError
 from bayes_moe.prediction.class_quantities import probability_inside
+from bayes_moe.text.alignment_em import Run
 from bayes_moe.text.cooccurrence import WordPairs
 from bayes_moe.text.parallel_text import NULL, ParallelText, as_tokens
 from bayes_moe.text.translation import TranslationTable
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def translations(
-    table: TranslationTable, text: ParallelText, word: Any, n: Any, ci_prob: float | None
+    run: Run, text: ParallelText, word: Any, n: Any, ci_prob: float | None
 ) -> pd.DataFrame:
     """Likeliest translations of a source word, None for NULL, with intervals."""
     import pandas as pd
@@ -27,7 +28,8 @@ def translations(
     if n is not None:
         check_whole("n", n, 1)
     inside = probability_inside(ci_prob)
-    of = _likeliest(table, 0 if word is None else text.source.check(word) + 1)[:n]
+    table = run.table
+    of = _likeliest(table, _row(run, text, word))[:n]
     lower, upper = table.interval(of, inside)
     words = [text.target.words[t] for t in table.pairs.target[of]]
     columns = {
@@ -60,17 +62,17 @@ Rows = list[tuple[str, int]]
 """Source words with their rows of the table."""
 
 
-def rows_of(text: ParallelText, words: Any) -> Rows:
+def rows_of(run: Run, text: ParallelText, words: Any) -> Rows:
     """Rows of source words, None for NULL.
 
     Raises
     ------
     SpecError
-        For anything but a list of known words, each once.
+        For anything but a list of known words, each once, and for NULL if it is left out.
     """
     if isinstance(words, str) or not isinstance(words, Iterable):
         raise SpecError(f"`words` must be a list of source words; it is {words!r:.100}.")
-    rows = [(NULL, 0) if w is None else (w, text.source.check(w) + 1) for w in words]
+    rows = [(NULL if w is None else w, _row(run, text, w)) for w in words]
     if not rows or len({row for _, row in rows}) < len(rows):
         raise SpecError("`words` must have at least one word, and each of them once.")
     return rows
@@ -109,6 +111,17 @@ def drawn_translations(
     difference = np.abs(halves[0].mean(axis=0) - halves[1].mean(axis=0))
     columns = {"probability": mean, "lower": low, "upper": high, "half_difference": difference}
     return pd.DataFrame({name: v[chosen] for name, v in columns.items()}, index=index)
+
+
+def _row(run: Run, text: ParallelText, word: Any) -> int:
+    """Row of a source word, None for NULL; :class:`SpecError` if there is none."""
+    if word is not None:
+        return text.source.check(word) + 1
+    if run.gate.leaves_null_out:
+        raise SpecError(
+            "`null_probability=0` left NULL out of this alignment: it has no translations."
+        )
+    return 0
 
 
 def _likeliest(table: TranslationTable, row: int) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayes_moe.core import html, seeds
-from bayes_moe.core.checks import check_whole
+from bayes_moe.core.checks import check_share, check_whole
 from bayes_moe.core.errors import DataError, SpecError
 from bayes_moe.core.progress import progress
 from bayes_moe.text.aligned_pairs import links_of, log_likelihoods, responsibilities
@@ -73,7 +73,9 @@ class Alignment:
         Dirichlet(a): ``a`` is the expected count of the pair plus ``alpha`` (variational) or
         ``alpha - 1`` (EM). It is the posterior of the table if alignments were known, at their
         expected counts. The uncertainty of which alignment is right enters only through these
-        counts, so that intervals are too narrow where words compete; :meth:`sampled_table` has it.
+        counts, so that intervals are too narrow where several source words occur with the same
+        target words; :meth:`sampled_table` has it. A word without any expected count (EM) has
+        equal probabilities and missing limits: the texts say nothing of it.
 
         Parameters
         ----------
@@ -93,9 +95,10 @@ class Alignment:
         Raises
         ------
         SpecError
-            For a word that the source texts lack, and other settings that cannot be.
+            For a word that the source texts lack, for NULL if ``null_probability=0`` left it out,
+            and other settings that cannot be.
         """
-        return translations(self.run.table, self.text, word, n, ci_prob)
+        return translations(self.run, self.text, word, n, ci_prob)
 
     def sampled_table(
         self,
@@ -108,7 +111,7 @@ class Alignment:
         random_seed: int | None = None,
         progressbar: bool = True,
     ) -> pd.DataFrame:
-        """Return translations of some words with intervals that know that alignments are unknown.
+        """Return translations of some words, with intervals over tables and unknown alignments.
 
         A Gibbs sampler draws alignments, tables and gate in turn from their joint posterior, from
         the fit on; the prior of tables is that of the fit, that of an estimated probability of
@@ -139,12 +142,13 @@ class Alignment:
         Raises
         ------
         SpecError
-            For words that the source texts lack, and other settings that cannot be.
+            For words that the source texts lack, for NULL if ``null_probability=0`` left it out,
+            and other settings that cannot be.
         """
         check_whole("n", n, 1)
         check_whole("draws", draws, 4)
         check_whole("tune", tune, 0)
-        rows = rows_of(self.text, words)
+        rows = rows_of(self.run, self.text, words)
         rng = np.random.default_rng(seeds.resolve(random_seed))
         cells = Cells.of(self.text)
         with progress("Draws", shown=progressbar) as update:
@@ -171,8 +175,8 @@ class Alignment:
             between 0 and 1, all links of at least this posterior probability.
         """
         pairs = self._pairs(source, target)
-        if threshold is not None and not 0 < threshold < 1:
-            raise SpecError(f"`threshold` must lie strictly between 0 and 1; it is {threshold!r}.")
+        if threshold is not None:
+            check_share("threshold", threshold)
         return links_of(self.run, self.text, pairs, threshold)
 
     def posterior(self, pair: Any) -> xr.DataArray:

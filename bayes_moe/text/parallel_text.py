@@ -45,13 +45,19 @@ def as_tokens(sentence: Any, tokenizer: Tokenizer | None, what: str) -> list[str
         For anything but texts and lists of texts, and for sentences without a token.
     """
     if isinstance(sentence, str):
-        found = list((tokenizer or tokens)(sentence))
+        made = (tokenizer or tokens)(sentence)
+        if isinstance(made, str | bytes) or not isinstance(made, Iterable):
+            raise DataError(
+                f"{what}: `tokenizer` must return a list of words; it returned {made!r:.100}."
+            )
+        found = list(made)
     elif isinstance(sentence, list | tuple | np.ndarray):
         found = list(sentence)
     else:
         raise DataError(f"{what} must be a text or a list of words; it is {sentence!r:.100}.")
     if not all(isinstance(token, str) for token in found):
-        raise DataError(f"{what} must have texts as words; it is {sentence!r:.100}.")
+        by = ", as `tokenizer` splits it," if tokenizer and isinstance(sentence, str) else ""
+        raise DataError(f"{what}{by} must have texts as words; it is {found!r:.100}.")
     if not found:
         raise DataError(f"{what} has no word: leave the pair out.")
     return [str(token) for token in found]

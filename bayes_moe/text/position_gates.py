@@ -24,6 +24,11 @@ STEPS = 30
 class PositionGate(ABC):
     """Probabilities of source positions, given target position and lengths."""
 
+    @property
+    @abstractmethod
+    def leaves_null_out(self) -> bool:
+        """Whether the probability of NULL is 0 by setting."""
+
     @abstractmethod
     def weights(self, shapes: Shapes) -> np.ndarray:
         """Return the probability of each entry (entry,); each row sums to one."""
@@ -59,6 +64,10 @@ class UniformGate(PositionGate):
 
     null: float | None
 
+    @property
+    def leaves_null_out(self) -> bool:
+        return self.null == 0
+
     def weights(self, shapes: Shapes) -> np.ndarray:
         return uniform(shapes, self.null)
 
@@ -87,6 +96,10 @@ class TableGate(PositionGate):
     concentration: float
     shapes: Shapes
     values: np.ndarray
+
+    @property
+    def leaves_null_out(self) -> bool:
+        return self.null == 0
 
     @classmethod
     def start(cls, shapes: Shapes, null: float | None, concentration: float) -> TableGate:
@@ -159,6 +172,10 @@ class DiagonalGate(PositionGate):
     null: float
     fixed_null: bool
     strength: float = 0.0
+
+    @property
+    def leaves_null_out(self) -> bool:
+        return self.fixed_null and self.null == 0
 
     def weights(self, shapes: Shapes) -> np.ndarray:
         i, distance = _distances(shapes)

@@ -11,6 +11,7 @@ from bayes_moe.core.errors import FitFileError, SpecError
 from bayes_moe.text import stored_alignment, stored_language
 from bayes_moe.text.fitted_alignment import Alignment
 from bayes_moe.text.fitted_language import FittedLanguageModel
+from bayes_moe.text.whole_files import DAMAGE
 
 
 def save(model: FittedLanguageModel | Alignment, path: str | os.PathLike[str]) -> Path:
@@ -66,15 +67,20 @@ def load(
     FileNotFoundError
         If there is no such file.
     FitFileError
-        For a file of something else, and for an alignment with a tokenizer, if none is given.
+        For a file of something else or a damaged one, and for an alignment with a tokenizer, if
+        none is given.
+    SpecError
+        For a tokenizer that is no function.
     """
+    if tokenizer is not None and not callable(tokenizer):
+        raise SpecError(f"`tokenizer` must be a function of a text; it is {tokenizer!r:.100}.")
     source = Path(path)
     if not source.exists():
         raise FileNotFoundError(f"There is no file {str(source)!r}.")
     try:
         with zipfile.ZipFile(source) as archive:
             members = set(archive.namelist())
-    except (zipfile.BadZipFile, OSError) as error:
+    except DAMAGE as error:
         raise FitFileError(
             f"{str(source)!r} is no file of bm.text.save, or damaged: {error}"
         ) from error

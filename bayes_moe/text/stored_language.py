@@ -19,7 +19,7 @@ from bayes_moe.text.corpus import END, UNK, Vocabulary, check_level
 from bayes_moe.text.fitted_language import FittedLanguageModel
 from bayes_moe.text.ngrams import Counts, Level
 from bayes_moe.text.smoothing import Ngram
-from bayes_moe.text.whole_files import replacing
+from bayes_moe.text.whole_files import DAMAGE, replacing
 
 FORMAT = "bayes_moe language model"
 FIT, COUNTS, HEADER = "fit.nc", "counts.npz", "model.json"
@@ -68,7 +68,7 @@ def load(path: Path) -> FittedLanguageModel:
             experts = [Ngram(**record) for record in header["experts"]]
             fit = storage.load(archive.extract(FIT, folder))
         _check_experts(experts, counts, fit)
-    except (zipfile.BadZipFile, KeyError, TypeError, ValueError, OSError, SpecError) as error:
+    except (*DAMAGE, SpecError) as error:
         raise FitFileError(
             f"{str(path)!r} is no file of bm.text.save, or damaged: {error}"
         ) from error

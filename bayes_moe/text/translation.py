@@ -106,13 +106,17 @@ class TranslationTable:
         return -float(divergence)
 
     def interval(self, of: np.ndarray, inside: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return limits of equal-tailed intervals of pairs: quantiles of Beta(a, A - a)."""
+        """Return limits of equal-tailed intervals of pairs: quantiles of Beta(a, A - a).
+
+        Those of a word without any expected count (``A = 0``) are missing.
+        """
         a = self.counts[of] + self.pseudo
-        b = np.maximum(self.totals[self.pairs.source[of]] - a, 0.0)
+        totals = self.totals[self.pairs.source[of]]
+        b = np.maximum(totals - a, 0.0)
         low, high = (
             betaincinv(np.maximum(a, 1e-300), np.maximum(b, 1e-300), p)
             for p in ((1 - inside) / 2, (1 + inside) / 2)
         )
         # A word with a single translation, or none: the distribution is a point.
         low, high = (np.where(b > 0, np.where(a > 0, v, 0.0), 1.0) for v in (low, high))
-        return low, high
+        return np.where(totals > 0, low, np.nan), np.where(totals > 0, high, np.nan)

@@ -1,12 +1,22 @@
-"""Files that are complete at any moment: written beside the target, then put in its place."""
+"""Files that are complete at any moment, and what reading a damaged one raises."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
+
+DAMAGE = (
+    zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, TypeError, LookupError,
+    AttributeError, RuntimeError, OverflowError, MemoryError, SyntaxError, TokenError,
+)  # fmt: skip
+"""What reading a damaged archive raises, or parts that do not fit; an array's header is read as
+Python."""
 
 
 @contextmanager

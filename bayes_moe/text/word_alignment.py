@@ -120,6 +120,8 @@ def alignment(
     check_whole("iterations", iterations, 1)
     check_whole("start_iterations", start_iterations, 0)
     check_number("tolerance", tolerance)
+    if tolerance < 0:
+        raise SpecError(f"`tolerance` must be at least 0; it is {tolerance!r}.")
     text = ParallelText.read(source, target, tokenizer)
     variational = method == "variational"
     if concentration is None:

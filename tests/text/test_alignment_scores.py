@@ -40,3 +40,19 @@ def test_bad_links_are_named():
         bm.text.symmetrised([[]], [])
     with pytest.raises(SpecError, match="Unknown method 'grow'"):
         bm.text.symmetrised([[]], [[]], "grow")
+
+
+@pytest.mark.parametrize(
+    "link",
+    [(0.9, 0), (0.0, 0), (-1, 0), (0, True), "00", ("0", "0"), (0, None), (0, 0, 0), (0,), 3],
+)
+def test_links_are_pairs_of_whole_numbers(link):
+    with pytest.raises(DataError, match=r"`found` must have a list of links.*pair 1 has"):
+        bm.text.alignment_error_rate([[], [link]], [[], [(0, 0)]])
+    with pytest.raises(DataError, match=r"`backward` must have a list of links.*pair 1 has"):
+        bm.text.symmetrised([[], []], [[], [link]])
+
+
+def test_links_may_be_numbers_of_numpy():
+    links = [np.array([[0, 0], [1, 2]], dtype=np.int32)]
+    assert bm.text.alignment_error_rate(links, [{(0, 0), (1, 2)}]) == 0.0

@@ -1,5 +1,7 @@
 """Tokens, vocabularies, and bad input of parallel texts."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,28 @@ def test_words_are_in_lower_case_and_punctuation_is_apart():
     ]  # fmt: skip
     # Composed and decomposed letters are one word.
     assert tokens("fu\u0308nf") == ["fünf"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("हिन्दी भाषा।", ["हिन्दी", "भाषा", "।"]),  # vowel signs and virama
+        ("שָׁלוֹם, עולם", ["שָׁלוֹם", ",", "עולם"]),  # points
+        ("x\u0302-q\u0302's", ["x\u0302-q\u0302's"]),  # without composed letters
+        ("می\u200cخواهم", ["می\u200cخواهم"]),  # a joiner
+        ("İzmir!", ["i\u0307zmir", "!"]),  # lower case adds a mark
+        ("a !\u0301", ["a", "!\u0301"]),  # a mark after no word
+        ("λόγος, слово 語", ["λόγος", ",", "слово", "語"]),
+    ],
+)
+def test_combining_marks_stay_in_their_words(text, words):
+    assert tokens(text) == words
+
+
+def test_all_marks_of_unicode_are_known():
+    marks = [chr(c) for c in range(0x110000) if unicodedata.category(chr(c))[0] == "M"]
+    found = tokens(" ".join(f"q{mark}q" for mark in marks))
+    assert len(found) == len(marks)
 
 
 def test_lists_of_words_are_taken_as_they_are():
@@ -35,6 +59,12 @@ def test_a_tokenizer_of_the_user_is_used():
     assert text.source.words == ("A", " ", "b")
     with pytest.raises(SpecError, match="`tokenizer` must be a function"):
         ParallelText.read(["a"], ["b"], tokenizer="words")
+
+
+@pytest.mark.parametrize("made", [None, 3, "a b", b"a b", [1], ["a", None]])
+def test_what_a_tokenizer_must_return_is_said(made):
+    with pytest.raises(DataError, match=r"Sentence 1 of `source`.*`tokenizer`"):
+        ParallelText.read(["a", "b"], ["x", "y"], lambda text: made if text == "b" else [text])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Word alignment as users see it: planted dictionaries, tables, links, new pairs, bad input."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -34,7 +35,7 @@ def small():
 
 def test_nltks_alignments_are_found():
     fit = bm.text.alignment(
-        NLTK["source"], NLTK["target"], method="em", iterations=5, tolerance=-1.0
+        NLTK["source"], NLTK["target"], method="em", iterations=5, tolerance=0.0
     )
     wanted = [sorted((i, j) for j, i in links) for links in NLTK["ibm1"]["alignments"]]
     assert [sorted(links) for links in fit.alignments()] == wanted
@@ -82,6 +83,30 @@ def test_intervals_are_quantiles_of_beta_distributions(small, method):
     np.testing.assert_allclose([line["lower"], line["upper"]], wanted)
     assert (table["lower"] <= table["upper"]).all()
     assert table["probability"].is_monotonic_decreasing
+
+
+def test_a_word_without_expected_counts_has_no_limits():
+    fit = bm.text.alignment(["b c", "b"], ["x", "y"], method="em", null_probability=0)
+    run = fit.run
+    # Counts underflow to zero after many iterations.
+    counts = np.where(run.table.pairs.source == 2, 0.0, run.table.counts)
+    fit = replace(fit, run=replace(run, table=replace(run.table, counts=counts)))
+    table = fit.translation_table("c")
+    assert table["probability"].tolist() == [0.5]
+    assert table[["lower", "upper"]].isna().all(axis=None)
+    assert fit.translation_table("b")[["lower", "upper"]].notna().all(axis=None)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_null_that_is_left_out_has_no_table(model):
+    left = bm.text.alignment(["a b", "b"], ["x y", "y"], model, null_probability=0)
+    for question in (
+        lambda: left.translation_table(None),
+        lambda: left.sampled_table(["a", None], random_seed=1),
+    ):
+        with pytest.raises(SpecError, match="`null_probability=0` left NULL out"):
+            question()
+    assert len(left.translation_table("a"))
 
 
 def test_responsibilities_are_those_of_all_alignments(small):
@@ -156,6 +181,7 @@ def test_it_says_what_was_fitted(small):
         ({"iterations": 0}, "`iterations`"),
         ({"start_iterations": -1}, "`start_iterations`"),
         ({"tolerance": "no"}, "`tolerance`"),
+        ({"tolerance": -1}, "`tolerance` must be at least 0"),
     ],
 )
 def test_bad_settings_are_named(settings, message):
@@ -169,8 +195,9 @@ def test_bad_questions_are_named(small):
         fit.translation_table("bok")
     with pytest.raises(SpecError, match="both `source` and `target`"):
         fit.alignments(["a"])
-    with pytest.raises(SpecError, match="`threshold`"):
-        fit.alignments(threshold=1.5)
+    for threshold in (1.5, 0, "a", True, np.nan, [0.5]):
+        with pytest.raises(SpecError, match="`threshold`"):
+            fit.alignments(threshold=threshold)
     with pytest.raises(SpecError, match="`pair` must be at most 5"):
         fit.posterior(6)
     with pytest.raises(SpecError, match="a number or"):
