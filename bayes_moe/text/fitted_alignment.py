@@ -75,7 +75,7 @@ class Alignment:
         expected counts. The uncertainty of which alignment is right enters only through these
         counts, so that intervals are too narrow where several source words occur with the same
         target words; :meth:`sampled_table` has it. A word without any expected count (EM) has
-        equal probabilities and missing limits: the texts say nothing of it.
+        equal probabilities and missing limits.
 
         Parameters
         ----------

@@ -76,7 +76,8 @@ def alignment(
     start_iterations : int
         Iterations of model 1 before those of ``"ibm2"`` and ``"diagonal"``.
     tolerance : float
-        EM ends when the objective rises by less than this, in nats for each target word.
+        EM ends when the objective rises by no more than this, in nats for each target word; at
+        least 0.
     tokenizer : callable, optional
         Function of a text to its words, in the place of the rule above.
     progressbar : bool
