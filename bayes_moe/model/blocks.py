@@ -13,13 +13,14 @@ from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
-from scipy.linalg import helmert
 
 from bayes_moe.core import names
 from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
 from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.core.samples import Sample
+from bayes_moe.core.zero_sum import zero_sum_basis
+from bayes_moe.data.formulas import INTERCEPT
 from bayes_moe.data.matrix import Matrix, Rows
 from bayes_moe.data.row_counts import RowCount
 from bayes_moe.families import Family, Parameter, RowData
@@ -60,7 +61,7 @@ class Component:
         """Site of its predictor under a prior, and the prior of the internal coefficients."""
         if prior is None or prior.kind.support != "zero-sum":
             return self.site, prior
-        mixing = np.kron(helmert(self.parameter.size), np.eye(self.experts))
+        mixing = zero_sum_basis(self.parameter.size, self.experts)
         site = replace(self.site, mixing=mixing, raw_dim=names.direction(self.stem))
         return site, Prior("Normal", **prior.arguments)
 
@@ -267,7 +268,10 @@ class Block:
             if c.formula is None:
                 params[c.parameter.name] = c.split(draws[c.stem][..., None])
             else:
-                eta = c.site.bind(matrices[c.stem]).evaluated(c.predictor, draws)
+                matrix = matrices[c.stem]
+                if c.parameter.labels and c.predictor.is_linear:
+                    matrix = _one_row(matrix)
+                eta = c.site.bind(matrix).evaluated(c.predictor, draws)
                 params[c.parameter.name] = c.parameter.link.inverse(c.split(eta), NUMERIC)
         return params
 
@@ -284,6 +288,17 @@ class Block:
 
     def _stem(self, name: str) -> str:
         return name if self.name is None else f"{self.name}_{name}"
+
+
+def _one_row(matrix: Matrix) -> Matrix:
+    """One row of features that are the same for all rows, the intercept alone; else the features.
+
+    A parameter of many numbers is then not repeated for each row.
+    """
+    constant = type(matrix) is Matrix and matrix.terms == (INTERCEPT,)
+    if not constant or matrix.groups or not (matrix.offset is None and matrix.outputs is None):
+        return matrix
+    return matrix.pick(slice(1))
 
 
 def margin_of(block: Block, j: int, params: Mapping[str, Any]) -> tuple[Block, dict[str, Any]]:
