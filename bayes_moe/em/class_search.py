@@ -3,7 +3,8 @@
 The coefficients are too many for the matrices that EM and Newton's method have elsewhere. A start
 is a partition of some rows; each expert gets the best log odds of its part (an M-step), and L-BFGS
 follows in coordinates that are divided by the root of the diagonal of the information. The best
-starts go on with all rows, from an M-step there, up to a vanishing gradient.
+starts go on with all rows, from an M-step there, up to a vanishing gradient,
+with a few steps of Newton's method at the end where there are few coefficients.
 
 References
 ----------
@@ -20,6 +21,7 @@ import numpy as np
 from bayes_moe.core.errors import SpecError
 from bayes_moe.data.design import Design
 from bayes_moe.data.formulas import INTERCEPT
+from bayes_moe.em.class_information import ClassInformation
 from bayes_moe.em.class_mixture import ClassMixture, best_log_odds
 from bayes_moe.em.climb import ClimbResult, padded_paths
 from bayes_moe.em.modes import Modes, merge_modes, new_mode_chance
@@ -47,6 +49,8 @@ ROUND, MEMORY = 200, 20
 """Iterations after which coordinates are divided anew, and pairs that L-BFGS keeps."""
 LEAST_GAIN = 1e-14
 """Relative gain of an iteration below which a round ends."""
+NEWTON_STEPS, ROUNDING = 10, 1e-13
+"""Most steps of Newton's method at the end of a run, and the objective's relative rounding."""
 
 
 @dataclass
@@ -219,7 +223,28 @@ def _finish(mixture: ClassMixture, run: _Run, settings: SearchSettings) -> None:
     while run.iterations < settings.max_iter:
         most = min(ROUND, settings.max_iter - run.iterations)
         if _lbfgs(mixture, run, most, settings.tol):
+            break
+    for _ in range(NEWTON_STEPS):
+        norm, size = run.gradient_norm, 1 + abs(run.value)
+        if norm <= settings.tol * size or not _newton(mixture, run):
             return
+
+
+def _newton(mixture: ClassMixture, run: _Run) -> bool:
+    """A step of Newton's method, where matrices are affordable; whether it lessens the gradient."""
+    information = ClassInformation.at(mixture, run.theta)
+    step = None if information is None else information.step(mixture.evaluate(run.theta)[1])
+    if step is None:
+        return False
+    theta = run.theta + step
+    value, gradient, _ = mixture.evaluate(theta)
+    norm = float(np.linalg.norm(gradient))
+    better = value >= run.value - ROUNDING * (1 + abs(run.value)) and norm < run.gradient_norm
+    if better:
+        run.theta, run.value, run.gradient_norm = theta, value, norm
+        run.iterations += 1
+        run.path.append(value)
+    return better
 
 
 def _ends(mixture: ClassMixture, runs: list[_Run], max_iter: int) -> Modes:
@@ -245,6 +270,7 @@ def _ends(mixture: ClassMixture, runs: list[_Run], max_iter: int) -> Modes:
     )
     prior = np.array([mixture.log_prior(one)[0] for one in theta])
     ordered = expert_order.permute(spec, values, orders)
+    ends = replace(ends, theta=points_of(mixture, ordered))
     return Modes.of_ends(spec, design, ends, values=ordered, log_prior=prior)
 
 

@@ -16,6 +16,7 @@ from bayes_moe.core.progress import Progress, progress
 from bayes_moe.core.threads import one_blas_thread
 from bayes_moe.data.design import Design
 from bayes_moe.data.sparse_matrix import sparse_in
+from bayes_moe.em.class_information import ClassInformation
 from bayes_moe.em.class_mixture import ClassMixture
 from bayes_moe.em.class_search import (
     class_mixture,
@@ -90,8 +91,8 @@ class EM(Method):
     Categorical experts with constant class probabilities (``y ~ 1``), with 64 class coefficients of
     all experts or more, are fitted by sums over rows by class, under a softmax gate with linear
     predictors: modes are found by L-BFGS (:mod:`bayes_moe.em.class_search`), by default from 10
-    starts on at most 50,000 rows, of which the best three go on with all rows, without moves, and
-    without standard errors and effective parameters, which are NaN.
+    starts on at most 50,000 rows, of which the best three go on with all rows, without moves. Of
+    more than 2000 coefficients standard errors and effective parameters are NaN.
 
     With ``missing="model"``, missing features are integrated out; log likelihood and standard
     errors are those of the observed values.
@@ -158,14 +159,22 @@ class EM(Method):
     def _run_classes(
         self, spec: MixtureOfExperts, design: Design, random_seed: int
     ) -> xr.DataTree:
-        """Modes of constant class probabilities of many classes, without standard errors."""
+        """Modes of constant class probabilities of many classes."""
         mixture = class_mixture(spec, design, self.cores or cpu_count() or 1)
         start = _class_start(self.start, mixture)
         rng = np.random.default_rng(random_seed)
         with one_blas_thread(0), progress("EM", shown=self.progressbar) as update:
             modes = class_search(mixture, self._search_settings(update), rng, start)
-        tree = point_tree(modes, self.objective, None)
-        tree[names.FIT].attrs[names.CURVATURE] = 0
+        theta, errors = modes.theta[modes.best], None
+        information = ClassInformation.at(mixture, theta)
+        spread = None if information is None else information.covariance()
+        if information is not None and spread is not None:
+            errors = information.standard_errors(theta, spread)
+            effective = information.effective_parameters(spread)
+            modes = replace(modes, effective_parameters=effective)
+        tree = point_tree(modes, self.objective, errors)
+        if information is None:
+            tree[names.FIT].attrs[names.CURVATURE] = 0
         return tree
 
     def _run_grouped(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
