@@ -41,7 +41,7 @@ class ZeroSumBasis:
         raise self.too_large()
 
     @property
-    def T(self) -> NoReturn:
+    def T(self) -> NoReturn:  # noqa: N802
         """Refused: what transposes a basis makes matrices of its size."""
         raise self.too_large()
 

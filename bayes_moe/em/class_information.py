@@ -99,7 +99,7 @@ class ClassInformation:
 def _likelihood(mixture: ClassMixture, theta: np.ndarray) -> np.ndarray:
     """Minus the second derivatives (coordinate, coordinate) of the log likelihood."""
     parts = list(in_threads(lambda w: _sums(mixture, theta, w), mixture.chunks(), mixture.workers))
-    counts, pairs, crossed, gate = (sum(part[j] for part in parts) for j in range(4))
+    counts, pairs, crossed, gate = (np.sum([part[j] for part in parts], axis=0) for j in range(4))
     p = np.exp(log_softmax(mixture.parts(theta)[1]))
     k, c = p.shape
     size, start = mixture.size, mixture.gate_size

@@ -1,13 +1,13 @@
-r"""Log posterior of mixtures of constant class probabilities, without arrays over rows and classes.
+r"""Log posterior of mixtures of constant class probabilities, by sums over the rows of a class.
 
-Expert ``k`` gives class ``c`` the probability ``p_kc = softmax(eta_k)_c`` in every row, and a softmax
-gate weighs the experts. A row's log densities are looked up at its class, and with ``r`` a row's
-responsibilities the derivatives need sums by class alone, ``N_kc = sum_{i: y_i = c} r_ik``:
+Expert ``k`` gives class ``c`` the probability ``p_kc = softmax(eta_k)_c`` in every row, and a
+softmax gate weighs the experts. A row's log densities are looked up at its class, and with ``r`` a
+row's responsibilities the derivatives need sums by class alone, ``N_kc = sum_{i: y_i = c} r_ik``:
 
 * gradient: ``N_kc - N_k p_kc`` for ``eta_kc``, and ``(r - g) z`` for the gate, with branch
   probabilities ``g`` and features ``z``;
-* at fixed ``N_kc``, the M-step of EM: the maximum of ``sum_c N_kc log p_kc + log prior`` by Newton's
-  method, whose matrix is diagonal but for one vector.
+* at fixed ``N_kc``, the M-step of EM: the maximum of ``sum_c N_kc log p_kc + log prior``, by
+  Newton's method, whose matrix is diagonal but for one vector.
 
 A normal prior of the coordinates in an orthonormal basis of the log odds that sum to zero has the
 density ``- sum_c eta_c^2 / (2 sigma^2)`` up to a constant. Without the limit to a zero sum it has
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, reduce
 
 import numpy as np
@@ -83,10 +83,6 @@ class ClassMixture:
     classes: int
     cores: int
 
-    def on(self, rows: Rows) -> ClassMixture:
-        """The objective on other rows."""
-        return replace(self, rows=rows)
-
     @property
     def experts(self) -> int:
         """Number of experts."""
@@ -142,24 +138,6 @@ class ClassMixture:
             first[: self.gate_size] = slope[0]
         return value, first
 
-    def curvature(self, theta: np.ndarray, counts: np.ndarray) -> np.ndarray:
-        """Positive diagonal (coordinate,) near that of minus the second derivatives.
-
-        It is that of complete data; of the gate at equal weights.
-        """
-        at, eta = self.parts(theta)
-        n = counts.sum(axis=1, keepdims=True)
-        own = n * np.exp(log_softmax(eta)) + 1 / self.sigma**2
-        if self.gate is None or self.features is None:
-            return own.ravel()
-        share, parts = (1 - 1 / self.experts) / self.experts, []
-        for block, table in zip(self.gate.blocks, self.features.of, strict=True):
-            squares = self.features.mean_squares(np.eye(block.terms)[None], table)[0]
-            of_terms = share * self.rows.weight * block.unit**2 * squares
-            parts.append(np.tile(of_terms, block.directions))
-        second = self.gate.log_prior(at[None])[2][0]
-        return np.r_[np.concatenate(parts) - second, own.ravel()]
-
     def sums(self, theta: np.ndarray) -> Sums:
         """Sums over all rows at a point."""
         table = log_softmax(self.parts(theta)[1])
@@ -174,7 +152,7 @@ class ClassMixture:
             total = float(value.sum() if own is None else value @ own)
             counts = self._by_class(counted, where)
             scores = counted - (branch if own is None else branch * own)
-            return Sums(total, counts, self._gate_slope(scores, where))
+            return Sums(total, counts, _gate_slope(self, scores, where))
 
         return reduce(Sums.__add__, in_threads(of_chunk, self.chunks(), self.workers))
 
@@ -211,17 +189,37 @@ class ClassMixture:
         log_w = log_softmax(np.concatenate(etas).T).T
         return log_w, np.exp(log_w)
 
-    def _gate_slope(self, scores: np.ndarray, where: slice) -> np.ndarray:
-        """Gradient (coordinate,) by the gate's coordinates of scores (expert, obs)."""
-        if self.gate is None or self.features is None:
-            return np.zeros(0)
-        slopes, start = [], 0
-        for block, table in zip(self.gate.blocks, self.features.of, strict=True):
-            own = scores[start : start + len(block.experts)]
-            start += len(block.experts)
-            raw = self.features.sums(own, table, where) * block.unit
-            slopes.append((raw if block.basis is None else block.basis @ raw).ravel())
-        return np.concatenate(slopes)
+
+def diagonal_curvature(mixture: ClassMixture, theta: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Positive diagonal (coordinate,) near that of minus the second derivatives.
+
+    It is that of complete data; of the gate at equal weights.
+    """
+    at, eta = mixture.parts(theta)
+    n = counts.sum(axis=1, keepdims=True)
+    own = n * np.exp(log_softmax(eta)) + 1 / mixture.sigma**2
+    if mixture.gate is None or mixture.features is None:
+        return own.ravel()
+    share, parts = (1 - 1 / mixture.experts) / mixture.experts, []
+    for block, table in zip(mixture.gate.blocks, mixture.features.of, strict=True):
+        squares = mixture.features.mean_squares(np.eye(block.terms)[None], table)[0]
+        of_terms = share * mixture.rows.weight * block.unit**2 * squares
+        parts.append(np.tile(of_terms, block.directions))
+    second = mixture.gate.log_prior(at[None])[2][0]
+    return np.r_[np.concatenate(parts) - second, own.ravel()]
+
+
+def _gate_slope(mixture: ClassMixture, scores: np.ndarray, where: slice) -> np.ndarray:
+    """Gradient (coordinate,) by the gate's coordinates of scores (expert, obs)."""
+    if mixture.gate is None or mixture.features is None:
+        return np.zeros(0)
+    slopes, start = [], 0
+    for block, table in zip(mixture.gate.blocks, mixture.features.of, strict=True):
+        own = scores[start : start + len(block.experts)]
+        start += len(block.experts)
+        raw = mixture.features.sums(own, table, where) * block.unit
+        slopes.append((raw if block.basis is None else block.basis @ raw).ravel())
+    return np.concatenate(slopes)
 
 
 def log_softmax(eta: np.ndarray) -> np.ndarray:
@@ -231,7 +229,7 @@ def log_softmax(eta: np.ndarray) -> np.ndarray:
 
 
 def best_log_odds(counts: np.ndarray, sigma: float) -> np.ndarray:
-    """Log odds (expert, class) that maximise ``sum_c N_c log softmax(eta)_c - sum_c eta_c^2 / 2 s^2``.
+    """Log odds (expert, class) of largest ``sum_c (N_c log softmax(eta)_c - eta_c^2 / 2 s^2)``.
 
     By Newton's method. The matrix is ``D - n p p'`` with ``D = diag(n p + 1 / s^2)``, whose inverse
     is ``D^-1 + n D^-1 p p' D^-1 / (1 - n p' D^-1 p)``; ``1 - n p' D^-1 p`` is

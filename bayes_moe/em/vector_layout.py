@@ -85,11 +85,6 @@ def parameter_vector(
     return ParameterVector(spec, design, tuple(limited), jacobian, values, constraint)
 
 
-def is_unaffordable(spec: MixtureOfExperts) -> bool:
-    """Whether there are more class coefficients than matrices are made of."""
-    return any(isinstance(basis, ZeroSumBasis) for _, basis in spec.structure.bases.values())
-
-
 def check_affordable(spec: MixtureOfExperts) -> None:
     """Raise :class:`SpecError` for more class coefficients than matrices are made of."""
     for basis in (basis for _, basis in spec.structure.bases.values()):

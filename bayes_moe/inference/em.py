@@ -19,11 +19,13 @@ from bayes_moe.data.sparse_matrix import sparse_in
 from bayes_moe.em.class_information import ClassInformation
 from bayes_moe.em.class_mixture import ClassMixture
 from bayes_moe.em.class_search import (
+    class_coefficients,
     class_mixture,
     class_search,
     has_many_classes,
     points_of,
     refuse,
+    warn_of_matrices,
     why_not,
 )
 from bayes_moe.em.hyperparameters import optimise_hyperparameters
@@ -31,10 +33,11 @@ from bayes_moe.em.missing_e_step import has_missing_features, mean_imputed_desig
 from bayes_moe.em.missing_search import curvature_figures, search_incomplete
 from bayes_moe.em.modes import Modes, covariance
 from bayes_moe.em.multistart import MOVES, NO_START, SearchSettings, Start, search
+from bayes_moe.em.objective import LARGEST_INFORMATION
 from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.em.random_effects import MarginalModes, has_random_effects, marginal_modes
 from bayes_moe.em.sparse_search import sparse_search
-from bayes_moe.em.vector_layout import is_unaffordable, parameter_vector
+from bayes_moe.em.vector_layout import parameter_vector
 from bayes_moe.inference.base import Method
 from bayes_moe.model.allocation import allocation_of
 from bayes_moe.model.parameters import checked
@@ -141,8 +144,9 @@ class EM(Method):
             reason = why_not(spec, design, self.objective)
             if not reason:
                 return self._run_classes(spec, design, random_seed)
-            if is_unaffordable(spec):
+            if class_coefficients(spec) > LARGEST_INFORMATION:
                 raise refuse(spec, reason)
+            warn_of_matrices(spec, reason)
         vector = parameter_vector(spec, design, likelihood=self.objective == "likelihood")
         with one_blas_thread(vector.size):
             modes = self.find_modes(vector, random_seed)
@@ -156,9 +160,7 @@ class EM(Method):
                 tree[names.FIT].attrs[names.CURVATURE] = 0
             return tree
 
-    def _run_classes(
-        self, spec: MixtureOfExperts, design: Design, random_seed: int
-    ) -> xr.DataTree:
+    def _run_classes(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         """Modes of constant class probabilities of many classes."""
         mixture = class_mixture(spec, design, self.cores or cpu_count() or 1)
         start = _class_start(self.start, mixture)

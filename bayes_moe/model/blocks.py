@@ -19,9 +19,8 @@ from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
 from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.core.samples import Sample
-from bayes_moe.core.zero_sum import zero_sum_basis
-from bayes_moe.data.formulas import INTERCEPT
-from bayes_moe.data.matrix import Matrix, Rows
+from bayes_moe.core.zero_sum import ZeroSumBasis, zero_sum_basis
+from bayes_moe.data.matrix import Matrix, Rows, one_row
 from bayes_moe.data.row_counts import RowCount
 from bayes_moe.families import Family, Parameter, RowData
 from bayes_moe.families.censored import observed_as
@@ -248,6 +247,8 @@ class Block:
                 prior: Any
                 # There is no prior without coefficients.
                 site, prior = c.site_under(priors.get(c.variable))
+                if isinstance(site.mixing, ZeroSumBasis):
+                    raise site.mixing.too_large()
                 b = site.bind(matrices[c.stem], c.parameter.own(response))
                 eta = b.built(c.predictor.build(b, prior, priors, context), context)
                 params[c.parameter.name] = c.parameter.link.inverse(c.split(eta), xp)
@@ -270,7 +271,7 @@ class Block:
             else:
                 matrix = matrices[c.stem]
                 if c.parameter.labels and c.predictor.is_linear:
-                    matrix = _one_row(matrix)
+                    matrix = one_row(matrix)
                 eta = c.site.bind(matrix).evaluated(c.predictor, draws)
                 params[c.parameter.name] = c.parameter.link.inverse(c.split(eta), NUMERIC)
         return params
@@ -288,17 +289,6 @@ class Block:
 
     def _stem(self, name: str) -> str:
         return name if self.name is None else f"{self.name}_{name}"
-
-
-def _one_row(matrix: Matrix) -> Matrix:
-    """One row of features that are the same for all rows, the intercept alone; else the features.
-
-    A parameter of many numbers is then not repeated for each row.
-    """
-    constant = type(matrix) is Matrix and matrix.terms == (INTERCEPT,)
-    if not constant or matrix.groups or not (matrix.offset is None and matrix.outputs is None):
-        return matrix
-    return matrix.pick(slice(1))
 
 
 def margin_of(block: Block, j: int, params: Mapping[str, Any]) -> tuple[Block, dict[str, Any]]:
