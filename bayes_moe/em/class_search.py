@@ -155,8 +155,7 @@ def class_search(
         _finish(mixture, run, settings)
         settings.progress(j + 1, len(best))
     modes = merge_modes(_ends(mixture, best, settings.max_iter), mixture.design.rows)
-    restarts = total if settings.restarts is None or start is not None else settings.restarts
-    modes = replace(modes, restarts=restarts, finished=len(best))
+    modes = replace(modes, restarts=total, finished=len(best))
     return replace(modes, new_mode_chance=new_mode_chance(modes))
 
 
