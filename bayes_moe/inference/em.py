@@ -146,7 +146,8 @@ class EM(Method):
                 return self._run_classes(spec, design, random_seed)
             if class_coefficients(spec) > LARGEST_INFORMATION:
                 raise refuse(spec, reason)
-            warn_of_matrices(spec, reason)
+            if not sparse_in(design.rows):  # sparse columns have a search without matrices
+                warn_of_matrices(spec, reason)
         vector = parameter_vector(spec, design, likelihood=self.objective == "likelihood")
         with one_blas_thread(vector.size):
             modes = self.find_modes(vector, random_seed)
