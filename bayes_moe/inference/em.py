@@ -95,7 +95,8 @@ class EM(Method):
     all experts or more, are fitted by sums over rows by class, under a softmax gate with linear
     predictors: modes are found by L-BFGS (:mod:`bayes_moe.em.class_search`), by default from 10
     starts on at most 50,000 rows, of which the best three go on with all rows, without moves. Of
-    more than 2000 coefficients standard errors and effective parameters are NaN.
+    more than 2000 coefficients, or with sparse columns in the gate, standard errors and effective
+    parameters are NaN.
 
     With ``missing="model"``, missing features are integrated out; log likelihood and standard
     errors are those of the observed values.
