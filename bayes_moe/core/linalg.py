@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from bayes_moe.core.zero_sum import ZeroSumBasis
+
 LEAST_CURVATURE = 0.05
 """Least curvature in :func:`rough_inverse`, where that of a prior is 1."""
 DIFFERENCE_STEP = 1e-5
@@ -33,11 +35,13 @@ def inverse(matrix: np.ndarray) -> np.ndarray | None:
     return inverted
 
 
-def unmixed(mixing: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+def unmixed(mixing: np.ndarray | ZeroSumBasis, outputs: np.ndarray) -> np.ndarray:
     """Solution ``internal`` (..., internal, term) of ``outputs = mixing.T @ internal``.
 
     ``outputs`` are (..., output, term) and ``mixing`` (internal, output), with orthogonal rows.
     """
+    if isinstance(mixing, ZeroSumBasis):
+        return mixing.unmixed(outputs)
     internal: np.ndarray = np.matmul(mixing / (mixing**2).sum(axis=1, keepdims=True), outputs)
     return internal
 

@@ -121,6 +121,17 @@ class Matrix:
         return linear
 
 
+def one_row(matrix: Matrix) -> Matrix:
+    """One row of features that are the same for all rows, the intercept alone; else the features.
+
+    A parameter of many numbers is then not repeated for each row.
+    """
+    constant = type(matrix) is Matrix and matrix.terms == (INTERCEPT,)
+    if not constant or matrix.groups or not (matrix.offset is None and matrix.outputs is None):
+        return matrix
+    return matrix.pick(slice(1))
+
+
 @dataclass(frozen=True)
 class Rows:
     """Rows of a table as a model uses them: design matrices by stem, labels, columns, response.

@@ -14,6 +14,7 @@ from scipy.linalg import helmert
 from bayes_moe.core.arrays import NUMERIC
 from bayes_moe.core.errors import SpecError
 from bayes_moe.core.samples import Sample
+from bayes_moe.core.zero_sum import ZeroSumBasis
 from bayes_moe.data.design import Design
 from bayes_moe.em.constraint import Constraint
 from bayes_moe.em.parameter_vector import ParameterBlock, ParameterVector
@@ -69,8 +70,9 @@ def parameter_vector(
             "objective='likelihood' leaves priors out, and with them what smooths or shrinks the "
             f"predictors ({', '.join(values)}): use linear ones, or objective='posterior'."
         )
+    check_affordable(spec)
     blocks = [
-        *_gate_blocks(spec, design, likelihood, values),
+        *gate_blocks(spec, design, likelihood, values),
         *_expert_blocks(spec, design, likelihood, values),
     ]
     ends = accumulate((b.directions * b.terms for b in blocks), initial=0)
@@ -81,6 +83,21 @@ def parameter_vector(
     constraint = constraint_of(free, placed, likelihood)
     limited = [_without_limits(block, constraint) for block in placed]
     return ParameterVector(spec, design, tuple(limited), jacobian, values, constraint)
+
+
+def check_affordable(spec: MixtureOfExperts) -> None:
+    """Raise :class:`SpecError` for more class coefficients than matrices are made of."""
+    for basis in (basis for _, basis in spec.structure.bases.values()):
+        if isinstance(basis, ZeroSumBasis):
+            raise basis.too_large()
+
+
+def gate_vector(spec: MixtureOfExperts, design: Design) -> ParameterVector:
+    """The parameter vector of a gate alone, without experts."""
+    blocks = list(gate_blocks(spec, design, False, {}))
+    ends = accumulate((b.directions * b.terms for b in blocks), initial=0)
+    placed = [replace(b, where=slice(*ab)) for b, ab in zip(blocks, pairwise(ends), strict=True)]
+    return ParameterVector(spec, design, tuple(placed), False)
 
 
 def _without_limits(block: ParameterBlock, constraint: Constraint) -> ParameterBlock:
@@ -174,12 +191,13 @@ def _initial_hyperparameters(spec: MixtureOfExperts, design: Design) -> dict[str
     return values
 
 
-def _gate_blocks(
+def gate_blocks(
     spec: MixtureOfExperts,
     design: Design,
     likelihood: bool,
     hyperparameters: Mapping[str, np.ndarray],
 ) -> Iterator[ParameterBlock]:
+    """Blocks of a gate's coefficients, without their places in a vector."""
     priors = spec.resolve_priors(design)
     for head in spec.structure.gate.heads:
         coef_prior = priors[head.site.coef]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.random import Generator
 from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.data.class_labels import ANY
 from bayes_moe.families.base import Family, Parameter, Parameters, RowData, Size
+from bayes_moe.families.formula import Pairs
 from bayes_moe.families.links import LOG_ODDS
 
 NEAR = 2.0
@@ -62,12 +64,20 @@ class Levels(Family):
 
     def cdf(self, y: Any, params: Parameters) -> np.ndarray:
         p = self.probabilities(params)
+        if _is_table(p, y):
+            below = np.cumsum(p, axis=-3)
+            below = np.concatenate([np.zeros_like(below[..., :1, :, :]), below], axis=-3)
+            return _of_code(np.moveaxis(below, -3, 0), _first_above(y, self.count, 0))
         codes = np.arange(self.count)[:, None, None]
         total: np.ndarray = np.where(codes <= np.asarray(y), p, 0.0).sum(axis=-3)
         return total
 
     def sf(self, y: Any, params: Parameters) -> np.ndarray:
         p = self.probabilities(params)
+        if _is_table(p, y):
+            above = np.cumsum(p[..., ::-1, :, :], axis=-3)[..., ::-1, :, :]
+            above = np.concatenate([above, np.zeros_like(above[..., :1, :, :])], axis=-3)
+            return _of_code(np.moveaxis(above, -3, 0), _first_above(y, self.count, self.count))
         codes = np.arange(self.count)[:, None, None]
         total: np.ndarray = np.where(codes > np.asarray(y), p, 0.0).sum(axis=-3)
         return total
@@ -93,6 +103,12 @@ class Levels(Family):
     def random(self, params: Parameters, rng: Generator, size: Size) -> np.ndarray:
         cumulative = np.cumsum(self.probabilities(params), axis=-3)
         u = rng.random(size)
+        if cumulative.shape[-1] == 1:
+            by_code = np.moveaxis(cumulative[..., 0], -2, -1)
+            table = np.broadcast_to(by_code, (*size[:-1], self.count)).reshape(-1, self.count)
+            values = u.reshape(len(table), -1)
+            found = [np.searchsorted(c, v * c[-1]) for c, v in zip(table, values, strict=True)]
+            return np.stack(found).reshape(size)
         above = np.moveaxis(cumulative, -3, 0) < u * np.moveaxis(cumulative, -3, 0)[-1]
         drawn: np.ndarray = above.sum(axis=0).astype(np.int64)
         return drawn
@@ -121,6 +137,17 @@ class Categorical(Levels):
 
         return row
 
+    def log_density_at(self, data: RowData, etas: Sequence[Any], xp: Arrays) -> Any:
+        """Log density (..., expert, obs): the log probability of each row's class, looked up."""
+        if xp is not NUMERIC:
+            return super().log_density_at(data, etas, xp)
+        return data.base + _of_code(_log_softmax(etas), data.t)
+
+    @cached_property
+    def _derivatives(self) -> Callable[[Pairs], Callable[..., tuple[Any, ...]]]:
+        """As of any formula, in closed form: expressions for each pair take long to find."""
+        return lambda pairs: partial(_softmax_derivatives, pairs)
+
     def log_probabilities(self, params: Parameters) -> np.ndarray:
         etas = np.asarray(params["p"])
         log_p: np.ndarray = etas - NUMERIC.logsumexp(etas, axis=-3, keepdims=True)
@@ -138,3 +165,50 @@ class Categorical(Levels):
 
         # The parameter is (obs, expert, label): PyMC has the classes last.
         return pm.Categorical.dist(logit_p=params["p"])
+
+
+def _log_softmax(etas: Sequence[Any]) -> np.ndarray:
+    """Log probabilities (class, ..., expert, obs), or (class, ..., expert, 1) of constants."""
+    stacked = np.stack(np.broadcast_arrays(*etas))
+    log_p: np.ndarray = stacked - NUMERIC.logsumexp(stacked, axis=0, keepdims=True)
+    return log_p
+
+
+def _softmax_derivatives(
+    pairs: Pairs, t: Any, u: Any, base: Any, *etas: Any
+) -> tuple[np.ndarray, ...]:
+    """Scores ``1(y = a) - p_a``, then second derivatives ``p_a p_b - 1(a = b) p_a``.
+
+    They are (..., expert, obs); of constants the second do not depend on the row: (..., expert, 1).
+    """
+    p = np.exp(_log_softmax(etas))
+    scores = [np.equal(t, code) - of_class for code, of_class in enumerate(p)]
+    return *scores, *(p[a] * (p[b] - 1.0 if a == b else p[b]) for a, b in pairs)
+
+
+def _is_table(values: np.ndarray, y: Any) -> bool:
+    """Whether values (..., class, expert, 1) are the same for all responses (obs,)."""
+    return values.shape[-1] == 1 and np.ndim(y) <= 1
+
+
+def _first_above(y: Any, count: int, unknown: int) -> np.ndarray:
+    """The least code above each number, from 0 to ``count``; ``unknown`` of what is no number."""
+    y = np.asarray(y, dtype=float)
+    code = np.clip(np.floor(y) + 1, 0, count)
+    return np.where(np.isnan(y), unknown, code)
+
+
+def _of_code(values: np.ndarray, codes: Any) -> np.ndarray:
+    """Values (class, ..., expert, obs) at each row's code (obs,): (..., expert, obs).
+
+    Values (class, ..., expert, 1) are a table of all rows: no array over classes and rows is made.
+    """
+    codes = np.asarray(codes).astype(np.int64)
+    if values.ndim > 1 and values.shape[-1] == 1 and codes.ndim <= 1:
+        by_code = np.ascontiguousarray(np.moveaxis(values[..., 0], 0, -1))
+        return np.take(by_code, np.atleast_1d(codes), axis=-1)
+    count, shape = len(values), np.broadcast_shapes(values.shape[1:], codes.shape)
+    lead = (1,) * (len(shape) + 1 - values.ndim)
+    full = np.broadcast_to(values.reshape(count, *lead, *values.shape[1:]), (count, *shape))
+    found: np.ndarray = np.take_along_axis(full, np.broadcast_to(codes, shape)[None], axis=0)[0]
+    return found

@@ -16,11 +16,24 @@ from bayes_moe.core.progress import Progress, progress
 from bayes_moe.core.threads import one_blas_thread
 from bayes_moe.data.design import Design
 from bayes_moe.data.sparse_matrix import sparse_in
+from bayes_moe.em.class_information import ClassInformation
+from bayes_moe.em.class_mixture import ClassMixture
+from bayes_moe.em.class_search import (
+    class_coefficients,
+    class_mixture,
+    class_search,
+    has_many_classes,
+    points_of,
+    refuse,
+    warn_of_matrices,
+    why_not,
+)
 from bayes_moe.em.hyperparameters import optimise_hyperparameters
 from bayes_moe.em.missing_e_step import has_missing_features, mean_imputed_design
 from bayes_moe.em.missing_search import curvature_figures, search_incomplete
 from bayes_moe.em.modes import Modes, covariance
 from bayes_moe.em.multistart import MOVES, NO_START, SearchSettings, Start, search
+from bayes_moe.em.objective import LARGEST_INFORMATION
 from bayes_moe.em.parameter_vector import ParameterVector
 from bayes_moe.em.random_effects import MarginalModes, has_random_effects, marginal_modes
 from bayes_moe.em.sparse_search import sparse_search
@@ -78,6 +91,13 @@ class EM(Method):
     in a race, without moves; ``max_iter`` are their iterations. There are no standard errors of
     more than 2000 coefficients.
 
+    Categorical experts with constant class probabilities (``y ~ 1``), with 64 class coefficients of
+    all experts or more, are fitted by sums over rows by class, under a softmax gate with linear
+    predictors: modes are found by L-BFGS (:mod:`bayes_moe.em.class_search`), by default from 10
+    starts on at most 50,000 rows, of which the best three go on with all rows, without moves. Of
+    more than 2000 coefficients, or with sparse columns in the gate, standard errors and effective
+    parameters are NaN.
+
     With ``missing="model"``, missing features are integrated out; log likelihood and standard
     errors are those of the observed values.
 
@@ -121,6 +141,14 @@ class EM(Method):
             return self._run_incomplete(spec, design, random_seed)
         if has_random_effects(spec):
             return self._run_grouped(spec, design, random_seed)
+        if has_many_classes(spec):
+            reason = why_not(spec, design, self.objective)
+            if not reason:
+                return self._run_classes(spec, design, random_seed)
+            if class_coefficients(spec) > LARGEST_INFORMATION:
+                raise refuse(spec, reason)
+            if not sparse_in(design.rows):  # sparse columns have a search without matrices
+                warn_of_matrices(spec, reason)
         vector = parameter_vector(spec, design, likelihood=self.objective == "likelihood")
         with one_blas_thread(vector.size):
             modes = self.find_modes(vector, random_seed)
@@ -133,6 +161,25 @@ class EM(Method):
             if modes.objective is not None and not modes.objective.has_matrices:
                 tree[names.FIT].attrs[names.CURVATURE] = 0
             return tree
+
+    def _run_classes(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
+        """Modes of constant class probabilities of many classes."""
+        mixture = class_mixture(spec, design, self.cores or cpu_count() or 1)
+        start = _class_start(self.start, mixture)
+        rng = np.random.default_rng(random_seed)
+        with one_blas_thread(0), progress("EM", shown=self.progressbar) as update:
+            modes = class_search(mixture, self._search_settings(update), rng, start)
+        theta, errors = modes.theta[modes.best], None
+        information = ClassInformation.at(mixture, theta)
+        spread = None if information is None else information.covariance()
+        if information is not None and spread is not None:
+            errors = information.standard_errors(theta, spread)
+            effective = information.effective_parameters(spread)
+            modes = replace(modes, effective_parameters=effective)
+        tree = point_tree(modes, self.objective, errors)
+        if information is None:
+            tree[names.FIT].attrs[names.CURVATURE] = 0
+        return tree
 
     def _run_grouped(self, spec: MixtureOfExperts, design: Design, random_seed: int) -> xr.DataTree:
         found = self.find_marginal_modes(spec, design, random_seed, self.objective)
@@ -184,10 +231,20 @@ def _user_start(start: Any, vector: ParameterVector) -> Start:
     if isinstance(start, Mapping):
         values = checked(vector.spec, vector.design, start)
         return Start(theta=vector.points({k: v[None] for k, v in values.items()}))
-    return Start(allocation=_responsibilities(start, vector))
+    return Start(allocation=_responsibilities(start, vector.spec, vector.design))
 
 
-def _responsibilities(start: Any, vector: ParameterVector) -> np.ndarray:
+def _class_start(start: Any, mixture: ClassMixture) -> Start | None:
+    """User's start of class probabilities; None without one."""
+    if start is None:
+        return None
+    if isinstance(start, Mapping):
+        values = checked(mixture.spec, mixture.design, start)
+        return Start(theta=points_of(mixture, {k: v[None] for k, v in values.items()}))
+    return Start(allocation=_responsibilities(start, mixture.spec, mixture.design))
+
+
+def _responsibilities(start: Any, spec: MixtureOfExperts, design: Design) -> np.ndarray:
     """Responsibilities (1, expert, obs) that sum to 1 over the experts.
 
     They are given by row, or by group if rows share an expert by group.
@@ -200,11 +257,11 @@ def _responsibilities(start: Any, vector: ParameterVector) -> np.ndarray:
         ) from error
     if shares.ndim == 4 and shares.shape[:2] == (1, 1):  # one chain with one draw
         shares = shares[0, 0]
-    shared = allocation_of(vector.design.rows.observation)
-    what, count = "rows", vector.design.rows.size
+    shared = allocation_of(design.rows.observation)
+    what, count = "rows", design.rows.size
     if shared.leads is not None:
         what, count = "groups", int(shared.leads.sum())
-    shape = (count, vector.spec.n_experts)
+    shape = (count, spec.n_experts)
     if shares.shape != shape:
         raise DataError(
             f"`start` must be responsibilities of shape ({what}, experts) = {shape}, or a mapping "

@@ -13,14 +13,14 @@ from functools import cache, cached_property
 from typing import Any
 
 import numpy as np
-from scipy.linalg import helmert
 
 from bayes_moe.core import names
 from bayes_moe.core.arrays import NUMERIC, Arrays
 from bayes_moe.core.arrays import symbolic as symbolic_arrays
 from bayes_moe.core.graph_context import CONSTANTS, GraphContext
 from bayes_moe.core.samples import Sample
-from bayes_moe.data.matrix import Matrix, Rows
+from bayes_moe.core.zero_sum import ZeroSumBasis, zero_sum_basis
+from bayes_moe.data.matrix import Matrix, Rows, one_row
 from bayes_moe.data.row_counts import RowCount
 from bayes_moe.families import Family, Parameter, RowData
 from bayes_moe.families.censored import observed_as
@@ -60,7 +60,7 @@ class Component:
         """Site of its predictor under a prior, and the prior of the internal coefficients."""
         if prior is None or prior.kind.support != "zero-sum":
             return self.site, prior
-        mixing = np.kron(helmert(self.parameter.size), np.eye(self.experts))
+        mixing = zero_sum_basis(self.parameter.size, self.experts)
         site = replace(self.site, mixing=mixing, raw_dim=names.direction(self.stem))
         return site, Prior("Normal", **prior.arguments)
 
@@ -247,6 +247,8 @@ class Block:
                 prior: Any
                 # There is no prior without coefficients.
                 site, prior = c.site_under(priors.get(c.variable))
+                if isinstance(site.mixing, ZeroSumBasis):
+                    raise site.mixing.too_large()
                 b = site.bind(matrices[c.stem], c.parameter.own(response))
                 eta = b.built(c.predictor.build(b, prior, priors, context), context)
                 params[c.parameter.name] = c.parameter.link.inverse(c.split(eta), xp)
@@ -267,7 +269,10 @@ class Block:
             if c.formula is None:
                 params[c.parameter.name] = c.split(draws[c.stem][..., None])
             else:
-                eta = c.site.bind(matrices[c.stem]).evaluated(c.predictor, draws)
+                matrix = matrices[c.stem]
+                if c.parameter.labels and c.predictor.is_linear:
+                    matrix = one_row(matrix)
+                eta = c.site.bind(matrix).evaluated(c.predictor, draws)
                 params[c.parameter.name] = c.parameter.link.inverse(c.split(eta), NUMERIC)
         return params
 

@@ -26,6 +26,10 @@ LARGEST_RESPONSE = 1e50
 """Largest response whose square, in scales of an expert, the kernels take for a number."""
 
 
+MOST_SLOTS = 32
+"""Most predictors of a family's compiled density; of more, the compiler takes minutes."""
+
+
 @dataclass(frozen=True)
 class CompiledMixture(Mixture):
     """A mixture whose sums over experts and log densities are compiled.
@@ -133,6 +137,8 @@ class _Part:
     @property
     def has_kernel(self) -> bool:
         family = self.block.family
+        if len(family.slots) > MOST_SLOTS:
+            return False
         return has_kernel(family) and not (family.takes_responses or family.is_censored)
 
     @cached_property

@@ -123,7 +123,7 @@ class Structure:
     dims: dict[str, tuple[str, ...]]
     pairs: DimPairs
     derived_dims: dict[str, tuple[str, ...]]
-    bases: dict[str, tuple[str, np.ndarray]]
+    bases: dict[str, tuple[str, Any]]
     symmetry: Symmetry
     constraints: Constraints
     row_count_formulas: dict[str, str]
@@ -332,7 +332,7 @@ def _pairs(blocks: tuple[Block, ...], labels: list[Any]) -> DimPairs:
 
 def _bases(
     gate: GateStructure, components: tuple[Component, ...], priors: Mapping[str, Prior]
-) -> dict[str, tuple[str, np.ndarray]]:
+) -> dict[str, tuple[str, Any]]:
     """Of internal variables in a basis: the dimension of its rows, and the basis."""
     bases = {}
     for h in gate.heads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,9 @@ from bayes_moe.results.fit import Fit
 
 if TYPE_CHECKING:
     import xarray as xr
+
+PART_ELEMENTS = 2**22
+"""Elements (sample, class, expert, obs) of which entropies are found at once: 32 MiB."""
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -94,14 +98,14 @@ class ClassQuantities(ExpertQuantities):
 
         count = len(class_labels(self.fit))
 
-        def entropies(mixture: Mixture, _: Rows) -> np.ndarray:
+        def entropies(mixture: Mixture) -> np.ndarray:
             values = np.exp(log_class_probabilities(mixture, count))
             total = special.entr(values.mean(axis=0)).sum(axis=0)
             expected = special.entr(values).sum(axis=1).mean(axis=0)
             # Rounding can make the difference negative.
             return np.stack([total, expected, np.maximum(total - expected, 0)], axis=-1)
 
-        values = self._mixtures.map(entropies)
+        values = self._mixtures.map(lambda m, _: in_parts(entropies, m, count))
         parts = (names.ENTROPY, names.EXPECTED_ENTROPY, names.MUTUAL_INFORMATION)
         return xr.Dataset(
             {name: self._mixtures.label(values[:, j]) for j, name in enumerate(parts)}
@@ -174,6 +178,17 @@ def log_expert_probabilities(mixture: Mixture, count: int) -> np.ndarray:
         shape = samples, count, len(block.positions), rows
         parts.append(np.broadcast_to(block.family.log_probabilities(params), shape))
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=2)
+
+
+def in_parts(function: Callable[[Mixture], np.ndarray], mixture: Mixture, count: int) -> np.ndarray:
+    """Values (obs, ...) by a function with arrays over rows and classes, of some rows at a time."""
+    samples, experts, rows = mixture.log_weights.shape
+    step = max(1, PART_ELEMENTS // (samples * experts * count))
+    if rows <= step:
+        return function(mixture)
+    starts = range(0, rows, step)
+    parts = [np.arange(start, min(start + step, rows)) for start in starts]
+    return np.concatenate([function(mixture.take_rows(part)) for part in parts])
 
 
 def _at_once(mixture: Mixture) -> bool:

@@ -36,7 +36,7 @@ class Site:
     each : bool
         Whether every output has hyperparameters of its own, as experts have; outputs of a gate
         share what is not a coefficient.
-    mixing : array (internal, output) or None
+    mixing : array (internal, output), ZeroSumBasis or None
         Matrix from internal outputs to outputs, ``outputs = mixing.T @ internal``; None if they
         are the same.
     raw_dim : str or None
@@ -48,7 +48,7 @@ class Site:
     dim: str
     outputs: int
     each: bool = False
-    mixing: np.ndarray | None = None
+    mixing: Any = None
     raw_dim: str | None = None
 
     @property

@@ -64,6 +64,30 @@ def test_log_density_is_the_definition(family):
         assert (family.log_density(np.full(ROWS, outside), params, NUMERIC) == -np.inf).all()
 
 
+def test_constants_are_tables_of_all_rows(family):
+    """What is looked up is what is computed row by row."""
+    rng = np.random.default_rng(2)
+    etas = [eta[None, :, :1] + np.zeros((2, 3, 1)) for eta in predictors(family, rng)]
+    etas = [eta + rng.standard_normal((2, 3, 1)) for eta in etas]
+    constant = family.named(etas, {}, NUMERIC)
+    by_row = family.named([np.repeat(eta, ROWS, axis=-1) for eta in etas], {}, NUMERIC)
+    y = rng.integers(0, family.count, ROWS).astype(float)
+    inside = np.concatenate([y[:-4], [-1.0, 0.5, np.inf, -np.inf]])
+    for name, at in (("cdf", inside), ("sf", inside)):
+        found, expected = getattr(family, name)(at, constant), getattr(family, name)(at, by_row)
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+    found, expected = (family.log_density(y, p, NUMERIC) for p in (constant, by_row))
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+    size = (2, 3, ROWS)
+    draws = [family.random(p, np.random.default_rng(3), size) for p in (constant, by_row)]
+    np.testing.assert_array_equal(*draws)
+    one, other = (family.derivatives(y, p) for p in (constant, by_row))
+    for a in range(len(family.slots)):
+        np.testing.assert_allclose(one.score[a] + np.zeros(size), other.score[a], atol=1e-12)
+        own = one.second[a][0] + np.zeros(size)
+        np.testing.assert_allclose(own, other.second[a][0], atol=1e-12)
+
+
 @pytest.mark.parametrize("reach", [3.0, 30.0])
 def test_far_out_log_densities_are_finite_and_of_small_error(family, reach):
     """Held to decimals: probabilities underflow, their logs do not."""
