@@ -15,7 +15,7 @@ Mathematical Programming, 45, 503-528.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from bayes_moe.data.formulas import INTERCEPT
 from bayes_moe.em.class_information import ClassInformation
 from bayes_moe.em.class_mixture import ClassMixture, best_log_odds, diagonal_curvature
 from bayes_moe.em.climb import ClimbResult, padded_paths
+from bayes_moe.em.gradient_runs import Run, continued
 from bayes_moe.em.modes import Modes, merge_modes, new_mode_chance
 from bayes_moe.em.multistart import SearchSettings, Start
 from bayes_moe.em.newton import ACCEPTED_GRADIENT
@@ -49,23 +50,12 @@ STARTS, RACE, FINISHED = 10, 30, 3
 """Default number of starts, their iterations, and how many go on to the end."""
 SUBSAMPLE = 50_000
 """Most rows from which starts are made."""
-ROUND, MEMORY = 200, 20
-"""Iterations after which coordinates are divided anew, and pairs that L-BFGS keeps."""
+ROUND = 200
+"""Iterations after which coordinates are divided anew."""
 LEAST_GAIN = 1e-14
 """Relative gain of an iteration below which a round ends."""
 NEWTON_STEPS, ROUNDING = 10, 1e-13
 """Most steps of Newton's method at the end of a run, and the objective's relative rounding."""
-
-
-@dataclass
-class _Run:
-    """One run: its point, and how it has gone."""
-
-    theta: np.ndarray
-    value: float
-    path: list[float]
-    iterations: int = 0
-    gradient_norm: float = np.inf
 
 
 def class_coefficients(spec: MixtureOfExperts) -> int:
@@ -142,7 +132,7 @@ def class_search(
         Responsibilities or points (start, coordinate) from which to start instead, on all rows.
     """
     if start is not None and start.theta is not None:
-        points = [_Run(theta, -np.inf, []) for theta in start.theta]
+        points = [Run(theta, -np.inf, []) for theta in start.theta]
     elif start is not None and start.allocation is not None:
         points = [_from_partition(mixture, shares) for shares in start.allocation]
     else:
@@ -159,7 +149,7 @@ def class_search(
     return replace(modes, new_mode_chance=new_mode_chance(modes))
 
 
-def _raced(mixture: ClassMixture, settings: SearchSettings, rng: np.random.Generator) -> list[_Run]:
+def _raced(mixture: ClassMixture, settings: SearchSettings, rng: np.random.Generator) -> list[Run]:
     """Runs of a few iterations on some rows, from partitions of these."""
     rows = mixture.rows
     if rows.size > SUBSAMPLE:
@@ -175,23 +165,21 @@ def _raced(mixture: ClassMixture, settings: SearchSettings, rng: np.random.Gener
     return runs
 
 
-def _from_partition(mixture: ClassMixture, shares: np.ndarray) -> _Run:
+def _from_partition(mixture: ClassMixture, shares: np.ndarray) -> Run:
     """Start at the best log odds of a partition (expert, obs) of the rows, and at equal weights."""
     eta = best_log_odds(mixture.counts_of(shares), mixture.sigma)
     theta = np.r_[np.zeros(mixture.gate_size), eta.ravel()]
-    return _Run(theta, mixture.evaluate(theta)[0], [])
+    return Run(theta, mixture.evaluate(theta)[0], [])
 
 
-def _m_step(mixture: ClassMixture, run: _Run) -> None:
+def _m_step(mixture: ClassMixture, run: Run) -> None:
     """Take the best log odds of the expected counts on all rows."""
     eta = best_log_odds(mixture.sums(run.theta).counts, mixture.sigma)
     run.theta = np.r_[run.theta[: mixture.gate_size], eta.ravel()]
 
 
-def _lbfgs(mixture: ClassMixture, run: _Run, most: int, tol: float) -> bool:
+def _lbfgs(mixture: ClassMixture, run: Run, most: int, tol: float) -> bool:
     """Continue a run by L-BFGS; whether it has ended."""
-    from scipy.optimize import minimize
-
     value, gradient, counts = mixture.evaluate(run.theta)
     if not run.path:
         run.path.append(value)
@@ -203,29 +191,15 @@ def _lbfgs(mixture: ClassMixture, run: _Run, most: int, tol: float) -> bool:
 
     # the norm of the whole gradient is at most the root of the size times its largest element
     least = tol * (1 + abs(value)) / (np.sqrt(mixture.size) * scale.max())
-    found = minimize(
-        minus,
-        run.theta * scale,
-        jac=True,
-        method="L-BFGS-B",
-        callback=lambda intermediate_result: run.path.append(-float(intermediate_result.fun)),
-        options={
-            "maxiter": most,
-            "maxfun": 20 * most,
-            "maxcor": MEMORY,
-            "ftol": LEAST_GAIN,
-            "gtol": least,
-        },
-    )
-    run.theta, gained = np.asarray(found.x) / scale, -float(found.fun) - value
+    x, reached = continued(run, minus, run.theta * scale, most, (LEAST_GAIN, least))
+    run.theta, gained = x / scale, reached - value
     run.value, gradient, _ = mixture.evaluate(run.theta)
-    run.iterations += int(found.nit)
     run.gradient_norm = float(np.linalg.norm(gradient))
     size = 1 + abs(run.value)
     return run.gradient_norm <= tol * size or gained <= LEAST_GAIN * size
 
 
-def _finish(mixture: ClassMixture, run: _Run, settings: SearchSettings) -> None:
+def _finish(mixture: ClassMixture, run: Run, settings: SearchSettings) -> None:
     """Continue a run to its end."""
     run.path.clear()
     while run.iterations < settings.max_iter:
@@ -238,7 +212,7 @@ def _finish(mixture: ClassMixture, run: _Run, settings: SearchSettings) -> None:
             return
 
 
-def _newton(mixture: ClassMixture, run: _Run) -> bool:
+def _newton(mixture: ClassMixture, run: Run) -> bool:
     """A step of Newton's method, where matrices are affordable; whether it lessens the gradient."""
     information = ClassInformation.at(mixture, run.theta)
     step = None if information is None else information.step(mixture.evaluate(run.theta)[1])
@@ -255,7 +229,7 @@ def _newton(mixture: ClassMixture, run: _Run) -> bool:
     return better
 
 
-def _ends(mixture: ClassMixture, runs: list[_Run], max_iter: int) -> Modes:
+def _ends(mixture: ClassMixture, runs: list[Run], max_iter: int) -> Modes:
     """One mode per run, experts in canonical order."""
     spec, design = mixture.spec, mixture.design
     theta = np.stack([run.theta for run in runs])

@@ -26,6 +26,7 @@ from bayes_moe.em.chain_mixture import has_chain
 from bayes_moe.em.climb import ROWS_AT_FLOOR, ClimbResult, padded_paths
 from bayes_moe.em.constraint import feasible
 from bayes_moe.em.curvature_products import CurvatureProducts, TruncatedStep, truncated_step
+from bayes_moe.em.gradient_runs import Run, continued
 from bayes_moe.em.m_step import capped
 from bayes_moe.em.modes import Modes, merge_modes, new_mode_chance
 from bayes_moe.em.multistart import NO_START, SearchSettings, Start, ends_of
@@ -41,7 +42,6 @@ STARTS, LEAST_RACE, RACE, FINISHED = 10, 6, 30, 3
 chosen, and how many go on to the end."""
 SWEEPS, SWEEP_ITERATIONS = 2, 4
 """Sweeps from a partition, and iterations of conjugate gradients in each."""
-MEMORY = 20
 GAIN, ROUND = 1e-9, 200
 """Relative gain of an iteration of L-BFGS below which Newton steps follow, and the iterations after
 which these follow anyway."""
@@ -60,15 +60,10 @@ RUNNING = 0.05
 
 
 @dataclass
-class _Run:
-    """One run: its point, the objective there, and how it has gone."""
+class _Run(Run):
+    """One run, whose Newton steps are within a radius."""
 
-    theta: np.ndarray
-    value: float
-    path: list[float]
-    iterations: int = 0
     radius: float = RADIUS
-    gradient_norm: float = np.inf
     converged: bool = False
     running: np.ndarray | None = None
 
@@ -178,8 +173,6 @@ def _from_partition(objective: Objective, allocation: np.ndarray, signs: np.ndar
 
 def _lbfgs(objective: Objective, run: _Run, most: int, gain: float = GAIN) -> None:
     """Continue a run by L-BFGS in the free coordinates, up to a small relative gain."""
-    from scipy.optimize import minimize
-
     constraint = objective.vector.constraint
 
     def full(x: np.ndarray) -> np.ndarray:
@@ -194,17 +187,9 @@ def _lbfgs(objective: Objective, run: _Run, most: int, gain: float = GAIN) -> No
 
     if not np.isfinite(run.value) or most < 1:
         return
-    options = {"maxiter": most, "maxfun": 20 * most, "maxcor": MEMORY, "ftol": gain, "gtol": 0.0}
-    found = minimize(
-        minus,
-        run.theta if constraint is None else run.theta[constraint.at],
-        jac=True,
-        method="L-BFGS-B",
-        callback=lambda intermediate_result: run.path.append(-float(intermediate_result.fun)),
-        options=options,
-    )
-    run.theta, run.value = full(np.asarray(found.x))[0], -float(found.fun)
-    run.iterations += int(found.nit)
+    start = run.theta if constraint is None else run.theta[constraint.at]
+    x, run.value = continued(run, minus, start, most, (gain, 0.0))
+    run.theta = full(x)[0]
 
 
 def _finish(objective: Objective, run: _Run, settings: SearchSettings) -> None:

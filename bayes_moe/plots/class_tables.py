@@ -10,6 +10,7 @@ import numpy as np
 from bayes_moe.core import names
 from bayes_moe.plots.canvas import Canvas, Look, class_colours, name_axes, open_canvas, set_yticks
 from bayes_moe.plots.legends import add_legend
+from bayes_moe.plots.matrix_cells import shade_cells, write_cells
 from bayes_moe.plots.ticks import fit_categories
 from bayes_moe.prediction.class_quantities import as_array, probability_inside
 from bayes_moe.prediction.class_scores import confusion_matrix, reliability
@@ -175,30 +176,19 @@ def _bars(
 
 def _cells(da: xr.DataArray, target: Any, **look: Any) -> np.ndarray:
     """Draw the cells of a matrix of counts (observed, predicted), with each line's shares."""
-    from arviz_plots.plot_collection import backend_from_object
-
-    draw = backend_from_object(target).fill_between_y
     counts = da.values
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    artists = np.empty(counts.shape, dtype=object)
-    for (i, j), share in np.ndenumerate(shares):
-        shade: Look = {"color": "C0" if i == j else "C1", "alpha": DARKEST * float(share)}
-        edges = np.array([j - 0.5, j + 0.5])
-        ends = (np.full(2, i - 0.5), np.full(2, i + 0.5))
-        artists[i, j] = draw(edges, *ends, target, **(shade | look))
-    return artists
+    shades: dict[tuple[int, ...], Look] = {
+        (i, j): {"color": "C0" if i == j else "C1", "alpha": DARKEST * float(share)}
+        for (i, j), share in np.ndenumerate(shares)
+    }
+    return shade_cells(target, counts.shape, shades, look)
 
 
 def _counts(da: xr.DataArray, target: Any, **look: Any) -> np.ndarray:
     """Write the counts of a matrix (observed, predicted) into its cells."""
-    from arviz_plots.plot_collection import backend_from_object
-
-    write = backend_from_object(target).text
-    centred = {"vertical_align": "center", "horizontal_align": "center"}
-    artists = np.empty(da.shape, dtype=object)
-    for (i, j), count in np.ndenumerate(da.values):
-        artists[i, j] = write(j, i, f"{count:,}", target, **(centred | look))
-    return artists
+    texts = {at: f"{count:,}" for at, count in np.ndenumerate(da.values)}
+    return write_cells(target, da.shape, texts, look)
 
 
 def _add_reliability_legend(canvas: Canvas, inside: float) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from bayes_moe.core.errors import SpecError
 from bayes_moe.plots.canvas import Canvas, Look, name_axes, open_canvas, set_yticks
+from bayes_moe.plots.matrix_cells import shade_cells, write_cells
 from bayes_moe.plots.ticks import fit_categories
 from bayes_moe.text.fitted_alignment import Alignment
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 PARTS = ("cell", "probability", "likeliest", "xlabel", "ylabel")
 DARKEST = 0.75
 """Opacity of a cell of probability 1: black text on it stays legible."""
+LEAST_SHADED = 0.005
+"""Least probability whose cell is shaded."""
 LEAST_WRITTEN = 0.05
 """Least probability that is written into its cell."""
 MOST_WRITTEN = 16
@@ -119,31 +122,23 @@ def _label(canvas: Canvas, down: list[str], across: list[str]) -> None:
 
 def _cells(da: xr.DataArray, target: Any, **look: Any) -> np.ndarray:
     """Shade the cells (source, target) by their probabilities."""
-    from arviz_plots.plot_collection import backend_from_object
-
-    draw = backend_from_object(target).fill_between_y
-    artists = np.empty(da.shape, dtype=object)
-    for (i, j), share in np.ndenumerate(da.values):
-        edges = np.array([j - 0.5, j + 0.5])
-        ends = (np.full(2, i - 0.5), np.full(2, i + 0.5))
-        shade: Look = {"alpha": DARKEST * float(share)}
-        if share >= 0.005:  # a lighter one is not seen
-            artists[i, j] = draw(edges, *ends, target, **(shade | look))
-    return artists
+    # A lighter one than the least is not seen.
+    shades: dict[tuple[int, ...], Look] = {
+        at: {"alpha": DARKEST * float(share)}
+        for at, share in np.ndenumerate(da.values)
+        if share >= LEAST_SHADED
+    }
+    return shade_cells(target, da.shape, shades, look)
 
 
 def _numbers(da: xr.DataArray, target: Any, **look: Any) -> np.ndarray:
     """Write probabilities (source, target) into their cells."""
-    from arviz_plots.plot_collection import backend_from_object
-
-    write = backend_from_object(target).text
-    centred = {"vertical_align": "center", "horizontal_align": "center"}
-    artists = np.empty(da.shape, dtype=object)
-    for (i, j), share in np.ndenumerate(da.values):
-        if share >= LEAST_WRITTEN:
-            text = f"{share:.2f}".removeprefix("0")
-            artists[i, j] = write(j, i, text, target, **(centred | look))
-    return artists
+    texts = {
+        at: f"{share:.2f}".removeprefix("0")
+        for at, share in np.ndenumerate(da.values)
+        if share >= LEAST_WRITTEN
+    }
+    return write_cells(target, da.shape, texts, look)
 
 
 def _outlines(da: xr.DataArray, target: Any, **look: Any) -> np.ndarray:

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any
 from unicodedata import normalize
@@ -101,9 +102,10 @@ class Vocabulary:
         kept = sorted(token for token, count in counts.items() if count >= min_count)
         return cls(level, lowercase, (END, UNK, *kept))
 
-    def __post_init__(self) -> None:
-        codes = {token: j for j, token in enumerate(self.tokens) if j > UNKNOWN}
-        object.__setattr__(self, "codes", codes)
+    @cached_property
+    def codes(self) -> dict[str, int]:
+        """Codes of the known tokens."""
+        return {token: j for j, token in enumerate(self.tokens) if j > UNKNOWN}
 
     @property
     def size(self) -> int:
@@ -136,7 +138,7 @@ class Vocabulary:
 
     def encode(self, text: str) -> np.ndarray:
         """Codes (token,) of a text, without boundaries."""
-        codes: dict[str, int] = self.codes  # type: ignore[attr-defined]
+        codes = self.codes
         split = self.split(text)
         return np.fromiter((codes.get(t, UNKNOWN) for t in split), np.int64, len(split))
 

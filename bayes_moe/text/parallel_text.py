@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -69,9 +70,9 @@ class Vocabulary:
 
     words: tuple[str, ...]
 
-    def __post_init__(self) -> None:
-        numbers = {word: number for number, word in enumerate(self.words)}
-        object.__setattr__(self, "_numbers", numbers)
+    @cached_property
+    def _numbers(self) -> dict[str, int]:
+        return {word: number for number, word in enumerate(self.words)}
 
     @property
     def size(self) -> int:
@@ -79,11 +80,11 @@ class Vocabulary:
         return len(self.words)
 
     def __contains__(self, word: object) -> bool:
-        return word in self._numbers  # type: ignore[attr-defined]
+        return word in self._numbers
 
     def number(self, word: str) -> int:
         """Return the number of a word, ``size`` if it is unknown."""
-        return int(self._numbers.get(word, self.size))  # type: ignore[attr-defined]
+        return self._numbers.get(word, self.size)
 
     def numbers(self, sentence: Iterable[str]) -> np.ndarray:
         """Return the numbers of words (word,)."""

@@ -31,7 +31,7 @@ from bayes_moe.text.whole_files import DAMAGE, replacing
 
 FORMAT, VERSION = "bayes_moe word alignment", 1
 MEMBER = "record.npy"
-"""The JSON, by which the file is told from others."""
+"""The member with the JSON, which files of language models do not have."""
 
 Parts = tuple[str, Settings, ParallelText, Run]
 """What an alignment is made of."""
@@ -64,7 +64,7 @@ def save(target: Path, model: str, settings: Settings, text: ParallelText, run: 
         arrays[f"{name}_words"] = np.concatenate(side).astype(np.int32)
         arrays[f"{name}_lengths"] = np.array([len(s) for s in side], dtype=np.int32)
     with replacing(target) as temporary, temporary.open("wb") as handle:
-        np.savez_compressed(handle, **arrays)  # type: ignore[arg-type]
+        np.savez_compressed(handle, allow_pickle=False, **arrays)
     return target
 
 
